@@ -1,0 +1,138 @@
+"""Every difference between Python 2.7 and 3 that this package meets.
+
+No other module asks for a version. Nothing here knows of WebSockets.
+"""
+
+from __future__ import absolute_import, division, print_function
+
+import codecs
+import errno
+import os
+import re
+import sys
+import time
+
+import six
+from six.moves.urllib.parse import quote, unquote, urlsplit
+
+#: False when run, True for a type checker: 2.7 has no typing module.
+TYPE_CHECKING = False
+
+if TYPE_CHECKING:
+    from typing import Any, Callable, Text, Union  # noqa: F401
+
+PY2 = six.PY2
+
+#: unicode on 2.7, str on 3.
+text_type = six.text_type
+
+__all__ = [
+    'PY2', 'TYPE_CHECKING', 'Utf8Decoder', 'decode_utf8', 'encode_utf8', 'indexable', 'is_interrupt',
+    'monotonic', 'quote', 'set_close_on_exec', 'text_type', 'to_bytes', 'unquote', 'urlsplit',
+]
+
+
+# 2.7's codec takes surrogates for characters. 0xED is never anything but a
+# first byte, so this finds each one, and nothing else, in valid UTF-8.
+_SURROGATE = re.compile(b'\xed[\xa0-\xbf]')
+
+# What may stand, incomplete, at the end of valid UTF-8 (RFC 3629 4).
+_VIABLE_TAIL = re.compile(
+    b'(?:[\xc2-\xdf]'
+    b'|\xe0[\xa0-\xbf]?|\xed[\x80-\x9f]?|[\xe1-\xec\xee\xef][\x80-\xbf]?'
+    b'|\xf0(?:[\x90-\xbf][\x80-\xbf]?)?'
+    b'|[\xf1-\xf3](?:[\x80-\xbf][\x80-\xbf]?)?'
+    b'|\xf4(?:[\x80-\x8f][\x80-\xbf]?)?'
+    b')?\\Z'
+)
+
+
+class Utf8Decoder(codecs.getincrementaldecoder('utf-8')):  # type: ignore[misc]
+    """Decodes UTF-8 piece by piece, and fails at the first wrong byte.
+
+    The codec alone takes note of some wrong sequences only when they are
+    complete: all of them on 2.7, surrogates on 3.
+    """
+
+    def decode(self, data, final=False):
+        # type: (bytes, bool) -> Text
+        """Decode a piece; raises UnicodeDecodeError."""
+        if PY2 and _SURROGATE.search(self.buffer + data):
+            raise UnicodeDecodeError('utf-8', data, 0, len(data), 'surrogates not allowed')
+        text = super(Utf8Decoder, self).decode(data, final)  # type: Text
+        if not _VIABLE_TAIL.match(self.buffer):
+            raise UnicodeDecodeError('utf-8', data, 0, len(data), 'invalid sequence')
+        return text
+
+
+if PY2:  # pragma: no cover  (3.x)
+    #: Received bytes in a form whose items are integers and whose slices,
+    #: passed through bytes(), are byte strings.
+    indexable = bytearray  # type: Callable[[Any], Any]
+
+    def decode_utf8(data):
+        # type: (bytes) -> Text
+        found = _SURROGATE.search(data)
+        if found:
+            raise UnicodeDecodeError(
+                'utf-8', bytes(data), found.start(), found.end(), 'surrogates not allowed')
+        return data.decode('utf-8')
+
+    def encode_utf8(text):
+        # type: (Text) -> bytes
+        data = text.encode('utf-8')
+        if _SURROGATE.search(data):
+            raise ValueError('text has a lone surrogate, which UTF-8 cannot carry')
+        return data
+
+    def to_bytes(data):
+        # type: (Union[bytes, bytearray, memoryview]) -> bytes
+        return data.tobytes() if isinstance(data, memoryview) else bytes(data)
+
+    if os.name == 'nt':
+        monotonic = time.clock
+    else:
+        def monotonic():
+            # type: () -> float
+            # times(2) counts from a fixed point in the past, in steps of
+            # 1/100 s; time.time() would jump whenever the clock is set.
+            return os.times()[4]
+
+    def is_interrupt(error):
+        # type: (BaseException) -> bool
+        return bool(error.args) and error.args[0] == errno.EINTR
+
+    def set_close_on_exec(sock):
+        # type: (Any) -> None
+        try:
+            import fcntl
+        except ImportError:
+            return
+        flags = fcntl.fcntl(sock.fileno(), fcntl.F_GETFD)
+        fcntl.fcntl(sock.fileno(), fcntl.F_SETFD, flags | fcntl.FD_CLOEXEC)
+
+else:  # pragma: no cover  (2.7)
+    indexable = bytes
+
+    #: Strict UTF-8 to text. bytes.decode defaults to that, and costs no frame.
+    decode_utf8 = bytes.decode  # type: Callable[[bytes], Text]
+
+    def encode_utf8(text):
+        # type: (Text) -> bytes
+        """Encode text; ValueError for a lone surrogate."""
+        return text.encode('utf-8')
+
+    #: A byte string with the content of any bytes-like object.
+    to_bytes = bytes  # type: Callable[[Union[bytes, bytearray, memoryview]], bytes]
+
+    #: Seconds from some fixed point, never set back.
+    monotonic = time.monotonic
+
+    def is_interrupt(error):
+        # type: (BaseException) -> bool
+        """Tell if a signal cut a system call short (3.5+ goes on by itself)."""
+        return False
+
+    def set_close_on_exec(sock):
+        # type: (Any) -> None
+        """Keep a socket from child processes: the default since PEP 446."""

@@ -1,0 +1,292 @@
+"""What both ends of an open WebSocket offer: sending, closing, and how it stands.
+
+`lomond.websocket.WebSocket` is the client's end, `lomond.server.ServerWebSocket`
+the server's. An endpoint does no I/O: its session does.
+"""
+
+from __future__ import absolute_import, division, print_function
+
+import json
+import threading
+
+from lomond import errors
+from lomond._compat import TYPE_CHECKING, encode_utf8, text_type, to_bytes
+from lomond.headers import is_token
+from lomond.opcode import Opcode
+from lomond.protocol.compression import DeflateOptions
+from lomond.protocol.connection import Connection
+from lomond.protocol.frame import MAX_CONTROL_PAYLOAD
+from lomond.protocol.limits import message_limits
+from lomond.protocol.message import encode_close
+from lomond.protocol.state import CAN_SEND, State, unavailable
+
+if TYPE_CHECKING:
+    from types import TracebackType  # noqa: F401
+    from typing import Any, Iterable, Iterator, List, Optional, Type, TypeVar, Union  # noqa: F401
+
+    from lomond.events import Event  # noqa: F401
+    from lomond.session import WebsocketSession  # noqa: F401
+
+    Self = TypeVar('Self', bound='Endpoint')
+    BytesLike = Union[bytes, bytearray, memoryview]
+
+#: The largest message taken in by default, in bytes.
+MAX_MESSAGE_SIZE = 64 * 1024 * 1024
+
+
+class Endpoint(object):
+    """One end of a WebSocket, as its user holds it.
+
+    Every method may be called from any thread, in any state: it works, or
+    raises WebSocketUnavailable, WebSocketClosing or WebSocketClosed.
+    """
+
+    _role = None  # type: str
+
+    def __init__(self, protocols, compress, max_message_size, write_timeout):
+        # type: (Optional[Iterable[str]], Union[bool, DeflateOptions], Optional[int], Optional[float]) -> None
+        self.protocols = check_protocols(protocols)
+        self.compress = compress
+        self.max_message_size = max_message_size
+        self.write_timeout = check_seconds('write_timeout', write_timeout)
+        self._deflate_options = deflate_options(compress)
+        if max_message_size is not None and (
+                isinstance(max_message_size, bool) or not isinstance(max_message_size, int)
+                or max_message_size < 1):
+            raise ValueError(
+                'max_message_size must be a number of bytes, or None for no limit, '
+                'not {!r}'.format(max_message_size))
+        self._session = None  # type: Optional[WebsocketSession]
+        #: How often close() was called: `persist` goes by it.
+        self.close_calls = 0
+
+    def _new_stream(self):
+        # type: () -> Connection
+        return Connection(
+            self._role, self._reply, message_limits(self.max_message_size), threading.Lock())
+
+    def _reply(self, opcode, payload):
+        # type: (int, bytes) -> None
+        if self._session is not None:
+            self._session.reply(opcode, payload)
+
+    # -- how it stands --
+
+    @property
+    def session(self):
+        # type: () -> Optional[WebsocketSession]
+        """The session that drives the present or last connection."""
+        return self._session
+
+    @property
+    def stream(self):
+        # type: () -> Connection
+        """The protocol's side of the present or last connection."""
+        return self._stream
+
+    @property
+    def state(self):
+        # type: () -> str
+        """One of `lomond.protocol.state.State`: 'connecting', 'open', ..."""
+        return self._stream.state
+
+    @property
+    def is_active(self):
+        # type: () -> bool
+        """True while messages may be sent."""
+        return self._stream.state in CAN_SEND
+
+    @property
+    def is_closing(self):
+        # type: () -> bool
+        """True after our Close frame went out, until the end: nothing may be sent."""
+        return self._stream.state == State.CLOSING
+
+    @property
+    def is_closed(self):
+        # type: () -> bool
+        """True once the connection is over."""
+        return self._stream.state == State.CLOSED
+
+    @property
+    def supports_compression(self):
+        # type: () -> bool
+        """True if compression was agreed on."""
+        return self._stream.supports_compression
+
+    @property
+    def sent_close_time(self):
+        # type: () -> Optional[float]
+        """When a Close frame was sent, in seconds since the session began, or None."""
+        return self._session.sent_close_time if self._session is not None else None
+
+    # -- sending --
+
+    def send_text(self, text, compress=True):
+        # type: (text_type, bool) -> None
+        """Send a text message.
+
+        Parameters: ``text``, a str (unicode on 2.7); ``compress``, whether to
+        compress it if that was agreed on.
+
+        Raises TypeError for another type, ValueError for a lone surrogate,
+        TransportFail if the connection breaks, WebSocketUnavailable (or its
+        kinds WebSocketClosing and WebSocketClosed) if it isn't open.
+        """
+        if not isinstance(text, text_type):
+            raise TypeError(
+                'send_text takes {}, not {}; bytes go through send_binary'.format(
+                    text_type.__name__, type(text).__name__))
+        self._send(Opcode.TEXT, encode_utf8(text), compress)
+
+    def send_binary(self, data, compress=True):
+        # type: (BytesLike, bool) -> None
+        """Send a binary message: bytes, bytearray or memoryview, which stay as they are.
+
+        Otherwise as `send_text`.
+        """
+        self._send(Opcode.BINARY, _check_bytes('send_binary', data), compress)
+
+    def send_json(self, _obj=Ellipsis, **kwargs):
+        # type: (Any, **Any) -> None
+        """Send an object, or the keyword arguments as an object, as JSON text.
+
+        Raises TypeError if it can't be encoded. Otherwise as `send_text`.
+        """
+        if _obj is Ellipsis:
+            _obj = kwargs
+        elif kwargs:
+            raise TypeError('send_json takes one object, or keyword arguments, not both')
+        self.send_text(text_type(json.dumps(_obj)))
+
+    def send_ping(self, data=b''):
+        # type: (BytesLike) -> None
+        """Send a ping with up to 125 bytes; the peer's pong carries them back.
+
+        Raises TypeError, ValueError over 125 bytes; otherwise as `send_text`.
+        """
+        self._send(Opcode.PING, _check_control('send_ping', data), False)
+
+    def send_pong(self, data):
+        # type: (BytesLike) -> None
+        """Send a pong, unasked (RFC 6455 5.5.3); raises as `send_ping`."""
+        self._send(Opcode.PONG, _check_control('send_pong', data), False)
+
+    def _send(self, opcode, payload, compress):
+        # type: (int, bytes, bool) -> None
+        session = self._session
+        if session is None:
+            raise unavailable(self._stream.state)
+        if compress:
+            session.send_compressed(opcode, payload)
+        else:
+            session.send(opcode, payload)
+
+    # -- the end --
+
+    def close(self, code=1000, reason=u'goodbye'):
+        # type: (Optional[int], Union[bytes, text_type]) -> None
+        """Send a Close frame; the loop goes on until the peer has answered it.
+
+        Before Ready it ends the attempt to connect; with no connection, or
+        when called again, it does nothing.
+
+        Parameters: ``code``, see `lomond.status.Status`, or None for a frame
+        without one; ``reason``, cut at 123 bytes of UTF-8. Raises ValueError
+        for a code that RFC 6455 7.4 doesn't let an application send, and
+        TypeError.
+        """
+        payload = encode_close(code, reason)
+        self.close_calls += 1
+        session = self._session
+        if session is None:
+            return
+        if self._stream.state == State.CONNECTING:
+            session.close()
+            return
+        try:
+            session.send(Opcode.CLOSE, payload)
+        except (errors.WebSocketUnavailable, errors.TransportFail):
+            pass        # closed already, or broken: the loop tells
+
+    def force_disconnect(self):
+        # type: () -> None
+        """Break the connection now, with no Close frame; the loop ends with Disconnected.
+
+        Never waits, never raises, and does nothing if there is no connection.
+        """
+        if self._session is not None:
+            self._session.force_disconnect()
+
+    def on_disconnect(self):
+        # type: () -> None
+        """Take note that the connection is gone; the session calls this."""
+        self._stream.disconnect()
+
+    def __enter__(self):
+        # type: (Self) -> Self
+        return self
+
+    def __exit__(self, exc_type, exc_value, traceback):
+        # type: (Optional[Type[BaseException]], Optional[BaseException], Optional[TracebackType]) -> None
+        self.force_disconnect()
+
+
+def check_seconds(name, value):
+    # type: (str, Optional[float]) -> Optional[float]
+    """Return a time in seconds, None and 0 included; raises TypeError, ValueError."""
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError('{} must be a number of seconds, or None, not {!r}'.format(name, value))
+    if not 0 <= value < float('inf'):
+        raise ValueError(
+            '{} must be a number of seconds from 0 on, or None, not {!r}'.format(name, value))
+    return value
+
+
+def check_protocols(protocols):
+    # type: (Optional[Iterable[str]]) -> List[str]
+    """Return the subprotocols as a list; raises TypeError, ValueError (RFC 6455 4.1)."""
+    if protocols is None:
+        return []
+    if isinstance(protocols, (bytes, text_type)):
+        raise TypeError('protocols must be a list of names, not {!r}'.format(protocols))
+    checked = []  # type: List[str]
+    for name in protocols:
+        if not isinstance(name, (str, text_type)) or not is_token(name):
+            raise ValueError('not a subprotocol name: {!r}'.format(name))
+        if name in checked:
+            raise ValueError('the subprotocol {!r} is named twice'.format(name))
+        checked.append(name)
+    return checked
+
+
+def deflate_options(compress):
+    # type: (Union[bool, DeflateOptions]) -> Optional[DeflateOptions]
+    """Return what to offer or allow of permessage-deflate, None for nothing."""
+    if isinstance(compress, DeflateOptions):
+        return compress
+    if compress in (True, False, None):
+        return DeflateOptions() if compress else None
+    raise TypeError('compress must be a bool or DeflateOptions, not {!r}'.format(compress))
+
+
+def _check_bytes(method, data):
+    # type: (str, BytesLike) -> bytes
+    if isinstance(data, bytes):
+        return data
+    if not isinstance(data, (bytearray, memoryview)):
+        raise TypeError(
+            '{} takes bytes, bytearray or memoryview, not {}'.format(
+                method, type(data).__name__))
+    return to_bytes(data)
+
+
+def _check_control(method, data):
+    # type: (str, BytesLike) -> bytes
+    payload = _check_bytes(method, data)
+    if len(payload) > MAX_CONTROL_PAYLOAD:
+        # RFC 6455 5.5
+        raise ValueError('{} takes at most 125 bytes, not {}'.format(method, len(payload)))
+    return payload

@@ -1,0 +1,316 @@
+"""What the loop over a WebSocket yields.
+
+Every event has a ``name``, the class name in snake case, and a
+``received_time``, in seconds since the epoch. Ignore the events you don't
+know: later versions may add some.
+"""
+
+from __future__ import absolute_import, division, print_function
+
+import json
+from time import time
+
+from lomond._compat import TYPE_CHECKING, text_type
+
+if TYPE_CHECKING:
+    from typing import Any, Optional, Set, Tuple, Union  # noqa: F401
+
+    from lomond.response import Response  # noqa: F401
+
+
+_SHOWN = 80     # characters or bytes of a payload that repr() shows
+
+
+def _short_repr(value):
+    # type: (Any) -> str
+    """Show a value on part of a line, however large it is."""
+    if isinstance(value, (bytes, text_type)) and len(value) > _SHOWN:
+        return '{!r}...({} in all)'.format(value[:_SHOWN], len(value))
+    return repr(value)
+
+
+class Event(object):
+    """Base of all events."""
+
+    __slots__ = ('received_time',)
+    __match_args__ = ()  # type: Tuple[str, ...]
+
+    name = 'event'
+
+    def __init__(self, received_time=None):
+        # type: (Optional[float]) -> None
+        self.received_time = time() if received_time is None else received_time
+
+    def __repr__(self):
+        # type: () -> str
+        return '{}({})'.format(type(self).__name__, ', '.join(
+            '{}={}'.format(field, _short_repr(getattr(self, field)))
+            for field in self.__match_args__))
+
+
+# Text and Binary come in great numbers: their constructors call nothing.
+
+class Text(Event):
+    """A text message; ``text`` is a str (unicode on 2.7)."""
+
+    __slots__ = ('text', '_json')
+    __match_args__ = ('text',)
+
+    name = 'text'
+
+    def __init__(self, text, received_time=None):
+        # type: (text_type, Optional[float]) -> None
+        self.text = text
+        self.received_time = time() if received_time is None else received_time
+
+    @property
+    def json(self):
+        # type: () -> Any
+        """The text decoded as JSON, once; ValueError if it isn't JSON."""
+        try:
+            return self._json
+        except AttributeError:
+            self._json = json.loads(self.text)
+            return self._json
+
+
+class Binary(Event):
+    """A binary message; ``data`` is bytes."""
+
+    __slots__ = ('data',)
+    __match_args__ = ('data',)
+
+    name = 'binary'
+
+    def __init__(self, data, received_time=None):
+        # type: (bytes, Optional[float]) -> None
+        self.data = data
+        self.received_time = time() if received_time is None else received_time
+
+
+class Connecting(Event):
+    """About to connect to ``url``, which is shown without credentials."""
+
+    __slots__ = ('url',)
+    __match_args__ = ('url',)
+
+    name = 'connecting'
+
+    def __init__(self, url, received_time=None):
+        # type: (text_type, Optional[float]) -> None
+        Event.__init__(self, received_time)
+        self.url = url
+
+
+class ConnectFail(Event):
+    """There is no connection, and the loop ends.
+
+    ``reason`` says why in words, ``phase`` how far it came ('resolve',
+    'connect', 'proxy', 'tls' or 'request'), ``cause`` is the exception behind
+    it or None.
+    """
+
+    __slots__ = ('reason', 'phase', 'cause')
+    __match_args__ = ('reason', 'phase', 'cause')
+
+    name = 'connect_fail'
+
+    def __init__(self, reason, phase='connect', cause=None, received_time=None):
+        # type: (text_type, str, Optional[BaseException], Optional[float]) -> None
+        Event.__init__(self, received_time)
+        self.reason = reason
+        self.phase = phase
+        self.cause = cause
+
+
+class Connected(Event):
+    """Connected to ``url``, through ``proxy`` (a URL) if that isn't None."""
+
+    __slots__ = ('url', 'proxy')
+    __match_args__ = ('url', 'proxy')
+
+    name = 'connected'
+
+    def __init__(self, url, proxy=None, received_time=None):
+        # type: (text_type, Optional[text_type], Optional[float]) -> None
+        Event.__init__(self, received_time)
+        self.url = url
+        self.proxy = proxy
+
+
+class Ready(Event):
+    """The handshake succeeded: messages may be sent.
+
+    ``response`` is the server's answer, ``protocol`` the subprotocol it chose
+    or None, ``extensions`` the set of extension names it accepted. (On the
+    server's side ``response`` is the client's request.)
+    """
+
+    __slots__ = ('response', 'protocol', 'extensions')
+    __match_args__ = ('response', 'protocol', 'extensions')
+
+    name = 'ready'
+
+    def __init__(self, response, protocol, extensions, received_time=None):
+        # type: (Any, Optional[text_type], Set[text_type], Optional[float]) -> None
+        Event.__init__(self, received_time)
+        self.response = response
+        self.protocol = protocol
+        self.extensions = extensions
+
+
+class Rejected(Event):
+    """The server answered, but didn't upgrade; Disconnected follows.
+
+    ``response.body`` is the start of what it had to say.
+    """
+
+    __slots__ = ('response', 'reason')
+    __match_args__ = ('response', 'reason')
+
+    name = 'rejected'
+
+    def __init__(self, response, reason, received_time=None):
+        # type: (Response, text_type, Optional[float]) -> None
+        Event.__init__(self, received_time)
+        self.response = response
+        self.reason = reason
+
+
+class Ping(Event):
+    """A ping; its pong went out already unless ``auto_pong`` is off."""
+
+    __slots__ = ('data',)
+    __match_args__ = ('data',)
+
+    name = 'ping'
+
+    def __init__(self, data, received_time=None):
+        # type: (bytes, Optional[float]) -> None
+        Event.__init__(self, received_time)
+        self.data = data
+
+
+class Pong(Event):
+    """A pong, asked for or not."""
+
+    __slots__ = ('data',)
+    __match_args__ = ('data',)
+
+    name = 'pong'
+
+    def __init__(self, data, received_time=None):
+        # type: (bytes, Optional[float]) -> None
+        Event.__init__(self, received_time)
+        self.data = data
+
+
+class _CloseFrame(Event):
+    """A Close frame came in; code 1005 (`Status.NO_STATUS`) if it had none."""
+
+    __slots__ = ('code', 'reason')
+    __match_args__ = ('code', 'reason')
+
+    def __init__(self, code, reason, received_time=None):
+        # type: (int, text_type, Optional[float]) -> None
+        Event.__init__(self, received_time)
+        self.code = code
+        self.reason = reason
+
+
+class Closing(_CloseFrame):
+    """The peer closes. Messages may still be sent while this is handled."""
+
+    __slots__ = ()
+
+    name = 'closing'
+
+
+class Closed(_CloseFrame):
+    """The peer answered our Close frame; Disconnected follows."""
+
+    __slots__ = ()
+
+    name = 'closed'
+
+
+class Disconnected(Event):
+    """The connection is gone, and the loop ends.
+
+    ``graceful`` is True only if both Close frames were exchanged.
+    """
+
+    __slots__ = ('reason', 'graceful')
+    __match_args__ = ('reason', 'graceful')
+
+    name = 'disconnected'
+
+    def __init__(self, reason=u'closed', graceful=False, received_time=None):
+        # type: (text_type, bool, Optional[float]) -> None
+        Event.__init__(self, received_time)
+        self.reason = reason
+        self.graceful = graceful
+
+
+class ProtocolError(Event):
+    """The peer broke the protocol; Disconnected follows.
+
+    ``error`` says how. The peer was sent a Close frame with ``close_code``,
+    unless the error is ``critical``: then there was nobody to send it to.
+    """
+
+    __slots__ = ('error', 'critical', 'close_code')
+    __match_args__ = ('error', 'critical', 'close_code')
+
+    name = 'protocol_error'
+
+    def __init__(self, error, critical, close_code=None, received_time=None):
+        # type: (text_type, bool, Optional[int], Optional[float]) -> None
+        Event.__init__(self, received_time)
+        self.error = error
+        self.critical = critical
+        self.close_code = close_code
+
+
+class Unresponsive(Event):
+    """Nothing came from the server for ``ping_timeout``; Disconnected follows."""
+
+    __slots__ = ()
+
+    name = 'unresponsive'
+
+
+class Poll(Event):
+    """Comes once after Ready, then every ``poll`` seconds."""
+
+    __slots__ = ()
+
+    name = 'poll'
+
+
+class BackOff(Event):
+    """`persist` is about to wait ``delay`` seconds before it reconnects."""
+
+    __slots__ = ('delay',)
+    __match_args__ = ('delay',)
+
+    name = 'back_off'
+
+    def __init__(self, delay, received_time=None):
+        # type: (float, Optional[float]) -> None
+        Event.__init__(self, received_time)
+        self.delay = delay
+
+
+class UnknownMessage(Event):
+    """Kept for code that names it: a reserved opcode is a ProtocolError now."""
+
+    __slots__ = ('message',)
+    __match_args__ = ('message',)
+
+    name = 'unknown'
+
+    def __init__(self, message, received_time=None):
+        # type: (Any, Optional[float]) -> None
+        Event.__init__(self, received_time)
+        self.message = message

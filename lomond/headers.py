@@ -1,0 +1,122 @@
+"""HTTP/1.1 heads: taking them apart, looking fields up, checking fields to send.
+
+Shared by the response, the server's request and a proxy's answer. Strict, as
+RFC 7230 3.2.4 and 3.5 allow: lines end in CRLF, none is folded, no space
+stands before a colon. A field's bytes are read as Latin-1, so all can be.
+"""
+
+from __future__ import absolute_import, division, print_function
+
+import re
+
+from lomond._compat import TYPE_CHECKING, text_type
+from lomond.errors import HandshakeError
+
+if TYPE_CHECKING:
+    from typing import Iterator, List, Optional, Tuple, TypeVar, Union  # noqa: F401
+
+    Default = TypeVar('Default')
+
+#: What ends a head.
+END_OF_HEAD = b'\r\n\r\n'
+
+# RFC 7230 3.2.6
+_TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+\Z")
+
+
+def is_token(text):
+    # type: (text_type) -> bool
+    """Tell if the text is a token, as header names and subprotocols must be."""
+    return _TOKEN.match(text) is not None
+
+
+def check_line(what, text):
+    # type: (str, text_type) -> text_type
+    """Return the text if it can stand in one line of a head, else ValueError."""
+    for character in u'\r\n\0':
+        if character in text:
+            raise ValueError('{} must not contain CR, LF or NUL: {!r}'.format(what, text))
+    return text
+
+
+def parse_head(data):
+    # type: (bytes) -> Tuple[text_type, Headers]
+    """Split a head into its first line and its fields.
+
+    `data` may end in the empty line or without it. Raises HandshakeError if
+    it isn't a head by RFC 7230.
+    """
+    lines = data.decode('latin-1').split(u'\r\n')
+    while lines and not lines[-1]:
+        lines.pop()
+    if not lines:
+        raise HandshakeError('the HTTP head is empty')
+    fields = []
+    for line in lines[1:]:
+        name, colon, value = line.partition(u':')
+        if not colon or not is_token(name):
+            raise HandshakeError('not an HTTP header: {!r}', line[:80])
+        value = value.strip(u' \t')
+        if u'\0' in value or u'\r' in value or u'\n' in value:
+            raise HandshakeError('control character in HTTP header {!r}', name)
+        fields.append((name, value))
+    return lines[0], Headers(fields)
+
+
+class Headers(object):
+    """The fields of a head in their order; names are case-insensitive."""
+
+    def __init__(self, fields=()):
+        # type: (Union[List[Tuple[text_type, text_type]], Tuple[()]]) -> None
+        self._fields = list(fields)
+
+    def get(self, name, default=None):
+        # type: (Union[bytes, text_type], Default) -> Union[text_type, Default]
+        """Return a field's value, repeated ones joined by ', ', or the default."""
+        values = self.get_all(name)
+        return u', '.join(values) if values else default
+
+    def get_all(self, name):
+        # type: (Union[bytes, text_type]) -> List[text_type]
+        """Return each value of a repeated field (such as Set-Cookie) by itself."""
+        wanted = (name.decode('latin-1') if isinstance(name, bytes) else name).lower()
+        return [value for field, value in self._fields if field.lower() == wanted]
+
+    def get_list(self, name):
+        # type: (Union[bytes, text_type]) -> List[text_type]
+        """Return the items of a comma-separated field, without empty ones."""
+        items = u','.join(self.get_all(name)).split(u',')
+        return [item.strip() for item in items if item.strip()]
+
+    def has_token(self, name, token):
+        # type: (text_type, text_type) -> bool
+        """Tell if a comma-separated field has this item, in any case."""
+        return token.lower() in (item.lower() for item in self.get_list(name))
+
+    def items(self):
+        # type: () -> List[Tuple[text_type, text_type]]
+        """Return the (name, value) pairs as they came."""
+        return list(self._fields)
+
+    def __getitem__(self, name):
+        # type: (Union[bytes, text_type]) -> text_type
+        value = self.get(name)
+        if value is None:
+            raise KeyError(name)
+        return value
+
+    def __contains__(self, name):
+        # type: (Union[bytes, text_type]) -> bool
+        return bool(self.get_all(name))
+
+    def __iter__(self):
+        # type: () -> Iterator[text_type]
+        return iter([name for name, _value in self._fields])
+
+    def __len__(self):
+        # type: () -> int
+        return len(self._fields)
+
+    def __repr__(self):
+        # type: () -> str
+        return 'Headers({!r})'.format(self._fields)

@@ -1,0 +1,123 @@
+"""Waiting for one or a few sockets, with a deadline.
+
+poll where there is one: it has no limit on descriptor numbers (select ends at
+1,024), and one socket costs no more than one entry, which is where epoll and
+kqueue have nothing to win. select serves Windows, where poll is missing and
+select has no such limit.
+"""
+
+from __future__ import absolute_import, division, print_function
+
+import select
+import socket
+
+from lomond._compat import TYPE_CHECKING, is_interrupt, monotonic, set_close_on_exec
+
+if TYPE_CHECKING:
+    from typing import List, Optional, Sequence, Tuple  # noqa: F401
+
+    Interest = Sequence[Tuple[int, int]]
+
+READ = 1
+WRITE = 2
+
+
+def wait(interest, timeout):
+    # type: (Interest, Optional[float]) -> List[Tuple[int, int]]
+    """Wait until a descriptor is ready, an error on it included.
+
+    Parameters: ``interest``, pairs of a descriptor and `READ` or `WRITE` or
+    both; ``timeout`` in seconds, None or infinite for ever. Returns the pairs that are
+    ready, none after the timeout. Goes on after a signal whose handler
+    returned.
+    """
+    if timeout == float('inf'):
+        timeout = None
+    deadline = None if timeout is None else monotonic() + timeout
+    while True:
+        try:
+            return _wait_once(interest, timeout)
+        except (select.error, OSError) as error:
+            if not is_interrupt(error):
+                raise
+        if deadline is not None:
+            timeout = max(0.0, deadline - monotonic())
+
+
+def _wait_with_poll(interest, timeout):
+    # type: (Interest, Optional[float]) -> List[Tuple[int, int]]
+    poller = select.poll()
+    for fd, mask in interest:
+        poller.register(fd, _POLL_EVENTS[mask])
+    # Rounded up: a wait must not end just before its deadline, and spin.
+    milliseconds = None if timeout is None else int(timeout * 1000 + 0.999)
+    return [(fd, _masks_of_poll(events)) for fd, events in poller.poll(milliseconds)]
+
+
+def _wait_with_select(interest, timeout):
+    # type: (Interest, Optional[float]) -> List[Tuple[int, int]]
+    readers = [fd for fd, mask in interest if mask & READ]
+    writers = [fd for fd, mask in interest if mask & WRITE]
+    # Windows tells of a failed connection attempt in the third set only.
+    readable, writable, failed = select.select(readers, writers, writers, timeout)
+    masks = {}  # type: dict[int, int]
+    for fd in readable:
+        masks[fd] = READ
+    for fd in writable + failed:
+        masks[fd] = masks.get(fd, 0) | WRITE
+    return list(masks.items())
+
+
+def _masks_of_poll(events):
+    # type: (int) -> int
+    mask = 0
+    if events & ~select.POLLOUT:
+        mask |= READ
+    if events & ~select.POLLIN:
+        mask |= WRITE
+    return mask
+
+
+if hasattr(select, 'poll'):
+    _POLL_EVENTS = {
+        READ: select.POLLIN,
+        WRITE: select.POLLOUT,
+        READ | WRITE: select.POLLIN | select.POLLOUT,
+    }
+    _wait_once = _wait_with_poll
+else:  # pragma: no cover  (Windows)
+    _wait_once = _wait_with_select
+
+
+class Waker(object):
+    """Ends a `wait` from another thread, through a pair of sockets."""
+
+    def __init__(self):
+        # type: () -> None
+        self._reader, self._writer = socket.socketpair()
+        for sock in (self._reader, self._writer):
+            sock.setblocking(False)
+            set_close_on_exec(sock)
+        self.interest = (self._reader.fileno(), READ)
+
+    def wake(self):
+        # type: () -> None
+        """Make the present wait, or the next, return at once. Never raises."""
+        try:
+            self._writer.send(b'\0')
+        except socket.error:
+            pass        # full, so it will wake; or closed, so nobody waits
+
+    def clear(self):
+        # type: () -> None
+        """Forget the wakes so far."""
+        try:
+            while self._reader.recv(1024):
+                pass
+        except socket.error:
+            pass
+
+    def close(self):
+        # type: () -> None
+        self._reader.close()
+        self._writer.close()

@@ -1,0 +1,201 @@
+"""TLS: contexts, versions, the handshake, the encrypted byte stream.
+
+The one module that imports ssl; it is imported with the first wss connection.
+"""
+
+from __future__ import absolute_import, division, print_function
+
+import logging
+import os
+import socket
+import ssl
+import threading
+
+import certifi
+
+from lomond._compat import TYPE_CHECKING, monotonic
+from lomond.net.selectors import READ, WRITE
+from lomond.net.transport import RECEIVE_SIZE, Transport
+from lomond.net.wait import Wait
+
+if TYPE_CHECKING:
+    from typing import Any, Iterator, Optional, Tuple, Union  # noqa: F401
+
+log = logging.getLogger('lomond')
+
+#: What a TLS handshake raises; CertificateError is a ValueError up to 3.6.
+TLS_ERRORS = (ssl.SSLError, ssl.CertificateError, socket.error)
+
+
+def client_context(cafile=None, verify=True):
+    # type: (Optional[str], bool) -> ssl.SSLContext
+    """Make a context that verifies the server, with TLS 1.2 or newer.
+
+    Parameters: ``cafile``, a file of certificates to trust; without it
+    SSL_CERT_FILE and SSL_CERT_DIR of the environment name them, and without
+    these certifi does. ``verify=False`` takes any certificate, and logs that.
+    """
+    capath = None
+    if cafile is None:
+        cafile = os.environ.get('SSL_CERT_FILE')
+        capath = os.environ.get('SSL_CERT_DIR')
+        if not (cafile or capath):
+            cafile = certifi.where()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT) if hasattr(ssl, 'PROTOCOL_TLS_CLIENT') \
+        else ssl.SSLContext(ssl.PROTOCOL_SSLv23)
+    _require_tls_1_2(context)
+    if ssl.HAS_ALPN:
+        context.set_alpn_protocols(['http/1.1'])
+    if verify:
+        context.verify_mode = ssl.CERT_REQUIRED
+        context.check_hostname = True
+        context.load_verify_locations(cafile or None, capath or None)
+    else:
+        log.warning('TLS certificates are not verified: anyone on the way can read and '
+                    'change what is sent')
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+def server_context(certfile, keyfile=None):
+    # type: (str, Optional[str]) -> ssl.SSLContext
+    """Make a server's context, with TLS 1.2 or newer."""
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    _require_tls_1_2(context)
+    context.load_cert_chain(certfile, keyfile)
+    return context
+
+
+def _require_tls_1_2(context):
+    # type: (ssl.SSLContext) -> None
+    if hasattr(context, 'minimum_version'):
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+    else:
+        context.options |= (
+            ssl.OP_NO_SSLv2 | ssl.OP_NO_SSLv3 | ssl.OP_NO_TLSv1 | ssl.OP_NO_TLSv1_1)
+
+
+def handshake(sock, context, deadline, server_hostname=None):
+    # type: (Any, ssl.SSLContext, float, Optional[str]) -> Iterator[Union[Wait, TLSTransport]]
+    """Make TLS on a connected socket: yields each `Wait`, and last the transport.
+
+    A client names the server by ``server_hostname``; a server leaves it out.
+    Raises one of `TLS_ERRORS`; the socket is then still the caller's to close.
+    """
+    sock.setblocking(False)
+    tls_sock = context.wrap_socket(
+        sock,
+        server_side=server_hostname is None,
+        server_hostname=server_hostname,
+        do_handshake_on_connect=False,
+        suppress_ragged_eofs=False,
+    )
+    try:
+        tls_sock.setblocking(False)
+        while True:
+            try:
+                tls_sock.do_handshake()
+                break
+            except ssl.SSLWantReadError:
+                mask = READ
+            except ssl.SSLWantWriteError:
+                mask = WRITE
+            yield Wait(((tls_sock.fileno(), mask),), deadline)
+            if monotonic() >= deadline:
+                raise socket.timeout('timed out')
+    except BaseException:
+        tls_sock.close()
+        raise
+    yield TLSTransport(tls_sock)
+
+
+class TLSTransport(Transport):
+    """An encrypted byte stream.
+
+    OpenSSL allows one thread at a time in a session: every call into it is
+    made under one lock, which is never held across a wait.
+    """
+
+    is_secure = True
+
+    def __init__(self, sock):
+        # type: (ssl.SSLSocket) -> None
+        super(TLSTransport, self).__init__(sock)
+        self._tls_lock = threading.Lock()
+        self._wants = {
+            READ: ((self._fd, READ),),
+            WRITE: ((self._fd, READ | WRITE),),
+        }
+
+    @property
+    def version(self):
+        # type: () -> Optional[str]
+        """The protocol version, such as 'TLSv1.3'."""
+        return self._sock.version()  # type: ignore[no-any-return]
+
+    @property
+    def cipher(self):
+        # type: () -> str
+        """The name of the cipher suite."""
+        return self._sock.cipher()[0]  # type: ignore[no-any-return]
+
+    def has_pending(self):
+        # type: () -> bool
+        with self._tls_lock:
+            return bool(self._backlog) or self._sock.pending() > 0
+
+    def _receive_now(self):
+        # type: () -> Optional[bytes]
+        # A record holds 16 KiB at most; gather a few for one round of the loop.
+        pieces = []
+        size = 0
+        while size < RECEIVE_SIZE:
+            try:
+                with self._tls_lock:
+                    piece = self._sock.recv(RECEIVE_SIZE)
+            except ssl.SSLWantReadError:
+                self.interest = self._wants[READ]
+                break
+            except ssl.SSLWantWriteError:
+                self.interest = self._wants[WRITE]
+                break
+            except (ssl.SSLError, socket.error):
+                if pieces:
+                    break       # first what arrived whole; the error comes again
+                raise
+            if not piece:
+                if pieces:
+                    break
+                return b''
+            pieces.append(piece)
+            size += len(piece)
+        return b''.join(pieces) if pieces else None
+
+    def _send_now(self, data):
+        # type: (Any) -> Tuple[int, int]
+        if self.is_aborted:
+            return super(TLSTransport, self)._send_now(data)
+        try:
+            with self._tls_lock:
+                return self._sock.send(data), WRITE
+        except ssl.SSLWantWriteError:
+            return 0, WRITE
+        except ssl.SSLWantReadError:
+            return 0, READ
+
+    def _raw_shutdown(self, how):
+        # type: (int) -> None
+        if how == socket.SHUT_WR:
+            # A close_notify, which also asks for the peer's; it doesn't wait.
+            with self._tls_lock:
+                self._sock.unwrap()
+        else:
+            # SSLSocket.shutdown drops the TLS session under the other threads.
+            socket.socket.shutdown(self._sock, how)
+
+    def close(self):
+        # type: () -> None
+        if not self.is_aborted:
+            self.shutdown_sending()
+        super(TLSTransport, self).close()

@@ -1,0 +1,215 @@
+"""A connected byte stream over a non-blocking socket.
+
+One thread receives, any thread may send, one at a time; any thread may abort
+at any moment. Nothing here waits but `send`, and that has a deadline.
+"""
+
+from __future__ import absolute_import, division, print_function
+
+import errno
+import socket
+import threading
+from collections import deque
+
+from lomond._compat import TYPE_CHECKING, is_interrupt, monotonic
+from lomond.errors import TransportFail
+from lomond.net.selectors import READ, WRITE, wait
+
+if TYPE_CHECKING:
+    from typing import Any, Callable, Deque, Optional, Tuple  # noqa: F401
+
+    from lomond.net.selectors import Interest  # noqa: F401
+
+#: The most that one call of `receive` asks the system for, in bytes.
+RECEIVE_SIZE = 64 * 1024
+
+#: What `send` takes in, at most, from a peer that sends while we do (bytes).
+MAX_BACKLOG = 1024 * 1024
+
+_WOULD_BLOCK = frozenset([errno.EAGAIN, errno.EWOULDBLOCK])
+
+
+def would_block(error):
+    # type: (socket.error) -> bool
+    """Tell if a call on a non-blocking socket just has to be made later."""
+    return error.errno in _WOULD_BLOCK or is_interrupt(error)
+
+
+class Transport(object):
+    """A plain byte stream.
+
+    Parameters: ``sock``, connected; it is made non-blocking, and belongs to
+    the transport from now on. Set ``on_backlog`` to what should be called
+    when a sender has put received bytes aside for the receiver.
+    """
+
+    #: Whether bytes are encrypted on the way.
+    is_secure = False
+
+    def __init__(self, sock):
+        # type: (Any) -> None
+        sock.setblocking(False)
+        self._sock = sock
+        self._fd = sock.fileno()
+        self._read_lock = threading.Lock()
+        self._backlog = deque()  # type: Deque[bytes]
+        self._backlog_size = 0
+        self._close_lock = threading.Lock()
+        self._is_closed = False
+        #: True once `abort` was called.
+        self.is_aborted = False
+        self.on_backlog = None  # type: Optional[Callable[[], None]]
+        #: What to wait for before the next `receive`, as `selectors.wait` wants it.
+        self.interest = ((self._fd, READ),)  # type: Interest
+
+    # -- receiving --
+
+    def receive(self):
+        # type: () -> Optional[bytes]
+        """Return bytes that are here, b'' at the end, or None if there are none yet.
+
+        Raises socket.error.
+        """
+        with self._read_lock:
+            if self._backlog:
+                data = self._backlog.popleft()
+                self._backlog_size -= len(data)
+                return data
+            return self._receive_now()
+
+    def has_pending(self):
+        # type: () -> bool
+        """Tell if `receive` has bytes that no wait on the socket would show."""
+        return bool(self._backlog)
+
+    def _receive_now(self):
+        # type: () -> Optional[bytes]
+        try:
+            data = self._sock.recv(RECEIVE_SIZE)  # type: bytes
+        except socket.error as error:
+            if would_block(error):
+                return None
+            raise
+        return data
+
+    # -- sending --
+
+    def has_room(self):
+        # type: () -> bool
+        """Tell if the system would take in some bytes now."""
+        return bool(wait(((self._fd, WRITE),), 0))
+
+    def send(self, data, timeout):
+        # type: (bytes, Optional[float]) -> None
+        """Send all of the bytes, or fail after `timeout` seconds (None: never).
+
+        While it waits for room it takes in what the peer sends, up to
+        `MAX_BACKLOG`, so that two peers that both send before they read don't
+        block each other. Raises TransportFail, which says how much went out:
+        then a frame is torn, and the connection is no use any more.
+        """
+        try:
+            sent = self._send_now(data)[0]
+            if sent != len(data):
+                self._send_rest(data, sent, timeout)
+        except socket.error as error:
+            raise self._send_failed(error)
+
+    def _send_now(self, data):
+        # type: (Any) -> Tuple[int, int]
+        """Return how many bytes the system took, and what to wait for if none."""
+        if self.is_aborted:
+            raise TransportFail('the connection was given up')
+        try:
+            return self._sock.send(data), WRITE
+        except socket.error as error:
+            if would_block(error):
+                return 0, WRITE
+            raise
+
+    def _send_rest(self, data, sent, timeout):
+        # type: (bytes, int, Optional[float]) -> None
+        deadline = None if timeout is None else monotonic() + timeout
+        view = memoryview(data)
+        need = WRITE
+        may_take_in = True
+        while sent < len(data):
+            left = None if deadline is None else deadline - monotonic()
+            if left is not None and left <= 0:
+                raise TransportFail(
+                    'the peer took only {} of {} bytes in {} seconds', sent, len(data), timeout)
+            take_in = may_take_in and self._backlog_size < MAX_BACKLOG
+            for _fd, ready in wait(((self._fd, need | READ if take_in else need),), left):
+                if take_in and ready & READ:
+                    may_take_in = self._take_in()
+            count, need = self._send_now(view[sent:])
+            sent += count
+
+    def _take_in(self):
+        # type: () -> bool
+        """Put received bytes aside; False if there will be no more.
+
+        The receiver meets the end, or the error, by itself.
+        """
+        with self._read_lock:
+            try:
+                data = self._receive_now()
+            except socket.error:
+                return False
+            if data is None:
+                return True
+            if not data:
+                return False
+            self._backlog.append(data)
+            self._backlog_size += len(data)
+        if self.on_backlog is not None:
+            self.on_backlog()
+        return True
+
+    @staticmethod
+    def _send_failed(error):
+        # type: (BaseException) -> TransportFail
+        return TransportFail('could not send: {}', error)
+
+    # -- the end --
+
+    def shutdown_sending(self):
+        # type: () -> None
+        """Tell the peer that nothing more will come. Never raises."""
+        self._shutdown(socket.SHUT_WR)
+
+    def abort(self):
+        # type: () -> None
+        """Break the connection, from any thread: whoever waits on it wakes up.
+
+        The descriptor stays until `close`, so that its number isn't reused
+        under a thread that is about to use it. Never raises.
+        """
+        self.is_aborted = True
+        self._shutdown(socket.SHUT_RDWR)
+
+    def _shutdown(self, how):
+        # type: (int) -> None
+        with self._close_lock:
+            if self._is_closed:
+                return
+            try:
+                self._raw_shutdown(how)
+            except (socket.error, EnvironmentError):
+                pass        # the peer was faster
+
+    def _raw_shutdown(self, how):
+        # type: (int) -> None
+        self._sock.shutdown(how)
+
+    def close(self):
+        # type: () -> None
+        """Free the descriptor. No thread may be sending or receiving. Never raises."""
+        with self._close_lock:
+            if self._is_closed:
+                return
+            self._is_closed = True
+            try:
+                self._sock.close()
+            except socket.error:
+                pass

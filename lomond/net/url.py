@@ -1,0 +1,193 @@
+"""WebSocket URLs (RFC 6455 3) to what it takes to connect and to ask.
+
+Knows no sockets. Proxy URLs are taken apart here too.
+"""
+
+from __future__ import absolute_import, division, print_function
+
+import base64
+import re
+from collections import namedtuple
+
+from lomond._compat import TYPE_CHECKING, PY2, quote, text_type, unquote, urlsplit
+
+if TYPE_CHECKING:
+    from typing import Any, Dict, Optional, Tuple, Union  # noqa: F401
+
+_DEFAULT_PORTS = {u'ws': 80, u'wss': 443}
+_PROXY_PORTS = {u'http': 80, u'https': 443}
+
+# What stands for itself in a path and query (RFC 3986 3.3, 3.4); '%' too, as
+# what is encoded already stays so.
+_SAFE = "%/:?@!$&'()*+,;=-._~[]"
+
+_NOT_ALLOWED = re.compile(u'[\\x00-\\x1f\\x7f]')
+
+
+class Target(namedtuple('Target', ['scheme', 'host', 'port', 'resource', 'credentials'])):
+    """Where a WebSocket URL leads.
+
+    ``scheme`` 'ws' or 'wss'; ``host``, a name in ASCII or an address without
+    brackets; ``port``; ``resource``, the path and query as the request line
+    has them; ``credentials``, (user, password) or None.
+    """
+
+    __slots__ = ()
+
+    @property
+    def is_secure(self):
+        # type: () -> bool
+        return bool(self.scheme == u'wss')
+
+    @property
+    def url(self):
+        # type: () -> text_type
+        """The URL without credentials, fit to be shown."""
+        return u'{}://{}{}'.format(self.scheme, self.host_header, self.resource)
+
+    @property
+    def host_header(self):
+        # type: () -> text_type
+        """The value of Host: the default port isn't named (RFC 6455 4.1)."""
+        # An IPv6 zone means something on this machine only (RFC 6874 4).
+        host = bracket(self.host.partition(u'%')[0])
+        if self.port == _DEFAULT_PORTS[self.scheme]:
+            return host
+        return u'{}:{}'.format(host, self.port)
+
+
+class ProxyTarget(namedtuple('ProxyTarget', ['scheme', 'host', 'port', 'credentials'])):
+    """Where a proxy URL leads; fields as in `Target`."""
+
+    __slots__ = ()
+
+    @property
+    def url(self):
+        # type: () -> text_type
+        """The URL without credentials, fit to be shown."""
+        return u'{}://{}:{}'.format(self.scheme, bracket(self.host), self.port)
+
+
+def parse_url(url):
+    # type: (Union[bytes, text_type]) -> Target
+    """Parse a ws or wss URL; raises TypeError or ValueError."""
+    text = _to_text(url)
+    parts = _split(text)
+    if parts.scheme not in _DEFAULT_PORTS:
+        raise ValueError('a WebSocket URL begins with ws:// or wss://, not {!r}'.format(text[:80]))
+    if u'#' in text:
+        # RFC 6455 3: no fragment; a '#' that is data is written %23.
+        raise ValueError('a WebSocket URL has no fragment: write # as %23 in {!r}'.format(text))
+    resource = _quote(parts.path or u'/')
+    if parts.query:
+        resource += u'?' + _quote(parts.query)
+    return Target(
+        scheme=text_type(parts.scheme),
+        host=_host(parts, text),
+        port=_port(parts, text) or _DEFAULT_PORTS[parts.scheme],
+        resource=resource,
+        credentials=_credentials(parts),
+    )
+
+
+def parse_proxy_url(url):
+    # type: (Union[bytes, text_type]) -> ProxyTarget
+    """Parse a proxy's URL; without a scheme it is an http one. Raises ValueError."""
+    text = _to_text(url)
+    if u'://' not in text:
+        text = u'http://' + text
+    parts = _split(text)
+    if parts.scheme not in _PROXY_PORTS:
+        raise ValueError(
+            'a proxy URL begins with http:// or https://, not {}://'.format(parts.scheme))
+    return ProxyTarget(
+        scheme=text_type(parts.scheme),
+        host=_host(parts, text),
+        port=_port(parts, text) or _PROXY_PORTS[parts.scheme],
+        credentials=_credentials(parts),
+    )
+
+
+def bracket(host):
+    # type: (text_type) -> text_type
+    """Put an IPv6 address in brackets; leave any other host as it is."""
+    return u'[{}]'.format(host) if u':' in host else host
+
+
+def basic_authorization(credentials):
+    # type: (Tuple[text_type, text_type]) -> text_type
+    """Return the value of an Authorization header (RFC 7617)."""
+    data = u':'.join(credentials).encode('utf-8')
+    return u'Basic ' + base64.b64encode(data).decode('ascii')
+
+
+def _to_text(url):
+    # type: (Union[bytes, text_type]) -> text_type
+    if PY2 and isinstance(url, bytes):
+        url = url.decode('utf-8')
+    if not isinstance(url, text_type):
+        raise TypeError('the URL must be text, not {!r}'.format(type(url).__name__))
+    # urlsplit drops some of these in silence: a header could be hidden there.
+    if _NOT_ALLOWED.search(url):
+        raise ValueError('control characters in the URL {!r}'.format(url))
+    return url.strip()
+
+
+def _split(text):
+    # type: (text_type) -> Any
+    try:
+        parts = urlsplit(text)
+        parts.port
+    except ValueError as error:
+        raise ValueError('not a URL: {!r} ({})'.format(text, error))
+    return parts
+
+
+def _port(parts, text):
+    # type: (Any, text_type) -> Optional[int]
+    port = parts.port  # type: Optional[int]
+    if port is not None and not 1 <= port <= 65535:
+        raise ValueError('the port must be from 1 to 65535 in {!r}'.format(text))
+    return port
+
+
+def _host(parts, text):
+    # type: (Any, text_type) -> text_type
+    """Return the host in ASCII: a name by IDNA, an address as it is."""
+    host = parts.hostname
+    if not host:
+        raise ValueError('there is no host in the URL {!r}'.format(text))
+    if u':' in host:
+        return text_type(host.replace(u'%25', u'%'))    # RFC 6874: an encoded zone
+    try:
+        name = host.encode('ascii') if _is_ascii(host) else host.encode('idna')
+    except UnicodeError as error:
+        raise ValueError('not a host name: {!r} ({})'.format(host, error))
+    ascii_name = name.decode('ascii')  # type: text_type
+    if re.search(u'[ "<>\\\\^`{|}%]', ascii_name):
+        raise ValueError('not a host name: {!r}'.format(host))
+    return ascii_name
+
+
+def _is_ascii(text):
+    # type: (text_type) -> bool
+    return all(ord(character) < 128 for character in text)
+
+
+def _credentials(parts):
+    # type: (Any) -> Optional[Tuple[text_type, text_type]]
+    if parts.username is None:
+        return None
+    return _unquote(parts.username), _unquote(parts.password or u'')
+
+
+def _quote(text):
+    # type: (text_type) -> text_type
+    return text_type(quote(text.encode('utf-8'), _SAFE))
+
+
+def _unquote(text):
+    # type: (text_type) -> text_type
+    if PY2:
+        return unquote(text.encode('utf-8')).decode('utf-8')  # type: ignore[attr-defined]
+    return unquote(text)

@@ -1,0 +1,267 @@
+"""permessage-deflate (RFC 7692): agreeing on it, deflating, bounded inflating."""
+
+from __future__ import absolute_import, division, print_function
+
+import zlib
+
+from lomond._compat import TYPE_CHECKING, text_type
+from lomond.errors import CompressionParameterError, InvalidPayload, PayloadTooLarge
+
+if TYPE_CHECKING:
+    from typing import Any, Dict, List, Optional, Tuple  # noqa: F401
+
+    from lomond.protocol.extension import Extension, Parameter  # noqa: F401
+
+NAME = u'permessage-deflate'
+
+SERVER_NO_TAKEOVER = u'server_no_context_takeover'
+CLIENT_NO_TAKEOVER = u'client_no_context_takeover'
+SERVER_WINDOW = u'server_max_window_bits'
+CLIENT_WINDOW = u'client_max_window_bits'
+
+_FLAGS = (SERVER_NO_TAKEOVER, CLIENT_NO_TAKEOVER)
+_WINDOWS = (SERVER_WINDOW, CLIENT_WINDOW)
+_WINDOW_VALUES = {text_type(bits): bits for bits in range(8, 16)}
+
+#: RFC 7692 7.2.1: what a sender takes off each message, a receiver puts back.
+_TAIL = b'\x00\x00\xff\xff'
+
+#: RFC 7692 7.2.3.6: an empty message; zlib flushes to nothing the second time.
+_EMPTY = b'\x00'
+
+# An encoder ends its deflate stream (BFINAL, RFC 7692 7.2.3.4) once a message,
+# if ever. A message full of tiny streams would cost quadratic time.
+_MAX_STREAM_ENDS = 8
+
+
+class DeflateOptions(object):
+    """What one side asks for, or allows, of permessage-deflate.
+
+    Parameters, each for the stream of that side: ``server_no_context_takeover``
+    and ``client_no_context_takeover`` (bool) forget the window between messages;
+    ``server_max_window_bits`` and ``client_max_window_bits`` (8 to 15) bound
+    it. ``level`` (-1 to 9) and ``mem_level`` (1 to 9) are zlib's, for what
+    this side sends. Raises ValueError for numbers beyond these.
+    """
+
+    def __init__(self, server_no_context_takeover=False, client_no_context_takeover=False,
+                 server_max_window_bits=15, client_max_window_bits=15,
+                 level=zlib.Z_DEFAULT_COMPRESSION, mem_level=8):
+        # type: (bool, bool, int, int, int, int) -> None
+        for name, value, low, high in (
+                ('server_max_window_bits', server_max_window_bits, 8, 15),
+                ('client_max_window_bits', client_max_window_bits, 8, 15),
+                ('level', level, -1, 9),
+                ('mem_level', mem_level, 1, 9)):
+            if not isinstance(value, int) or not low <= value <= high:
+                raise ValueError(
+                    '{} must be from {} to {}, not {!r}'.format(name, low, high, value))
+        self.server_no_context_takeover = server_no_context_takeover
+        self.client_no_context_takeover = client_no_context_takeover
+        self.server_max_window_bits = server_max_window_bits
+        self.client_max_window_bits = client_max_window_bits
+        self.level = level
+        self.mem_level = mem_level
+
+
+class PermessageDeflate(object):
+    """The extension as agreed on, in one open WebSocket.
+
+    ``deflate_*`` tells of what we send, ``inflate_*`` of what we receive.
+    The zlib objects, some 300 KiB, are made with the first message.
+    """
+
+    def __init__(self, deflate_bits=15, deflate_takeover=True,
+                 inflate_bits=15, inflate_takeover=True,
+                 level=zlib.Z_DEFAULT_COMPRESSION, mem_level=8):
+        # type: (int, bool, int, bool, int, int) -> None
+        # zlib has no raw window of 8 bits to deflate with. Its window of 9
+        # never looks back over 250 bytes, so an 8-bit inflater understands it.
+        self.deflate_bits = max(deflate_bits, 9)
+        self.deflate_takeover = deflate_takeover
+        self.inflate_bits = inflate_bits
+        self.inflate_takeover = inflate_takeover
+        self._level = level
+        self._mem_level = mem_level
+        self._deflater = None  # type: Any
+        self._inflater = None  # type: Any
+        self._stream_ends = 0
+
+    def compress(self, payload):
+        # type: (bytes) -> bytes
+        """Deflate a whole message. Calls must be in the order of sending."""
+        if not payload:
+            return _EMPTY
+        deflater = self._deflater
+        if deflater is None:
+            deflater = zlib.compressobj(
+                self._level, zlib.DEFLATED, -self.deflate_bits, self._mem_level)
+            if self.deflate_takeover:
+                self._deflater = deflater
+        data = deflater.compress(payload) + deflater.flush(zlib.Z_SYNC_FLUSH)  # type: bytes
+        return data[:-len(_TAIL)]
+
+    def decompress(self, data, limit, is_last):
+        # type: (bytes, Optional[int], bool) -> bytes
+        """Inflate a piece of a message, the last or not.
+
+        Stops at ``limit`` bytes (None: no limit) with PayloadTooLarge.
+        Raises InvalidPayload for what isn't deflated data.
+        """
+        if is_last:
+            data += _TAIL
+        pieces = []
+        try:
+            while data:
+                if self._inflater is None:
+                    self._inflater = zlib.decompressobj(-self.inflate_bits)
+                piece = self._inflate(data, limit)
+                pieces.append(piece)
+                if limit is not None:
+                    limit -= len(piece)
+                data = self._inflater.unused_data
+                if data:
+                    self._restart()
+        except zlib.error as error:
+            raise InvalidPayload('compressed data that does not inflate: {}', error)
+        if is_last:
+            self._stream_ends = 0
+            if not self.inflate_takeover:
+                self._inflater = None
+        return b''.join(pieces)
+
+    def _inflate(self, data, limit):
+        # type: (bytes, Optional[int]) -> bytes
+        if limit is None:
+            return self._inflater.decompress(data)  # type: ignore[no-any-return]
+        # One byte more than allowed shows that there is more than allowed.
+        piece = self._inflater.decompress(data, limit + 1)  # type: bytes
+        if len(piece) > limit:
+            raise PayloadTooLarge('a compressed message inflates beyond the limit')
+        return piece
+
+    def _restart(self):
+        # type: () -> None
+        """Begin a new deflate stream after the peer ended one (BFINAL)."""
+        self._inflater = None
+        self._stream_ends += 1
+        if self._stream_ends > _MAX_STREAM_ENDS:
+            raise InvalidPayload('a compressed message ends its deflate stream too often')
+
+
+def offer(options):
+    # type: (DeflateOptions) -> List[Parameter]
+    """Return the parameters of a client's offer (RFC 7692 7.1)."""
+    parameters = []  # type: List[Parameter]
+    if options.server_no_context_takeover:
+        parameters.append((SERVER_NO_TAKEOVER, None))
+    if options.client_no_context_takeover:
+        parameters.append((CLIENT_NO_TAKEOVER, None))
+    if options.server_max_window_bits < 15:
+        parameters.append((SERVER_WINDOW, text_type(options.server_max_window_bits)))
+    # Always offered, so that the server may bound our window if it has to.
+    parameters.append((
+        CLIENT_WINDOW,
+        text_type(options.client_max_window_bits) if options.client_max_window_bits < 15
+        else None))
+    return parameters
+
+
+def accept_answer(options, parameters):
+    # type: (DeflateOptions, List[Parameter]) -> PermessageDeflate
+    """Turn the server's answer to `offer` into the client's codec.
+
+    Raises CompressionParameterError for an answer that the offer doesn't
+    allow (RFC 7692 7.1.1 to 7.1.2).
+    """
+    answer = _check_parameters(parameters)
+    for name in _WINDOWS:
+        if name in answer and answer[name] is None:
+            raise CompressionParameterError('{} needs a value', name)
+    if options.server_no_context_takeover and SERVER_NO_TAKEOVER not in answer:
+        raise CompressionParameterError('the server left out {}', SERVER_NO_TAKEOVER)
+    server_bits = answer.get(SERVER_WINDOW) or 15
+    if server_bits > options.server_max_window_bits:
+        raise CompressionParameterError(
+            '{} is {}, but {} was asked for',
+            SERVER_WINDOW, server_bits, options.server_max_window_bits)
+    return PermessageDeflate(
+        deflate_bits=min(options.client_max_window_bits, answer.get(CLIENT_WINDOW) or 15),
+        deflate_takeover=not (
+            options.client_no_context_takeover or CLIENT_NO_TAKEOVER in answer),
+        inflate_bits=server_bits,
+        inflate_takeover=SERVER_NO_TAKEOVER not in answer,
+        level=options.level,
+        mem_level=options.mem_level,
+    )
+
+
+def answer_offers(options, extensions):
+    # type: (DeflateOptions, List[Extension]) -> Optional[Tuple[List[Parameter], PermessageDeflate]]
+    """Return the answer to the first offer that a server can take, and its codec.
+
+    None if there is no such offer: then the connection goes on uncompressed.
+    """
+    for name, parameters in extensions:
+        if name != NAME:
+            continue
+        try:
+            asked = _check_parameters(parameters)
+            if SERVER_WINDOW in asked and asked[SERVER_WINDOW] is None:
+                raise CompressionParameterError('{} needs a value', SERVER_WINDOW)
+        except CompressionParameterError:
+            continue        # RFC 7692 7.1: decline this offer, look at the next
+        return _answer_offer(options, asked)
+    return None
+
+
+def _answer_offer(options, asked):
+    # type: (DeflateOptions, Dict[text_type, Optional[int]]) -> Tuple[List[Parameter], PermessageDeflate]
+    server_takeover = not (options.server_no_context_takeover or SERVER_NO_TAKEOVER in asked)
+    client_takeover = not (options.client_no_context_takeover or CLIENT_NO_TAKEOVER in asked)
+    server_bits = min(options.server_max_window_bits, asked.get(SERVER_WINDOW) or 15)
+    client_bits = 15
+    if CLIENT_WINDOW in asked:      # else the client couldn't obey (RFC 7692 7.1.2.2)
+        client_bits = min(options.client_max_window_bits, asked[CLIENT_WINDOW] or 15)
+
+    answer = []  # type: List[Parameter]
+    if not server_takeover:
+        answer.append((SERVER_NO_TAKEOVER, None))
+    if not client_takeover:
+        answer.append((CLIENT_NO_TAKEOVER, None))
+    if server_bits < 15 or SERVER_WINDOW in asked:
+        answer.append((SERVER_WINDOW, text_type(server_bits)))
+    if client_bits < 15:
+        answer.append((CLIENT_WINDOW, text_type(client_bits)))
+    return answer, PermessageDeflate(
+        deflate_bits=server_bits,
+        deflate_takeover=server_takeover,
+        inflate_bits=client_bits,
+        inflate_takeover=client_takeover,
+        level=options.level,
+        mem_level=options.mem_level,
+    )
+
+
+def _check_parameters(parameters):
+    # type: (List[Parameter]) -> Dict[text_type, Optional[int]]
+    """Return the parameters by name; raise for unknown, repeated or bad ones.
+
+    A window's value is 8 to 15, or None if it has none.
+    """
+    checked = {}  # type: Dict[text_type, Optional[int]]
+    for name, value in parameters:
+        if name in checked:
+            raise CompressionParameterError('{} is given twice', name)
+        if name in _FLAGS:
+            if value is not None:
+                raise CompressionParameterError('{} takes no value', name)
+            checked[name] = None
+        elif name in _WINDOWS:
+            if value is not None and value not in _WINDOW_VALUES:
+                raise CompressionParameterError(
+                    '{} must be from 8 to 15, not {!r}', name, value)
+            checked[name] = _WINDOW_VALUES[value] if value is not None else None
+        else:
+            raise CompressionParameterError('unknown parameter {!r}', name)
+    return checked

@@ -1,0 +1,314 @@
+"""One open WebSocket as a state machine, for the client's role and the server's.
+
+Bytes in, events out; opcodes and payloads in, frames out. Which thread calls,
+and where the bytes come from and go, is the driver's business.
+"""
+
+from __future__ import absolute_import, division, print_function
+
+import os
+from time import time
+
+from lomond import errors, events
+from lomond._compat import TYPE_CHECKING, decode_utf8, indexable
+from lomond.opcode import Opcode
+from lomond.protocol.frame import CONTROL_BIT, FIN, KEY_SIZE, LENGTH_16, encode_frame
+from lomond.protocol.frame_parser import FrameParser
+from lomond.protocol.limits import DEFAULT_LIMITS
+from lomond.protocol.mask import apply_mask
+from lomond.protocol.message import MessageAssembler, decode_close, encode_close, invalid_utf8
+from lomond.protocol.state import (
+    CAN_SEND, TRANSITIONS, State, Trigger, unavailable)
+
+if TYPE_CHECKING:
+    from typing import Any, Callable, Iterator, Optional, Tuple, Union  # noqa: F401
+
+    from lomond.events import Event  # noqa: F401
+    from lomond.protocol.compression import PermessageDeflate  # noqa: F401
+    from lomond.protocol.frame import FrameHeader  # noqa: F401
+    from lomond.protocol.limits import Limits  # noqa: F401
+
+CLIENT = 'client'
+SERVER = 'server'
+
+_WHOLE_TEXT = FIN | Opcode.TEXT
+_WHOLE_BINARY = FIN | Opcode.BINARY
+
+# One call of the system's random source serves this many masking keys.
+_KEYS_AT_ONCE = 64
+
+
+class _NoLock(object):
+    """Stands for the lock of a driver that has only one thread."""
+
+    def __enter__(self):
+        # type: () -> None
+        pass
+
+    def __exit__(self, *_exc_info):
+        # type: (*Any) -> None
+        pass
+
+
+class Connection(object):
+    """A WebSocket between its two handshakes.
+
+    Parameters:
+
+    - ``role``: `CLIENT` or `SERVER`.
+    - ``reply``: called as ``reply(opcode, payload)`` for a frame that the
+      protocol itself sends: a pong, a Close. It hands them to `encode`, sends
+      what that returns, and never raises.
+    - ``limits``: what the peer may make us hold.
+    - ``lock``: guards the state where `encode` and `receive` run in two
+      threads. It is held for moments, never while anything is sent.
+    - ``random_bytes``, ``clock``: where masking keys and `received_time` come
+      from.
+
+    One thread may run `receive` while others call `encode`, one at a time.
+    """
+
+    def __init__(self, role, reply, limits=DEFAULT_LIMITS, lock=None,
+                 random_bytes=os.urandom, clock=time):
+        # type: (str, Callable[[int, bytes], None], Limits, Any, Callable[[int], bytes], Callable[[], float]) -> None
+        self.state = State.CONNECTING
+        #: Answer pings by themselves.
+        self.auto_pong = True
+        #: False once nothing that arrives can become an event any more.
+        self.is_receiving = False
+        #: The protocol error that ended the connection, if one did.
+        self.error = None  # type: Optional[errors.WebSocketError]
+        #: True once both Close frames were exchanged.
+        self.is_close_complete = False
+
+        self._is_client = role == CLIENT
+        self._reply = reply
+        self._lock = lock or _NoLock()
+        self._random_bytes = random_bytes
+        self._clock = clock
+        self._parser = FrameParser(expects_mask=not self._is_client, limits=limits)
+        self._message = MessageAssembler(limits)
+        self._max_size = limits.message
+        self._deflate = None  # type: Optional[PermessageDeflate]
+
+        self._leftover = b''        # received, and not yet a whole header or control frame
+        self._missing = 0           # payload bytes of the present data frame still to come
+        self._header = None  # type: Optional[FrameHeader]  # that frame's
+        self._keys = b''            # random bytes for masking keys to come
+        self._next_key = 0
+
+    # -- the handshakes and the end --
+
+    def accept(self, deflate=None):
+        # type: (Optional[PermessageDeflate]) -> None
+        """Open, after the opening handshake succeeded."""
+        self._advance(Trigger.ACCEPTED)
+        self.is_receiving = True
+        self._deflate = self._message.deflate = deflate
+        self._parser.compression = deflate is not None
+
+    def reject(self):
+        # type: () -> None
+        """Close, after the opening handshake failed."""
+        self._advance(Trigger.REJECTED)
+
+    def disconnect(self):
+        # type: () -> None
+        """Close, after the transport is gone or was given up."""
+        self._advance(Trigger.DISCONNECTED)
+        self.is_receiving = False
+
+    def stop_receiving(self):
+        # type: () -> None
+        """Make no more events of what was received, not even of what waits."""
+        self.is_receiving = False
+
+    @property
+    def supports_compression(self):
+        # type: () -> bool
+        """Tell if permessage-deflate was agreed on."""
+        return self._deflate is not None
+
+    def _advance(self, trigger):
+        # type: (str) -> None
+        with self._lock:
+            self.state = TRANSITIONS[self.state, trigger]
+
+    # -- sending --
+
+    def encode(self, opcode, payload, compress=False):
+        # type: (int, bytes, bool) -> bytes
+        """Return the frame that carries a message or a control payload.
+
+        Deflates it if ``compress`` is true and compression was agreed on, so
+        frames must be sent in the order of the calls. A CLOSE frame ends
+        sending: only one can be made.
+
+        Raises WebSocketUnavailable, or its kind, if the state forbids it, and
+        FrameBuildError.
+        """
+        if self.state not in CAN_SEND:
+            raise unavailable(self.state)
+        rsv1 = compress and self._deflate is not None
+        if rsv1:
+            payload = self._deflate.compress(payload)  # type: ignore[union-attr]
+        frame = encode_frame(
+            opcode, payload, rsv1=rsv1,
+            masking_key=self._masking_key() if self._is_client else None)
+        if opcode == Opcode.CLOSE:
+            with self._lock:
+                # The other thread may have moved on since the check above.
+                if self.state not in CAN_SEND:
+                    raise unavailable(self.state)
+                self.state = TRANSITIONS[self.state, Trigger.CLOSE_SENT]
+                self.is_close_complete = self.state == State.CLOSED
+        return frame
+
+    def _masking_key(self):
+        # type: () -> bytes
+        """Return 4 bytes that a server can't foresee (RFC 6455 10.3)."""
+        start = self._next_key
+        if start == len(self._keys):
+            self._keys = self._random_bytes(KEY_SIZE * _KEYS_AT_ONCE)
+            start = 0
+        self._next_key = start + KEY_SIZE
+        return self._keys[start:start + KEY_SIZE]
+
+    # -- receiving --
+
+    def receive(self, data):
+        # type: (bytes) -> Iterator[Event]
+        """Yield the events in bytes from the peer. What the peer does wrong is one.
+
+        An event's frame is behind it when it is yielded: an iterator that is
+        given up loses nothing, the rest waits for the next call.
+        """
+        received_time = self._clock()
+        buffer = indexable(self._leftover + data if self._leftover else data)
+        self._leftover = b''
+        end = len(buffer)
+        pos = 0
+        # The short way is a client's: it knows nothing of masks.
+        may_hurry = self._is_client and self._is_between_messages()
+        limit = 0xFFFF if self._max_size is None else min(self._max_size, 0xFFFF)
+        try:
+            while self.is_receiving:
+                # The short way: a whole message in one frame that is all here.
+                if may_hurry and end - pos > 3:
+                    first = buffer[pos]
+                    if first == _WHOLE_TEXT or first == _WHOLE_BINARY:
+                        length = buffer[pos + 1]
+                        start = pos + 2
+                        if length == LENGTH_16:
+                            length = (buffer[start] << 8) | buffer[start + 1]
+                            start += 2
+                            stop = start + length if length >= LENGTH_16 else end + 1
+                        else:
+                            stop = start + length if length < LENGTH_16 else end + 1
+                        if stop <= end and length <= limit:
+                            pos = stop
+                            if first == _WHOLE_TEXT:
+                                yield events.Text(decode_utf8(buffer[start:stop]), received_time)
+                            else:
+                                yield events.Binary(bytes(buffer[start:stop]), received_time)
+                            continue
+
+                # The long way: all else.
+                event, pos = self._next_event(buffer, pos, received_time)
+                if event is None:
+                    break
+                yield event
+                if self.state == State.PEER_CLOSING:
+                    # The user is done with Closing (RFC 6455 5.5.1: echo the code).
+                    self._reply(Opcode.CLOSE, self._echo)
+                may_hurry = self._is_client and self._is_between_messages()
+        except errors.ProtocolError as error:
+            yield self._fail(error, received_time)
+        except UnicodeDecodeError as error:
+            yield self._fail(invalid_utf8(error), received_time)
+        finally:
+            if self.is_receiving and pos < end:
+                self._leftover = bytes(buffer[pos:])
+
+    def _is_between_messages(self):
+        # type: () -> bool
+        return self._header is None and not self._message.in_message
+
+    def _next_event(self, buffer, pos, received_time):
+        # type: (Union[bytes, bytearray], int, float) -> Tuple[Optional[Event], int]
+        """Return the next event and the position after it.
+
+        None, and the position up to which bytes were used, if it needs more.
+        Raises ProtocolError.
+        """
+        while True:
+            if self._header is None:
+                header, start = self._parser.read_header(buffer, pos)
+                if header is None:
+                    return None, pos
+                if header.opcode & CONTROL_BIT:
+                    stop = start + header.length
+                    if stop > len(buffer):
+                        return None, pos
+                    payload = self._unmask(bytes(buffer[start:stop]), header)
+                    return self._control_event(header.opcode, payload, received_time), stop
+                self._message.begin_frame(header)
+                self._header = header
+                self._missing = header.length
+                pos = start
+
+            header = self._header
+            stop = min(pos + self._missing, len(buffer))
+            used = stop - pos
+            if not used and self._missing:
+                return None, pos
+            self._missing -= used
+            is_last = header.fin and not self._missing
+            payload = self._unmask(bytes(buffer[pos:stop]), header)
+            pos = stop
+            self._message.add(payload, is_last)
+            if self._missing:
+                return None, pos
+            self._header = None
+            if is_last:
+                return self._message.finish(received_time), pos
+
+    @staticmethod
+    def _unmask(payload, header):
+        # type: (bytes, FrameHeader) -> bytes
+        """Unmask a piece of a payload, and turn the key for the next piece."""
+        key = header.masking_key
+        if key is None:
+            return payload
+        turn = len(payload) % KEY_SIZE
+        header.masking_key = key[turn:] + key[:turn]
+        return apply_mask(payload, key)
+
+    def _control_event(self, opcode, payload, received_time):
+        # type: (int, bytes, float) -> Event
+        if opcode == Opcode.PING:
+            if self.auto_pong and self.state == State.OPEN:
+                self._reply(Opcode.PONG, payload)
+            return events.Ping(payload, received_time)
+        if opcode == Opcode.PONG:
+            return events.Pong(payload, received_time)
+
+        code, reason = decode_close(payload)
+        self.is_receiving = False
+        self._echo = payload[:2]
+        with self._lock:
+            self.state = TRANSITIONS[self.state, Trigger.CLOSE_RECEIVED]
+            self.is_close_complete = self.state == State.CLOSED
+        if self.state == State.CLOSED:
+            return events.Closed(code, reason, received_time)
+        return events.Closing(code, reason, received_time)
+
+    def _fail(self, error, received_time):
+        # type: (errors.ProtocolError, float) -> events.ProtocolError
+        """Fail the connection (RFC 6455 7.1.7): say why, and take in nothing more."""
+        self.is_receiving = False
+        self.error = error
+        if self.state == State.OPEN:
+            self._reply(Opcode.CLOSE, encode_close(error.close_code, str(error)))
+        return events.ProtocolError(
+            str(error), critical=False, close_code=error.close_code, received_time=received_time)

@@ -1,0 +1,106 @@
+"""The grammar of Sec-WebSocket-Extensions (RFC 6455 9.1).
+
+Knows names and parameters, but no extension's meaning.
+"""
+
+from __future__ import absolute_import, division, print_function
+
+import re
+
+from lomond._compat import TYPE_CHECKING, text_type
+from lomond.errors import HandshakeError
+from lomond.headers import is_token
+
+if TYPE_CHECKING:
+    from typing import List, Optional, Tuple  # noqa: F401
+
+    Parameter = Tuple[text_type, Optional[text_type]]
+    Extension = Tuple[text_type, List[Parameter]]
+
+# A token, a quoted string, or one separator (RFC 7230 3.2.6), after spaces.
+_LEXEME = re.compile(
+    r'[ \t]*(?:'
+    r"(?P<token>[!#$%&'*+\-.^_`|~0-9A-Za-z]+)"
+    r'|"(?P<quoted>(?:[^"\\]|\\.)*)"'
+    r'|(?P<separator>[;,=])'
+    r'|(?P<end>\Z)'
+    r')')
+_ESCAPE = re.compile(r'\\(.)')
+
+
+class _Lexer(object):
+    """Looks one lexeme ahead in a header's value."""
+
+    def __init__(self, value):
+        # type: (text_type) -> None
+        self._value = value
+        self._pos = 0
+        self.advance()
+
+    def advance(self):
+        # type: () -> None
+        match = _LEXEME.match(self._value, self._pos)
+        if match is None:
+            raise self.error()
+        self._pos = match.end()
+        self.kind = match.lastgroup
+        self.text = match.group(self.kind)  # type: text_type
+
+    def skip(self, separator):
+        # type: (str) -> bool
+        if self.kind == 'separator' and self.text == separator:
+            self.advance()
+            return True
+        return False
+
+    def take_token(self):
+        # type: () -> text_type
+        if self.kind != 'token':
+            raise self.error()
+        token = self.text
+        self.advance()
+        return token
+
+    def take_value(self):
+        # type: () -> text_type
+        if self.kind == 'quoted':
+            # RFC 6455 9.1: once unquoted, the value must be a token.
+            self.text = _ESCAPE.sub(r'\1', self.text)
+            self.kind = 'token' if is_token(self.text) else None
+        return self.take_token()
+
+    def error(self):
+        # type: () -> HandshakeError
+        return HandshakeError('Sec-WebSocket-Extensions is malformed: {!r}', self._value[:200])
+
+
+def parse_extensions(value):
+    # type: (text_type) -> List[Extension]
+    """Parse a header into ``[(name, [(parameter, value or None), ...]), ...]``.
+
+    Raises HandshakeError if it breaks the grammar.
+    """
+    lexer = _Lexer(value)
+    extensions = []  # type: List[Extension]
+    while True:
+        while lexer.skip(','):      # RFC 7230 7: empty items of a list don't count
+            pass
+        if lexer.kind == 'end':
+            return extensions
+        name = lexer.take_token()
+        parameters = []  # type: List[Parameter]
+        while lexer.skip(';'):
+            parameter = lexer.take_token()
+            parameters.append((parameter, lexer.take_value() if lexer.skip('=') else None))
+        extensions.append((name, parameters))
+        if lexer.kind != 'end' and not (lexer.kind == 'separator' and lexer.text == ','):
+            raise lexer.error()
+
+
+def format_extension(name, parameters):
+    # type: (text_type, List[Parameter]) -> text_type
+    """Build one item of the header; every value must be a token."""
+    return u'; '.join([name] + [
+        parameter if value is None else u'{}={}'.format(parameter, value)
+        for parameter, value in parameters
+    ])

@@ -1,0 +1,88 @@
+"""Frames on the wire: the bits, the header, the encoding (RFC 6455 5.2)."""
+
+from __future__ import absolute_import, division, print_function
+
+import struct
+
+from lomond._compat import TYPE_CHECKING
+from lomond.errors import FrameBuildError
+from lomond.opcode import Opcode
+from lomond.protocol.mask import apply_mask
+
+if TYPE_CHECKING:
+    from typing import Optional  # noqa: F401
+
+FIN = 0x80
+RSV1 = 0x40             # set on the first frame of a compressed message (RFC 7692 6)
+RSV2 = 0x20
+RSV3 = 0x10
+OPCODE_BITS = 0x0F
+CONTROL_BIT = 0x08      # in the opcode
+
+MASKED = 0x80
+LENGTH_BITS = 0x7F
+LENGTH_16 = 126         # a 16-bit length follows
+LENGTH_64 = 127         # a 64-bit length follows
+KEY_SIZE = 4
+
+MAX_CONTROL_PAYLOAD = 125
+
+OPCODES = frozenset([
+    Opcode.CONTINUATION, Opcode.TEXT, Opcode.BINARY,
+    Opcode.CLOSE, Opcode.PING, Opcode.PONG,
+])
+
+_pack_short = struct.Struct('!BB').pack
+_pack_16 = struct.Struct('!BBH').pack
+_pack_64 = struct.Struct('!BBQ').pack
+
+
+class FrameHeader(object):
+    """A frame's header, parsed and found right."""
+
+    __slots__ = ('opcode', 'fin', 'rsv1', 'length', 'masking_key')
+
+    def __init__(self, opcode, fin, rsv1, length, masking_key):
+        # type: (int, bool, bool, int, Optional[bytes]) -> None
+        self.opcode = opcode
+        self.fin = fin
+        self.rsv1 = rsv1
+        self.length = length
+        self.masking_key = masking_key
+
+
+def encode_frame(opcode, payload, fin=True, rsv1=False, masking_key=None):
+    # type: (int, bytes, bool, bool, Optional[bytes]) -> bytes
+    """Build a frame.
+
+    Parameters: the opcode; the payload as bytes, never changed; ``fin``, if
+    it ends its message; ``rsv1``, if it starts a compressed one;
+    ``masking_key``, 4 bytes for a client's frame and None for a server's.
+
+    Raises FrameBuildError for a frame that RFC 6455 forbids.
+    """
+    length = len(payload)
+    if opcode & CONTROL_BIT and (length > MAX_CONTROL_PAYLOAD or not fin or rsv1):
+        # RFC 6455 5.5: control frames are short, whole and (RFC 7692 6.1) plain.
+        raise FrameBuildError(
+            'a {} frame takes at most 125 bytes, in one uncompressed frame',
+            Opcode.to_str(opcode))
+    if opcode not in OPCODES:
+        raise FrameBuildError('{} is not an opcode of RFC 6455', opcode)
+
+    first = opcode
+    if fin:
+        first |= FIN
+    if rsv1:
+        first |= RSV1
+    mask_bit = 0 if masking_key is None else MASKED
+    if length < LENGTH_16:
+        header = _pack_short(first, mask_bit | length)
+    elif length <= 0xFFFF:
+        header = _pack_16(first, mask_bit | LENGTH_16, length)
+    else:
+        header = _pack_64(first, mask_bit | LENGTH_64, length)
+
+    if masking_key is None:
+        return header + payload
+    return b''.join((header, masking_key, apply_mask(payload, masking_key)))

@@ -1,0 +1,326 @@
+"""Both sides of the opening handshake (RFC 6455 4): build it, read it, check it."""
+
+from __future__ import absolute_import, division, print_function
+
+import base64
+import hashlib
+import re
+
+from lomond._compat import TYPE_CHECKING, text_type
+from lomond.constants import WS_KEY, WS_VERSION
+from lomond.errors import CriticalProtocolError, HandshakeError
+from lomond.headers import END_OF_HEAD, parse_head
+from lomond.protocol import compression
+from lomond.protocol.extension import format_extension, parse_extensions
+from lomond.response import Response
+
+if TYPE_CHECKING:
+    from typing import (  # noqa: F401
+        Iterable, Optional, Sequence, Set, Tuple, Union)
+
+    from lomond.headers import Default  # noqa: F401
+    from lomond.protocol.compression import DeflateOptions, PermessageDeflate  # noqa: F401
+    from lomond.protocol.limits import Limits  # noqa: F401
+
+# RFC 7230 3.1.1
+_REQUEST_LINE = re.compile(r'([A-Z]+) ([^ ]+) (HTTP/1\.[0-9])\Z')
+
+# 16 bytes in base64
+_KEY = re.compile(r'[A-Za-z0-9+/]{22}==\Z')
+
+# A chunk's size is hexadecimal; extensions may follow (RFC 7230 4.1).
+_CHUNK_SIZE = re.compile(br'([0-9A-Fa-f]{1,8})[ \t]*(?:;[^\r\n]*)?\r\n')
+
+MAX_INTERIM = 8     # 1xx answers that may come before the answer
+
+
+def accept_key(key):
+    # type: (bytes) -> bytes
+    """Return the Sec-WebSocket-Accept for a Sec-WebSocket-Key (RFC 6455 4.2.2)."""
+    return base64.b64encode(hashlib.sha1(key + WS_KEY).digest())
+
+
+def build_head(first_line, fields):
+    # type: (text_type, Iterable[Tuple[text_type, text_type]]) -> bytes
+    """Build the head of a request or a response from checked text."""
+    lines = [first_line]
+    lines.extend(u'{}: {}'.format(name, value) for name, value in fields)
+    lines.append(u'\r\n')
+    return u'\r\n'.join(lines).encode('utf-8')
+
+
+class HeadReader(object):
+    """Gathers an HTTP head, up to a limit, in linear time."""
+
+    def __init__(self, limits):
+        # type: (Limits) -> None
+        self._max_size = limits.head
+        self._gathered = bytearray()
+
+    def feed(self, data):
+        # type: (bytes) -> Optional[Tuple[bytes, bytes]]
+        """Return the head and what follows it, or None while it isn't complete.
+
+        Raises CriticalProtocolError if it exceeds the limit.
+        """
+        searched = max(0, len(self._gathered) - len(END_OF_HEAD) + 1)
+        self._gathered += data
+        end = self._gathered.find(END_OF_HEAD, searched)
+        size = len(self._gathered) if end < 0 else end + len(END_OF_HEAD)
+        if size > self._max_size:
+            raise CriticalProtocolError('an HTTP head of over {} bytes', self._max_size)
+        if end < 0:
+            return None
+        head, rest = bytes(self._gathered[:size]), bytes(self._gathered[size:])
+        del self._gathered[:]
+        return head, rest
+
+
+class ResponseReader(object):
+    """Reads the server's answer: interim ones are skipped, a rejection's body kept."""
+
+    def __init__(self, limits):
+        # type: (Limits) -> None
+        self._head = HeadReader(limits)
+        self._max_body = limits.body
+        self._response = None  # type: Optional[Response]
+        self._body = bytearray()
+        self._interim = 0
+
+    def feed(self, data):
+        # type: (bytes) -> Optional[Tuple[Response, bytes]]
+        """Return the response and the bytes after it, or None while incomplete.
+
+        Empty `data` is the end of the stream: it completes a body. Raises
+        CriticalProtocolError if this isn't HTTP.
+        """
+        is_end = not data
+        while self._response is None:
+            found = self._head.feed(data)
+            if found is None:
+                return None
+            head, data = found
+            try:
+                response = Response(head)
+            except HandshakeError as error:
+                raise CriticalProtocolError(text_type(error))
+            if response.status_code == 101:
+                return response, data
+            if response.status_code < 200:
+                self._interim += 1
+                if self._interim > MAX_INTERIM:
+                    raise CriticalProtocolError('more than {} interim answers', MAX_INTERIM)
+                continue
+            self._response = response
+        self._body += data
+        if not is_end and not self._is_body_complete(self._response):
+            return None
+        self._response.body = self._decode_body(self._response)[0][:self._max_body]
+        return self._response, b''
+
+    def _is_body_complete(self, response):
+        # type: (Response) -> bool
+        """Tell if enough of the body is there (RFC 7230 3.3.3)."""
+        if response.status_code in (204, 304) or len(self._body) >= self._max_body:
+            return True
+        if _is_chunked(response):
+            return self._decode_body(response)[1]
+        length = response.get(u'Content-Length', u'')
+        return length.isdigit() and len(self._body) >= int(length)
+
+    def _decode_body(self, response):
+        # type: (Response) -> Tuple[bytes, bool]
+        """Return what there is of the body, and if that is all of it."""
+        body = bytes(self._body)
+        return decode_chunks(body) if _is_chunked(response) else (body, True)
+
+
+def _is_chunked(response):
+    # type: (Response) -> bool
+    return response.headers.has_token(u'Transfer-Encoding', u'chunked')
+
+
+def decode_chunks(data):
+    # type: (bytes) -> Tuple[bytes, bool]
+    """Undo chunked coding (RFC 7230 4.1) as far as it goes; True if it came to its end."""
+    chunks = []
+    pos = 0
+    while True:
+        match = _CHUNK_SIZE.match(data, pos)
+        if match is None:
+            # More to come, or garbage: then waiting for more is pointless.
+            return b''.join(chunks), b'\r\n' in data[pos:]
+        size = int(match.group(1), 16)
+        if size == 0:
+            return b''.join(chunks), True
+        chunks.append(data[match.end():match.end() + size])
+        pos = match.end() + size + 2
+        if pos > len(data):
+            return b''.join(chunks), False
+
+
+def check_response(response, key, protocols):
+    # type: (Response, bytes, Sequence[text_type]) -> Optional[text_type]
+    """Check the server's answer as RFC 6455 4.1 demands; return its subprotocol.
+
+    Parameters: the response, the key that was sent, the subprotocols that were
+    offered. Extensions are checked by `check_extensions`. Raises HandshakeError.
+    """
+    if response.status_code != 101:
+        raise HandshakeError(
+            'the server answered {} {}', response.status_code, response.status)
+    if response.http_ver == u'HTTP/1.0':
+        raise HandshakeError('the server upgrades over HTTP/1.0, which knows no upgrade')
+    _require_token(response, u'Upgrade', u'websocket')
+    _require_token(response, u'Connection', u'Upgrade')
+    accept = response.get(u'Sec-WebSocket-Accept')
+    if accept is None:
+        raise HandshakeError('Sec-WebSocket-Accept is missing')
+    if accept.encode('latin-1') != accept_key(key):
+        raise HandshakeError('Sec-WebSocket-Accept does not match the key: {!r}', accept)
+    protocol = response.get(u'Sec-WebSocket-Protocol')
+    if protocol is not None and protocol not in protocols:
+        raise HandshakeError('the server chose a protocol that was not offered: {!r}', protocol)
+    return protocol
+
+
+def check_extensions(value, deflate):
+    # type: (text_type, Optional[DeflateOptions]) -> Optional[PermessageDeflate]
+    """Check the extensions that the server chose; return the codec, if it chose one.
+
+    Parameters: the header's value, the compression that was offered or None.
+    Raises HandshakeError, CompressionParameterError included.
+    """
+    codec = None
+    for name, parameters in parse_extensions(value):
+        if name != compression.NAME or deflate is None:
+            raise HandshakeError(
+                'the server chose an extension that was not offered: {!r}', name)
+        if codec is not None:
+            raise HandshakeError('the server chose {} twice', name)
+        codec = compression.accept_answer(deflate, parameters)
+    return codec
+
+
+def extension_names(codec):
+    # type: (Optional[PermessageDeflate]) -> Set[text_type]
+    """Return the names of the extensions in use."""
+    return set() if codec is None else {compression.NAME}
+
+
+def _require_token(response, name, token):
+    # type: (Response, text_type, text_type) -> None
+    if not response.headers.has_token(name, token):
+        raise HandshakeError(
+            'the {} header should be {!r}, not {!r}', name, token, response.get(name))
+
+
+class Request(object):
+    """A client's request, as a server sees it.
+
+    Parameters: the bytes of the head; HandshakeError if they aren't one.
+    Attributes: ``raw``, ``method``, ``resource`` (path and query),
+    ``http_ver``, ``headers``.
+    """
+
+    def __init__(self, header_data):
+        # type: (bytes) -> None
+        self.raw = header_data
+        line, self.headers = parse_head(header_data)
+        match = _REQUEST_LINE.match(line)
+        if match is None:
+            raise HandshakeError('not an HTTP request: {!r}', line[:80])
+        self.method = match.group(1)        # type: text_type
+        self.resource = match.group(2)      # type: text_type
+        self.http_ver = match.group(3)      # type: text_type
+
+    def get(self, name, default=None):
+        # type: (Union[bytes, text_type], Default) -> Union[text_type, Default]
+        """Return a header's value, repeated ones joined by ', ', or the default."""
+        return self.headers.get(name, default)
+
+    def __repr__(self):
+        # type: () -> str
+        return '<request {} {}>'.format(self.method, self.resource)
+
+
+class UpgradeRefused(HandshakeError):
+    """The request is no upgrade that a server can take.
+
+    Attributes: ``status_code`` and ``headers`` of the HTTP answer to give.
+    """
+
+    status_code = 400
+    headers = ()  # type: Sequence[Tuple[text_type, text_type]]
+
+
+class _UpgradeRequired(UpgradeRefused):
+    """RFC 6455 4.4: name the version that would do."""
+
+    status_code = 426
+    headers = (
+        (u'Upgrade', u'websocket'),
+        (u'Sec-WebSocket-Version', text_type(WS_VERSION)),
+    )
+
+
+class _MethodNotAllowed(UpgradeRefused):
+    status_code = 405
+    headers = ((u'Allow', u'GET'),)
+
+
+def check_request(request):
+    # type: (Request) -> bytes
+    """Check a client's request as RFC 6455 4.2.1 demands; return its key.
+
+    Raises UpgradeRefused, which knows the HTTP answer.
+    """
+    if request.method != u'GET':
+        raise _MethodNotAllowed('a WebSocket begins with GET, not {}', request.method)
+    if request.http_ver == u'HTTP/1.0':
+        raise UpgradeRefused('a WebSocket needs HTTP/1.1')
+    if request.get(u'Host') is None:
+        raise UpgradeRefused('the Host header is missing')
+    if not request.headers.has_token(u'Upgrade', u'websocket'):
+        raise _UpgradeRequired('this is a WebSocket endpoint')
+    if not request.headers.has_token(u'Connection', u'Upgrade'):
+        raise UpgradeRefused('the Connection header should be Upgrade')
+    if request.get(u'Sec-WebSocket-Version') != text_type(WS_VERSION):
+        raise _UpgradeRequired('only WebSocket version {} is spoken here', WS_VERSION)
+    key = request.get(u'Sec-WebSocket-Key', u'')
+    if not _KEY.match(key):
+        raise UpgradeRefused('Sec-WebSocket-Key is not 16 bytes in base64')
+    return key.encode('ascii')
+
+
+def answer_request(request, protocols, deflate):
+    # type: (Request, Sequence[text_type], Optional[DeflateOptions]) -> Tuple[bytes, Optional[text_type], Optional[PermessageDeflate]]
+    """Return the 101 answer for a request, the subprotocol and the codec of it.
+
+    The subprotocol is the first of the server's ``protocols`` that the client
+    offered, or none. Raises UpgradeRefused.
+    """
+    key = check_request(request)
+    fields = [
+        (u'Upgrade', u'websocket'),
+        (u'Connection', u'Upgrade'),
+        (u'Sec-WebSocket-Accept', accept_key(key).decode('ascii')),
+    ]
+    offered = request.headers.get_list(u'Sec-WebSocket-Protocol')
+    protocol = next((name for name in protocols if name in offered), None)
+    if protocol is not None:
+        fields.append((u'Sec-WebSocket-Protocol', protocol))
+
+    codec = None
+    if deflate is not None:
+        try:
+            offers = parse_extensions(request.get(u'Sec-WebSocket-Extensions', u''))
+        except HandshakeError as error:
+            raise UpgradeRefused(text_type(error))
+        answer = compression.answer_offers(deflate, offers)
+        if answer is not None:
+            parameters, codec = answer
+            fields.append((
+                u'Sec-WebSocket-Extensions',
+                format_extension(compression.NAME, parameters)))
+    return build_head(u'HTTP/1.1 101 Switching Protocols', fields), protocol, codec

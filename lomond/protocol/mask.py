@@ -1,0 +1,75 @@
+"""XOR masking of payloads (RFC 6455 5.3).
+
+`apply_mask` is wsaccel's where that is installed, else the fastest pure way
+that this Python has.
+"""
+
+from __future__ import absolute_import, division, print_function
+
+from lomond._compat import PY2, TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing import Callable, List  # noqa: F401
+
+try:
+    from wsaccel.xormask import XorMaskerSimple
+except ImportError:  # pragma: no cover  (wsaccel is there)
+    XorMaskerSimple = None
+
+# Beyond this the integers of _mask_by_integer fall out of the cache.
+_PIECE = 16 * 1024
+
+
+def _mask_by_integer(payload, key):
+    # type: (bytes, bytes) -> bytes
+    """Mask as one large integer; int.from_bytes and ^ run at memory speed."""
+    length = len(payload)
+    if length > _PIECE:
+        # _PIECE is a multiple of 4, so each piece starts with the key's first byte.
+        return b''.join([
+            _mask_by_integer(payload[start:start + _PIECE], key)
+            for start in range(0, length, _PIECE)
+        ])
+    repeated = key * ((length + 3) >> 2)
+    return (
+        int.from_bytes(payload, 'little')
+        ^ int.from_bytes(repeated[:length], 'little')
+    ).to_bytes(length, 'little')
+
+
+_XOR_TABLES = {}  # type: dict[int, bytes]
+
+
+def _xor_table(byte):
+    # type: (int) -> bytes
+    """Return the 256-byte translation table for XOR with one byte."""
+    table = _XOR_TABLES.get(byte)
+    if table is None:
+        table = _XOR_TABLES[byte] = bytes(bytearray(byte ^ other for other in range(256)))
+    return table
+
+
+def _mask_by_table(payload, key):
+    # type: (bytes, bytes) -> bytes
+    """Mask each fourth byte by a translation table: for 2.7's integers are slow."""
+    masked = bytearray(payload)
+    for offset, byte in enumerate(bytearray(key)):
+        masked[offset::4] = masked[offset::4].translate(_xor_table(byte))
+    return bytes(masked)
+
+
+def _mask_by_wsaccel(payload, key):
+    # type: (bytes, bytes) -> bytes
+    masked = XorMaskerSimple(key).process(payload)  # type: bytes
+    return masked
+
+
+def _choose():
+    # type: () -> Callable[[bytes, bytes], bytes]
+    if XorMaskerSimple is not None:
+        return _mask_by_wsaccel
+    return _mask_by_table if PY2 else _mask_by_integer  # pragma: no cover  (wsaccel is there)
+
+
+#: Mask or unmask bytes with a key of 4 bytes: apply_mask(payload, key).
+apply_mask = _choose()

@@ -1,0 +1,190 @@
+"""Payloads to messages: fragments, UTF-8, inflating; and what a Close frame says.
+
+Pieces of payload come in as they are received, whether a fragment is complete
+or not, so that bad text or too much data is noticed at the first wrong byte.
+"""
+
+from __future__ import absolute_import, division, print_function
+
+import struct
+
+from lomond._compat import TYPE_CHECKING, Utf8Decoder, decode_utf8, encode_utf8, text_type
+from lomond.errors import InvalidPayload, PayloadTooLarge, ProtocolError
+from lomond.events import Binary, Text
+from lomond.opcode import Opcode
+from lomond.protocol.frame import MAX_CONTROL_PAYLOAD
+from lomond.status import Status, is_valid_on_wire
+
+if TYPE_CHECKING:
+    from typing import Any, List, Optional, Tuple, Union  # noqa: F401
+
+    from lomond.protocol.compression import PermessageDeflate  # noqa: F401
+    from lomond.protocol.frame import FrameHeader  # noqa: F401
+    from lomond.protocol.limits import Limits  # noqa: F401
+
+_code_struct = struct.Struct('!H')
+
+#: The longest reason that fits a Close frame, in bytes of UTF-8.
+MAX_REASON = MAX_CONTROL_PAYLOAD - 2
+
+
+class _Pieces(object):
+    """Bytes, or text, gathered in linear time however small the pieces are."""
+
+    # A peer that sends a byte at a time must not cost us an object a byte.
+    _MERGE = 1024
+
+    def __init__(self, empty):
+        # type: (Any) -> None
+        self._empty = empty
+        self._small = []  # type: List[Any]
+        self._merged = []  # type: List[Any]
+
+    def add(self, piece):
+        # type: (Any) -> None
+        self._small.append(piece)
+        if len(self._small) == self._MERGE:
+            self._merged.append(self._empty.join(self._small))
+            self._small = []
+
+    def join(self):
+        # type: () -> Any
+        return self._empty.join(self._merged + self._small)
+
+
+class MessageAssembler(object):
+    """Gathers one message at a time from the payloads of its frames.
+
+    Parameters: ``limits``. Set ``deflate`` once permessage-deflate is agreed on.
+    """
+
+    def __init__(self, limits):
+        # type: (Limits) -> None
+        self.deflate = None  # type: Optional[PermessageDeflate]
+        self._max_size = limits.message
+        self._max_fragments = limits.fragments
+        self._opcode = None  # type: Optional[int]  # None: between messages
+
+    @property
+    def in_message(self):
+        # type: () -> bool
+        """Tell if a message has begun and not ended."""
+        return self._opcode is not None
+
+    def begin_frame(self, header):
+        # type: (FrameHeader) -> None
+        """Take note of a data frame; raises ProtocolError if it is out of turn."""
+        if header.opcode == Opcode.CONTINUATION:
+            if self._opcode is None:
+                raise ProtocolError('a continuation frame, but no message to continue')
+            self._fragments += 1
+        else:
+            if self._opcode is not None:
+                raise ProtocolError(
+                    'a {} frame before the last message ended', Opcode.to_str(header.opcode))
+            self._begin_message(header)
+        if self._max_fragments is not None and self._fragments > self._max_fragments:
+            raise PayloadTooLarge('a message of more than {} fragments', self._max_fragments)
+        self._wire_size += header.length
+        self._check_size(self._wire_size)
+
+    def _begin_message(self, header):
+        # type: (FrameHeader) -> None
+        self._opcode = header.opcode
+        self._inflater = self.deflate if header.rsv1 else None
+        self._fragments = 1
+        self._wire_size = 0
+        self._inflated_size = 0
+        if header.opcode == Opcode.TEXT:
+            self._decoder = Utf8Decoder()  # type: Optional[Utf8Decoder]
+            self._pieces = _Pieces(u'')
+        else:
+            self._decoder = None
+            self._pieces = _Pieces(b'')
+
+    def add(self, payload, is_last):
+        # type: (bytes, bool) -> None
+        """Add a piece of payload, the message's last or not.
+
+        Raises InvalidPayload or PayloadTooLarge.
+        """
+        if self._inflater is not None:
+            allowance = None
+            if self._max_size is not None:
+                allowance = self._max_size - self._inflated_size
+            payload = self._inflater.decompress(payload, allowance, is_last)
+            self._inflated_size += len(payload)
+        if self._decoder is None:
+            self._pieces.add(payload)
+            return
+        try:
+            self._pieces.add(self._decoder.decode(payload, is_last))
+        except UnicodeDecodeError as error:
+            raise invalid_utf8(error)
+
+    def finish(self, received_time):
+        # type: (float) -> Union[Text, Binary]
+        """Return the message's event."""
+        opcode, self._opcode = self._opcode, None
+        content = self._pieces.join()
+        del self._pieces
+        if opcode == Opcode.TEXT:
+            return Text(content, received_time)
+        return Binary(content, received_time)
+
+    def _check_size(self, size):
+        # type: (int) -> None
+        if self._max_size is not None and size > self._max_size:
+            raise PayloadTooLarge(
+                'a message of {} bytes or more is over the limit of {}', size, self._max_size)
+
+
+def invalid_utf8(error):
+    # type: (UnicodeDecodeError) -> InvalidPayload
+    """Make the error for text that isn't UTF-8 (RFC 6455 8.1)."""
+    return InvalidPayload('text that is not UTF-8: {}', error.reason)
+
+
+def encode_close(code, reason):
+    # type: (Optional[int], Union[bytes, text_type]) -> bytes
+    """Build a Close frame's payload (RFC 6455 5.5.1).
+
+    A reason that doesn't fit 123 bytes of UTF-8 is cut at a character.
+    ``code`` None makes an empty payload. Raises ValueError for a code that
+    may not be sent, TypeError for other types.
+    """
+    if code is None:
+        return b''
+    if isinstance(code, bool) or not isinstance(code, int):
+        raise TypeError('the close code must be an int, not {!r}'.format(code))
+    if not is_valid_on_wire(code):
+        raise ValueError(
+            'close code {} may not be sent: use 1000 to 1003, 1007 to 1014 '
+            'or 3000 to 4999 (RFC 6455 7.4)'.format(code))
+    if isinstance(reason, bytes):
+        reason = decode_utf8(reason)
+    elif not isinstance(reason, text_type):
+        raise TypeError('the close reason must be text, not {!r}'.format(reason))
+    data = encode_utf8(reason)
+    if len(data) > MAX_REASON:
+        data = encode_utf8(data[:MAX_REASON].decode('utf-8', 'ignore'))
+    return _code_struct.pack(code) + data
+
+
+def decode_close(payload):
+    # type: (bytes) -> Tuple[int, text_type]
+    """Return a Close frame's code and reason; 1005 and '' for an empty one.
+
+    Raises ProtocolError, or InvalidPayload if the reason isn't UTF-8.
+    """
+    if not payload:
+        return Status.NO_STATUS, u''
+    if len(payload) == 1:
+        raise ProtocolError('a CLOSE frame with half a close code')
+    code = _code_struct.unpack(payload[:2])[0]  # type: int
+    if not is_valid_on_wire(code):
+        raise ProtocolError('close code {} may not be sent', code)
+    try:
+        return code, decode_utf8(payload[2:])
+    except UnicodeDecodeError as error:
+        raise invalid_utf8(error)

@@ -1,0 +1,394 @@
+"""A small blocking WebSocket server, on the same protocol core as the client.
+
+It is what demos, tests and embedded feeds run against. It isn't meant for the
+open internet: it has a thread for each connection, and no defence against
+those who open many.
+
+    def echo(websocket):
+        for event in websocket:
+            if event.name == 'text':
+                websocket.send_text(event.text)
+
+    with Server(echo) as server:
+        print(server.url)
+        ...
+"""
+
+from __future__ import absolute_import, division, print_function
+
+import logging
+import socket
+import threading
+from itertools import chain
+
+from lomond import errors, events
+from lomond._compat import TYPE_CHECKING, monotonic, set_close_on_exec, text_type
+from lomond.endpoint import MAX_MESSAGE_SIZE, Endpoint, check_protocols, check_seconds
+from lomond.net.selectors import READ, Waker, wait
+from lomond.net.transport import Transport, would_block
+from lomond.net.url import bracket
+from lomond.protocol.connection import SERVER
+from lomond.protocol.handshake import (
+    HeadReader, Request, UpgradeRefused, answer_request, build_head, extension_names)
+from lomond.protocol.limits import DEFAULT_LIMITS
+from lomond.protocol.state import State
+from lomond.session import WebsocketSession
+from lomond.status import Status
+
+if TYPE_CHECKING:
+    from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Set, Union  # noqa: F401
+
+    from lomond.events import Event  # noqa: F401
+    from lomond.protocol.compression import DeflateOptions  # noqa: F401
+
+    Handler = Callable[['ServerWebSocket'], Any]
+
+log = logging.getLogger('lomond')
+
+# After running out of descriptors, when to try to accept again (seconds).
+_PAUSE = 0.1
+
+_PHRASES = {
+    400: u'Bad Request',
+    405: u'Method Not Allowed',
+    426: u'Upgrade Required',
+    503: u'Service Unavailable',
+}
+
+
+class ServerWebSocket(Endpoint):
+    """The server's end of a WebSocket: what a handler gets.
+
+    Iterating over it yields Ready (whose ``response`` is the client's
+    `lomond.protocol.handshake.Request`), Poll, and then the events that a
+    client's loop has too. `Server` makes these.
+    """
+
+    _role = SERVER
+
+    #: The session knows these of a client.
+    trace = None
+    connect_timeout = None  # type: Optional[float]
+
+    def __init__(self, sock, address, ssl_context=None, protocols=None, compress=False,
+                 max_message_size=MAX_MESSAGE_SIZE, handshake_timeout=10.0, write_timeout=30.0):
+        # type: (socket.socket, Any, Any, Optional[Iterable[str]], Union[bool, DeflateOptions], Optional[int], Optional[float], Optional[float]) -> None
+        super(ServerWebSocket, self).__init__(
+            protocols, compress, max_message_size, write_timeout)
+        self.sock = sock
+        #: Where the client is, as `socket.accept` tells.
+        self.address = address
+        self.ssl_context = ssl_context
+        self.connect_timeout = handshake_timeout
+        #: The client's request, once it has come.
+        self.request = None  # type: Optional[Request]
+        #: The subprotocol, or None.
+        self.protocol = None  # type: Optional[text_type]
+        self._reader = HeadReader(DEFAULT_LIMITS)
+        self._stream = self._new_stream()
+        self._events = None  # type: Optional[Iterator[Event]]
+
+    def __repr__(self):
+        # type: () -> str
+        return 'ServerWebSocket({!r})'.format(self.address)
+
+    def open(self, **options):
+        # type: (**Any) -> bool
+        """Shake hands; True if the client's messages can be read now.
+
+        ``options`` go to `WebsocketSession.run`.
+        """
+        self._session = ServerSession(self)
+        self._events = self._session.run(**options)
+        for event in self._events:
+            if event.name == 'ready':
+                self._events = chain([event], self._events)
+                return True
+            log.debug('%r: %r', self, event)
+        return False
+
+    def __iter__(self):
+        # type: () -> Iterator[Event]
+        if self._events is None:
+            raise errors.WebSocketUnavailable('open() comes first')
+        return self._events
+
+    def feed(self, data):
+        # type: (bytes) -> Iterator[Event]
+        """Yield the events in bytes from the client; the session calls this."""
+        if self._stream.state == State.CONNECTING:
+            return self._shake_hands(data)
+        return self._stream.receive(data)
+
+    def _shake_hands(self, data):
+        # type: (bytes) -> Iterator[Event]
+        session = self._session
+        assert session is not None
+        try:
+            found = self._reader.feed(data)
+            if found is None:
+                return
+            head, rest = found
+            self.request = Request(head)
+            answer, self.protocol, codec = answer_request(
+                self.request, self.protocols, self._deflate_options)
+            session.write(answer)
+        except errors.CriticalProtocolError as error:
+            self._stream.reject()
+            yield events.ProtocolError(text_type(error), critical=True)
+            return
+        except errors.HandshakeError as error:
+            self._stream.reject()
+            refusal = error if isinstance(error, UpgradeRefused) else UpgradeRefused()
+            try:
+                session.write(plain_answer(
+                    refusal.status_code, text_type(error), refusal.headers))
+            except errors.TransportFail:
+                pass        # the client didn't wait for it
+            yield events.Rejected(None, text_type(error))   # type: ignore[arg-type]
+            return
+        except errors.TransportFail as error:
+            self._stream.reject()
+            yield events.ProtocolError(text_type(error), critical=True)
+            return
+        self._stream.accept(codec)
+        yield events.Ready(self.request, self.protocol, extension_names(codec))
+        for event in self._stream.receive(rest):
+            yield event
+
+
+class ServerSession(WebsocketSession):
+    """Drives the server's end: the same loop, that begins with an accepted socket."""
+
+    linger = 0.0        # it is the server that ends TCP first (RFC 6455 7.1.1)
+
+    _peer = u'client'
+
+    def _announce(self):
+        # type: () -> Iterable[Event]
+        return ()
+
+    def _dial(self):
+        # type: () -> Iterator[Any]
+        websocket = self._websocket
+        sock, websocket.sock = websocket.sock, None
+        if websocket.ssl_context is None:
+            yield Transport(sock)
+            return
+        from lomond.net import tls      # ssl takes long to import: ws goes without
+        try:
+            for step in tls.handshake(sock, websocket.ssl_context, self._connect_deadline):
+                yield step
+        except tls.TLS_ERRORS as error:
+            sock.close()
+            raise errors.ConnectFail.during('tls', text_type(error), error)
+
+    def _dialed(self):
+        # type: () -> Iterable[Event]
+        return ()
+
+
+def plain_answer(status_code, text, headers=()):
+    # type: (int, text_type, Iterable[Any]) -> bytes
+    """Build a whole HTTP answer that says, in plain text, why there is no upgrade."""
+    body = (text + u'\n').encode('utf-8')
+    fields = [
+        (u'Connection', u'close'),
+        (u'Content-Type', u'text/plain; charset=utf-8'),
+        (u'Content-Length', text_type(len(body))),
+    ]
+    fields.extend(headers)
+    first_line = u'HTTP/1.1 {} {}'.format(status_code, _PHRASES[status_code])
+    return build_head(first_line, fields) + body
+
+
+class Server(object):
+    """Listens, and runs a handler in a thread of its own for each connection.
+
+    Parameters:
+
+    - ``handler``: called with a `ServerWebSocket`. When it returns, an open
+      connection is closed with 1000; when it raises, that is logged, and the
+      connection is closed with 1011.
+    - ``host``, ``port``: where to listen; port 0 takes a free one.
+    - ``ssl_context``: an `ssl.SSLContext` for wss, see
+      `lomond.net.tls.server_context`.
+    - ``protocols``: names of subprotocols, the preferred first.
+    - ``compress``: whether to accept permessage-deflate, or a
+      `lomond.protocol.compression.DeflateOptions`.
+    - ``max_message_size``, ``write_timeout``: as for a client.
+    - ``handshake_timeout``: seconds for TLS and the upgrade request.
+    - ``max_connections``: how many may be open at once; more are answered
+      with HTTP 503.
+    - ``options``: ``poll``, ``ping_rate``, ``ping_timeout``, ``auto_pong``,
+      ``close_timeout``, as for `WebSocket.connect`.
+
+    It listens from the start; `start` or `serve_forever` accept. Raises
+    TypeError and ValueError for arguments that make no sense, and
+    socket.error if it can't listen.
+    """
+
+    def __init__(self, handler, host=u'127.0.0.1', port=0, ssl_context=None, protocols=None,
+                 compress=False, max_message_size=MAX_MESSAGE_SIZE, handshake_timeout=10.0,
+                 write_timeout=30.0, max_connections=100, close_timeout=10.0, **options):
+        # type: (Handler, str, int, Any, Optional[Iterable[str]], Union[bool, DeflateOptions], Optional[int], Optional[float], Optional[float], int, float, **Any) -> None
+        if not callable(handler):
+            raise TypeError('the handler must be callable, not {!r}'.format(handler))
+        self._handler = handler
+        self._endpoint_options = dict(
+            ssl_context=ssl_context,
+            protocols=check_protocols(protocols),
+            compress=compress,
+            max_message_size=max_message_size,
+            handshake_timeout=check_seconds('handshake_timeout', handshake_timeout),
+            write_timeout=write_timeout,
+        )  # type: Dict[str, Any]
+        self._session_options = dict(options, close_timeout=close_timeout)
+        self._max_connections = max_connections
+        self._close_timeout = close_timeout
+
+        self._lock = threading.Lock()
+        self._threads = {}  # type: Dict[threading.Thread, ServerWebSocket]
+        self._accepting = None  # type: Optional[threading.Thread]
+        self._is_closed = False
+        self._listener = _listen(host, port)
+        self._address = self._listener.getsockname()
+        self._waker = Waker()
+
+    @property
+    def host(self):
+        # type: () -> str
+        """The address it listens on."""
+        return self._address[0]     # type: ignore[no-any-return]
+
+    @property
+    def port(self):
+        # type: () -> int
+        """The port it listens on."""
+        return self._address[1]     # type: ignore[no-any-return]
+
+    @property
+    def url(self):
+        # type: () -> text_type
+        """The URL for a client on this machine."""
+        scheme = u'ws' if self._endpoint_options['ssl_context'] is None else u'wss'
+        return u'{}://{}:{}/'.format(scheme, bracket(text_type(self.host)), self.port)
+
+    def start(self):
+        # type: () -> Server
+        """Accept connections in a thread of their own; return the server."""
+        thread = threading.Thread(target=self.serve_forever, name='lomond server')
+        thread.daemon = True
+        self._accepting = thread
+        thread.start()
+        return self
+
+    def serve_forever(self):
+        # type: () -> None
+        """Accept connections in this thread, until `close` is called."""
+        interest = ((self._listener.fileno(), READ), self._waker.interest)
+        while not self._is_closed:
+            try:
+                sock, address = self._listener.accept()
+            except socket.error as error:
+                if self._is_closed:
+                    return
+                if would_block(error):
+                    wait(interest, None)
+                else:
+                    log.warning('could not accept a connection: %s', error)
+                    wait((self._waker.interest,), _PAUSE)
+                continue
+            self._accept(sock, address)
+
+    def _accept(self, sock, address):
+        # type: (socket.socket, Any) -> None
+        set_close_on_exec(sock)
+        sock.setblocking(False)
+        with self._lock:
+            is_welcome = not self._is_closed and len(self._threads) < self._max_connections
+            if is_welcome:
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                websocket = ServerWebSocket(sock, address, **self._endpoint_options)
+                thread = threading.Thread(
+                    target=self._serve, args=(websocket,), name='lomond {}'.format(address))
+                thread.daemon = True
+                self._threads[thread] = websocket
+                thread.start()
+        if not is_welcome:
+            try:
+                sock.send(plain_answer(503, u'too many connections'))
+            except socket.error:
+                pass
+            sock.close()
+
+    def _serve(self, websocket):
+        # type: (ServerWebSocket) -> None
+        """Run the handler for one connection; a thread of its own does this."""
+        try:
+            if websocket.open(**self._session_options):
+                self._handle(websocket)
+        finally:
+            with self._lock:
+                self._threads.pop(threading.current_thread(), None)
+
+    def _handle(self, websocket):
+        # type: (ServerWebSocket) -> None
+        try:
+            self._handler(websocket)
+        except Exception:       # a handler's fault must not end the server
+            log.exception('the handler failed for %r', websocket)
+            websocket.close(Status.UNEXPECTED_CONDITION, u'')
+        else:
+            websocket.close(Status.NORMAL, u'')
+        for _event in websocket:        # until both have closed
+            pass
+
+    def close(self):
+        # type: () -> None
+        """Stop listening, close what is open with 1001, and wait for the handlers.
+
+        A connection whose client doesn't answer within ``close_timeout``
+        seconds is broken. Harmless when called again.
+        """
+        with self._lock:
+            self._is_closed = True
+            open_now = list(self._threads.items())
+        self._waker.wake()
+        if self._accepting is not None and self._accepting is not threading.current_thread():
+            self._accepting.join()
+        self._listener.close()
+        for _thread, websocket in open_now:
+            websocket.close(Status.GOING_AWAY, u'the server shuts down')
+        deadline = monotonic() + self._close_timeout
+        for thread, websocket in open_now:
+            if thread is threading.current_thread():
+                continue
+            thread.join(max(0.0, deadline - monotonic()))
+            if thread.is_alive():
+                websocket.force_disconnect()
+                thread.join(self._close_timeout)
+
+    def __enter__(self):
+        # type: () -> Server
+        return self.start()
+
+    def __exit__(self, *_exc_info):
+        # type: (*Any) -> None
+        self.close()
+
+
+def _listen(host, port):
+    # type: (str, int) -> socket.socket
+    family = socket.AF_INET6 if ':' in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        set_close_on_exec(listener)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+        listener.listen(128)
+        listener.setblocking(False)
+    except BaseException:
+        listener.close()
+        raise
+    return listener

@@ -1,0 +1,567 @@
+"""One connection's life: dial, shake hands, wait, receive, keep time, end.
+
+A session drives a websocket that it knows by these members only: ``target``,
+``proxies``, ``make_tls_context()``, ``trace``, ``connect_timeout`` and
+``write_timeout`` to connect; ``build_request()``, ``feed(data)`` and
+``on_disconnect()`` for its bytes; ``stream``, the protocol's `Connection`.
+
+`WebsocketSession.run` is a thin loop: `step` does what can be done without
+waiting and returns events, `interest` and `time_left` say what to wait for and
+how long. Nothing but `run` itself, and the sending of frames, waits.
+"""
+
+from __future__ import absolute_import, division, print_function
+
+import logging
+import socket
+import threading
+from itertools import chain
+
+from lomond import errors, events
+from lomond._compat import TYPE_CHECKING, monotonic, text_type
+from lomond.net.dial import dial
+from lomond.net.proxy import find_proxy
+from lomond.net.selectors import Waker, wait
+from lomond.net.wait import Wait
+from lomond.opcode import Opcode
+from lomond.protocol.state import unavailable
+
+if TYPE_CHECKING:
+    from typing import Any, Callable, Iterable, Iterator, Optional  # noqa: F401
+
+    from lomond.events import Event  # noqa: F401
+    from lomond.net.selectors import Interest  # noqa: F401
+    from lomond.net.transport import Transport  # noqa: F401
+
+log = logging.getLogger('lomond')
+
+#: After a failed write, how long to go on reading what has arrived (seconds).
+SALVAGE = 1.0
+
+_NEVER = float('inf')
+
+
+class _Timers(object):
+    """The moments at which the loop has something to do, by the session's clock.
+
+    Each option is in seconds, None or 0 for never.
+    """
+
+    def __init__(self, now, poll, ping_rate, ping_timeout):
+        # type: (float, Optional[float], Optional[float], Optional[float]) -> None
+        self._poll = poll or _NEVER
+        self._ping_rate = ping_rate or _NEVER
+        self._ping_timeout = ping_timeout or _NEVER
+        self.next_poll = now + self._poll
+        self.next_ping = now + self._ping_rate
+        #: When the peer was last heard: any byte counts as life.
+        self.heard = now
+        # When the oldest ping went out that nothing was heard after.
+        self._asked = None  # type: Optional[float]
+        #: When a peer that stays silent counts as gone.
+        self.verdict = _NEVER
+
+    def poll_is_due(self, now):
+        # type: (float) -> bool
+        """Tell if Poll is due, and set the next; late ones aren't made up for."""
+        if now < self.next_poll:
+            return False
+        self.next_poll += self._poll
+        if self.next_poll <= now:
+            self.next_poll = now + self._poll
+        return True
+
+    def ping_is_due(self, now):
+        # type: (float) -> bool
+        """Tell if a ping is due, and set the next."""
+        if now < self.next_ping:
+            return False
+        self.next_ping = now + self._ping_rate
+        return True
+
+    def asked(self, now):
+        # type: (float) -> None
+        """Take note of a ping that went out, or would have but for a full buffer."""
+        if self._asked is None or self.heard >= self._asked:
+            self._asked = now
+            # Silence counts from the last byte heard, but a peer that was
+            # asked late, after a slow handler, still has its time to answer.
+            self.verdict = max(
+                self.heard + self._ping_timeout,
+                now + min(self._ping_timeout, self._ping_rate))
+
+    def is_silent(self, now):
+        # type: (float) -> bool
+        """Tell if the peer left a ping unanswered for too long."""
+        if self._asked is not None and self.heard >= self._asked:
+            self._asked = None
+            self.verdict = _NEVER
+        return now >= self.verdict
+
+
+class WebsocketSession(object):
+    """Drives one connection of a websocket.
+
+    Parameters: ``websocket``, as the module says; ``clock``, a monotonic
+    clock in seconds.
+    """
+
+    #: After the Close frames, how long to leave it to the peer to end TCP
+    #: first, in seconds (RFC 6455 7.1.1).
+    linger = 1.0
+
+    _peer = u'server'
+
+    def __init__(self, websocket, clock=monotonic):
+        # type: (Any, Callable[[], float]) -> None
+        self._websocket = websocket
+        self._stream = websocket.stream
+        self._clock = clock
+        self._started = clock()
+        self._transport = None  # type: Optional[Transport]
+        self._dialing = None  # type: Optional[Iterator[Any]]
+        # Stands around encoding a frame and sending it, so that the order on
+        # the wire is that of the masks, of the deflate stream, of the states.
+        self._lock = threading.Lock()
+        self._wake = lambda: None  # type: Callable[[], Any]
+
+        #: True from the first step to the last.
+        self.is_running = False
+        #: True once the last event has been returned.
+        self.is_finished = False
+        #: When a Close frame went out, in seconds since the session began.
+        self.sent_close_time = None  # type: Optional[float]
+        #: What to wait for before the next step.
+        self.interest = ()  # type: Interest
+
+        self._step = self._step_start
+        self._deadline = -_NEVER
+        self._needs_step = True     # set by other threads: something has changed
+        self._is_open = False       # from Ready to the last Close frame
+        self._is_cancelled = False  # close() was called before Ready
+        self._is_forced = False     # force_disconnect() was called
+        self._broken = None  # type: Optional[BaseException]  # a write failed
+        self._is_disposed = False
+
+    def __repr__(self):
+        # type: () -> str
+        return '<{} {}>'.format(type(self).__name__, self._websocket)
+
+    @property
+    def session_time(self):
+        # type: () -> float
+        """Seconds since the session began."""
+        return self._clock() - self._started
+
+    # -- the loop --
+
+    def run(self, poll=5, ping_rate=30, ping_timeout=None, auto_pong=True, close_timeout=None):
+        # type: (Optional[float], Optional[float], Optional[float], bool, Optional[float]) -> Iterator[Event]
+        """Connect, and yield events until the connection is gone.
+
+        Parameters as in `WebSocket.connect`.
+        """
+        waker = Waker()
+        try:
+            self.begin(poll, ping_rate, ping_timeout, auto_pong, close_timeout, waker.wake)
+            while not self.is_finished:
+                for event in self.step():
+                    yield event
+                timeout = self.time_left()
+                if timeout != 0:
+                    wait(tuple(self.interest) + (waker.interest,), timeout)
+                    waker.clear()
+        finally:
+            self.dispose()
+            waker.close()
+
+    def begin(self, poll, ping_rate, ping_timeout, auto_pong, close_timeout, wake):
+        # type: (Optional[float], Optional[float], Optional[float], bool, Optional[float], Callable[[], Any]) -> None
+        """Set out. ``wake`` ends the driver's wait, from any thread."""
+        if self._websocket.session is not self:
+            raise errors.WebSocketUnavailable('another call of connect() took the place of this')
+        self._poll = poll
+        self._ping_rate = ping_rate
+        self._ping_timeout = ping_timeout
+        self._close_timeout = close_timeout or _NEVER
+        self._stream.auto_pong = auto_pong
+        self._wake = wake
+        self.is_running = True
+
+    def step(self):
+        # type: () -> Iterable[Event]
+        """Do what can be done without waiting; return the events to yield.
+
+        The driver exhausts them before it asks `time_left` and steps again.
+        """
+        self._needs_step = False
+        return self._step()
+
+    def time_left(self):
+        # type: () -> Optional[float]
+        """Return how long, in seconds, to wait for `interest`; None is for ever."""
+        if self._needs_step or self.is_finished:
+            return 0
+        if self._is_open and not self._stream.is_receiving or self._broken is not None:
+            return 0
+        if self._transport is not None and self._transport.has_pending():
+            return 0
+        if self._deadline == _NEVER:
+            return None
+        return max(0.0, self._deadline - self._clock())
+
+    def dispose(self):
+        # type: () -> None
+        """Free the socket, whatever state the session is in. Never raises."""
+        self.is_running = False
+        self.is_finished = True
+        self._is_disposed = True
+        self._websocket.on_disconnect()
+        if self._dialing is not None:
+            self._dialing.close()       # type: ignore[attr-defined]
+        transport = self._transport
+        if transport is None:
+            return
+        # A sender may be waiting inside the transport. It holds the lock, so
+        # it is left to it to close: here, waiting for it could be for ever.
+        if self._lock.acquire(False):
+            try:
+                transport.close()
+            finally:
+                self._lock.release()
+        else:
+            transport.abort()
+
+    # -- the steps: dialling and the handshake --
+
+    def _step_start(self):
+        # type: () -> Iterable[Event]
+        self._deadline = self._clock() + (self._websocket.connect_timeout or _NEVER)
+        self._connect_deadline = self._deadline
+        self._step = self._step_dial
+        self._needs_step = True
+        return self._announce()
+
+    def _announce(self):
+        # type: () -> Iterable[Event]
+        return [events.Connecting(self._websocket.target.url)]
+
+    def _step_dial(self):
+        # type: () -> Iterable[Event]
+        try:
+            if self._is_cancelled or self._is_forced:
+                raise errors.ConnectFail('closed by the application while connecting')
+            if self._dialing is None:
+                self._dialing = self._dial()
+            step = next(self._dialing)
+            if isinstance(step, Wait):
+                self.interest, self._deadline = step
+                return ()
+            self._open_transport(step)
+            return self._dialed()
+        except errors.ConnectFail as error:
+            return self._connect_failed(error)
+
+    def _dial(self):
+        # type: () -> Iterator[Any]
+        """Yield each `Wait`, and last the transport."""
+        websocket = self._websocket
+        try:
+            self._proxy = find_proxy(websocket.target, websocket.proxy_targets)
+        except ValueError as error:
+            raise errors.ConnectFail.during('proxy', text_type(error), error)
+        return dial(
+            websocket.target, self._proxy, websocket.make_tls_context,
+            self._connect_deadline, self.trace)
+
+    def _open_transport(self, transport):
+        # type: (Transport) -> None
+        self._dialing = None
+        transport.on_backlog = self._notice
+        self._transport = transport
+        if self._is_forced:         # it was called before there was a transport
+            transport.abort()
+        self.interest = transport.interest
+        self._step = self._step_handshake
+        self._deadline = self._connect_deadline
+
+    def _dialed(self):
+        # type: () -> Iterable[Event]
+        """Begin the handshake; raises ConnectFail."""
+        request = self._websocket.build_request()
+        self.trace('request', head=request)
+        try:
+            self._transport.send(request, self._connect_deadline - self._clock())
+        except errors.TransportFail as error:
+            raise errors.ConnectFail.during('request', text_type(error), error)
+        proxy_url = self._proxy.url if self._proxy is not None else None
+        return [events.Connected(self._websocket.target.url, proxy_url)]
+
+    def _connect_failed(self, error):
+        # type: (errors.ConnectFail) -> Iterable[Event]
+        log.debug('%r: %s', self._websocket, error)
+        self._finish()
+        return [events.ConnectFail(text_type(error), error.phase, error.cause)]
+
+    def _step_handshake(self):
+        # type: () -> Iterable[Event]
+        if self._is_forced or self._is_cancelled:
+            return self._disconnected(u'closed by the application during the handshake')
+        data, reason = self._receive()
+        if reason is None and data is None:
+            if self._clock() < self._connect_deadline:
+                return ()
+            data, reason = b'', u'the handshake took too long'
+        # An end, or a deadline, completes a rejection's body.
+        return self._shake_hands(data or b'', reason)
+
+    def _shake_hands(self, data, reason):
+        # type: (bytes, Optional[text_type]) -> Iterator[Event]
+        """Yield what the handshake leads to; Poll comes right after Ready."""
+        for event in self._websocket.feed(data):
+            if event.name == 'ready':
+                self._open()
+                yield event
+                yield events.Poll()
+            elif event.name == 'rejected':
+                reason = event.reason
+                yield event
+            elif event.name == 'protocol_error' and event.critical:
+                reason = event.error
+                yield event
+            else:
+                yield event
+        if reason is not None:
+            for event in self._disconnected(reason):
+                yield event
+
+    def _open(self):
+        # type: () -> None
+        self._timers = _Timers(self._clock(), self._poll, self._ping_rate, self._ping_timeout)
+        self._close_deadline = _NEVER
+        self._is_open = True
+        self._step = self._step_open
+        self._set_deadline()
+
+    # -- the steps: open --
+
+    def _step_open(self):
+        # type: () -> Iterable[Event]
+        if self._is_forced:
+            return self._disconnected(u'disconnected by the application')
+        if self._is_cancelled:      # by another thread, while Ready was on its way
+            self._is_cancelled = False
+            self._websocket.close()
+        if not self._stream.is_receiving:
+            return self._begin_linger()
+
+        data, reason = self._receive()
+        now = self._clock()
+        if self._broken is not None and (data is None or now >= self._salvage_until):
+            return self._disconnected(text_type(self._broken))
+        if data:
+            self._timers.heard = now
+            if now < self._deadline:
+                return self._websocket.feed(data)   # type: ignore[no-any-return]
+            return chain(self._websocket.feed(data), self._on_time(now))
+        if reason is not None:
+            return self._disconnected(reason)
+        return self._on_time(now)
+
+    def _on_time(self, now):
+        # type: (float) -> Iterator[Event]
+        """Do what is due. All that had arrived was received before."""
+        timers = self._timers
+        if self.sent_close_time is not None and self._close_deadline == _NEVER:
+            self._close_deadline = self._started + self.sent_close_time + self._close_timeout
+        if timers.poll_is_due(now):
+            yield events.Poll()
+        if timers.ping_is_due(now):
+            self._ping()
+            timers.asked(now)
+        if timers.is_silent(now):
+            yield events.Unresponsive()
+            for event in self._disconnected(
+                    u'the {} is unresponsive'.format(self._peer)):
+                yield event
+        elif now >= self._close_deadline:
+            for event in self._disconnected(
+                    u'no answer to the Close frame in {} seconds'.format(self._close_timeout)):
+                yield event
+        self._set_deadline()
+
+    def _set_deadline(self):
+        # type: () -> None
+        timers = self._timers
+        self._deadline = min(
+            timers.next_poll, timers.next_ping, timers.verdict, self._close_deadline)
+
+    def _ping(self):
+        # type: () -> None
+        """Send a ping if there is room for it: the loop never waits for that.
+
+        A peer that takes nothing in is asked as good as by a ping.
+        """
+        if not self._lock.acquire(False):
+            return      # a sender is at it
+        try:
+            if self._transport.has_room():
+                self._send_locked(self._stream.encode(Opcode.PING, b''))
+        except errors.WebSocketError as error:
+            log.debug('no ping was sent: %s', error)    # closing, or broken
+        finally:
+            self._release()
+
+    def _receive(self):
+        # type: () -> Any
+        """Return (bytes or None, reason of the end or None)."""
+        try:
+            data = self._transport.receive()
+        except (socket.error, ValueError) as error:
+            # ValueError: an SSLSocket whose session is gone.
+            return None, u'the connection broke: {}'.format(error)
+        self.interest = self._transport.interest
+        if data == b'':
+            return None, u'the {} closed the connection'.format(self._peer)
+        return data, None
+
+    # -- the steps: the end --
+
+    def _begin_linger(self):
+        # type: () -> Iterable[Event]
+        """Leave it to the peer to end TCP first, but not for long."""
+        if self._stream.error is not None:
+            # The peer gets to read our Close frame, and that nothing follows.
+            self._transport.shutdown_sending()
+        self._is_open = False
+        self._deadline = self._clock() + self.linger
+        self._step = self._step_linger
+        return self._step_linger()
+
+    def _step_linger(self):
+        # type: () -> Iterable[Event]
+        data, reason = self._receive()
+        while data:                 # nothing that follows a Close frame counts
+            data, reason = self._receive()
+        if reason is None and self._clock() < self._deadline and not self._is_forced:
+            return ()
+        error = self._stream.error
+        return self._disconnected(u'closed' if error is None else text_type(error))
+
+    def _disconnected(self, reason):
+        # type: (text_type) -> Iterable[Event]
+        """Free the socket; return the last event."""
+        graceful = self._stream.is_close_complete and self._broken is None
+        self.trace('disconnected', reason=reason, graceful=graceful)
+        self._finish()
+        return [events.Disconnected(u'closed' if graceful else reason, graceful)]
+
+    def _finish(self):
+        # type: () -> None
+        self.dispose()
+        self._step = tuple
+
+    # -- sending, from any thread --
+
+    def write(self, data):
+        # type: (bytes) -> None
+        """Send bytes as they are: for what isn't a frame.
+
+        Raises TransportFail, or WebSocketUnavailable if there is no connection.
+        """
+        if self._transport is None:
+            raise unavailable(self._stream.state)
+        self._lock.acquire()
+        try:
+            self._send_locked(data)
+        finally:
+            self._release()
+
+    def send(self, opcode, data):
+        # type: (int, bytes) -> None
+        """Send a frame, whole.
+
+        Raises TransportFail, or WebSocketUnavailable and its kinds.
+        """
+        self._send_frame(opcode, data, False)
+
+    def send_compressed(self, opcode, data):
+        # type: (int, bytes) -> None
+        """Send a frame, compressed if that was agreed on; raises as `send`."""
+        self._send_frame(opcode, data, True)
+
+    def reply(self, opcode, data):
+        # type: (int, bytes) -> None
+        """Send a frame on the protocol's behalf: what fails ends the loop, but isn't raised."""
+        try:
+            self.send(opcode, data)
+        except errors.WebSocketError as error:
+            log.debug('%s was not sent: %s', Opcode.to_str(opcode), error)
+
+    def _send_frame(self, opcode, data, compress):
+        # type: (int, bytes, bool) -> None
+        self._lock.acquire()
+        try:
+            self._send_locked(self._stream.encode(opcode, data, compress))
+            if opcode == Opcode.CLOSE:
+                self.sent_close_time = self.session_time
+                self._notice()
+        finally:
+            self._release()
+
+    def _send_locked(self, data):
+        # type: (bytes) -> None
+        if self._broken is not None:    # a frame was torn: nothing may follow it
+            raise errors.TransportFail(text_type(self._broken))
+        try:
+            self._transport.send(data, self._websocket.write_timeout)
+        except errors.TransportFail as error:
+            self._break(error)
+            raise
+
+    def _release(self):
+        # type: () -> None
+        self._lock.release()
+        if self._is_disposed:       # while we held the lock: see dispose
+            self._transport.close()
+
+    def close(self):
+        # type: () -> None
+        """End the attempt to connect; or close, should it have succeeded meanwhile."""
+        self._is_cancelled = True
+        self._notice()
+
+    def force_disconnect(self):
+        # type: () -> None
+        """End the loop with Disconnected, from any thread; never waits, never raises."""
+        self._is_forced = True
+        self._stream.stop_receiving()
+        transport = self._transport
+        if transport is not None:
+            transport.abort()
+        self._notice()
+
+    def _notice(self):
+        # type: () -> None
+        """Have the loop look around, wherever it is."""
+        self._needs_step = True
+        self._wake()
+
+    def _break(self, error):
+        # type: (BaseException) -> None
+        """A write failed: read what has arrived, then end."""
+        if self._broken is None:
+            self._salvage_until = self._clock() + SALVAGE
+            self._broken = error
+        self._notice()
+
+    def trace(self, stage, **fields):
+        # type: (str, **Any) -> None
+        """Tell the user's tracer, if there is one; what it raises is logged."""
+        tracer = self._websocket.trace
+        if tracer is None:
+            return
+        try:
+            tracer(stage, fields)
+        except Exception:       # the tracer isn't ours, and no reason to disconnect
+            log.exception('the tracer failed at %r', stage)

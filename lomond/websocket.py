@@ -1,0 +1,300 @@
+"""The client's end of a WebSocket: options, the handshake, and the way to its events.
+
+Does no I/O: `connect` hands it to a session that does.
+"""
+
+from __future__ import absolute_import, division, print_function
+
+import base64
+import os
+
+from lomond import errors, events
+from lomond._compat import TYPE_CHECKING, text_type
+from lomond.constants import USER_AGENT, WS_VERSION
+from lomond.endpoint import MAX_MESSAGE_SIZE, Endpoint, check_seconds
+from lomond.headers import check_line, is_token
+from lomond.net.proxy import parse_proxies
+from lomond.net.url import basic_authorization, parse_url
+from lomond.protocol import compression
+from lomond.protocol.connection import CLIENT
+from lomond.protocol.extension import format_extension
+from lomond.protocol.handshake import (
+    ResponseReader, build_head, check_extensions, check_response, extension_names)
+from lomond.protocol.limits import DEFAULT_LIMITS
+from lomond.protocol.state import State
+from lomond.session import WebsocketSession
+
+if TYPE_CHECKING:
+    from typing import (  # noqa: F401
+        Any, Callable, Dict, Iterable, Iterator, List, Mapping, Optional, Set, Tuple, Type, Union)
+
+    from lomond.events import Event  # noqa: F401
+    from lomond.protocol.compression import DeflateOptions  # noqa: F401
+    from lomond.response import Response  # noqa: F401
+
+    Trace = Callable[[str, Dict[str, Any]], None]
+
+# What the handshake itself decides.
+_RESERVED_HEADERS = frozenset([
+    u'upgrade', u'connection', u'sec-websocket-key', u'sec-websocket-version',
+    u'sec-websocket-protocol', u'sec-websocket-extensions', u'sec-websocket-accept',
+])
+
+
+class WebSocket(Endpoint):
+    """A WebSocket client. Iterate over it to connect, and to get its events.
+
+    Parameters:
+
+    - ``url``: ``ws://`` or ``wss://``; ``user:password@`` becomes Basic
+      authorization.
+    - ``proxies``: a dict with a proxy's URL under 'http' (for ws) and 'https'
+      (for wss); None asks the environment, {} means none.
+    - ``protocols``: names of the subprotocols to offer, the preferred first.
+    - ``agent``: the User-Agent header; None for `constants.USER_AGENT`.
+    - ``compress``: True to offer permessage-deflate, or a
+      `lomond.protocol.compression.DeflateOptions`.
+    - ``ssl_verify``: False takes any certificate.
+    - ``ssl_cafile``: a file of certificates to trust; None for certifi's,
+      or what SSL_CERT_FILE and SSL_CERT_DIR name.
+    - ``ssl_context``: an `ssl.SSLContext` to use as it is; then the two
+      above don't count.
+    - ``trace``: called as ``trace(stage, fields)`` on the way to the
+      connection and at its end, with a name and a dict.
+    - ``max_message_size``: bytes of the largest message taken in, on the wire
+      and inflated (64 MiB); None for no limit. A larger one ends the
+      connection with 1009.
+    - ``connect_timeout``: seconds for connecting, TLS and the handshake
+      together (30); None for no limit.
+    - ``write_timeout``: seconds that one send may take (30); None for no limit.
+
+    Raises TypeError and ValueError for arguments that make no sense.
+    """
+
+    _role = CLIENT
+
+    def __init__(self, url, proxies=None, protocols=None, agent=None, compress=False,
+                 ssl_verify=True, ssl_cafile=None, ssl_context=None, trace=None,
+                 max_message_size=MAX_MESSAGE_SIZE, connect_timeout=30.0, write_timeout=30.0):
+        # type: (str, Optional[Mapping[str, Optional[str]]], Optional[Iterable[str]], Optional[str], Union[bool, DeflateOptions], bool, Optional[str], Any, Optional[Trace], Optional[int], Optional[float], Optional[float]) -> None
+        super(WebSocket, self).__init__(protocols, compress, max_message_size, write_timeout)
+        self.url = url
+        #: The URL taken apart: a `lomond.net.url.Target`.
+        self.target = parse_url(url)
+        self.proxies = proxies
+        #: The proxies' URLs taken apart.
+        self.proxy_targets = parse_proxies(proxies)
+        self.agent = _header_value('agent', USER_AGENT if agent is None else agent)
+        self.ssl_verify = ssl_verify
+        self.ssl_cafile = ssl_cafile
+        self.ssl_context = ssl_context
+        if trace is not None and not callable(trace):
+            raise TypeError('trace must be callable, not {!r}'.format(trace))
+        self.trace = trace
+        self.connect_timeout = check_seconds('connect_timeout', connect_timeout)
+        self._own_context = None  # type: Any
+        self._headers = []  # type: List[Tuple[text_type, text_type]]
+        self.reset()
+
+    def __repr__(self):
+        # type: () -> str
+        return 'WebSocket({!r})'.format(str(self.target.url))
+
+    # -- where to --
+
+    @property
+    def scheme(self):
+        # type: () -> text_type
+        """'ws' or 'wss'."""
+        return self.target.scheme   # type: ignore[no-any-return]
+
+    @property
+    def host(self):
+        # type: () -> text_type
+        """The server's name in ASCII, or its address without brackets."""
+        return self.target.host     # type: ignore[no-any-return]
+
+    @property
+    def port(self):
+        # type: () -> int
+        """The server's port."""
+        return self.target.port     # type: ignore[no-any-return]
+
+    @property
+    def resource(self):
+        # type: () -> text_type
+        """The path and query."""
+        return self.target.resource     # type: ignore[no-any-return]
+
+    @property
+    def is_secure(self):
+        # type: () -> bool
+        """True for a wss URL."""
+        return self.target.is_secure
+
+    @property
+    def key(self):
+        # type: () -> bytes
+        """The Sec-WebSocket-Key of the present or next attempt."""
+        return self._key
+
+    def make_tls_context(self):
+        # type: () -> Any
+        """Return the TLS context to connect with; the session calls this."""
+        if self.ssl_context is not None:
+            return self.ssl_context
+        if self._own_context is None:
+            from lomond.net import tls      # ssl takes long to import
+            self._own_context = tls.client_context(self.ssl_cafile, self.ssl_verify)
+        return self._own_context
+
+    # -- the loop --
+
+    def connect(self, session_class=WebsocketSession, poll=5.0, ping_rate=30.0,
+                ping_timeout=None, auto_pong=True, close_timeout=30.0):
+        # type: (Callable[[WebSocket], Any], Optional[float], Optional[float], Optional[float], bool, Optional[float]) -> Iterator[Event]
+        """Return an iterator that connects and yields events; iterating does it, this doesn't.
+
+        Parameters, each in seconds, None or 0 for never:
+
+        - ``poll``: how often Poll comes.
+        - ``ping_rate``: how often a ping goes out.
+        - ``ping_timeout``: how long the server may stay silent, when asked by
+          a ping, before Unresponsive; twice `ping_rate` is a good choice.
+        - ``close_timeout``: how long to wait for the answer to a Close frame.
+
+        And ``auto_pong``, whether pings are answered, and ``session_class``,
+        what drives the connection.
+
+        Raises WebSocketUnavailable if a loop over this WebSocket is running.
+        """
+        check_seconds('poll', poll)
+        check_seconds('ping_rate', ping_rate)
+        check_seconds('ping_timeout', ping_timeout)
+        check_seconds('close_timeout', close_timeout)
+        self.reset()
+        session = self._session = session_class(self)
+        return session.run(     # type: ignore[no-any-return]
+            poll=poll, ping_rate=ping_rate, ping_timeout=ping_timeout,
+            auto_pong=auto_pong, close_timeout=close_timeout)
+
+    def __iter__(self):
+        # type: () -> Iterator[Event]
+        return self.connect()
+
+    def reset(self):
+        # type: () -> None
+        """Forget the last connection; WebSocketUnavailable while there is one."""
+        if self._session is not None and self._session.is_running:
+            raise errors.WebSocketUnavailable('a loop over this WebSocket is running already')
+        self._session = None
+        self._key = base64.b64encode(os.urandom(16))    # RFC 6455 4.1
+        self._reader = ResponseReader(DEFAULT_LIMITS)
+        self._stream = self._new_stream()
+
+    # -- the handshake --
+
+    def add_header(self, header, value):
+        # type: (Union[bytes, text_type], Union[bytes, text_type]) -> None
+        """Add a header to the request; Host, User-Agent and Authorization are replaced.
+
+        Raises ValueError for what can't stand in a header, and for those that
+        the handshake itself sets.
+        """
+        name = _to_text('the header name', header)
+        if not is_token(name):
+            raise ValueError('not a header name: {!r}'.format(header))
+        if name.lower() in _RESERVED_HEADERS:
+            raise ValueError('{} is set by the handshake itself'.format(name))
+        self._headers.append((name, _header_value(str(name), value)))
+
+    def build_request(self):
+        # type: () -> bytes
+        """Return the upgrade request (RFC 6455 4.1); the session calls this."""
+        own = {name.lower() for name, _value in self._headers}
+        target = self.target
+        fields = [
+            (u'Host', target.host_header),
+            (u'Upgrade', u'websocket'),
+            (u'Connection', u'Upgrade'),
+            (u'Sec-WebSocket-Key', self._key.decode('ascii')),
+            (u'Sec-WebSocket-Version', text_type(WS_VERSION)),
+        ]
+        if self.protocols:
+            fields.append((u'Sec-WebSocket-Protocol', u', '.join(self.protocols)))
+        if self._deflate_options is not None:
+            fields.append((u'Sec-WebSocket-Extensions', format_extension(
+                compression.NAME, compression.offer(self._deflate_options))))
+        if self.agent:
+            fields.append((u'User-Agent', self.agent))
+        if target.credentials is not None:
+            fields.append((u'Authorization', basic_authorization(target.credentials)))
+        fields = [field for field in fields if field[0].lower() not in own] + self._headers
+        return build_head(u'GET {} HTTP/1.1'.format(target.resource), fields)
+
+    def feed(self, data):
+        # type: (bytes) -> Iterator[Event]
+        """Yield the events in bytes from the server; the session calls this.
+
+        Empty bytes are the end of the stream: they complete a rejection.
+        What the server does wrong is an event, never an exception.
+        """
+        if self._stream.state == State.CONNECTING:
+            return self._shake_hands(data)
+        return self._stream.receive(data)
+
+    def _shake_hands(self, data):
+        # type: (bytes) -> Iterator[Event]
+        try:
+            found = self._reader.feed(data)
+        except errors.CriticalProtocolError as error:
+            self._stream.reject()
+            yield events.ProtocolError(text_type(error), critical=True)
+            return
+        if found is None:
+            return
+        response, rest = found
+        try:
+            protocol, extensions = self.on_response(response)
+        except errors.HandshakeError as error:
+            self._stream.reject()
+            yield events.Rejected(response, text_type(error))
+            return
+        yield events.Ready(response, protocol, extensions)
+        for event in self._stream.receive(rest):
+            yield event
+
+    def on_response(self, response):
+        # type: (Response) -> Tuple[Optional[text_type], Set[text_type]]
+        """Check the server's answer, and open; return the subprotocol and the extensions.
+
+        Raises HandshakeError.
+        """
+        protocol = check_response(response, self._key, self.protocols)
+        extensions = self.process_extensions(
+            response.headers.get_all(u'Sec-WebSocket-Extensions'))
+        return protocol, extensions
+
+    def process_extensions(self, extensions):
+        # type: (Iterable[text_type]) -> Set[text_type]
+        """Put the extensions that the server chose in force; return their names.
+
+        Parameters: the header's values. Raises HandshakeError.
+        """
+        codec = check_extensions(u', '.join(extensions), self._deflate_options)
+        self._stream.accept(codec)
+        return extension_names(codec)
+
+
+def _to_text(what, value):
+    # type: (str, Union[bytes, text_type]) -> text_type
+    if isinstance(value, bytes):
+        return value.decode('latin-1')
+    if not isinstance(value, text_type):
+        raise TypeError('{} must be text or bytes, not {!r}'.format(what, value))
+    return value
+
+
+def _header_value(what, value):
+    # type: (str, Union[bytes, text_type]) -> text_type
+    return check_line(what, _to_text(what, value))
