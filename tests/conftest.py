@@ -1,0 +1,40 @@
+"""Fixtures that every room of tests may use."""
+
+from __future__ import absolute_import, division, print_function
+
+import socket
+import ssl
+
+import pytest
+import trustme
+
+
+@pytest.fixture(scope='session')
+def authority():
+    """A certificate authority made for this run."""
+    return trustme.CA()
+
+
+@pytest.fixture(scope='session')
+def authority_file(authority, tmpdir_factory):
+    """The path of the authority's certificate, in PEM."""
+    path = tmpdir_factory.mktemp('tls').join('authority.pem')
+    authority.cert_pem.write_to_path(str(path))
+    return str(path)
+
+
+@pytest.fixture(scope='session')
+def server_tls(authority):
+    """A server's TLS context, for localhost and 127.0.0.1."""
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert(u'localhost', u'127.0.0.1').configure_cert(context)
+    return context
+
+
+@pytest.fixture
+def dead_port():
+    """A port of 127.0.0.1 on which nobody listens."""
+    sock = socket.socket()
+    sock.bind(('127.0.0.1', 0))
+    yield sock.getsockname()[1]
+    sock.close()

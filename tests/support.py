@@ -1,0 +1,187 @@
+"""What tests share: a raw peer on loopback, frames built by hand, small readers.
+
+Nothing here uses the package's own protocol code: a fault must not test itself.
+"""
+
+from __future__ import absolute_import, division, print_function
+
+import base64
+import hashlib
+import socket
+import struct
+import threading
+
+GUID = b'258EAFA5-E914-47DA-95CA-C5AB0DC85B11'
+
+#: How long, in seconds, anything on loopback may take before a test fails.
+PATIENCE = 20.0
+
+
+def make_frame(opcode, payload=b'', fin=True, rsv=0, key=None):
+    """Build a frame by RFC 6455 5.2, wrong ones too; ``key`` masks it."""
+    first = opcode | (0x80 if fin else 0) | rsv
+    mask_bit = 0x80 if key is not None else 0
+    length = len(payload)
+    if length < 126:
+        header = struct.pack('!BB', first, mask_bit | length)
+    elif length < 65536:
+        header = struct.pack('!BBH', first, mask_bit | 126, length)
+    else:
+        header = struct.pack('!BBQ', first, mask_bit | 127, length)
+    if key is None:
+        return header + payload
+    return header + key + xor(payload, key)
+
+
+def make_close(code, reason=b'', key=None):
+    """Build a Close frame."""
+    return make_frame(8, struct.pack('!H', code) + reason, key=key)
+
+
+def xor(payload, key):
+    """Mask bytes, one by one."""
+    key = bytearray(key)
+    return bytes(bytearray(byte ^ key[i % 4] for i, byte in enumerate(bytearray(payload))))
+
+
+def read_exactly(sock, count):
+    """Read a number of bytes from a blocking socket; EOFError if it ends before."""
+    data = b''
+    while len(data) < count:
+        part = sock.recv(count - len(data))
+        if not part:
+            raise EOFError('the socket ended after {!r}'.format(data))
+        data += part
+    return data
+
+
+def read_head(sock):
+    """Read an HTTP head, and nothing that follows it."""
+    head = b''
+    while not head.endswith(b'\r\n\r\n'):
+        head += read_exactly(sock, 1)
+    return head
+
+
+def read_frame(sock):
+    """Read a frame; return (first byte, payload unmasked)."""
+    first, second = bytearray(read_exactly(sock, 2))
+    length = second & 0x7f
+    if length == 126:
+        length, = struct.unpack('!H', read_exactly(sock, 2))
+    elif length == 127:
+        length, = struct.unpack('!Q', read_exactly(sock, 8))
+    key = read_exactly(sock, 4) if second & 0x80 else None
+    payload = read_exactly(sock, length)
+    return first, payload if key is None else xor(payload, key)
+
+
+def accept_for(key):
+    """Return the Sec-WebSocket-Accept for a Sec-WebSocket-Key."""
+    return base64.b64encode(hashlib.sha1(key + GUID).digest())
+
+
+def get_header(head, name):
+    """Return a header's value from the bytes of a head, or None."""
+    for line in head.split(b'\r\n')[1:]:
+        field, _colon, value = line.partition(b':')
+        if field.strip().lower() == name.lower():
+            return value.strip()
+    return None
+
+
+def answer_upgrade(sock, *headers):
+    """Read an upgrade request and accept it, with more headers; return the request."""
+    request = read_head(sock)
+    lines = [
+        b'HTTP/1.1 101 Switching Protocols',
+        b'Upgrade: websocket',
+        b'Connection: Upgrade',
+        b'Sec-WebSocket-Accept: ' + accept_for(get_header(request, b'Sec-WebSocket-Key')),
+    ]
+    lines.extend(headers)
+    sock.sendall(b'\r\n'.join(lines) + b'\r\n\r\n')
+    return request
+
+
+class RawServer(object):
+    """A peer on loopback that does what the test says, byte for byte.
+
+    ``script(sock)`` runs in a thread for each connection, with a blocking
+    socket that is closed afterwards. What it raises fails the test, when the
+    server is left; EOFError and socket errors after the client went are fine.
+    """
+
+    def __init__(self, script, ssl_context=None):
+        self._script = script
+        self._ssl_context = ssl_context
+        self._listener = socket.socket()
+        self._listener.bind(('127.0.0.1', 0))
+        self._listener.listen(16)
+        self._failures = []
+        self._threads = []
+        self._socks = []
+        self.port = self._listener.getsockname()[1]
+        #: How many connections came.
+        self.connections = 0
+
+    @property
+    def url(self):
+        scheme = u'ws' if self._ssl_context is None else u'wss'
+        return u'{}://127.0.0.1:{}/'.format(scheme, self.port)
+
+    def __enter__(self):
+        self._start(self._accept_all)
+        return self
+
+    def __exit__(self, exc_type, *_rest):
+        # A thread in accept() isn't woken by close() alone.
+        try:
+            self._listener.shutdown(socket.SHUT_RDWR)
+        except socket.error:
+            pass
+        self._listener.close()
+        for sock in self._socks:
+            try:
+                sock.shutdown(socket.SHUT_RDWR)
+            except (socket.error, ValueError):
+                pass
+        for thread in list(self._threads):
+            thread.join(PATIENCE)
+            assert not thread.is_alive(), 'a script did not end'
+        if exc_type is None and self._failures:
+            raise self._failures[0]
+
+    def _start(self, target, *args):
+        thread = threading.Thread(target=target, args=args)
+        thread.daemon = True
+        self._threads.append(thread)
+        thread.start()
+
+    def _accept_all(self):
+        while True:
+            try:
+                sock, _address = self._listener.accept()
+            except socket.error:
+                return
+            self.connections += 1
+            self._socks.append(sock)
+            self._start(self._run, sock)
+
+    def _run(self, sock):
+        sock.settimeout(PATIENCE)
+        try:
+            if self._ssl_context is not None:
+                sock = self._ssl_context.wrap_socket(sock, server_side=True)
+            self._script(sock)
+        except (EOFError, socket.error):
+            pass
+        except BaseException as error:
+            self._failures.append(error)
+        finally:
+            sock.close()
+
+
+def names(events):
+    """Return the names of events, Poll left out: when it comes is another matter."""
+    return [event.name for event in events if event.name != 'poll']
