@@ -11,7 +11,7 @@ import logging as _logging
 
 __version__ = '1.0.0.dev0'
 
-from lomond.websocket import WebSocket  # noqa: E402  (needs __version__)
+from lomond.websocket import WebSocket
 
 __all__ = ['WebSocket', '__version__']
 

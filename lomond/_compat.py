@@ -9,7 +9,6 @@ import codecs
 import errno
 import os
 import re
-import sys
 import time
 
 import six
@@ -27,8 +26,9 @@ PY2 = six.PY2
 text_type = six.text_type
 
 __all__ = [
-    'PY2', 'TYPE_CHECKING', 'Utf8Decoder', 'decode_utf8', 'encode_utf8', 'indexable', 'is_interrupt',
-    'monotonic', 'quote', 'set_close_on_exec', 'text_type', 'to_bytes', 'unquote', 'urlsplit',
+    'PY2', 'TYPE_CHECKING', 'Utf8Decoder', 'decode_utf8', 'encode_utf8', 'indexable',
+    'is_interrupt', 'monotonic', 'quote', 'set_close_on_exec', 'text_type', 'to_bytes', 'unquote',
+    'urlsplit',
 ]
 
 

@@ -41,7 +41,7 @@ class Endpoint(object):
     raises WebSocketUnavailable, WebSocketClosing or WebSocketClosed.
     """
 
-    _role = None  # type: str
+    _role = ''
 
     def __init__(self, protocols, compress, max_message_size, write_timeout):
         # type: (Optional[Iterable[str]], Union[bool, DeflateOptions], Optional[int], Optional[float]) -> None
@@ -56,6 +56,7 @@ class Endpoint(object):
             raise ValueError(
                 'max_message_size must be a number of bytes, or None for no limit, '
                 'not {!r}'.format(max_message_size))
+        self._stream = self._new_stream()
         self._session = None  # type: Optional[WebsocketSession]
         #: How often close() was called: `persist` goes by it.
         self.close_calls = 0

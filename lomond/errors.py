@@ -6,10 +6,10 @@ caller does wrong raises one of these (or TypeError, ValueError) at the call.
 
 from __future__ import absolute_import, division, print_function
 
-from lomond._compat import TYPE_CHECKING, text_type
+from lomond._compat import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from typing import Any, Optional, Union  # noqa: F401
+    from typing import Any, Optional, Text, Union  # noqa: F401
 
 from lomond.status import Status
 
@@ -22,7 +22,7 @@ class WebSocketError(Exception):
     """
 
     def __init__(self, msg='', *args, **kwargs):
-        # type: (Union[str, text_type], *Any, **Any) -> None
+        # type: (Union[str, Text], *Any, **Any) -> None
         if args or kwargs:
             try:
                 msg = msg.format(*args, **kwargs)
@@ -78,7 +78,7 @@ class ConnectFail(WebSocketError):
 
     @classmethod
     def during(cls, phase, reason, cause=None):
-        # type: (str, Union[str, text_type], Optional[BaseException]) -> ConnectFail
+        # type: (str, Union[str, Text], Optional[BaseException]) -> ConnectFail
         """Make the error of one phase, in words that need no formatting."""
         error = cls(reason)
         error.phase = phase

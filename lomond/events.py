@@ -37,6 +37,12 @@ class Event(object):
 
     name = 'event'
 
+    if TYPE_CHECKING:
+        # `if event.name == 'text': event.text` is how loops are written.
+        def __getattr__(self, attribute):
+            # type: (str) -> Any
+            pass
+
     def __init__(self, received_time=None):
         # type: (Optional[float]) -> None
         self.received_time = time() if received_time is None else received_time
@@ -67,11 +73,9 @@ class Text(Event):
     def json(self):
         # type: () -> Any
         """The text decoded as JSON, once; ValueError if it isn't JSON."""
-        try:
-            return self._json
-        except AttributeError:
-            self._json = json.loads(self.text)
-            return self._json
+        if not hasattr(self, '_json'):
+            self._json = json.loads(self.text)  # type: Any
+        return self._json
 
 
 class Binary(Event):

@@ -9,13 +9,11 @@ from __future__ import absolute_import, division, print_function
 
 import re
 
-from lomond._compat import TYPE_CHECKING, text_type
+from lomond._compat import TYPE_CHECKING
 from lomond.errors import HandshakeError
 
 if TYPE_CHECKING:
-    from typing import Iterator, List, Optional, Tuple, TypeVar, Union  # noqa: F401
-
-    Default = TypeVar('Default')
+    from typing import Iterator, List, Optional, Text, Tuple, Union  # noqa: F401
 
 #: What ends a head.
 END_OF_HEAD = b'\r\n\r\n'
@@ -25,13 +23,13 @@ _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+\Z")
 
 
 def is_token(text):
-    # type: (text_type) -> bool
+    # type: (Text) -> bool
     """Tell if the text is a token, as header names and subprotocols must be."""
     return _TOKEN.match(text) is not None
 
 
 def check_line(what, text):
-    # type: (str, text_type) -> text_type
+    # type: (str, Text) -> Text
     """Return the text if it can stand in one line of a head, else ValueError."""
     for character in u'\r\n\0':
         if character in text:
@@ -40,7 +38,7 @@ def check_line(what, text):
 
 
 def parse_head(data):
-    # type: (bytes) -> Tuple[text_type, Headers]
+    # type: (bytes) -> Tuple[Text, Headers]
     """Split a head into its first line and its fields.
 
     `data` may end in the empty line or without it. Raises HandshakeError if
@@ -67,50 +65,50 @@ class Headers(object):
     """The fields of a head in their order; names are case-insensitive."""
 
     def __init__(self, fields=()):
-        # type: (Union[List[Tuple[text_type, text_type]], Tuple[()]]) -> None
+        # type: (Union[List[Tuple[Text, Text]], Tuple[()]]) -> None
         self._fields = list(fields)
 
     def get(self, name, default=None):
-        # type: (Union[bytes, text_type], Default) -> Union[text_type, Default]
+        # type: (Union[bytes, Text], Optional[Text]) -> Optional[Text]
         """Return a field's value, repeated ones joined by ', ', or the default."""
         values = self.get_all(name)
         return u', '.join(values) if values else default
 
     def get_all(self, name):
-        # type: (Union[bytes, text_type]) -> List[text_type]
+        # type: (Union[bytes, Text]) -> List[Text]
         """Return each value of a repeated field (such as Set-Cookie) by itself."""
         wanted = (name.decode('latin-1') if isinstance(name, bytes) else name).lower()
         return [value for field, value in self._fields if field.lower() == wanted]
 
     def get_list(self, name):
-        # type: (Union[bytes, text_type]) -> List[text_type]
+        # type: (Union[bytes, Text]) -> List[Text]
         """Return the items of a comma-separated field, without empty ones."""
         items = u','.join(self.get_all(name)).split(u',')
         return [item.strip() for item in items if item.strip()]
 
     def has_token(self, name, token):
-        # type: (text_type, text_type) -> bool
+        # type: (Text, Text) -> bool
         """Tell if a comma-separated field has this item, in any case."""
         return token.lower() in (item.lower() for item in self.get_list(name))
 
     def items(self):
-        # type: () -> List[Tuple[text_type, text_type]]
+        # type: () -> List[Tuple[Text, Text]]
         """Return the (name, value) pairs as they came."""
         return list(self._fields)
 
     def __getitem__(self, name):
-        # type: (Union[bytes, text_type]) -> text_type
+        # type: (Union[bytes, Text]) -> Text
         value = self.get(name)
         if value is None:
             raise KeyError(name)
         return value
 
     def __contains__(self, name):
-        # type: (Union[bytes, text_type]) -> bool
+        # type: (Union[bytes, Text]) -> bool
         return bool(self.get_all(name))
 
     def __iter__(self):
-        # type: () -> Iterator[text_type]
+        # type: () -> Iterator[Text]
         return iter([name for name, _value in self._fields])
 
     def __len__(self):

@@ -131,7 +131,7 @@ class BackOffPolicy(object):
     def next_delay(self, retry_after=None):
         # type: (Optional[str]) -> float
         """Return the seconds to wait; ``retry_after`` is the header's value or None."""
-        spread = min(self._max_wait - self._min_wait, 2 ** self._retries)
+        spread = min(self._max_wait - self._min_wait, 2.0 ** self._retries)
         self._retries = min(self._retries + 1, _MAX_DOUBLINGS)
         if self._max_retry_after is not None:
             asked = parse_retry_after(retry_after)
@@ -153,7 +153,7 @@ def parse_retry_after(value, now=time.time):
         # Anything of more digits is for ever, and float() has its limits.
         return float(value[:15]) if len(value) <= 15 else 1e15
     try:
-        parsed = parsedate_tz(value)
-        return None if parsed is None else max(0.0, mktime_tz(parsed) - now())
+        date = parsedate_tz(value)
+        return None if date is None else max(0.0, mktime_tz(date) - now())
     except (ValueError, OverflowError, TypeError, IndexError):
         return None

@@ -4,14 +4,12 @@ from __future__ import absolute_import, division, print_function
 
 import re
 
-from lomond._compat import TYPE_CHECKING, text_type
+from lomond._compat import TYPE_CHECKING
 from lomond.errors import HandshakeError
 from lomond.headers import parse_head
 
 if TYPE_CHECKING:
-    from typing import List, Union  # noqa: F401
-
-    from lomond.headers import Default  # noqa: F401
+    from typing import List, Optional, Text, Union  # noqa: F401
 
 # RFC 7230 3.1.2. Some servers leave the space before an empty reason out.
 _STATUS_LINE = re.compile(r'(HTTP/1\.[0-9]) ([1-9][0-9][0-9])(?: (.*))?\Z')
@@ -35,18 +33,18 @@ class Response(object):
         match = _STATUS_LINE.match(line)
         if match is None:
             raise HandshakeError('not an HTTP response: {!r}', line[:80])
-        self.http_ver = match.group(1)          # type: text_type
+        self.http_ver = match.group(1)          # type: Text
         self.status_code = int(match.group(2))
-        self.status = match.group(3) or u''     # type: text_type
+        self.status = match.group(3) or u''     # type: Text
         self.body = b''
 
     def get(self, name, default=None):
-        # type: (Union[bytes, text_type], Default) -> Union[text_type, Default]
+        # type: (Union[bytes, Text], Optional[Text]) -> Optional[Text]
         """Return a header's value, repeated ones joined by ', ', or the default."""
         return self.headers.get(name, default)
 
     def get_list(self, name):
-        # type: (Union[bytes, text_type]) -> List[text_type]
+        # type: (Union[bytes, Text]) -> List[Text]
         """Return the items of a comma-separated header."""
         return self.headers.get_list(name)
 

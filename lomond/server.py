@@ -29,7 +29,13 @@ from lomond.net.transport import Transport, would_block
 from lomond.net.url import bracket
 from lomond.protocol.connection import SERVER
 from lomond.protocol.handshake import (
-    HeadReader, Request, UpgradeRefused, answer_request, build_head, extension_names)
+    HeadReader,
+    Request,
+    UpgradeRefused,
+    answer_request,
+    build_head,
+    extension_names,
+)
 from lomond.protocol.limits import DEFAULT_LIMITS
 from lomond.protocol.state import State
 from lomond.session import WebsocketSession
@@ -85,7 +91,6 @@ class ServerWebSocket(Endpoint):
         #: The subprotocol, or None.
         self.protocol = None  # type: Optional[text_type]
         self._reader = HeadReader(DEFAULT_LIMITS)
-        self._stream = self._new_stream()
         self._events = None  # type: Optional[Iterator[Event]]
 
     def __repr__(self):
@@ -175,7 +180,7 @@ class ServerSession(WebsocketSession):
         if websocket.ssl_context is None:
             yield Transport(sock)
             return
-        from lomond.net import tls      # ssl takes long to import: ws goes without
+        from lomond.net import tls  # ssl takes long to import: ws goes without
         try:
             for step in tls.handshake(sock, websocket.ssl_context, self._connect_deadline):
                 yield step
@@ -235,14 +240,14 @@ class Server(object):
         if not callable(handler):
             raise TypeError('the handler must be callable, not {!r}'.format(handler))
         self._handler = handler
-        self._endpoint_options = dict(
-            ssl_context=ssl_context,
-            protocols=check_protocols(protocols),
-            compress=compress,
-            max_message_size=max_message_size,
-            handshake_timeout=check_seconds('handshake_timeout', handshake_timeout),
-            write_timeout=write_timeout,
-        )  # type: Dict[str, Any]
+        self._endpoint_options = {
+            'ssl_context': ssl_context,
+            'protocols': check_protocols(protocols),
+            'compress': compress,
+            'max_message_size': max_message_size,
+            'handshake_timeout': check_seconds('handshake_timeout', handshake_timeout),
+            'write_timeout': write_timeout,
+        }  # type: Dict[str, Any]
         self._session_options = dict(options, close_timeout=close_timeout)
         self._max_connections = max_connections
         self._close_timeout = close_timeout

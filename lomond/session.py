@@ -118,7 +118,7 @@ class WebsocketSession(object):
         self._stream = websocket.stream
         self._clock = clock
         self._started = clock()
-        self._transport = None  # type: Optional[Transport]
+        self._transport = None  # type: Any     # a Transport, once there is one
         self._dialing = None  # type: Optional[Iterator[Any]]
         # Stands around encoding a frame and sending it, so that the order on
         # the wire is that of the masks, of the deflate stream, of the states.

@@ -19,14 +19,31 @@ from lomond.protocol import compression
 from lomond.protocol.connection import CLIENT
 from lomond.protocol.extension import format_extension
 from lomond.protocol.handshake import (
-    ResponseReader, build_head, check_extensions, check_response, extension_names)
+    ResponseReader,
+    build_head,
+    check_extensions,
+    check_response,
+    extension_names,
+)
 from lomond.protocol.limits import DEFAULT_LIMITS
 from lomond.protocol.state import State
 from lomond.session import WebsocketSession
 
 if TYPE_CHECKING:
     from typing import (  # noqa: F401
-        Any, Callable, Dict, Iterable, Iterator, List, Mapping, Optional, Set, Tuple, Type, Union)
+        Any,
+        Callable,
+        Dict,
+        Iterable,
+        Iterator,
+        List,
+        Mapping,
+        Optional,
+        Set,
+        Tuple,
+        Type,
+        Union,
+    )
 
     from lomond.events import Event  # noqa: F401
     from lomond.protocol.compression import DeflateOptions  # noqa: F401
@@ -144,7 +161,7 @@ class WebSocket(Endpoint):
         if self.ssl_context is not None:
             return self.ssl_context
         if self._own_context is None:
-            from lomond.net import tls      # ssl takes long to import
+            from lomond.net import tls  # ssl takes long to import
             self._own_context = tls.client_context(self.ssl_cafile, self.ssl_verify)
         return self._own_context
 

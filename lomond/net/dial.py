@@ -43,7 +43,7 @@ def dial(target, proxy, make_tls_context, deadline, trace):
     when the generator is closed, nothing is left open.
     """
     host, port = (target.host, target.port) if proxy is None else (proxy.host, proxy.port)
-    sock = None
+    sock = None  # type: Any
     for step in _connect(host, port, deadline, trace):
         if isinstance(step, Wait):
             yield step
@@ -88,7 +88,7 @@ def _connect(host, port, deadline, trace):
         # A dead address must leave time for the ones behind it.
         share = (deadline - now) / (len(addresses) - index)
         try:
-            sock = None
+            sock = None  # type: Any
             for step in _connect_address(family, kind, proto, address, now + share):
                 if isinstance(step, Wait):
                     yield step
@@ -96,7 +96,7 @@ def _connect(host, port, deadline, trace):
                     sock = step
         except socket.error as error:
             cause = error
-            failures.append('{}: {}'.format(bracket(address[0]), _describe(error)))
+            failures.append('{}: {}'.format(bracket(str(address[0])), _describe(error)))
             continue
         trace('connect', address=address[:2])
         yield sock
@@ -142,15 +142,16 @@ def _is_connected(sock):
 def _secure(sock, target, make_tls_context, deadline, trace):
     # type: (Any, Target, Callable[[], Any], float, Trace) -> Iterator[Any]
     """Yield each `Wait`, and last the TLS transport."""
-    from lomond.net import tls      # ssl takes long to import: ws goes without
+    from lomond.net import tls  # ssl takes long to import: ws goes without
     try:
         context = make_tls_context()
         for step in tls.handshake(sock, context, deadline, str(target.host)):
             yield step
+            transport = step  # type: Any   # the last step
     except tls.TLS_ERRORS as error:
         raise ConnectFail.during(
             'tls', u'TLS with {} failed: {}'.format(target.host, _describe(error)), error)
-    trace('tls', version=step.version, cipher=step.cipher)
+    trace('tls', version=transport.version, cipher=transport.cipher)
 
 
 def _describe(error):

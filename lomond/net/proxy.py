@@ -9,7 +9,7 @@ import os
 import socket
 from binascii import hexlify
 
-from lomond._compat import TYPE_CHECKING, monotonic, text_type
+from lomond._compat import TYPE_CHECKING, monotonic
 from lomond.constants import USER_AGENT
 from lomond.errors import ConnectFail, HandshakeError
 from lomond.headers import END_OF_HEAD
@@ -20,7 +20,7 @@ from lomond.net.wait import Wait
 from lomond.response import Response
 
 if TYPE_CHECKING:
-    from typing import Any, Dict, Iterator, Mapping, Optional  # noqa: F401
+    from typing import Any, Dict, Iterator, Mapping, Optional, Text  # noqa: F401
 
     from lomond.net.url import ProxyTarget, Target  # noqa: F401
 
@@ -70,15 +70,14 @@ def find_proxy(target, proxies, environ=None):
 
 
 def is_exempt(host, port, exceptions):
-    # type: (text_type, int, str) -> bool
+    # type: (Text, int, str) -> bool
     """Tell if NO_PROXY names the host.
 
     Its items, between commas, are ``*``, a domain (it stands for the hosts in
     it too, with a leading dot or without), an address or a network such as
     ``10.0.0.0/8``; a domain or address may end in ``:port``.
     """
-    for item in exceptions.split(','):
-        item = item.strip().lower()
+    for item in exceptions.lower().replace(' ', '').split(','):
         if not item:
             continue
         if item == '*' or _is_in_network(host, item):
@@ -107,7 +106,7 @@ def _split_port(item):
 
 
 def _is_in_network(host, network):
-    # type: (text_type, str) -> bool
+    # type: (Text, str) -> bool
     base, slash, prefix = network.partition('/')
     if not slash or not prefix.isdigit():
         return False

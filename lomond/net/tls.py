@@ -19,7 +19,7 @@ from lomond.net.transport import RECEIVE_SIZE, Transport
 from lomond.net.wait import Wait
 
 if TYPE_CHECKING:
-    from typing import Any, Iterator, Optional, Tuple, Union  # noqa: F401
+    from typing import Any, Iterator, List, Optional, Tuple, Union  # noqa: F401
 
 log = logging.getLogger('lomond')
 
@@ -148,7 +148,7 @@ class TLSTransport(Transport):
     def _receive_now(self):
         # type: () -> Optional[bytes]
         # A record holds 16 KiB at most; gather a few for one round of the loop.
-        pieces = []
+        pieces = []  # type: List[bytes]
         size = 0
         while size < RECEIVE_SIZE:
             try:

@@ -9,7 +9,7 @@ import base64
 import re
 from collections import namedtuple
 
-from lomond._compat import TYPE_CHECKING, PY2, quote, text_type, unquote, urlsplit
+from lomond._compat import PY2, TYPE_CHECKING, quote, text_type, unquote, urlsplit
 
 if TYPE_CHECKING:
     from typing import Any, Dict, Optional, Tuple, Union  # noqa: F401
@@ -137,7 +137,7 @@ def _split(text):
     # type: (text_type) -> Any
     try:
         parts = urlsplit(text)
-        parts.port
+        _port = parts.port      # parsed, and checked, when asked for
     except ValueError as error:
         raise ValueError('not a URL: {!r} ({})'.format(text, error))
     return parts

@@ -110,7 +110,7 @@ class PermessageDeflate(object):
         """
         if is_last:
             data += _TAIL
-        pieces = []
+        pieces = []  # type: List[bytes]
         try:
             while data:
                 if self._inflater is None:

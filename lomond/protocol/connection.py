@@ -17,8 +17,7 @@ from lomond.protocol.frame_parser import FrameParser
 from lomond.protocol.limits import DEFAULT_LIMITS
 from lomond.protocol.mask import apply_mask
 from lomond.protocol.message import MessageAssembler, decode_close, encode_close, invalid_utf8
-from lomond.protocol.state import (
-    CAN_SEND, TRANSITIONS, State, Trigger, unavailable)
+from lomond.protocol.state import CAN_SEND, TRANSITIONS, State, Trigger, unavailable
 
 if TYPE_CHECKING:
     from typing import Any, Callable, Iterator, Optional, Tuple, Union  # noqa: F401

@@ -12,7 +12,7 @@ from lomond.errors import HandshakeError
 from lomond.headers import is_token
 
 if TYPE_CHECKING:
-    from typing import List, Optional, Tuple  # noqa: F401
+    from typing import List, Optional, Tuple
 
     Parameter = Tuple[text_type, Optional[text_type]]
     Extension = Tuple[text_type, List[Parameter]]
@@ -43,7 +43,7 @@ class _Lexer(object):
         if match is None:
             raise self.error()
         self._pos = match.end()
-        self.kind = match.lastgroup
+        self.kind = match.lastgroup or ''
         self.text = match.group(self.kind)  # type: text_type
 
     def skip(self, separator):
@@ -66,7 +66,7 @@ class _Lexer(object):
         if self.kind == 'quoted':
             # RFC 6455 9.1: once unquoted, the value must be a token.
             self.text = _ESCAPE.sub(r'\1', self.text)
-            self.kind = 'token' if is_token(self.text) else None
+            self.kind = 'token' if is_token(self.text) else ''
         return self.take_token()
 
     def error(self):

@@ -15,10 +15,8 @@ from lomond.protocol.extension import format_extension, parse_extensions
 from lomond.response import Response
 
 if TYPE_CHECKING:
-    from typing import (  # noqa: F401
-        Iterable, Optional, Sequence, Set, Tuple, Union)
+    from typing import Iterable, List, Optional, Sequence, Set, Tuple, Union  # noqa: F401
 
-    from lomond.headers import Default  # noqa: F401
     from lomond.protocol.compression import DeflateOptions, PermessageDeflate  # noqa: F401
     from lomond.protocol.limits import Limits  # noqa: F401
 
@@ -125,7 +123,7 @@ class ResponseReader(object):
             return True
         if _is_chunked(response):
             return self._decode_body(response)[1]
-        length = response.get(u'Content-Length', u'')
+        length = response.get(u'Content-Length') or u''
         return length.isdigit() and len(self._body) >= int(length)
 
     def _decode_body(self, response):
@@ -143,7 +141,7 @@ def _is_chunked(response):
 def decode_chunks(data):
     # type: (bytes) -> Tuple[bytes, bool]
     """Undo chunked coding (RFC 7230 4.1) as far as it goes; True if it came to its end."""
-    chunks = []
+    chunks = []  # type: List[bytes]
     pos = 0
     while True:
         match = _CHUNK_SIZE.match(data, pos)
@@ -235,7 +233,7 @@ class Request(object):
         self.http_ver = match.group(3)      # type: text_type
 
     def get(self, name, default=None):
-        # type: (Union[bytes, text_type], Default) -> Union[text_type, Default]
+        # type: (Union[bytes, text_type], Optional[text_type]) -> Optional[text_type]
         """Return a header's value, repeated ones joined by ', ', or the default."""
         return self.headers.get(name, default)
 
@@ -287,7 +285,7 @@ def check_request(request):
         raise UpgradeRefused('the Connection header should be Upgrade')
     if request.get(u'Sec-WebSocket-Version') != text_type(WS_VERSION):
         raise _UpgradeRequired('only WebSocket version {} is spoken here', WS_VERSION)
-    key = request.get(u'Sec-WebSocket-Key', u'')
+    key = request.get(u'Sec-WebSocket-Key') or u''
     if not _KEY.match(key):
         raise UpgradeRefused('Sec-WebSocket-Key is not 16 bytes in base64')
     return key.encode('ascii')
@@ -314,7 +312,7 @@ def answer_request(request, protocols, deflate):
     codec = None
     if deflate is not None:
         try:
-            offers = parse_extensions(request.get(u'Sec-WebSocket-Extensions', u''))
+            offers = parse_extensions(request.get(u'Sec-WebSocket-Extensions') or u'')
         except HandshakeError as error:
             raise UpgradeRefused(text_type(error))
         answer = compression.answer_offers(deflate, offers)
