@@ -28,7 +28,8 @@ class WebSocketError(Exception):
                 msg = msg.format(*args, **kwargs)
             except (LookupError, ValueError, AttributeError, TypeError):
                 # An error must report its cause, not trip over its own text.
-                msg = '{!s} {!r}'.format(msg, args or kwargs)
+                # (Not by format() again: 2.7's makes no unicode of a str.)
+                msg = '%s %r' % (msg, args or kwargs)
         super(WebSocketError, self).__init__(msg)
 
 

@@ -50,14 +50,14 @@ def parse_head(data):
     if not lines:
         raise HandshakeError('the HTTP head is empty')
     fields = []
+    for line in lines:
+        if u'\0' in line or u'\r' in line or u'\n' in line:
+            raise HandshakeError('control character in an HTTP head: {!r}', line[:80])
     for line in lines[1:]:
         name, colon, value = line.partition(u':')
         if not colon or not is_token(name):
             raise HandshakeError('not an HTTP header: {!r}', line[:80])
-        value = value.strip(u' \t')
-        if u'\0' in value or u'\r' in value or u'\n' in value:
-            raise HandshakeError('control character in HTTP header {!r}', name)
-        fields.append((name, value))
+        fields.append((name, value.strip(u' \t')))
     return lines[0], Headers(fields)
 
 
@@ -84,7 +84,9 @@ class Headers(object):
         # type: (Union[bytes, Text]) -> List[Text]
         """Return the items of a comma-separated field, without empty ones."""
         items = u','.join(self.get_all(name)).split(u',')
-        return [item.strip() for item in items if item.strip()]
+        # Not strip() alone: to Unicode more than RFC 7230's blanks are spaces.
+        items = [item.strip(u' \t') for item in items]
+        return [item for item in items if item]
 
     def has_token(self, name, token):
         # type: (Text, Text) -> bool

@@ -80,7 +80,7 @@ def _persist(websocket, back_off, exit_event, stable_after, connect_options):
             if event.name == 'ready':
                 ready_at = monotonic()
             elif event.name == 'rejected':
-                retry_after = event.response.get('Retry-After')     # type: ignore[attr-defined]
+                retry_after = event.response.get('Retry-After')
             yield event
             if not is_told and is_over():
                 is_told = True

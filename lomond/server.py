@@ -363,6 +363,7 @@ class Server(object):
         if self._accepting is not None and self._accepting is not threading.current_thread():
             self._accepting.join()
         self._listener.close()
+        self._waker.close()
         for _thread, websocket in open_now:
             websocket.close(Status.GOING_AWAY, u'the server shuts down')
         deadline = monotonic() + self._close_timeout

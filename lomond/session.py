@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from lomond.events import Event  # noqa: F401
     from lomond.net.selectors import Interest  # noqa: F401
     from lomond.net.transport import Transport  # noqa: F401
+    from lomond.net.url import ProxyTarget  # noqa: F401
 
 log = logging.getLogger('lomond')
 
@@ -120,6 +121,7 @@ class WebsocketSession(object):
         self._started = clock()
         self._transport = None  # type: Any     # a Transport, once there is one
         self._dialing = None  # type: Optional[Iterator[Any]]
+        self._proxy = None  # type: Optional[ProxyTarget]
         # Stands around encoding a frame and sending it, so that the order on
         # the wire is that of the masks, of the deflate stream, of the states.
         self._lock = threading.Lock()
@@ -140,6 +142,7 @@ class WebsocketSession(object):
         self._is_open = False       # from Ready to the last Close frame
         self._is_cancelled = False  # close() was called before Ready
         self._is_forced = False     # force_disconnect() was called
+        self._owed_pong = None  # type: Optional[bytes]  # put off, see reply
         self._broken = None  # type: Optional[BaseException]  # a write failed
         self._is_disposed = False
 
@@ -161,6 +164,8 @@ class WebsocketSession(object):
 
         Parameters as in `WebSocket.connect`.
         """
+        if self._websocket.session is not self:
+            raise errors.WebSocketUnavailable('another call of connect() took the place of this')
         waker = Waker()
         try:
             self.begin(poll, ping_rate, ping_timeout, auto_pong, close_timeout, waker.wake)
@@ -178,8 +183,6 @@ class WebsocketSession(object):
     def begin(self, poll, ping_rate, ping_timeout, auto_pong, close_timeout, wake):
         # type: (Optional[float], Optional[float], Optional[float], bool, Optional[float], Callable[[], Any]) -> None
         """Set out. ``wake`` ends the driver's wait, from any thread."""
-        if self._websocket.session is not self:
-            raise errors.WebSocketUnavailable('another call of connect() took the place of this')
         self._poll = poll
         self._ping_rate = ping_rate
         self._ping_timeout = ping_timeout
@@ -213,9 +216,11 @@ class WebsocketSession(object):
     def dispose(self):
         # type: () -> None
         """Free the socket, whatever state the session is in. Never raises."""
+        if self._is_disposed:       # the websocket may have begun anew
+            return
+        self._is_disposed = True
         self.is_running = False
         self.is_finished = True
-        self._is_disposed = True
         self._websocket.on_disconnect()
         if self._dialing is not None:
             self._dialing.close()       # type: ignore[attr-defined]
@@ -352,6 +357,12 @@ class WebsocketSession(object):
         if self._is_cancelled:      # by another thread, while Ready was on its way
             self._is_cancelled = False
             self._websocket.close()
+        if self._owed_pong is not None:
+            owed, self._owed_pong = self._owed_pong, None
+            self.reply(Opcode.PONG, owed)
+        if self.sent_close_time is not None and self._close_deadline == _NEVER:
+            self._close_deadline = self._started + self.sent_close_time + self._close_timeout
+            self._set_deadline()
         if not self._stream.is_receiving:
             return self._begin_linger()
 
@@ -372,12 +383,7 @@ class WebsocketSession(object):
         # type: (float) -> Iterator[Event]
         """Do what is due. All that had arrived was received before."""
         timers = self._timers
-        if self.sent_close_time is not None and self._close_deadline == _NEVER:
-            self._close_deadline = self._started + self.sent_close_time + self._close_timeout
-        if timers.poll_is_due(now):
-            yield events.Poll()
-        if timers.ping_is_due(now):
-            self._ping()
+        if timers.ping_is_due(now) and self._ping():
             timers.asked(now)
         if timers.is_silent(now):
             yield events.Unresponsive()
@@ -388,6 +394,9 @@ class WebsocketSession(object):
             for event in self._disconnected(
                     u'no answer to the Close frame in {} seconds'.format(self._close_timeout)):
                 yield event
+        elif timers.poll_is_due(now):
+            # Last: its handler may take its time.
+            yield events.Poll()
         self._set_deadline()
 
     def _set_deadline(self):
@@ -397,18 +406,21 @@ class WebsocketSession(object):
             timers.next_poll, timers.next_ping, timers.verdict, self._close_deadline)
 
     def _ping(self):
-        # type: () -> None
+        # type: () -> bool
         """Send a ping if there is room for it: the loop never waits for that.
 
-        A peer that takes nothing in is asked as good as by a ping.
+        Returns if the peer has something to answer. One that takes nothing in
+        has: it is asked as good as by a ping.
         """
         if not self._lock.acquire(False):
-            return      # a sender is at it
+            return True     # a sender is at it
         try:
             if self._transport.has_room():
                 self._send_locked(self._stream.encode(Opcode.PING, b''))
+            return True
         except errors.WebSocketError as error:
             log.debug('no ping was sent: %s', error)    # closing, or broken
+            return False
         finally:
             self._release()
 
@@ -443,7 +455,8 @@ class WebsocketSession(object):
         data, reason = self._receive()
         while data:                 # nothing that follows a Close frame counts
             data, reason = self._receive()
-        if reason is None and self._clock() < self._deadline and not self._is_forced:
+        is_patient = self._broken is None and not self._is_forced
+        if reason is None and is_patient and self._clock() < self._deadline:
             return ()
         error = self._stream.error
         return self._disconnected(u'closed' if error is None else text_type(error))
@@ -493,21 +506,32 @@ class WebsocketSession(object):
     def reply(self, opcode, data):
         # type: (int, bytes) -> None
         """Send a frame on the protocol's behalf: what fails ends the loop, but isn't raised."""
+        # A pong doesn't wait for another thread's long write: who would read
+        # meanwhile? RFC 6455 5.5.3: the pong to the latest ping will do.
+        if not self._lock.acquire(opcode != Opcode.PONG):
+            self._owed_pong = data
+            return
         try:
-            self.send(opcode, data)
+            self._send_frame_locked(opcode, data, False)
         except errors.WebSocketError as error:
             log.debug('%s was not sent: %s', Opcode.to_str(opcode), error)
+        finally:
+            self._release()
 
     def _send_frame(self, opcode, data, compress):
         # type: (int, bytes, bool) -> None
         self._lock.acquire()
         try:
-            self._send_locked(self._stream.encode(opcode, data, compress))
-            if opcode == Opcode.CLOSE:
-                self.sent_close_time = self.session_time
-                self._notice()
+            self._send_frame_locked(opcode, data, compress)
         finally:
             self._release()
+
+    def _send_frame_locked(self, opcode, data, compress):
+        # type: (int, bytes, bool) -> None
+        self._send_locked(self._stream.encode(opcode, data, compress))
+        if opcode == Opcode.CLOSE:
+            self.sent_close_time = self.session_time
+            self._notice()
 
     def _send_locked(self, data):
         # type: (bytes) -> None
@@ -522,6 +546,8 @@ class WebsocketSession(object):
     def _release(self):
         # type: () -> None
         self._lock.release()
+        if self._owed_pong is not None:
+            self._notice()
         if self._is_disposed:       # while we held the lock: see dispose
             self._transport.close()
 

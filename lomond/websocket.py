@@ -105,6 +105,10 @@ class WebSocket(Endpoint):
         self.ssl_verify = ssl_verify
         self.ssl_cafile = ssl_cafile
         self.ssl_context = ssl_context
+        if ssl_cafile is not None and not os.path.isfile(ssl_cafile):
+            raise ValueError('there is no file of certificates at {!r}'.format(ssl_cafile))
+        if ssl_context is not None and not hasattr(ssl_context, 'wrap_socket'):
+            raise TypeError('ssl_context must be an ssl.SSLContext, not {!r}'.format(ssl_context))
         if trace is not None and not callable(trace):
             raise TypeError('trace must be callable, not {!r}'.format(trace))
         self.trace = trace

@@ -10,6 +10,7 @@ from __future__ import absolute_import, division, print_function
 
 import select
 import socket
+import threading
 
 from lomond._compat import TYPE_CHECKING, is_interrupt, monotonic, set_close_on_exec
 
@@ -94,6 +95,8 @@ class Waker(object):
 
     def __init__(self):
         # type: () -> None
+        self._lock = threading.Lock()
+        self._is_closed = False
         self._reader, self._writer = socket.socketpair()
         for sock in (self._reader, self._writer):
             sock.setblocking(False)
@@ -103,10 +106,13 @@ class Waker(object):
     def wake(self):
         # type: () -> None
         """Make the present wait, or the next, return at once. Never raises."""
-        try:
-            self._writer.send(b'\0')
-        except socket.error:
-            pass        # full, so it will wake; or closed, so nobody waits
+        with self._lock:        # the descriptor must not become another's meanwhile
+            if self._is_closed:
+                return
+            try:
+                self._writer.send(b'\0')
+            except socket.error:
+                pass            # it is full of wakes already
 
     def clear(self):
         # type: () -> None
@@ -119,5 +125,7 @@ class Waker(object):
 
     def close(self):
         # type: () -> None
-        self._reader.close()
-        self._writer.close()
+        with self._lock:
+            self._is_closed = True
+            self._reader.close()
+            self._writer.close()

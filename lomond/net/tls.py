@@ -23,8 +23,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger('lomond')
 
-#: What a TLS handshake raises; CertificateError is a ValueError up to 3.6.
-TLS_ERRORS = (ssl.SSLError, ssl.CertificateError, socket.error)
+#: What making TLS raises, unreadable files included; CertificateError is a
+#: ValueError up to 3.6.
+TLS_ERRORS = (ssl.SSLError, ssl.CertificateError, EnvironmentError)
 
 
 def client_context(cafile=None, verify=True):

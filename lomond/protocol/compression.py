@@ -33,6 +33,9 @@ _EMPTY = b'\x00'
 # if ever. A message full of tiny streams would cost quadratic time.
 _MAX_STREAM_ENDS = 8
 
+# zlib takes a length as a C long, which has 32 bits on some systems.
+_MAX_LENGTH = 0x7FFFFFFF
+
 
 class DeflateOptions(object):
     """What one side asks for, or allows, of permessage-deflate.
@@ -134,8 +137,9 @@ class PermessageDeflate(object):
         # type: (bytes, Optional[int]) -> bytes
         if limit is None:
             return self._inflater.decompress(data)  # type: ignore[no-any-return]
-        # One byte more than allowed shows that there is more than allowed.
-        piece = self._inflater.decompress(data, limit + 1)  # type: bytes
+        # One byte more than allowed shows that there is more than allowed. What
+        # zlib can't count (2 GiB), one read from the peer doesn't inflate to.
+        piece = self._inflater.decompress(data, min(limit + 1, _MAX_LENGTH))  # type: bytes
         if len(piece) > limit:
             raise PayloadTooLarge('a compressed message inflates beyond the limit')
         return piece
@@ -180,13 +184,18 @@ def accept_answer(options, parameters):
             raise CompressionParameterError('{} needs a value', name)
     if options.server_no_context_takeover and SERVER_NO_TAKEOVER not in answer:
         raise CompressionParameterError('the server left out {}', SERVER_NO_TAKEOVER)
+    client_bits = answer.get(CLIENT_WINDOW) or options.client_max_window_bits
+    if client_bits > options.client_max_window_bits:
+        raise CompressionParameterError(
+            '{} is {}, but at most {} was offered',
+            CLIENT_WINDOW, client_bits, options.client_max_window_bits)
     server_bits = answer.get(SERVER_WINDOW) or 15
     if server_bits > options.server_max_window_bits:
         raise CompressionParameterError(
             '{} is {}, but {} was asked for',
             SERVER_WINDOW, server_bits, options.server_max_window_bits)
     return PermessageDeflate(
-        deflate_bits=min(options.client_max_window_bits, answer.get(CLIENT_WINDOW) or 15),
+        deflate_bits=client_bits,
         deflate_takeover=not (
             options.client_no_context_takeover or CLIENT_NO_TAKEOVER in answer),
         inflate_bits=server_bits,

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 CLIENT = 'client'
 SERVER = 'server'
 
+_MESSAGES = frozenset([Opcode.TEXT, Opcode.BINARY])
+
 _WHOLE_TEXT = FIN | Opcode.TEXT
 _WHOLE_BINARY = FIN | Opcode.BINARY
 
@@ -87,7 +89,9 @@ class Connection(object):
         self._clock = clock
         self._parser = FrameParser(expects_mask=not self._is_client, limits=limits)
         self._message = MessageAssembler(limits)
-        self._max_size = limits.message
+        # The short way gives what is larger, or has a longer header, to the long one.
+        self._short_limit = min(
+            size for size in (limits.frame, limits.message, 0xFFFF) if size is not None)
         self._deflate = None  # type: Optional[PermessageDeflate]
 
         self._leftover = b''        # received, and not yet a whole header or control frame
@@ -131,6 +135,9 @@ class Connection(object):
     def _advance(self, trigger):
         # type: (str) -> None
         with self._lock:
+            if (self.state, trigger) not in TRANSITIONS:
+                raise errors.WebSocketUnavailable(
+                    'a WebSocket that is {} can not be {}', self.state, trigger)
             self.state = TRANSITIONS[self.state, trigger]
 
     # -- sending --
@@ -139,16 +146,18 @@ class Connection(object):
         # type: (int, bytes, bool) -> bytes
         """Return the frame that carries a message or a control payload.
 
-        Deflates it if ``compress`` is true and compression was agreed on, so
-        frames must be sent in the order of the calls. A CLOSE frame ends
-        sending: only one can be made.
+        Deflates a message if ``compress`` is true and compression was agreed
+        on, so frames must be sent in the order of the calls. A CLOSE frame
+        ends sending: only one can be made.
 
         Raises WebSocketUnavailable, or its kind, if the state forbids it, and
         FrameBuildError.
         """
         if self.state not in CAN_SEND:
             raise unavailable(self.state)
-        rsv1 = compress and self._deflate is not None
+        if opcode == Opcode.CONTINUATION:
+            raise errors.FrameBuildError('a message goes out whole: there is none to continue')
+        rsv1 = compress and self._deflate is not None and opcode in _MESSAGES
         if rsv1:
             payload = self._deflate.compress(payload)  # type: ignore[union-attr]
         frame = encode_frame(
@@ -189,7 +198,7 @@ class Connection(object):
         pos = 0
         # The short way is a client's: it knows nothing of masks.
         may_hurry = self._is_client and self._is_between_messages()
-        limit = 0xFFFF if self._max_size is None else min(self._max_size, 0xFFFF)
+        limit = self._short_limit
         try:
             while self.is_receiving:
                 # The short way: a whole message in one frame that is all here.

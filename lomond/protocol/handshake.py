@@ -26,6 +26,8 @@ _REQUEST_LINE = re.compile(r'([A-Z]+) ([^ ]+) (HTTP/1\.[0-9])\Z')
 # 16 bytes in base64
 _KEY = re.compile(r'[A-Za-z0-9+/]{22}==\Z')
 
+_LENGTH = re.compile(r'[0-9]{1,18}\Z')
+
 # A chunk's size is hexadecimal; extensions may follow (RFC 7230 4.1).
 _CHUNK_SIZE = re.compile(br'([0-9A-Fa-f]{1,8})[ \t]*(?:;[^\r\n]*)?\r\n')
 
@@ -124,7 +126,7 @@ class ResponseReader(object):
         if _is_chunked(response):
             return self._decode_body(response)[1]
         length = response.get(u'Content-Length') or u''
-        return length.isdigit() and len(self._body) >= int(length)
+        return _LENGTH.match(length) is not None and len(self._body) >= int(length)
 
     def _decode_body(self, response):
         # type: (Response) -> Tuple[bytes, bool]

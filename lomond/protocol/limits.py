@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 #: ``head``: bytes of an HTTP head. ``body``: bytes kept of a rejection's body.
 #: ``frame``: bytes of one frame's payload. ``message``: bytes of one message,
 #: on the wire and inflated. ``fragments``: frames of one message. None is no
-#: limit.
+#: limit, for these three.
 Limits = namedtuple('Limits', ['head', 'body', 'frame', 'message', 'fragments'])
 
 MIB = 1024 * 1024

@@ -51,9 +51,6 @@ TRANSITIONS = {
 #: our own Close frame, so the user may still send while handling Closing.
 CAN_SEND = frozenset([State.OPEN, State.PEER_CLOSING])
 
-#: States in which frames may come in.
-CAN_RECEIVE = frozenset([State.OPEN, State.CLOSING])
-
 
 def unavailable(state):
     # type: (str) -> errors.WebSocketUnavailable
