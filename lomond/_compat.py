@@ -65,7 +65,7 @@ class Utf8Decoder(codecs.getincrementaldecoder('utf-8')):  # type: ignore[misc]
         return text
 
 
-if PY2:  # pragma: no cover  (3.x)
+if PY2:
     #: Received bytes in a form whose items are integers and whose slices,
     #: passed through bytes(), are byte strings.
     indexable = bytearray  # type: Callable[[Any], Any]
@@ -111,7 +111,7 @@ if PY2:  # pragma: no cover  (3.x)
         flags = fcntl.fcntl(sock.fileno(), fcntl.F_GETFD)
         fcntl.fcntl(sock.fileno(), fcntl.F_SETFD, flags | fcntl.FD_CLOEXEC)
 
-else:  # pragma: no cover  (2.7)
+else:
     indexable = bytes
 
     #: Strict UTF-8 to text. bytes.decode defaults to that, and costs no frame.

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 RECEIVE_SIZE = 64 * 1024
 
 #: What `send` takes in, at most, from a peer that sends while we do (bytes).
-MAX_BACKLOG = 1024 * 1024
+MAX_BACKLOG = 16 * 1024 * 1024
 
 _WOULD_BLOCK = frozenset([errno.EAGAIN, errno.EWOULDBLOCK])
 

@@ -33,8 +33,8 @@ _EMPTY = b'\x00'
 # if ever. A message full of tiny streams would cost quadratic time.
 _MAX_STREAM_ENDS = 8
 
-# zlib takes a length as a C long, which has 32 bits on some systems.
-_MAX_LENGTH = 0x7FFFFFFF
+# Inflate so many bytes at once at most: zlib takes no length beyond a C long.
+_SLICE = 16 * 1024 * 1024
 
 
 class DeflateOptions(object):
@@ -122,8 +122,9 @@ class PermessageDeflate(object):
                 pieces.append(piece)
                 if limit is not None:
                     limit -= len(piece)
-                data = self._inflater.unused_data
-                if data:
+                data = self._inflater.unconsumed_tail
+                if not data and self._inflater.unused_data:
+                    data = self._inflater.unused_data
                     self._restart()
         except zlib.error as error:
             raise InvalidPayload('compressed data that does not inflate: {}', error)
@@ -135,12 +136,10 @@ class PermessageDeflate(object):
 
     def _inflate(self, data, limit):
         # type: (bytes, Optional[int]) -> bytes
-        if limit is None:
-            return self._inflater.decompress(data)  # type: ignore[no-any-return]
-        # One byte more than allowed shows that there is more than allowed. What
-        # zlib can't count (2 GiB), one read from the peer doesn't inflate to.
-        piece = self._inflater.decompress(data, min(limit + 1, _MAX_LENGTH))  # type: bytes
-        if len(piece) > limit:
+        # One byte more than allowed shows that there is more than allowed.
+        size = _SLICE if limit is None else min(limit + 1, _SLICE)
+        piece = self._inflater.decompress(data, size)  # type: bytes
+        if limit is not None and len(piece) > limit:
             raise PayloadTooLarge('a compressed message inflates beyond the limit')
         return piece
 

@@ -1,0 +1,28 @@
+"""Check the lomond installed here: whole, importable, and come with nothing but what it needs."""
+from __future__ import print_function
+
+import importlib
+import os
+import pkgutil
+import subprocess
+import sys
+
+import lomond  # the installed one: Python put this script's folder on the path, not the checkout
+
+NEEDED = {'lomond', 'six', 'certifi'}
+SEEDED = {'pip', 'setuptools', 'wheel'}
+
+freeze = subprocess.check_output([sys.executable, '-m', 'pip', 'list', '--format=freeze'])
+installed = {line.split('==')[0] for line in freeze.decode('ascii').splitlines()}
+assert installed - SEEDED == NEEDED, installed
+
+home = os.path.dirname(lomond.__file__)
+for folder, _, names in os.walk('lomond'):
+    for name in names:
+        if name.endswith(('.py', '.typed')):
+            assert os.path.exists(os.path.join(home, '..', folder, name)), name
+
+for _, name, _ in pkgutil.walk_packages(lomond.__path__, 'lomond.'):
+    importlib.import_module(name)
+
+print('lomond', lomond.__version__, 'in', home)

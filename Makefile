@@ -1,0 +1,59 @@
+# On a machine with git, make and a python3:
+#
+#   make demo        the ticker on an embedded feed, for a few seconds
+#   make test        all tests on every Python found
+#   make lint        ruff
+#   make typecheck   mypy --strict
+#   make clean       take away what these made
+#
+# Each makes the virtual environment it needs under .venv.
+
+PYTHON ?= python3
+PYENV_ROOT ?= $(or $(shell pyenv root 2>/dev/null),$(HOME)/.pyenv)
+
+.PHONY: demo test lint typecheck peers clean
+
+demo: .venv/demo/ready
+	.venv/demo/bin/python -m lomond.examples.btcticker --local --count 10
+
+# pyenv's own shims come later on the path: they fail for the versions that aren't selected.
+test: .venv/tox/ready peers
+	PATH="$$(printf '%s:' $(PYENV_ROOT)/versions/*/bin)$$PATH" .venv/tox/bin/tox --parallel auto
+
+lint: .venv/lint/ready
+	.venv/lint/bin/ruff check .
+
+typecheck: .venv/lint/ready
+	.venv/lint/bin/mypy
+
+# Node's `ws`, one of the servers to test against.
+peers: tests/peers/node_modules
+
+tests/peers/node_modules: tests/peers/package.json
+	@{ node --version && npm install --prefix $(@D) --no-package-lock --no-audit --no-fund \
+	    && touch $@; } >/dev/null 2>&1 || echo 'No Node or no npm: the tests against ws are skipped.'
+
+.venv/demo/ready: setup.py setup.cfg pyproject.toml $(shell find lomond -name '*.py')
+	$(make-venv)
+	rm -rf build
+	$(@D)/bin/pip install --quiet .
+	touch $@
+
+.venv/%/ready: requirements/%.txt
+	$(make-venv)
+	$(@D)/bin/pip install --quiet -r $<
+	touch $@
+
+define make-venv
+@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+    echo 'Needed: a Python 3 with venv (Debian, Ubuntu: apt install python3-venv).' >&2; exit 1; }
+$(PYTHON) -m venv --clear $(@D)
+@# The pip that comes with 3.6 takes packages that are too new for it.
+$(@D)/bin/pip install --quiet 'pip==21.3.1; python_version < "3.7"'
+endef
+
+export PIP_DISABLE_PIP_VERSION_CHECK = 1
+export TOX_PARALLEL_NO_SPINNER = 1
+
+clean:
+	rm -rf .venv .tox build dist *.egg-info tests/peers/node_modules
