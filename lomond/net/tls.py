@@ -102,6 +102,14 @@ def handshake(sock, context, deadline, server_hostname=None):
                 mask = READ
             except ssl.SSLWantWriteError:
                 mask = WRITE
+            except ssl.CertificateError as error:
+                # An SSLError is OpenSSL's verdict. Any other one is 2.7's own
+                # look at the names of a certificate that OpenSSL has verified:
+                # it knows no addresses.
+                if isinstance(error, ssl.SSLError) or not _is_for_address(
+                        tls_sock.getpeercert(), server_hostname):
+                    raise
+                break
             yield Wait(((tls_sock.fileno(), mask),), deadline)
             if monotonic() >= deadline:
                 raise socket.timeout('timed out')
@@ -109,6 +117,23 @@ def handshake(sock, context, deadline, server_hostname=None):
         tls_sock.close()
         raise
     yield TLSTransport(tls_sock)
+
+
+def _is_for_address(certificate, host):
+    # type: (Any, Any) -> bool
+    """Tell if a certificate, as getpeercert() gives it, names this address."""
+    wanted = _pack_address(host)
+    return wanted is not None and any(
+        kind == 'IP Address' and _pack_address(name.strip()) == wanted
+        for kind, name in certificate.get('subjectAltName', ()))
+
+
+def _pack_address(host):
+    # type: (str) -> Optional[bytes]
+    try:
+        return socket.inet_pton(socket.AF_INET6 if ':' in host else socket.AF_INET, host)
+    except (socket.error, TypeError, ValueError):
+        return None
 
 
 class TLSTransport(Transport):
