@@ -12,7 +12,8 @@ import re
 import time
 
 import six
-from six.moves.urllib.parse import quote, unquote, urlsplit
+from six.moves.urllib.parse import quote, urlsplit
+from six.moves.urllib.parse import unquote as _unquote
 
 #: False when run, True for a type checker: 2.7 has no typing module.
 TYPE_CHECKING = False
@@ -27,8 +28,8 @@ text_type = six.text_type
 
 __all__ = [
     'PY2', 'TYPE_CHECKING', 'Utf8Decoder', 'decode_utf8', 'encode_utf8', 'indexable',
-    'is_interrupt', 'monotonic', 'quote', 'set_close_on_exec', 'text_type', 'to_bytes', 'unquote',
-    'urlsplit',
+    'is_interrupt', 'monotonic', 'native_to_text', 'quote', 'set_close_on_exec', 'text_type',
+    'to_bytes', 'unquote', 'urlsplit',
 ]
 
 
@@ -89,6 +90,14 @@ if PY2:
         # type: (Union[bytes, bytearray, memoryview]) -> bytes
         return data.tobytes() if isinstance(data, memoryview) else bytes(data)
 
+    def native_to_text(value):
+        # type: (Any) -> Any
+        return value.decode('utf-8') if isinstance(value, bytes) else value
+
+    def unquote(text):
+        # type: (Text) -> Text
+        return _unquote(text.encode('utf-8')).decode('utf-8')  # type: ignore[attr-defined]
+
     if os.name == 'nt':
         monotonic = time.clock
     else:
@@ -124,6 +133,16 @@ else:
 
     #: A byte string with the content of any bytes-like object.
     to_bytes = bytes  # type: Callable[[Union[bytes, bytearray, memoryview]], bytes]
+
+    def native_to_text(value):
+        # type: (Any) -> Any
+        """Make text of a native string; return anything else as it is."""
+        return value
+
+    def unquote(text):
+        # type: (Text) -> Text
+        """Decode percent-encoded text; ValueError if that isn't UTF-8."""
+        return _unquote(text, errors='strict')
 
     #: Seconds from some fixed point, never set back.
     monotonic = time.monotonic

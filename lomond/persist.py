@@ -6,6 +6,7 @@ Decides when to try again. How to connect is the WebSocket's business.
 from __future__ import absolute_import, division, print_function
 
 import logging
+import re
 import threading
 import time
 from email.utils import mktime_tz, parsedate_tz
@@ -27,6 +28,9 @@ log = logging.getLogger('lomond')
 _GLANCE = 0.25
 
 _MAX_DOUBLINGS = 30
+
+# Not isdigit(): a superscript two is a digit to it, but no number.
+_SECONDS = re.compile('[0-9]+\\Z')
 
 
 def persist(websocket, poll=5, min_wait=5, max_wait=30, ping_rate=30, ping_timeout=None,
@@ -55,19 +59,26 @@ def persist(websocket, poll=5, min_wait=5, max_wait=30, ping_rate=30, ping_timeo
     - ``stable_after``: a connection counts as a success, and resets the
       number of retries, once it was Ready for so long.
 
-    Raises TypeError and ValueError for arguments that make no sense.
+    Raises TypeError and ValueError for arguments that make no sense, and
+    WebSocketUnavailable if a loop over the WebSocket is running.
     """
     back_off = BackOffPolicy(min_wait, max_wait, max_retry_after if respect_retry_after else None)
-    check_seconds('stable_after', stable_after)
+    _check_wait('stable_after', stable_after)
+    if exit_event is None:
+        exit_event = threading.Event()
+    elif not hasattr(exit_event, 'is_set'):
+        raise TypeError('exit_event must be a threading.Event, not {!r}'.format(exit_event))
     connect_options.update(poll=poll, ping_rate=ping_rate, ping_timeout=ping_timeout)
+    # Made here, so that wrong options raise here; it doesn't connect yet.
+    first = websocket.connect(**connect_options)
     return _persist(
-        websocket, back_off, exit_event or threading.Event(), stable_after, connect_options)
+        websocket, first, websocket.close_calls, back_off, exit_event, stable_after,
+        connect_options)
 
 
-def _persist(websocket, back_off, exit_event, stable_after, connect_options):
-    # type: (WebSocket, BackOffPolicy, threading.Event, float, dict[str, Any]) -> Iterator[Event]
-    calls_before = websocket.close_calls
-
+def _persist(websocket, attempt, calls_before, back_off, exit_event, stable_after,
+             connect_options):
+    # type: (WebSocket, Iterator[Event], int, BackOffPolicy, threading.Event, float, dict[str, Any]) -> Iterator[Event]
     def is_over():
         # type: () -> bool
         return websocket.close_calls != calls_before or exit_event.is_set()
@@ -76,7 +87,7 @@ def _persist(websocket, back_off, exit_event, stable_after, connect_options):
         ready_at = None
         retry_after = None
         is_told = False
-        for event in websocket.connect(**connect_options):
+        for event in attempt:
             if event.name == 'ready':
                 ready_at = monotonic()
             elif event.name == 'rejected':
@@ -100,6 +111,7 @@ def _persist(websocket, back_off, exit_event, stable_after, connect_options):
             exit_event.wait(min(left, _GLANCE))
         if is_over():
             return
+        attempt = websocket.connect(**connect_options)
 
 
 class BackOffPolicy(object):
@@ -113,8 +125,7 @@ class BackOffPolicy(object):
     def __init__(self, min_wait, max_wait, max_retry_after, random=random):
         # type: (float, float, Optional[float], Callable[[], float]) -> None
         for name, value in (('min_wait', min_wait), ('max_wait', max_wait)):
-            if check_seconds(name, value) is None:
-                raise TypeError('{} must be a number of seconds'.format(name))
+            _check_wait(name, value)
         if max_wait < min_wait:
             raise ValueError('max_wait must not be less than min_wait')
         self._min_wait = min_wait
@@ -140,6 +151,12 @@ class BackOffPolicy(object):
         return self._min_wait + self._random() * spread
 
 
+def _check_wait(name, value):
+    # type: (str, Optional[float]) -> None
+    if check_seconds(name, value) is None:
+        raise TypeError('{} must be a number of seconds, not None'.format(name))
+
+
 def parse_retry_after(value, now=time.time):
     # type: (Optional[str], Callable[[], float]) -> Optional[float]
     """Return the seconds that a Retry-After header (RFC 7231 7.1.3) names.
@@ -149,9 +166,9 @@ def parse_retry_after(value, now=time.time):
     if value is None:
         return None
     value = value.strip()
-    if value.isdigit():
+    if _SECONDS.match(value):
         # Anything of more digits is for ever, and float() has its limits.
-        return float(value[:15]) if len(value) <= 15 else 1e15
+        return float(value) if len(value) <= 15 else 1e15
     try:
         date = parsedate_tz(value)
         return None if date is None else max(0.0, mktime_tz(date) - now())

@@ -453,7 +453,8 @@ class WebsocketSession(object):
     def _step_linger(self):
         # type: () -> Iterable[Event]
         data, reason = self._receive()
-        while data:                 # nothing that follows a Close frame counts
+        # Nothing that follows a Close frame counts, and it may have no end.
+        while data and self._clock() < self._deadline:
             data, reason = self._receive()
         is_patient = self._broken is None and not self._is_forced
         if reason is None and is_patient and self._clock() < self._deadline:
@@ -508,9 +509,11 @@ class WebsocketSession(object):
         """Send a frame on the protocol's behalf: what fails ends the loop, but isn't raised."""
         # A pong doesn't wait for another thread's long write: who would read
         # meanwhile? RFC 6455 5.5.3: the pong to the latest ping will do.
+        # It is noted before the lock is tried, so that `_release` can't miss it.
+        self._owed_pong = data if opcode == Opcode.PONG else None
         if not self._lock.acquire(opcode != Opcode.PONG):
-            self._owed_pong = data
             return
+        self._owed_pong = None
         try:
             self._send_frame_locked(opcode, data, False)
         except errors.WebSocketError as error:
@@ -548,8 +551,8 @@ class WebsocketSession(object):
         self._lock.release()
         if self._owed_pong is not None:
             self._notice()
-        if self._is_disposed:       # while we held the lock: see dispose
-            self._transport.close()
+        if self._is_disposed and self._transport is not None:
+            self._transport.close()     # disposed of while we held the lock
 
     def close(self):
         # type: () -> None

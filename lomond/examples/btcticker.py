@@ -59,15 +59,18 @@ def positive(text):
     return number
 
 
-def watch(websocket, product, count=None):
-    # type: (WebSocket, str, Optional[int]) -> int
-    """Print prices, up to ``count`` of them; return the exit status."""
+def watch(websocket, product, count=None, **options):
+    # type: (WebSocket, str, Optional[int], **Any) -> int
+    """Print prices, up to ``count`` of them; return the exit status.
+
+    ``options`` go to `persist`.
+    """
     status = 0
     seen = 0
     was_ready = False
     trouble = ''
 
-    for event in persist(websocket, ping_timeout=60):  # type: Any
+    for event in persist(websocket, ping_timeout=60, **options):  # type: Any
         if event.name == 'ready':
             was_ready = True
             try:

@@ -11,11 +11,11 @@ import errno
 import os
 import socket
 
-from lomond._compat import TYPE_CHECKING, monotonic, set_close_on_exec
+from lomond._compat import TYPE_CHECKING, monotonic, set_close_on_exec, text_type
 from lomond.errors import ConnectFail
 from lomond.net.proxy import open_tunnel
 from lomond.net.selectors import WRITE
-from lomond.net.transport import Transport
+from lomond.net.transport import Transport, describe
 from lomond.net.url import bracket
 from lomond.net.wait import Wait
 
@@ -31,20 +31,21 @@ _IN_PROGRESS = frozenset([
 ])
 
 
-def dial(target, proxy, make_tls_context, deadline, trace):
-    # type: (Target, Optional[ProxyTarget], Callable[[], Any], float, Trace) -> Iterator[Union[Wait, Transport]]
+def dial(target, proxy, make_tls_context, deadline, trace, resolve=None):
+    # type: (Target, Optional[ProxyTarget], Callable[[], Any], float, Trace, Optional[Callable[..., Any]]) -> Iterator[Union[Wait, Transport]]
     """Connect to the target, through the proxy if there is one.
 
     Parameters: ``make_tls_context`` is called for a wss target only;
     ``deadline``, by the monotonic clock, holds for all phases together;
-    ``trace`` is told ``(stage, **fields)``.
+    ``trace`` is told ``(stage, **fields)``; ``resolve`` takes the place of
+    `socket.getaddrinfo`.
 
     Yields each `Wait`, and last a `Transport`. Raises ConnectFail; then, and
     when the generator is closed, nothing is left open.
     """
     host, port = (target.host, target.port) if proxy is None else (proxy.host, proxy.port)
     sock = None  # type: Any
-    for step in _connect(host, port, deadline, trace):
+    for step in _connect(host, port, deadline, trace, resolve or socket.getaddrinfo):
         if isinstance(step, Wait):
             yield step
         else:
@@ -70,18 +71,18 @@ def dial(target, proxy, make_tls_context, deadline, trace):
     yield transport  # type: ignore[misc]
 
 
-def _connect(host, port, deadline, trace):
-    # type: (Any, int, float, Trace) -> Iterator[Any]
+def _connect(host, port, deadline, trace, resolve):
+    # type: (Any, int, float, Trace, Callable[..., Any]) -> Iterator[Any]
     """Yield each `Wait`, and last a connected socket, to the first address that answers."""
     where = u'{}:{}'.format(bracket(host), port)
     try:
-        addresses = socket.getaddrinfo(str(host), port, 0, socket.SOCK_STREAM)
+        addresses = resolve(str(host), port, 0, socket.SOCK_STREAM)
     except (socket.error, UnicodeError) as error:
         raise ConnectFail.during(
-            'resolve', u'could not find {}: {}'.format(host, _describe(error)), error)
+            'resolve', u'could not find {}: {}'.format(host, describe(error)), error)
     trace('resolve', host=host, addresses=[info[4][:2] for info in addresses])
 
-    failures = []  # type: List[str]
+    failures = []  # type: List[text_type]
     cause = None
     for index, (family, kind, proto, _name, address) in enumerate(addresses):
         now = monotonic()
@@ -96,13 +97,13 @@ def _connect(host, port, deadline, trace):
                     sock = step
         except socket.error as error:
             cause = error
-            failures.append('{}: {}'.format(bracket(str(address[0])), _describe(error)))
+            failures.append(u'{}: {}'.format(bracket(str(address[0])), describe(error)))
             continue
         trace('connect', address=address[:2])
         yield sock
         return
     raise ConnectFail.during(
-        'connect', u'could not connect to {} ({})'.format(where, '; '.join(failures)), cause)
+        'connect', u'could not connect to {} ({})'.format(where, u'; '.join(failures)), cause)
 
 
 def _connect_address(family, kind, proto, address, deadline):
@@ -150,13 +151,5 @@ def _secure(sock, target, make_tls_context, deadline, trace):
             transport = step  # type: Any   # the last step
     except tls.TLS_ERRORS as error:
         raise ConnectFail.during(
-            'tls', u'TLS with {} failed: {}'.format(target.host, _describe(error)), error)
+            'tls', u'TLS with {} failed: {}'.format(target.host, describe(error)), error)
     trace('tls', version=transport.version, cipher=transport.cipher)
-
-
-def _describe(error):
-    # type: (BaseException) -> str
-    """Say what an exception of the socket layer says, in one line."""
-    if isinstance(error, socket.timeout):
-        return 'timed out'
-    return getattr(error, 'strerror', None) or str(error)

@@ -14,7 +14,7 @@ from lomond.constants import USER_AGENT
 from lomond.errors import ConnectFail, HandshakeError
 from lomond.headers import END_OF_HEAD
 from lomond.net.selectors import READ, WRITE
-from lomond.net.transport import would_block
+from lomond.net.transport import describe, would_block
 from lomond.net.url import basic_authorization, bracket, parse_proxy_url
 from lomond.net.wait import Wait
 from lomond.response import Response
@@ -151,7 +151,7 @@ def open_tunnel(sock, target, proxy, deadline):
                 raise ConnectFail.during('proxy', 'the answer of the proxy is too long')
             _check_deadline(deadline)
     except socket.error as error:
-        raise ConnectFail.during('proxy', 'the proxy failed: {}'.format(error), error)
+        raise ConnectFail.during('proxy', u'the proxy failed: {}'.format(describe(error)), error)
     _check_answer(head)
 
 

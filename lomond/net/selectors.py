@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 READ = 1
 WRITE = 2
 
+# Seconds of one system call: poll counts milliseconds in a C int, which ends at 24 days.
+_LONGEST = 24 * 3600.0
+
 
 def wait(interest, timeout):
     # type: (Interest, Optional[float]) -> List[Tuple[int, int]]
@@ -32,31 +35,32 @@ def wait(interest, timeout):
     ready, none after the timeout. Goes on after a signal whose handler
     returned.
     """
-    if timeout == float('inf'):
-        timeout = None
-    deadline = None if timeout is None else monotonic() + timeout
+    left = float('inf') if timeout is None else timeout
+    deadline = monotonic() + left
     while True:
         try:
-            return _wait_once(interest, timeout)
+            # Less than nothing would be for ever.
+            ready = _wait_once(interest, max(0.0, min(left, _LONGEST)))
+            if ready or left <= _LONGEST:
+                return ready
         except (select.error, OSError) as error:
             if not is_interrupt(error):
                 raise
-        if deadline is not None:
-            timeout = max(0.0, deadline - monotonic())
+        left = deadline - monotonic()
 
 
 def _wait_with_poll(interest, timeout):
-    # type: (Interest, Optional[float]) -> List[Tuple[int, int]]
+    # type: (Interest, float) -> List[Tuple[int, int]]
     poller = select.poll()
     for fd, mask in interest:
         poller.register(fd, _POLL_EVENTS[mask])
     # Rounded up: a wait must not end just before its deadline, and spin.
-    milliseconds = None if timeout is None else int(timeout * 1000 + 0.999)
+    milliseconds = int(timeout * 1000 + 0.999)
     return [(fd, _masks_of_poll(events)) for fd, events in poller.poll(milliseconds)]
 
 
 def _wait_with_select(interest, timeout):
-    # type: (Interest, Optional[float]) -> List[Tuple[int, int]]
+    # type: (Interest, float) -> List[Tuple[int, int]]
     readers = [fd for fd, mask in interest if mask & READ]
     writers = [fd for fd, mask in interest if mask & WRITE]
     # Windows tells of a failed connection attempt in the third set only.

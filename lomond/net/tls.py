@@ -5,6 +5,7 @@ The one module that imports ssl; it is imported with the first wss connection.
 
 from __future__ import absolute_import, division, print_function
 
+import errno
 import logging
 import os
 import socket
@@ -14,6 +15,7 @@ import threading
 import certifi
 
 from lomond._compat import TYPE_CHECKING, monotonic
+from lomond.errors import TransportFail
 from lomond.net.selectors import READ, WRITE
 from lomond.net.transport import RECEIVE_SIZE, Transport
 from lomond.net.wait import Wait
@@ -23,9 +25,11 @@ if TYPE_CHECKING:
 
 log = logging.getLogger('lomond')
 
-#: What making TLS raises, unreadable files included; CertificateError is a
-#: ValueError up to 3.6.
-TLS_ERRORS = (ssl.SSLError, ssl.CertificateError, EnvironmentError)
+_RECORD_SIZE = 16 * 1024    # RFC 8446 5.1
+
+#: What making TLS raises: SSLError, unreadable files, names that TLS can't carry,
+#: and CertificateError, a ValueError up to 3.6.
+TLS_ERRORS = (EnvironmentError, ValueError)
 
 
 def client_context(cafile=None, verify=True):
@@ -50,7 +54,11 @@ def client_context(cafile=None, verify=True):
     if verify:
         context.verify_mode = ssl.CERT_REQUIRED
         context.check_hostname = True
-        context.load_verify_locations(cafile or None, capath or None)
+        try:
+            context.load_verify_locations(cafile or None, capath or None)
+        except EnvironmentError as error:
+            raise IOError(error.errno, 'no certificates in {!r}: {}'.format(
+                cafile or capath, error.strerror))
     else:
         log.warning('TLS certificates are not verified: anyone on the way can read and '
                     'change what is sent')
@@ -110,6 +118,8 @@ def handshake(sock, context, deadline, server_hostname=None):
                         tls_sock.getpeercert(), server_hostname):
                     raise
                 break
+            except (ssl.SSLError, socket.error) as error:
+                raise _tell_cut(error)
             yield Wait(((tls_sock.fileno(), mask),), deadline)
             if monotonic() >= deadline:
                 raise socket.timeout('timed out')
@@ -117,6 +127,17 @@ def handshake(sock, context, deadline, server_hostname=None):
         tls_sock.close()
         raise
     yield TLSTransport(tls_sock)
+
+
+def _tell_cut(error):
+    # type: (Any) -> Any
+    """Return an error that says what happened if TCP ended before TLS did.
+
+    It may be an attacker's doing. Up to 3.6 Python has no words for it.
+    """
+    if isinstance(error, ssl.SSLEOFError) or error.errno == 0:
+        return socket.error(errno.ECONNRESET, 'the connection was cut off')
+    return error
 
 
 def _is_for_address(certificate, host):
@@ -153,6 +174,8 @@ class TLSTransport(Transport):
             READ: ((self._fd, READ),),
             WRITE: ((self._fd, READ | WRITE),),
         }
+        # Both have ended TLS. What the SSLSocket would carry now, it would in the clear.
+        self._is_unwrapped = False
 
     @property
     def version(self):
@@ -179,17 +202,19 @@ class TLSTransport(Transport):
         while size < RECEIVE_SIZE:
             try:
                 with self._tls_lock:
-                    piece = self._sock.recv(RECEIVE_SIZE)
+                    piece = b'' if self._is_unwrapped else self._sock.recv(RECEIVE_SIZE)
             except ssl.SSLWantReadError:
                 self.interest = self._wants[READ]
                 break
             except ssl.SSLWantWriteError:
                 self.interest = self._wants[WRITE]
                 break
-            except (ssl.SSLError, socket.error):
+            except ssl.SSLZeroReturnError:
+                piece = b''     # the peer's end, met after our own
+            except (ssl.SSLError, socket.error) as error:
                 if pieces:
                     break       # first what arrived whole; the error comes again
-                raise
+                raise _tell_cut(error)
             if not piece:
                 if pieces:
                     break
@@ -204,7 +229,10 @@ class TLSTransport(Transport):
             return super(TLSTransport, self)._send_now(data)
         try:
             with self._tls_lock:
-                return self._sock.send(data), WRITE
+                if self._is_unwrapped:
+                    raise TransportFail('TLS has ended')
+                # A record at a time: OpenSSL tells of none before all are out.
+                return self._sock.send(data[:_RECORD_SIZE]), WRITE
         except ssl.SSLWantWriteError:
             return 0, WRITE
         except ssl.SSLWantReadError:
@@ -215,7 +243,9 @@ class TLSTransport(Transport):
         if how == socket.SHUT_WR:
             # A close_notify, which also asks for the peer's; it doesn't wait.
             with self._tls_lock:
-                self._sock.unwrap()
+                if not self._is_unwrapped:
+                    self._sock.unwrap()
+                    self._is_unwrapped = True
         else:
             # SSLSocket.shutdown drops the TLS session under the other threads.
             socket.socket.shutdown(self._sock, how)

@@ -11,7 +11,7 @@ import socket
 import threading
 from collections import deque
 
-from lomond._compat import TYPE_CHECKING, is_interrupt, monotonic
+from lomond._compat import TYPE_CHECKING, is_interrupt, monotonic, text_type
 from lomond.errors import TransportFail
 from lomond.net.selectors import READ, WRITE, wait
 
@@ -33,6 +33,16 @@ def would_block(error):
     # type: (socket.error) -> bool
     """Tell if a call on a non-blocking socket just has to be made later."""
     return error.errno in _WOULD_BLOCK or is_interrupt(error)
+
+
+def describe(error):
+    # type: (BaseException) -> text_type
+    """Say in one line what an exception of the socket layer says."""
+    if isinstance(error, socket.timeout):
+        return u'timed out'
+    words = getattr(error, 'strerror', None) or str(error)  # type: Any
+    # 2.7 has bytes, in the user's language if the application asked for that.
+    return words.decode('utf-8', 'replace') if isinstance(words, bytes) else words
 
 
 class Transport(object):
@@ -109,6 +119,8 @@ class Transport(object):
         then a frame is torn, and the connection is no use any more.
         """
         try:
+            if not data:
+                return          # OpenSSL wouldn't have it
             sent = self._send_now(data)[0]
             if sent != len(data):
                 self._send_rest(data, sent, timeout)
@@ -169,7 +181,7 @@ class Transport(object):
     @staticmethod
     def _send_failed(error):
         # type: (BaseException) -> TransportFail
-        return TransportFail('could not send: {}', error)
+        return TransportFail(u'could not send: {}', describe(error))
 
     # -- the end --
 

@@ -9,7 +9,7 @@ import base64
 import re
 from collections import namedtuple
 
-from lomond._compat import PY2, TYPE_CHECKING, quote, text_type, unquote, urlsplit
+from lomond._compat import TYPE_CHECKING, native_to_text, quote, text_type, unquote, urlsplit
 
 if TYPE_CHECKING:
     from typing import Any, Dict, Optional, Tuple, Union  # noqa: F401
@@ -22,6 +22,12 @@ _PROXY_PORTS = {u'http': 80, u'https': 443}
 _SAFE = "%/:?@!$&'()*+,;=-._~[]"
 
 _NOT_ALLOWED = re.compile(u'[\\x00-\\x1f\\x7f]')
+
+# What follows '@' in the authority (RFC 3986 3.2.2, RFC 6874): address, zone,
+# name, port. urlsplit lets much more pass, and not the same on every Python.
+_HOST_AND_PORT = re.compile(
+    u'(?:\\[([0-9A-Fa-f.]*:[0-9A-Fa-f:.]*)(?:%(?:25)?([A-Za-z0-9_.~-]+))?\\]|([^\\[\\]:]*))'
+    u'(?::([0-9]{0,5}))?\\Z')
 
 
 class Target(namedtuple('Target', ['scheme', 'host', 'port', 'resource', 'credentials'])):
@@ -78,13 +84,14 @@ def parse_url(url):
     if u'#' in text:
         # RFC 6455 3: no fragment; a '#' that is data is written %23.
         raise ValueError('a WebSocket URL has no fragment: write # as %23 in {!r}'.format(text))
+    host, port = _host_and_port(parts, text)
     resource = _quote(parts.path or u'/')
     if parts.query:
         resource += u'?' + _quote(parts.query)
     return Target(
         scheme=text_type(parts.scheme),
-        host=_host(parts, text),
-        port=_port(parts, text) or _DEFAULT_PORTS[parts.scheme],
+        host=host,
+        port=port or _DEFAULT_PORTS[parts.scheme],
         resource=resource,
         credentials=_credentials(parts),
     )
@@ -100,10 +107,11 @@ def parse_proxy_url(url):
     if parts.scheme not in _PROXY_PORTS:
         raise ValueError(
             'a proxy URL begins with http:// or https://, not {}://'.format(parts.scheme))
+    host, port = _host_and_port(parts, text)
     return ProxyTarget(
         scheme=text_type(parts.scheme),
-        host=_host(parts, text),
-        port=_port(parts, text) or _PROXY_PORTS[parts.scheme],
+        host=host,
+        port=port or _PROXY_PORTS[parts.scheme],
         credentials=_credentials(parts),
     )
 
@@ -123,8 +131,7 @@ def basic_authorization(credentials):
 
 def _to_text(url):
     # type: (Union[bytes, text_type]) -> text_type
-    if PY2 and isinstance(url, bytes):
-        url = url.decode('utf-8')
+    url = native_to_text(url)
     if not isinstance(url, text_type):
         raise TypeError('the URL must be text, not {!r}'.format(type(url).__name__))
     # urlsplit drops some of these in silence: a header could be hidden there.
@@ -136,35 +143,38 @@ def _to_text(url):
 def _split(text):
     # type: (text_type) -> Any
     try:
-        parts = urlsplit(text)
-        _port = parts.port      # parsed, and checked, when asked for
+        return urlsplit(text)
     except ValueError as error:
         raise ValueError('not a URL: {!r} ({})'.format(text, error))
-    return parts
 
 
-def _port(parts, text):
-    # type: (Any, text_type) -> Optional[int]
-    port = parts.port  # type: Optional[int]
+def _host_and_port(parts, text):
+    # type: (Any, text_type) -> Tuple[text_type, Optional[int]]
+    """Return the host in ASCII, and the port or None."""
+    match = _HOST_AND_PORT.match(parts.netloc.rpartition(u'@')[2])
+    if match is None:
+        raise ValueError('not a host and port in the URL {!r}'.format(text))
+    address, zone, name, digits = match.groups()
+    port = int(digits) if digits else None
     if port is not None and not 1 <= port <= 65535:
         raise ValueError('the port must be from 1 to 65535 in {!r}'.format(text))
-    return port
-
-
-def _host(parts, text):
-    # type: (Any, text_type) -> text_type
-    """Return the host in ASCII: a name by IDNA, an address as it is."""
-    host = parts.hostname
-    if not host:
+    if address:
+        return address.lower() + (u'%' + zone if zone else u''), port
+    if not name:
         raise ValueError('there is no host in the URL {!r}'.format(text))
-    if u':' in host:
-        return text_type(host.replace(u'%25', u'%'))    # RFC 6874: an encoded zone
+    return _to_ascii(name.lower()), port
+
+
+def _to_ascii(host):
+    # type: (text_type) -> text_type
+    """Return a host's name as DNS has it (IDNA)."""
     try:
         name = host.encode('ascii') if _is_ascii(host) else host.encode('idna')
     except UnicodeError as error:
         raise ValueError('not a host name: {!r} ({})'.format(host, error))
     ascii_name = name.decode('ascii')  # type: text_type
-    if re.search(u'[ "<>\\\\^`{|}%]', ascii_name):
+    # NFKC, a part of IDNA, may have made some of these.
+    if re.search(u'[ "#/:<>?@\\\\^`{|}%]', ascii_name):
         raise ValueError('not a host name: {!r}'.format(host))
     return ascii_name
 
@@ -178,16 +188,9 @@ def _credentials(parts):
     # type: (Any) -> Optional[Tuple[text_type, text_type]]
     if parts.username is None:
         return None
-    return _unquote(parts.username), _unquote(parts.password or u'')
+    return unquote(parts.username), unquote(parts.password or u'')
 
 
 def _quote(text):
     # type: (text_type) -> text_type
     return text_type(quote(text.encode('utf-8'), _SAFE))
-
-
-def _unquote(text):
-    # type: (text_type) -> text_type
-    if PY2:
-        return unquote(text.encode('utf-8')).decode('utf-8')  # type: ignore[attr-defined]
-    return unquote(text)

@@ -232,8 +232,8 @@ class Connection(object):
                 may_hurry = self._is_client and self._is_between_messages()
         except errors.ProtocolError as error:
             yield self._fail(error, received_time)
-        except UnicodeDecodeError as error:
-            yield self._fail(invalid_utf8(error), received_time)
+        except UnicodeDecodeError:
+            yield self._fail(invalid_utf8(), received_time)
         finally:
             if self.is_receiving and pos < end:
                 self._leftover = bytes(buffer[pos:])

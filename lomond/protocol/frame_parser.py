@@ -63,7 +63,9 @@ class FrameParser(object):
         if length_size:
             length = self._extended_length(bytes(buffer[start:start + length_size]))
             start += length_size
-        if self._max_payload is not None and length > self._max_payload:
+        # A control frame is small enough as it is: it may be larger than any message.
+        if (self._max_payload is not None and length > self._max_payload
+                and not first & bits.CONTROL_BIT):
             raise PayloadTooLarge(
                 'a frame of {} bytes is over the limit of {}', length, self._max_payload)
 

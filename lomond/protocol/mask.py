@@ -6,7 +6,7 @@ that this Python has.
 
 from __future__ import absolute_import, division, print_function
 
-from lomond._compat import PY2, TYPE_CHECKING
+from lomond._compat import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from typing import Callable, List  # noqa: F401
@@ -68,7 +68,9 @@ def _choose():
     # type: () -> Callable[[bytes, bytes], bytes]
     if XorMaskerSimple is not None:
         return _mask_by_wsaccel
-    return _mask_by_table if PY2 else _mask_by_integer  # pragma: no cover  (wsaccel is there)
+    if hasattr(int, 'from_bytes'):  # pragma: no cover  (wsaccel is there)
+        return _mask_by_integer
+    return _mask_by_table  # pragma: no cover  (wsaccel is there)
 
 
 #: Mask or unmask bytes with a key of 4 bytes: apply_mask(payload, key).

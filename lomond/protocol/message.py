@@ -119,8 +119,8 @@ class MessageAssembler(object):
             return
         try:
             self._pieces.add(self._decoder.decode(payload, is_last))
-        except UnicodeDecodeError as error:
-            raise invalid_utf8(error)
+        except UnicodeDecodeError:
+            raise invalid_utf8()
 
     def finish(self, received_time):
         # type: (float) -> Union[Text, Binary]
@@ -139,10 +139,13 @@ class MessageAssembler(object):
                 'a message of {} bytes or more is over the limit of {}', size, self._max_size)
 
 
-def invalid_utf8(error):
-    # type: (UnicodeDecodeError) -> InvalidPayload
-    """Make the error for text that isn't UTF-8 (RFC 6455 8.1)."""
-    return InvalidPayload('text that is not UTF-8: {}', error.reason)
+def invalid_utf8():
+    # type: () -> InvalidPayload
+    """Make the error for text that isn't UTF-8 (RFC 6455 8.1).
+
+    What the codec has to say depends on how the bytes were cut: it stays out.
+    """
+    return InvalidPayload('text that is not UTF-8')
 
 
 def encode_close(code, reason):
@@ -186,5 +189,5 @@ def decode_close(payload):
         raise ProtocolError('close code {} may not be sent', code)
     try:
         return code, decode_utf8(payload[2:])
-    except UnicodeDecodeError as error:
-        raise invalid_utf8(error)
+    except UnicodeDecodeError:
+        raise invalid_utf8()

@@ -1,0 +1,40 @@
+"""The fixtures of the peers: each of them, over ws and over wss."""
+
+from __future__ import absolute_import, division, print_function
+
+import importlib
+from collections import namedtuple
+
+import pytest
+
+from . import node_peer
+
+#: A server's TLS: an `ssl.SSLContext`, and the same as a file of PEM.
+Tls = namedtuple('Tls', ['context', 'pem'])
+
+
+@pytest.fixture(scope='session')
+def server_pem(authority, tmpdir_factory):
+    """The path of a key and certificates, for localhost and 127.0.0.1."""
+    path = tmpdir_factory.mktemp('tls').join('server.pem')
+    certificate = authority.issue_cert(u'localhost', u'127.0.0.1')
+    certificate.private_key_and_cert_chain_pem.write_to_path(str(path))
+    return str(path)
+
+
+@pytest.fixture(scope='module', params=['ws', 'wss'])
+def tls(request, server_tls, server_pem):
+    """What a server takes for TLS, or None for ws."""
+    return Tls(server_tls, server_pem) if request.param == 'wss' else None
+
+
+@pytest.fixture(scope='module', params=['websockets', 'aiohttp', 'tornado', 'node'])
+def peer(request):
+    """One of the modules that `tests.peers` describes."""
+    if request.param == 'node':
+        reason = node_peer.missing()
+        if reason:
+            pytest.skip(reason)
+    else:
+        pytest.importorskip(request.param)
+    return importlib.import_module('tests.peers.{}_peer'.format(request.param))

@@ -1,0 +1,128 @@
+"""Whatever the bytes, and however they are cut: the same events, and no exception."""
+
+from __future__ import absolute_import, division, print_function
+
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from lomond.protocol.connection import CLIENT, SERVER
+from lomond.protocol.limits import DEFAULT_LIMITS
+from tests.property.strategies import (
+    SMALL_LIMITS,
+    End,
+    conversations,
+    cuts,
+    keys,
+    limits,
+    payloads,
+    roles,
+    texts,
+)
+from tests.protocol.harness import bytewise
+from tests.support import make_frame
+
+EVENTS = {'text', 'binary', 'ping', 'pong', 'closing', 'closed', 'protocol_error'}
+
+LAST = {'closing', 'closed', 'protocol_error'}
+
+
+def _check_story(events):
+    """Assert what is true of any story: known events, and an end that is one."""
+    names = [event[0] for event in events]
+    assert set(names) <= EVENTS
+    assert not set(names[:-1]) & LAST
+    for event in events:
+        if event[0] == 'protocol_error':
+            _name, error, critical, close_code = event
+            assert error
+            assert critical is False
+            assert close_code in (1002, 1007, 1009)
+        elif event[0] in ('closing', 'closed'):
+            assert event[1] in (1005,) or 1000 <= event[1] <= 4999
+
+
+@given(st.data(), roles, limits, st.booleans(), st.booleans())
+def test_any_chunking_gives_the_same_events(data, role, limits, deflates, closes):
+    conversation = data.draw(conversations(role))
+    whole = End(role, limits, deflates, closes).receive([conversation])
+    _check_story(whole.events)
+    pieces = data.draw(cuts(conversation))
+    assert End(role, limits, deflates, closes).receive(pieces).outcome == whole.outcome
+    # Byte by byte, no frame is ever whole in the buffer: the long way throughout.
+    single = End(role, limits, deflates, closes).receive(bytewise(conversation))
+    assert single.outcome == whole.outcome
+
+
+@given(st.data(), roles)
+def test_iterator_given_up_at_any_event_gives_the_same_events(data, role):
+    conversation = data.draw(conversations(role))
+    whole = End(role, DEFAULT_LIMITS).receive([conversation])
+    end = End(role, DEFAULT_LIMITS)
+    events = []
+    piece = conversation
+    while True:
+        iterator = end.connection.receive(piece)
+        event = next(iterator, None)
+        if event is None:
+            break
+        if event.name == 'closing':     # the echo is sent behind it
+            events.append(event)
+            events.extend(iterator)
+            break
+        events.append(event)
+        iterator.close()
+        piece = b''
+    assert [event.name for event in events] == [event[0] for event in whole.events]
+    assert end.replies == whole.replies
+
+
+@given(st.lists(
+    st.tuples(st.just(1), texts.map(lambda text: text.encode('utf-8')))
+    | st.tuples(st.sampled_from([1, 2]), payloads), max_size=6),
+    st.sampled_from([DEFAULT_LIMITS, SMALL_LIMITS]), keys)
+def test_the_short_way_and_the_long_way_tell_the_same(messages, limits, key):
+    """Whole frames take the client's short way; none does if masked, or cut."""
+    short = End(CLIENT, limits).receive(
+        [b''.join(make_frame(opcode, payload) for opcode, payload in messages)])
+    by_frame = End(CLIENT, limits).receive(
+        [make_frame(opcode, payload) for opcode, payload in messages])
+    cut = End(CLIENT, limits)
+    for opcode, payload in messages:
+        frame = make_frame(opcode, payload)
+        cut.receive([frame[:-1], frame[-1:]] if payload else [frame[:1], frame[1:]])
+    masked = End(SERVER, limits).receive(
+        [b''.join(make_frame(opcode, payload, key=key) for opcode, payload in messages)])
+    fragmented = End(CLIENT, limits).receive(
+        [make_frame(opcode, payload, fin=False) + make_frame(0) for opcode, payload in messages])
+    for other in (by_frame, cut, masked):
+        assert other.events == short.events
+    assert fragmented.events == short.events
+
+
+@settings(max_examples=100)
+@given(st.binary(max_size=300), roles, limits, st.booleans(), st.booleans())
+def test_any_bytes_give_documented_events_and_never_an_exception(
+        data, role, limits, deflates, closes):
+    end = End(role, limits, deflates, closes).receive([data])
+    _check_story(end.events)
+
+
+@given(st.data(), roles, limits, st.booleans())
+def test_after_a_fault_there_is_nothing_more(data, role, limits, deflates):
+    conversation = data.draw(conversations(role))
+    end = End(role, limits, deflates).receive([conversation])
+    assume(end.connection.error is not None)
+    before = end.outcome
+    assert end.events[-1][0] == 'protocol_error'
+    assert len(end.replies) >= 1
+    end.receive([data.draw(conversations(role)), data.draw(st.binary(max_size=50))])
+    assert end.outcome == before
+
+
+@given(st.data(), roles)
+def test_after_the_end_there_is_nothing_more(data, role):
+    end = End(role, DEFAULT_LIMITS).receive([data.draw(conversations(role))])
+    end.connection.disconnect()
+    before = len(end.events)
+    end.receive([data.draw(conversations(role))])
+    assert len(end.events) == before

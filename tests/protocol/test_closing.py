@@ -1,0 +1,242 @@
+"""The closing handshake from either side, crossing, broken; and the close codes."""
+
+from __future__ import absolute_import, division, print_function
+
+import struct
+
+import pytest
+
+from lomond import errors
+from lomond.protocol.connection import CLIENT, SERVER, Connection
+from lomond.protocol.state import State
+from tests.protocol.harness import (
+    BINARY,
+    CLOSE,
+    CONTINUATION,
+    PING,
+    PONG,
+    ROLES,
+    TEXT,
+    Wire,
+    assert_fails,
+    bytewise,
+    parse_frames,
+    story,
+)
+
+BY_ROLE = pytest.mark.parametrize('role', ROLES)
+
+ACCEPTED = [1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 1012, 1013, 1014, 3000, 3999,
+            4000, 4999]
+REFUSED = [0, 1, 999, 1004, 1005, 1006, 1015, 1016, 1100, 2000, 2999, 5000, 65535]
+
+
+@BY_ROLE
+@pytest.mark.parametrize('code', ACCEPTED)
+def test_close_code_is_accepted_and_echoed(role, code):
+    wire = Wire(role)
+    assert wire.receive(wire.close_frame(code, b'caf\xc3\xa9')) == [('closing', code, u'caf\xe9')]
+    assert wire.replies == [(CLOSE, struct.pack('!H', code))]
+    assert wire.state == State.CLOSED
+    assert wire.connection.is_close_complete
+    assert wire.connection.error is None
+
+
+@BY_ROLE
+@pytest.mark.parametrize('code', REFUSED)
+def test_close_code_is_refused_with_1002(role, code):
+    wire = Wire(role)
+    assert assert_fails(1002, wire, wire.close_frame(code, b'why')) == []
+
+
+@BY_ROLE
+@pytest.mark.parametrize('code', REFUSED)
+def test_wrong_close_code_after_our_close_frame_is_a_fault_too(role, code):
+    wire = Wire(role)
+    wire.connection.encode(CLOSE, b'\x03\xe8')
+    (name, _error, _critical, close_code), = wire.receive(wire.close_frame(code))
+    assert (name, close_code) == ('protocol_error', 1002)
+    assert wire.sent == []
+    assert not wire.connection.is_close_complete
+
+
+@BY_ROLE
+def test_close_without_a_code_is_1005_and_echoed_empty(role):
+    wire = Wire(role)
+    assert wire.receive_frame(CLOSE) == [('closing', 1005, u'')]
+    assert wire.replies == [(CLOSE, b'')]
+    assert wire.connection.is_close_complete
+
+
+@BY_ROLE
+def test_half_a_close_code_closes_with_1002(role):
+    wire = Wire(role)
+    assert assert_fails(1002, wire, wire.frame(CLOSE, b'\x03')) == []
+
+
+@BY_ROLE
+@pytest.mark.parametrize('reason', [b'\xff', b'caf\xc3', b'\xed\xa0\x80', b'\xc0\x80'])
+def test_close_reason_that_is_not_utf8_closes_with_1007(role, reason):
+    wire = Wire(role)
+    assert assert_fails(1007, wire, wire.close_frame(1000, reason)) == []
+
+
+@BY_ROLE
+def test_close_reason_may_have_123_bytes(role):
+    wire = Wire(role)
+    assert wire.receive(wire.close_frame(1000, b'x' * 123)) == [('closing', 1000, u'x' * 123)]
+
+
+@BY_ROLE
+def test_close_frame_may_come_byte_by_byte(role):
+    wire = Wire(role)
+    assert wire.receive(*bytewise(wire.close_frame(1001, b'bye'))) == [('closing', 1001, u'bye')]
+    assert wire.replies == [(CLOSE, b'\x03\xe9')]
+
+
+@BY_ROLE
+def test_peer_closes_and_the_user_may_still_send(role):
+    """RFC 6455 5.5.1: what must not be sent after is only what follows our own Close."""
+    wire = Wire(role)
+    iterator = wire.connection.receive(wire.close_frame(1000))
+    assert story([next(iterator)]) == [('closing', 1000, u'')]
+    assert wire.state == State.PEER_CLOSING
+    assert wire.sent == []
+    wire.sent.append(wire.connection.encode(TEXT, b'last words'))
+    assert list(iterator) == []
+    assert wire.replies == [(TEXT, b'last words'), (CLOSE, b'\x03\xe8')]
+    assert wire.state == State.CLOSED
+    with pytest.raises(errors.WebSocketClosed):
+        wire.connection.encode(TEXT, b'late')
+
+
+@BY_ROLE
+def test_peer_closes_and_the_user_answers(role):
+    wire = Wire(role)
+    iterator = wire.connection.receive(wire.close_frame(1000))
+    next(iterator)
+    wire.sent.append(wire.connection.encode(CLOSE, b'\x0f\xa0mine'))
+    assert list(iterator) == []
+    assert wire.replies == [(CLOSE, b'\x0f\xa0mine')]
+    assert wire.connection.is_close_complete
+
+
+@BY_ROLE
+def test_peer_closes_and_the_transport_goes_before_the_echo(role):
+    wire = Wire(role)
+    iterator = wire.connection.receive(wire.close_frame(1000))
+    next(iterator)
+    wire.connection.disconnect()
+    assert list(iterator) == []
+    assert wire.sent == []
+    assert not wire.connection.is_close_complete
+
+
+@BY_ROLE
+def test_echo_that_can_not_be_sent_leaves_the_close_incomplete(role):
+    replies = []
+    connection = Connection(role, lambda opcode, payload: replies.append((opcode, payload)))
+    connection.accept()
+    wire = Wire(role)
+    assert story(connection.receive(wire.close_frame(1000))) == [('closing', 1000, u'')]
+    assert replies == [(CLOSE, b'\x03\xe8')]
+    assert connection.state == State.PEER_CLOSING
+    assert not connection.is_close_complete
+    assert list(connection.receive(b'')) == []
+    assert len(replies) == 1
+
+
+@BY_ROLE
+def test_we_close_and_messages_still_arrive(role):
+    wire = Wire(role)
+    wire.connection.encode(CLOSE, b'\x03\xe8')
+    assert wire.receive(
+        wire.frame(TEXT, b'one'), wire.frame(BINARY, b'two', fin=False),
+        wire.frame(CONTINUATION, b'more') + wire.frame(PONG, b'x')
+        + wire.close_frame(1000, b'bye'),
+    ) == [('text', u'one'), ('binary', b'twomore'), ('pong', b'x'), ('closed', 1000, u'bye')]
+    assert wire.sent == []
+    assert wire.state == State.CLOSED
+    assert wire.connection.is_close_complete
+
+
+@BY_ROLE
+def test_ping_after_our_close_frame_is_not_answered(role):
+    """Nothing may follow a Close frame."""
+    wire = Wire(role)
+    wire.connection.encode(CLOSE, b'')
+    assert wire.receive_frame(PING, b'x') == [('ping', b'x')]
+    assert wire.sent == []
+
+
+@BY_ROLE
+def test_peer_answers_without_a_code(role):
+    wire = Wire(role)
+    wire.connection.encode(CLOSE, b'\x03\xe8')
+    assert wire.receive_frame(CLOSE) == [('closed', 1005, u'')]
+    assert wire.connection.is_close_complete
+
+
+@BY_ROLE
+@pytest.mark.parametrize('we_closed', [False, True])
+def test_data_after_the_close_frame_is_not_delivered(role, we_closed):
+    wire = Wire(role)
+    if we_closed:
+        wire.connection.encode(CLOSE, b'')
+    after = wire.frame(TEXT, b'late') + wire.frame(PING, b'late') + b'\xff\xff\xff'
+    happened = wire.receive(wire.close_frame(1000) + after, after, wire.close_frame(1000))
+    assert happened == [('closed' if we_closed else 'closing', 1000, u'')]
+    assert len(wire.sent) == (0 if we_closed else 1)
+
+
+@BY_ROLE
+def test_close_between_fragments_ends_the_message_unseen(role):
+    wire = Wire(role)
+    assert wire.receive(
+        wire.frame(TEXT, b'never', fin=False), wire.close_frame(1001),
+        wire.frame(CONTINUATION, b'complete')) == [('closing', 1001, u'')]
+    assert wire.replies == [(CLOSE, b'\x03\xe9')]
+
+
+def _pair():
+    """Return a client's and a server's end, and what each put on the wire."""
+    ends = []
+    for role in (CLIENT, SERVER):
+        wire = Wire(role)
+        ends.append(wire)
+    return ends
+
+
+@pytest.mark.parametrize('first', [CLIENT, SERVER])
+def test_two_ends_close_in_turn(first):
+    client, server = _pair()
+    us, them = (client, server) if first == CLIENT else (server, client)
+    frame = us.connection.encode(CLOSE, b'\x03\xe8bye')
+    assert them.receive(frame) == [('closing', 1000, u'bye')]
+    assert us.receive(b''.join(them.sent)) == [('closed', 1000, u'')]
+    for end in (client, server):
+        assert end.state == State.CLOSED
+        assert end.connection.is_close_complete
+    assert us.sent == []
+
+
+def test_two_ends_close_at_once():
+    client, server = _pair()
+    from_client = client.connection.encode(CLOSE, b'\x03\xe8client')
+    from_server = server.connection.encode(CLOSE, b'\x03\xe9server')
+    assert client.receive(from_server) == [('closed', 1001, u'server')]
+    assert server.receive(from_client) == [('closed', 1000, u'client')]
+    for end in (client, server):
+        assert end.sent == []
+        assert end.state == State.CLOSED
+        assert end.connection.is_close_complete
+
+
+@BY_ROLE
+def test_fault_tells_its_reason_in_the_close_frame(role):
+    wire = Wire(role)
+    (_name, error, _critical, _code), = wire.receive_frame(3)
+    ((first, payload),) = parse_frames(wire.sent[0], role)
+    assert first == 0x88
+    assert payload[2:].decode('utf-8') == error
+    assert len(payload) <= 125

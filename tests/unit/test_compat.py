@@ -1,0 +1,132 @@
+"""The differences between the Pythons: UTF-8 that is strict everywhere, bytes, the clock."""
+
+from __future__ import absolute_import, division, print_function
+
+import errno
+import socket
+
+import pytest
+
+from lomond import _compat
+from lomond._compat import (
+    Utf8Decoder,
+    decode_utf8,
+    encode_utf8,
+    indexable,
+    monotonic,
+    native_to_text,
+    set_close_on_exec,
+    text_type,
+    to_bytes,
+    unquote,
+)
+
+VALID = [
+    b'', b'plain', b'caf\xc3\xa9', b'\xe2\x82\xac', b'\xf0\x9f\x98\x80', b'\xed\x9f\xbf',
+    b'\xee\x80\x80', b'\xef\xbf\xbf', b'\xf4\x8f\xbf\xbf', b'\xc2\x80', b'\xe0\xa0\x80',
+    b'\xf0\x90\x80\x80', b'\x00', b'\xed\x95\x9c\xea\xb5\xad\xec\x96\xb4']
+
+INVALID = [
+    b'\xed\xa0\x80', b'a\xed\xbf\xbfb', b'\xed\xa0\xbd\xed\xb8\x80',    # surrogates
+    b'\xff', b'\xc0\x80', b'\xe0\x80\x80', b'\xf4\x90\x80\x80', b'\x80', b'\xc3(']
+
+
+@pytest.mark.parametrize('data', VALID)
+def test_utf8_is_decoded_and_encoded_whole(data):
+    text = decode_utf8(data)
+    assert type(text) is text_type
+    assert text == data.decode('utf-8')
+    assert encode_utf8(text) == data
+
+
+@pytest.mark.parametrize('data', INVALID)
+def test_what_is_not_utf8_is_refused_surrogates_too(data):
+    with pytest.raises(UnicodeDecodeError):
+        decode_utf8(data)
+    with pytest.raises(UnicodeDecodeError):
+        Utf8Decoder().decode(data, True)
+
+
+@pytest.mark.parametrize('data', VALID)
+def test_utf8_is_decoded_byte_by_byte(data):
+    decoder = Utf8Decoder()
+    pieces = [decoder.decode(data[i:i + 1]) for i in range(len(data))]
+    pieces.append(decoder.decode(b'', True))
+    assert u''.join(pieces) == data.decode('utf-8')
+
+
+@pytest.mark.parametrize('data', [b'\xc3', b'\xe2\x82', b'\xf0\x9f\x98'])
+def test_utf8_must_not_end_within_a_character(data):
+    decoder = Utf8Decoder()
+    assert decoder.decode(data) == u''
+    with pytest.raises(UnicodeDecodeError):
+        decoder.decode(b'', True)
+
+
+@pytest.mark.parametrize('text', [u'\ud800', u'a\udfffb', u'\udc80'])
+def test_lone_surrogate_is_not_encoded(text):
+    with pytest.raises(ValueError):
+        encode_utf8(text)
+
+
+def test_received_bytes_are_indexed_as_integers():
+    data = indexable(b'\x00\xff')
+    assert data[1] == 255
+    assert bytes(data[:1]) == b'\x00'
+
+
+@pytest.mark.parametrize('data', [
+    b'\x00\xff', bytearray(b'\x00\xff'), memoryview(b'\x00\xff'),
+    memoryview(bytearray(b'\x00\xff'))], ids=['bytes', 'bytearray', 'view', 'view-of-bytearray'])
+def test_bytes_are_copied_out_of_any_bytes_like_object(data):
+    copy = to_bytes(data)
+    assert type(copy) is bytes
+    assert copy == b'\x00\xff'
+
+
+def test_monotonic_clock_does_not_go_back():
+    readings = [monotonic() for _again in range(100)]
+    assert readings == sorted(readings)
+
+
+def test_socket_is_kept_from_child_processes():
+    fcntl = pytest.importorskip('fcntl')
+    sock = socket.socket()
+    try:
+        set_close_on_exec(sock)
+        assert fcntl.fcntl(sock.fileno(), fcntl.F_GETFD) & fcntl.FD_CLOEXEC
+    finally:
+        sock.close()
+
+
+def test_interrupt_is_told_from_other_errors():
+    assert not _compat.is_interrupt(OSError(errno.ECONNRESET, 'reset'))
+    assert not _compat.is_interrupt(OSError())
+    # From 3.5 on the interpreter goes on by itself (PEP 475).
+    assert _compat.is_interrupt(OSError(errno.EINTR, 'interrupted')) is _compat.PY2
+
+
+def test_native_string_becomes_text_and_all_else_stays():
+    for value in ('native', u'caf\xe9'):
+        assert type(native_to_text(value)) is text_type
+        assert native_to_text(value) == value
+    assert native_to_text(7) == 7
+    assert native_to_text(None) is None
+
+
+@pytest.mark.parametrize('quoted, text', [
+    (u'a%20b', u'a b'), (u'caf%C3%A9', u'caf\xe9'), (u'caf\xe9', u'caf\xe9'), (u'100%', u'100%'),
+    (u'%e2%82%ac', u'\u20ac')])
+def test_percent_encoded_text_is_decoded_as_utf8(quoted, text):
+    assert type(unquote(quoted)) is text_type
+    assert unquote(quoted) == text
+
+
+def test_percent_encoded_bytes_that_are_not_utf8_are_refused():
+    with pytest.raises(ValueError):
+        unquote(u'%ff')
+
+
+def test_all_public_names_are_there():
+    for name in _compat.__all__:
+        getattr(_compat, name)

@@ -1,0 +1,342 @@
+"""permessage-deflate by itself: options, negotiation, deflating, bounded inflating."""
+
+from __future__ import absolute_import, division, print_function
+
+import itertools
+import sys
+import zlib
+
+import pytest
+
+from lomond._compat import PY2
+from lomond.errors import CompressionParameterError, InvalidPayload, PayloadTooLarge
+from lomond.protocol import compression
+from lomond.protocol.compression import (
+    NAME,
+    DeflateOptions,
+    PermessageDeflate,
+    accept_answer,
+    answer_offers,
+    offer,
+)
+from lomond.protocol.extension import format_extension, parse_extensions
+
+BITS = range(8, 16)
+
+# Repeats itself far back, and takes more room than any window.
+MESSAGE = b''.join(
+    b'{"id": %d, "price": "%d.%d"}' % (i, i * 7919 % 1000, i % 97) if not PY2
+    else '{"id": %d, "price": "%d.%d"}' % (i, i * 7919 % 1000, i % 97)
+    for i in range(2000))
+
+
+def _parameters(text):
+    """Parse the parameters of an offer or answer as they would stand in the header."""
+    (_name, parameters), = parse_extensions(NAME + (u'; ' + text if text else u''))
+    return parameters
+
+
+def _text(parameters):
+    return format_extension(NAME, parameters)[len(NAME):].lstrip('; ')
+
+
+# -- options --
+
+@pytest.mark.parametrize('name, good, bad', [
+    ('server_max_window_bits', (8, 15), (7, 16, '15', None, 15.0)),
+    ('client_max_window_bits', (8, 15), (7, 16, '15', None, 15.0)),
+    ('level', (-1, 0, 9), (-2, 10, '6', None)),
+    ('mem_level', (1, 9), (0, 10, '8', None)),
+])
+def test_options_are_checked(name, good, bad):
+    for value in good:
+        assert getattr(DeflateOptions(**{name: value}), name) == value
+    for value in bad:
+        with pytest.raises(ValueError) as caught:
+            DeflateOptions(**{name: value})
+        assert name in str(caught.value)
+
+
+# -- the client's offer and the server's answer to it --
+
+@pytest.mark.parametrize('options, expected', [
+    ({}, 'client_max_window_bits'),
+    ({'client_max_window_bits': 10}, 'client_max_window_bits=10'),
+    ({'server_max_window_bits': 10}, 'server_max_window_bits=10; client_max_window_bits'),
+    ({'server_no_context_takeover': True}, 'server_no_context_takeover; client_max_window_bits'),
+    ({'client_no_context_takeover': True}, 'client_no_context_takeover; client_max_window_bits'),
+])
+def test_client_offers_what_its_options_say(options, expected):
+    assert _text(offer(DeflateOptions(**options))) == expected
+
+
+@pytest.mark.parametrize('options, answer, deflate, inflate', [
+    # (window bits, context takeover) of what we send and of what we receive
+    ({}, '', (15, True), (15, True)),
+    ({}, 'client_max_window_bits=10', (10, True), (15, True)),
+    ({}, 'client_max_window_bits="10"', (10, True), (15, True)),
+    ({}, 'client_max_window_bits=15', (15, True), (15, True)),
+    # zlib deflates with no window of 8 bits: 9 stays within it.
+    ({}, 'client_max_window_bits=8', (9, True), (15, True)),
+    ({}, 'server_max_window_bits=8', (15, True), (8, True)),
+    ({}, 'server_max_window_bits=15', (15, True), (15, True)),
+    ({}, 'server_no_context_takeover', (15, True), (15, False)),
+    ({}, 'client_no_context_takeover', (15, False), (15, True)),
+    ({'client_no_context_takeover': True}, '', (15, False), (15, True)),
+    ({'server_no_context_takeover': True}, 'server_no_context_takeover', (15, True), (15, False)),
+    ({'client_max_window_bits': 12}, '', (12, True), (15, True)),
+    ({'client_max_window_bits': 12}, 'client_max_window_bits=11', (11, True), (15, True)),
+    ({'client_max_window_bits': 12}, 'client_max_window_bits=12', (12, True), (15, True)),
+    ({'server_max_window_bits': 12}, 'server_max_window_bits=12', (15, True), (12, True)),
+    ({'server_max_window_bits': 12}, 'server_max_window_bits=9', (15, True), (9, True)),
+])
+def test_client_takes_an_answer_that_its_offer_allows(options, answer, deflate, inflate):
+    codec = accept_answer(DeflateOptions(**options), _parameters(answer))
+    assert (codec.deflate_bits, codec.deflate_takeover) == deflate
+    assert (codec.inflate_bits, codec.inflate_takeover) == inflate
+
+
+@pytest.mark.parametrize('options, answer', [
+    ({}, 'unknown'),
+    ({}, 'unknown=1'),
+    ({}, 'Server_No_Context_Takeover=1'),
+    ({}, 'server_no_context_takeover=1'),
+    ({}, 'client_no_context_takeover=true'),
+    ({}, 'server_no_context_takeover; server_no_context_takeover'),
+    ({}, 'server_max_window_bits=10; server_max_window_bits=10'),
+    ({}, 'client_max_window_bits'),
+    ({}, 'server_max_window_bits'),
+    ({}, 'server_max_window_bits=7'),
+    ({}, 'server_max_window_bits=16'),
+    ({}, 'server_max_window_bits=08'),
+    ({}, 'server_max_window_bits=10.0'),
+    ({}, 'server_max_window_bits=1e1'),
+    ({}, 'server_max_window_bits=0xA'),
+    ({}, 'client_max_window_bits=7'),
+    ({}, 'client_max_window_bits=16'),
+    ({}, 'client_max_window_bits=+9'),
+    # asked for, and left out or exceeded
+    ({'server_no_context_takeover': True}, ''),
+    ({'server_max_window_bits': 12}, ''),
+    ({'server_max_window_bits': 12}, 'server_max_window_bits=13'),
+    # RFC 7692 7.1.2.2: equal to or smaller than what was offered
+    ({'client_max_window_bits': 12}, 'client_max_window_bits=13'),
+])
+def test_client_refuses_an_answer_that_its_offer_does_not_allow(options, answer):
+    with pytest.raises(CompressionParameterError):
+        accept_answer(DeflateOptions(**options), _parameters(answer))
+
+
+@pytest.mark.parametrize('options, offers, expected', [
+    ({}, '', ''),
+    ({}, 'client_max_window_bits', ''),
+    ({}, 'client_max_window_bits=10', 'client_max_window_bits=10'),
+    ({}, 'server_max_window_bits=10', 'server_max_window_bits=10'),
+    ({}, 'server_max_window_bits=15', 'server_max_window_bits=15'),
+    ({}, 'server_no_context_takeover', 'server_no_context_takeover'),
+    ({}, 'client_no_context_takeover', 'client_no_context_takeover'),
+    ({'server_no_context_takeover': True}, '', 'server_no_context_takeover'),
+    ({'client_no_context_takeover': True}, '', 'client_no_context_takeover'),
+    ({'server_max_window_bits': 9}, '', 'server_max_window_bits=9'),
+    ({'server_max_window_bits': 9}, 'server_max_window_bits=8', 'server_max_window_bits=8'),
+    ({'server_max_window_bits': 9}, 'server_max_window_bits=12', 'server_max_window_bits=9'),
+    ({'client_max_window_bits': 9}, 'client_max_window_bits', 'client_max_window_bits=9'),
+    ({'client_max_window_bits': 9}, 'client_max_window_bits=8', 'client_max_window_bits=8'),
+    ({'client_max_window_bits': 9}, 'client_max_window_bits=12', 'client_max_window_bits=9'),
+    # RFC 7692 7.1.2.2: nothing to answer to a client that didn't name it
+    ({'client_max_window_bits': 9}, '', ''),
+])
+def test_server_answers_what_its_options_and_the_offer_allow(options, offers, expected):
+    answer, codec = answer_offers(
+        DeflateOptions(**options), [(NAME, _parameters(offers))])
+    assert _text(answer) == expected
+    said = dict(answer)
+    assert codec.inflate_bits == int(said.get(u'client_max_window_bits', 15))
+    assert codec.deflate_bits == max(9, int(said.get(u'server_max_window_bits', 15)))
+    assert codec.deflate_takeover is (u'server_no_context_takeover' not in said)
+    assert codec.inflate_takeover is (u'client_no_context_takeover' not in said)
+
+
+@pytest.mark.parametrize('wrong', [
+    'unknown', 'server_max_window_bits', 'server_max_window_bits=7', 'server_max_window_bits=16',
+    'client_max_window_bits=7', 'client_max_window_bits=010', 'server_no_context_takeover=1',
+    'client_no_context_takeover; client_no_context_takeover',
+    'client_max_window_bits; client_max_window_bits=10'])
+def test_server_declines_a_wrong_offer_and_looks_at_the_next(wrong):
+    options = DeflateOptions()
+    assert answer_offers(options, [(NAME, _parameters(wrong))]) is None
+    answer, _codec = answer_offers(options, [
+        (u'x-unknown', []), (NAME, _parameters(wrong)),
+        (NAME, _parameters('client_max_window_bits=11')), (NAME, [])])
+    assert _text(answer) == 'client_max_window_bits=11'
+
+
+def test_server_answers_nothing_where_nothing_it_knows_is_offered():
+    assert answer_offers(DeflateOptions(), []) is None
+    assert answer_offers(DeflateOptions(), [(u'permessage-bzip2', [])]) is None
+
+
+@pytest.mark.parametrize('flags', list(itertools.product([False, True], repeat=4)))
+@pytest.mark.parametrize('bits', [(8, 15, 15, 8), (15, 8, 9, 15), (12, 12, 10, 11)])
+def test_both_sides_agree_on_what_was_negotiated(flags, bits):
+    client_options = DeflateOptions(flags[0], flags[1], bits[0], bits[1])
+    server_options = DeflateOptions(flags[2], flags[3], bits[2], bits[3])
+    answer, server = answer_offers(server_options, [(NAME, offer(client_options))])
+    client = accept_answer(client_options, answer)
+    assert client.inflate_bits == min(bits[0], bits[2])
+    assert server.inflate_bits == min(bits[1], bits[3])
+    assert server.deflate_bits <= max(9, client.inflate_bits)
+    assert client.deflate_bits <= max(9, server.inflate_bits)
+    assert client.inflate_takeover or not server.deflate_takeover
+    assert server.inflate_takeover or not client.deflate_takeover
+    for sender, receiver in ((client, server), (server, client)):
+        for _again in range(2):
+            assert receiver.decompress(sender.compress(MESSAGE), None, True) == MESSAGE
+
+
+# -- deflating and inflating --
+
+@pytest.mark.parametrize('takeover', [True, False])
+@pytest.mark.parametrize('bits', BITS)
+def test_what_is_deflated_inflates_within_the_window(bits, takeover):
+    sender = PermessageDeflate(deflate_bits=bits, deflate_takeover=takeover)
+    receiver = PermessageDeflate(inflate_bits=bits, inflate_takeover=takeover)
+    for message in (MESSAGE, b'', b'x', MESSAGE[:100], MESSAGE, b'\0' * 70000):
+        deflated = sender.compress(message)
+        assert deflated
+        assert receiver.decompress(deflated, len(message), True) == message
+
+
+def test_window_is_kept_between_messages_or_forgotten():
+    keeping = PermessageDeflate()
+    forgetting = PermessageDeflate(deflate_takeover=False)
+    first, again = keeping.compress(MESSAGE[:500]), keeping.compress(MESSAGE[:500])
+    assert len(again) < len(first) // 4
+    assert forgetting.compress(MESSAGE[:500]) == forgetting.compress(MESSAGE[:500])
+
+
+def test_receiver_that_forgets_refuses_what_refers_back():
+    keeping = PermessageDeflate()
+    forgetting = PermessageDeflate(inflate_takeover=False)
+    forgetting.decompress(keeping.compress(MESSAGE[:500]), None, True)
+    with pytest.raises(InvalidPayload):
+        forgetting.decompress(keeping.compress(MESSAGE[:500]), None, True)
+
+
+def test_window_larger_than_agreed_on_is_refused():
+    noise = bytearray([1])
+    while len(noise) < 600:
+        noise.append((noise[-1] * 37 + len(noise) // 7) % 256)
+    sender = PermessageDeflate()
+    receiver = PermessageDeflate(inflate_bits=8)
+    assert receiver.decompress(sender.compress(bytes(noise)), None, True) == noise
+    # The same again is a reference 600 bytes back.
+    with pytest.raises(InvalidPayload) as caught:
+        receiver.decompress(sender.compress(bytes(noise)), None, True)
+    assert caught.value.close_code == 1007
+
+
+@pytest.mark.parametrize('limit, size, fits', [
+    (0, 0, True), (0, 1, False), (1, 1, True), (100, 100, True), (100, 101, False),
+    (100, 10 ** 6, False), (None, 10 ** 6, True), (sys.maxsize, 100, True),
+    (2 ** 31 - 1, 100, True), (2 ** 31, 100, True), (2 ** 80, 100, True)])
+def test_inflating_stops_at_the_limit(limit, size, fits):
+    data = b'\0' * size
+    deflated = PermessageDeflate().compress(data)
+    if fits:
+        assert PermessageDeflate().decompress(deflated, limit, True) == data
+    else:
+        with pytest.raises(PayloadTooLarge) as caught:
+            PermessageDeflate().decompress(deflated, limit, True)
+        assert caught.value.close_code == 1009
+
+
+@pytest.mark.parametrize('limit', [None, 2 * compression._SLICE + 7])
+def test_large_message_is_inflated_slice_by_slice(limit):
+    size = 2 * compression._SLICE + 7
+    deflated = PermessageDeflate().compress(b'\0' * size)
+    receiver = PermessageDeflate()
+    inflated = receiver.decompress(deflated, limit, True)
+    assert len(inflated) == size
+    assert not inflated.strip(b'\0')
+    # The inflater stands where it should for the next message.
+    assert receiver.decompress(b'\xf2\x48\xcd\xc9\xc9\x07\x00', limit, True) == b'Hello'
+
+
+def test_large_message_over_the_limit_is_refused_in_a_later_slice():
+    size = compression._SLICE + 100
+    deflated = PermessageDeflate().compress(b'\0' * size)
+    with pytest.raises(PayloadTooLarge):
+        PermessageDeflate().decompress(deflated, size - 1, True)
+
+
+@pytest.mark.parametrize('data', [
+    b'\x07', b'\xff\xff\xff\xff', b'not deflated', b'\x00\x05\x00\x00\x00Hello'])
+def test_what_does_not_inflate_is_refused(data):
+    with pytest.raises(InvalidPayload) as caught:
+        PermessageDeflate().decompress(data, None, True)
+    assert caught.value.close_code == 1007
+
+
+# -- RFC 7692 7.2.3 --
+
+HELLO = b'\xf2\x48\xcd\xc9\xc9\x07\x00'
+HELLO_AGAIN = b'\xf2\x00\x11\x00\x00'
+HELLO_FINAL = b'\xf3\x48\xcd\xc9\xc9\x07\x00\x00'
+
+
+@pytest.mark.parametrize('data', [
+    HELLO,
+    b'\x00\x05\x00\xfa\xffHello\x00',                                   # stored
+    HELLO_FINAL,                                                        # BFINAL
+    b'\xf2\x48\x05\x00\x00\x00\xff\xff\xca\xc9\xc9\x07\x00',            # two blocks
+], ids=['one-block', 'stored', 'bfinal', 'two-blocks'])
+@pytest.mark.parametrize('takeover', [True, False])
+def test_rfc_7692_examples_inflate_in_any_pieces(data, takeover):
+    for split in range(len(data) + 1):
+        receiver = PermessageDeflate(inflate_takeover=takeover)
+        for _again in range(3):
+            text = receiver.decompress(data[:split], 100, False)
+            text += receiver.decompress(data[split:], 100, True)
+            assert text == b'Hello'
+
+
+def test_rfc_7692_example_of_the_shared_window():
+    receiver = PermessageDeflate()
+    assert receiver.decompress(HELLO, None, True) == b'Hello'
+    assert receiver.decompress(HELLO_AGAIN, None, True) == b'Hello'
+    sender = PermessageDeflate()
+    assert sender.compress(b'Hello') == HELLO
+    assert sender.compress(b'Hello') == HELLO_AGAIN
+
+
+def test_rfc_7692_example_of_the_empty_message():
+    assert PermessageDeflate().compress(b'') == b'\x00'
+    assert PermessageDeflate().decompress(b'\x00', 0, True) == b''
+
+
+def test_stream_that_ends_within_a_message_goes_on_in_the_next_block():
+    """A sender that has no sync flush ends a deflate stream with each write (7.2.3.4)."""
+    compressor = zlib.compressobj(9, zlib.DEFLATED, -15)
+    final = compressor.compress(b'first') + compressor.flush(zlib.Z_FINISH)
+    receiver = PermessageDeflate()
+    assert receiver.decompress(final + HELLO, 100, True) == b'firstHello'
+    assert receiver.decompress(HELLO_AGAIN, 100, True) == b'Hello'
+
+
+def test_stream_that_ends_again_and_again_is_refused():
+    empty_stream = b'\x03\x00'
+    message = empty_stream * compression._MAX_STREAM_ENDS + b'\x00'
+    receiver = PermessageDeflate()
+    for _again in range(3):
+        assert receiver.decompress(message, 100, True) == b''
+    with pytest.raises(InvalidPayload):
+        receiver.decompress(empty_stream + message, 100, True)
+
+
+def test_stream_ends_count_toward_the_limit():
+    compressor = zlib.compressobj(9, zlib.DEFLATED, -15)
+    stream = compressor.compress(b'x' * 60) + compressor.flush(zlib.Z_FINISH)
+    assert PermessageDeflate().decompress(stream + stream + b'\x00', 120, True) == b'x' * 120
+    with pytest.raises(PayloadTooLarge):
+        PermessageDeflate().decompress(stream + stream + b'\x00', 119, True)

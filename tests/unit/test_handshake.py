@@ -1,0 +1,459 @@
+"""Both sides of the opening handshake: heads read in any pieces, every check, the answers."""
+
+from __future__ import absolute_import, division, print_function
+
+import pytest
+
+from lomond.errors import CompressionParameterError, CriticalProtocolError, HandshakeError
+from lomond.protocol.compression import DeflateOptions
+from lomond.protocol.handshake import (
+    MAX_INTERIM,
+    HeadReader,
+    Request,
+    ResponseReader,
+    UpgradeRefused,
+    accept_key,
+    answer_request,
+    build_head,
+    check_extensions,
+    check_request,
+    check_response,
+    decode_chunks,
+    extension_names,
+)
+from lomond.protocol.limits import DEFAULT_LIMITS
+from lomond.response import Response
+from tests.protocol.harness import bytewise
+
+KEY = b'dGhlIHNhbXBsZSBub25jZQ=='
+ACCEPT = b's3pPLMBiTxaQ9kYGzzhZRbK+xOo='
+
+ACCEPTED = {
+    b'Upgrade': b'websocket',
+    b'Connection': b'Upgrade',
+    b'Sec-WebSocket-Accept': ACCEPT,
+}
+
+REQUESTED = {
+    b'Host': b'example.org',
+    b'Upgrade': b'websocket',
+    b'Connection': b'Upgrade',
+    b'Sec-WebSocket-Key': KEY,
+    b'Sec-WebSocket-Version': b'13',
+}
+
+
+def _head(first_line, fields, **changes):
+    """Build a head from fields, some changed, or left out if None."""
+    fields = dict(fields)
+    fields.update((name.replace('_', '-').encode('ascii'), changes[name]) for name in changes)
+    lines = [first_line]
+    lines.extend(name + b': ' + value for name, value in sorted(fields.items())
+                 if value is not None)
+    return b'\r\n'.join(lines) + b'\r\n\r\n'
+
+
+def _response(line=b'HTTP/1.1 101 Switching Protocols', **changes):
+    return Response(_head(line, ACCEPTED, **changes))
+
+
+def _request(line=b'GET /chat HTTP/1.1', **changes):
+    return Request(_head(line, REQUESTED, **changes))
+
+
+def test_rfc_6455_example_of_the_accept_key():
+    assert accept_key(KEY) == ACCEPT
+
+
+def test_head_is_built():
+    assert build_head(u'GET / HTTP/1.1', [(u'A', u'b'), (u'C', u'caf\xe9')]) == (
+        b'GET / HTTP/1.1\r\nA: b\r\nC: caf\xc3\xa9\r\n\r\n')
+    assert build_head(u'HTTP/1.1 400 Bad Request', []) == b'HTTP/1.1 400 Bad Request\r\n\r\n'
+
+
+# -- reading a head --
+
+def _feed(reader, pieces):
+    """Feed pieces until there is a result; return it and the pieces left."""
+    pieces = list(pieces)
+    while pieces:
+        found = reader.feed(pieces.pop(0))
+        if found is not None:
+            return found, pieces
+    return None, pieces
+
+
+def test_head_is_found_in_whatever_pieces_it_comes():
+    data = b'HTTP/1.1 101 OK\r\nA: b\r\n\r\n\x81\x05Hello'
+    head, rest = data[:-7], data[-7:]
+    for split in range(len(data) + 1):
+        reader = HeadReader(DEFAULT_LIMITS)
+        found = reader.feed(data[:split])
+        if split < len(head):
+            assert found is None
+            found = reader.feed(data[split:])
+            assert found == (head, rest)
+        else:
+            assert found == (head, data[len(head):split])
+
+
+def test_reader_is_ready_for_another_head():
+    reader = HeadReader(DEFAULT_LIMITS)
+    assert reader.feed(b'a\r\n\r\nb') == (b'a\r\n\r\n', b'b')
+    assert reader.feed(b'c\r\n\r\n') == (b'c\r\n\r\n', b'')
+
+
+@pytest.mark.parametrize('pieces', [
+    [b'x' * 97 + b'\r\n\r\n'], [b'x' * 101], bytewise(b'x' * 101),
+    bytewise(b'x' * 97 + b'\r\n\r\n')], ids=['whole', 'endless', 'dripping', 'dripping-whole'])
+def test_head_over_the_limit_is_refused(pieces):
+    reader = HeadReader(DEFAULT_LIMITS._replace(head=100))
+    with pytest.raises(CriticalProtocolError):
+        _feed(reader, pieces)
+
+
+def test_head_at_the_limit_is_taken_whatever_follows():
+    reader = HeadReader(DEFAULT_LIMITS._replace(head=100))
+    head = b'x' * 96 + b'\r\n\r\n'
+    assert reader.feed(head + b'y' * 1000) == (head, b'y' * 1000)
+
+
+# -- reading the server's answer --
+
+def test_bytes_after_the_101_are_not_lost():
+    data = _response().raw + b'\x81\x05Hello'
+    (response, rest), _left = _feed(ResponseReader(DEFAULT_LIMITS), [data])
+    assert response.status_code == 101
+    assert rest == b'\x81\x05Hello'
+
+
+def test_interim_answers_are_skipped():
+    data = b'HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n'
+    data += _response().raw
+    for pieces in ([data], bytewise(data)):
+        (response, rest), left = _feed(ResponseReader(DEFAULT_LIMITS), pieces)
+        assert (response.status_code, rest, left) == (101, b'', [])
+
+
+def test_endless_interim_answers_are_refused():
+    data = b'HTTP/1.1 100 Continue\r\n\r\n'
+    reader = ResponseReader(DEFAULT_LIMITS)
+    assert reader.feed(data * MAX_INTERIM) is None
+    with pytest.raises(CriticalProtocolError):
+        reader.feed(data)
+
+
+@pytest.mark.parametrize('data', [
+    b'SSH-2.0-OpenSSH_9.6\r\n\r\n', b'\r\n\r\n', b'HTTP/1.1 101 OK\r\nno colon\r\n\r\n',
+    b'HTTP/2 200\r\n\r\n', b'220 {braces}\r\n\r\n', b'\x16\x03\x01\r\n\r\n'])
+def test_what_is_not_http_is_critical(data):
+    with pytest.raises(CriticalProtocolError):
+        ResponseReader(DEFAULT_LIMITS).feed(data)
+
+
+@pytest.mark.parametrize('head, body, expected, left', [
+    (b'Content-Length: 5', b'Hellomore', b'Hellomore', b''),
+    (b'Content-Length: 0', b'', b'', b''),
+    (b'Transfer-Encoding: chunked', b'3\r\nHel\r\n2;x=y\r\nlo\r\n0\r\n\r\n', b'Hello', b''),
+    (b'Transfer-Encoding: gzip, Chunked', b'5 \r\nHello\r\n0\r\n\r\n', b'Hello', b''),
+    (b'Transfer-Encoding: chunked\r\nContent-Length: 1', b'5\r\nHello\r\n0\r\n\r\n', b'Hello', b''),
+    (b'Transfer-Encoding: chunked', b'5\r\nHello\r\nbroken\r\n', b'Hello', b''),
+])
+def test_body_of_a_rejection_ends_where_it_says(head, body, expected, left):
+    data = b'HTTP/1.1 400 Bad Request\r\n' + head + b'\r\n\r\n' + body
+    response, rest = ResponseReader(DEFAULT_LIMITS).feed(data)
+    assert (response.status_code, response.body, rest) == (400, expected, left)
+
+
+@pytest.mark.parametrize('head, body, expected', [
+    (b'Content-Length: 5', b'Hello', b'Hello'),
+    (b'Transfer-Encoding: chunked', b'3\r\nHel\r\n2\r\nlo\r\n0\r\n', b'Hello'),
+])
+def test_body_of_a_rejection_may_come_byte_by_byte(head, body, expected):
+    data = b'HTTP/1.1 400 Bad Request\r\n' + head + b'\r\n\r\n' + body
+    (response, _rest), left = _feed(ResponseReader(DEFAULT_LIMITS), bytewise(data))
+    assert (response.body, left) == (expected, [])
+
+
+@pytest.mark.parametrize('head', [
+    b'X: y', b'Content-Length: 6', b'Content-Length: x', b'Content-Length: -1', b'Content-Length:',
+    b'Content-Length: 5, 5', b'Content-Length: +5', b'Content-Length: 0x5',
+    b'Content-Length: \xb2',                    # a digit, to Unicode
+    b'Content-Length: ' + b'9' * 5000,          # more than int() takes
+    b'Content-Length: 5\r\nContent-Length: 5',
+])
+def test_body_without_a_usable_length_ends_with_the_stream(head):
+    reader = ResponseReader(DEFAULT_LIMITS)
+    assert reader.feed(b'HTTP/1.1 400 Bad Request\r\n' + head + b'\r\n\r\nHel') is None
+    assert reader.feed(b'lo') is None
+    response, rest = reader.feed(b'')
+    assert (response.body, rest) == (b'Hello', b'')
+
+
+def test_chunked_body_that_is_cut_off_is_kept_as_far_as_it_came():
+    reader = ResponseReader(DEFAULT_LIMITS)
+    head = b'HTTP/1.1 400 Bad Request\r\nTransfer-Encoding: chunked\r\n\r\n'
+    assert reader.feed(head + b'3\r\nHel\r\n9\r\nlo') is None
+    response, _rest = reader.feed(b'')
+    assert response.body == b'Hello'
+
+
+def test_end_of_the_stream_within_the_head_completes_nothing():
+    reader = ResponseReader(DEFAULT_LIMITS)
+    assert reader.feed(b'HTTP/1.1 400') is None
+    assert reader.feed(b'') is None
+
+
+@pytest.mark.parametrize('status', [b'204 No Content', b'304 Not Modified'])
+def test_some_rejections_have_no_body(status):
+    response, _rest = ResponseReader(DEFAULT_LIMITS).feed(b'HTTP/1.1 ' + status + b'\r\n\r\n')
+    assert response.body == b''
+
+
+@pytest.mark.parametrize('head', [b'X: y', b'Content-Length: 1000000'])
+def test_only_the_start_of_a_long_body_is_kept_and_waited_for(head):
+    reader = ResponseReader(DEFAULT_LIMITS._replace(body=100))
+    assert reader.feed(b'HTTP/1.1 400 Bad Request\r\n' + head + b'\r\n\r\n' + b'x' * 99) is None
+    response, rest = reader.feed(b'x' * 50)
+    assert (response.body, rest) == (b'x' * 100, b'')
+
+
+def test_long_chunked_body_is_cut_too():
+    reader = ResponseReader(DEFAULT_LIMITS._replace(body=100))
+    response, _rest = reader.feed(
+        b'HTTP/1.1 400 Bad Request\r\nTransfer-Encoding: chunked\r\n\r\nFFF\r\n' + b'x' * 4095)
+    assert response.body == b'x' * 100
+
+
+@pytest.mark.parametrize('data, expected', [
+    (b'', (b'', False)),
+    (b'5', (b'', False)),
+    (b'5\r', (b'', False)),
+    (b'5\r\n', (b'', False)),
+    (b'5\r\nHel', (b'Hel', False)),
+    (b'5\r\nHello', (b'Hello', False)),
+    (b'5\r\nHello\r\n', (b'Hello', False)),
+    (b'5\r\nHello\r\n0\r\n', (b'Hello', True)),
+    (b'5\r\nHello\r\n0\r\nTrailer: x\r\n\r\n', (b'Hello', True)),
+    (b'00005\r\nHello\r\n', (b'Hello', False)),
+    (b'0000000005\r\nHello\r\n', (b'', True)),         # garbage: nothing to wait for
+    (b'x\r\nHello', (b'', True)),
+    (b'-5\r\nHello', (b'', True)),
+    (b'\r\nHello', (b'', True)),
+])
+def test_chunks_are_decoded_as_far_as_they_go(data, expected):
+    assert decode_chunks(data) == expected
+
+
+# -- the client's checks --
+
+@pytest.mark.parametrize('changes', [
+    {},
+    {'Upgrade': b'WebSocket'},
+    {'Upgrade': b'h2c, websocket'},
+    {'Connection': b'keep-alive, upgrade'},
+    {'Connection': b'UPGRADE'},
+])
+def test_right_answer_is_accepted(changes):
+    assert check_response(_response(**changes), KEY, []) is None
+
+
+@pytest.mark.parametrize('line, changes, words', [
+    (b'HTTP/1.1 200 OK', {}, '200 OK'),
+    (b'HTTP/1.1 301 Moved {0}', {}, '301 Moved {0}'),
+    (b'HTTP/1.1 404 nicht m\xf6glich', {}, '404'),
+    (b'HTTP/1.1 426 Upgrade Required', {}, '426'),
+    (b'HTTP/1.0 101 Switching Protocols', {}, 'HTTP/1.0'),
+    (None, {'Upgrade': None}, 'Upgrade'),
+    (None, {'Upgrade': b'h2c'}, 'h2c'),
+    (None, {'Upgrade': b'websockets'}, 'websockets'),
+    (None, {'Upgrade': b'websocket/13'}, 'websocket/13'),
+    (None, {'Connection': None}, 'Connection'),
+    (None, {'Connection': b'close'}, 'close'),
+    (None, {'Connection': b'keep-alive'}, 'keep-alive'),
+    (None, {'Sec_WebSocket_Accept': None}, 'missing'),
+    (None, {'Sec_WebSocket_Accept': b''}, 'does not match'),
+    (None, {'Sec_WebSocket_Accept': ACCEPT.lower()}, 'does not match'),
+    (None, {'Sec_WebSocket_Accept': ACCEPT + b'='}, 'does not match'),
+    (None, {'Sec_WebSocket_Accept': accept_key(b'another')}, 'does not match'),
+    (None, {'Sec_WebSocket_Accept': b'\xff\xfe'}, 'does not match'),
+    (None, {'Sec_WebSocket_Protocol': b'chat'}, 'not offered'),
+    (None, {'Sec_WebSocket_Protocol': b''}, 'not offered'),
+])
+def test_wrong_answer_is_refused(line, changes, words):
+    response = _response(line, **changes) if line else _response(**changes)
+    with pytest.raises(HandshakeError) as caught:
+        check_response(response, KEY, [])
+    assert words in str(caught.value)
+
+
+def test_accept_given_twice_is_refused():
+    response = Response(_response().raw[:-2] + b'Sec-WebSocket-Accept: ' + ACCEPT + b'\r\n\r\n')
+    with pytest.raises(HandshakeError):
+        check_response(response, KEY, [])
+
+
+@pytest.mark.parametrize('chosen', [u'chat', u'superchat'])
+def test_protocol_that_was_offered_is_returned(chosen):
+    response = _response(Sec_WebSocket_Protocol=chosen.encode('ascii'))
+    assert check_response(response, KEY, ['chat', u'superchat']) == chosen
+
+
+@pytest.mark.parametrize('chosen', [b'Chat', b'chat, superchat', b'other', b'cha', b'{0}'])
+def test_protocol_that_was_not_offered_is_refused(chosen):
+    response = _response(Sec_WebSocket_Protocol=chosen)
+    with pytest.raises(HandshakeError) as caught:
+        check_response(response, KEY, ['chat', 'superchat'])
+    assert chosen.decode('ascii') in str(caught.value)
+
+
+def test_server_need_not_choose_a_protocol():
+    assert check_response(_response(), KEY, ['chat']) is None
+
+
+def test_no_extension_is_no_codec():
+    assert check_extensions(u'', None) is None
+    assert check_extensions(u'', DeflateOptions()) is None
+    assert extension_names(None) == set()
+
+
+def test_extension_that_was_offered_gives_a_codec():
+    codec = check_extensions(u'permessage-deflate; client_max_window_bits=10', DeflateOptions())
+    assert codec.deflate_bits == 10
+    assert extension_names(codec) == {u'permessage-deflate'}
+
+
+@pytest.mark.parametrize('value, deflate', [
+    (u'permessage-deflate', None),
+    (u'x-webkit-deflate-frame', DeflateOptions()),
+    (u'Permessage-Deflate', DeflateOptions()),
+    (u'permessage-deflate, other', DeflateOptions()),
+    (u'permessage-deflate, permessage-deflate', DeflateOptions()),
+    (u'permessage-deflate;', DeflateOptions()),
+])
+def test_extension_that_was_not_offered_or_is_malformed_is_refused(value, deflate):
+    with pytest.raises(HandshakeError):
+        check_extensions(value, deflate)
+
+
+def test_wrong_extension_parameter_has_its_own_error():
+    with pytest.raises(CompressionParameterError):
+        check_extensions(u'permessage-deflate; level=9', DeflateOptions())
+
+
+# -- the server's checks --
+
+def test_request_is_taken_apart():
+    request = _request(b'GET /chat?a=b HTTP/1.1')
+    assert (request.method, request.resource, request.http_ver) == (
+        u'GET', u'/chat?a=b', u'HTTP/1.1')
+    assert request.raw.startswith(b'GET /chat')
+    assert request.get(u'HOST') == u'example.org'
+    assert request.get(u'X-Missing', u'default') == u'default'
+    assert 'GET /chat?a=b' in repr(request)
+
+
+@pytest.mark.parametrize('line', [
+    b'', b'GET', b'GET /', b'GET / HTTP/2', b'GET / HTTP/1.1 ', b'GET  / HTTP/1.1',
+    b'get / HTTP/1.1', b'GET /a b HTTP/1.1', b'HTTP/1.1 200 OK', b'GET /\n HTTP/1.1',
+    b'GET /\0 HTTP/1.1', b'GET /\r HTTP/1.1', b'\x16\x03\x01'])
+def test_what_is_not_a_request_is_refused(line):
+    with pytest.raises(HandshakeError):
+        Request(line + b'\r\nHost: x\r\n\r\n')
+
+
+@pytest.mark.parametrize('changes', [
+    {},
+    {'Upgrade': b'WebSocket'}, {'Upgrade': b'h2c, websocket'},
+    {'Connection': b'keep-alive, Upgrade'}, {'Origin': b'http://example.com'}])
+def test_right_request_is_accepted(changes):
+    assert check_request(_request(**changes)) == KEY
+
+
+@pytest.mark.parametrize('line, changes, status_code', [
+    (b'POST / HTTP/1.1', {}, 405),
+    (b'HEAD / HTTP/1.1', {}, 405),
+    (b'GET / HTTP/1.0', {}, 400),
+    (None, {'Host': None}, 400),
+    (None, {'Upgrade': None}, 426),
+    (None, {'Upgrade': b'h2c'}, 426),
+    (None, {'Connection': None}, 400),
+    (None, {'Connection': b'keep-alive'}, 400),
+    (None, {'Sec_WebSocket_Version': None}, 426),
+    (None, {'Sec_WebSocket_Version': b'8'}, 426),
+    (None, {'Sec_WebSocket_Version': b'13, 8'}, 426),
+    (None, {'Sec_WebSocket_Key': None}, 400),
+    (None, {'Sec_WebSocket_Key': b''}, 400),
+    (None, {'Sec_WebSocket_Key': b'short'}, 400),
+    (None, {'Sec_WebSocket_Key': KEY[:-1]}, 400),
+    (None, {'Sec_WebSocket_Key': KEY + b'x'}, 400),
+    (None, {'Sec_WebSocket_Key': b'!' * 22 + b'=='}, 400),
+    (None, {'Sec_WebSocket_Key': b'\xe9' * 22 + b'=='}, 400),
+])
+def test_wrong_request_is_refused_with_its_http_status(line, changes, status_code):
+    request = _request(line, **changes) if line else _request(**changes)
+    with pytest.raises(UpgradeRefused) as caught:
+        check_request(request)
+    assert caught.value.status_code == status_code
+    headers = dict(caught.value.headers)
+    if status_code == 405:
+        assert headers == {u'Allow': u'GET'}
+    elif status_code == 426:
+        # RFC 6455 4.4
+        assert headers == {u'Upgrade': u'websocket', u'Sec-WebSocket-Version': u'13'}
+    else:
+        assert headers == {}
+
+
+# -- the server's answer --
+
+def test_server_accepts_with_the_key():
+    head, protocol, codec = answer_request(_request(), [], None)
+    response = Response(head)
+    assert check_response(response, KEY, []) is None
+    assert [name for name, _value in response.headers.items()] == [
+        u'Upgrade', u'Connection', u'Sec-WebSocket-Accept']
+    assert (protocol, codec) == (None, None)
+
+
+@pytest.mark.parametrize('offered, supported, chosen', [
+    (b'a', ['a'], u'a'),
+    (b'a, b', ['b', 'a'], u'b'),
+    (b'a, b', ['c', 'b'], u'b'),
+    (b'a', ['A'], None),
+    (b'a', [], None),
+    (None, ['a'], None),
+])
+def test_server_chooses_its_first_protocol_that_was_offered(offered, supported, chosen):
+    head, protocol, _codec = answer_request(
+        _request(Sec_WebSocket_Protocol=offered), supported, None)
+    assert protocol == chosen
+    assert Response(head).get(u'Sec-WebSocket-Protocol') == chosen
+
+
+@pytest.mark.parametrize('offered, deflate, answered', [
+    (None, DeflateOptions(), None),
+    (b'permessage-deflate', None, None),
+    (b'permessage-deflate', DeflateOptions(), u'permessage-deflate'),
+    (b'unknown, permessage-deflate; client_max_window_bits', DeflateOptions(
+        client_max_window_bits=10), u'permessage-deflate; client_max_window_bits=10'),
+    (b'permessage-deflate; unknown', DeflateOptions(), None),
+    (b'malformed malformed', None, None),
+])
+def test_server_answers_offers_of_compression(offered, deflate, answered):
+    head, _protocol, codec = answer_request(
+        _request(Sec_WebSocket_Extensions=offered), [], deflate)
+    assert Response(head).get(u'Sec-WebSocket-Extensions') == answered
+    assert (codec is not None) is (answered is not None)
+
+
+def test_malformed_offer_is_refused_where_compression_is_known():
+    with pytest.raises(UpgradeRefused) as caught:
+        answer_request(
+            _request(Sec_WebSocket_Extensions=b'malformed malformed'), [], DeflateOptions())
+    assert caught.value.status_code == 400
+
+
+def test_wrong_request_gets_no_answer():
+    with pytest.raises(UpgradeRefused):
+        answer_request(_request(Host=None), [], None)

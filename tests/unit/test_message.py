@@ -1,0 +1,183 @@
+"""Gathering messages from frames, and what a Close frame says, without a connection."""
+
+from __future__ import absolute_import, division, print_function
+
+import struct
+
+import pytest
+
+from lomond._compat import PY2
+from lomond.errors import InvalidPayload, PayloadTooLarge, ProtocolError
+from lomond.events import Binary, Text
+from lomond.protocol.compression import PermessageDeflate
+from lomond.protocol.frame import FrameHeader
+from lomond.protocol.limits import DEFAULT_LIMITS
+from lomond.protocol.message import MAX_REASON, MessageAssembler, decode_close, encode_close
+
+CONTINUATION, TEXT, BINARY = 0, 1, 2
+
+
+def _header(opcode, length=0, fin=True, rsv1=False):
+    return FrameHeader(opcode, fin, rsv1, length, None)
+
+
+def _assembler(**limits):
+    return MessageAssembler(DEFAULT_LIMITS._replace(**limits))
+
+
+def _gather(assembler, opcode, fragments, rsv1=False):
+    for i, fragment in enumerate(fragments):
+        is_last = i == len(fragments) - 1
+        assembler.begin_frame(_header(
+            CONTINUATION if i else opcode, len(fragment), is_last, rsv1 and not i))
+        assert assembler.in_message
+        assembler.add(fragment, is_last)
+    return assembler.finish(12.5)
+
+
+@pytest.mark.parametrize('fragments', [
+    [b''], [b'one'], [b'one', b'two'], [b'', b'', b''], [b'\xc3', b'\xa9'], [b'x'] * 3000])
+def test_fragments_become_one_event(fragments):
+    assembler = _assembler()
+    for _again in range(2):
+        assert not assembler.in_message
+        event = _gather(assembler, TEXT, fragments)
+        assert isinstance(event, Text)
+        assert event.text == b''.join(fragments).decode('utf-8')
+        assert event.received_time == 12.5
+        event = _gather(assembler, BINARY, fragments)
+        assert isinstance(event, Binary)
+        assert event.data == b''.join(fragments)
+
+
+def test_continuation_of_nothing_is_refused():
+    assembler = _assembler()
+    with pytest.raises(ProtocolError) as caught:
+        assembler.begin_frame(_header(CONTINUATION))
+    assert caught.value.close_code == 1002
+
+
+@pytest.mark.parametrize('opcode, name', [(TEXT, 'TEXT'), (BINARY, 'BINARY')])
+def test_message_within_a_message_is_refused(opcode, name):
+    assembler = _assembler()
+    assembler.begin_frame(_header(TEXT, fin=False))
+    with pytest.raises(ProtocolError) as caught:
+        assembler.begin_frame(_header(opcode))
+    assert caught.value.close_code == 1002
+    assert name in str(caught.value)
+
+
+def test_sizes_are_added_up_before_payloads_come():
+    assembler = _assembler(message=10)
+    assembler.begin_frame(_header(BINARY, 6, fin=False))
+    assembler.add(b'x' * 6, False)
+    assembler.begin_frame(_header(CONTINUATION, 4, fin=False))
+    with pytest.raises(PayloadTooLarge) as caught:
+        assembler.begin_frame(_header(CONTINUATION, 1))
+    assert caught.value.close_code == 1009
+
+
+def test_fragments_are_counted():
+    assembler = _assembler(fragments=3)
+    for _message in range(2):
+        _gather(assembler, BINARY, [b''] * 3)
+    with pytest.raises(PayloadTooLarge):
+        _gather(assembler, BINARY, [b''] * 4)
+
+
+def test_there_need_be_no_limits():
+    assembler = _assembler(message=None, fragments=None)
+    assembler.deflate = PermessageDeflate()
+    assert _gather(assembler, BINARY, [b'x'] * 200).data == b'x' * 200
+    deflated = PermessageDeflate().compress(b'x' * 200)
+    assert _gather(assembler, BINARY, [deflated], rsv1=True).data == b'x' * 200
+
+
+def test_inflated_size_is_added_up_over_fragments():
+    deflated = PermessageDeflate().compress(b'x' * 100)
+    fragments = [deflated[:4], deflated[4:]]
+    assembler = _assembler(message=100)
+    assembler.deflate = PermessageDeflate()
+    assert _gather(assembler, TEXT, fragments, rsv1=True).text == u'x' * 100
+    assembler = _assembler(message=99)
+    assembler.deflate = PermessageDeflate()
+    with pytest.raises(PayloadTooLarge):
+        _gather(assembler, TEXT, fragments, rsv1=True)
+
+
+def test_bad_text_is_noticed_at_once():
+    assembler = _assembler()
+    assembler.begin_frame(_header(TEXT, 100, fin=False))
+    assembler.add(b'fine', False)
+    with pytest.raises(InvalidPayload) as caught:
+        assembler.add(b'\xff', False)
+    assert caught.value.close_code == 1007
+
+
+@pytest.mark.parametrize('code, reason, payload', [
+    (1000, u'', b'\x03\xe8'),
+    (1000, u'goodbye', b'\x03\xe8goodbye'),
+    (4999, u'caf\xe9', b'\x13\x87caf\xc3\xa9'),
+    (1001, b'caf\xc3\xa9', b'\x03\xe9caf\xc3\xa9'),
+    (None, u'', b''),
+    (None, u'unsaid', b''),
+])
+def test_close_payload_is_encoded(code, reason, payload):
+    assert encode_close(code, reason) == payload
+
+
+@pytest.mark.parametrize('reason, expected', [
+    (u'x' * 123, b'x' * 123),
+    (u'x' * 124, b'x' * 123),
+    (u'x' * 122 + u'\xe9', b'x' * 122),
+    (u'x' * 121 + u'\xe9', b'x' * 121 + b'\xc3\xa9'),
+    (u'x' * 121 + u'\u20ac', b'x' * 121),
+    (u'\U0001f600' * 40, b'\xf0\x9f\x98\x80' * 30),
+])
+def test_close_reason_is_cut_at_a_character(reason, expected):
+    assert MAX_REASON == 123
+    assert encode_close(1000, reason)[2:] == expected
+
+
+@pytest.mark.parametrize('code', [0, -1, 999, 1004, 1005, 1006, 1015, 1016, 2999, 5000, 65536])
+def test_close_code_that_may_not_be_sent_is_refused(code):
+    with pytest.raises(ValueError) as caught:
+        encode_close(code, u'')
+    assert str(code) in str(caught.value)
+
+
+@pytest.mark.parametrize('code, reason', [
+    ('1000', u''), (1000.0, u''), (True, u''), (1000, None), (1000, 7)])
+def test_close_of_the_wrong_type_is_refused(code, reason):
+    with pytest.raises(TypeError):
+        encode_close(code, reason)
+
+
+@pytest.mark.parametrize('reason', [b'\xff', u'\ud800', b'\xed\xa0\x80'])
+def test_close_reason_that_is_no_text_is_refused(reason):
+    with pytest.raises(ValueError):
+        encode_close(1000, reason)
+
+
+def test_native_string_is_a_close_reason_on_2_and_3():
+    assert encode_close(1000, 'goodbye') == b'\x03\xe8goodbye'
+    assert isinstance('goodbye', bytes) is PY2
+
+
+@pytest.mark.parametrize('code', [1000, 1003, 1007, 1014, 3000, 4999])
+def test_close_payload_is_decoded(code):
+    payload = struct.pack('!H', code) + b'caf\xc3\xa9'
+    assert decode_close(payload) == (code, u'caf\xe9')
+
+
+def test_empty_close_payload_means_1005():
+    assert decode_close(b'') == (1005, u'')
+
+
+@pytest.mark.parametrize('payload, expected', [
+    (b'\x03', 1002), (b'\x00\x00', 1002), (b'\x03\xed', 1002), (b'\x03\xe8\xff', 1007),
+    (b'\x03\xe8\xed\xa0\x80', 1007), (b'\x03\xe8\xc3', 1007)])
+def test_wrong_close_payload_is_refused(payload, expected):
+    with pytest.raises(ProtocolError) as caught:
+        decode_close(payload)
+    assert caught.value.close_code == expected

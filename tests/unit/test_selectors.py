@@ -1,0 +1,282 @@
+"""lomond.net.selectors: waiting by poll and by select, being woken, being interrupted."""
+
+from __future__ import absolute_import, division, print_function
+
+import select
+import signal
+import socket
+import threading
+
+import pytest
+
+from lomond._compat import monotonic
+from lomond.net import selectors
+from lomond.net.selectors import READ, WRITE, Waker, wait
+
+from ..support import PATIENCE
+
+# A wait that ends by its timeout, in seconds; and how far clocks may be apart.
+SHORT = 0.05
+TICK = 0.02
+
+
+@pytest.fixture(params=['poll', 'select'])
+def wait_once(request):
+    """Each of the two ways to wait."""
+    if not hasattr(select, request.param):
+        pytest.skip('this system has no ' + request.param)
+    return getattr(selectors, '_wait_with_' + request.param)
+
+
+@pytest.fixture
+def pair():
+    """Two connected sockets."""
+    pair = socket.socketpair()
+    for sock in pair:
+        sock.setblocking(False)
+    yield pair
+    for sock in pair:
+        sock.close()
+
+
+def fill(sock):
+    """Send until there is no room."""
+    try:
+        while True:
+            sock.send(b'x' * 65536)
+    except socket.error:
+        pass
+
+
+# -- one wait, in both ways --
+
+def test_nothing_is_ready_after_the_timeout(wait_once, pair):
+    started = monotonic()
+    assert wait_once(((pair[0].fileno(), READ),), SHORT) == []
+    assert SHORT - TICK <= monotonic() - started < PATIENCE
+
+
+def test_zero_timeout_only_looks(wait_once, pair):
+    assert wait_once(((pair[0].fileno(), READ),), 0) == []
+
+
+def test_received_bytes_make_ready_to_read(wait_once, pair):
+    fd = pair[0].fileno()
+    pair[1].send(b'x')
+    assert wait_once(((fd, READ),), PATIENCE) == [(fd, READ)]
+
+
+def test_room_makes_ready_to_write(wait_once, pair):
+    fd = pair[0].fileno()
+    assert wait_once(((fd, WRITE),), PATIENCE) == [(fd, WRITE)]
+
+
+def test_both_are_told_in_one(wait_once, pair):
+    fd = pair[0].fileno()
+    pair[1].send(b'x')
+    assert wait_once(((fd, READ | WRITE),), PATIENCE) == [(fd, READ | WRITE)]
+
+
+@pytest.mark.parametrize('is_full, expected', [(True, READ), (False, WRITE)])
+def test_only_what_is_ready_is_told(wait_once, pair, is_full, expected):
+    fd = pair[0].fileno()
+    if is_full:
+        pair[1].send(b'x')
+        fill(pair[0])
+    assert wait_once(((fd, READ | WRITE),), PATIENCE) == [(fd, expected)]
+
+
+def test_no_room_is_not_ready_to_write(wait_once, pair):
+    fill(pair[0])
+    assert wait_once(((pair[0].fileno(), WRITE),), SHORT) == []
+
+
+def test_only_the_ready_one_of_several_is_told(wait_once, pair):
+    fd, other = pair[0].fileno(), pair[1].fileno()
+    pair[1].send(b'x')
+    assert wait_once(((other, READ), (fd, READ)), PATIENCE) == [(fd, READ)]
+    assert sorted(wait_once(((other, WRITE), (fd, READ)), PATIENCE)) == sorted(
+        [(other, WRITE), (fd, READ)])
+
+
+def test_end_of_the_peer_makes_ready_to_read(wait_once, pair):
+    fd = pair[0].fileno()
+    pair[1].close()
+    (ready_fd, mask), = wait_once(((fd, READ),), PATIENCE)
+    assert ready_fd == fd
+    assert mask & READ
+
+
+def test_end_of_the_peer_makes_a_writer_ready(wait_once, pair):
+    """It has to find out, even if there is no room."""
+    fill(pair[0])
+    pair[1].close()
+    (ready_fd, mask), = wait_once(((pair[0].fileno(), WRITE),), PATIENCE)
+    assert ready_fd == pair[0].fileno()
+    assert mask & WRITE
+
+
+def test_refused_connection_makes_a_writer_ready(wait_once, dead_port):
+    sock = socket.socket()
+    try:
+        sock.setblocking(False)
+        sock.connect_ex(('127.0.0.1', dead_port))
+        (ready_fd, mask), = wait_once(((sock.fileno(), WRITE),), PATIENCE)
+        assert ready_fd == sock.fileno()
+        assert mask & WRITE
+    finally:
+        sock.close()
+
+
+# -- wait --
+
+def test_wait_for_nothing_is_a_wait_for_time():
+    assert wait((), SHORT) == []
+
+
+@pytest.mark.parametrize('timeout', [None, float('inf')])
+def test_wait_without_end_returns_when_something_is_ready(pair, timeout):
+    fd = pair[0].fileno()
+    assert wait(((fd, WRITE),), timeout) == [(fd, WRITE)]
+
+
+@pytest.mark.parametrize('timeout', [2.0 ** 31 / 1000, 3e6, 1e9, 1e12, 1e300])
+def test_very_long_wait_is_a_wait(pair, timeout):
+    """poll and select count in C integers; a ping rate of 30 days is the user's right."""
+    fd = pair[0].fileno()
+    assert wait(((fd, WRITE),), timeout) == [(fd, WRITE)]
+
+
+def test_very_long_wait_goes_on_until_something_is_ready(pair, monkeypatch):
+    """One system call after the other, each of the longest time there is."""
+    def wait_with_poll(interest, timeout):
+        asked.append(timeout)
+        if len(asked) == 3:
+            pair[1].send(b'x')
+        return selectors._wait_with_poll(interest, 0)
+    asked = []
+    fd = pair[0].fileno()
+    monkeypatch.setattr(selectors, '_wait_once', wait_with_poll)
+    assert wait(((fd, READ),), None) == [(fd, READ)]
+    assert len(asked) == 3
+    assert 3600 <= asked[0] == asked[2] <= 2 ** 31 // 1000
+
+
+@pytest.mark.parametrize('timeout', [-0.001, -0.5, -1e9])
+def test_deadline_that_has_passed_is_no_wait_without_end(pair, timeout):
+    assert wait(((pair[0].fileno(), READ),), timeout) == []
+
+
+def test_wait_by_select_where_there_is_no_poll(pair, monkeypatch):
+    monkeypatch.setattr(selectors, '_wait_once', selectors._wait_with_select)
+    fd = pair[0].fileno()
+    assert wait(((fd, WRITE),), 1e300) == [(fd, WRITE)]
+    assert wait(((fd, READ),), -1) == []
+
+
+@pytest.mark.parametrize('way', ['poll', 'select'])
+def test_wait_goes_on_after_a_signal(pair, monkeypatch, way):
+    """On 2.7 a signal cuts the system call short with EINTR."""
+    monkeypatch.setattr(selectors, '_wait_once', getattr(selectors, '_wait_with_' + way))
+    signals = []
+    previous = signal.signal(signal.SIGALRM, lambda *_args: signals.append(1))
+    signal.setitimer(signal.ITIMER_REAL, SHORT / 4, SHORT / 4)
+    try:
+        started = monotonic()
+        assert wait(((pair[0].fileno(), READ),), 3 * SHORT) == []
+        assert monotonic() - started >= 3 * SHORT - TICK
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, previous)
+    assert len(signals) >= 2
+
+
+def test_wait_without_end_goes_on_after_a_signal(pair):
+    def handler(*_args):
+        signals.append(1)
+        if len(signals) == 2:
+            pair[1].send(b'x')
+    signals = []
+    fd = pair[0].fileno()
+    previous = signal.signal(signal.SIGALRM, handler)
+    signal.setitimer(signal.ITIMER_REAL, SHORT / 4, SHORT / 4)
+    try:
+        assert wait(((fd, READ),), None) == [(fd, READ)]
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, previous)
+    assert len(signals) >= 2
+
+
+def test_what_a_signal_handler_raises_ends_the_wait(pair):
+    """So does Ctrl-C."""
+    def handler(*_args):
+        raise KeyboardInterrupt
+    previous = signal.signal(signal.SIGALRM, handler)
+    signal.setitimer(signal.ITIMER_REAL, SHORT / 4)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            wait(((pair[0].fileno(), READ),), PATIENCE)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, previous)
+
+
+def test_what_is_no_interrupt_is_raised(pair, monkeypatch):
+    def fail(_interest, _timeout):
+        raise select.error(22, 'Invalid argument')
+    monkeypatch.setattr(selectors, '_wait_once', fail)
+    with pytest.raises(select.error):
+        wait((), 0)
+
+
+# -- Waker --
+
+@pytest.fixture
+def waker():
+    waker = Waker()
+    yield waker
+    waker.close()
+
+
+def test_waker_is_silent_at_first(waker):
+    assert wait((waker.interest,), 0) == []
+
+
+def test_wake_from_another_thread_ends_a_wait(waker):
+    thread = threading.Thread(target=waker.wake)
+    thread.start()
+    try:
+        assert wait((waker.interest,), PATIENCE) == [waker.interest]
+    finally:
+        thread.join()
+
+
+def test_wake_before_the_wait_is_not_lost(waker):
+    waker.wake()
+    assert wait((waker.interest,), 0) == [waker.interest]
+    assert wait((waker.interest,), 0) == [waker.interest]
+
+
+def test_clear_forgets_all_wakes(waker):
+    for _ in range(3000):
+        waker.wake()
+    waker.clear()
+    assert wait((waker.interest,), 0) == []
+    waker.clear()
+    waker.wake()
+    assert wait((waker.interest,), 0) == [waker.interest]
+
+
+def test_wake_never_waits_for_room(waker):
+    for _ in range(100):
+        fill(waker._writer)
+        waker.wake()
+    assert wait((waker.interest,), 0) == [waker.interest]
+
+
+def test_wake_and_clear_after_close_are_harmless(waker):
+    waker.close()
+    waker.wake()
+    waker.clear()
+    waker.close()

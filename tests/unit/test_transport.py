@@ -1,0 +1,791 @@
+"""lomond.net.transport and the stream of lomond.net.tls, on real pairs of sockets.
+
+Most tests run on both: what holds for plain bytes holds for encrypted ones.
+"""
+
+from __future__ import absolute_import, division, print_function
+
+import errno
+import re
+import socket
+import ssl
+import struct
+import threading
+
+import pytest
+
+from lomond._compat import monotonic
+from lomond.errors import TransportFail
+from lomond.net import tls, transport
+from lomond.net.selectors import READ, WRITE, Waker, wait
+from lomond.net.transport import RECEIVE_SIZE, Transport, would_block
+from lomond.net.wait import Wait
+
+from ..support import PATIENCE, read_exactly
+
+MIB = 1024 * 1024
+
+#: More than a pair of sockets takes in by itself.
+TOO_MUCH = 16 * MIB
+
+
+def tcp_pair():
+    """Return two connected sockets on loopback."""
+    listener = socket.socket()
+    try:
+        listener.bind(('127.0.0.1', 0))
+        listener.listen(1)
+        client = socket.create_connection(listener.getsockname(), PATIENCE)
+        server, _address = listener.accept()
+    finally:
+        listener.close()
+    return client, server
+
+
+def shake_hands(socks, client_context, server_context):
+    """Make TLS on a pair of sockets, step by step in one thread; return the transports."""
+    deadline = monotonic() + PATIENCE
+    # A client that is done goes last: it takes in what the server has yet to say.
+    steps = [
+        tls.handshake(socks[0], client_context, deadline, 'localhost'),
+        tls.handshake(socks[1], server_context, deadline),
+    ]
+    ends = [None, None]
+    while None in ends:
+        for number in (0, 1):
+            if ends[number] is None:
+                step = next(steps[number])
+                if not isinstance(step, Wait):
+                    ends[number] = step
+    return ends
+
+
+def close_all(ends):
+    for end in ends:
+        end.abort()
+        end.close()
+
+
+@pytest.fixture
+def plain_pair():
+    ends = [Transport(sock) for sock in tcp_pair()]
+    yield ends
+    close_all(ends)
+
+
+@pytest.fixture(scope='session')
+def client_tls(authority_file):
+    return tls.client_context(authority_file)
+
+
+@pytest.fixture
+def tls_pair(client_tls, server_tls):
+    ends = shake_hands(tcp_pair(), client_tls, server_tls)
+    yield ends
+    close_all(ends)
+
+
+@pytest.fixture(params=['plain', 'tls'])
+def ends(request):
+    """Two transports, connected with each other."""
+    return request.getfixturevalue(request.param + '_pair')
+
+
+class Running(object):
+    """A function in a thread; `end` waits for it, and raises what it raised."""
+
+    def __init__(self, function, *args):
+        self._error = None
+        self._thread = threading.Thread(target=self._run, args=(function,) + args)
+        self._thread.daemon = True
+        self._thread.start()
+
+    def _run(self, function, *args):
+        try:
+            function(*args)
+        except BaseException as error:
+            self._error = error
+
+    def end(self):
+        self._thread.join(PATIENCE)
+        assert not self._thread.is_alive(), 'a thread did not end'
+        if self._error is not None:
+            raise self._error
+
+
+def receive(end, count=1):
+    """Wait for a number of bytes, and return them: no more than that if all went well."""
+    deadline = monotonic() + PATIENCE
+    pieces = []
+    while count > 0:
+        if not end.has_pending():
+            assert wait(end.interest, deadline - monotonic()), 'nothing was received'
+        piece = end.receive()
+        if piece is not None:
+            assert piece, 'the stream ended'
+            pieces.append(piece)
+            count -= len(piece)
+    return b''.join(pieces)
+
+
+def wait_for_end(end):
+    """Read to the end of the stream, and return what came before it."""
+    deadline = monotonic() + PATIENCE
+    data = b''
+    while True:
+        piece = end.receive()
+        if piece == b'':
+            return data
+        if piece is None:
+            assert wait(end.interest, deadline - monotonic()), 'the stream did not end'
+        data += piece or b''
+
+
+def numbered(size):
+    """Return bytes in which every 4 tell their place."""
+    return struct.pack('!{}I'.format(size // 4), *range(size // 4))
+
+
+# -- receiving --
+
+def test_nothing_received_yet_is_none(ends):
+    assert ends[0].receive() is None
+    assert not ends[0].has_pending()
+    assert wait(ends[0].interest, 0) == []
+
+
+def test_bytes_arrive_as_they_were_sent(ends):
+    ends[0].send(b'one', PATIENCE)
+    assert receive(ends[1], 3) == b'one'
+    ends[1].send(b'two', PATIENCE)
+    assert receive(ends[0], 3) == b'two'
+    assert ends[0].receive() is None
+
+
+def test_end_of_the_stream_is_empty_bytes_and_stays_so(ends):
+    ends[0].send(b'last', PATIENCE)
+    ends[0].close()
+    assert wait_for_end(ends[1]) == b'last'
+    assert ends[1].receive() == b''
+
+
+def test_one_end_may_be_closed_for_sending_only(plain_pair):
+    plain_pair[0].shutdown_sending()
+    assert wait_for_end(plain_pair[1]) == b''
+    plain_pair[1].send(b'still', PATIENCE)
+    assert receive(plain_pair[0], 5) == b'still'
+
+
+def test_kind_of_stream_is_known(plain_pair, tls_pair):
+    assert not plain_pair[0].is_secure
+    assert tls_pair[0].is_secure
+    assert re.match(r'TLSv1\.[23]\Z', tls_pair[0].version)
+    assert tls_pair[0].cipher == tls_pair[1].cipher
+
+
+def test_broken_connection_raises_socket_error(plain_pair):
+    sock = plain_pair[1]._sock
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 0))
+    plain_pair[1].close()       # with a reset
+    assert wait(plain_pair[0].interest, PATIENCE)
+    with pytest.raises(socket.error):
+        plain_pair[0].receive()
+    with pytest.raises(TransportFail) as caught:
+        plain_pair[0].send(b'x', PATIENCE)
+        plain_pair[0].send(b'x', PATIENCE)
+    assert 'could not send' in str(caught.value)
+
+
+def test_cut_tls_stream_is_an_error_after_what_arrived_whole(tls_pair):
+    """TCP's end without TLS's may be an attacker's doing: no clean end."""
+    tls_pair[1].send(b'whole', PATIENCE)
+    tls_pair[1].abort()
+    tls_pair[1].close()
+    assert receive(tls_pair[0], 5) == b'whole'
+    assert wait(tls_pair[0].interest, PATIENCE)
+    for _ in range(2):
+        with pytest.raises(socket.error) as caught:
+            tls_pair[0].receive()
+        assert 'the connection was cut off' in str(caught.value)
+
+
+def test_data_and_end_in_one_read_lose_nothing(tls_pair):
+    """The last record and the end of TLS are here when the first read is made."""
+    tls_pair[1].send(b'last', PATIENCE)
+    tls_pair[1].close()
+    assert wait(tls_pair[0].interest, PATIENCE)
+    assert wait_for_end(tls_pair[0]) == b'last'
+
+
+def test_garbage_in_the_tls_stream_is_an_error(tls_pair):
+    socket.socket.send(tls_pair[1]._sock, b'x' * 100) if str is not bytes \
+        else tls_pair[1]._sock._sock.send(b'x' * 100)
+    assert wait(tls_pair[0].interest, PATIENCE)
+    with pytest.raises(ssl.SSLError):
+        while tls_pair[0].receive() is None:
+            wait(tls_pair[0].interest, PATIENCE)
+
+
+def test_one_read_returns_a_bounded_piece(ends):
+    data = numbered(4 * RECEIVE_SIZE)
+    sender = Running(ends[0].send, data, PATIENCE)
+    received = []
+    while sum(map(len, received)) < len(data):
+        if not ends[1].has_pending():
+            assert wait(ends[1].interest, PATIENCE)
+        piece = ends[1].receive()
+        if piece is not None:
+            # A TLS record, of 16 KiB, isn't split.
+            assert 0 < len(piece) < RECEIVE_SIZE + 16 * 1024 + 1
+            received.append(piece)
+    sender.end()
+    assert b''.join(received) == data
+
+
+# -- a TLS record in two halves --
+
+class Relay(object):
+    """A wire between two sockets of one thread, that carries what it is told to."""
+
+    def __init__(self):
+        self.left, self._left_end = tcp_pair()
+        self.right, self._right_end = tcp_pair()
+
+    def take_record(self):
+        """Take a TLS record from the right (RFC 8446 5.1)."""
+        header = read_exactly(self._right_end, 5)
+        return header + read_exactly(self._right_end, struct.unpack('!H', header[3:])[0])
+
+    def give(self, data):
+        """Let bytes out on the left."""
+        self._left_end.sendall(data)
+
+    def carry(self):
+        """Carry all there is, both ways."""
+        for source, sink in (
+                (self._left_end, self._right_end), (self._right_end, self._left_end)):
+            while wait(((source.fileno(), READ),), 0):
+                data = source.recv(MIB)
+                assert data, 'an end has gone'
+                sink.sendall(data)
+
+    def close(self):
+        self._left_end.close()
+        self._right_end.close()
+
+
+@pytest.fixture
+def relay():
+    relay = Relay()
+    yield relay
+    relay.close()
+
+
+@pytest.fixture
+def relayed_pair(relay, client_tls, server_tls):
+    deadline = monotonic() + PATIENCE
+    steps = [
+        tls.handshake(relay.left, client_tls, deadline, 'localhost'),
+        tls.handshake(relay.right, server_tls, deadline),
+    ]
+    ends = [None, None]
+    while None in ends:
+        for number in (0, 1):
+            if ends[number] is None:
+                step = next(steps[number])
+                if not isinstance(step, Wait):
+                    ends[number] = step
+            relay.carry()
+    ends[1].send(b'x', PATIENCE)        # after the session tickets of TLS 1.3
+    while ends[0].receive() is None:
+        relay.carry()
+    yield ends
+    close_all(ends)
+
+
+@pytest.mark.parametrize('size', [1, 1000, 16 * 1024])
+def test_half_a_tls_record_is_nothing_yet(relay, relayed_pair, size):
+    client, server = relayed_pair
+    server.send(b'x' * size, PATIENCE)
+    record = relay.take_record()
+    half = len(record) // 2
+    for part in (record[:3], record[3:5], record[5:half]):
+        relay.give(part)
+        assert wait(client.interest, PATIENCE)
+        assert client.receive() is None
+        assert not client.has_pending()
+        assert wait(client.interest, 0) == []
+    relay.give(record[half:])
+    assert receive(client, size) == b'x' * size
+
+
+def test_whole_record_before_half_a_one_is_received(relay, relayed_pair):
+    client, server = relayed_pair
+    server.send(b'first', PATIENCE)
+    server.send(b'second', PATIENCE)
+    first, second = relay.take_record(), relay.take_record()
+    relay.give(first + second[:-1])
+    assert receive(client, 5) == b'first'
+    assert client.receive() is None
+    relay.give(second[-1:])
+    assert receive(client, 6) == b'second'
+
+
+def test_sending_goes_on_while_half_a_record_is_there(relay, relayed_pair):
+    client, server = relayed_pair
+    server.send(b'x' * 1000, PATIENCE)
+    record = relay.take_record()
+    relay.give(record[:100])
+    assert wait(client.interest, PATIENCE)
+    assert client.receive() is None
+    client.send(b'meanwhile', PATIENCE)
+    while server.receive() is None:
+        relay.carry()
+    relay.give(record[100:])
+    assert receive(client, 1000) == b'x' * 1000
+
+
+# -- sending --
+
+def test_many_partial_writes_are_one_send(ends):
+    data = numbered(TOO_MUCH)
+    sender = Running(ends[0].send, data, PATIENCE)
+    assert receive(ends[1], len(data)) == data
+    sender.end()
+
+
+@pytest.mark.parametrize('kind', [bytes, bytearray])
+def test_empty_send_is_nothing(ends, kind):
+    ends[0].send(kind(b''), PATIENCE)
+    ends[0].send(b'x', PATIENCE)
+    assert receive(ends[1]) == b'x'
+
+
+def test_sending_without_a_deadline_waits_for_the_peer(ends):
+    data = numbered(TOO_MUCH)
+    sender = Running(ends[0].send, data, None)
+    assert receive(ends[1], len(data)) == data
+    sender.end()
+
+
+def test_peer_that_does_not_read_fails_the_send_in_time(ends):
+    started = monotonic()
+    with pytest.raises(TransportFail) as caught:
+        ends[0].send(b'x' * TOO_MUCH, 0.2)
+    assert 0.19 <= monotonic() - started < 5
+    found = re.match(
+        r'the peer took only (\d+) of (\d+) bytes in 0\.2 seconds\Z', str(caught.value))
+    assert found, caught.value
+    assert 0 < int(found.group(1)) < int(found.group(2)) == TOO_MUCH
+
+
+def test_number_of_bytes_that_went_out_is_right(plain_pair):
+    with pytest.raises(TransportFail) as caught:
+        plain_pair[0].send(b'x' * TOO_MUCH, 0.05)
+    plain_pair[0].close()
+    assert 'only {} of'.format(len(wait_for_end(plain_pair[1]))) in str(caught.value)
+
+
+def test_closing_after_a_torn_send_does_not_wait(ends):
+    with pytest.raises(TransportFail):
+        ends[0].send(b'x' * TOO_MUCH, 0.05)
+    started = monotonic()
+    ends[0].shutdown_sending()
+    ends[0].close()
+    assert monotonic() - started < 5
+
+
+def test_room_is_told(plain_pair):
+    assert plain_pair[0].has_room()
+    with pytest.raises(TransportFail):
+        plain_pair[0].send(b'x' * TOO_MUCH, 0.05)
+    assert not plain_pair[0].has_room()
+
+
+# -- taking in while sending --
+
+def test_two_peers_that_send_before_they_read_do_not_lock_up(ends):
+    def talk(end, data):
+        end.send(data, PATIENCE)
+        sent.append(1)
+        received.append((end, receive(end, len(data))))
+    sent, received = [], []
+    messages = [numbered(8 * MIB), numbered(8 * MIB)[::-1]]
+    threads = [Running(talk, ends[i], messages[i]) for i in (0, 1)]
+    for thread in threads:
+        thread.end()
+    assert len(sent) == 2
+    for end, data in received:
+        assert data == messages[1 - ends.index(end)]
+
+
+def test_peer_that_sends_8_mib_before_it_reads_is_no_lock_up(plain_pair):
+    """A peer that knows no such trick as ours."""
+    def peer(sock):
+        sock.setblocking(True)
+        sock.settimeout(PATIENCE)
+        sock.sendall(message[::-1])
+        data = bytearray()
+        while len(data) < len(message):
+            data += sock.recv(MIB)
+        received.append(bytes(data))
+    message = numbered(8 * MIB)
+    received = []
+    thread = Running(peer, plain_pair[1]._sock)
+    plain_pair[0].send(message, PATIENCE)
+    assert receive(plain_pair[0], len(message)) == message[::-1]
+    thread.end()
+    assert received == [message]
+
+
+def test_what_was_taken_in_while_sending_comes_first_and_is_announced(ends):
+    """Nobody reads on our side until the send is over."""
+    def peer():
+        ends[1].send(b'first', PATIENCE)
+        announced.wait(PATIENCE)
+        receive(ends[1], TOO_MUCH)
+        ends[1].send(b'second', PATIENCE)
+    announced = threading.Event()
+    ends[0].on_backlog = announced.set
+    thread = Running(peer)
+    ends[0].send(b'x' * TOO_MUCH, PATIENCE)
+    thread.end()
+    assert announced.is_set()
+    assert ends[0].has_pending()
+    assert ends[0].receive() == b'first'
+    assert receive(ends[0], 6) == b'second'
+    assert not ends[0].has_pending()
+
+
+def test_backlog_is_bounded(ends, monkeypatch):
+    """A peer that sends without end, and doesn't read, can't fill our memory."""
+    def flood():
+        try:
+            while True:
+                ends[1].send(b'y' * 65536, PATIENCE)
+        except TransportFail:
+            pass        # we have gone
+    limit = 4 * RECEIVE_SIZE
+    monkeypatch.setattr(transport, 'MAX_BACKLOG', limit)
+    thread = Running(flood)
+    with pytest.raises(TransportFail):
+        ends[0].send(b'x' * (2 * TOO_MUCH), 0.5)
+    taken = 0
+    while ends[0]._backlog:
+        taken += len(ends[0].receive())
+    # Each end was sending, and so took in what the other sent, up to the limit.
+    assert limit <= taken < limit + RECEIVE_SIZE + 16 * 1024
+    close_all(ends[:1])
+    ends[1].abort()
+    thread.end()
+
+
+def test_end_of_the_peers_stream_does_not_end_a_send(plain_pair):
+    """It may have shut down one direction only; the reader meets the end by itself."""
+    def peer():
+        plain_pair[1].send(b'last', PATIENCE)
+        plain_pair[1].shutdown_sending()
+        receive(plain_pair[1], TOO_MUCH)
+    thread = Running(peer)
+    plain_pair[0].send(b'x' * TOO_MUCH, PATIENCE)
+    thread.end()
+    assert wait_for_end(plain_pair[0]) == b'last'
+
+
+def test_reset_while_sending_fails_the_send(plain_pair):
+    def peer():
+        receive(plain_pair[1], 1)
+        plain_pair[1]._sock.setsockopt(
+            socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 0))
+        plain_pair[1].close()
+    thread = Running(peer)
+    with pytest.raises(TransportFail) as caught:
+        plain_pair[0].send(b'x' * TOO_MUCH, PATIENCE)
+    thread.end()
+    assert 'could not send' in str(caught.value)
+
+
+def test_broken_stream_met_while_taking_in_is_the_readers_to_see(tls_pair):
+    """What the sender reads of it is no reason for it to fail."""
+    assert tls_pair[0]._take_in()
+    tls_pair[1].abort()
+    assert wait(tls_pair[0].interest, PATIENCE)
+    assert not tls_pair[0]._take_in()
+    with pytest.raises(socket.error):
+        tls_pair[0].receive()
+
+
+# -- the end --
+
+def test_abort_wakes_a_sender_that_waits_for_room(ends):
+    def send():
+        with pytest.raises(TransportFail):
+            ends[0].send(b'x' * 2 * TOO_MUCH, None)
+    sender = Running(send)
+    receive(ends[1])            # it is at it
+    ends[0].abort()
+    sender.end()
+    assert ends[0].is_aborted
+
+
+def test_abort_wakes_who_waits_to_receive(ends):
+    def look():
+        waiting.set()
+        assert wait(ends[0].interest, PATIENCE)
+        woken.append(monotonic())
+    waiting, woken = threading.Event(), []
+    reader = Running(look)
+    assert waiting.wait(PATIENCE)
+    ends[0].abort()
+    reader.end()
+    assert woken
+
+
+def test_abort_before_the_wait_is_not_lost(ends):
+    ends[0].abort()
+    assert wait(ends[0].interest, PATIENCE)
+
+
+def test_nothing_is_sent_after_abort(ends):
+    ends[0].abort()
+    with pytest.raises(TransportFail):
+        ends[0].send(b'x', PATIENCE)
+
+
+def test_abort_is_an_end_for_the_peer(plain_pair):
+    plain_pair[0].abort()
+    assert wait_for_end(plain_pair[1]) == b''
+
+
+def test_abort_twice_and_after_close_is_harmless(ends):
+    ends[0].abort()
+    ends[0].abort()
+    ends[0].close()
+    ends[0].abort()
+    ends[1].close()
+    ends[1].abort()
+    ends[1].shutdown_sending()
+
+
+def test_close_twice_is_harmless(ends):
+    ends[0].close()
+    ends[0].close()
+
+
+def test_close_frees_the_descriptor(ends):
+    fd = ends[0]._fd
+    ends[0].close()
+    with pytest.raises((OSError, IOError, socket.error, ValueError)) as caught:
+        socket.fromfd(fd, socket.AF_INET, socket.SOCK_STREAM).close()
+    assert caught.value.args[0] == errno.EBADF
+
+
+def test_use_after_close_fails_as_a_broken_connection_does(ends):
+    ends[0].close()
+    with pytest.raises((socket.error, ValueError)):
+        ends[0].receive()
+    with pytest.raises(TransportFail):
+        ends[0].send(b'x', PATIENCE)
+
+
+@pytest.mark.parametrize('first', [0, 1])
+def test_shutting_down_twice_and_closing_is_harmless(ends, first):
+    """Once both have done so there is nothing left to unwrap."""
+    ends[first].shutdown_sending()
+    assert wait(ends[1 - first].interest, PATIENCE)
+    for _ in range(2):
+        for end in ends:
+            end.shutdown_sending()
+    for end in ends:
+        assert wait_for_end(end) == b''
+        end.shutdown_sending()
+        fd = end._fd
+        end.close()
+        with pytest.raises((OSError, IOError, socket.error)):
+            socket.fromfd(fd, socket.AF_INET, socket.SOCK_STREAM).close()
+
+
+def test_nothing_goes_out_in_the_clear_after_the_end_of_tls(tls_pair):
+    """Python's SSLSocket is a plain socket once it is unwrapped."""
+    client, server = tls_pair
+    server.shutdown_sending()
+    assert wait(client.interest, PATIENCE)
+    client.shutdown_sending()
+    client.shutdown_sending()
+    with pytest.raises(TransportFail):
+        client.send(b'secret', PATIENCE)
+    assert client.receive() == b''
+    raw = server._sock._sock if str is bytes else server._sock
+    client.abort()
+    received = b''
+    while True:
+        piece = raw.recv(4096) if str is bytes else socket.socket.recv(raw, 4096)
+        if not piece:
+            break
+        received += piece
+    assert b'secret' not in received
+
+
+def test_close_ends_tls_before_tcp(tls_pair):
+    """So the peer knows that nothing was cut off."""
+    tls_pair[0].close()
+    assert wait_for_end(tls_pair[1]) == b''
+
+
+def test_nothing_raises_when_the_peer_was_faster(ends):
+    ends[1].abort()
+    ends[1].close()
+    assert wait(ends[0].interest, PATIENCE)
+    ends[0].shutdown_sending()
+    ends[0].abort()
+    ends[0].close()
+
+
+class BrokenSocket(object):
+    """A socket whose every call fails, the way the system may fail it."""
+
+    def __init__(self, code):
+        self._code = code
+
+    def setblocking(self, _is_blocking):
+        pass
+
+    def fileno(self):
+        return 0
+
+    def _fail(self, *_args):
+        raise socket.error(self._code, 'no')
+
+    recv = send = shutdown = close = _fail
+
+
+def test_close_that_the_system_refuses_is_a_close():
+    end = Transport(BrokenSocket(errno.EIO))
+    end.shutdown_sending()
+    end.abort()
+    end.close()
+    end.close()
+
+
+@pytest.mark.parametrize('code', [errno.EAGAIN, errno.EWOULDBLOCK])
+def test_nothing_there_is_no_error(code):
+    end = Transport(BrokenSocket(code))
+    assert end.receive() is None
+    with pytest.raises(TransportFail) as caught:
+        end.send(b'x', 0)
+    assert '0 of 1 bytes' in str(caught.value)
+
+
+@pytest.mark.parametrize('code', [errno.ECONNRESET, errno.EPIPE, errno.EBADF])
+def test_other_errors_are_errors(code):
+    assert not would_block(socket.error(code, 'no'))
+    end = Transport(BrokenSocket(code))
+    with pytest.raises(socket.error):
+        end.receive()
+    with pytest.raises(TransportFail):
+        end.send(b'x', PATIENCE)
+
+
+# -- TLS wants the other direction --
+
+class WantingSocket(BrokenSocket):
+    """A TLS socket that wants what the script says: during a renegotiation, for one."""
+
+    def __init__(self, sock, wants):
+        self._sock = sock
+        self._wants = list(wants)
+
+    def fileno(self):
+        return self._sock.fileno()
+
+    def pending(self):
+        return 0
+
+    def recv(self, _count):
+        raise self._wants.pop(0) if self._wants else ssl.SSLWantReadError()
+
+    def send(self, data):
+        if self._wants:
+            raise self._wants.pop(0)
+        return len(data)
+
+
+@pytest.fixture
+def socks():
+    pair = socket.socketpair()
+    yield pair
+    for sock in pair:
+        sock.close()
+
+
+@pytest.mark.parametrize('want, mask', [
+    (ssl.SSLWantReadError, READ), (ssl.SSLWantWriteError, READ | WRITE)])
+def test_receiving_waits_for_what_tls_wants(socks, want, mask):
+    end = tls.TLSTransport(WantingSocket(socks[0], [want()]))
+    assert end.receive() is None
+    assert end.interest == ((socks[0].fileno(), mask),)
+
+
+def test_sending_waits_for_what_tls_wants(socks):
+    end = tls.TLSTransport(WantingSocket(socks[0], [
+        ssl.SSLWantWriteError(), ssl.SSLWantReadError(), ssl.SSLWantReadError()]))
+    socks[1].send(b'x')         # so a wait to read ends
+    end.send(b'data', PATIENCE)
+
+
+# -- threads --
+
+def test_reader_and_four_writers_share_a_tls_stream(tls_pair):
+    """OpenSSL allows one thread at a time in a session: nothing may be torn, or lost."""
+    header = struct.Struct('!BHH')
+    count, writers = 600, 4
+
+    def message(writer, number):
+        size = (number * 37 + writer * 11) % 700
+        return header.pack(writer, number, size) + struct.pack('!B', number % 251) * size
+
+    def write(writer):
+        for number in range(count):
+            with lock:
+                tls_pair[0].send(message(writer, number), PATIENCE)
+
+    def echo():
+        left = total
+        while left:
+            data = receive(tls_pair[1])
+            tls_pair[1].send(data, PATIENCE)
+            left -= len(data)
+
+    lock = threading.Lock()
+    total = sum(len(message(w, n)) for w in range(writers) for n in range(count))
+    waker = Waker()
+    tls_pair[0].on_backlog = waker.wake
+    threads = [Running(echo)] + [Running(write, writer) for writer in range(writers)]
+    try:
+        data = b''
+        pieces = []
+        size = 0
+        while size < total:
+            if not tls_pair[0].has_pending():
+                assert wait(tuple(tls_pair[0].interest) + (waker.interest,), PATIENCE)
+                waker.clear()
+            piece = tls_pair[0].receive()
+            if piece is not None:
+                assert piece, 'the stream ended'
+                pieces.append(piece)
+                size += len(piece)
+        for thread in threads:
+            thread.end()
+    finally:
+        waker.close()
+    data = b''.join(pieces)
+    expected = [0] * writers
+    at = 0
+    while at < len(data):
+        writer, number, _size = header.unpack_from(data, at)
+        assert number == expected[writer]
+        whole = message(writer, number)
+        assert data[at:at + len(whole)] == whole
+        expected[writer] += 1
+        at += len(whole)
+    assert expected == [count] * writers
