@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger('lomond')
 
-# While it waits, `persist` looks this often, in seconds, if close() was called.
-_GLANCE = 0.25
+# While it waits, `persist` looks this often, in seconds, if it should end.
+_GLANCE = 0.1
 
 _MAX_DOUBLINGS = 30
 
@@ -108,7 +108,9 @@ def _persist(websocket, attempt, calls_before, back_off, exit_event, stable_afte
             left = deadline - monotonic()
             if left <= 0:
                 break
-            exit_event.wait(min(left, _GLANCE))
+            # Not exit_event.wait(): a signal handler of this thread may set the
+            # event, and would wait for ever for the lock that wait() holds.
+            time.sleep(min(left, _GLANCE))
         if is_over():
             return
         attempt = websocket.connect(**connect_options)

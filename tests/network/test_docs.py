@@ -1,0 +1,208 @@
+"""README.md and docs/: every block of Python runs, every table is complete, every link leads on.
+
+A block runs as it stands, but for its URLs (and the path of a certificate):
+these lead to a server of the test's own, which sends a few messages, echoes
+what it gets, and after a while closes every WebSocket of the block.
+"""
+
+from __future__ import absolute_import, division, print_function
+
+import io
+import os
+import re
+import sys
+
+import pytest
+
+from lomond import WebSocket, errors, events
+from lomond.persist import persist
+from lomond.server import Server
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+GUIDE = 'docs/guide.md'
+PAGES = ['README.md', 'CHANGELOG.md', 'CONTRIBUTING.md', GUIDE, 'docs/migrating.md']
+
+_BLOCK = re.compile(r'(?:<!-- needs ([0-9.]+) -->\n)?```python\n(.*?)```', re.DOTALL)
+_URL = re.compile(r"'wss?://[^']*'")
+_LINK = re.compile(r'\]\(([^)#]*)#?([^)]*)\)')
+
+
+def read(page):
+    with io.open(os.path.join(ROOT, page), encoding='utf-8') as page_file:
+        return page_file.read()
+
+
+# -- the blocks --
+
+def blocks():
+    for page in PAGES:
+        text = read(page)
+        for match in _BLOCK.finditer(text):
+            line = text.count('\n', 0, match.start(2)) + 1
+            needs = tuple(int(part) for part in (match.group(1) or '0').split('.'))
+            yield pytest.param(needs, match.group(2), id='{}:{}'.format(page, line))
+
+
+class Playground(object):
+    """Runs a block; is the handler of the server that it meets."""
+
+    def __init__(self):
+        self._names = {'__name__': '__main__'}
+        self._connections = set()
+
+    def run(self, source):
+        exec(source, self._names)
+
+    def serve(self, websocket):
+        for event in websocket:
+            if event.name == 'poll' and websocket.is_active:
+                self._on_poll(websocket)
+            elif event.name == 'text':
+                websocket.send_text(event.text)
+            elif event.name == 'binary':
+                websocket.send_binary(event.data)
+
+    def _on_poll(self, websocket):
+        """Send something with the first one, end everything with the second."""
+        if websocket not in self._connections:
+            self._connections.add(websocket)
+            websocket.send_json(type='ticker', price='1.00')
+            websocket.send_binary(b'\x00\x01')
+            return
+        for value in list(self._names.values()):
+            if isinstance(value, WebSocket):
+                value.close()
+            elif hasattr(value, 'set'):     # an exit event
+                value.set()
+        websocket.close()
+
+
+@pytest.mark.parametrize('needs, source', list(blocks()))
+def test_the_block_runs(needs, source, authority_file, monkeypatch):
+    if sys.version_info < needs:
+        pytest.skip('a newer Python has this')
+    for name in ('http_proxy', 'HTTP_PROXY'):
+        monkeypatch.delenv(name, raising=False)
+    playground = Playground()
+    with Server(playground.serve, poll=0.1, compress=True) as server:
+        source = _URL.sub(lambda _match: repr(str(server.url)), source)
+        source = source.replace("'/etc/ssl/our-authority.pem'", repr(authority_file))
+        # What a reader on 2.7 has at the top of the file.
+        playground.run('from __future__ import print_function\n' + source)
+
+
+# -- the tables --
+
+def rows(text):
+    """Yield each row of the tables in a text, as a list of its cells."""
+    for line in text.splitlines():
+        if line.startswith('| ') and not line.startswith('| ---'):
+            yield [cell.strip() for cell in line.strip('|').split('|')]
+
+
+def names_in(cell):
+    """Return what is between backquotes."""
+    return re.findall(r'`([^`]+)`', cell)
+
+
+def table_after(words):
+    """Return the rows of the guide's first table after some words, without its head."""
+    text = read(GUIDE)
+    text = text[text.index(words):]
+    text = text[text.index('\n| ') + 1:]
+    return list(rows(text.split('\n\n')[0]))[1:]
+
+
+def public_classes(module, base):
+    return [
+        value for name, value in sorted(vars(module).items())
+        if isinstance(value, type) and issubclass(value, base) and not name.startswith('_')]
+
+
+def parameters_of(function):
+    """Return a function's parameters as a dict, with their defaults as text."""
+    code = function.__code__
+    names = code.co_varnames[:code.co_argcount]
+    defaults = [''] * (len(names) - len(function.__defaults__))
+    defaults += [getattr(value, '__name__', str(value)) for value in function.__defaults__]
+    parameters = dict(zip(names, defaults))
+    parameters.pop('self', None)
+    return parameters
+
+
+def test_every_event_is_in_the_guide_with_its_attributes():
+    table = {names_in(row[0])[0]: row for row in table_after('## Events')}
+    for event_class in public_classes(events, events.Event):
+        if event_class is events.Event:
+            continue
+        row = table.pop(event_class.__name__)
+        assert names_in(row[1]) == [event_class.name]
+        assert set(event_class.__match_args__) <= set(names_in(row[2])), row
+    assert not table
+
+
+def test_every_exception_is_in_the_guide():
+    told = {name for row in table_after('## Errors') for name in names_in(row[0])}
+    assert told | {'WebSocketError'} == {
+        error_class.__name__ for error_class in public_classes(errors, errors.WebSocketError)}
+
+
+@pytest.mark.parametrize('words, expected', [
+    ('`WebSocket(url, ...)`:', parameters_of(WebSocket.__init__)),
+    ('`websocket.connect(...)`:', parameters_of(WebSocket.connect)),
+    ('It ends when you call', parameters_of(persist)),
+    ('What isn\'t a WebSocket upgrade', parameters_of(Server.__init__)),
+], ids=['WebSocket', 'connect', 'persist', 'Server'])
+def test_every_option_is_in_the_guide_with_its_default(words, expected):
+    told = {}
+    for row in table_after(words):
+        names = names_in(row[0])
+        defaults = [text.strip().strip("'") for text in row[1].split(',')]
+        assert len(names) == len(defaults), row
+        told.update(zip(names, defaults))
+    assert told == expected
+
+
+def test_every_stage_of_a_trace_is_in_the_guide(server_tls, authority_file):
+    table = table_after('at its end, with a stage')
+    told = {names_in(row[0])[0]: set(names_in(row[1])) for row in table}
+
+    def trace(stage, fields):
+        stages[stage] = set(fields)
+
+    def hang_up(websocket):
+        pass
+
+    stages = {}
+    with Server(hang_up, ssl_context=server_tls) as server:
+        list(WebSocket(server.url, proxies={}, ssl_cafile=authority_file, trace=trace))
+    assert set(stages) == set(told) - {'proxy'}
+    for stage, fields in stages.items():
+        assert fields == told[stage]
+
+
+# -- the rest --
+
+@pytest.mark.parametrize('page', PAGES)
+def test_every_link_leads_somewhere(page):
+    for path, anchor in _LINK.findall(read(page)):
+        if '://' in path:
+            continue
+        target = os.path.normpath(os.path.join(os.path.dirname(page), path)) if path else page
+        assert os.path.exists(os.path.join(ROOT, target)), path
+        if anchor:
+            assert anchor in anchors(target), anchor
+
+
+def anchors(page):
+    """Return the anchors that a page's headlines have."""
+    return {
+        re.sub(r'[^\w -]', '', headline.lower()).replace(' ', '-')
+        for headline in re.findall(r'^#+ (.*)', read(page), re.MULTILINE)}
+
+
+def test_every_make_target_is_there():
+    targets = set(re.findall(r'^([a-z]+):', read('Makefile'), re.MULTILINE))
+    for page in PAGES:
+        for target in re.findall(r'^\$ make ([a-z]+)', read(page), re.MULTILINE):
+            assert target in targets
