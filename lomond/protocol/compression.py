@@ -88,6 +88,7 @@ class PermessageDeflate(object):
         self._mem_level = mem_level
         self._deflater = None  # type: Any
         self._inflater = None  # type: Any
+        self._has_begun = False     # a message, with a first byte of it
         self._stream_ends = 0
 
     def compress(self, payload):
@@ -111,7 +112,10 @@ class PermessageDeflate(object):
         Stops at ``limit`` bytes (None: no limit) with PayloadTooLarge.
         Raises InvalidPayload for what isn't deflated data.
         """
-        if is_last:
+        self._has_begun = self._has_begun or bool(data)
+        if is_last and self._has_begun:
+            # zlib flushes a second empty message to nothing at all, and some
+            # peers send just that. The tail alone would be half a block.
             data += _TAIL
         pieces = []  # type: List[bytes]
         try:
@@ -129,6 +133,7 @@ class PermessageDeflate(object):
         except zlib.error as error:
             raise InvalidPayload('compressed data that does not inflate: {}', error)
         if is_last:
+            self._has_begun = False
             self._stream_ends = 0
             if not self.inflate_takeover:
                 self._inflater = None

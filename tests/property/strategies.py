@@ -84,11 +84,14 @@ class End(object):
 
     def receive(self, pieces):
         for piece in pieces:
-            for event in story(self.connection.receive(piece)):
-                if self._deflates and event[0] == 'protocol_error' and event[3] == 1007:
-                    event = event[:1] + ('text or compressed data',) + event[2:]
-                self.events.append(event)
+            self.events.extend(
+                event if not self._is_ambiguous(event)
+                else event[:1] + ('text or compressed data',) + event[2:]
+                for event in story(self.connection.receive(piece)))
         return self
+
+    def _is_ambiguous(self, event):
+        return self._deflates and event[0] == 'protocol_error' and event[3] == 1007
 
     @property
     def outcome(self):

@@ -55,6 +55,16 @@ def test_rfc_7692_example_of_the_shared_window():
     assert wire.receive(data) == [('text', u'Hello')] * 2
 
 
+@pytest.mark.parametrize('takeover', [True, False])
+@pytest.mark.parametrize('empty', [b'\xc1\x00', b'\x41\x00\x80\x00'], ids=['whole', 'fragments'])
+def test_empty_message_with_no_payload_at_all_is_taken(takeover, empty):
+    """Some peers send what zlib flushes for it the second time: nothing."""
+    hello = b'\xc1\x07' + HELLO
+    wire = _wire(CLIENT, inflate_takeover=takeover)
+    assert wire.receive(hello + empty + empty + hello) == [
+        ('text', u'Hello'), ('text', u''), ('text', u''), ('text', u'Hello')]
+
+
 def test_rfc_7692_example_of_the_shared_window_without_one():
     wire = _wire(CLIENT, inflate_takeover=False)
     before = assert_fails(
