@@ -68,8 +68,9 @@ class Endpoint(object):
 
     def _reply(self, opcode, payload):
         # type: (int, bytes) -> None
-        if self._session is not None:
-            self._session.reply(opcode, payload)
+        session = self._session
+        if session is not None:
+            session.reply(opcode, payload)
 
     # -- how it stands --
 
@@ -119,7 +120,8 @@ class Endpoint(object):
     def sent_close_time(self):
         # type: () -> Optional[float]
         """When a Close frame was sent, in seconds since the session began, or None."""
-        return self._session.sent_close_time if self._session is not None else None
+        session = self._session
+        return session.sent_close_time if session is not None else None
 
     # -- sending --
 
@@ -203,7 +205,7 @@ class Endpoint(object):
         if session is None:
             return
         if self._stream.state == State.CONNECTING:
-            session.close()
+            session.close(payload)
             return
         try:
             session.send(Opcode.CLOSE, payload)
@@ -216,8 +218,9 @@ class Endpoint(object):
 
         Never waits, never raises, and does nothing if there is no connection.
         """
-        if self._session is not None:
-            self._session.force_disconnect()
+        session = self._session
+        if session is not None:
+            session.force_disconnect()
 
     def on_disconnect(self):
         # type: () -> None

@@ -25,7 +25,7 @@ from lomond import errors, events
 from lomond._compat import TYPE_CHECKING, monotonic, set_close_on_exec, text_type
 from lomond.endpoint import MAX_MESSAGE_SIZE, Endpoint, check_protocols, check_seconds
 from lomond.net.selectors import READ, Waker, wait
-from lomond.net.transport import Transport, would_block
+from lomond.net.transport import Transport, describe, would_block
 from lomond.net.url import bracket
 from lomond.protocol.connection import SERVER
 from lomond.protocol.handshake import (
@@ -78,7 +78,7 @@ class ServerWebSocket(Endpoint):
 
     def __init__(self, sock, address, ssl_context=None, protocols=None, compress=False,
                  max_message_size=MAX_MESSAGE_SIZE, handshake_timeout=10.0, write_timeout=30.0):
-        # type: (socket.socket, Any, Any, Optional[Iterable[str]], Union[bool, DeflateOptions], Optional[int], Optional[float], Optional[float]) -> None
+        # type: (Optional[socket.socket], Any, Any, Optional[Iterable[str]], Union[bool, DeflateOptions], Optional[int], Optional[float], Optional[float]) -> None
         super(ServerWebSocket, self).__init__(
             protocols, compress, max_message_size, write_timeout)
         self.sock = sock
@@ -91,7 +91,10 @@ class ServerWebSocket(Endpoint):
         #: The subprotocol, or None.
         self.protocol = None  # type: Optional[text_type]
         self._reader = HeadReader(DEFAULT_LIMITS)
+        self._loop = None  # type: Any      # the session's generator
         self._events = None  # type: Optional[Iterator[Event]]
+        # From the start, so that close() counts before open() too.
+        self._session = ServerSession(self)
 
     def __repr__(self):
         # type: () -> str
@@ -103,14 +106,22 @@ class ServerWebSocket(Endpoint):
 
         ``options`` go to `WebsocketSession.run`.
         """
-        self._session = ServerSession(self)
-        self._events = self._session.run(**options)
-        for event in self._events:
+        assert self._session is not None
+        self._loop = self._session.run(**options)
+        for event in self._loop:
             if event.name == 'ready':
-                self._events = chain([event], self._events)
+                self._events = chain([event], self._loop)
                 return True
             log.debug('%r: %r', self, event)
         return False
+
+    def dispose(self):
+        # type: () -> None
+        """Free the socket, however far it came; for the thread that called `open`."""
+        if self._loop is not None:
+            self._loop.close()
+        if self.sock is not None:
+            self.sock.close()
 
     def __iter__(self):
         # type: () -> Iterator[Event]
@@ -186,7 +197,7 @@ class ServerSession(WebsocketSession):
                 yield step
         except tls.TLS_ERRORS as error:
             sock.close()
-            raise errors.ConnectFail.during('tls', text_type(error), error)
+            raise errors.ConnectFail.during('tls', describe(error), error)
 
     def _dialed(self):
         # type: () -> Iterable[Event]
@@ -225,8 +236,10 @@ class Server(object):
     - ``handshake_timeout``: seconds for TLS and the upgrade request.
     - ``max_connections``: how many may be open at once; more are answered
       with HTTP 503.
-    - ``options``: ``poll``, ``ping_rate``, ``ping_timeout``, ``auto_pong``,
-      ``close_timeout``, as for `WebSocket.connect`.
+    - ``close_timeout``: as for `WebSocket.connect`; and how long `close` waits
+      for the handlers.
+    - ``poll``, ``ping_rate``, ``ping_timeout``, ``auto_pong``: as for
+      `WebSocket.connect`.
 
     It listens from the start; `start` or `serve_forever` accept. Raises
     TypeError and ValueError for arguments that make no sense, and
@@ -235,10 +248,13 @@ class Server(object):
 
     def __init__(self, handler, host=u'127.0.0.1', port=0, ssl_context=None, protocols=None,
                  compress=False, max_message_size=MAX_MESSAGE_SIZE, handshake_timeout=10.0,
-                 write_timeout=30.0, max_connections=100, close_timeout=10.0, **options):
-        # type: (Handler, str, int, Any, Optional[Iterable[str]], Union[bool, DeflateOptions], Optional[int], Optional[float], Optional[float], int, float, **Any) -> None
+                 write_timeout=30.0, max_connections=100, close_timeout=10.0, poll=5.0,
+                 ping_rate=30.0, ping_timeout=None, auto_pong=True):
+        # type: (Handler, str, int, Any, Optional[Iterable[str]], Union[bool, DeflateOptions], Optional[int], Optional[float], Optional[float], int, Optional[float], Optional[float], Optional[float], Optional[float], bool) -> None
         if not callable(handler):
             raise TypeError('the handler must be callable, not {!r}'.format(handler))
+        if ssl_context is not None and not hasattr(ssl_context, 'wrap_socket'):
+            raise TypeError('ssl_context must be an ssl.SSLContext, not {!r}'.format(ssl_context))
         self._handler = handler
         self._endpoint_options = {
             'ssl_context': ssl_context,
@@ -248,13 +264,28 @@ class Server(object):
             'handshake_timeout': check_seconds('handshake_timeout', handshake_timeout),
             'write_timeout': write_timeout,
         }  # type: Dict[str, Any]
-        self._session_options = dict(options, close_timeout=close_timeout)
+        ServerWebSocket(None, None, **self._endpoint_options)   # what is wrong raises here
+        self._session_options = {
+            'poll': check_seconds('poll', poll),
+            'ping_rate': check_seconds('ping_rate', ping_rate),
+            'ping_timeout': check_seconds('ping_timeout', ping_timeout),
+            'close_timeout': check_seconds('close_timeout', close_timeout),
+            'auto_pong': auto_pong,
+        }  # type: Dict[str, Any]
+        if isinstance(max_connections, bool) or not isinstance(max_connections, int) \
+                or max_connections < 1:
+            raise ValueError(
+                'max_connections must be a number from 1 on, not {!r}'.format(max_connections))
         self._max_connections = max_connections
-        self._close_timeout = close_timeout
+        self._close_timeout = close_timeout or None
 
         self._lock = threading.Lock()
         self._threads = {}  # type: Dict[threading.Thread, ServerWebSocket]
-        self._accepting = None  # type: Optional[threading.Thread]
+        self._ended = []  # type: List[threading.Thread]    # or just about to
+        self._thread = None  # type: Optional[threading.Thread]     # made by `start`
+        self._accepting = None  # type: Optional[threading.Thread]  # runs `serve_forever`
+        self._has_stopped = threading.Event()                       # it has, or never began
+        self._has_stopped.set()
         self._is_closed = False
         self._listener = _listen(host, port)
         self._address = self._listener.getsockname()
@@ -284,27 +315,38 @@ class Server(object):
         """Accept connections in a thread of their own; return the server."""
         thread = threading.Thread(target=self.serve_forever, name='lomond server')
         thread.daemon = True
-        self._accepting = thread
         thread.start()
+        self._thread = thread
         return self
 
     def serve_forever(self):
         # type: () -> None
         """Accept connections in this thread, until `close` is called."""
-        interest = ((self._listener.fileno(), READ), self._waker.interest)
-        while not self._is_closed:
-            try:
-                sock, address = self._listener.accept()
-            except socket.error as error:
-                if self._is_closed:
-                    return
-                if would_block(error):
-                    wait(interest, None)
-                else:
-                    log.warning('could not accept a connection: %s', error)
-                    wait((self._waker.interest,), _PAUSE)
-                continue
+        self._accepting = threading.current_thread()
+        self._has_stopped.clear()
+        try:
+            while not self._is_closed:
+                self._accept_one()
+        finally:
+            self._has_stopped.set()
+
+    def _accept_one(self):
+        # type: () -> None
+        """Wait for a connection, and take it in."""
+        try:
+            sock, address = self._listener.accept()
+        except socket.error as error:
+            if would_block(error):
+                wait(((self._listener.fileno(), READ), self._waker.interest), None)
+            elif not self._is_closed:
+                log.warning('could not accept a connection: %s', error)
+                wait((self._waker.interest,), _PAUSE)
+            return
+        try:
             self._accept(sock, address)
+        except Exception:       # no more threads, say: it must not end the server
+            log.exception('could not serve %r', address)
+            sock.close()
 
     def _accept(self, sock, address):
         # type: (socket.socket, Any) -> None
@@ -318,8 +360,9 @@ class Server(object):
                 thread = threading.Thread(
                     target=self._serve, args=(websocket,), name='lomond {}'.format(address))
                 thread.daemon = True
-                self._threads[thread] = websocket
                 thread.start()
+                self._threads[thread] = websocket
+                self._ended = [ended for ended in self._ended if ended.is_alive()]
         if not is_welcome:
             try:
                 sock.send(plain_answer(503, u'too many connections'))
@@ -334,8 +377,11 @@ class Server(object):
             if websocket.open(**self._session_options):
                 self._handle(websocket)
         finally:
+            websocket.dispose()
+            thread = threading.current_thread()
             with self._lock:
-                self._threads.pop(threading.current_thread(), None)
+                del self._threads[thread]
+                self._ended.append(thread)
 
     def _handle(self, websocket):
         # type: (ServerWebSocket) -> None
@@ -354,26 +400,40 @@ class Server(object):
         """Stop listening, close what is open with 1001, and wait for the handlers.
 
         A connection whose client doesn't answer within ``close_timeout``
-        seconds is broken. Harmless when called again.
+        seconds is broken; a handler that goes on for as long again is left
+        behind. Harmless when called again.
         """
         with self._lock:
             self._is_closed = True
             open_now = list(self._threads.items())
+            threads = list(self._threads) + self._ended
         self._waker.wake()
-        if self._accepting is not None and self._accepting is not threading.current_thread():
-            self._accepting.join()
+        if self._accepting is not threading.current_thread():
+            self._has_stopped.wait()
         self._listener.close()
         self._waker.close()
+        # Each in a thread, as another may be in the midst of a long write.
         for _thread, websocket in open_now:
-            websocket.close(Status.GOING_AWAY, u'the server shuts down')
-        deadline = monotonic() + self._close_timeout
+            closing = threading.Thread(
+                target=websocket.close, args=(Status.GOING_AWAY, u'the server shuts down'))
+            closing.daemon = True
+            closing.start()
+            threads.append(closing)
+        if self._thread is not None:
+            threads.append(self._thread)
+        self._join(threads)
         for thread, websocket in open_now:
-            if thread is threading.current_thread():
-                continue
-            thread.join(max(0.0, deadline - monotonic()))
             if thread.is_alive():
                 websocket.force_disconnect()
-                thread.join(self._close_timeout)
+        self._join(threads)
+
+    def _join(self, threads):
+        # type: (List[threading.Thread]) -> None
+        """Wait for threads, not longer than ``close_timeout`` for all together."""
+        deadline = None if self._close_timeout is None else monotonic() + self._close_timeout
+        for thread in threads:
+            if thread is not threading.current_thread():
+                thread.join(None if deadline is None else max(0.0, deadline - monotonic()))
 
     def __enter__(self):
         # type: () -> Server

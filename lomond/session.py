@@ -22,8 +22,10 @@ from lomond._compat import TYPE_CHECKING, monotonic, text_type
 from lomond.net.dial import dial
 from lomond.net.proxy import find_proxy
 from lomond.net.selectors import Waker, wait
+from lomond.net.transport import describe
 from lomond.net.wait import Wait
 from lomond.opcode import Opcode
+from lomond.protocol.message import encode_close
 from lomond.protocol.state import unavailable
 
 if TYPE_CHECKING:
@@ -40,6 +42,8 @@ log = logging.getLogger('lomond')
 SALVAGE = 1.0
 
 _NEVER = float('inf')
+
+_GOODBYE = encode_close(1000, u'goodbye')
 
 
 class _Timers(object):
@@ -110,6 +114,7 @@ class WebsocketSession(object):
     #: After the Close frames, how long to leave it to the peer to end TCP
     #: first, in seconds (RFC 6455 7.1.1).
     linger = 1.0
+    linger_after_error = 1.0
 
     _peer = u'server'
 
@@ -124,7 +129,10 @@ class WebsocketSession(object):
         self._proxy = None  # type: Optional[ProxyTarget]
         # Stands around encoding a frame and sending it, so that the order on
         # the wire is that of the masks, of the deflate stream, of the states.
-        self._lock = threading.Lock()
+        # A signal's handler may come while its own thread has it: hence an
+        # RLock, and `_is_sending`.
+        self._lock = threading.RLock()
+        self._is_sending = False
         self._wake = lambda: None  # type: Callable[[], Any]
 
         #: True from the first step to the last.
@@ -140,9 +148,10 @@ class WebsocketSession(object):
         self._deadline = -_NEVER
         self._needs_step = True     # set by other threads: something has changed
         self._is_open = False       # from Ready to the last Close frame
-        self._is_cancelled = False  # close() was called before Ready
         self._is_forced = False     # force_disconnect() was called
-        self._owed_pong = None  # type: Optional[bytes]  # put off, see reply
+        # Put off until the loop's next step: by close, and by reply.
+        self._owed_close = None  # type: Optional[bytes]
+        self._owed_pong = None  # type: Optional[bytes]
         self._broken = None  # type: Optional[BaseException]  # a write failed
         self._is_disposed = False
 
@@ -231,11 +240,12 @@ class WebsocketSession(object):
         # it is left to it to close: here, waiting for it could be for ever.
         if self._lock.acquire(False):
             try:
-                transport.close()
+                if not self._is_sending:
+                    transport.close()
+                    return
             finally:
                 self._lock.release()
-        else:
-            transport.abort()
+        transport.abort()
 
     # -- the steps: dialling and the handshake --
 
@@ -254,7 +264,7 @@ class WebsocketSession(object):
     def _step_dial(self):
         # type: () -> Iterable[Event]
         try:
-            if self._is_cancelled or self._is_forced:
+            if self._owed_close is not None or self._is_forced:
                 raise errors.ConnectFail('closed by the application while connecting')
             if self._dialing is None:
                 self._dialing = self._dial()
@@ -310,7 +320,7 @@ class WebsocketSession(object):
 
     def _step_handshake(self):
         # type: () -> Iterable[Event]
-        if self._is_forced or self._is_cancelled:
+        if self._is_forced or self._owed_close is not None:
             return self._disconnected(u'closed by the application during the handshake')
         data, reason = self._receive()
         if reason is None and data is None:
@@ -354,9 +364,9 @@ class WebsocketSession(object):
         # type: () -> Iterable[Event]
         if self._is_forced:
             return self._disconnected(u'disconnected by the application')
-        if self._is_cancelled:      # by another thread, while Ready was on its way
-            self._is_cancelled = False
-            self._websocket.close()
+        if self._owed_close is not None:
+            owed, self._owed_close = self._owed_close, None
+            self.reply(Opcode.CLOSE, owed)
         if self._owed_pong is not None:
             owed, self._owed_pong = self._owed_pong, None
             self.reply(Opcode.PONG, owed)
@@ -416,7 +426,7 @@ class WebsocketSession(object):
             return True     # a sender is at it
         try:
             if self._transport.has_room():
-                self._send_locked(self._stream.encode(Opcode.PING, b''))
+                self._send_frame_locked(Opcode.PING, b'', False)
             return True
         except errors.WebSocketError as error:
             log.debug('no ping was sent: %s', error)    # closing, or broken
@@ -431,7 +441,7 @@ class WebsocketSession(object):
             data = self._transport.receive()
         except (socket.error, ValueError) as error:
             # ValueError: an SSLSocket whose session is gone.
-            return None, u'the connection broke: {}'.format(error)
+            return None, u'the connection broke: {}'.format(describe(error))
         self.interest = self._transport.interest
         if data == b'':
             return None, u'the {} closed the connection'.format(self._peer)
@@ -442,11 +452,14 @@ class WebsocketSession(object):
     def _begin_linger(self):
         # type: () -> Iterable[Event]
         """Leave it to the peer to end TCP first, but not for long."""
+        linger = self.linger
         if self._stream.error is not None:
             # The peer gets to read our Close frame, and that nothing follows.
+            # Were TCP ended while it still sends, it might lose that.
             self._transport.shutdown_sending()
+            linger = self.linger_after_error
         self._is_open = False
-        self._deadline = self._clock() + self.linger
+        self._deadline = self._clock() + linger
         self._step = self._step_linger
         return self._step_linger()
 
@@ -487,7 +500,7 @@ class WebsocketSession(object):
             raise unavailable(self._stream.state)
         self._lock.acquire()
         try:
-            self._send_locked(data)
+            self._send_frame_locked(None, data, False)
         finally:
             self._release()
 
@@ -530,11 +543,30 @@ class WebsocketSession(object):
             self._release()
 
     def _send_frame_locked(self, opcode, data, compress):
-        # type: (int, bytes, bool) -> None
-        self._send_locked(self._stream.encode(opcode, data, compress))
+        # type: (Optional[int], bytes, bool) -> None
+        if self._is_sending:
+            self._send_interrupting(opcode, data)
+            return
+        self._is_sending = True
+        try:
+            if opcode is not None:
+                data = self._stream.encode(opcode, data, compress)
+            self._send_locked(data)
+        finally:
+            self._is_sending = False
         if opcode == Opcode.CLOSE:
             self.sent_close_time = self.session_time
             self._notice()
+
+    def _send_interrupting(self, opcode, data):
+        # type: (Optional[int], bytes) -> None
+        """Do what can be done for a signal's handler that came in the midst of a send."""
+        if opcode != Opcode.CLOSE:
+            raise errors.WebSocketUnavailable(
+                'another send of this thread is not finished: only close() may interrupt it')
+        if self._owed_close is None:
+            self._owed_close = data
+        self._notice()
 
     def _send_locked(self, data):
         # type: (bytes) -> None
@@ -545,19 +577,22 @@ class WebsocketSession(object):
         except errors.TransportFail as error:
             self._break(error)
             raise
+        except BaseException:       # Ctrl-C: nobody knows how much of it went out
+            self._break(errors.TransportFail('a send was interrupted'))
+            raise
 
     def _release(self):
         # type: () -> None
         self._lock.release()
         if self._owed_pong is not None:
             self._notice()
-        if self._is_disposed and self._transport is not None:
+        if self._is_disposed and not self._is_sending and self._transport is not None:
             self._transport.close()     # disposed of while we held the lock
 
-    def close(self):
-        # type: () -> None
+    def close(self, payload=_GOODBYE):
+        # type: (bytes) -> None
         """End the attempt to connect; or close, should it have succeeded meanwhile."""
-        self._is_cancelled = True
+        self._owed_close = payload
         self._notice()
 
     def force_disconnect(self):
@@ -579,9 +614,8 @@ class WebsocketSession(object):
     def _break(self, error):
         # type: (BaseException) -> None
         """A write failed: read what has arrived, then end."""
-        if self._broken is None:
-            self._salvage_until = self._clock() + SALVAGE
-            self._broken = error
+        self._salvage_until = self._clock() + SALVAGE
+        self._broken = error
         self._notice()
 
     def trace(self, stage, **fields):

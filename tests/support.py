@@ -170,6 +170,7 @@ class RawServer(object):
 
     def _run(self, sock):
         sock.settimeout(PATIENCE)
+        plain_sock = sock
         try:
             if self._ssl_context is not None:
                 sock = self._ssl_context.wrap_socket(sock, server_side=True)
@@ -180,6 +181,7 @@ class RawServer(object):
             self._failures.append(error)
         finally:
             sock.close()
+            plain_sock.close()      # on 2.7 it would keep the descriptor open
 
 
 def names(events):

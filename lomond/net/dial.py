@@ -11,7 +11,7 @@ import errno
 import os
 import socket
 
-from lomond._compat import TYPE_CHECKING, monotonic, set_close_on_exec, text_type
+from lomond._compat import TYPE_CHECKING, monotonic, set_close_on_exec
 from lomond.errors import ConnectFail
 from lomond.net.proxy import open_tunnel
 from lomond.net.selectors import WRITE
@@ -20,7 +20,7 @@ from lomond.net.url import bracket
 from lomond.net.wait import Wait
 
 if TYPE_CHECKING:
-    from typing import Any, Callable, Iterator, List, Optional, Tuple, Union  # noqa: F401
+    from typing import Any, Callable, Iterator, List, Optional, Text, Tuple, Union  # noqa: F401
 
     from lomond.net.url import ProxyTarget, Target  # noqa: F401
 
@@ -82,7 +82,7 @@ def _connect(host, port, deadline, trace, resolve):
             'resolve', u'could not find {}: {}'.format(host, describe(error)), error)
     trace('resolve', host=host, addresses=[info[4][:2] for info in addresses])
 
-    failures = []  # type: List[text_type]
+    failures = []  # type: List[Text]
     cause = None
     for index, (family, kind, proto, _name, address) in enumerate(addresses):
         now = monotonic()

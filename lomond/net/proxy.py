@@ -9,13 +9,13 @@ import os
 import socket
 from binascii import hexlify
 
-from lomond._compat import TYPE_CHECKING, monotonic
+from lomond._compat import TYPE_CHECKING, monotonic, native_to_text
 from lomond.constants import USER_AGENT
 from lomond.errors import ConnectFail, HandshakeError
 from lomond.headers import END_OF_HEAD
 from lomond.net.selectors import READ, WRITE
 from lomond.net.transport import describe, would_block
-from lomond.net.url import basic_authorization, bracket, parse_proxy_url
+from lomond.net.url import basic_authorization, bracket, parse_proxy_url, to_ascii
 from lomond.net.wait import Wait
 from lomond.response import Response
 
@@ -77,24 +77,31 @@ def is_exempt(host, port, exceptions):
     it too, with a leading dot or without), an address or a network such as
     ``10.0.0.0/8``; a domain or address may end in ``:port``.
     """
-    for item in exceptions.lower().replace(' ', '').split(','):
-        if not item:
-            continue
-        if item == '*' or _is_in_network(host, item):
-            return True
-        name, wanted_port = _split_port(item)
-        if wanted_port is not None and wanted_port != port:
-            continue
-        if name.startswith('*'):
-            name = name[1:]
-        name = name.lstrip('.')
-        if name and (host == name or host.endswith('.' + name)):
-            return True
+    for item in exceptions.split(','):
+        try:
+            if _names(native_to_text(item).strip().lower(), host, port):
+                return True
+        except ValueError:
+            continue        # no host is named so
     return False
 
 
+def _names(item, host, port):
+    # type: (Text, Text, int) -> bool
+    """Tell if one item of NO_PROXY names the host; may raise ValueError."""
+    if item == u'*':
+        return True
+    name, wanted_port = _split_port(item)
+    if wanted_port is not None and wanted_port != port:
+        return False
+    if _is_in_network(host, name):
+        return True
+    name = to_ascii(name.lstrip(u'*.'))
+    return bool(name) and (host == name or host.endswith(u'.' + name))
+
+
 def _split_port(item):
-    # type: (str) -> tuple[str, Optional[int]]
+    # type: (Text) -> tuple[Text, Optional[int]]
     """Split 'host:port' or '[v6]:port'; the port is None if there is none."""
     if item.startswith('['):
         name, _bracket, rest = item[1:].partition(']')
@@ -106,18 +113,17 @@ def _split_port(item):
 
 
 def _is_in_network(host, network):
-    # type: (Text, str) -> bool
-    base, slash, prefix = network.partition('/')
-    if not slash or not prefix.isdigit():
-        return False
-    family = socket.AF_INET6 if ':' in host else socket.AF_INET
+    # type: (Text, Text) -> bool
+    """Tell if the host is an address of the network, or the very address."""
+    base, slash, prefix = network.partition(u'/')
+    family, width = (socket.AF_INET6, 128) if u':' in host else (socket.AF_INET, 32)
     try:
         host_bits = int(hexlify(socket.inet_pton(family, str(host))), 16)
-        base_bits = int(hexlify(socket.inet_pton(family, base)), 16)
-    except socket.error:
+        base_bits = int(hexlify(socket.inet_pton(family, str(base))), 16)
+    except (socket.error, UnicodeError):
         return False
-    shift = (128 if family == socket.AF_INET6 else 32) - int(prefix)
-    return shift >= 0 and host_bits >> shift == base_bits >> shift
+    shift = width - int(prefix) if slash else 0
+    return 0 <= shift <= width and host_bits >> shift == base_bits >> shift
 
 
 def open_tunnel(sock, target, proxy, deadline):

@@ -49,6 +49,7 @@ def client_context(cafile=None, verify=True):
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT) if hasattr(ssl, 'PROTOCOL_TLS_CLIENT') \
         else ssl.SSLContext(ssl.PROTOCOL_SSLv23)
     _require_tls_1_2(context)
+    context.options |= ssl.OP_NO_COMPRESSION    # 2.7 leaves it to OpenSSL; CVE-2012-4929
     if ssl.HAS_ALPN:
         context.set_alpn_protocols(['http/1.1'])
     if verify:
@@ -133,9 +134,9 @@ def _tell_cut(error):
     # type: (Any) -> Any
     """Return an error that says what happened if TCP ended before TLS did.
 
-    It may be an attacker's doing. Up to 3.6 Python has no words for it.
+    It may be an attacker's doing. Up to 3.6 Python has no words for it, or wrong ones.
     """
-    if isinstance(error, ssl.SSLEOFError) or error.errno == 0:
+    if isinstance(error, ssl.SSLEOFError) or error.errno == 0 or 'unexpected eof' in str(error):
         return socket.error(errno.ECONNRESET, 'the connection was cut off')
     return error
 
@@ -176,6 +177,8 @@ class TLSTransport(Transport):
         }
         # Both have ended TLS. What the SSLSocket would carry now, it would in the clear.
         self._is_unwrapped = False
+        # The end was met behind data: the socket needn't show it again.
+        self._is_at_end = False
 
     @property
     def version(self):
@@ -192,7 +195,7 @@ class TLSTransport(Transport):
     def has_pending(self):
         # type: () -> bool
         with self._tls_lock:
-            return bool(self._backlog) or self._sock.pending() > 0
+            return bool(self._backlog) or self._is_at_end or self._sock.pending() > 0
 
     def _receive_now(self):
         # type: () -> Optional[bytes]
@@ -212,11 +215,13 @@ class TLSTransport(Transport):
             except ssl.SSLZeroReturnError:
                 piece = b''     # the peer's end, met after our own
             except (ssl.SSLError, socket.error) as error:
-                if pieces:
-                    break       # first what arrived whole; the error comes again
+                if pieces:      # first what arrived whole; the error comes again
+                    self._is_at_end = True
+                    break
                 raise _tell_cut(error)
             if not piece:
                 if pieces:
+                    self._is_at_end = True
                     break
                 return b''
             pieces.append(piece)

@@ -11,12 +11,12 @@ import socket
 import threading
 from collections import deque
 
-from lomond._compat import TYPE_CHECKING, is_interrupt, monotonic, text_type
+from lomond._compat import TYPE_CHECKING, is_interrupt, monotonic
 from lomond.errors import TransportFail
 from lomond.net.selectors import READ, WRITE, wait
 
 if TYPE_CHECKING:
-    from typing import Any, Callable, Deque, Optional, Tuple  # noqa: F401
+    from typing import Any, Callable, Deque, Optional, Text, Tuple  # noqa: F401
 
     from lomond.net.selectors import Interest  # noqa: F401
 
@@ -36,7 +36,7 @@ def would_block(error):
 
 
 def describe(error):
-    # type: (BaseException) -> text_type
+    # type: (BaseException) -> Text
     """Say in one line what an exception of the socket layer says."""
     if isinstance(error, socket.timeout):
         return u'timed out'

@@ -80,10 +80,12 @@ def parse_url(url):
     text = _to_text(url)
     parts = _split(text)
     if parts.scheme not in _DEFAULT_PORTS:
-        raise ValueError('a WebSocket URL begins with ws:// or wss://, not {!r}'.format(text[:80]))
+        raise ValueError(
+            'a WebSocket URL begins with ws:// or wss://, not {!r}'.format(_shown(text)[:80]))
     if u'#' in text:
         # RFC 6455 3: no fragment; a '#' that is data is written %23.
-        raise ValueError('a WebSocket URL has no fragment: write # as %23 in {!r}'.format(text))
+        raise ValueError(
+            'a WebSocket URL has no fragment: write # as %23 in {!r}'.format(_shown(text)))
     host, port = _host_and_port(parts, text)
     resource = _quote(parts.path or u'/')
     if parts.query:
@@ -136,16 +138,22 @@ def _to_text(url):
         raise TypeError('the URL must be text, not {!r}'.format(type(url).__name__))
     # urlsplit drops some of these in silence: a header could be hidden there.
     if _NOT_ALLOWED.search(url):
-        raise ValueError('control characters in the URL {!r}'.format(url))
+        raise ValueError('control characters in the URL {!r}'.format(_shown(url)))
     return url.strip()
+
+
+def _shown(text):
+    # type: (text_type) -> text_type
+    """Return a URL without credentials, for a message that may end in a log."""
+    return re.sub(u'(?s)[^/]*@', u'', text)
 
 
 def _split(text):
     # type: (text_type) -> Any
     try:
         return urlsplit(text)
-    except ValueError as error:
-        raise ValueError('not a URL: {!r} ({})'.format(text, error))
+    except ValueError:      # its words have the credentials in them
+        raise ValueError('not a URL: {!r}'.format(_shown(text)))
 
 
 def _host_and_port(parts, text):
@@ -153,23 +161,23 @@ def _host_and_port(parts, text):
     """Return the host in ASCII, and the port or None."""
     match = _HOST_AND_PORT.match(parts.netloc.rpartition(u'@')[2])
     if match is None:
-        raise ValueError('not a host and port in the URL {!r}'.format(text))
+        raise ValueError('not a host and port in the URL {!r}'.format(_shown(text)))
     address, zone, name, digits = match.groups()
     port = int(digits) if digits else None
     if port is not None and not 1 <= port <= 65535:
-        raise ValueError('the port must be from 1 to 65535 in {!r}'.format(text))
+        raise ValueError('the port must be from 1 to 65535 in {!r}'.format(_shown(text)))
     if address:
         return address.lower() + (u'%' + zone if zone else u''), port
     if not name:
-        raise ValueError('there is no host in the URL {!r}'.format(text))
-    return _to_ascii(name.lower()), port
+        raise ValueError('there is no host in the URL {!r}'.format(_shown(text)))
+    return to_ascii(name.lower()), port
 
 
-def _to_ascii(host):
+def to_ascii(host):
     # type: (text_type) -> text_type
-    """Return a host's name as DNS has it (IDNA)."""
+    """Return a host's name as DNS has it (IDNA); raises ValueError."""
     try:
-        name = host.encode('ascii') if _is_ascii(host) else host.encode('idna')
+        name = host.encode('idna')
     except UnicodeError as error:
         raise ValueError('not a host name: {!r} ({})'.format(host, error))
     ascii_name = name.decode('ascii')  # type: text_type
@@ -177,11 +185,6 @@ def _to_ascii(host):
     if re.search(u'[ "#/:<>?@\\\\^`{|}%]', ascii_name):
         raise ValueError('not a host name: {!r}'.format(host))
     return ascii_name
-
-
-def _is_ascii(text):
-    # type: (text_type) -> bool
-    return all(ord(character) < 128 for character in text)
 
 
 def _credentials(parts):

@@ -6,6 +6,7 @@ import threading
 from email.utils import formatdate
 
 import pytest
+
 from lomond import WebSocket, errors
 from lomond.persist import BackOffPolicy, parse_retry_after, persist
 

@@ -3,6 +3,7 @@
 from __future__ import absolute_import, division, print_function
 
 import pytest
+
 from lomond import WebSocket, errors
 from lomond.session import WebsocketSession, _Timers
 

@@ -469,7 +469,7 @@ def test_backlog_is_bounded(ends, monkeypatch):
     monkeypatch.setattr(transport, 'MAX_BACKLOG', limit)
     thread = Running(flood)
     with pytest.raises(TransportFail):
-        ends[0].send(b'x' * (2 * TOO_MUCH), 0.5)
+        ends[0].send(b'x' * (2 * TOO_MUCH), 0.3)
     taken = 0
     while ends[0]._backlog:
         taken += len(ends[0].receive())
@@ -701,6 +701,10 @@ class WantingSocket(BrokenSocket):
     def pending(self):
         return 0
 
+    def do_handshake(self):
+        if self._wants:
+            raise self._wants.pop(0)
+
     def recv(self, _count):
         raise self._wants.pop(0) if self._wants else ssl.SSLWantReadError()
 
@@ -716,6 +720,27 @@ def socks():
     yield pair
     for sock in pair:
         sock.close()
+
+
+class WantingContext(object):
+    """Makes the TLS socket it was made for of any socket."""
+
+    def __init__(self, tls_sock):
+        self._tls_sock = tls_sock
+
+    def wrap_socket(self, _sock, **options):
+        assert not options['do_handshake_on_connect']
+        return self._tls_sock
+
+
+@pytest.mark.parametrize('want, mask', [
+    (ssl.SSLWantReadError, READ), (ssl.SSLWantWriteError, WRITE)])
+def test_handshake_waits_for_what_tls_wants(socks, want, mask):
+    context = WantingContext(WantingSocket(socks[0], [want(), want()]))
+    deadline = monotonic() + PATIENCE
+    steps = list(tls.handshake(socks[1], context, deadline, 'localhost'))
+    assert steps[:-1] == [Wait(((socks[0].fileno(), mask),), deadline)] * 2
+    assert isinstance(steps[-1], tls.TLSTransport)
 
 
 @pytest.mark.parametrize('want, mask', [

@@ -115,6 +115,7 @@ def test_address_with_wrong_brackets_is_refused(host):
     u'a\u2100b',            # NFKC makes 'a/c' of it
     u'a\uff0fb', u'a\uff1ab', u'a\uff20b', u'a\uff03b', u'a\uff1fb',    # wide / : @ # ?
     u'a\xa0b',              # NFKC makes a space of it
+    u'.example.org', u'a..b', u'..', u'.', u'a' * 64 + u'.org',     # not by DNS, nor by TLS
     u'xn--\u0660', u'\u0627a', u'b\xfccher..example', u'\xfc' * 64,
 ])
 def test_host_that_is_no_name_is_refused(host):
@@ -242,6 +243,21 @@ def test_shown_url_has_no_credentials():
     assert target.url == u'wss://example.org:444/path?q'
     assert 'secret' not in repr(WebSocket(u'wss://user:secret@example.org/'))
     assert parse_proxy_url(u'http://user:secret@proxy/').url == u'http://proxy:80'
+
+
+@pytest.mark.parametrize('parse', [parse_url, parse_proxy_url])
+@pytest.mark.parametrize('url', [
+    u'ftp://user:secret@example.org/', u'ws://user:secret@example.org/#', u'ws://user:secret@/',
+    u'ws://user:secret@example.org:port/', u'ws://user:secret@example.org:0/',
+    u'ws://user:secret@[::1/', u'ws://user:secret@a\u2100b/', u'ws://user:secret@a b/',
+    u'ws://user:secret@example.org/\n', u'ws://user:sec\nret@example.org/',
+    u'http://user:secret@example.org:port', u'http://user:secret@:80', u'user:secret@a b',
+])
+def test_refusal_does_not_show_the_password(parse, url):
+    """A proxy of the environment that is refused goes to the log."""
+    with pytest.raises(ValueError) as caught:
+        parse(url)
+    assert 'ret' not in str(caught.value)
 
 
 # -- header injection --

@@ -5,11 +5,11 @@ from __future__ import absolute_import, division, print_function
 import ssl
 
 import pytest
+
 from lomond import WebSocket, __version__, errors
 from lomond.constants import USER_AGENT
 from lomond.protocol.compression import DeflateOptions
 from lomond.response import Response
-
 from tests.support import accept_for, get_header, make_close, make_frame
 
 URL = u'ws://example.org/feed'
@@ -146,7 +146,7 @@ def test_wrong_times_raise_when_connect_is_called(option):
 
 
 def test_connect_takes_its_options_by_position():
-    """The order of 0.3.x: session_class, poll, ping_rate, ping_timeout, auto_pong, close_timeout."""
+    """In the order of 0.3.x: session_class, poll, ping_rate, ping_timeout, auto_pong, ..."""
     calls = []
 
     class Session(object):

@@ -1,0 +1,114 @@
+"""What the tests of the loop share: a clock to put forward, background calls, scripts."""
+
+from __future__ import absolute_import, division, print_function
+
+import os
+import socket
+import threading
+
+import pytest
+
+from lomond._compat import monotonic
+from lomond.session import WebsocketSession
+from tests.support import PATIENCE, answer_upgrade, read_frame
+
+needs_proc = pytest.mark.skipif(
+    not os.path.isdir('/proc/self/fd'), reason='open descriptors are counted in /proc')
+
+
+class Clock(object):
+    """A monotonic clock that a test may put forward; `session` makes sessions that go by it."""
+
+    def __init__(self):
+        self.ahead = 0.0
+
+    def __call__(self):
+        return monotonic() + self.ahead
+
+    def session(self, websocket):
+        return WebsocketSession(websocket, clock=self)
+
+
+class Background(object):
+    """Runs a function in a thread; `result` waits for it, and raises what it raised."""
+
+    def __init__(self, function, *args, **kwargs):
+        self._call = (function, args, kwargs)
+        self._error = None
+        self._returned = None
+        self._thread = threading.Thread(target=self._run)
+        self._thread.daemon = True
+        self._thread.start()
+
+    def _run(self):
+        function, args, kwargs = self._call
+        try:
+            self._returned = function(*args, **kwargs)
+        except BaseException as error:
+            self._error = error
+        finally:
+            del self._call
+
+    def result(self):
+        self._thread.join(PATIENCE)
+        assert not self._thread.is_alive(), 'it did not return'
+        if self._error is not None:
+            raise self._error
+        return self._returned
+
+
+def wait_for(event):
+    """Wait for a `threading.Event`, not for ever."""
+    assert event.wait(PATIENCE), 'it did not happen'
+
+
+def wait_until_sending(websocket):
+    """Wait until another thread's send has filled the system's buffer."""
+    while websocket.session._transport.has_room():
+        pass
+
+
+def count_descriptors():
+    """Return how many descriptors this process has open."""
+    return len(os.listdir('/proc/self/fd'))
+
+
+def drain(sock):
+    """Read until the client is gone; return what it sent."""
+    pieces = []
+    while True:
+        piece = sock.recv(65536)
+        if not piece:
+            return b''.join(pieces)
+        pieces.append(piece)
+
+
+def end_and_drain(sock):
+    """End TCP from this side; return what the client still sends."""
+    sock.shutdown(socket.SHUT_WR)
+    return drain(sock)
+
+
+def read_to_close(sock):
+    """Read frames up to the client's Close; return all as `read_frame` does."""
+    frames = [read_frame(sock)]
+    while frames[-1][0] != 0x88:
+        frames.append(read_frame(sock))
+    return frames
+
+
+def accept_and_send(*frames):
+    """Make a script that accepts, sends frames in one piece, and waits for the client's Close."""
+    def script(sock):
+        answer_upgrade(sock)
+        sock.sendall(b''.join(frames))
+        read_to_close(sock)
+    return script
+
+
+def accept_and_hang_up(*frames):
+    """Make a script that accepts, sends frames in one piece, and ends TCP."""
+    def script(sock):
+        answer_upgrade(sock)
+        sock.sendall(b''.join(frames))
+    return script

@@ -1,0 +1,716 @@
+"""The end of a connection: who closes, in which order, what counts as graceful."""
+
+from __future__ import absolute_import, division, print_function
+
+import errno
+import socket
+import struct
+import threading
+
+import pytest
+
+from lomond import WebSocket, errors
+from lomond.status import Status
+from tests.network.driving import (
+    Background,
+    Clock,
+    accept_and_send,
+    drain,
+    end_and_drain,
+    read_to_close,
+    wait_for,
+)
+from tests.support import (
+    RawServer,
+    answer_upgrade,
+    make_close,
+    make_frame,
+    names,
+    read_exactly,
+    read_frame,
+    read_head,
+)
+
+
+def run(websocket, **actions):
+    """Run the loop, calling ``action()`` at the events named; return the events."""
+    events = []
+    for event in websocket:
+        events.append(event)
+        action = actions.get(event.name)
+        if action is not None:
+            action()
+    return events
+
+
+def accept_then_drain(sock):
+    """A script that accepts, and reads until the client is gone."""
+    answer_upgrade(sock)
+    drain(sock)
+
+
+def accept_answer_close(sock):
+    """A script that answers the client's Close."""
+    answer_upgrade(sock)
+    _first, payload = read_to_close(sock)[-1]
+    sock.sendall(make_frame(8, payload))
+
+
+# -- we close --
+
+def test_we_close_and_messages_still_arrive_until_closed():
+    frames = []
+
+    def script(sock):
+        answer_upgrade(sock)
+        frames.append(read_frame(sock))
+        sock.sendall(make_frame(1, b'late') + make_frame(9, b'?') + make_close(1000, b'goodbye'))
+        frames.append(end_and_drain(sock))
+
+    with RawServer(script) as server:
+        websocket = WebSocket(server.url)
+        states = []
+        events = []
+        for event in websocket:
+            events.append(event)
+            states.append((event.name, websocket.is_closing))
+            if event.name == 'ready':
+                websocket.close()
+                assert websocket.is_closing
+                assert not websocket.is_active
+    assert names(events)[3:] == ['text', 'ping', 'closed', 'disconnected']
+    closed, disconnected = events[-2:]
+    assert (closed.code, closed.reason) == (1000, u'goodbye')
+    assert disconnected.graceful
+    assert ('text', True) in states
+    # Nothing follows our Close frame, not even a pong.
+    assert frames == [(0x88, struct.pack('!H', 1000) + b'goodbye'), b'']
+
+
+@pytest.mark.parametrize('arguments, payload', [
+    ((), struct.pack('!H', 1000) + b'goodbye'),
+    ((1001,), struct.pack('!H', 1001) + b'goodbye'),
+    ((Status.GOING_AWAY, u'bye'), struct.pack('!H', 1001) + b'bye'),
+    ((3000, b'bytes'), struct.pack('!H', 3000) + b'bytes'),
+    ((4999, u''), struct.pack('!H', 4999)),
+    ((None,), b''),
+    ((1000, u'x' * 123), struct.pack('!H', 1000) + b'x' * 123),
+    ((1000, u'x' * 124), struct.pack('!H', 1000) + b'x' * 123),
+    ((1000, u'\u20ac' * 42), struct.pack('!H', 1000) + u'\u20ac'.encode('utf-8') * 41),
+    ((1000, u'x' + u'\u20ac' * 41), struct.pack('!H', 1000)
+     + b'x' + u'\u20ac'.encode('utf-8') * 40),
+    ((1000, u'x' * 120 + u'\U0001f600'), struct.pack('!H', 1000) + b'x' * 120),
+], ids=lambda value: repr(value)[:40])
+def test_the_close_frame_says_what_close_was_told(arguments, payload):
+    frames = []
+
+    def script(sock):
+        answer_upgrade(sock)
+        frame = read_frame(sock)
+        frames.append(frame)
+        sock.sendall(make_frame(8, frame[1][:2]))
+
+    with RawServer(script) as server:
+        websocket = WebSocket(server.url)
+        events = run(websocket, ready=lambda: websocket.close(*arguments))
+    assert frames == [(0x88, payload)]
+    assert events[-1].graceful
+
+
+def test_a_close_frame_without_a_code_is_reported_as_1005():
+    with RawServer(accept_and_send(make_frame(8))) as server:
+        events = list(WebSocket(server.url))
+    assert events[-2].name == 'closing'
+    assert (events[-2].code, events[-2].reason) == (1005, u'')
+    assert events[-1].graceful
+
+
+@pytest.mark.parametrize('code', [1004, 1005, 1006, 1015, 2999, 5000])
+def test_a_bad_close_code_raises_and_leaves_the_connection_open(code):
+    with RawServer(accept_and_send(make_frame(1, b'hi'), make_close(1000))) as server:
+        websocket = WebSocket(server.url)
+
+        def close():
+            with pytest.raises(ValueError):
+                websocket.close(code)
+            assert websocket.is_active
+
+        assert names(run(websocket, ready=close))[3:] == ['text', 'closing', 'disconnected']
+
+
+def test_a_second_close_is_harmless():
+    frames = []
+
+    def script(sock):
+        answer_upgrade(sock)
+        frames.append(read_frame(sock))
+        sock.sendall(make_close(1000))
+        frames.append(end_and_drain(sock))
+
+    with RawServer(script) as server:
+        websocket = WebSocket(server.url)
+
+        def close():
+            websocket.close(1001, u'first')
+            websocket.close(1002, u'second')
+
+        events = run(websocket, ready=close, closed=websocket.close, disconnected=websocket.close)
+        websocket.close()
+    assert events[-1].graceful
+    assert frames == [(0x88, struct.pack('!H', 1001) + b'first'), b'']
+
+
+def test_sent_close_time_is_in_seconds_of_the_session():
+    with RawServer(accept_and_send()) as server:
+        websocket = WebSocket(server.url)
+        clock = Clock()
+        for event in websocket.connect(session_class=clock.session):
+            if event.name == 'ready':
+                assert websocket.sent_close_time is None
+                clock.ahead += 100
+                websocket.close()
+                assert 100 <= websocket.sent_close_time <= websocket.session.session_time < 120
+
+
+def test_without_an_answer_the_loop_ends_after_close_timeout():
+    clock = Clock()
+    is_closed = threading.Event()
+
+    def script(sock):
+        answer_upgrade(sock)
+        drain(sock)
+        is_closed.set()
+
+    with RawServer(script) as server:
+        websocket = WebSocket(server.url)
+        events = []
+        for event in websocket.connect(
+                session_class=clock.session, close_timeout=30, poll=0.01):
+            events.append(event)
+            if event.name == 'ready':
+                websocket.close()
+                clock.ahead += 29
+            elif event.name == 'poll' and len(events) > 8:
+                clock.ahead += 1
+        wait_for(is_closed)
+    assert names(events) == ['connecting', 'connected', 'ready', 'disconnected']
+    assert len(events) > 8      # Polls came on until then
+    assert not events[-1].graceful
+    assert 'Close' in events[-1].reason
+
+
+def test_close_timeout_holds_with_no_other_timer():
+    """Neither poll nor pings wake the loop."""
+    with RawServer(accept_then_drain) as server:
+        websocket = WebSocket(server.url)
+        events = []
+        for event in websocket.connect(poll=None, ping_rate=0, close_timeout=0.05):
+            events.append(event)
+            if event.name == 'ready':
+                websocket.close()
+    assert names(events)[-1] == 'disconnected'
+    assert not events[-1].graceful
+
+
+def test_close_timeout_holds_when_close_comes_from_another_thread():
+    is_waiting = threading.Event()
+    with RawServer(accept_then_drain) as server:
+        websocket = WebSocket(server.url)
+
+        def loop():
+            events = []
+            for event in websocket.connect(poll=None, ping_rate=0, close_timeout=0.05):
+                events.append(event)
+                if event.name == 'poll':
+                    is_waiting.set()
+            return events
+
+        background = Background(loop)
+        wait_for(is_waiting)
+        websocket.close()
+        assert names(background.result())[-1] == 'disconnected'
+
+
+def test_close_timeout_holds_against_a_peer_that_goes_on_sending():
+    clock = Clock()
+    is_over = threading.Event()
+
+    def script(sock):
+        answer_upgrade(sock)
+        while not is_over.is_set():
+            sock.sendall(make_frame(2, b'x' * 60000))
+
+    with RawServer(script) as server:
+        websocket = WebSocket(server.url)
+        events = []
+        for event in websocket.connect(
+                session_class=clock.session, poll=None, ping_rate=0, close_timeout=30):
+            events.append(event)
+            if event.name == 'ready':
+                websocket.close()
+            elif event.name == 'binary':
+                clock.ahead += 1
+        is_over.set()
+    assert not events[-1].graceful
+    assert len(events) < 100
+
+
+@pytest.mark.parametrize('never', [None, 0])
+def test_close_timeout_none_and_0_wait_for_the_answer(never):
+    clock = Clock()
+    may_answer = threading.Event()
+
+    def script(sock):
+        answer_upgrade(sock)
+        read_frame(sock)
+        wait_for(may_answer)
+        sock.sendall(make_close(1000))
+
+    with RawServer(script) as server:
+        websocket = WebSocket(server.url)
+        events = []
+        for event in websocket.connect(
+                session_class=clock.session, poll=0.01, close_timeout=never):
+            events.append(event)
+            if event.name == 'ready':
+                websocket.close()
+            elif event.name == 'poll':
+                clock.ahead += 1000
+                if len(events) > 8:
+                    may_answer.set()
+    assert events[-1].graceful
+
+
+def test_an_answer_that_lay_there_at_the_deadline_still_counts():
+    """The handler took longer than close_timeout."""
+    clock = Clock()
+    has_answered = threading.Event()
+
+    def script(sock):
+        answer_upgrade(sock)
+        read_frame(sock)
+        sock.sendall(make_frame(1, b'late') + make_close(1000))
+        has_answered.set()
+
+    with RawServer(script) as server:
+        websocket = WebSocket(server.url)
+        events = []
+        for event in websocket.connect(session_class=clock.session, close_timeout=30):
+            events.append(event)
+            if event.name == 'ready':
+                websocket.close()
+                wait_for(has_answered)
+                clock.ahead += 1000
+    assert names(events)[3:] == ['text', 'closed', 'disconnected']
+    assert events[-1].graceful
+
+
+def test_close_during_poll_right_after_ready():
+    with RawServer(accept_answer_close) as server:
+        websocket = WebSocket(server.url)
+        assert names(run(websocket, poll=websocket.close))[3:] == ['closed', 'disconnected']
+
+
+# -- the server closes --
+
+def test_the_server_closes_and_what_we_send_meanwhile_arrives_before_the_echo():
+    frames = []
+
+    def script(sock):
+        answer_upgrade(sock)
+        sock.sendall(make_close(1001, b'restart') + make_frame(1, b'too late'))
+        frames.extend(read_to_close(sock))
+
+    with RawServer(script) as server:
+        websocket = WebSocket(server.url)
+
+        def say_goodbye():
+            assert websocket.is_active
+            websocket.send_text(u'last')
+            websocket.send_binary(b'words')
+
+        events = run(websocket, closing=say_goodbye)
+    assert names(events)[3:] == ['closing', 'disconnected']
+    assert (events[-2].code, events[-2].reason) == (1001, u'restart')
+    assert events[-1].graceful
+    assert frames == [(0x81, b'last'), (0x82, b'words'), (0x88, struct.pack('!H', 1001))]
+
+
+def test_closing_with_a_code_of_ones_own_takes_the_place_of_the_echo():
+    frames = []
+
+    def script(sock):
+        answer_upgrade(sock)
+        sock.sendall(make_close(1000))
+        frames.append(read_frame(sock))
+        frames.append(end_and_drain(sock))
+
+    with RawServer(script) as server:
+        websocket = WebSocket(server.url)
+
+        def close():
+            websocket.close(3001, u'mine')
+            with pytest.raises(errors.WebSocketClosed):
+                websocket.send_text(u'x')
+
+        events = run(websocket, closing=close)
+    assert events[-1].graceful
+    assert frames == [(0x88, struct.pack('!H', 3001) + b'mine'), b'']
+
+
+def test_both_close_at_once():
+    """Their Close crosses ours: it is the answer."""
+    frames = []
+    has_sent = threading.Event()
+
+    def script(sock):
+        answer_upgrade(sock)
+        sock.sendall(make_close(1001))
+        has_sent.set()
+        frames.append(read_frame(sock))
+        frames.append(end_and_drain(sock))
+
+    with RawServer(script) as server:
+        websocket = WebSocket(server.url)
+
+        def close():
+            wait_for(has_sent)
+            websocket.close()
+
+        events = run(websocket, ready=close)
+    assert names(events)[3:] == ['closed', 'disconnected']
+    assert events[-1].graceful
+    assert len(frames) == 2
+
+
+def test_data_after_the_close_frame_is_not_delivered():
+    with RawServer(accept_and_send(
+            make_close(1000), make_frame(1, b'after'), make_frame(3), make_close(1001))) as server:
+        events = list(WebSocket(server.url))
+    assert names(events)[3:] == ['closing', 'disconnected']
+
+
+def test_the_server_has_a_moment_to_end_tcp_first():
+    """RFC 6455 7.1.1. A server that doesn't holds the loop up by `linger` only."""
+    ended_first = []
+    clock = Clock()
+    may_close = threading.Event()
+
+    def script(sock):
+        answer_upgrade(sock)
+        sock.sendall(make_close(1000))
+        read_frame(sock)
+        wait_for(may_close)
+        sock.settimeout(0)
+        try:
+            sock.recv(1)
+        except socket.error:
+            ended_first.append('server')
+
+    with RawServer(script) as server:
+        loop = WebSocket(server.url).connect(session_class=clock.session)
+        for event in loop:
+            if event.name == 'closing':
+                break
+        may_close.set()
+        rest = list(loop)
+    assert ended_first == ['server']
+    assert names(rest) == ['disconnected']
+    assert rest[0].graceful
+
+
+# -- graceful, or not --
+
+def cut_after_ours(sock):
+    answer_upgrade(sock)
+    read_frame(sock)
+
+
+def test_a_cut_after_our_close_frame_is_not_graceful():
+    with RawServer(cut_after_ours) as server:
+        websocket = WebSocket(server.url)
+        events = run(websocket, ready=websocket.close)
+    assert names(events)[3:] == ['disconnected']
+    assert not events[-1].graceful
+    assert events[-1].reason != u'closed'
+
+
+def test_a_cut_after_half_of_their_close_frame_is_not_graceful():
+    def script(sock):
+        answer_upgrade(sock)
+        read_frame(sock)
+        sock.sendall(make_close(1000)[:-1])
+
+    with RawServer(script) as server:
+        websocket = WebSocket(server.url)
+        events = run(websocket, ready=websocket.close)
+    assert not events[-1].graceful
+
+
+def test_a_cut_after_their_close_frame_before_our_echo_is_not_graceful():
+    has_cut = threading.Event()
+
+    def script(sock):
+        answer_upgrade(sock)
+        sock.sendall(make_close(1000))
+        sock.close()
+        has_cut.set()
+
+    with RawServer(script) as server:
+        websocket = WebSocket(server.url)
+
+        def fail_to_send():
+            wait_for(has_cut)
+            with pytest.raises(errors.TransportFail):
+                for _ in range(1000):
+                    websocket.send_text(u'x' * 1000)
+
+        events = run(websocket, closing=fail_to_send)
+    assert names(events)[3:] == ['closing', 'disconnected']
+    assert not events[-1].graceful
+
+
+def test_an_end_without_close_frames_is_not_graceful():
+    def script(sock):
+        answer_upgrade(sock)
+
+    with RawServer(script) as server:
+        events = list(WebSocket(server.url))
+    assert not events[-1].graceful
+    assert 'server closed the connection' in events[-1].reason
+
+
+def test_a_cut_after_both_close_frames_is_graceful():
+    with RawServer(accept_answer_close) as server:
+        websocket = WebSocket(server.url)
+        events = run(websocket, ready=websocket.close)
+    assert events[-1].graceful
+
+
+# -- close() and force_disconnect() wherever the loop is --
+
+CALLS = ['close', 'force_disconnect']
+
+
+@pytest.mark.parametrize('call', CALLS)
+@pytest.mark.parametrize('at', [
+    'connecting', 'connected', 'ready', 'poll', 'text', 'closing', 'disconnected'])
+def test_ending_it_while_an_event_is_handled(call, at):
+    def script(sock):
+        answer_upgrade(sock)
+        sock.sendall(make_frame(1, b'hi') + make_close(1000))
+        read_to_close(sock)
+
+    with RawServer(script) as server:
+        websocket = WebSocket(server.url)
+        end = getattr(websocket, call)
+        events = run(websocket, **{at: end})
+        end()
+        end()
+    last = events[-1]
+    seen = names(events)
+    if at == 'connecting':
+        assert seen == ['connecting', 'connect_fail']
+        assert 'application' in last.reason
+        return
+    assert last.name == 'disconnected'
+    if at == 'connected':
+        assert seen == ['connecting', 'connected', 'disconnected']
+        assert 'application' in last.reason
+    elif call == 'force_disconnect' and at not in ('closing', 'disconnected'):
+        # Nothing is delivered after it, not even what had arrived.
+        assert seen[-2] == {'poll': 'ready'}.get(at, at)
+        assert 'application' in last.reason
+    if call == 'force_disconnect' and at != 'disconnected':
+        assert not last.graceful
+    elif at in ('ready', 'poll', 'text', 'closing', 'disconnected'):
+        assert last.graceful
+
+
+@pytest.mark.parametrize('call', CALLS)
+@pytest.mark.parametrize('times', [1, 2])
+def test_ending_it_before_connecting_does_not_bear_on_the_next_connection(call, times):
+    with RawServer(accept_and_send(make_close(1000))) as server:
+        websocket = WebSocket(server.url)
+        for _ in range(times):
+            getattr(websocket, call)()
+        assert list(websocket)[-1].graceful
+
+
+@pytest.mark.parametrize('call', CALLS)
+def test_ending_it_after_the_end_does_not_bear_on_the_next_connection(call):
+    with RawServer(accept_and_send(make_close(1000))) as server:
+        websocket = WebSocket(server.url)
+        list(websocket)
+        getattr(websocket, call)()
+        assert list(websocket)[-1].graceful
+
+
+@pytest.mark.parametrize('call', CALLS)
+def test_ending_it_from_another_thread_during_the_handshake(call):
+    has_request = threading.Event()
+    is_closed = threading.Event()
+
+    def script(sock):
+        read_head(sock)
+        has_request.set()
+        drain(sock)
+        is_closed.set()
+
+    with RawServer(script) as server:
+        websocket = WebSocket(server.url)
+        background = Background(list, websocket)
+        wait_for(has_request)
+        getattr(websocket, call)()
+        events = background.result()
+        wait_for(is_closed)
+    assert names(events) == ['connecting', 'connected', 'disconnected']
+    assert 'application' in events[-1].reason
+    assert not events[-1].graceful
+
+
+@pytest.mark.parametrize('call', CALLS)
+def test_ending_it_from_another_thread_while_the_loop_waits(call):
+    is_waiting = threading.Event()
+
+    def loop():
+        events = []
+        for event in websocket.connect(poll=None, ping_rate=0, close_timeout=None):
+            events.append(event)
+            if event.name == 'poll':
+                is_waiting.set()
+        return events
+
+    with RawServer(accept_answer_close) as server:
+        websocket = WebSocket(server.url)
+        background = Background(loop)
+        wait_for(is_waiting)
+        getattr(websocket, call)()
+        events = background.result()
+    assert events[-1].graceful is (call == 'close')
+    assert websocket.is_closed
+
+
+@pytest.mark.parametrize('call', CALLS)
+def test_ending_it_from_another_thread_while_the_loop_handles_ready(call):
+    with RawServer(accept_answer_close) as server:
+        websocket = WebSocket(server.url)
+        events = run(websocket, ready=lambda: Background(getattr(websocket, call)).result())
+    assert events[-1].graceful is (call == 'close')
+
+
+@pytest.mark.parametrize('arguments, payload', [
+    ((), b'\x03\xe8goodbye'), ((b'\x03\xe9bye',), b'\x03\xe9bye')])
+def test_close_that_meets_the_answer_on_its_way_closes_the_connection(arguments, payload):
+    """It found 'connecting', but the answer was there when it took effect."""
+    frames = []
+
+    def script(sock):
+        answer_upgrade(sock)
+        frames.extend(read_to_close(sock))
+        sock.sendall(make_frame(8, payload))
+
+    with RawServer(script) as server:
+        websocket = WebSocket(server.url)
+
+        def close():
+            # What `WebSocket.close` calls while connecting.
+            websocket.session.close(*arguments)
+
+        events = run(websocket, ready=close)
+    assert names(events) == ['connecting', 'connected', 'ready', 'closed', 'disconnected']
+    assert events[-1].graceful
+    assert frames == [(0x88, payload)]
+
+
+@pytest.mark.parametrize('call', CALLS)
+def test_ending_it_while_tcp_connects(call, full_port):
+    is_connecting = threading.Event()
+
+    def tracer(stage, fields):
+        if stage == 'resolve':
+            is_connecting.set()
+
+    websocket = WebSocket('ws://127.0.0.1:{}/'.format(full_port), trace=tracer)
+    background = Background(list, websocket)
+    wait_for(is_connecting)
+    getattr(websocket, call)()
+    events = background.result()
+    assert names(events) == ['connecting', 'connect_fail']
+    assert 'application' in events[-1].reason
+
+
+@pytest.fixture
+def full_port():
+    """A port that answers no more connection requests: its backlog is full."""
+    listener = socket.socket()
+    listener.bind(('127.0.0.1', 0))
+    listener.listen(0)
+    socks = []
+    try:
+        for _ in range(8):
+            sock = socket.socket()
+            socks.append(sock)
+            sock.settimeout(0.05)
+            try:
+                sock.connect(listener.getsockname())
+            except socket.error as error:
+                if not isinstance(error, socket.timeout) and error.errno != errno.EINPROGRESS:
+                    raise
+                break
+        else:
+            pytest.skip('this system takes connections beyond the backlog')
+        yield listener.getsockname()[1]
+    finally:
+        for sock in socks:
+            sock.close()
+        listener.close()
+
+
+def test_force_disconnect_sends_no_close_frame():
+    rest = []
+
+    def script(sock):
+        answer_upgrade(sock)
+        rest.append(drain(sock))
+
+    with RawServer(script) as server:
+        websocket = WebSocket(server.url)
+        run(websocket, ready=websocket.force_disconnect)
+    assert rest == [b'']
+
+
+def test_force_disconnect_while_we_close_ends_it_at_once():
+    def script(sock):
+        answer_upgrade(sock)
+        read_exactly(sock, 1)
+        drain(sock)
+
+    with RawServer(script) as server:
+        websocket = WebSocket(server.url)
+
+        def end():
+            websocket.close()
+            websocket.force_disconnect()
+
+        events = run(websocket, ready=end)
+    assert names(events)[3:] == ['disconnected']
+    assert not events[-1].graceful
+
+
+def test_leaving_a_with_block_breaks_the_connection():
+    rest = []
+
+    def script(sock):
+        answer_upgrade(sock)
+        rest.append(drain(sock))
+
+    with RawServer(script) as server:
+        with WebSocket(server.url) as websocket:
+            loop = websocket.connect()
+            for event in loop:
+                if event.name == 'ready':
+                    break
+        assert names(loop) == ['disconnected']
+        assert websocket.is_closed
+    assert rest == [b'']

@@ -1,0 +1,892 @@
+"""The small server: what it takes, what it refuses, how a handler and the server end."""
+
+from __future__ import absolute_import, division, print_function
+
+import errno
+import gc
+import logging
+import socket
+import struct
+import sys
+import threading
+
+import pytest
+from six.moves.http_client import HTTPConnection
+from six.moves.urllib.error import HTTPError
+from six.moves.urllib.request import ProxyHandler, build_opener
+
+from lomond import WebSocket, errors
+from lomond.protocol.compression import DeflateOptions
+from lomond.server import Server, ServerWebSocket
+from tests.network.driving import (
+    Background,
+    count_descriptors,
+    drain,
+    needs_proc,
+    wait_for,
+    wait_until_sending,
+)
+from tests.support import (
+    PATIENCE,
+    accept_for,
+    get_header,
+    make_close,
+    make_frame,
+    names,
+    read_frame,
+    read_head,
+)
+
+KEY = b'dGhlIHNhbXBsZSBub25jZQ=='
+MASK = b'\x37\xfa\x21\x3d'
+
+
+def echo(websocket):
+    """A handler that sends back what it gets."""
+    for event in websocket:
+        if event.name == 'text':
+            websocket.send_text(event.text)
+        elif event.name == 'binary':
+            websocket.send_binary(event.data)
+
+
+def listen(websocket):
+    """A handler that takes all in, and says nothing."""
+    for _event in websocket:
+        pass
+
+
+def talk(url, *messages, **options):
+    """Send messages to an echo server, close, return the events."""
+    websocket = WebSocket(url, **options)
+    events = []
+    left = len(messages)
+    for event in websocket:
+        events.append(event)
+        if event.name == 'ready':
+            for message in messages:
+                if isinstance(message, bytes):
+                    websocket.send_binary(message)
+                else:
+                    websocket.send_text(message)
+        elif event.name in ('text', 'binary'):
+            left -= 1
+            if not left:
+                websocket.close()
+    return events
+
+
+class RawClient(object):
+    """A socket to a server, closed when it is left."""
+
+    def __init__(self, server):
+        self.sock = socket.create_connection((server.host, server.port), PATIENCE)
+
+    def __enter__(self):
+        return self.sock
+
+    def __exit__(self, *_exc_info):
+        self.sock.close()
+
+
+def upgrade(sock, *headers):
+    """Ask for an upgrade; return the head of the answer."""
+    lines = [
+        b'GET /chat?a=b HTTP/1.1', b'Host: localhost', b'Upgrade: websocket',
+        b'Connection: Upgrade', b'Sec-WebSocket-Key: ' + KEY, b'Sec-WebSocket-Version: 13']
+    sock.sendall(b'\r\n'.join(lines + list(headers)) + b'\r\n\r\n')
+    return read_head(sock)
+
+
+# -- what it is there for --
+
+def test_it_echoes_over_ws():
+    big = bytes(bytearray(range(256))) * 5000
+    with Server(echo) as server:
+        assert server.url == u'ws://127.0.0.1:{}/'.format(server.port)
+        events = talk(server.url, u'h\xe9llo', b'\x00\xff', u'', big)
+    assert [event.text for event in events if event.name == 'text'] == [u'h\xe9llo', u'']
+    assert [event.data for event in events if event.name == 'binary'] == [b'\x00\xff', big]
+    assert events[-1].graceful
+
+
+def test_it_echoes_over_wss(server_tls, authority_file):
+    with Server(echo, ssl_context=server_tls) as server:
+        assert server.url.startswith(u'wss://')
+        events = talk(server.url, u'hello', ssl_cafile=authority_file)
+    assert names(events)[3:] == ['text', 'closed', 'disconnected']
+    assert events[-1].graceful
+
+
+def test_it_listens_on_a_free_port_each():
+    with Server(echo) as one, Server(echo) as other:
+        assert one.port != other.port != 0
+
+
+def test_it_serves_ipv6():
+    try:
+        server = Server(echo, host=u'::1')
+    except socket.error as error:
+        if error.errno not in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
+            raise
+        pytest.skip('there is no IPv6 here')
+    with server:
+        assert server.url == u'ws://[::1]:{}/'.format(server.port)
+        assert talk(server.url, u'hello')[-1].graceful
+
+
+def test_several_clients_at_once():
+    with Server(echo) as server:
+        clients = [Background(talk, server.url, u'{}'.format(i)) for i in range(8)]
+        for i, client in enumerate(clients):
+            assert client.result()[4].text == u'{}'.format(i)
+
+
+def test_the_handler_has_the_request_the_address_and_the_events():
+    seen = []
+
+    def handler(websocket):
+        for event in websocket:
+            seen.append(event)
+            if event.name == 'ready':
+                seen.append((
+                    websocket.request.resource, websocket.request.get('X-Token'),
+                    websocket.address[0], websocket.protocol, websocket.state,
+                    websocket.is_active, repr(websocket)))
+                assert event.response is websocket.request
+
+    with Server(handler) as server:
+        websocket = WebSocket(server.url + u'a?b=c')
+        websocket.add_header(u'X-Token', u'secret')
+        for event in websocket:
+            if event.name == 'ready':
+                websocket.send_text(u'hi')
+                websocket.send_ping(b'?')
+                websocket.close(3000, u'enough')
+    assert [event.name for event in seen if not isinstance(event, tuple)] == [
+        'ready', 'poll', 'text', 'ping', 'closing', 'disconnected']
+    request, = [item for item in seen if isinstance(item, tuple)]
+    assert request[:6] == (u'/a?b=c', u'secret', '127.0.0.1', None, 'open', True)
+    assert '127.0.0.1' in request[6]
+    assert (seen[-2].code, seen[-2].reason) == (3000, u'enough')
+    assert seen[-1].graceful
+
+
+@pytest.mark.parametrize('offered, chosen', [
+    ([u'a'], u'a'),
+    ([u'b', u'a'], u'a'),           # the server's preference counts
+    ([u'c', u'b'], u'b'),
+    ([u'c'], None),
+    (None, None),
+])
+def test_the_first_protocol_of_the_server_that_the_client_offered(offered, chosen):
+    with Server(echo, protocols=[u'a', u'b']) as server:
+        events = talk(server.url, u'x', protocols=offered)
+    assert events[2].protocol == chosen
+    assert events[-1].graceful
+
+
+@pytest.mark.parametrize('server_side', [
+    True, DeflateOptions(server_no_context_takeover=True), DeflateOptions(
+        server_max_window_bits=9, client_max_window_bits=9, client_no_context_takeover=True)])
+@pytest.mark.parametrize('client_side', [True, DeflateOptions(
+    server_max_window_bits=10, client_max_window_bits=10, client_no_context_takeover=True)])
+def test_it_compresses(server_side, client_side):
+    text = u'over and over again ' * 200
+    with Server(echo, compress=server_side) as server:
+        events = talk(server.url, text, text, text, compress=client_side)
+    assert events[2].extensions == {u'permessage-deflate'}
+    assert [event.text for event in events if event.name == 'text'] == [text] * 3
+
+
+@pytest.mark.parametrize('server_side, client_side', [(True, False), (False, True)])
+def test_it_does_not_compress_if_only_one_side_wants_it(server_side, client_side):
+    with Server(echo, compress=server_side) as server:
+        events = talk(server.url, u'x', compress=client_side)
+    assert events[2].extensions == set()
+    assert events[-1].graceful
+
+
+def test_its_answer_is_that_of_rfc_6455_and_its_frames_are_not_masked():
+    with Server(echo) as server, RawClient(server) as sock:
+        head = upgrade(sock)
+        assert head.startswith(b'HTTP/1.1 101 Switching Protocols\r\n')
+        assert get_header(head, b'Sec-WebSocket-Accept') == accept_for(KEY)
+        sock.sendall(make_frame(1, b'hi', key=MASK))
+        assert sock.recv(100) == b'\x81\x02hi'
+        sock.sendall(make_close(1000, key=MASK))
+        assert read_frame(sock) == (0x88, b'\x03\xe8')
+        # RFC 6455 7.1.1: the server ends TCP first.
+        assert sock.recv(1) == b''
+
+
+def test_frames_that_come_with_the_request_are_not_lost():
+    with Server(echo) as server, RawClient(server) as sock:
+        sock.sendall(
+            b'GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n'
+            b'Sec-WebSocket-Key: ' + KEY + b'\r\nSec-WebSocket-Version: 13\r\n\r\n'
+            + make_frame(1, b'early', key=MASK))
+        read_head(sock)
+        assert read_frame(sock) == (0x81, b'early')
+
+
+@pytest.mark.parametrize('frame, code', [
+    (make_frame(1, b'unmasked'), 1002),
+    (make_frame(3, key=MASK), 1002),
+    (make_frame(1, b'\xff', key=MASK), 1007),
+    (make_frame(2, b'x' * 1001, key=MASK), 1009),
+    (make_close(1005, key=MASK), 1002),
+])
+def test_a_fault_of_the_client_is_an_event_and_a_close_code(frame, code):
+    seen = []
+
+    def handler(websocket):
+        seen.extend(websocket)
+
+    with Server(handler, max_message_size=1000) as server:
+        with RawClient(server) as sock:
+            upgrade(sock)
+            sock.sendall(frame)
+            first, payload = read_frame(sock)
+            assert (first, payload[:2]) == (0x88, struct.pack('!H', code))
+            assert drain(sock) == b''
+    assert names(seen) == ['ready', 'protocol_error', 'disconnected']
+    assert seen[-2].close_code == code
+
+
+def test_a_client_that_sends_too_much_gets_to_read_why():
+    """The Close frame isn't lost to the reset that unread data would bring."""
+    with Server(listen, max_message_size=1000) as server:
+        websocket = WebSocket(server.url)
+        events = []
+        for event in websocket:
+            events.append(event)
+            if event.name == 'ready':
+                try:
+                    websocket.send_binary(b'x' * 8000000)
+                except errors.TransportFail:
+                    pass
+    assert names(events)[3:] == ['closing', 'disconnected']
+    assert events[-2].code == 1009
+
+
+def test_options_reach_the_session():
+    seen = []
+
+    def handler(websocket):
+        for event in websocket:
+            seen.append(event.name)
+            if seen.count('poll') == 3:
+                return
+
+    frames = []
+    with Server(handler, poll=0.01, ping_rate=0.01, auto_pong=False) as server:
+        with RawClient(server) as sock:
+            upgrade(sock)
+            sock.sendall(make_frame(9, b'?', key=MASK))
+            while not frames or frames[-1][0] != 0x88:
+                frames.append(read_frame(sock))
+    assert (0x89, b'') in frames
+    assert 0x8a not in [first for first, _payload in frames]
+
+
+def test_a_silent_client_is_unresponsive():
+    seen = []
+
+    def handler(websocket):
+        seen.extend(websocket)
+
+    with Server(handler, ping_rate=0.02, ping_timeout=0.04) as server:
+        with RawClient(server) as sock:
+            upgrade(sock)
+            drain(sock)
+    assert names(seen) == ['ready', 'unresponsive', 'disconnected']
+    assert 'client' in seen[-1].reason
+
+
+# -- what it refuses --
+
+def request(server, method='GET', **headers):
+    """Send an HTTP request; return its response, read."""
+    connection = HTTPConnection(server.host, server.port, timeout=PATIENCE)
+    try:
+        connection.request(method, '/', headers={
+            name.replace('_', '-'): value for name, value in headers.items()})
+        response = connection.getresponse()
+        response.text = response.read().decode('utf-8')
+        return response
+    finally:
+        connection.close()
+
+
+UPGRADE = {
+    'Upgrade': 'websocket', 'Connection': 'Upgrade', 'Sec_WebSocket_Version': '13',
+    'Sec_WebSocket_Key': KEY.decode('ascii')}
+
+
+@pytest.mark.parametrize('method', ['POST', 'PUT', 'DELETE', 'OPTIONS'])
+def test_other_methods_are_answered_with_405(method):
+    with Server(echo) as server:
+        response = request(server, method, **UPGRADE)
+    assert response.status == 405
+    assert response.getheader('Allow') == 'GET'
+    assert response.text.endswith(u'\n')
+
+
+def test_what_is_no_upgrade_is_answered_with_426():
+    with Server(echo) as server:
+        opener = build_opener(ProxyHandler({}))
+        with pytest.raises(HTTPError) as caught:
+            opener.open(server.url.replace('ws:', 'http:'), timeout=PATIENCE)
+        response = caught.value
+        try:
+            assert response.code == 426
+            assert response.headers['Upgrade'] == 'websocket'
+            assert response.headers['Sec-WebSocket-Version'] == '13'
+            assert response.headers['Connection'] == 'close'
+            assert response.headers['Content-Type'] == 'text/plain; charset=utf-8'
+            assert b'WebSocket' in response.read()
+        finally:
+            response.close()
+
+
+@pytest.mark.parametrize('version', ['8', '0', '13, 8', 'x'])
+def test_another_version_is_answered_with_426_and_the_version_spoken(version):
+    with Server(echo) as server:
+        response = request(server, **dict(UPGRADE, Sec_WebSocket_Version=version))
+    assert response.status == 426
+    assert response.getheader('Sec-WebSocket-Version') == '13'
+
+
+@pytest.mark.parametrize('changes', [
+    {'Connection': 'close'},
+    {'Sec_WebSocket_Key': 'short'},
+    {'Sec_WebSocket_Key': ''},
+    {'Sec_WebSocket_Key': 'A' * 24},
+])
+def test_a_wrong_upgrade_is_answered_with_400(changes):
+    with Server(echo) as server:
+        response = request(server, **dict(UPGRADE, **changes))
+    assert response.status == 400
+    assert response.getheader('Content-Length') == str(len(response.text.encode('utf-8')))
+
+
+def test_wrong_extensions_are_answered_with_400():
+    with Server(echo, compress=True) as server:
+        response = request(server, **dict(UPGRADE, Sec_WebSocket_Extensions='=;'))
+    assert response.status == 400
+
+
+@pytest.mark.parametrize('data', [
+    b'nonsense\r\n\r\n',
+    b'\r\n\r\n',
+    b'GET / HTTP/2\r\n\r\n',
+    b'GET / HTTP/1.1\r\nno colon\r\n\r\n',
+    b'GET / HTTP/1.1\r\nUpgrade: websocket\r\n\r\n',
+    b'GET  / HTTP/1.1\r\n\r\n',
+    b'\xff\xfe\r\n\r\n',
+], ids=repr)
+def test_a_malformed_request_is_answered_with_400(data):
+    with Server(echo) as server, RawClient(server) as sock:
+        sock.sendall(data)
+        answer = drain(sock)
+    assert answer.startswith(b'HTTP/1.1 400 Bad Request\r\n')
+
+
+def test_an_endless_head_is_cut_off():
+    with Server(echo) as server, RawClient(server) as sock:
+        sock.sendall(b'GET / HTTP/1.1\r\nX: ')
+        with pytest.raises((socket.error, AssertionError)):
+            while True:
+                sock.sendall(b'x' * 65536)
+
+
+def test_a_lomond_client_sees_the_refusal():
+    with Server(echo) as server:
+        websocket = WebSocket(server.url)
+        websocket.add_header(u'Origin', u'http://example.org')
+        websocket._headers.append((u'Sec-WebSocket-Version', u'12'))
+        events = list(websocket)
+    assert names(events) == ['connecting', 'connected', 'rejected', 'disconnected']
+    assert events[-2].response.status_code == 426
+    assert b'13' in events[-2].response.body
+
+
+def test_more_than_max_connections_are_answered_with_503():
+    with Server(echo, max_connections=1) as server:
+        with RawClient(server) as sock:
+            upgrade(sock)
+            response = request(server, **UPGRADE)
+            assert response.status == 503
+            assert u'connections' in response.text
+            # The one that is there goes on.
+            sock.sendall(make_frame(1, b'hi', key=MASK))
+            assert read_frame(sock) == (0x81, b'hi')
+
+
+def test_a_connection_that_ended_makes_room_for_another():
+    with Server(echo, max_connections=1) as server:
+        for _ in range(5):
+            while True:         # the thread before is about to end
+                events = talk(server.url, u'x')
+                if names(events)[2] == 'ready':
+                    break
+            assert events[-1].graceful
+
+
+@pytest.mark.parametrize('data', [b'', b'GET / HTTP/1.1\r\nHost'])
+def test_a_request_that_does_not_come_is_given_up_after_handshake_timeout(data):
+    called = []
+    with Server(called.append, handshake_timeout=0.05) as server, RawClient(server) as sock:
+        sock.sendall(data)
+        assert drain(sock) == b''
+    assert not called
+
+
+def test_a_request_that_drips_is_given_up_after_handshake_timeout():
+    with Server(echo, handshake_timeout=0.1) as server, RawClient(server) as sock:
+        sock.settimeout(0.005)
+        ended = False
+        for byte in b'GET / HTTP/1.1\r\nX: ' + b'x' * 10000:
+            try:
+                sock.sendall(bytes(bytearray([byte])) if isinstance(byte, int) else byte)
+                ended = sock.recv(1) == b''
+            except socket.timeout:
+                continue
+            except socket.error:
+                ended = True
+            if ended:
+                break
+        assert ended
+
+
+def test_tls_that_does_not_come_is_given_up_after_handshake_timeout(server_tls):
+    with Server(echo, ssl_context=server_tls, handshake_timeout=0.05) as server:
+        with RawClient(server) as sock:
+            assert drain(sock) == b''
+
+
+def test_plain_bytes_on_a_tls_port_are_given_up_and_the_server_goes_on(
+        server_tls, authority_file):
+    with Server(echo, ssl_context=server_tls) as server:
+        with RawClient(server) as sock:
+            sock.sendall(b'GET / HTTP/1.1\r\n\r\n')
+            try:
+                drain(sock)
+            except socket.error:
+                pass
+        assert talk(server.url, u'x', ssl_cafile=authority_file)[-1].graceful
+
+
+def test_a_client_that_leaves_before_the_answer_is_no_matter():
+    with Server(echo) as server:
+        for data in (b'', b'GET', b'nonsense\r\n\r\n'):
+            with RawClient(server) as sock:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 0))
+                sock.sendall(data)
+        assert talk(server.url, u'x')[-1].graceful
+
+
+# -- how a handler ends --
+
+def test_a_handler_that_returns_closes_with_1000():
+    def handler(websocket):
+        for event in websocket:
+            if event.name == 'text':
+                return
+
+    with Server(handler) as server:
+        websocket = WebSocket(server.url)
+        events = []
+        for event in websocket:
+            events.append(event)
+            if event.name == 'ready':
+                websocket.send_text(u'go')
+    assert names(events)[3:] == ['closing', 'disconnected']
+    assert (events[-2].code, events[-2].reason) == (1000, u'')
+    assert events[-1].graceful
+
+
+def test_a_handler_that_never_looks_closes_with_1000_too():
+    with Server(lambda websocket: None) as server:
+        events = list(WebSocket(server.url))
+    assert events[-2].code == 1000
+    assert events[-1].graceful
+
+
+def test_a_handler_may_send_before_it_looks():
+    with Server(lambda websocket: websocket.send_text(u'welcome')) as server:
+        events = list(WebSocket(server.url))
+    assert names(events)[3:] == ['text', 'closing', 'disconnected']
+
+
+def test_a_handler_that_raises_closes_with_1011_and_logs(caplog):
+    def handler(websocket):
+        raise ZeroDivisionError('a fault of the handler')
+
+    with caplog.at_level(logging.ERROR, 'lomond'):
+        with Server(handler) as server:
+            events = list(WebSocket(server.url))
+            # The next is served all the same.
+            assert names(WebSocket(server.url))[2] == 'ready'
+    assert (events[-2].code, events[-2].reason) == (1011, u'')
+    assert events[-1].graceful
+    assert 'a fault of the handler' in caplog.text
+
+
+@needs_proc
+def test_a_handler_that_exits_its_thread_leaves_nothing():
+    exits = []
+
+    class QuietServer(Server):
+        def _serve(self, websocket):
+            try:
+                Server._serve(self, websocket)
+            except SystemExit as error:     # what the threading module does with it
+                exits.append(error)
+
+    before = count_descriptors()
+    gc.disable()        # it isn't left to the collector
+    try:
+        with QuietServer(lambda websocket: sys.exit()) as server:
+            events = list(WebSocket(server.url))
+        assert count_descriptors() == before
+    finally:
+        gc.enable()
+    assert len(exits) == 1
+    assert not events[-1].graceful
+
+
+def test_a_handler_may_close_by_itself():
+    def handler(websocket):
+        for event in websocket:
+            if event.name == 'ready':
+                websocket.close(3001, u'by hand')
+                with pytest.raises(errors.WebSocketClosing):
+                    websocket.send_text(u'x')
+
+    with Server(handler) as server:
+        events = list(WebSocket(server.url))
+    assert (events[-2].code, events[-2].reason) == (3001, u'by hand')
+    assert events[-1].graceful
+
+
+def test_a_handler_may_break_the_connection():
+    def handler(websocket):
+        websocket.force_disconnect()
+
+    with Server(handler) as server:
+        events = list(WebSocket(server.url))
+    assert names(events)[-1] == 'disconnected'
+    assert not events[-1].graceful
+
+
+def test_a_client_that_is_gone_ends_the_handlers_loop():
+    seen = []
+
+    def handler(websocket):
+        seen.extend(websocket)
+        with pytest.raises(errors.WebSocketClosed):
+            websocket.send_text(u'x')
+
+    with Server(handler) as server:
+        websocket = WebSocket(server.url)
+        for event in websocket:
+            if event.name == 'ready':
+                break
+        del event
+    assert names(seen)[-1] == 'disconnected'
+    assert not seen[-1].graceful
+
+
+# -- how the server ends --
+
+def test_close_ends_open_connections_with_1001():
+    server = Server(listen).start()
+    are_ready = [threading.Event() for _ in range(3)]
+
+    def client(is_ready):
+        events = []
+        for event in WebSocket(server.url):
+            events.append(event)
+            if event.name == 'ready':
+                is_ready.set()
+        return events
+
+    clients = [Background(client, is_ready) for is_ready in are_ready]
+    for is_ready in are_ready:
+        wait_for(is_ready)
+    server.close()
+    for client in clients:
+        events = client.result()
+        assert names(events)[3:] == ['closing', 'disconnected']
+        assert (events[-2].code, events[-2].reason) == (1001, u'the server shuts down')
+        assert events[-1].graceful
+    server.close()      # harmless
+
+
+def test_close_ends_a_handshake():
+    server = Server(listen).start()
+    with RawClient(server) as sock:
+        sock.sendall(b'GET / HTTP/1.1\r\n')
+        while not server._threads:      # until it was taken in
+            pass
+        server.close()
+        assert drain(sock) == b''
+
+
+def test_close_breaks_a_connection_whose_client_does_not_answer():
+    server = Server(listen, close_timeout=0.05).start()
+    with RawClient(server) as sock:
+        upgrade(sock)
+        server.close()
+        assert read_frame(sock)[0] == 0x88
+        assert drain(sock) == b''
+
+
+def test_close_does_not_wait_for_ever_for_a_handler_that_is_stuck():
+    may_end = threading.Event()
+    has_ended = threading.Event()
+
+    def handler(websocket):
+        wait_for(may_end)
+        has_ended.set()
+
+    server = Server(handler, close_timeout=0.05).start()
+    with RawClient(server) as sock:
+        upgrade(sock)
+        server.close()
+        assert read_frame(sock)[0] == 0x88
+        assert drain(sock) == b''       # broken, as nobody would answer
+        may_end.set()
+        wait_for(has_ended)
+    server.close()
+
+
+def test_close_frees_a_handler_that_is_stuck_in_a_send():
+    is_called = threading.Event()
+    websockets = []
+    failures = []
+
+    def handler(websocket):
+        websockets.append(websocket)
+        is_called.set()
+        try:
+            websocket.send_binary(b'x' * (12 * 1024 * 1024))
+        except errors.TransportFail as error:
+            failures.append(error)
+
+    server = Server(handler, close_timeout=0.05, write_timeout=None).start()
+    with RawClient(server) as sock:
+        upgrade(sock)
+        wait_for(is_called)
+        wait_until_sending(websockets[0])
+        server.close()
+    assert len(failures) == 1
+
+
+def test_close_may_be_called_by_a_handler():
+    def handler(websocket):
+        for event in websocket:
+            if event.name == 'text':
+                server.close()
+
+    server = Server(handler).start()
+    websocket = WebSocket(server.url)
+    for event in websocket:
+        if event.name == 'ready':
+            websocket.send_text(u'stop')
+        elif event.name == 'closing':
+            assert event.code == 1001
+    assert event.graceful
+    server.close()
+
+
+@pytest.mark.parametrize('never', [None, 0])
+def test_without_close_timeout_close_waits_for_the_answer(never):
+    server = Server(listen, close_timeout=never).start()
+    with RawClient(server) as sock:
+        upgrade(sock)
+        closing = Background(server.close)
+        _first, payload = read_frame(sock)
+        sock.sendall(make_frame(8, payload, key=MASK))
+        closing.result()
+
+
+def test_after_close_nobody_listens():
+    with Server(echo) as server:
+        pass
+    assert names(WebSocket(server.url)) == ['connecting', 'connect_fail']
+
+
+def test_a_server_that_never_started_closes():
+    server = Server(echo)
+    server.close()
+    server.close()
+    server.start()      # has nothing to do any more
+    server.serve_forever()
+
+
+def test_serve_forever_ends_when_another_thread_closes():
+    server = Server(echo)
+    serving = Background(server.serve_forever)
+    assert talk(server.url, u'x')[-1].graceful
+    server.close()
+    serving.result()
+
+
+def test_serve_forever_may_close_its_server_itself():
+    """As a signal's handler does."""
+    class Once(Server):
+        def _accept(self, sock, address):
+            Server._accept(self, sock, address)
+            self.close()
+
+    server = Once(listen)
+    serving = Background(server.serve_forever)
+    with RawClient(server) as sock:
+        assert drain(sock) == b''
+    serving.result()
+
+
+@needs_proc
+def test_no_thread_and_no_descriptor_is_left_after_close(server_tls, authority_file):
+    threads = set(threading.enumerate())
+    before = count_descriptors()
+    for options in ({}, {'ssl_context': server_tls}):
+        with Server(echo, **options) as server:
+            for _ in range(5):
+                assert talk(server.url, u'x', ssl_cafile=authority_file)[-1].graceful
+            with RawClient(server) as sock:
+                sock.sendall(b'nonsense\r\n\r\n')
+            idle = RawClient(server)
+        idle.sock.close()
+        assert set(threading.enumerate()) == threads
+        assert count_descriptors() == before
+
+
+@needs_proc
+def test_a_connection_is_freed_when_it_ends_not_with_the_server(server_tls, authority_file):
+    for options in ({}, {'ssl_context': server_tls}):
+        with Server(echo, **options) as server:
+            before = count_descriptors()
+            for _ in range(5):
+                talk(server.url, u'x', ssl_cafile=authority_file)
+            for thread in list(server._threads) + server._ended:
+                thread.join(PATIENCE)
+            assert count_descriptors() == before
+
+
+def test_a_connection_that_cannot_be_served_does_not_end_the_server(caplog):
+    class Faulty(Server):
+        faults = 1
+
+        def _accept(self, sock, address):
+            if self.faults:
+                self.faults -= 1
+                raise RuntimeError("can't start new thread")
+            Server._accept(self, sock, address)
+
+    with caplog.at_level(logging.ERROR, 'lomond'):
+        with Faulty(echo) as server:
+            with RawClient(server) as sock:
+                assert drain(sock) == b''
+            assert talk(server.url, u'x')[-1].graceful
+    assert "can't start new thread" in caplog.text
+
+
+def test_an_accept_that_fails_is_logged_and_tried_again(caplog):
+    """Such as for want of descriptors."""
+    class FailingListener(object):
+        faults = 2
+
+        def __init__(self, listener):
+            self._listener = listener
+
+        def accept(self):
+            if self.faults:
+                self.faults -= 1
+                raise socket.error(errno.EMFILE, 'too many open files')
+            return self._listener.accept()
+
+        def __getattr__(self, name):
+            return getattr(self._listener, name)
+
+    server = Server(echo)
+    server._listener = FailingListener(server._listener)
+    with caplog.at_level(logging.WARNING, 'lomond'):
+        with server:
+            assert talk(server.url, u'x')[-1].graceful
+    assert 'too many open files' in caplog.text
+
+
+# -- arguments --
+
+@pytest.mark.parametrize('options, error', [
+    ({'handler': 5}, TypeError),
+    ({'protocols': u'chat'}, TypeError),
+    ({'protocols': [u'a b']}, ValueError),
+    ({'compress': 'yes'}, TypeError),
+    ({'max_message_size': 0}, ValueError),
+    ({'handshake_timeout': -1}, ValueError),
+    ({'write_timeout': 'x'}, TypeError),
+    ({'close_timeout': -1}, ValueError),
+    ({'poll': 'x'}, TypeError),
+    ({'ping_rate': -1}, ValueError),
+    ({'ping_timeout': -1}, ValueError),
+    ({'max_connections': 0}, ValueError),
+    ({'max_connections': None}, ValueError),
+    ({'max_connections': True}, ValueError),
+    ({'ssl_context': 'x'}, TypeError),
+    ({'no_such_option': 1}, TypeError),
+])
+def test_wrong_arguments_raise_at_the_call(options, error):
+    with pytest.raises(error):
+        Server(**dict({'handler': echo}, **options))
+
+
+def test_a_port_in_use_raises_at_the_call():
+    with Server(echo) as server:
+        with pytest.raises(socket.error):
+            Server(echo, port=server.port)
+
+
+def test_a_server_websocket_wants_open_before_its_events():
+    near, far = socket.socketpair()
+    try:
+        websocket = ServerWebSocket(near, 'here')
+        with pytest.raises(errors.WebSocketUnavailable):
+            iter(websocket)
+        with pytest.raises(errors.WebSocketUnavailable):
+            websocket.send_text(u'x')
+    finally:
+        websocket.dispose()
+        far.close()
+
+
+@pytest.mark.parametrize('method', [b'GET', b'POST'])
+def test_a_client_that_does_not_wait_for_the_answer_makes_no_ready(method):
+    near, far = socket.socketpair()
+    websocket = ServerWebSocket(near, 'here')
+    try:
+        far.sendall(
+            method + b' / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\n'
+            b'Connection: Upgrade\r\nSec-WebSocket-Key: ' + KEY + b'\r\n'
+            b'Sec-WebSocket-Version: 13\r\n\r\n')
+        far.close()
+        assert not websocket.open()
+        assert websocket.is_closed
+    finally:
+        websocket.dispose()
+
+
+def test_a_server_websocket_that_was_closed_before_it_opened_frees_its_socket():
+    near, far = socket.socketpair()
+    try:
+        websocket = ServerWebSocket(near, 'here')
+        websocket.close()
+        assert not websocket.open()
+        websocket.dispose()
+        assert far.recv(1) == b''
+    finally:
+        far.close()

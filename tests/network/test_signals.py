@@ -1,0 +1,218 @@
+"""Signals: handlers that return, handlers that raise, in the midst of a send or a wait."""
+
+from __future__ import absolute_import, division, print_function
+
+import os
+import signal
+import threading
+
+import pytest
+
+from lomond import WebSocket, errors
+from tests.network.driving import Background, read_to_close, wait_for, wait_until_sending
+from tests.support import RawServer, answer_upgrade, make_close, make_frame, names, read_frame
+
+pytestmark = pytest.mark.skipif(not hasattr(signal, 'SIGUSR1'), reason='there is no SIGUSR1')
+
+# More than the system buffers for a peer that reads nothing.
+HUGE = b'x' * (12 * 1024 * 1024)
+
+
+class Handler(object):
+    """What SIGUSR1 does: it calls ``function``, the first time."""
+
+    def __init__(self, function):
+        self._function = function
+        self.is_called = threading.Event()
+
+    def __call__(self, _signum, _frame):
+        if not self.is_called.is_set():
+            self.is_called.set()
+            self._function()
+
+    def provoke(self):
+        """Send the signal until it is handled.
+
+        One that comes just before a system call doesn't interrupt that: Python
+        calls the handler afterwards.
+        """
+        while not self.is_called.wait(0.01):
+            os.kill(os.getpid(), signal.SIGUSR1)
+
+
+@pytest.fixture
+def on_signal():
+    """Set what SIGUSR1 does, for the time of a test."""
+    before = signal.getsignal(signal.SIGUSR1)
+
+    def on_signal(function):
+        handler = Handler(function)
+        signal.signal(signal.SIGUSR1, handler)
+        return handler
+
+    yield on_signal
+    signal.signal(signal.SIGUSR1, before)
+
+
+class Mishap(Exception):
+    """What a handler raises, as that of Ctrl-C does."""
+
+
+def interrupt_send(websocket, handler):
+    """Send much in this thread, and the signal once that is blocked."""
+    def helper():
+        wait_until_sending(websocket)
+        handler.provoke()
+
+    background = Background(helper)
+    try:
+        websocket.send_binary(HUGE)
+    finally:
+        background.result()
+
+
+def test_a_handler_that_closes_in_the_midst_of_a_send_does_not_block(on_signal):
+    """The Close frame goes out after the frame that it interrupted, with its code."""
+    is_done = threading.Event()
+    frames = []
+
+    def script(sock):
+        answer_upgrade(sock)
+        wait_for(is_done)
+        frames.extend(read_to_close(sock))
+        sock.sendall(make_close(1001))
+
+    with RawServer(script) as server:
+        websocket = WebSocket(server.url)
+
+        def terminate():
+            websocket.close(1001, u'terminated')
+            websocket.close(1002, u'again')
+            with pytest.raises(errors.WebSocketUnavailable):
+                websocket.send_text(u'x')
+            with pytest.raises(errors.WebSocketUnavailable):
+                websocket.session.write(b'x')
+            is_done.set()
+
+        handler = on_signal(terminate)
+        events = []
+        for event in websocket:
+            events.append(event)
+            if event.name == 'ready':
+                interrupt_send(websocket, handler)
+    assert [(first, len(payload)) for first, payload in frames] == [
+        (0x82, len(HUGE)), (0x88, 12)]
+    assert frames[1][1] == b'\x03\xe9terminated'
+    assert names(events)[3:] == ['closed', 'disconnected']
+    assert events[-1].graceful
+
+
+def test_a_handler_that_breaks_the_connection_frees_the_send_that_it_interrupted(on_signal):
+    may_end = threading.Event()
+
+    def script(sock):
+        answer_upgrade(sock)
+        wait_for(may_end)
+
+    with RawServer(script) as server:
+        websocket = WebSocket(server.url, write_timeout=None)
+        handler = on_signal(websocket.force_disconnect)
+        events = []
+        for event in websocket:
+            events.append(event)
+            if event.name == 'ready':
+                with pytest.raises(errors.TransportFail):
+                    interrupt_send(websocket, handler)
+        may_end.set()
+    assert names(events)[3:] == ['disconnected']
+    assert not events[-1].graceful
+
+
+def test_a_handler_that_raises_in_the_midst_of_a_send_ends_the_connection(on_signal):
+    """Even if the body catches that: the frame is torn, so nothing may follow it."""
+    may_end = threading.Event()
+
+    def fail():
+        raise Mishap()
+
+    def script(sock):
+        answer_upgrade(sock)
+        sock.sendall(make_frame(1, b'arrived'))
+        wait_for(may_end)
+
+    handler = on_signal(fail)
+    with RawServer(script) as server:
+        websocket = WebSocket(server.url)
+        events = []
+        for event in websocket:
+            events.append(event)
+            if event.name == 'ready':
+                with pytest.raises(Mishap):
+                    interrupt_send(websocket, handler)
+                with pytest.raises(errors.TransportFail):
+                    websocket.send_text(u'x')
+                websocket.close()
+        may_end.set()
+    assert names(events)[3:] == ['text', 'disconnected']
+    assert not events[-1].graceful
+    assert 'interrupted' in events[-1].reason
+
+
+@pytest.mark.parametrize('call', ['close', 'force_disconnect'])
+def test_a_handler_that_ends_it_while_the_loop_waits(on_signal, call):
+    def script(sock):
+        answer_upgrade(sock)
+        frames = read_to_close(sock)
+        sock.sendall(make_frame(8, frames[-1][1]))
+
+    with RawServer(script) as server:
+        websocket = WebSocket(server.url)
+        handler = on_signal(getattr(websocket, call))
+        events = []
+        for event in websocket.connect(poll=None, ping_rate=0):
+            events.append(event)
+            if event.name == 'poll':
+                background = Background(handler.provoke)
+        background.result()
+    assert events[-1].name == 'disconnected'
+    assert events[-1].graceful is (call == 'close')
+
+
+def test_a_handler_that_returns_disturbs_no_send(on_signal):
+    frames = []
+
+    def script(sock):
+        answer_upgrade(sock)
+        wait_for(handler.is_called)
+        frames.append(read_frame(sock))
+        sock.sendall(make_close(1000))
+        read_to_close(sock)
+
+    handler = on_signal(lambda: None)
+    with RawServer(script) as server:
+        websocket = WebSocket(server.url)
+        events = []
+        for event in websocket:
+            events.append(event)
+            if event.name == 'ready':
+                interrupt_send(websocket, handler)
+    assert frames == [(0x82, HUGE)]
+    assert names(events)[3:] == ['closing', 'disconnected']
+
+
+def test_a_handler_that_returns_disturbs_no_wait(on_signal):
+    def script(sock):
+        answer_upgrade(sock)
+        wait_for(handler.is_called)
+        sock.sendall(make_frame(1, b'hi') + make_close(1000))
+        read_to_close(sock)
+
+    handler = on_signal(lambda: None)
+    with RawServer(script) as server:
+        events = []
+        for event in WebSocket(server.url).connect(poll=None, ping_rate=0):
+            events.append(event)
+            if event.name == 'poll':
+                background = Background(handler.provoke)
+        background.result()
+    assert names(events)[3:] == ['text', 'closing', 'disconnected']

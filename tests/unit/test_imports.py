@@ -1,0 +1,199 @@
+"""The rooms of the house: who may import whom.
+
+Read from the source of each module, lines that only a type checker runs and
+imports inside functions included.
+"""
+
+from __future__ import absolute_import, division, print_function
+
+import ast
+import io
+import os
+import pkgutil
+
+import pytest
+
+import lomond
+
+HOME = os.path.dirname(os.path.abspath(lomond.__file__))
+
+#: A module or a package, and its level: it imports from its own level or below.
+LEVELS = {
+    'lomond._compat': 0,
+    'lomond.constants': 0,
+    'lomond.errors': 0,
+    'lomond.events': 0,
+    'lomond.headers': 0,
+    'lomond.opcode': 0,
+    'lomond.response': 0,
+    'lomond.status': 0,
+    'lomond.protocol': 1,
+    'lomond.net': 1,
+    'lomond.endpoint': 2,
+    'lomond.session': 2,
+    'lomond.websocket': 2,
+    'lomond.persist': 3,
+    'lomond.server': 4,
+    'lomond.examples': 5,
+}
+
+#: What opens a connection, waits for one, or needs a thread.
+IO_MODULES = {'socket', 'ssl', 'select', 'selectors', 'threading', 'asyncio', 'socketserver'}
+
+
+def find_modules():
+    """Return {name: (path, is a package)} of every module."""
+    modules = {'lomond': (os.path.join(HOME, '__init__.py'), True)}
+    for _importer, name, is_package in pkgutil.walk_packages([HOME], 'lomond.'):
+        path = os.path.join(HOME, *name.split('.')[1:])
+        modules[name] = (os.path.join(path, '__init__.py') if is_package else path + '.py',
+                         is_package)
+    return modules
+
+
+MODULES = find_modules()
+
+
+def parse(name):
+    with io.open(MODULES[name][0], 'rb') as source:
+        return ast.parse(source.read(), MODULES[name][0])
+
+
+def is_for_types(node):
+    """Tell if this is ``if TYPE_CHECKING:``."""
+    return isinstance(node, ast.If) and isinstance(node.test, ast.Name) \
+        and node.test.id == 'TYPE_CHECKING'
+
+
+def walk(node, with_types):
+    """Yield the nodes of a tree."""
+    for child in ast.iter_child_nodes(node):
+        if with_types or not is_for_types(child):
+            yield child
+            for grandchild in walk(child, with_types):
+                yield grandchild
+
+
+def imports(name, with_types=True):
+    """Return (module, name in it or None, line) for each import of a module.
+
+    ``from lomond import errors`` counts as an import of lomond.errors.
+    """
+    found = []
+    for node in walk(parse(name), with_types):
+        if isinstance(node, ast.Import):
+            found.extend((alias.name, None, node.lineno) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module != '__future__':
+            assert not node.level, '{}: {} is not named in full'.format(name, node.module)
+            for alias in node.names:
+                submodule = '{}.{}'.format(node.module, alias.name)
+                found.append(
+                    (submodule, None, node.lineno) if submodule in MODULES
+                    else (node.module, alias.name, node.lineno))
+    return found
+
+
+def room(name):
+    """Return the room that a module is, or lies in."""
+    return '.'.join(name.split('.')[:2])
+
+
+def is_in(name, package):
+    return name == package or name.startswith(package + '.')
+
+
+def own_imports(name, with_types=True):
+    return [found for found in imports(name, with_types) if is_in(found[0], 'lomond')]
+
+
+@pytest.mark.parametrize('name', sorted(set(MODULES) - {'lomond'}))
+def test_module_has_a_room(name):
+    """A new room gets its level above."""
+    assert room(name) in LEVELS
+
+
+@pytest.mark.parametrize('name', sorted(set(MODULES) - {'lomond'}))
+def test_module_imports_from_its_own_level_or_below(name):
+    for imported, _what, line in own_imports(name):
+        if imported == 'lomond':
+            continue        # see the next test
+        assert room(imported) in LEVELS, '{}:{}'.format(name, line)
+        assert LEVELS[room(imported)] <= LEVELS[room(name)], \
+            '{}:{} imports {}'.format(name, line, imported)
+
+
+def test_only_constants_takes_the_version_from_the_package():
+    """The package imports the rooms; no room imports the package, only the examples do."""
+    users = [(name, what) for name in sorted(MODULES) for imported, what, _line in own_imports(name)
+             if imported == 'lomond' and not is_in(name, 'lomond.examples')]
+    assert users == [('lomond.constants', '__version__')]
+
+
+@pytest.mark.parametrize('name', sorted(MODULES))
+def test_protocol_and_net_do_not_know_each_other(name):
+    for imported, _what, line in own_imports(name):
+        for one, other in (('lomond.protocol', 'lomond.net'), ('lomond.net', 'lomond.protocol')):
+            assert not (is_in(name, one) and is_in(imported, other)), \
+                '{}:{} imports {}'.format(name, line, imported)
+
+
+@pytest.mark.parametrize('name', sorted(
+    name for name in MODULES if is_in(name, 'lomond.protocol') or LEVELS.get(room(name)) == 0))
+def test_protocol_and_vocabulary_touch_no_socket_and_no_thread(name):
+    for imported, _what, line in imports(name):
+        assert imported.split('.')[0] not in IO_MODULES, '{}:{}'.format(name, line)
+
+
+def test_one_module_knows_ssl():
+    users = [name for name in MODULES if 'ssl' in [found[0] for found in imports(name)]]
+    assert [name for name in users if not is_in(name, 'lomond.examples')] == ['lomond.net.tls']
+
+
+def test_imports_make_no_circle():
+    """Nor those inside functions; what only a type checker sees may."""
+    imported_by = {
+        name: {imported for imported, what, _line in own_imports(name, with_types=False)
+               if (imported, what) != ('lomond', '__version__')}
+        for name in MODULES
+    }
+    while imported_by:
+        leaves = {name for name, imported in imported_by.items() if not imported - {name}}
+        assert leaves, 'a circle of {}'.format(sorted(imported_by))
+        for name in leaves:
+            del imported_by[name]
+        for left in imported_by.values():
+            left.difference_update(leaves)
+
+
+@pytest.mark.parametrize('name', sorted(set(MODULES) - {'lomond._compat'}))
+def test_only_compat_asks_for_the_version_of_python(name):
+    for node in walk(parse(name), with_types=True):
+        if isinstance(node, ast.Attribute):
+            assert node.attr not in (
+                'version_info', 'hexversion', 'PY2', 'PY3', 'python_version'), \
+                '{}:{}'.format(name, node.lineno)
+        elif isinstance(node, ast.Name):
+            assert node.id not in ('PY2', 'PY3', 'version_info'), '{}:{}'.format(name, node.lineno)
+    assert 'six' not in [imported.split('.')[0] for imported, _what, _line in imports(name)]
+
+
+@pytest.mark.parametrize('name', sorted(set(MODULES) - {'lomond'}))
+def test_future_imports_come_first(name):
+    """Absolute imports and true division on 2.7 too; in the package they'd be public names."""
+    body = parse(name).body
+    if not any(isinstance(node, (ast.Import, ast.ImportFrom)) for node in body):
+        return
+    futures = [node for node in body
+               if isinstance(node, ast.ImportFrom) and node.module == '__future__']
+    assert [sorted(alias.name for alias in node.names) for node in futures] == [
+        ['absolute_import', 'division', 'print_function']]
+
+
+@pytest.mark.parametrize('name', sorted(MODULES))
+def test_module_says_what_it_does(name):
+    assert ast.get_docstring(parse(name))
+
+
+def test_no_star_imports():
+    for name in MODULES:
+        assert '*' not in [what for _imported, what, _line in imports(name)], name

@@ -1,0 +1,454 @@
+# -*- coding: utf-8 -*-
+"""lomond.net.proxy: which proxy is used, NO_PROXY, and the CONNECT exchange step by step."""
+
+from __future__ import absolute_import, division, print_function
+
+import base64
+import socket
+import struct
+
+import pytest
+
+from lomond._compat import monotonic
+from lomond.errors import ConnectFail
+from lomond.net.proxy import (
+    MAX_HEAD,
+    connect_request,
+    find_proxy,
+    is_exempt,
+    open_tunnel,
+    parse_proxies,
+)
+from lomond.net.selectors import READ, WRITE, wait
+from lomond.net.url import parse_proxy_url, parse_url
+from lomond.net.wait import Wait
+from lomond.websocket import WebSocket
+
+from ..support import PATIENCE, get_header, read_head
+
+WS = parse_url(u'ws://example.org/')
+WSS = parse_url(u'wss://example.org/')
+PROXY = parse_proxy_url(u'http://proxy:3128')
+
+
+def url_of(proxy):
+    return None if proxy is None else proxy.url
+
+
+# -- the environment --
+
+@pytest.mark.parametrize('environ, ws, wss', [
+    ({}, None, None),
+    ({'HTTP_PROXY': 'http://a:1'}, u'http://a:1', None),
+    ({'http_proxy': 'http://a:1'}, u'http://a:1', None),
+    ({'HTTPS_PROXY': 'http://b:2'}, None, u'http://b:2'),
+    ({'https_proxy': 'http://b:2'}, None, u'http://b:2'),
+    ({'HTTP_PROXY': 'http://a:1', 'HTTPS_PROXY': 'http://b:2'}, u'http://a:1', u'http://b:2'),
+    ({'http_proxy': 'http://a:1', 'HTTP_PROXY': 'http://b:2'}, u'http://a:1', None),
+    ({'https_proxy': 'http://a:1', 'HTTPS_PROXY': 'http://b:2'}, None, u'http://a:1'),
+    ({'http_proxy': '', 'HTTP_PROXY': 'http://b:2'}, None, None),
+    ({'HTTP_PROXY': ''}, None, None),
+    ({'HTTP_PROXY': 'a:3128'}, u'http://a:3128', None),
+])
+def test_proxy_comes_from_the_environment(environ, ws, wss):
+    """Lower case first; set but empty is none."""
+    assert url_of(find_proxy(WS, None, environ)) == ws
+    assert url_of(find_proxy(WSS, None, environ)) == wss
+
+
+def test_own_environment_is_asked_by_default(monkeypatch):
+    for name in ('http_proxy', 'no_proxy', 'NO_PROXY', 'REQUEST_METHOD'):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv('HTTP_PROXY', 'http://a:1')
+    assert url_of(find_proxy(WS, None)) == u'http://a:1'
+
+
+def test_proxy_header_of_a_cgi_request_is_no_proxy():
+    """CVE-2016-5385 and its kin ("httpoxy")."""
+    environ = {'HTTP_PROXY': 'http://evil:1', 'REQUEST_METHOD': 'GET'}
+    assert find_proxy(WS, None, environ) is None
+    environ['http_proxy'] = 'http://good:1'
+    assert url_of(find_proxy(WS, None, environ)) == u'http://good:1'
+    environ['HTTPS_PROXY'] = 'http://good:2'
+    assert url_of(find_proxy(WSS, None, environ)) == u'http://good:2'
+
+
+@pytest.mark.parametrize('proxy', ['http://a:port', 'ftp://a', 'http://'])
+def test_proxy_of_the_environment_that_makes_no_sense_raises_value_error(proxy):
+    with pytest.raises(ValueError):
+        find_proxy(WS, None, {'HTTP_PROXY': proxy})
+
+
+@pytest.mark.parametrize('name', ['NO_PROXY', 'no_proxy'])
+def test_no_proxy_is_honoured(name):
+    environ = {'HTTP_PROXY': 'http://a:1', name: 'localhost,example.org'}
+    assert find_proxy(WS, None, environ) is None
+    assert url_of(find_proxy(parse_url(u'ws://example.com/'), None, environ)) == u'http://a:1'
+
+
+def test_lower_case_no_proxy_goes_first():
+    environ = {'HTTP_PROXY': 'http://a:1', 'no_proxy': '', 'NO_PROXY': 'example.org'}
+    assert url_of(find_proxy(WS, None, environ)) == u'http://a:1'
+
+
+# -- the proxies argument --
+
+@pytest.mark.parametrize('proxies, ws, wss', [
+    ({}, None, None),
+    ({'http': 'http://a:1'}, u'http://a:1', None),
+    ({'https': 'http://b:2'}, None, u'http://b:2'),
+    ({'http': 'http://a:1', 'https': 'http://b:2'}, u'http://a:1', u'http://b:2'),
+    ({'http': None, 'https': ''}, None, None),
+    ({u'http': u'http://a:1'}, u'http://a:1', None),
+])
+def test_proxies_argument_takes_the_place_of_the_environment(proxies, ws, wss):
+    environ = {'HTTP_PROXY': 'http://env:1', 'HTTPS_PROXY': 'http://env:2'}
+    parsed = parse_proxies(proxies)
+    assert url_of(find_proxy(WS, parsed, environ)) == ws
+    assert url_of(find_proxy(WSS, parsed, environ)) == wss
+
+
+def test_named_proxy_is_used_whatever_no_proxy_says():
+    parsed = parse_proxies({'http': 'http://a:1'})
+    assert url_of(find_proxy(WS, parsed, {'NO_PROXY': '*'})) == u'http://a:1'
+
+
+def test_no_proxies_argument_asks_the_environment():
+    assert parse_proxies(None) is None
+    assert url_of(find_proxy(WS, None, {'HTTP_PROXY': 'http://a:1'})) == u'http://a:1'
+
+
+@pytest.mark.parametrize('proxies', [
+    {'ws': 'http://a:1'}, {'HTTP': 'http://a:1'}, {'http': 'http://'}, {'http': 'ftp://a:1'},
+    {'https': 'http://a:99999'}, {'http': 'http://a\r\nb'}, 'http://a:1',
+])
+def test_proxies_argument_that_makes_no_sense_raises_value_error(proxies):
+    with pytest.raises(ValueError):
+        WebSocket(u'ws://example.org/', proxies=proxies)
+
+
+# -- NO_PROXY --
+
+@pytest.mark.parametrize('exceptions, host, port, expected', [
+    ('', u'example.org', 80, False),
+    (',, ,', u'example.org', 80, False),
+    ('*', u'example.org', 80, True),
+    ('other,*', u'example.org', 80, True),
+    ('example.org', u'example.org', 80, True),
+    ('example.org', u'www.example.org', 80, True),
+    ('example.org', u'a.b.example.org', 80, True),
+    ('example.org', u'badexample.org', 80, False),
+    ('example.org', u'example.org.evil', 80, False),
+    ('example.org', u'org', 80, False),
+    ('.example.org', u'www.example.org', 80, True),
+    ('.example.org', u'example.org', 80, True),
+    ('*.example.org', u'www.example.org', 80, True),
+    ('*.example.org', u'badexample.org', 80, False),
+    ('EXAMPLE.org', u'example.org', 80, True),
+    (' a.net , example.org ', u'example.org', 80, True),
+    ('.', u'example.org', 80, False),
+    ('localhost', u'localhost', 80, True),
+    ('b\xfccher.example' if str is not bytes else 'b\xc3\xbccher.example',
+     u'xn--bcher-kva.example', 80, True),
+    # with a port
+    ('example.org:80', u'example.org', 80, True),
+    ('example.org:80', u'www.example.org', 80, True),
+    ('example.org:81', u'example.org', 80, False),
+    ('example.org:port', u'example.org', 80, False),
+    ('[::1]:80', u'::1', 80, True),
+    ('[::1]:81', u'::1', 80, False),
+    ('127.0.0.1:80', u'127.0.0.1', 80, True),
+    # addresses
+    ('127.0.0.1', u'127.0.0.1', 80, True),
+    ('127.0.0.1', u'127.0.0.2', 80, False),
+    ('::1', u'::1', 80, True),
+    ('[::1]', u'::1', 80, True),
+    ('0:0:0:0:0:0:0:1', u'::1', 80, True),
+    ('[0:0::1]:80', u'::1', 80, True),
+    ('::1', u'::2', 80, False),
+    # networks
+    ('10.0.0.0/8', u'10.1.2.3', 80, True),
+    ('10.0.0.0/8', u'11.1.2.3', 80, False),
+    ('192.168.1.0/24', u'192.168.1.255', 80, True),
+    ('192.168.1.0/24', u'192.168.2.0', 80, False),
+    ('192.168.1.77/24', u'192.168.1.1', 80, True),
+    ('0.0.0.0/0', u'8.8.8.8', 80, True),
+    ('127.0.0.1/32', u'127.0.0.1', 80, True),
+    ('127.0.0.1/33', u'127.0.0.1', 80, False),
+    ('fe80::/10', u'fe80::1', 80, True),
+    ('fe80::/10', u'fec0::1', 80, False),
+    ('2001:db8::/32', u'2001:db8:1::1', 80, True),
+    ('::/0', u'127.0.0.1', 80, False),
+    ('10.0.0.0/8', u'::1', 80, False),
+    ('10.0.0.0/8', u'example.org', 80, False),
+    ('10.0.0.0/', u'10.0.0.1', 80, False),
+    ('10.0.0.0/x', u'10.0.0.1', 80, False),
+    ('10.0.0.0/-1', u'10.0.0.1', 80, False),
+    ('example.org/8', u'example.org', 80, False),
+])
+def test_exceptions_of_no_proxy(exceptions, host, port, expected):
+    assert is_exempt(host, port, exceptions) is expected
+
+
+# -- the CONNECT request --
+
+@pytest.mark.parametrize('url, authority', [
+    (u'ws://example.org/path?q', b'example.org:80'),
+    (u'wss://example.org/', b'example.org:443'),
+    (u'wss://example.org:8443/', b'example.org:8443'),
+    (u'wss://[2001:db8::1]/', b'[2001:db8::1]:443'),
+    (u'ws://[::1]:9001/', b'[::1]:9001'),
+    (u'ws://b\xfccher.example/', b'xn--bcher-kva.example:80'),
+])
+def test_connect_request_names_the_target(url, authority):
+    request = connect_request(parse_url(url), PROXY)
+    lines = request.split(b'\r\n')
+    assert lines[0] == b'CONNECT ' + authority + b' HTTP/1.1'
+    assert get_header(request, b'Host') == authority
+    assert get_header(request, b'User-Agent').startswith(b'Lomond/')
+    assert get_header(request, b'Proxy-Authorization') is None
+    assert request.endswith(b'\r\n\r\n')
+    assert request.count(b'\r\n\r\n') == 1
+
+
+@pytest.mark.parametrize('userinfo, credentials', [
+    (u'user:password', b'user:password'),
+    (u'us%40er:p%3Aa%2Fss', b'us@er:p:a/ss'),
+    (u'user', b'user:'),
+    (u'user:p%C3%A4ss', b'user:p\xc3\xa4ss'),
+    (u'user:a%0D%0AX-Evil:%20b', b'user:a\r\nX-Evil: b'),
+])
+def test_proxy_credentials_are_percent_decoded(userinfo, credentials):
+    proxy = parse_proxy_url(u'http://{}@proxy:3128'.format(userinfo))
+    request = connect_request(WS, proxy)
+    scheme, _space, encoded = get_header(request, b'Proxy-Authorization').partition(b' ')
+    assert scheme == b'Basic'
+    assert base64.b64decode(encoded) == credentials
+    assert b'X-Evil' not in request
+
+
+def test_targets_credentials_are_not_told_to_the_proxy():
+    request = connect_request(parse_url(u'ws://user:secret@example.org/'), PROXY)
+    assert b'uthorization' not in request
+    assert b'secret' not in request
+
+
+# -- the tunnel, step by step --
+
+@pytest.fixture
+def socks():
+    """Our end of the connection to a proxy, and the proxy's."""
+    listener = socket.socket()
+    listener.bind(('127.0.0.1', 0))
+    listener.listen(1)
+    ours = socket.create_connection(listener.getsockname(), PATIENCE)
+    proxys, _address = listener.accept()
+    listener.close()
+    ours.setblocking(False)
+    proxys.settimeout(PATIENCE)
+    yield ours, proxys
+    ours.close()
+    proxys.close()
+
+
+def tunnel(sock, deadline=None):
+    """Begin a tunnel."""
+    return open_tunnel(sock, WS, PROXY, monotonic() + PATIENCE if deadline is None else deadline)
+
+
+def finish(steps):
+    """Do the remaining steps."""
+    for step in steps:
+        assert isinstance(step, Wait)
+        assert wait(step.interest, step.deadline - monotonic())
+
+
+def test_tunnel_is_there_after_200(socks):
+    ours, proxys = socks
+    steps = tunnel(ours)
+    assert next(steps).interest == ((ours.fileno(), READ),)
+    assert read_head(proxys).startswith(b'CONNECT example.org:80 ')
+    proxys.sendall(b'HTTP/1.1 200 Connection established\r\n\r\n')
+    finish(steps)
+
+
+@pytest.mark.parametrize('head', [
+    b'HTTP/1.0 200 OK\r\n\r\n',
+    b'HTTP/1.1 200\r\n\r\n',
+    b'HTTP/1.1 204 No Content\r\nVia: 1.1 proxy\r\nX-Empty:\r\n\r\n',
+])
+def test_any_2xx_opens_the_tunnel(socks, head):
+    """RFC 7231 4.3.6."""
+    socks[1].sendall(head)
+    finish(tunnel(socks[0]))
+
+
+def test_answer_byte_by_byte_opens_the_tunnel(socks):
+    ours, proxys = socks
+    steps = tunnel(ours)
+    next(steps)
+    for byte in bytearray(b'HTTP/1.1 200 OK\r\nA: b\r\n\r'):
+        proxys.sendall(struct.pack('!B', byte))
+        assert wait(((ours.fileno(), READ),), PATIENCE)
+        assert next(steps).interest == ((ours.fileno(), READ),)
+    proxys.sendall(b'\n')
+    finish(steps)
+
+
+@pytest.mark.parametrize('cut', range(1, 23))
+def test_what_follows_the_answer_stays_in_the_socket(socks, cut):
+    """Wherever the pieces end; it is TLS's, or the server's."""
+    ours, proxys = socks
+    data = b'HTTP/1.1 200 OK\r\n\r\nmore'
+    steps = tunnel(ours)
+    next(steps)
+    proxys.sendall(data[:cut])
+    assert wait(((ours.fileno(), READ),), PATIENCE)
+    if cut < len(data) - 4:
+        next(steps)
+        proxys.sendall(data[cut:])
+        finish(steps)
+    else:
+        finish(steps)
+        proxys.sendall(data[cut:])
+    ours.settimeout(PATIENCE)
+    rest = b''
+    while len(rest) < 4:
+        rest += ours.recv(100)
+    assert rest == b'more'
+
+
+def test_request_that_meets_a_full_buffer_is_sent_later(socks):
+    ours, proxys = socks
+    filled = 0
+    try:
+        while True:
+            filled += ours.send(b'x' * 65536)
+    except socket.error:
+        pass
+    steps = tunnel(ours)
+    assert next(steps).interest == ((ours.fileno(), WRITE),)
+    received = b''
+    while not received.endswith(b'\r\n\r\n'):
+        received = (received + proxys.recv(1 << 20))[-1000:]
+        for step in steps:
+            if step.interest[0][1] == READ or not wait(step.interest, 0):
+                break
+    assert received.lstrip(b'x').startswith(b'CONNECT example.org:80 ')
+    assert filled
+    proxys.sendall(b'HTTP/1.1 200 OK\r\n\r\n')
+    finish(steps)
+
+
+def fail(steps):
+    """Do the steps, and return what they end with."""
+    with pytest.raises(ConnectFail) as caught:
+        finish(steps)
+    assert caught.value.phase == 'proxy'
+    return caught.value
+
+
+@pytest.mark.parametrize('head, words', [
+    (b'HTTP/1.1 407 Proxy Authentication Required\r\nProxy-Authenticate: Basic\r\n\r\n', u'407'),
+    (b'HTTP/1.1 502 Bad Gateway\r\n\r\n', u'502 Bad Gateway'),
+    (b'HTTP/1.1 403 Verboten f\xfcr alle\r\n\r\n', u'403 Verboten f\xfcr alle'),
+    (b'HTTP/1.1 301 Moved\r\nLocation: http://a/\r\n\r\n', u'301'),
+    (b'HTTP/1.1 101 Switching Protocols\r\n\r\n', u'101'),
+    (b'SSH-2.0-OpenSSH_9.6\r\n\r\n', u'does not speak HTTP'),
+    (b'\r\n\r\n', u'does not speak HTTP'),
+    (b'HTTP/2 200\r\n\r\n', u'does not speak HTTP'),
+    (b'HTTP/1.1 99 Low\r\n\r\n', u'does not speak HTTP'),
+    (b'HTTP/1.1 200 OK\r\nno colon\r\n\r\n', u'does not speak HTTP'),
+    (b'HTTP/1.1 200 OK\r\nA: b\0c\r\n\r\n', u'does not speak HTTP'),
+])
+def test_other_answers_fail_in_words(socks, head, words):
+    socks[1].sendall(head)
+    error = fail(tunnel(socks[0]))
+    assert words in error.args[0]
+
+
+@pytest.mark.parametrize('start', [b'', b'HTTP/1.1 200 OK\r\n'])
+def test_proxy_that_closes_fails(socks, start):
+    socks[1].sendall(start)
+    socks[1].shutdown(socket.SHUT_WR)
+    assert 'closed the connection' in str(fail(tunnel(socks[0])))
+
+
+def test_proxy_that_resets_fails_with_its_cause(socks):
+    ours, proxys = socks
+    steps = tunnel(ours)
+    next(steps)
+    proxys.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 0))
+    proxys.close()
+    error = fail(steps)
+    assert isinstance(error.cause, socket.error)
+
+
+def test_proxy_that_is_gone_before_the_request_fails(socks):
+    ours, proxys = socks
+    proxys.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 0))
+    proxys.close()
+    assert wait(((ours.fileno(), READ),), PATIENCE)
+    assert isinstance(fail(tunnel(ours)).cause, socket.error)
+
+
+@pytest.mark.parametrize('filler', [b'x', b'A: b\r\n'])
+def test_endless_head_fails(socks, filler):
+    ours, proxys = socks
+    steps = tunnel(ours)
+    next(steps)
+    proxys.setblocking(False)
+    sent = 0
+    with pytest.raises(ConnectFail) as caught:
+        while sent < 100 * MAX_HEAD:
+            try:
+                sent += proxys.send(filler * 1000)
+            except socket.error:
+                pass
+            next(steps)
+    assert 'too long' in str(caught.value)
+    assert caught.value.phase == 'proxy'
+
+
+def test_head_of_the_largest_size_is_taken(socks):
+    ours, proxys = socks
+    head = b'HTTP/1.1 200 OK\r\nA: '
+    head += b'x' * (MAX_HEAD - len(head) - 4) + b'\r\n\r\n'
+    proxys.sendall(head)
+    finish(tunnel(ours))
+
+
+def test_silent_proxy_fails_at_the_deadline(socks):
+    steps = tunnel(socks[0], monotonic() - 1)
+    next(steps)
+    assert 'in time' in str(fail(steps))
+
+
+def test_dripping_proxy_fails_at_the_deadline(socks):
+    """Each byte it sends is no reason to wait longer."""
+    steps = tunnel(socks[0], monotonic() - 1)
+    next(steps)
+    socks[1].sendall(b'H')
+    assert wait(((socks[0].fileno(), READ),), PATIENCE)
+    with pytest.raises(ConnectFail) as caught:
+        next(steps)
+    assert 'in time' in str(caught.value)
+
+
+def test_request_that_is_not_taken_fails_at_the_deadline(socks):
+    try:
+        while True:
+            socks[0].send(b'x' * 65536)
+    except socket.error:
+        pass
+    steps = tunnel(socks[0], monotonic() - 1)
+    next(steps)
+    with pytest.raises(ConnectFail) as caught:
+        next(steps)
+    assert 'in time' in str(caught.value)
+
+
+def test_tls_to_the_proxy_fails_in_words(socks):
+    proxy = parse_proxy_url(u'https://proxy:3128')
+    error = fail(open_tunnel(socks[0], WS, proxy, monotonic() + PATIENCE))
+    assert 'not supported' in str(error)

@@ -1,0 +1,281 @@
+"""What a user may import, with its names, parameters and defaults: none may go or change.
+
+More parameters may come, at the end and with defaults.
+"""
+
+from __future__ import absolute_import, division, print_function
+
+import ast
+import importlib
+import inspect
+import re
+import subprocess
+import sys
+
+import pytest
+
+import lomond
+from lomond.errors import WebSocketError
+from lomond.session import WebsocketSession
+from lomond.websocket import WebSocket
+
+#: Callables, methods without self. A parameter without a default may get one.
+SIGNATURES = {
+    'lomond.websocket.WebSocket':
+        'url, proxies=None, protocols=None, agent=None, compress=False, ssl_verify=True, '
+        'ssl_cafile=None, ssl_context=None, trace=None',
+    'lomond.websocket.WebSocket.add_header': 'header, value',
+    'lomond.websocket.WebSocket.connect':
+        'session_class=WebsocketSession, poll=5.0, ping_rate=30.0, ping_timeout=None, '
+        'auto_pong=True, close_timeout=30.0',
+    'lomond.websocket.WebSocket.send_text': 'text, compress=True',
+    'lomond.websocket.WebSocket.send_binary': 'data, compress=True',
+    'lomond.websocket.WebSocket.send_ping': "data=b''",
+    'lomond.websocket.WebSocket.send_pong': 'data',
+    'lomond.websocket.WebSocket.close': "code=1000, reason=u'goodbye'",
+    'lomond.websocket.WebSocket.force_disconnect': '',
+    'lomond.websocket.WebSocket.reset': '',
+    'lomond.websocket.WebSocket.feed': 'data',
+    'lomond.websocket.WebSocket.build_request': '',
+    'lomond.websocket.WebSocket.on_response': 'response',
+    'lomond.websocket.WebSocket.process_extensions': 'extensions',
+    'lomond.websocket.WebSocket.on_disconnect': '',
+    'lomond.session.WebsocketSession': 'websocket',
+    'lomond.session.WebsocketSession.close': '',
+    'lomond.session.WebsocketSession.force_disconnect': '',
+    'lomond.session.WebsocketSession.write': 'data',
+    'lomond.session.WebsocketSession.send': 'opcode, data',
+    'lomond.session.WebsocketSession.send_compressed': 'opcode, data',
+    'lomond.session.WebsocketSession.run':
+        'poll=5, ping_rate=30, ping_timeout=None, auto_pong=True, close_timeout=None',
+    'lomond.persist.persist':
+        'websocket, poll=5, min_wait=5, max_wait=30, ping_rate=30, ping_timeout=None, '
+        'exit_event=None, respect_retry_after=True',
+    'lomond.events.Connecting': 'url',
+    'lomond.events.ConnectFail': 'reason',
+    'lomond.events.Connected': 'url, proxy=None',
+    'lomond.events.Ready': 'response, protocol, extensions',
+    'lomond.events.Rejected': 'response, reason',
+    'lomond.events.Text': 'text',
+    'lomond.events.Binary': 'data',
+    'lomond.events.Ping': 'data',
+    'lomond.events.Pong': 'data',
+    'lomond.events.Closing': 'code, reason',
+    'lomond.events.Closed': 'code, reason',
+    'lomond.events.Disconnected': "reason=u'closed', graceful=False",
+    'lomond.events.ProtocolError': 'error, critical',
+    'lomond.events.Unresponsive': '',
+    'lomond.events.Poll': '',
+    'lomond.events.BackOff': 'delay',
+    'lomond.events.UnknownMessage': 'message',
+    'lomond.errors.WebSocketError': 'msg',
+    'lomond.opcode.Opcode.to_str': 'opcode',
+    'lomond.response.Response': 'header_data',
+    'lomond.response.Response.get': 'name, default=None',
+    'lomond.response.Response.get_list': 'name',
+}
+
+EVENTS = [name.split('.')[-1] for name in SIGNATURES if name.startswith('lomond.events.')]
+
+#: Each exception and its base.
+ERRORS = {
+    'FrameBuildError': 'WebSocketError',
+    'HandshakeError': 'WebSocketError',
+    'CompressionParameterError': 'HandshakeError',
+    'ProtocolError': 'WebSocketError',
+    'PayloadTooLarge': 'ProtocolError',
+    'CriticalProtocolError': 'WebSocketError',
+    'ConnectFail': 'WebSocketError',
+    'TransportFail': 'WebSocketError',
+    'WebSocketUnavailable': 'WebSocketError',
+    'WebSocketClosed': 'WebSocketUnavailable',
+    'WebSocketClosing': 'WebSocketUnavailable',
+}
+
+CONSTANTS = {
+    'lomond.status.Status': {
+        'NORMAL': 1000, 'GOING_AWAY': 1001, 'PROTOCOL_ERROR': 1002, 'DATA_NOT_UNDERSTOOD': 1003,
+        'BAD_DATA': 1007, 'POLICY_VIOLATION': 1008, 'MESSAGE_TOO_LARGE': 1009,
+        'EXTENSION_FAILED': 1010, 'UNEXPECTED_CONDITION': 1011,
+    },
+    'lomond.opcode.Opcode': {
+        'CONTINUATION': 0, 'TEXT': 1, 'BINARY': 2, 'CLOSE': 8, 'PING': 9, 'PONG': 10,
+    },
+    'lomond.constants': {
+        'WS_KEY': b'258EAFA5-E914-47DA-95CA-C5AB0DC85B11', 'WS_VERSION': 13,
+        'USER_AGENT': 'Lomond/' + lomond.__version__,
+    },
+}
+
+PROPERTIES = [
+    'is_secure', 'is_active', 'is_closing', 'is_closed', 'sent_close_time',
+    'supports_compression', 'session', 'stream', 'key', 'scheme', 'host', 'port', 'resource',
+    'state',
+]
+
+
+def find(path):
+    """Return what a dotted path names."""
+    parts = path.split('.')
+    found = importlib.import_module('.'.join(parts[:2]))
+    for part in parts[2:]:
+        found = getattr(found, part)
+    return found
+
+
+def parameters_of(function):
+    """Return [(name, (default,) or ())] of a callable, without self or cls."""
+    if inspect.isclass(function):
+        function = function.__init__
+    if hasattr(inspect, 'signature'):
+        kinds = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+        parameters = [
+            (parameter.name, () if parameter.default is parameter.empty else (parameter.default,))
+            for parameter in inspect.signature(function).parameters.values()
+            if parameter.kind in kinds]
+    else:
+        names, _args, _kwargs, defaults = inspect.getargspec(function)
+        defaults = [(default,) for default in defaults or ()]
+        parameters = list(zip(names, [()] * (len(names) - len(defaults)) + defaults))
+    return [parameter for parameter in parameters if parameter[0] not in ('self', 'cls')]
+
+
+def parse(signature):
+    """Return [(name, (default,) or ())] of the text of a signature."""
+    parameters = []
+    for parameter in re.split(r', ', signature) if signature else []:
+        name, equals, default = parameter.partition('=')
+        if default == 'WebsocketSession':
+            parameters.append((name, (WebsocketSession,)))
+        else:
+            parameters.append((name, (ast.literal_eval(default),) if equals else ()))
+    return parameters
+
+
+def test_package_exports_the_websocket_and_the_version():
+    assert sorted(lomond.__all__) == ['WebSocket', '__version__']
+    public = {name for name in vars(lomond) if not name.startswith('_')}
+    modules = {name for name in public if inspect.ismodule(getattr(lomond, name))}
+    assert public - modules == {'WebSocket'}
+    assert lomond.WebSocket is WebSocket
+    assert re.match(r'\d+\.\d+\.\d+(\.?[a-z]+\d+)?\Z', lomond.__version__)
+
+
+def test_persist_stays_a_module():
+    """``from lomond.persist import persist`` would break if the package had the function."""
+    import lomond.persist
+    assert inspect.ismodule(lomond.persist)
+
+
+@pytest.mark.parametrize('name', [
+    'websocket', 'events', 'errors', 'persist', 'response', 'status', 'session', 'constants',
+    'opcode'])
+def test_module_of_the_user_imports_by_itself(name):
+    """Whatever comes first: no circle shows only from one side."""
+    subprocess.check_call([sys.executable, '-c', 'import lomond.{}'.format(name)])
+
+
+@pytest.mark.parametrize('path', sorted(SIGNATURES))
+def test_parameters_and_defaults_stay(path):
+    expected = parse(SIGNATURES[path])
+    actual = parameters_of(find(path))
+    assert [name for name, _default in actual[:len(expected)]] == [name for name, _ in expected]
+    for (name, default), (_name, actual_default) in zip(expected, actual):
+        if default:
+            assert actual_default == default, name
+            assert type(actual_default[0]) in (type(default[0]), float, int), name
+    assert all(default for _name, default in actual[len(expected):])
+
+
+def test_send_json_takes_an_object_or_fields():
+    """Any name may be a field's, so none is a parameter's, but for hidden ones."""
+    for name, _default in parameters_of(WebSocket.send_json):
+        assert name.startswith('_')
+
+
+@pytest.mark.parametrize('name', PROPERTIES)
+def test_property_stays(name):
+    assert isinstance(getattr(WebSocket, name), property)
+    getattr(WebSocket(u'ws://example.org'), name)
+
+
+@pytest.mark.parametrize('name', [name for name, _default in parse(
+    SIGNATURES['lomond.websocket.WebSocket'])])
+def test_parameter_of_the_websocket_is_an_attribute(name):
+    assert hasattr(WebSocket(u'ws://example.org'), name)
+
+
+def test_websocket_is_iterable_and_a_context_manager():
+    websocket = WebSocket(u'ws://example.org')
+    events = iter(websocket)
+    assert events is not iter(websocket)
+    with websocket as entered:
+        assert entered is websocket
+
+
+def test_session_tells_its_time():
+    assert isinstance(WebsocketSession.session_time, property)
+    assert 0 <= WebsocketSession(WebSocket(u'ws://example.org')).session_time < 60
+
+
+@pytest.mark.parametrize('name', EVENTS)
+def test_event_has_its_name_in_snake_case(name):
+    expected = 'unknown' if name == 'UnknownMessage' \
+        else re.sub(r'(?<!\A)([A-Z])', r'_\1', name).lower()
+    event_class = find('lomond.events.' + name)
+    assert event_class.name == expected
+    arguments = parse(SIGNATURES['lomond.events.' + name])
+    event = event_class(*[argument for argument, _default in arguments])
+    assert event.received_time > 1.4e9      # seconds since the epoch
+    for argument, _default in arguments:
+        assert getattr(event, argument) == argument
+
+
+def test_text_event_decodes_json():
+    assert find('lomond.events.Text')(u'{"a": [1]}').json == {u'a': [1]}
+
+
+@pytest.mark.parametrize('name, base', sorted(ERRORS.items()))
+def test_error_has_its_base(name, base):
+    assert issubclass(find('lomond.errors.' + name), find('lomond.errors.' + base))
+
+
+def test_every_error_of_the_package_is_a_websocket_error():
+    """Errors that only the modules inside know, too."""
+    import pkgutil
+    for _importer, name, _is_package in pkgutil.walk_packages(lomond.__path__, 'lomond.'):
+        if name.startswith('lomond.examples.'):
+            continue
+        for value in vars(importlib.import_module(name)).values():
+            if inspect.isclass(value) and issubclass(value, BaseException) \
+                    and value.__module__.startswith('lomond'):
+                assert issubclass(value, WebSocketError), value
+
+
+def test_message_of_an_error_is_formatted():
+    assert str(WebSocketError('{} of {total}', 1, total=2)) == '1 of 2'
+    assert str(WebSocketError('{braces}')) == '{braces}'
+
+
+@pytest.mark.parametrize('owner, name, value', sorted(
+    (owner, name, value) for owner, names in CONSTANTS.items() for name, value in names.items()))
+def test_constant_keeps_its_value(owner, name, value):
+    assert getattr(find(owner), name) == value
+
+
+def test_response_has_its_attributes():
+    response = find('lomond.response.Response')(
+        b'HTTP/1.1 404 Not Found\r\nX-Many: a, b\r\nx-many: c\r\n\r\n')
+    assert response.raw == b'HTTP/1.1 404 Not Found\r\nX-Many: a, b\r\nx-many: c\r\n\r\n'
+    assert response.http_ver == u'HTTP/1.1'
+    assert response.status_code == 404
+    assert response.status == u'Not Found'
+    assert response.headers[u'X-MANY'] == u'a, b, c'
+    assert response.get('x-Many') == response.get(b'x-Many') == u'a, b, c'
+    assert response.get('X-None') is None
+    assert response.get('X-None', u'nothing') == u'nothing'
+    assert response.get_list('X-Many') == [u'a', u'b', u'c']
+
+
+def test_opcode_has_a_name():
+    assert find('lomond.opcode.Opcode').to_str(9) == 'PING'
