@@ -26,8 +26,8 @@ def main():
 
     exit_event = threading.Event()
 
-    def stop(signum, _frame):
-        log.info('signal %s', signum)
+    def stop(_signum, _frame):
+        # Nothing else: it may have interrupted anything, a line of the log too.
         exit_event.set()
 
     signal.signal(signal.SIGTERM, stop)

@@ -48,8 +48,7 @@ def client_context(cafile=None, verify=True):
             cafile = certifi.where()
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT) if hasattr(ssl, 'PROTOCOL_TLS_CLIENT') \
         else ssl.SSLContext(ssl.PROTOCOL_SSLv23)
-    _require_tls_1_2(context)
-    context.options |= ssl.OP_NO_COMPRESSION    # 2.7 leaves it to OpenSSL; CVE-2012-4929
+    _harden(context)
     if ssl.HAS_ALPN:
         context.set_alpn_protocols(['http/1.1'])
     if verify:
@@ -72,13 +71,17 @@ def server_context(certfile, keyfile=None):
     # type: (str, Optional[str]) -> ssl.SSLContext
     """Make a server's context, with TLS 1.2 or newer."""
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    _require_tls_1_2(context)
+    _harden(context)
     context.load_cert_chain(certfile, keyfile)
     return context
 
 
-def _require_tls_1_2(context):
+def _harden(context):
     # type: (ssl.SSLContext) -> None
+    """Ask for TLS 1.2 or newer, and for what some Pythons don't by themselves."""
+    context.options |= ssl.OP_NO_COMPRESSION    # 2.7 leaves it to OpenSSL; CVE-2012-4929
+    # 3.8 and 3.9 take a cut connection for a clean end.
+    context.options &= ~getattr(ssl, 'OP_IGNORE_UNEXPECTED_EOF', 0)
     if hasattr(context, 'minimum_version'):
         context.minimum_version = ssl.TLSVersion.TLSv1_2
     else:

@@ -158,6 +158,27 @@ def test_a_handler_that_raises_in_the_midst_of_a_send_ends_the_connection(on_sig
     assert 'interrupted' in events[-1].reason
 
 
+def test_a_handler_that_closes_the_iterator_in_the_midst_of_a_send(on_signal):
+    """The send still has the socket: it is freed once that has failed."""
+    may_end = threading.Event()
+
+    def script(sock):
+        answer_upgrade(sock)
+        wait_for(may_end)
+
+    with RawServer(script) as server:
+        websocket = WebSocket(server.url)
+        loop = websocket.connect()
+        while next(loop).name != 'ready':
+            pass
+        handler = on_signal(loop.close)
+        with pytest.raises(errors.TransportFail):
+            interrupt_send(websocket, handler)
+        assert list(loop) == []
+        assert websocket.is_closed
+        may_end.set()
+
+
 @pytest.mark.parametrize('call', ['close', 'force_disconnect'])
 def test_a_handler_that_ends_it_while_the_loop_waits(on_signal, call):
     def script(sock):
