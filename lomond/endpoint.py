@@ -18,7 +18,7 @@ from lomond.protocol.connection import Connection
 from lomond.protocol.frame import MAX_CONTROL_PAYLOAD
 from lomond.protocol.limits import message_limits
 from lomond.protocol.message import encode_close
-from lomond.protocol.state import CAN_SEND, State, unavailable
+from lomond.protocol.state import State, unavailable
 
 if TYPE_CHECKING:
     from types import TracebackType  # noqa: F401
@@ -64,7 +64,7 @@ class Endpoint(object):
     def _new_stream(self):
         # type: () -> Connection
         return Connection(
-            self._role, self._reply, message_limits(self.max_message_size), threading.Lock())
+            self._role, self._reply, message_limits(self.max_message_size), threading.RLock())
 
     def _reply(self, opcode, payload):
         # type: (int, bytes) -> None
@@ -95,8 +95,8 @@ class Endpoint(object):
     @property
     def is_active(self):
         # type: () -> bool
-        """True while messages may be sent."""
-        return self._stream.state in CAN_SEND
+        """True until our Close frame goes out, or the connection ends."""
+        return self._stream.state not in (State.CLOSING, State.CLOSED)
 
     @property
     def is_closing(self):

@@ -128,8 +128,6 @@ class BackOffPolicy(object):
         # type: (float, float, Optional[float], Callable[[], float]) -> None
         for name, value in (('min_wait', min_wait), ('max_wait', max_wait)):
             _check_wait(name, value)
-        if max_wait < min_wait:
-            raise ValueError('max_wait must not be less than min_wait')
         self._min_wait = min_wait
         self._max_wait = max_wait
         self._max_retry_after = check_seconds('max_retry_after', max_retry_after)
@@ -144,7 +142,8 @@ class BackOffPolicy(object):
     def next_delay(self, retry_after=None):
         # type: (Optional[str]) -> float
         """Return the seconds to wait; ``retry_after`` is the header's value or None."""
-        spread = min(self._max_wait - self._min_wait, 2.0 ** self._retries)
+        # A min_wait beyond max_wait is waited for; nothing comes on top.
+        spread = min(max(0.0, self._max_wait - self._min_wait), 2.0 ** self._retries)
         self._retries = min(self._retries + 1, _MAX_DOUBLINGS)
         if self._max_retry_after is not None:
             asked = parse_retry_after(retry_after)

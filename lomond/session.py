@@ -1,7 +1,7 @@
 """One connection's life: dial, shake hands, wait, receive, keep time, end.
 
 A session drives a websocket that it knows by these members only: ``target``,
-``proxies``, ``make_tls_context()``, ``trace``, ``connect_timeout`` and
+``proxy_targets``, ``make_tls_context()``, ``trace``, ``connect_timeout`` and
 ``write_timeout`` to connect; ``build_request()``, ``feed(data)`` and
 ``on_disconnect()`` for its bytes; ``stream``, the protocol's `Connection`.
 
@@ -314,7 +314,7 @@ class WebsocketSession(object):
 
     def _connect_failed(self, error):
         # type: (errors.ConnectFail) -> Iterable[Event]
-        log.debug('%r: %s', self._websocket, error)
+        log.debug(u'%r: %s', self._websocket, text_type(error))
         self._finish()
         return [events.ConnectFail(text_type(error), error.phase, error.cause)]
 
@@ -338,14 +338,12 @@ class WebsocketSession(object):
                 self._open()
                 yield event
                 yield events.Poll()
-            elif event.name == 'rejected':
+                continue
+            if event.name == 'rejected':
                 reason = event.reason
-                yield event
             elif event.name == 'protocol_error' and event.critical:
                 reason = event.error
-                yield event
-            else:
-                yield event
+            yield event
         if reason is not None:
             for event in self._disconnected(reason):
                 yield event
@@ -573,7 +571,7 @@ class WebsocketSession(object):
         if self._broken is not None:    # a frame was torn: nothing may follow it
             raise errors.TransportFail(text_type(self._broken))
         try:
-            self._transport.send(data, self._websocket.write_timeout)
+            self._transport.send(data, self._websocket.write_timeout or None)
         except errors.TransportFail as error:
             self._break(error)
             raise
@@ -622,9 +620,13 @@ class WebsocketSession(object):
         # type: (str, **Any) -> None
         """Tell the user's tracer, if there is one; what it raises is logged."""
         tracer = self._websocket.trace
-        if tracer is None:
+        if not tracer:
+            return
+        record = dict(fields, stage=stage, url=self._websocket.target.url)
+        if tracer is True:
+            log.debug('trace: %r', record)
             return
         try:
-            tracer(stage, fields)
+            tracer(record)
         except Exception:       # the tracer isn't ours, and no reason to disconnect
             log.exception('the tracer failed at %r', stage)

@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from lomond.protocol.compression import DeflateOptions  # noqa: F401
     from lomond.response import Response  # noqa: F401
 
-    Trace = Callable[[str, Dict[str, Any]], None]
+    Trace = Union[bool, Callable[[Dict[str, Any]], Any]]
 
 # What the handshake itself decides.
 _RESERVED_HEADERS = frozenset([
@@ -76,8 +76,8 @@ class WebSocket(Endpoint):
       or what SSL_CERT_FILE and SSL_CERT_DIR name.
     - ``ssl_context``: an `ssl.SSLContext` to use as it is; then the two
       above don't count.
-    - ``trace``: called as ``trace(stage, fields)`` on the way to the
-      connection and at its end, with a name and a dict.
+    - ``trace``: called on the way to the connection and at its end with a
+      dict, whose 'stage' is a name and 'url' where it goes; True logs these.
     - ``max_message_size``: bytes of the largest message taken in, on the wire
       and inflated (64 MiB); None for no limit. A larger one ends the
       connection with 1009.
@@ -109,8 +109,8 @@ class WebSocket(Endpoint):
             raise ValueError('there is no file of certificates at {!r}'.format(ssl_cafile))
         if ssl_context is not None and not hasattr(ssl_context, 'wrap_socket'):
             raise TypeError('ssl_context must be an ssl.SSLContext, not {!r}'.format(ssl_context))
-        if trace is not None and not callable(trace):
-            raise TypeError('trace must be callable, not {!r}'.format(trace))
+        if not (callable(trace) or trace in (None, True, False)):
+            raise TypeError('trace must be callable, or True, not {!r}'.format(trace))
         self.trace = trace
         self.connect_timeout = check_seconds('connect_timeout', connect_timeout)
         self._own_context = None  # type: Any

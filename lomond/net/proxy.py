@@ -30,15 +30,17 @@ MAX_HEAD = 64 * 1024
 
 def parse_proxies(proxies):
     # type: (Optional[Mapping[str, Optional[str]]]) -> Optional[Dict[str, Optional[ProxyTarget]]]
-    """Check the user's ``proxies``: keys 'http' (for ws) and 'https' (for wss)."""
+    """Parse the user's ``proxies``: keys 'http' (for ws) and 'https' (for wss).
+
+    What `urllib.request.getproxies` has besides ('no', 'ftp') is passed over.
+    """
     if proxies is None:
         return None
-    unknown = set(proxies) - {'http', 'https'}
-    if unknown:
-        raise ValueError("proxies has keys 'http' and 'https', not {!r}".format(sorted(unknown)))
+    if not hasattr(proxies, 'get'):
+        raise TypeError('proxies must be a dict, not {!r}'.format(proxies))
     return {
-        kind: parse_proxy_url(url) if url else None
-        for kind, url in proxies.items()
+        kind: parse_proxy_url(proxies[kind])    # type: ignore[arg-type]
+        for kind in ('http', 'https') if proxies.get(kind)
     }
 
 

@@ -99,7 +99,7 @@ class Waker(object):
 
     def __init__(self):
         # type: () -> None
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()      # a signal's handler may wake, too
         self._is_closed = False
         self._reader, self._writer = socket.socketpair()
         for sock in (self._reader, self._writer):

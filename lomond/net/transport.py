@@ -64,7 +64,7 @@ class Transport(object):
         self._read_lock = threading.Lock()
         self._backlog = deque()  # type: Deque[bytes]
         self._backlog_size = 0
-        self._close_lock = threading.Lock()
+        self._close_lock = threading.RLock()    # a signal's handler may abort, too
         self._is_closed = False
         #: True once `abort` was called.
         self.is_aborted = False

@@ -106,12 +106,12 @@ class ResponseReader(object):
                 raise CriticalProtocolError(text_type(error))
             if response.status_code == 101:
                 return response, data
-            if response.status_code < 200:
+            if response.status_code >= 200:
+                self._response = response
+            else:
                 self._interim += 1
                 if self._interim > MAX_INTERIM:
                     raise CriticalProtocolError('more than {} interim answers', MAX_INTERIM)
-                continue
-            self._response = response
         self._body += data
         if not is_end and not self._is_body_complete(self._response):
             return None

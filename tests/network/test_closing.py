@@ -627,8 +627,8 @@ def test_close_that_meets_the_answer_on_its_way_closes_the_connection(arguments,
 def test_ending_it_while_tcp_connects(call, full_port):
     is_connecting = threading.Event()
 
-    def tracer(stage, fields):
-        if stage == 'resolve':
+    def tracer(record):
+        if record['stage'] == 'resolve':
             is_connecting.set()
 
     websocket = WebSocket('ws://127.0.0.1:{}/'.format(full_port), trace=tracer)

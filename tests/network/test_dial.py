@@ -112,7 +112,7 @@ def test_name_that_does_not_resolve_is_a_connect_fail():
 
 def test_nothing_is_resolved_before_the_first_event():
     told = []
-    websocket = WebSocket(u'ws://far.invalid/', trace=lambda stage, _fields: told.append(stage))
+    websocket = WebSocket(u'ws://far.invalid/', trace=lambda record: told.append(record['stage']))
     events = websocket.connect()
     assert told == []
     assert next(events).name == 'connecting'

@@ -164,11 +164,11 @@ def test_every_option_is_in_the_guide_with_its_default(words, expected):
 
 
 def test_every_stage_of_a_trace_is_in_the_guide(server_tls, authority_file):
-    table = table_after('at its end, with a stage')
+    table = table_after('at its end, with a dict')
     told = {names_in(row[0])[0]: set(names_in(row[1])) for row in table}
 
-    def trace(stage, fields):
-        stages[stage] = set(fields)
+    def trace(record):
+        stages[record['stage']] = set(record) - {'stage', 'url'}
 
     def hang_up(websocket):
         pass

@@ -415,8 +415,8 @@ def test_a_server_that_hangs_up_during_the_handshake_disconnects(sent):
 
 def test_a_request_that_cannot_be_sent_is_a_connect_fail_in_its_phase():
     """The tracer, which sees the request first, breaks the connection."""
-    def tracer(stage, fields):
-        if stage == 'request':
+    def tracer(record):
+        if record['stage'] == 'request':
             websocket.session._transport.abort()
 
     with RawServer(accept_and_send()) as server:

@@ -92,8 +92,8 @@ def test_state_follows_the_events():
             states[event.name] = (
                 websocket.state, websocket.is_active, websocket.is_closing, websocket.is_closed)
     assert states == {
-        'connecting': ('connecting', False, False, False),
-        'connected': ('connecting', False, False, False),
+        'connecting': ('connecting', True, False, False),
+        'connected': ('connecting', True, False, False),
         'ready': ('open', True, False, False),
         'poll': ('open', True, False, False),
         'closing': ('peer_closing', True, False, False),
@@ -501,21 +501,30 @@ def test_a_session_class_of_ones_own_drives_the_connection():
 # -- the tracer --
 
 def test_trace_tells_the_stages_in_order():
-    stages = []
+    records = []
     with RawServer(accept_and_send(make_close(1000))) as server:
-        list(WebSocket(server.url, trace=lambda *stage: stages.append(stage)))
-    assert [stage for stage, _fields in stages] == [
+        list(WebSocket(server.url, trace=records.append))
+    assert [record['stage'] for record in records] == [
         'resolve', 'connect', 'request', 'disconnected']
-    fields = dict(stages)
+    assert {record['url'] for record in records} == {server.url}
+    fields = {record['stage']: record for record in records}
     assert fields['resolve']['host'] == u'127.0.0.1'
     assert fields['connect']['address'] == ('127.0.0.1', server.port)
     assert fields['request']['head'].startswith(b'GET / HTTP/1.1\r\n')
-    assert fields['disconnected'] == {'reason': u'closed', 'graceful': True}
+    assert fields['disconnected']['reason'] == u'closed'
+    assert fields['disconnected']['graceful'] is True
+
+
+def test_trace_true_logs_the_stages(caplog):
+    caplog.set_level('DEBUG', logger='lomond')
+    with RawServer(accept_and_send(make_close(1000))) as server:
+        list(WebSocket(server.url, trace=True))
+    assert "'stage': 'disconnected'" in caplog.text
 
 
 def test_a_tracer_that_raises_does_not_end_the_connection(caplog):
-    def tracer(stage, fields):
-        raise ZeroDivisionError(stage)
+    def tracer(_record):
+        raise ZeroDivisionError()
 
     with caplog.at_level(logging.ERROR, 'lomond'):
         with RawServer(accept_and_send(make_close(1000))) as server:

@@ -294,7 +294,8 @@ def test_tls_1_2_is_accepted(authority, authority_file):
     with serve(context) as server:
         websocket = WebSocket(
             url_for(server), ssl_cafile=authority_file,
-            trace=lambda stage, fields: stage == 'tls' and versions.append(fields['version']))
+            trace=lambda record: versions.extend(
+                [record['version']] if record['stage'] == 'tls' else []))
         for event in websocket:
             if event.name == 'text':
                 websocket.close()

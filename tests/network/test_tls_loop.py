@@ -126,12 +126,12 @@ def test_a_context_of_the_callers_is_used_as_it_is(server_tls, authority_file):
 
 
 def test_trace_tells_of_tls(connect, server_tls):
-    stages = []
+    records = []
     with RawServer(accept_and_send(make_close(1000)), server_tls) as server:
-        list(connect(server.url, trace=lambda *stage: stages.append(stage)))
-    assert [stage for stage, _fields in stages] == [
+        list(connect(server.url, trace=records.append))
+    assert [record['stage'] for record in records] == [
         'resolve', 'connect', 'tls', 'request', 'disconnected']
-    assert stages[2][1]['version'].startswith('TLSv1')
+    assert records[2]['version'].startswith('TLSv1')
 
 
 def test_what_openssl_holds_is_delivered_without_more_from_the_network(connect, server_tls):

@@ -119,12 +119,23 @@ def test_no_proxies_argument_asks_the_environment():
 
 
 @pytest.mark.parametrize('proxies', [
-    {'ws': 'http://a:1'}, {'HTTP': 'http://a:1'}, {'http': 'http://'}, {'http': 'ftp://a:1'},
-    {'https': 'http://a:99999'}, {'http': 'http://a\r\nb'}, 'http://a:1',
+    {'http': 'http://'}, {'http': 'ftp://a:1'}, {'https': 'http://a:99999'},
+    {'http': 'http://a\r\nb'},
 ])
 def test_proxies_argument_that_makes_no_sense_raises_value_error(proxies):
     with pytest.raises(ValueError):
         WebSocket(u'ws://example.org/', proxies=proxies)
+
+
+def test_proxies_of_another_type_raise_type_error():
+    with pytest.raises(TypeError):
+        WebSocket(u'ws://example.org/', proxies='http://a:1')
+
+
+def test_what_getproxies_has_besides_is_passed_over():
+    proxies = parse_proxies({'no': 'example.org', 'ftp': 'ftp://a', 'http': 'http://a:1'})
+    assert url_of(find_proxy(WS, proxies, {})) == u'http://a:1'
+    assert find_proxy(WSS, proxies, {}) is None
 
 
 # -- NO_PROXY --

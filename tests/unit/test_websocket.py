@@ -74,7 +74,7 @@ def test_url_is_taken_apart(url, scheme, host, port, resource, is_secure):
 def test_state_before_connecting():
     websocket = WebSocket(URL)
     assert websocket.state == 'connecting'
-    assert not websocket.is_active
+    assert websocket.is_active
     assert not websocket.is_closing
     assert not websocket.is_closed
     assert websocket.sent_close_time is None
@@ -113,7 +113,7 @@ def test_repr_shows_no_password():
     ({'trace': 5}, TypeError),
     ({'ssl_cafile': '/no/such/file'}, ValueError),
     ({'ssl_context': 5}, TypeError),
-    ({'proxies': {'ftp': 'http://localhost'}}, ValueError),
+    ({'proxies': 'http://localhost'}, TypeError),
     ({'proxies': {'http': 'ftp://localhost'}}, ValueError),
 ])
 def test_wrong_options_raise_at_the_call(options, error):
