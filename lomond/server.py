@@ -149,7 +149,7 @@ class ServerWebSocket(Endpoint):
             answer, self.protocol, codec = answer_request(
                 self.request, self.protocols, self._deflate_options)
             session.write(answer)
-        except errors.CriticalProtocolError as error:
+        except (errors.CriticalProtocolError, errors.TransportFail) as error:
             self._stream.reject()
             yield events.ProtocolError(text_type(error), critical=True)
             return
@@ -162,10 +162,6 @@ class ServerWebSocket(Endpoint):
             except errors.TransportFail:
                 pass        # the client didn't wait for it
             yield events.Rejected(None, text_type(error))   # type: ignore[arg-type]
-            return
-        except errors.TransportFail as error:
-            self._stream.reject()
-            yield events.ProtocolError(text_type(error), critical=True)
             return
         self._stream.accept(codec)
         yield events.Ready(self.request, self.protocol, extension_names(codec))

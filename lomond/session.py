@@ -27,6 +27,7 @@ from lomond.net.wait import Wait
 from lomond.opcode import Opcode
 from lomond.protocol.message import encode_close
 from lomond.protocol.state import unavailable
+from lomond.timers import NEVER, Timers
 
 if TYPE_CHECKING:
     from typing import Any, Callable, Iterable, Iterator, Optional  # noqa: F401
@@ -41,67 +42,7 @@ log = logging.getLogger('lomond')
 #: After a failed write, how long to go on reading what has arrived (seconds).
 SALVAGE = 1.0
 
-_NEVER = float('inf')
-
 _GOODBYE = encode_close(1000, u'goodbye')
-
-
-class _Timers(object):
-    """The moments at which the loop has something to do, by the session's clock.
-
-    Each option is in seconds, None or 0 for never.
-    """
-
-    def __init__(self, now, poll, ping_rate, ping_timeout):
-        # type: (float, Optional[float], Optional[float], Optional[float]) -> None
-        self._poll = poll or _NEVER
-        self._ping_rate = ping_rate or _NEVER
-        self._ping_timeout = ping_timeout or _NEVER
-        self.next_poll = now + self._poll
-        self.next_ping = now + self._ping_rate
-        #: When the peer was last heard: any byte counts as life.
-        self.heard = now
-        # When the oldest ping went out that nothing was heard after.
-        self._asked = None  # type: Optional[float]
-        #: When a peer that stays silent counts as gone.
-        self.verdict = _NEVER
-
-    def poll_is_due(self, now):
-        # type: (float) -> bool
-        """Tell if Poll is due, and set the next; late ones aren't made up for."""
-        if now < self.next_poll:
-            return False
-        self.next_poll += self._poll
-        if self.next_poll <= now:
-            self.next_poll = now + self._poll
-        return True
-
-    def ping_is_due(self, now):
-        # type: (float) -> bool
-        """Tell if a ping is due, and set the next."""
-        if now < self.next_ping:
-            return False
-        self.next_ping = now + self._ping_rate
-        return True
-
-    def asked(self, now):
-        # type: (float) -> None
-        """Take note of a ping that went out, or would have but for a full buffer."""
-        if self._asked is None or self.heard >= self._asked:
-            self._asked = now
-            # Silence counts from the last byte heard, but a peer that was
-            # asked late, after a slow handler, still has its time to answer.
-            self.verdict = max(
-                self.heard + self._ping_timeout,
-                now + min(self._ping_timeout, self._ping_rate))
-
-    def is_silent(self, now):
-        # type: (float) -> bool
-        """Tell if the peer left a ping unanswered for too long."""
-        if self._asked is not None and self.heard >= self._asked:
-            self._asked = None
-            self.verdict = _NEVER
-        return now >= self.verdict
 
 
 class WebsocketSession(object):
@@ -145,7 +86,7 @@ class WebsocketSession(object):
         self.interest = ()  # type: Interest
 
         self._step = self._step_start
-        self._deadline = -_NEVER
+        self._deadline = -NEVER
         self._needs_step = True     # set by other threads: something has changed
         self._is_open = False       # from Ready to the last Close frame
         self._is_forced = False     # force_disconnect() was called
@@ -195,7 +136,7 @@ class WebsocketSession(object):
         self._poll = poll
         self._ping_rate = ping_rate
         self._ping_timeout = ping_timeout
-        self._close_timeout = close_timeout or _NEVER
+        self._close_timeout = close_timeout or NEVER
         self._stream.auto_pong = auto_pong
         self._wake = wake
         self.is_running = True
@@ -218,7 +159,7 @@ class WebsocketSession(object):
             return 0
         if self._transport is not None and self._transport.has_pending():
             return 0
-        if self._deadline == _NEVER:
+        if self._deadline == NEVER:
             return None
         return max(0.0, self._deadline - self._clock())
 
@@ -251,7 +192,7 @@ class WebsocketSession(object):
 
     def _step_start(self):
         # type: () -> Iterable[Event]
-        self._deadline = self._clock() + (self._websocket.connect_timeout or _NEVER)
+        self._deadline = self._clock() + (self._websocket.connect_timeout or NEVER)
         self._connect_deadline = self._deadline
         self._step = self._step_dial
         self._needs_step = True
@@ -350,8 +291,8 @@ class WebsocketSession(object):
 
     def _open(self):
         # type: () -> None
-        self._timers = _Timers(self._clock(), self._poll, self._ping_rate, self._ping_timeout)
-        self._close_deadline = _NEVER
+        self._timers = Timers(self._clock(), self._poll, self._ping_rate, self._ping_timeout)
+        self._close_deadline = NEVER
         self._is_open = True
         self._step = self._step_open
         self._set_deadline()
@@ -368,7 +309,7 @@ class WebsocketSession(object):
         if self._owed_pong is not None:
             owed, self._owed_pong = self._owed_pong, None
             self.reply(Opcode.PONG, owed)
-        if self.sent_close_time is not None and self._close_deadline == _NEVER:
+        if self.sent_close_time is not None and self._close_deadline == NEVER:
             self._close_deadline = self._started + self.sent_close_time + self._close_timeout
             self._set_deadline()
         if not self._stream.is_receiving:

@@ -31,6 +31,7 @@ LEVELS = {
     'lomond.net': 1,
     'lomond.endpoint': 2,
     'lomond.session': 2,
+    'lomond.timers': 2,
     'lomond.websocket': 2,
     'lomond.persist': 3,
     'lomond.server': 4,
