@@ -632,7 +632,11 @@ def test_close_ends_a_handshake():
         while not server._threads:      # until it was taken in
             pass
         server.close()
-        assert drain(sock) == b''
+        try:
+            assert drain(sock) == b''
+        except socket.error as error:
+            # The server may not have read what was sent: then TCP says so.
+            assert error.errno == errno.ECONNRESET
 
 
 def test_close_breaks_a_connection_whose_client_does_not_answer():
