@@ -437,7 +437,7 @@ def test_a_connection_that_ended_makes_room_for_another():
 @pytest.mark.parametrize('data', [b'', b'GET / HTTP/1.1\r\nHost'])
 def test_a_request_that_does_not_come_is_given_up_after_handshake_timeout(data):
     called = []
-    with Server(called.append, handshake_timeout=0.05) as server, RawClient(server) as sock:
+    with Server(called.append, handshake_timeout=0.3) as server, RawClient(server) as sock:
         sock.sendall(data)
         assert drain(sock) == b''
     assert not called
@@ -640,7 +640,7 @@ def test_close_ends_a_handshake():
 
 
 def test_close_breaks_a_connection_whose_client_does_not_answer():
-    server = Server(listen, close_timeout=0.05).start()
+    server = Server(listen, close_timeout=0.4).start()
     with RawClient(server) as sock:
         upgrade(sock)
         server.close()
@@ -656,7 +656,7 @@ def test_close_does_not_wait_for_ever_for_a_handler_that_is_stuck():
         wait_for(may_end)
         has_ended.set()
 
-    server = Server(handler, close_timeout=0.05).start()
+    server = Server(handler, close_timeout=0.4).start()
     with RawClient(server) as sock:
         upgrade(sock)
         server.close()
@@ -680,7 +680,7 @@ def test_close_frees_a_handler_that_is_stuck_in_a_send():
         except errors.TransportFail as error:
             failures.append(error)
 
-    server = Server(handler, close_timeout=0.05, write_timeout=None).start()
+    server = Server(handler, close_timeout=0.4, write_timeout=None).start()
     with RawClient(server) as sock:
         upgrade(sock)
         wait_for(is_called)
