@@ -26,7 +26,7 @@ from lomond.net.transport import describe
 from lomond.net.wait import Wait
 from lomond.opcode import Opcode
 from lomond.protocol.message import encode_close
-from lomond.protocol.state import unavailable
+from lomond.protocol.state import State, unavailable
 from lomond.timers import NEVER, Timers
 
 if TYPE_CHECKING:
@@ -296,6 +296,7 @@ class WebsocketSession(object):
         self._is_open = True
         self._step = self._step_open
         self._set_deadline()
+        self._send_owed_close()     # before Ready, whose handler may take its time
 
     # -- the steps: open --
 
@@ -303,9 +304,7 @@ class WebsocketSession(object):
         # type: () -> Iterable[Event]
         if self._is_forced:
             return self._disconnected(u'disconnected by the application')
-        if self._owed_close is not None:
-            owed, self._owed_close = self._owed_close, None
-            self.reply(Opcode.CLOSE, owed)
+        self._send_owed_close()
         if self._owed_pong is not None:
             owed, self._owed_pong = self._owed_pong, None
             self.reply(Opcode.PONG, owed)
@@ -533,6 +532,14 @@ class WebsocketSession(object):
         """End the attempt to connect; or close, should it have succeeded meanwhile."""
         self._owed_close = payload
         self._notice()
+        if self._stream.state != State.CONNECTING:
+            self._send_owed_close()
+
+    def _send_owed_close(self):
+        # type: () -> None
+        owed, self._owed_close = self._owed_close, None
+        if owed is not None:
+            self.reply(Opcode.CLOSE, owed)
 
     def force_disconnect(self):
         # type: () -> None

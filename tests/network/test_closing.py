@@ -623,6 +623,26 @@ def test_close_that_meets_the_answer_on_its_way_closes_the_connection(arguments,
     assert frames == [(0x88, payload)]
 
 
+def test_close_that_came_before_ready_does_not_wait_for_the_handler_of_ready():
+    """The answer is read, and found good, while another thread closes."""
+    class ClosedOnTheWay(WebSocket):
+        def on_response(self, response):
+            Background(self.close).result()
+            return WebSocket.on_response(self, response)
+
+    has_closed = threading.Event()
+
+    def script(sock):
+        answer_upgrade(sock)
+        read_to_close(sock)
+        has_closed.set()
+        sock.sendall(make_close(1000))
+
+    with RawServer(script) as server:
+        events = run(ClosedOnTheWay(server.url), ready=lambda: wait_for(has_closed))
+    assert events[-1].graceful
+
+
 @pytest.mark.parametrize('call', CALLS)
 def test_ending_it_while_tcp_connects(call, full_port):
     is_connecting = threading.Event()
