@@ -2,10 +2,30 @@
 
 from __future__ import absolute_import, division, print_function
 
+import functools
 import gc
 import os
 
 import pytest
+
+from lomond import WebSocket
+from tests.support import RawServer
+
+
+class Link(object):
+    """A way from a WebSocket to a `RawServer`, plain or over TLS."""
+
+    def __init__(self, server_tls=None, authority_file=None):
+        #: Call it with a script, as `RawServer`.
+        self.serve = functools.partial(RawServer, ssl_context=server_tls)
+        #: Call it with a URL and options, as `WebSocket`.
+        self.connect = functools.partial(WebSocket, ssl_cafile=authority_file)
+
+
+@pytest.fixture(params=['ws', 'wss'])
+def link(request, server_tls, authority_file):
+    """Each way to connect in turn."""
+    return Link() if request.param == 'ws' else Link(server_tls, authority_file)
 
 
 @pytest.fixture

@@ -346,7 +346,7 @@ def test_messages_that_arrived_whole_before_a_cut_are_delivered(hang_up):
 
 
 @pytest.mark.parametrize('hang_up', [lambda sock: sock.close(), reset_connection])
-def test_a_failed_write_ends_the_loop_after_delivering_what_arrived(hang_up):
+def test_a_failed_write_ends_the_loop_after_delivering_what_arrived(link, hang_up):
     may_go = threading.Event()
     is_gone = threading.Event()
 
@@ -358,8 +358,8 @@ def test_a_failed_write_ends_the_loop_after_delivering_what_arrived(hang_up):
         is_gone.set()
 
     failures = []
-    with RawServer(script) as server:
-        websocket = WebSocket(server.url)
+    with link.serve(script) as server:
+        websocket = link.connect(server.url)
         events = []
         for event in websocket:
             events.append(event)

@@ -392,11 +392,11 @@ def test_a_torn_frame_is_followed_by_nothing():
     assert len(received[0]) < len(HUGE)
 
 
-def test_force_disconnect_frees_a_blocked_sender_at_once():
+def test_force_disconnect_frees_a_blocked_sender_at_once(link):
     may_end = threading.Event()
     is_ready = threading.Event()
-    with RawServer(accept_and_ignore(may_end)) as server:
-        websocket = WebSocket(server.url, write_timeout=None)
+    with link.serve(accept_and_ignore(may_end)) as server:
+        websocket = link.connect(server.url, write_timeout=None)
 
         def loop():
             events = []

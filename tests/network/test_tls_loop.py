@@ -20,7 +20,6 @@ from tests.network.driving import (
     needs_proc,
     read_to_close,
     wait_for,
-    wait_until_sending,
 )
 from tests.support import (
     PATIENCE,
@@ -323,37 +322,6 @@ def test_a_protocol_error_with_the_end_of_tls_behind_it(connect, server_tls):
     assert events[-2].close_code == 1002
 
 
-def test_a_failed_write_ends_the_loop_after_delivering_what_arrived(connect, server_tls):
-    may_go = threading.Event()
-    is_gone = threading.Event()
-
-    def script(sock):
-        answer_upgrade(sock)
-        wait_for(may_go)
-        sock.sendall(make_frame(1, b'one') + make_frame(1, b'two'))
-        reset(sock)
-        is_gone.set()
-
-    failures = []
-    with RawServer(script, server_tls) as server:
-        websocket = connect(server.url)
-        events = []
-        for event in websocket:
-            events.append(event)
-            if event.name == 'poll':
-                may_go.set()
-                wait_for(is_gone)
-                for _ in range(1000):
-                    try:
-                        websocket.send_text(u'x' * 100)
-                    except errors.TransportFail as error:
-                        failures.append(error)
-                        break
-    assert len(failures) == 1
-    assert names(events)[3:] == ['text', 'text', 'disconnected']
-    assert not events[-1].graceful
-
-
 # -- a peer that doesn't read, and threads --
 
 HUGE = b'x' * (12 * 1024 * 1024)
@@ -377,40 +345,6 @@ def test_a_peer_that_does_not_read_fails_a_send_within_write_timeout(connect, se
                     websocket.send_binary(HUGE)
         may_end.set()
     assert names(events)[3:] == ['text', 'disconnected']
-    assert not events[-1].graceful
-
-
-def test_force_disconnect_frees_a_blocked_sender_at_once(connect, server_tls):
-    may_end = threading.Event()
-    is_ready = threading.Event()
-
-    def script(sock):
-        answer_upgrade(sock)
-        wait_for(may_end)
-
-    with RawServer(script, server_tls) as server:
-        websocket = connect(server.url, write_timeout=None)
-
-        def loop():
-            events = []
-            for event in websocket:
-                events.append(event)
-                if event.name == 'poll':
-                    is_ready.set()
-            return events
-
-        def send():
-            with pytest.raises(errors.TransportFail):
-                websocket.send_binary(HUGE)
-
-        reader = Background(loop)
-        wait_for(is_ready)
-        sender = Background(send)
-        wait_until_sending(websocket)
-        websocket.force_disconnect()
-        sender.result()
-        events = reader.result()
-        may_end.set()
     assert not events[-1].graceful
 
 
