@@ -185,7 +185,7 @@ class WebSocket(Endpoint):
         - ``close_timeout``: how long to wait for the answer to a Close frame.
 
         And ``auto_pong``, whether pings are answered, and ``session_class``,
-        what drives the connection.
+        what drives the connection: `WebsocketSession` or a subclass of it.
 
         Raises WebSocketUnavailable if a loop over this WebSocket is running.
         """
