@@ -177,6 +177,7 @@ class WebsocketSession(object):
         transport = self._transport
         if transport is None:
             return
+        transport.on_backlog = None     # it leads back here: let both go at once
         # A sender may be waiting inside the transport. It holds the lock, so
         # it is left to it to close: here, waiting for it could be for ever.
         if self._lock.acquire(False):

@@ -174,8 +174,9 @@ class Transport(object):
                 return False
             self._backlog.append(data)
             self._backlog_size += len(data)
-        if self.on_backlog is not None:
-            self.on_backlog()
+        on_backlog = self.on_backlog
+        if on_backlog is not None:
+            on_backlog()
         return True
 
     @staticmethod

@@ -139,6 +139,11 @@ class PermessageDeflate(object):
                 self._inflater = None
         return b''.join(pieces)
 
+    def release(self):
+        # type: () -> None
+        """Free the windows: the connection is over, but may be kept to be asked about."""
+        self._deflater = self._inflater = None
+
     def _inflate(self, data, limit):
         # type: (bytes, Optional[int]) -> bytes
         # One byte more than allowed shows that there is more than allowed.

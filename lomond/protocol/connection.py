@@ -120,6 +120,8 @@ class Connection(object):
         """Close, after the transport is gone or was given up."""
         self._advance(Trigger.DISCONNECTED)
         self.is_receiving = False
+        if self._deflate is not None:
+            self._deflate.release()
 
     def stop_receiving(self):
         # type: () -> None

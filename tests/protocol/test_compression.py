@@ -182,3 +182,20 @@ def test_large_message_is_inflated_in_small_reads(role):
     frame = wire.frame(BINARY, raw_deflate(message), rsv=RSV1)
     pieces = [frame[i:i + 100] for i in range(0, len(frame), 100)]
     assert wire.receive(*pieces) == [('binary', message)]
+
+
+# -- the end --
+
+@BY_ROLE
+def test_windows_are_freed_with_the_connection(role):
+    """Some 300 KiB, while the WebSocket may be kept for long."""
+    codec = PermessageDeflate()
+    wire = Wire(role, deflate=codec)
+    wire.receive(wire.frame(TEXT, raw_deflate(b'Hello'), rsv=RSV1))
+    wire.connection.encode(TEXT, b'Hello', True)
+    assert codec._deflater is not None
+    assert codec._inflater is not None
+    wire.connection.disconnect()
+    assert codec._deflater is None
+    assert codec._inflater is None
+    assert wire.connection.supports_compression
