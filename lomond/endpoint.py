@@ -123,6 +123,24 @@ class Endpoint(object):
         session = self._session
         return session.sent_close_time if session is not None else None
 
+    # -- receiving --
+
+    def feed(self, data):
+        # type: (bytes) -> Iterator[Event]
+        """Yield the events in bytes from the peer; the session calls this.
+
+        Empty bytes are the end of the stream: they complete a rejection.
+        What the peer does wrong is an event, never an exception.
+        """
+        if self._stream.state == State.CONNECTING:
+            return self._shake_hands(data)
+        return self._stream.receive(data)
+
+    def _shake_hands(self, data):
+        # type: (bytes) -> Iterator[Event]
+        """Yield the events of the opening handshake, and of what came with its end."""
+        raise NotImplementedError
+
     # -- sending --
 
     def send_text(self, text, compress=True):
@@ -264,6 +282,14 @@ def check_protocols(protocols):
             raise ValueError('the subprotocol {!r} is named twice'.format(name))
         checked.append(name)
     return checked
+
+
+def check_ssl_context(context):
+    # type: (Any) -> Any
+    """Return an `ssl.SSLContext`, or None; raises TypeError. Doesn't import ssl for that."""
+    if context is not None and not hasattr(context, 'wrap_socket'):
+        raise TypeError('ssl_context must be an ssl.SSLContext, not {!r}'.format(context))
+    return context
 
 
 def deflate_options(compress):

@@ -23,7 +23,13 @@ from itertools import chain
 
 from lomond import errors, events
 from lomond._compat import TYPE_CHECKING, monotonic, set_close_on_exec, text_type
-from lomond.endpoint import MAX_MESSAGE_SIZE, Endpoint, check_protocols, check_seconds
+from lomond.endpoint import (
+    MAX_MESSAGE_SIZE,
+    Endpoint,
+    check_protocols,
+    check_seconds,
+    check_ssl_context,
+)
 from lomond.net.selectors import READ, Waker, wait
 from lomond.net.transport import Transport, describe, would_block
 from lomond.net.url import bracket
@@ -37,7 +43,6 @@ from lomond.protocol.handshake import (
     extension_names,
 )
 from lomond.protocol.limits import DEFAULT_LIMITS
-from lomond.protocol.state import State
 from lomond.session import WebsocketSession
 from lomond.status import Status
 
@@ -128,13 +133,6 @@ class ServerWebSocket(Endpoint):
         if self._events is None:
             raise errors.WebSocketUnavailable('open() comes first')
         return self._events
-
-    def feed(self, data):
-        # type: (bytes) -> Iterator[Event]
-        """Yield the events in bytes from the client; the session calls this."""
-        if self._stream.state == State.CONNECTING:
-            return self._shake_hands(data)
-        return self._stream.receive(data)
 
     def _shake_hands(self, data):
         # type: (bytes) -> Iterator[Event]
@@ -249,11 +247,9 @@ class Server(object):
         # type: (Handler, str, int, Any, Optional[Iterable[str]], Union[bool, DeflateOptions], Optional[int], Optional[float], Optional[float], int, Optional[float], Optional[float], Optional[float], Optional[float], bool) -> None
         if not callable(handler):
             raise TypeError('the handler must be callable, not {!r}'.format(handler))
-        if ssl_context is not None and not hasattr(ssl_context, 'wrap_socket'):
-            raise TypeError('ssl_context must be an ssl.SSLContext, not {!r}'.format(ssl_context))
         self._handler = handler
         self._endpoint_options = {
-            'ssl_context': ssl_context,
+            'ssl_context': check_ssl_context(ssl_context),
             'protocols': check_protocols(protocols),
             'compress': compress,
             'max_message_size': max_message_size,

@@ -11,7 +11,7 @@ import os
 from lomond import errors, events
 from lomond._compat import TYPE_CHECKING, text_type
 from lomond.constants import USER_AGENT, WS_VERSION
-from lomond.endpoint import MAX_MESSAGE_SIZE, Endpoint, check_seconds
+from lomond.endpoint import MAX_MESSAGE_SIZE, Endpoint, check_seconds, check_ssl_context
 from lomond.headers import check_line, is_token
 from lomond.net.proxy import parse_proxies
 from lomond.net.url import basic_authorization, parse_url
@@ -26,7 +26,6 @@ from lomond.protocol.handshake import (
     extension_names,
 )
 from lomond.protocol.limits import DEFAULT_LIMITS
-from lomond.protocol.state import State
 from lomond.session import WebsocketSession
 
 if TYPE_CHECKING:
@@ -104,11 +103,9 @@ class WebSocket(Endpoint):
         self.agent = _header_value('agent', USER_AGENT if agent is None else agent)
         self.ssl_verify = ssl_verify
         self.ssl_cafile = ssl_cafile
-        self.ssl_context = ssl_context
+        self.ssl_context = check_ssl_context(ssl_context)
         if ssl_cafile is not None and not os.path.isfile(ssl_cafile):
             raise ValueError('there is no file of certificates at {!r}'.format(ssl_cafile))
-        if ssl_context is not None and not hasattr(ssl_context, 'wrap_socket'):
-            raise TypeError('ssl_context must be an ssl.SSLContext, not {!r}'.format(ssl_context))
         if not (callable(trace) or trace in (None, True, False)):
             raise TypeError('trace must be callable, or True, not {!r}'.format(trace))
         self.trace = trace
@@ -252,17 +249,6 @@ class WebSocket(Endpoint):
             fields.append((u'Authorization', basic_authorization(target.credentials)))
         fields = [field for field in fields if field[0].lower() not in own] + self._headers
         return build_head(u'GET {} HTTP/1.1'.format(target.resource), fields)
-
-    def feed(self, data):
-        # type: (bytes) -> Iterator[Event]
-        """Yield the events in bytes from the server; the session calls this.
-
-        Empty bytes are the end of the stream: they complete a rejection.
-        What the server does wrong is an event, never an exception.
-        """
-        if self._stream.state == State.CONNECTING:
-            return self._shake_hands(data)
-        return self._stream.receive(data)
 
     def _shake_hands(self, data):
         # type: (bytes) -> Iterator[Event]
