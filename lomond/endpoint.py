@@ -11,7 +11,7 @@ import threading
 
 from lomond import errors
 from lomond._compat import TYPE_CHECKING, encode_utf8, text_type, to_bytes
-from lomond.headers import is_token
+from lomond.checks import check_count, check_protocols, check_seconds
 from lomond.opcode import Opcode
 from lomond.protocol.compression import DeflateOptions
 from lomond.protocol.connection import Connection
@@ -47,15 +47,10 @@ class Endpoint(object):
         # type: (Optional[Iterable[str]], Union[bool, DeflateOptions], Optional[int], Optional[float]) -> None
         self.protocols = check_protocols(protocols)
         self.compress = compress
-        self.max_message_size = max_message_size
+        self.max_message_size = check_count(
+            'max_message_size', max_message_size, 1, none_for='no limit')
         self.write_timeout = check_seconds('write_timeout', write_timeout)
         self._deflate_options = deflate_options(compress)
-        if max_message_size is not None and (
-                isinstance(max_message_size, bool) or not isinstance(max_message_size, int)
-                or max_message_size < 1):
-            raise ValueError(
-                'max_message_size must be a number of bytes, or None for no limit, '
-                'not {!r}'.format(max_message_size))
         self._stream = self._new_stream()
         self._session = None  # type: Optional[WebsocketSession]
         #: How often close() was called: `persist` goes by it.
@@ -252,44 +247,6 @@ class Endpoint(object):
     def __exit__(self, exc_type, exc_value, traceback):
         # type: (Optional[Type[BaseException]], Optional[BaseException], Optional[TracebackType]) -> None
         self.force_disconnect()
-
-
-def check_seconds(name, value):
-    # type: (str, Optional[float]) -> Optional[float]
-    """Return a time in seconds, None and 0 included; raises TypeError, ValueError."""
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise TypeError('{} must be a number of seconds, or None, not {!r}'.format(name, value))
-    if not 0 <= value < float('inf'):
-        raise ValueError(
-            '{} must be a number of seconds from 0 on, or None, not {!r}'.format(name, value))
-    return value
-
-
-def check_protocols(protocols):
-    # type: (Optional[Iterable[str]]) -> List[str]
-    """Return the subprotocols as a list; raises TypeError, ValueError (RFC 6455 4.1)."""
-    if protocols is None:
-        return []
-    if isinstance(protocols, (bytes, text_type)):
-        raise TypeError('protocols must be a list of names, not {!r}'.format(protocols))
-    checked = []  # type: List[str]
-    for name in protocols:
-        if not isinstance(name, (str, text_type)) or not is_token(name):
-            raise ValueError('not a subprotocol name: {!r}'.format(name))
-        if name in checked:
-            raise ValueError('the subprotocol {!r} is named twice'.format(name))
-        checked.append(name)
-    return checked
-
-
-def check_ssl_context(context):
-    # type: (Any) -> Any
-    """Return an `ssl.SSLContext`, or None; raises TypeError. Doesn't import ssl for that."""
-    if context is not None and not hasattr(context, 'wrap_socket'):
-        raise TypeError('ssl_context must be an ssl.SSLContext, not {!r}'.format(context))
-    return context
 
 
 def deflate_options(compress):

@@ -181,6 +181,21 @@ class Rejected(Event):
         self.reason = reason
 
 
+class Redirected(Event):
+    """The server sent us on to ``url``: Connecting follows."""
+
+    __slots__ = ('response', 'url')
+    __match_args__ = ('response', 'url')
+
+    name = 'redirected'
+
+    def __init__(self, response, url, received_time=None):
+        # type: (Response, text_type, Optional[float]) -> None
+        Event.__init__(self, received_time)
+        self.response = response
+        self.url = url
+
+
 class Ping(Event):
     """A ping; its pong went out already unless ``auto_pong`` is off."""
 
@@ -304,6 +319,20 @@ class BackOff(Event):
         # type: (float, Optional[float]) -> None
         Event.__init__(self, received_time)
         self.delay = delay
+
+
+class GaveUp(Event):
+    """`persist` ends: by its policy there is no use in another attempt."""
+
+    __slots__ = ('reason',)
+    __match_args__ = ('reason',)
+
+    name = 'gave_up'
+
+    def __init__(self, reason, received_time=None):
+        # type: (text_type, Optional[float]) -> None
+        Event.__init__(self, received_time)
+        self.reason = reason
 
 
 class UnknownMessage(Event):

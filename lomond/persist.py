@@ -14,7 +14,7 @@ from random import random
 
 from lomond import events
 from lomond._compat import TYPE_CHECKING, monotonic
-from lomond.endpoint import check_seconds
+from lomond.checks import check_seconds
 
 if TYPE_CHECKING:
     from typing import Any, Callable, Iterator, Optional, Union  # noqa: F401

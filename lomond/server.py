@@ -23,13 +23,8 @@ from itertools import chain
 
 from lomond import errors, events
 from lomond._compat import TYPE_CHECKING, monotonic, set_close_on_exec, text_type
-from lomond.endpoint import (
-    MAX_MESSAGE_SIZE,
-    Endpoint,
-    check_protocols,
-    check_seconds,
-    check_ssl_context,
-)
+from lomond.checks import check_count, check_protocols, check_seconds, check_ssl_context
+from lomond.endpoint import MAX_MESSAGE_SIZE, Endpoint
 from lomond.net.selectors import READ, Waker, wait
 from lomond.net.transport import Transport, describe, would_block
 from lomond.net.url import bracket
@@ -264,11 +259,7 @@ class Server(object):
             'close_timeout': check_seconds('close_timeout', close_timeout),
             'auto_pong': auto_pong,
         }  # type: Dict[str, Any]
-        if isinstance(max_connections, bool) or not isinstance(max_connections, int) \
-                or max_connections < 1:
-            raise ValueError(
-                'max_connections must be a number from 1 on, not {!r}'.format(max_connections))
-        self._max_connections = max_connections
+        self._max_connections = check_count('max_connections', max_connections, 1)
         self._close_timeout = close_timeout or None
 
         self._lock = threading.Lock()

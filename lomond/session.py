@@ -1,9 +1,9 @@
 """One connection's life: dial, shake hands, wait, receive, keep time, end.
 
 A session drives a websocket that it knows by these members only: ``target``,
-``proxy_targets``, ``make_tls_context()``, ``trace``, ``connect_timeout`` and
-``write_timeout`` to connect; ``build_request()``, ``feed(data)`` and
-``on_disconnect()`` for its bytes; ``stream``, the protocol's `Connection`.
+``net_options``, ``trace``, ``connect_timeout`` and ``write_timeout`` to
+connect; ``build_request()``, ``feed(data)`` and ``on_disconnect()`` for its
+bytes; ``stream``, the protocol's `Connection`.
 
 `WebsocketSession.run` is a thin loop: `step` does what can be done without
 waiting and returns events, `interest` and `time_left` say what to wait for and
@@ -222,14 +222,14 @@ class WebsocketSession(object):
     def _dial(self):
         # type: () -> Iterator[Any]
         """Yield each `Wait`, and last the transport."""
-        websocket = self._websocket
-        try:
-            self._proxy = find_proxy(websocket.target, websocket.proxy_targets)
-        except ValueError as error:
-            raise errors.ConnectFail.during('proxy', text_type(error), error)
-        return dial(
-            websocket.target, self._proxy, websocket.make_tls_context,
-            self._connect_deadline, self.trace)
+        target, options = self._websocket.target, self._websocket.net_options
+        self._proxy = None
+        if options.sock is None:
+            try:
+                self._proxy = find_proxy(target, options.proxies)
+            except ValueError as error:
+                raise errors.ConnectFail.during('proxy', text_type(error), error)
+        return dial(target, self._proxy, options, self._connect_deadline, self.trace)
 
     def _open_transport(self, transport):
         # type: (Transport) -> None
@@ -281,6 +281,11 @@ class WebsocketSession(object):
                 yield event
                 yield events.Poll()
                 continue
+            if event.name == 'redirected':
+                yield event
+                self._redial()
+                yield events.Connecting(event.url)
+                return
             if event.name == 'rejected':
                 reason = event.reason
             elif event.name == 'protocol_error' and event.critical:
@@ -289,6 +294,16 @@ class WebsocketSession(object):
         if reason is not None:
             for event in self._disconnected(reason):
                 yield event
+
+    def _redial(self):
+        # type: () -> None
+        """Begin anew with the websocket's new target, under the same deadline."""
+        transport, self._transport = self._transport, None
+        transport.on_backlog = None
+        transport.close()
+        self.interest = ()
+        self._step = self._step_dial
+        self._needs_step = True
 
     def _open(self):
         # type: () -> None

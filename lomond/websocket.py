@@ -10,10 +10,11 @@ import os
 
 from lomond import errors, events
 from lomond._compat import TYPE_CHECKING, text_type
+from lomond.checks import check_count, check_seconds
 from lomond.constants import USER_AGENT, WS_VERSION
-from lomond.endpoint import MAX_MESSAGE_SIZE, Endpoint, check_seconds, check_ssl_context
+from lomond.endpoint import MAX_MESSAGE_SIZE, Endpoint
 from lomond.headers import check_line, is_token
-from lomond.net.proxy import parse_proxies
+from lomond.net.options import NetOptions, TLSOptions
 from lomond.net.url import basic_authorization, parse_url
 from lomond.protocol import compression
 from lomond.protocol.connection import CLIENT
@@ -83,6 +84,27 @@ class WebSocket(Endpoint):
     - ``connect_timeout``: seconds for connecting, TLS and the handshake
       together (30); None for no limit.
     - ``write_timeout``: seconds that one send may take (30); None for no limit.
+    - ``headers``: more headers for the request: a mapping, a list of pairs, or
+      a function that returns either, called anew for each attempt.
+    - ``cookies``: an `http.cookiejar.CookieJar`, or True for one of its own;
+      None sends and keeps none.
+    - ``netrc``: True to look for the host's password in ``~/.netrc``, or the
+      path of such a file.
+    - ``max_redirects``: how many redirects of the server are followed (5).
+    - ``ssl_certfile``, ``ssl_keyfile``: files with the client's own
+      certificate and its key, in PEM; the key may be in the first.
+    - ``ssl_server_hostname``: the name to ask for in TLS (SNI), and to check
+      the certificate against, instead of the URL's host.
+    - ``ssl_fingerprint``: the SHA-256 of the server's certificate in
+      hexadecimal, or a list of these; with another the connection fails.
+      With ``ssl_verify=False`` nothing but this is checked.
+    - ``source_address``: the address to connect from, or a pair of it and a port.
+    - ``tcp_keepalive``: after how many seconds without traffic the system asks
+      if the other end is there (60); None for never.
+    - ``socket_options``: triples for `socket.setsockopt`.
+    - ``sock``: a connected socket to use instead of connecting, or a function
+      that returns one for each attempt.
+    - ``resolver``: called instead of `socket.getaddrinfo`.
 
     Raises TypeError and ValueError for arguments that make no sense.
     """
@@ -91,26 +113,29 @@ class WebSocket(Endpoint):
 
     def __init__(self, url, proxies=None, protocols=None, agent=None, compress=False,
                  ssl_verify=True, ssl_cafile=None, ssl_context=None, trace=None,
-                 max_message_size=MAX_MESSAGE_SIZE, connect_timeout=30.0, write_timeout=30.0):
-        # type: (str, Optional[Mapping[str, Optional[str]]], Optional[Iterable[str]], Optional[str], Union[bool, DeflateOptions], bool, Optional[str], Any, Optional[Trace], Optional[int], Optional[float], Optional[float]) -> None
+                 max_message_size=MAX_MESSAGE_SIZE, connect_timeout=30.0, write_timeout=30.0,
+                 headers=None, cookies=None, netrc=False, max_redirects=5, ssl_certfile=None,
+                 ssl_keyfile=None, ssl_server_hostname=None, ssl_fingerprint=None,
+                 source_address=None, tcp_keepalive=60.0, socket_options=(), sock=None,
+                 resolver=None):
+        # type: (str, Optional[Mapping[str, Optional[str]]], Optional[Iterable[str]], Optional[str], Union[bool, DeflateOptions], bool, Optional[str], Any, Optional[Trace], Optional[int], Optional[float], Optional[float], Any, Any, Union[bool, str], int, Optional[str], Optional[str], Optional[str], Union[None, str, Iterable[str]], Any, Optional[float], Iterable[Tuple[int, int, Any]], Any, Optional[Callable[..., Any]]) -> None
         super(WebSocket, self).__init__(protocols, compress, max_message_size, write_timeout)
         self.url = url
-        #: The URL taken apart: a `lomond.net.url.Target`.
-        self.target = parse_url(url)
-        self.proxies = proxies
-        #: The proxies' URLs taken apart.
-        self.proxy_targets = parse_proxies(proxies)
         self.agent = _header_value('agent', USER_AGENT if agent is None else agent)
+        self.proxies = proxies
         self.ssl_verify = ssl_verify
         self.ssl_cafile = ssl_cafile
-        self.ssl_context = check_ssl_context(ssl_context)
-        if ssl_cafile is not None and not os.path.isfile(ssl_cafile):
-            raise ValueError('there is no file of certificates at {!r}'.format(ssl_cafile))
+        self.ssl_context = ssl_context
+        #: How to reach the server: a `lomond.net.options.NetOptions`.
+        self.net_options = NetOptions(
+            proxies, source_address, tcp_keepalive, socket_options, sock, resolver,
+            TLSOptions(ssl_verify, ssl_cafile, ssl_context, ssl_certfile, ssl_keyfile,
+                       ssl_server_hostname, ssl_fingerprint))
+        self.max_redirects = check_count('max_redirects', max_redirects, 0)
         if not (callable(trace) or trace in (None, True, False)):
             raise TypeError('trace must be callable, or True, not {!r}'.format(trace))
         self.trace = trace
         self.connect_timeout = check_seconds('connect_timeout', connect_timeout)
-        self._own_context = None  # type: Any
         self._headers = []  # type: List[Tuple[text_type, text_type]]
         self.reset()
 
@@ -119,6 +144,24 @@ class WebSocket(Endpoint):
         return 'WebSocket({!r})'.format(str(self.target.url))
 
     # -- where to --
+
+    @property
+    def url(self):
+        # type: () -> str
+        """The URL as it was given. Another one may be set between two connections.
+
+        Raises TypeError, ValueError, and WebSocketUnavailable while a loop runs.
+        """
+        return self._url
+
+    @url.setter
+    def url(self, url):
+        # type: (str) -> None
+        target = parse_url(url)
+        self._check_idle()
+        self._url = url
+        #: The URL taken apart: a `lomond.net.url.Target`.
+        self.target = target
 
     @property
     def scheme(self):
@@ -155,16 +198,6 @@ class WebSocket(Endpoint):
         # type: () -> bytes
         """The Sec-WebSocket-Key of the present or next attempt."""
         return self._key
-
-    def make_tls_context(self):
-        # type: () -> Any
-        """Return the TLS context to connect with; the session calls this."""
-        if self.ssl_context is not None:
-            return self.ssl_context
-        if self._own_context is None:
-            from lomond.net import tls  # ssl takes long to import
-            self._own_context = tls.client_context(self.ssl_cafile, self.ssl_verify)
-        return self._own_context
 
     # -- the loop --
 
@@ -203,12 +236,16 @@ class WebSocket(Endpoint):
     def reset(self):
         # type: () -> None
         """Forget the last connection; WebSocketUnavailable while there is one."""
-        if self._session is not None and self._session.is_running:
-            raise errors.WebSocketUnavailable('a loop over this WebSocket is running already')
+        self._check_idle()
         self._session = None
         self._key = base64.b64encode(os.urandom(16))    # RFC 6455 4.1
         self._reader = ResponseReader(DEFAULT_LIMITS)
         self._stream = self._new_stream()
+
+    def _check_idle(self):
+        # type: () -> None
+        if self._session is not None and self._session.is_running:
+            raise errors.WebSocketUnavailable('a loop over this WebSocket is running already')
 
     # -- the handshake --
 

@@ -22,6 +22,7 @@ from lomond.response import Response
 if TYPE_CHECKING:
     from typing import Any, Dict, Iterator, Mapping, Optional, Text  # noqa: F401
 
+    from lomond.net.transport import Transport  # noqa: F401
     from lomond.net.url import ProxyTarget, Target  # noqa: F401
 
 #: The most that a proxy's answer may take, in bytes.
@@ -128,14 +129,15 @@ def _is_in_network(host, network):
     return 0 <= shift <= width and host_bits >> shift == base_bits >> shift
 
 
-def open_tunnel(sock, target, proxy, deadline):
-    # type: (Any, Target, ProxyTarget, float) -> Iterator[Wait]
-    """Ask a proxy, on a connected non-blocking socket, to reach the target.
+def open_tunnel(transport, target, proxy, deadline):
+    # type: (Transport, Target, ProxyTarget, float) -> Iterator[Wait]
+    """Ask a proxy, on a transport to it, to reach the target.
 
     Yields each `Wait`; the tunnel is there when it ends. Raises ConnectFail.
     """
     if proxy.scheme != u'http':
         raise ConnectFail.during('proxy', 'TLS to the proxy itself is not supported')
+    sock = transport._sock
     data = connect_request(target, proxy)
     try:
         while data:

@@ -23,6 +23,8 @@ from lomond.net.wait import Wait
 if TYPE_CHECKING:
     from typing import Any, Iterator, List, Optional, Tuple, Union  # noqa: F401
 
+    from lomond.net.options import TLSOptions  # noqa: F401
+
 log = logging.getLogger('lomond')
 
 _RECORD_SIZE = 16 * 1024    # RFC 8446 5.1
@@ -131,6 +133,23 @@ def handshake(sock, context, deadline, server_hostname=None):
         tls_sock.close()
         raise
     yield TLSTransport(tls_sock)
+
+
+def secure(transport, options, host, deadline):
+    # type: (Transport, TLSOptions, str, float) -> Iterator[Union[Wait, TLSTransport]]
+    """Make TLS with a host on a transport, which is no use any more after this.
+
+    Yields each `Wait`, and last the new transport. Raises one of `TLS_ERRORS`;
+    then nothing is left open.
+    """
+    context = options.context()
+    sock = transport.detach()
+    try:
+        for step in handshake(sock, context, deadline, options.server_hostname or host):
+            yield step
+    except BaseException:
+        sock.close()
+        raise
 
 
 def _tell_cut(error):

@@ -72,6 +72,14 @@ class Transport(object):
         #: What to wait for before the next `receive`, as `selectors.wait` wants it.
         self.interest = ((self._fd, READ),)  # type: Interest
 
+    def detach(self):
+        # type: () -> Any
+        """Return the socket, which is the caller's from now on; this transport is closed."""
+        with self._close_lock:
+            self._is_closed = True
+            sock, self._sock = self._sock, None
+            return sock
+
     # -- receiving --
 
     def receive(self):

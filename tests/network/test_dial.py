@@ -13,6 +13,7 @@ import pytest
 from lomond._compat import monotonic
 from lomond.errors import ConnectFail
 from lomond.net.dial import dial
+from lomond.net.options import NetOptions
 from lomond.net.selectors import wait
 from lomond.net.transport import describe
 from lomond.net.url import parse_url
@@ -22,10 +23,6 @@ from lomond.websocket import WebSocket
 from ..support import PATIENCE, RawServer, answer_upgrade, names, read_head
 
 pytestmark = pytest.mark.usefixtures('clean_environment', 'nothing_is_left_open')
-
-
-def no_tls():
-    raise AssertionError('ws needs no TLS')
 
 
 def start(addresses, timeout=PATIENCE, told=None):
@@ -43,7 +40,7 @@ def start(addresses, timeout=PATIENCE, told=None):
             told.append((stage, fields))
 
     target = parse_url(u'ws://far.invalid/')
-    return dial(target, None, no_tls, monotonic() + timeout, trace, resolve)
+    return dial(target, None, NetOptions(resolver=resolve), monotonic() + timeout, trace)
 
 
 def drive(steps):
@@ -127,7 +124,8 @@ def test_fault_of_the_resolver_is_a_connect_fail(error):
     def resolve(*_args):
         raise error
     steps = dial(
-        parse_url(u'ws://far.invalid/'), None, no_tls, monotonic() + 1, lambda *_a: None, resolve)
+        parse_url(u'ws://far.invalid/'), None, NetOptions(resolver=resolve), monotonic() + 1,
+        lambda *_a: None)
     with pytest.raises(ConnectFail) as caught:
         next(steps)
     assert caught.value.phase == 'resolve'

@@ -839,8 +839,8 @@ def test_an_accept_that_fails_is_logged_and_tried_again(caplog):
     ({'ping_rate': -1}, ValueError),
     ({'ping_timeout': -1}, ValueError),
     ({'max_connections': 0}, ValueError),
-    ({'max_connections': None}, ValueError),
-    ({'max_connections': True}, ValueError),
+    ({'max_connections': None}, TypeError),
+    ({'max_connections': True}, TypeError),
     ({'ssl_context': 'x'}, TypeError),
     ({'no_such_option': 1}, TypeError),
 ])

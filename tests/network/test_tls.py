@@ -328,7 +328,7 @@ def test_context_is_made_once_for_a_websocket(server_tls, authority_file):
             for event in websocket:
                 if event.name == 'text':
                     websocket.close()
-            contexts.append(websocket.make_tls_context())
+            contexts.append(websocket.net_options.tls.context())
     assert contexts[0] is contexts[1]
 
 

@@ -9,13 +9,14 @@ import pytest
 
 from lomond import events
 
-# Constructor arguments by the contract, and what `name` is.
+# Constructor arguments, and what `name` is.
 EVENTS = [
     (events.Connecting, ('url',), 'connecting'),
     (events.ConnectFail, ('reason',), 'connect_fail'),
     (events.Connected, ('url', 'proxy'), 'connected'),
     (events.Ready, ('response', 'protocol', 'extensions'), 'ready'),
     (events.Rejected, ('response', 'reason'), 'rejected'),
+    (events.Redirected, ('response', 'url'), 'redirected'),
     (events.Text, ('text',), 'text'),
     (events.Binary, ('data',), 'binary'),
     (events.Ping, ('data',), 'ping'),
@@ -27,6 +28,7 @@ EVENTS = [
     (events.Unresponsive, (), 'unresponsive'),
     (events.Poll, (), 'poll'),
     (events.BackOff, ('delay',), 'back_off'),
+    (events.GaveUp, ('reason',), 'gave_up'),
     (events.UnknownMessage, ('message',), 'unknown'),
 ]
 

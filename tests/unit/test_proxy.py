@@ -20,6 +20,7 @@ from lomond.net.proxy import (
     parse_proxies,
 )
 from lomond.net.selectors import READ, WRITE, wait
+from lomond.net.transport import Transport
 from lomond.net.url import parse_proxy_url, parse_url
 from lomond.net.wait import Wait
 from lomond.websocket import WebSocket
@@ -264,7 +265,9 @@ def socks():
 
 def tunnel(sock, deadline=None):
     """Begin a tunnel."""
-    return open_tunnel(sock, WS, PROXY, monotonic() + PATIENCE if deadline is None else deadline)
+    if deadline is None:
+        deadline = monotonic() + PATIENCE
+    return open_tunnel(Transport(sock), WS, PROXY, deadline)
 
 
 def finish(steps):
@@ -461,5 +464,5 @@ def test_request_that_is_not_taken_fails_at_the_deadline(socks):
 
 def test_tls_to_the_proxy_fails_in_words(socks):
     proxy = parse_proxy_url(u'https://proxy:3128')
-    error = fail(open_tunnel(socks[0], WS, proxy, monotonic() + PATIENCE))
+    error = fail(open_tunnel(Transport(socks[0]), WS, proxy, monotonic() + PATIENCE))
     assert 'not supported' in str(error)
