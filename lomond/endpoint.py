@@ -19,6 +19,7 @@ from lomond.protocol.frame import MAX_CONTROL_PAYLOAD
 from lomond.protocol.limits import message_limits
 from lomond.protocol.message import encode_close
 from lomond.protocol.state import State, unavailable
+from lomond.stats import Stats
 
 if TYPE_CHECKING:
     from types import TracebackType  # noqa: F401
@@ -51,6 +52,7 @@ class Endpoint(object):
             'max_message_size', max_message_size, 1, none_for='no limit')
         self.write_timeout = check_seconds('write_timeout', write_timeout)
         self._deflate_options = deflate_options(compress)
+        self._stats = Stats()
         self._stream = self._new_stream()
         self._session = None  # type: Optional[WebsocketSession]
         #: How often close() was called: `persist` goes by it.
@@ -59,7 +61,8 @@ class Endpoint(object):
     def _new_stream(self):
         # type: () -> Connection
         return Connection(
-            self._role, self._reply, message_limits(self.max_message_size), threading.RLock())
+            self._role, self._reply, message_limits(self.max_message_size), threading.RLock(),
+            self._stats)
 
     def _reply(self, opcode, payload):
         # type: (int, bytes) -> None
@@ -80,6 +83,12 @@ class Endpoint(object):
         # type: () -> Connection
         """The protocol's side of the present or last connection."""
         return self._stream
+
+    @property
+    def stats(self):
+        # type: () -> Stats
+        """What went over all connections so far: a `lomond.stats.Stats`."""
+        return self._stats
 
     @property
     def state(self):

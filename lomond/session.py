@@ -7,30 +7,29 @@ bytes; ``stream``, the protocol's `Connection`.
 
 `WebsocketSession.run` is a thin loop: `step` does what can be done without
 waiting and returns events, `interest` and `time_left` say what to wait for and
-how long. Nothing but `run` itself, and the sending of frames, waits.
+how long. Nothing but `run` itself waits. The sending half is in `sending`.
 """
 
 from __future__ import absolute_import, division, print_function
 
 import logging
 import socket
-import threading
+import struct
 from itertools import chain
 
 from lomond import errors, events
 from lomond._compat import TYPE_CHECKING, monotonic, text_type
 from lomond.net.dial import dial
 from lomond.net.proxy import find_proxy
-from lomond.net.selectors import Waker, wait
+from lomond.net.selectors import WRITE, Waker, wait
 from lomond.net.transport import describe
 from lomond.net.wait import Wait
 from lomond.opcode import Opcode
-from lomond.protocol.message import encode_close
-from lomond.protocol.state import State, unavailable
+from lomond.sending import Sender
 from lomond.timers import NEVER, Timers
 
 if TYPE_CHECKING:
-    from typing import Any, Callable, Iterable, Iterator, Optional  # noqa: F401
+    from typing import Any, Callable, Iterable, Iterator, Optional, Tuple  # noqa: F401
 
     from lomond.events import Event  # noqa: F401
     from lomond.net.selectors import Interest  # noqa: F401
@@ -39,13 +38,10 @@ if TYPE_CHECKING:
 
 log = logging.getLogger('lomond')
 
-#: After a failed write, how long to go on reading what has arrived (seconds).
-SALVAGE = 1.0
-
-_GOODBYE = encode_close(1000, u'goodbye')
+_ping_struct = struct.Struct('!I')
 
 
-class WebsocketSession(object):
+class WebsocketSession(Sender):
     """Drives one connection of a websocket.
 
     Parameters: ``websocket``, as the module says; ``clock``, a monotonic
@@ -61,27 +57,15 @@ class WebsocketSession(object):
 
     def __init__(self, websocket, clock=monotonic):
         # type: (Any, Callable[[], float]) -> None
-        self._websocket = websocket
-        self._stream = websocket.stream
-        self._clock = clock
-        self._started = clock()
-        self._transport = None  # type: Any     # a Transport, once there is one
+        super(WebsocketSession, self).__init__(websocket, clock)
         self._dialing = None  # type: Optional[Iterator[Any]]
         self._proxy = None  # type: Optional[ProxyTarget]
-        # Stands around encoding a frame and sending it, so that the order on
-        # the wire is that of the masks, of the deflate stream, of the states.
-        # A signal's handler may come while its own thread has it: hence an
-        # RLock, and `_is_sending`.
-        self._lock = threading.RLock()
-        self._is_sending = False
         self._wake = lambda: None  # type: Callable[[], Any]
 
         #: True from the first step to the last.
         self.is_running = False
         #: True once the last event has been returned.
         self.is_finished = False
-        #: When a Close frame went out, in seconds since the session began.
-        self.sent_close_time = None  # type: Optional[float]
         #: What to wait for before the next step.
         self.interest = ()  # type: Interest
 
@@ -90,21 +74,12 @@ class WebsocketSession(object):
         self._needs_step = True     # set by other threads: something has changed
         self._is_open = False       # from Ready to the last Close frame
         self._is_forced = False     # force_disconnect() was called
-        # Put off until the loop's next step: by close, and by reply.
-        self._owed_close = None  # type: Optional[bytes]
-        self._owed_pong = None  # type: Optional[bytes]
-        self._broken = None  # type: Optional[BaseException]  # a write failed
-        self._is_disposed = False
+        # The loop's last ping that has no pong yet: its payload, and when it went out.
+        self._ping_sent = None  # type: Optional[Tuple[bytes, float]]
 
     def __repr__(self):
         # type: () -> str
         return '<{} {}>'.format(type(self).__name__, self._websocket)
-
-    @property
-    def session_time(self):
-        # type: () -> float
-        """Seconds since the session began."""
-        return self._clock() - self._started
 
     # -- the loop --
 
@@ -155,7 +130,9 @@ class WebsocketSession(object):
         """Return how long, in seconds, to wait for `interest`; None is for ever."""
         if self._needs_step or self.is_finished:
             return 0
-        if self._is_open and not self._stream.is_receiving or self._broken is not None:
+        if self._broken is not None:
+            return 0
+        if self._is_open and not self._stream.is_receiving and self._owed_close is None:
             return 0
         if self._transport is not None and self._transport.has_pending():
             return 0
@@ -172,6 +149,8 @@ class WebsocketSession(object):
         self.is_running = False
         self.is_finished = True
         self._websocket.on_disconnect()
+        self._websocket.stats.closed()
+        self._stream.on_pong = None
         if self._dialing is not None:
             self._dialing.close()       # type: ignore[attr-defined]
         transport = self._transport
@@ -197,6 +176,7 @@ class WebsocketSession(object):
         self._connect_deadline = self._deadline
         self._step = self._step_dial
         self._needs_step = True
+        self._websocket.stats.attempts += 1
         return self._announce()
 
     def _announce(self):
@@ -224,7 +204,7 @@ class WebsocketSession(object):
         """Yield each `Wait`, and last the transport."""
         target, options = self._websocket.target, self._websocket.net_options
         self._proxy = None
-        if options.sock is None:
+        if options.sock is None and target.unix_path is None:
             try:
                 self._proxy = find_proxy(target, options.proxies)
             except ValueError as error:
@@ -258,7 +238,8 @@ class WebsocketSession(object):
         # type: (errors.ConnectFail) -> Iterable[Event]
         log.debug(u'%r: %s', self._websocket, text_type(error))
         self._finish()
-        return [events.ConnectFail(text_type(error), error.phase, error.cause)]
+        return [events.ConnectFail(
+            text_type(error), error.phase, error.cause, error.response, error.tried)]
 
     def _step_handshake(self):
         # type: () -> Iterable[Event]
@@ -310,9 +291,11 @@ class WebsocketSession(object):
         self._timers = Timers(self._clock(), self._poll, self._ping_rate, self._ping_timeout)
         self._close_deadline = NEVER
         self._is_open = True
+        self._websocket.stats.opened(self._clock)
+        self._stream.on_pong = self._on_pong
         self._step = self._step_open
         self._set_deadline()
-        self._send_owed_close()     # before Ready, whose handler may take its time
+        self._pay()     # a close that is owed: before Ready, whose handler may take its time
 
     # -- the steps: open --
 
@@ -320,15 +303,16 @@ class WebsocketSession(object):
         # type: () -> Iterable[Event]
         if self._is_forced:
             return self._disconnected(u'disconnected by the application')
-        self._send_owed_close()
-        if self._owed_pong is not None:
-            owed, self._owed_pong = self._owed_pong, None
-            self.reply(Opcode.PONG, owed)
-        if self.sent_close_time is not None and self._close_deadline == NEVER:
-            self._close_deadline = self._started + self.sent_close_time + self._close_timeout
-            self._set_deadline()
+        self._pay()
+        if self._close_deadline == NEVER:
+            self._await_close()
         if not self._stream.is_receiving:
-            return self._begin_linger()
+            if self._owed_close is None or self._broken is not None:
+                return self._begin_linger()
+            # The peer takes nothing in, or another thread's send is in the way.
+            self.interest = [
+                (fd, WRITE) for fd, _mask in self._transport.interest if self._wants_room]
+            return self._on_time(self._clock())
 
         data, reason = self._receive()
         now = self._clock()
@@ -343,6 +327,18 @@ class WebsocketSession(object):
             return self._disconnected(reason)
         return self._on_time(now)
 
+    def _await_close(self):
+        # type: () -> None
+        """Once a Close frame is out, or should be, the rest has `close_timeout` to happen."""
+        if self.sent_close_time is not None:
+            since = self._started + self.sent_close_time
+        elif not self._stream.is_receiving:
+            since = self._clock()
+        else:
+            return
+        self._close_deadline = since + self._close_timeout
+        self._set_deadline()
+
     def _on_time(self, now):
         # type: (float) -> Iterator[Event]
         """Do what is due. All that had arrived was received before."""
@@ -355,8 +351,9 @@ class WebsocketSession(object):
                     u'the {} is unresponsive'.format(self._peer)):
                 yield event
         elif now >= self._close_deadline:
-            for event in self._disconnected(
-                    u'no answer to the Close frame in {} seconds'.format(self._close_timeout)):
+            reason = u'the Close frame could not be sent in {} seconds' \
+                if self.sent_close_time is None else u'no answer to the Close frame in {} seconds'
+            for event in self._disconnected(reason.format(self._close_timeout)):
                 yield event
         elif timers.poll_is_due(now):
             # Last: its handler may take its time.
@@ -379,14 +376,19 @@ class WebsocketSession(object):
         if not self._lock.acquire(False):
             return True     # a sender is at it
         try:
-            if self._transport.has_room():
-                self._send_frame_locked(Opcode.PING, b'', False)
-            return True
-        except errors.WebSocketError as error:
-            log.debug('no ping was sent: %s', error)    # closing, or broken
-            return False
+            if not self._transport.has_room():
+                return True
+            payload = _ping_struct.pack(self._websocket.stats.pings_sent & 0xFFFFFFFF)
+            self._ping_sent = (payload, self._clock())
+            return self._try_to_send(Opcode.PING, payload)
         finally:
             self._release()
+
+    def _on_pong(self, payload):
+        # type: (bytes) -> None
+        if self._ping_sent is not None and payload == self._ping_sent[0]:
+            self._websocket.stats.round_trips.add(self._clock() - self._ping_sent[1])
+            self._ping_sent = None
 
     def _receive(self):
         # type: () -> Any
@@ -397,6 +399,8 @@ class WebsocketSession(object):
             # ValueError: an SSLSocket whose session is gone.
             return None, u'the connection broke: {}'.format(describe(error))
         self.interest = self._transport.interest
+        if self._wants_room:
+            self.interest = [(fd, mask | WRITE) for fd, mask in self.interest]
         if data == b'':
             return None, u'the {} closed the connection'.format(self._peer)
         return data, None
@@ -442,120 +446,7 @@ class WebsocketSession(object):
         self.dispose()
         self._step = tuple
 
-    # -- sending, from any thread --
-
-    def write(self, data):
-        # type: (bytes) -> None
-        """Send bytes as they are: for what isn't a frame.
-
-        Raises TransportFail, or WebSocketUnavailable if there is no connection.
-        """
-        if self._transport is None:
-            raise unavailable(self._stream.state)
-        self._lock.acquire()
-        try:
-            self._send_frame_locked(None, data, False)
-        finally:
-            self._release()
-
-    def send(self, opcode, data):
-        # type: (int, bytes) -> None
-        """Send a frame, whole.
-
-        Raises TransportFail, or WebSocketUnavailable and its kinds.
-        """
-        self._send_frame(opcode, data, False)
-
-    def send_compressed(self, opcode, data):
-        # type: (int, bytes) -> None
-        """Send a frame, compressed if that was agreed on; raises as `send`."""
-        self._send_frame(opcode, data, True)
-
-    def reply(self, opcode, data):
-        # type: (int, bytes) -> None
-        """Send a frame on the protocol's behalf: what fails ends the loop, but isn't raised."""
-        # A pong doesn't wait for another thread's long write: who would read
-        # meanwhile? RFC 6455 5.5.3: the pong to the latest ping will do.
-        # It is noted before the lock is tried, so that `_release` can't miss it.
-        self._owed_pong = data if opcode == Opcode.PONG else None
-        if not self._lock.acquire(opcode != Opcode.PONG):
-            return
-        self._owed_pong = None
-        try:
-            self._send_frame_locked(opcode, data, False)
-        except errors.WebSocketError as error:
-            log.debug('%s was not sent: %s', Opcode.to_str(opcode), error)
-        finally:
-            self._release()
-
-    def _send_frame(self, opcode, data, compress):
-        # type: (int, bytes, bool) -> None
-        self._lock.acquire()
-        try:
-            self._send_frame_locked(opcode, data, compress)
-        finally:
-            self._release()
-
-    def _send_frame_locked(self, opcode, data, compress):
-        # type: (Optional[int], bytes, bool) -> None
-        if self._is_sending:
-            self._send_interrupting(opcode, data)
-            return
-        self._is_sending = True
-        try:
-            if opcode is not None:
-                data = self._stream.encode(opcode, data, compress)
-            self._send_locked(data)
-        finally:
-            self._is_sending = False
-        if opcode == Opcode.CLOSE:
-            self.sent_close_time = self.session_time
-            self._notice()
-
-    def _send_interrupting(self, opcode, data):
-        # type: (Optional[int], bytes) -> None
-        """Do what can be done for a signal's handler that came in the midst of a send."""
-        if opcode != Opcode.CLOSE:
-            raise errors.WebSocketUnavailable(
-                'another send of this thread is not finished: only close() may interrupt it')
-        if self._owed_close is None:
-            self._owed_close = data
-        self._notice()
-
-    def _send_locked(self, data):
-        # type: (bytes) -> None
-        if self._broken is not None:    # a frame was torn: nothing may follow it
-            raise errors.TransportFail(text_type(self._broken))
-        try:
-            self._transport.send(data, self._websocket.write_timeout or None)
-        except errors.TransportFail as error:
-            self._break(error)
-            raise
-        except BaseException:       # Ctrl-C: nobody knows how much of it went out
-            self._break(errors.TransportFail('a send was interrupted'))
-            raise
-
-    def _release(self):
-        # type: () -> None
-        self._lock.release()
-        if self._owed_pong is not None:
-            self._notice()
-        if self._is_disposed and not self._is_sending and self._transport is not None:
-            self._transport.close()     # disposed of while we held the lock
-
-    def close(self, payload=_GOODBYE):
-        # type: (bytes) -> None
-        """End the attempt to connect; or close, should it have succeeded meanwhile."""
-        self._owed_close = payload
-        self._notice()
-        if self._stream.state != State.CONNECTING:
-            self._send_owed_close()
-
-    def _send_owed_close(self):
-        # type: () -> None
-        owed, self._owed_close = self._owed_close, None
-        if owed is not None:
-            self.reply(Opcode.CLOSE, owed)
+    # -- from any thread --
 
     def force_disconnect(self):
         # type: () -> None
@@ -572,13 +463,6 @@ class WebsocketSession(object):
         """Have the loop look around, wherever it is."""
         self._needs_step = True
         self._wake()
-
-    def _break(self, error):
-        # type: (BaseException) -> None
-        """A write failed: read what has arrived, then end."""
-        self._salvage_until = self._clock() + SALVAGE
-        self._broken = error
-        self._notice()
 
     def trace(self, stage, **fields):
         # type: (str, **Any) -> None

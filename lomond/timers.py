@@ -12,6 +12,10 @@ if TYPE_CHECKING:
 
 NEVER = float('inf')
 
+# A loop that comes to its verdict later than this, in seconds, was held up: by
+# a slow handler, or with the whole machine. It asks the peer once more.
+_HELD_UP = 1.0
+
 
 class Timers(object):
     """The moments at which the loop has something to do, by the session's clock.
@@ -30,6 +34,7 @@ class Timers(object):
         self.heard = now
         # When the oldest ping went out that nothing was heard after.
         self._asked = None  # type: Optional[float]
+        self._is_asked_again = False
         #: When a peer that stays silent counts as gone.
         self.verdict = NEVER
 
@@ -46,15 +51,29 @@ class Timers(object):
     def ping_is_due(self, now):
         # type: (float) -> bool
         """Tell if a ping is due, and set the next."""
-        if now < self.next_ping:
+        if not self._was_held_up(now) and now < self.next_ping:
             return False
         self.next_ping = now + self._ping_rate
+        return True
+
+    def _was_held_up(self, now):
+        # type: (float) -> bool
+        """Tell if the verdict has to wait for one more ping, and make it wait."""
+        if self._asked is None or self._is_asked_again or now - self.verdict < _HELD_UP \
+                or self.heard >= self._asked:
+            return False
+        self._is_asked_again = True
+        self._asked = None
+        self.verdict = NEVER
         return True
 
     def asked(self, now):
         # type: (float) -> None
         """Take note of a ping that went out, or would have but for a full buffer."""
-        if self._asked is None or self.heard >= self._asked:
+        if self._asked is not None and self.heard >= self._asked:
+            self._asked = None
+            self._is_asked_again = False
+        if self._asked is None:
             self._asked = now
             # Silence counts from the last byte heard, but a peer that was
             # asked late, after a slow handler, still has its time to answer.
@@ -67,5 +86,6 @@ class Timers(object):
         """Tell if the peer left a ping unanswered for too long."""
         if self._asked is not None and self.heard >= self._asked:
             self._asked = None
+            self._is_asked_again = False
             self.verdict = NEVER
         return now >= self.verdict

@@ -18,6 +18,7 @@ from lomond.protocol.limits import DEFAULT_LIMITS
 from lomond.protocol.mask import apply_mask
 from lomond.protocol.message import MessageAssembler, decode_close, encode_close, invalid_utf8
 from lomond.protocol.state import CAN_SEND, TRANSITIONS, State, Trigger, unavailable
+from lomond.stats import Stats
 
 if TYPE_CHECKING:
     from typing import Any, Callable, Iterator, Optional, Tuple, Union  # noqa: F401
@@ -63,15 +64,16 @@ class Connection(object):
     - ``limits``: what the peer may make us hold.
     - ``lock``: guards the state where `encode` and `receive` run in two
       threads. It is held for moments, never while anything is sent.
+    - ``stats``: where messages and bytes are counted, a `lomond.stats.Stats`.
     - ``random_bytes``, ``clock``: where masking keys and `received_time` come
       from.
 
     One thread may run `receive` while others call `encode`, one at a time.
     """
 
-    def __init__(self, role, reply, limits=DEFAULT_LIMITS, lock=None,
+    def __init__(self, role, reply, limits=DEFAULT_LIMITS, lock=None, stats=None,
                  random_bytes=os.urandom, clock=time):
-        # type: (str, Callable[[int, bytes], None], Limits, Any, Callable[[int], bytes], Callable[[], float]) -> None
+        # type: (str, Callable[[int, bytes], None], Limits, Any, Optional[Stats], Callable[[int], bytes], Callable[[], float]) -> None
         self.state = State.CONNECTING
         #: Answer pings by themselves.
         self.auto_pong = True
@@ -81,7 +83,10 @@ class Connection(object):
         self.error = None  # type: Optional[errors.WebSocketError]
         #: True once both Close frames were exchanged.
         self.is_close_complete = False
+        #: Called with the payload of each pong, before its event is handed out.
+        self.on_pong = None  # type: Optional[Callable[[bytes], None]]
 
+        self._stats = stats or Stats()
         self._is_client = role == CLIENT
         self._reply = reply
         self._lock = lock or _NoLock()
@@ -159,12 +164,19 @@ class Connection(object):
             raise unavailable(self.state)
         if opcode == Opcode.CONTINUATION:
             raise errors.FrameBuildError('a message goes out whole: there is none to continue')
+        sent = self._stats.sent
+        if opcode in _MESSAGES:
+            sent.messages += 1
+            sent.payload_bytes += len(payload)
+        elif opcode == Opcode.PING:
+            self._stats.pings_sent += 1
         rsv1 = compress and self._deflate is not None and opcode in _MESSAGES
         if rsv1:
             payload = self._deflate.compress(payload)  # type: ignore[union-attr]
         frame = encode_frame(
             opcode, payload, rsv1=rsv1,
             masking_key=self._masking_key() if self._is_client else None)
+        sent.wire_bytes += len(frame)
         if opcode == Opcode.CLOSE:
             with self._lock:
                 # The other thread may have moved on since the check above.
@@ -201,6 +213,7 @@ class Connection(object):
         # The short way is a client's: it knows nothing of masks.
         may_hurry = self._is_client and self._is_between_messages()
         limit = self._short_limit
+        messages = payload_bytes = 0    # of the short way
         try:
             while self.is_receiving:
                 # The short way: a whole message in one frame that is all here.
@@ -217,6 +230,8 @@ class Connection(object):
                             stop = start + length if length < LENGTH_16 else end + 1
                         if stop <= end and length <= limit:
                             pos = stop
+                            messages += 1
+                            payload_bytes += length
                             if first == _WHOLE_TEXT:
                                 yield events.Text(decode_utf8(buffer[start:stop]), received_time)
                             else:
@@ -239,6 +254,10 @@ class Connection(object):
         finally:
             if self.is_receiving and pos < end:
                 self._leftover = bytes(buffer[pos:])
+            received = self._stats.received
+            received.wire_bytes += len(data)
+            received.messages += messages
+            received.payload_bytes += payload_bytes
 
     def _is_between_messages(self):
         # type: () -> bool
@@ -281,6 +300,8 @@ class Connection(object):
                 return None, pos
             self._header = None
             if is_last:
+                self._stats.received.messages += 1
+                self._stats.received.payload_bytes += self._message.size
                 return self._message.finish(received_time), pos
 
     @staticmethod
@@ -301,6 +322,9 @@ class Connection(object):
                 self._reply(Opcode.PONG, payload)
             return events.Ping(payload, received_time)
         if opcode == Opcode.PONG:
+            self._stats.pongs_received += 1
+            if self.on_pong is not None:
+                self.on_pong(payload)
             return events.Pong(payload, received_time)
 
         code, reason = decode_close(payload)

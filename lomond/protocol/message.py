@@ -71,6 +71,12 @@ class MessageAssembler(object):
         """Tell if a message has begun and not ended."""
         return self._opcode is not None
 
+    @property
+    def size(self):
+        # type: () -> int
+        """How many bytes of payload there are so far, inflated."""
+        return self._wire_size if self._inflater is None else self._inflated_size
+
     def begin_frame(self, header):
         # type: (FrameHeader) -> None
         """Take note of a data frame; raises ProtocolError if it is out of turn."""

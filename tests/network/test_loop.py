@@ -487,9 +487,9 @@ def test_a_session_class_of_ones_own_drives_the_connection():
     class CountingSession(WebsocketSession):
         written = 0
 
-        def _send_locked(self, data):
+        def _hand_over(self, data):
             self.written += len(data)
-            WebsocketSession._send_locked(self, data)
+            WebsocketSession._hand_over(self, data)
 
     with RawServer(accept_and_send(make_close(1000))) as server:
         websocket = WebSocket(server.url)

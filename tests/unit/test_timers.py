@@ -106,3 +106,46 @@ def test_a_ping_after_an_answer_asks_anew():
     timers.heard = 131.0
     timers.asked(160.0)
     assert timers.verdict == 191.0
+
+
+def test_a_loop_that_was_held_up_asks_once_more_before_the_verdict():
+    """A suspended machine, say: the answer may have got lost meanwhile."""
+    timers = make_timers(ping_rate=30, ping_timeout=60)
+    assert timers.ping_is_due(130.0)
+    timers.asked(130.0)
+    assert timers.ping_is_due(5000.0)
+    timers.asked(5000.0)
+    assert not timers.ping_is_due(5029.9)
+    assert not timers.is_silent(5029.9)
+    assert timers.is_silent(5030.0)
+
+
+def test_a_loop_that_is_held_up_again_and_again_comes_to_its_verdict():
+    timers = make_timers(ping_rate=30, ping_timeout=60)
+    timers.asked(130.0)
+    assert timers.ping_is_due(5000.0)
+    timers.asked(5000.0)
+    assert timers.is_silent(9000.0)
+
+
+def test_an_answer_to_the_ping_of_a_loop_that_was_held_up_is_one():
+    timers = make_timers(ping_rate=30, ping_timeout=60)
+    timers.asked(130.0)
+    assert timers.ping_is_due(5000.0)
+    timers.asked(5000.0)
+    timers.heard = 5001.0
+    assert not timers.is_silent(5040.0)
+    # All is as before: held up once more, it asks once more.
+    assert timers.ping_is_due(5050.0)
+    timers.asked(5050.0)
+    assert timers.ping_is_due(9000.0)
+    timers.asked(9000.0)
+    assert not timers.is_silent(9000.0)
+
+
+def test_a_verdict_that_comes_in_time_is_not_put_off():
+    timers = make_timers(ping_rate=30, ping_timeout=60)
+    timers.asked(130.0)
+    assert timers.ping_is_due(160.5)
+    timers.asked(160.5)
+    assert timers.is_silent(160.9)

@@ -1,0 +1,226 @@
+"""The sending half of a session: frames, in the order of the calls, from any thread.
+
+Knows the transport's `send`, and nothing of how it came to be or who receives.
+A signal's handler may come while its own thread is in here: hence an RLock,
+and `_is_sending`.
+"""
+
+from __future__ import absolute_import, division, print_function
+
+import logging
+import threading
+
+from lomond import errors
+from lomond._compat import TYPE_CHECKING, text_type
+from lomond.opcode import Opcode
+from lomond.protocol.message import encode_close
+from lomond.protocol.state import State, unavailable
+
+if TYPE_CHECKING:
+    from typing import Any, Callable, Optional  # noqa: F401
+
+    from lomond.protocol.connection import Connection  # noqa: F401
+
+log = logging.getLogger('lomond')
+
+#: After a failed write, how long to go on reading what has arrived (seconds).
+SALVAGE = 1.0
+
+_GOODBYE = encode_close(1000, u'goodbye')
+
+
+class Sender(object):
+    """Base of the session: sends, and tells its loop what the sending means for it.
+
+    Parameters: ``websocket``, for its ``stream`` and ``write_timeout``;
+    ``clock``, a monotonic clock in seconds.
+    """
+
+    def __init__(self, websocket, clock):
+        # type: (Any, Callable[[], float]) -> None
+        self._websocket = websocket
+        self._stream = websocket.stream  # type: Connection
+        self._clock = clock
+        self._started = clock()
+        self._transport = None  # type: Any     # a Transport, once there is one
+        # Stands around encoding a frame and sending it, so that the order on
+        # the wire is that of the masks, of the deflate stream, of the states.
+        self._lock = threading.RLock()
+        self._is_sending = False
+        # Put off until the loop's next step: by close, and by reply.
+        self._owed_close = None  # type: Optional[bytes]
+        self._owed_pong = None  # type: Optional[bytes]
+        self._wants_room = False        # for what is owed
+        self._broken = None  # type: Optional[BaseException]  # a write failed
+        self._is_disposed = False
+        #: When a Close frame went out, in seconds since the session began.
+        self.sent_close_time = None  # type: Optional[float]
+
+    @property
+    def session_time(self):
+        # type: () -> float
+        """Seconds since the session began."""
+        return self._clock() - self._started
+
+    def _notice(self):
+        # type: () -> None
+        """Have the loop look around, wherever it is; from any thread."""
+        raise NotImplementedError
+
+    # -- for the user, through the websocket --
+
+    def write(self, data):
+        # type: (bytes) -> None
+        """Send bytes as they are: for what isn't a frame.
+
+        Raises TransportFail, or WebSocketUnavailable if there is no connection.
+        """
+        if self._transport is None:
+            raise unavailable(self._stream.state)
+        self._lock.acquire()
+        try:
+            self._send_locked(None, data, False)
+        finally:
+            self._release()
+
+    def send(self, opcode, data):
+        # type: (int, bytes) -> None
+        """Send a frame, whole.
+
+        Raises TransportFail, or WebSocketUnavailable and its kinds.
+        """
+        self._send_frame(opcode, data, False)
+
+    def send_compressed(self, opcode, data):
+        # type: (int, bytes) -> None
+        """Send a frame, compressed if that was agreed on; raises as `send`."""
+        self._send_frame(opcode, data, True)
+
+    def _send_frame(self, opcode, data, compress):
+        # type: (int, bytes, bool) -> None
+        self._lock.acquire()
+        try:
+            self._send_locked(opcode, data, compress)
+        finally:
+            self._release()
+
+    def _send_locked(self, opcode, data, compress):
+        # type: (Optional[int], bytes, bool) -> None
+        if self._is_sending:
+            self._send_interrupting(opcode, data)
+            return
+        self._is_sending = True
+        try:
+            if opcode is not None:
+                data = self._stream.encode(opcode, data, compress)
+            self._hand_over(data)
+        finally:
+            self._is_sending = False
+        if opcode == Opcode.CLOSE:
+            self.sent_close_time = self.session_time
+            self._notice()
+
+    def _send_interrupting(self, opcode, data):
+        # type: (Optional[int], bytes) -> None
+        """Do what can be done for a signal's handler that came in the midst of a send."""
+        if opcode != Opcode.CLOSE:
+            raise errors.WebSocketUnavailable(
+                'another send of this thread is not finished: only close() may interrupt it')
+        if self._owed_close is None:
+            self._owed_close = data
+        self._notice()
+
+    def _hand_over(self, data):
+        # type: (bytes) -> None
+        """Have the transport send; what fails is the end of sending."""
+        if self._broken is not None:    # a frame was torn: nothing may follow it
+            raise errors.TransportFail(text_type(self._broken))
+        try:
+            self._transport.send(data, self._websocket.write_timeout or None)
+        except errors.TransportFail as error:
+            self._break(error)
+            raise
+        except BaseException:       # Ctrl-C: nobody knows how much of it went out
+            self._break(errors.TransportFail('a send was interrupted'))
+            raise
+
+    def _break(self, error):
+        # type: (BaseException) -> None
+        """A write failed: read what has arrived, then end."""
+        self._salvage_until = self._clock() + SALVAGE
+        self._broken = error
+        self._notice()
+
+    def _release(self):
+        # type: () -> None
+        self._lock.release()
+        if self._owes() and not self._wants_room:
+            self._notice()
+        if self._is_disposed and not self._is_sending and self._transport is not None:
+            self._transport.close()     # disposed of while we held the lock
+
+    def close(self, payload=_GOODBYE):
+        # type: (bytes) -> None
+        """End the attempt to connect; or close, should it have succeeded meanwhile."""
+        self._owed_close = payload
+        self._notice()
+        if self._stream.state != State.CONNECTING:
+            self._pay()
+
+    # -- for the loop, which never waits for room, nor for another sender --
+
+    def reply(self, opcode, data):
+        # type: (int, bytes) -> None
+        """Send a pong or a Close on the protocol's behalf, as soon as that needs no waiting.
+
+        What fails ends the loop, but isn't raised.
+        """
+        if opcode == Opcode.PONG:
+            self._owed_pong = data      # RFC 6455 5.5.3: that to the latest ping will do
+        else:
+            self._owed_close = data
+        self._pay()
+
+    def _pay(self):
+        # type: () -> None
+        """Send what is owed, if that needs no waiting; the loop comes back to it.
+
+        A sender that is in the way wakes the loop when it is done. If it is
+        room that lacks, `_wants_room` says so.
+        """
+        self._wants_room = False
+        if not self._owes() or self._transport is None or not self._lock.acquire(False):
+            return
+        try:
+            if self._is_sending:
+                return          # a signal's handler: it is for the loop to go on
+            if self._owed_pong is not None and self._has_room():
+                owed, self._owed_pong = self._owed_pong, None
+                self._try_to_send(Opcode.PONG, owed)
+            if self._owed_close is not None and self._has_room():
+                owed, self._owed_close = self._owed_close, None
+                self._try_to_send(Opcode.CLOSE, owed)
+        finally:
+            self._release()
+
+    def _owes(self):
+        # type: () -> bool
+        return self._owed_pong is not None or self._owed_close is not None
+
+    def _has_room(self):
+        # type: () -> bool
+        """Tell if a small frame would go out at once, or fail at once."""
+        if self._broken is not None or self._is_disposed or self._transport.has_room():
+            return True
+        self._wants_room = True
+        return False
+
+    def _try_to_send(self, opcode, payload):
+        # type: (int, bytes) -> bool
+        """Send a small frame, under the lock; False if that failed."""
+        try:
+            self._send_locked(opcode, payload, False)
+            return True
+        except errors.WebSocketError as error:
+            log.debug('%s was not sent: %s', Opcode.to_str(opcode), error)
+            return False
