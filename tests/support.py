@@ -110,13 +110,16 @@ class RawServer(object):
     ``script(sock)`` runs in a thread for each connection, with a blocking
     socket that is closed afterwards. What it raises fails the test, when the
     server is left; EOFError and socket errors after the client went are fine.
+    ``receive_buffer``, in bytes, is one that doesn't grow.
     """
 
-    def __init__(self, script, ssl_context=None):
+    def __init__(self, script, ssl_context=None, receive_buffer=None, host='127.0.0.1'):
         self._script = script
         self._ssl_context = ssl_context
         self._listener = socket.socket()
-        self._listener.bind(('127.0.0.1', 0))
+        if receive_buffer is not None:
+            self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        self._listener.bind((host, 0))
         self._listener.listen(16)
         self._failures = []
         self._threads = []
@@ -143,7 +146,8 @@ class RawServer(object):
         self._listener.close()
         for sock in self._socks:
             try:
-                sock.shutdown(socket.SHUT_RDWR)
+                # An SSLSocket's own would pull TLS away from under the script.
+                socket.socket.shutdown(sock, socket.SHUT_RDWR)
             except (socket.error, ValueError):
                 pass
         for thread in list(self._threads):
@@ -174,6 +178,7 @@ class RawServer(object):
         try:
             if self._ssl_context is not None:
                 sock = self._ssl_context.wrap_socket(sock, server_side=True)
+                self._socks.append(sock)    # on 3.x the plain one is an empty shell now
             self._script(sock)
         except (EOFError, socket.error):
             pass

@@ -22,8 +22,9 @@ if TYPE_CHECKING:
 READ = 1
 WRITE = 2
 
-# Seconds of one system call: poll counts milliseconds in a C int, which ends at 24 days.
-_LONGEST = 24 * 3600.0
+# Seconds of one system call. A signal that comes right before it is only seen
+# after it, and on Windows no select is cut short by Ctrl-C.
+_LONGEST = 5.0 if hasattr(select, 'poll') else 0.5
 
 
 def wait(interest, timeout):

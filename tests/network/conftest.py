@@ -5,10 +5,12 @@ from __future__ import absolute_import, division, print_function
 import functools
 import gc
 import os
+import socket
 
 import pytest
 
 from lomond import WebSocket
+from lomond.net.selectors import WRITE, wait
 from tests.support import RawServer
 
 
@@ -48,3 +50,27 @@ def nothing_is_left_open():
     yield
     # Without a collection: a socket that only the collector closes was left open.
     assert len(os.listdir('/proc/self/fd')) <= before
+
+
+@pytest.fixture
+def full_listener():
+    """The address of a listener that takes no more connections."""
+    sock = socket.socket()
+    waiting = []
+    sock.bind(('127.0.0.1', 0))
+    sock.listen(0)
+    try:
+        while len(waiting) < 32:
+            client = socket.socket()
+            waiting.append(client)
+            client.setblocking(False)
+            client.connect_ex(sock.getsockname())
+            if not wait(((client.fileno(), WRITE),), 0.05):
+                break
+        else:
+            pytest.skip('on this system a listener is never full')
+        yield sock.getsockname()
+    finally:
+        for client in waiting:
+            client.close()
+        sock.close()

@@ -4,9 +4,6 @@ from __future__ import absolute_import, division, print_function
 
 import gc
 import os
-import signal
-import subprocess
-import sys
 import threading
 
 import pytest
@@ -238,51 +235,3 @@ def test_a_sender_that_is_blocked_while_the_loop_is_left_frees_the_socket_itself
         for thread in server._threads[1:]:
             thread.join(PATIENCE)
         assert count_descriptors() == before
-
-
-# -- Ctrl-C --
-
-CHILD = """
-import os, sys
-from lomond import WebSocket
-from lomond.persist import persist
-
-before = len(os.listdir('/proc/self/fd'))
-websocket = WebSocket(sys.argv[1])
-try:
-    for event in {loop}:
-        print(event.name)
-        sys.stdout.flush()
-except KeyboardInterrupt:
-    print('interrupted')
-print(len(os.listdir('/proc/self/fd')) - before)
-print(websocket.state)
-"""
-
-
-@pytest.mark.parametrize('loop, script, last', [
-    ('websocket.connect(poll=None, ping_rate=0)', accept_and_send(), 'poll'),
-    ('persist(websocket, poll=None, ping_rate=0)', accept_and_send(), 'poll'),
-    ('websocket', drain, 'connected'),
-    ('persist(websocket, min_wait=60, max_wait=60)', lambda sock: sock.close(), 'back_off'),
-], ids=['open', 'persist', 'handshake', 'back off'])
-def test_ctrl_c_while_the_loop_waits_goes_through_and_leaves_nothing(loop, script, last):
-    with RawServer(script) as server:
-        child = subprocess.Popen(
-            [sys.executable, '-W', 'error', '-c', CHILD.format(loop=loop), server.url], cwd=ROOT,
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-        try:
-            line = None
-            while line != last:
-                line = child.stdout.readline().decode('ascii').strip()
-                assert line, child.stderr.read()
-            os.kill(child.pid, signal.SIGINT)
-            out, err = child.communicate()
-        finally:
-            if child.poll() is None:
-                child.kill()
-                child.wait()
-    assert out.decode('ascii').split() == [
-        'interrupted', '0', 'closed'], err
-    assert err == b''
-    assert child.returncode == 0

@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from lomond import WebSocket
+from lomond import WebSocket, errors
 from lomond.net.selectors import WRITE, wait
 from tests.network.driving import Background, drain, read_to_close, wait_for, wait_until_sending
 from tests.support import RawServer, answer_upgrade, make_close, make_frame, names, read_frame
@@ -15,10 +15,9 @@ from tests.support import RawServer, answer_upgrade, make_close, make_frame, nam
 pytestmark = pytest.mark.usefixtures('nothing_is_left_open')
 
 
-def accept(sock):
-    """Accept, with a buffer that doesn't grow."""
-    answer_upgrade(sock)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16384)
+# Buffers of this size, in bytes, that don't grow: once full, they stay full.
+BUFFER = 64 * 1024
+SMALL = [(socket.SOL_SOCKET, socket.SO_SNDBUF, BUFFER)]
 
 
 def fill(websocket):
@@ -26,6 +25,17 @@ def fill(websocket):
     descriptor = websocket.session.interest[0][0]
     while wait(((descriptor, WRITE),), 0.1):
         websocket.send_binary(b'x' * 1000)
+
+
+def count_steps(session, steps):
+    """Have the open session add to ``steps`` with each of its steps."""
+    original = session._step_open
+
+    def step():
+        steps.append(None)
+        return original()
+
+    session._step = step
 
 
 def count_polls(events):
@@ -39,7 +49,7 @@ def test_a_peer_that_pings_and_does_not_read_does_not_hold_up_the_loop(link):
     frames = []
 
     def script(sock):
-        accept(sock)
+        answer_upgrade(sock)
         wait_for(is_full)
         for number in range(100):
             sock.sendall(make_frame(9, b'%03d' % number))
@@ -51,8 +61,8 @@ def test_a_peer_that_pings_and_does_not_read_does_not_hold_up_the_loop(link):
         sock.sendall(make_close(1000))
         frames.extend(read_to_close(sock))
 
-    with link.serve(script) as server:
-        websocket = link.connect(server.url, write_timeout=None)
+    with link.serve(script, receive_buffer=BUFFER) as server:
+        websocket = link.connect(server.url, write_timeout=None, socket_options=SMALL)
         events = []
         for event in websocket.connect(poll=0.01, ping_rate=0):
             events.append(event)
@@ -75,15 +85,15 @@ def test_a_close_that_finds_no_room_waits_for_it_but_not_for_ever(does_read):
     frames = []
 
     def script(sock):
-        accept(sock)
+        answer_upgrade(sock)
         wait_for(is_full)
         sock.sendall(make_close(4000))
         wait_for(may_read)
         if does_read:
             frames.extend(read_to_close(sock))
 
-    with RawServer(script) as server:
-        websocket = WebSocket(server.url, write_timeout=None)
+    with RawServer(script, receive_buffer=BUFFER) as server:
+        websocket = WebSocket(server.url, write_timeout=None, socket_options=SMALL)
         events = []
         for event in websocket.connect(
                 poll=0.01, ping_rate=0, close_timeout=20 if does_read else 0.2):
@@ -110,14 +120,14 @@ def test_a_close_waits_for_another_threads_send_but_the_loop_does_not():
     frames = []
 
     def script(sock):
-        accept(sock)
+        answer_upgrade(sock)
         wait_for(is_blocked)
         sock.sendall(make_close(4000))
         wait_for(may_read)
         frames.extend(read_to_close(sock))
 
-    with RawServer(script) as server:
-        websocket = WebSocket(server.url, write_timeout=None)
+    with RawServer(script, receive_buffer=BUFFER) as server:
+        websocket = WebSocket(server.url, write_timeout=None, socket_options=SMALL)
 
         def loop():
             events = []
@@ -147,13 +157,13 @@ def test_a_loop_that_waits_for_room_does_not_spin():
     may_end = threading.Event()
 
     def script(sock):
-        accept(sock)
+        answer_upgrade(sock)
         wait_for(is_full)
         sock.sendall(make_frame(9, b'?'))
         wait_for(may_end)
 
-    with RawServer(script) as server:
-        websocket = WebSocket(server.url)
+    with RawServer(script, receive_buffer=BUFFER) as server:
+        websocket = WebSocket(server.url, socket_options=SMALL)
         loop = websocket.connect(poll=0.2, ping_rate=0)
         for event in loop:
             if event.name == 'ready':
@@ -161,15 +171,8 @@ def test_a_loop_that_waits_for_room_does_not_spin():
                 is_full.set()
             elif event.name == 'ping':
                 break
-        session = websocket.session
         steps = []
-        original = session._step_open
-
-        def step():
-            steps.append(None)
-            return original()
-
-        session._step = step
+        count_steps(websocket.session, steps)
         assert next(loop).name == 'poll'
         loop.close()
         may_end.set()
@@ -182,14 +185,14 @@ def test_a_sender_that_is_in_the_way_does_not_make_the_loop_spin():
     may_end = threading.Event()
 
     def script(sock):
-        accept(sock)
+        answer_upgrade(sock)
         wait_for(is_blocked)
         sock.sendall(make_frame(9, b'?'))
         wait_for(may_end)
         drain(sock)
 
-    with RawServer(script) as server:
-        websocket = WebSocket(server.url)
+    with RawServer(script, receive_buffer=BUFFER) as server:
+        websocket = WebSocket(server.url, socket_options=SMALL)
         steps = []
 
         def loop():
@@ -197,9 +200,7 @@ def test_a_sender_that_is_in_the_way_does_not_make_the_loop_spin():
                 if event.name == 'ready':
                     is_ready.set()
                 elif event.name == 'ping':
-                    session = websocket.session
-                    original = session._step_open
-                    session._step = lambda: steps.append(None) or original()
+                    count_steps(websocket.session, steps)
                 elif event.name == 'poll' and steps:
                     break
 
@@ -210,6 +211,6 @@ def test_a_sender_that_is_in_the_way_does_not_make_the_loop_spin():
         is_blocked.set()
         reader.result()
         may_end.set()
-        with pytest.raises(Exception):
+        with pytest.raises(errors.WebSocketError):
             sender.result()
     assert len(steps) < 5

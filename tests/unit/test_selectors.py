@@ -148,7 +148,7 @@ def test_very_long_wait_is_a_wait(pair, timeout):
 
 
 def test_very_long_wait_goes_on_until_something_is_ready(pair, monkeypatch):
-    """One system call after the other, each of the longest time there is."""
+    """One system call after the other: a signal may have come right before one of them."""
     def wait_with_poll(interest, timeout):
         asked.append(timeout)
         if len(asked) == 3:
@@ -159,7 +159,7 @@ def test_very_long_wait_goes_on_until_something_is_ready(pair, monkeypatch):
     monkeypatch.setattr(selectors, '_wait_once', wait_with_poll)
     assert wait(((fd, READ),), None) == [(fd, READ)]
     assert len(asked) == 3
-    assert 3600 <= asked[0] == asked[2] <= 2 ** 31 // 1000
+    assert 0.5 <= asked[0] == asked[2] <= 5
 
 
 @pytest.mark.parametrize('timeout', [-0.001, -0.5, -1e9])
