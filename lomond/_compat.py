@@ -28,8 +28,8 @@ text_type = six.text_type
 
 __all__ = [
     'PY2', 'TYPE_CHECKING', 'Utf8Decoder', 'decode_utf8', 'encode_utf8', 'indexable',
-    'is_interrupt', 'monotonic', 'native_to_text', 'quote', 'set_close_on_exec', 'text_type',
-    'to_bytes', 'unquote', 'urlsplit',
+    'is_interrupt', 'latin1_to_native', 'make_cookie_jar', 'monotonic', 'native_to_text', 'quote',
+    'set_close_on_exec', 'text_type', 'to_bytes', 'unquote', 'urlsplit',
 ]
 
 
@@ -94,6 +94,10 @@ if PY2:
         # type: (Any) -> Any
         return value.decode('utf-8') if isinstance(value, bytes) else value
 
+    def latin1_to_native(text):
+        # type: (Text) -> Any
+        return text.encode('latin-1')
+
     def unquote(text):
         # type: (Text) -> Text
         return _unquote(text.encode('utf-8')).decode('utf-8')  # type: ignore[attr-defined]
@@ -139,6 +143,11 @@ else:
         """Make text of a native string; return anything else as it is."""
         return value
 
+    def latin1_to_native(text):
+        # type: (Text) -> Any
+        """Make a native string of text that stands for bytes, as headers that came in do."""
+        return text
+
     def unquote(text):
         # type: (Text) -> Text
         """Decode percent-encoded text; ValueError if that isn't UTF-8."""
@@ -155,3 +164,12 @@ else:
     def set_close_on_exec(sock):
         # type: (Any) -> None
         """Keep a socket from child processes: the default since PEP 446."""
+
+
+def make_cookie_jar():
+    # type: () -> Any
+    """Return a new cookie jar. Its module takes long to import, and few need it."""
+    from six.moves.http_cookiejar import CookieJar, DefaultCookiePolicy
+    # RFC 6265 5.3, step 6: a cookie without a domain isn't for subdomains.
+    return CookieJar(DefaultCookiePolicy(
+        strict_ns_domain=DefaultCookiePolicy.DomainStrictNonDomain))

@@ -9,7 +9,9 @@ from __future__ import absolute_import, division, print_function
 from lomond._compat import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from typing import Any, Optional, Text, Union  # noqa: F401
+    from typing import Any, Optional, Text, Tuple, Union  # noqa: F401
+
+    from lomond.response import Response  # noqa: F401
 
 from lomond.status import Status
 
@@ -71,11 +73,16 @@ class ConnectFail(WebSocketError):
     """There is no connection.
 
     Attributes: ``phase``, one of 'resolve', 'connect', 'proxy', 'tls' and
-    'request', and ``cause``, the exception behind it or None.
+    'request', and ``cause``, the exception behind it or None; ``response``, a
+    `Response`, if a proxy said no by one; ``tried``, pairs of an address and
+    what became of the attempt to connect to it, in words, in the order of the
+    attempts.
     """
 
     phase = 'connect'
     cause = None  # type: Optional[BaseException]
+    response = None  # type: Optional[Response]
+    tried = ()  # type: Tuple[Tuple[Text, Text], ...]
 
     @classmethod
     def during(cls, phase, reason, cause=None):

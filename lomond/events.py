@@ -111,20 +111,26 @@ class ConnectFail(Event):
 
     ``reason`` says why in words, ``phase`` how far it came ('resolve',
     'connect', 'proxy', 'tls' or 'request'), ``cause`` is the exception behind
-    it or None.
+    it or None. ``response`` is what a proxy answered that won't let us
+    through, such as one with the ``status_code`` 407; else None. ``tried`` has
+    a pair for each address tried, in this order: the address, and what became
+    of it in words.
     """
 
-    __slots__ = ('reason', 'phase', 'cause')
-    __match_args__ = ('reason', 'phase', 'cause')
+    __slots__ = ('reason', 'phase', 'cause', 'response', 'tried')
+    __match_args__ = ('reason', 'phase', 'cause', 'response', 'tried')
 
     name = 'connect_fail'
 
-    def __init__(self, reason, phase='connect', cause=None, received_time=None):
-        # type: (text_type, str, Optional[BaseException], Optional[float]) -> None
+    def __init__(self, reason, phase='connect', cause=None, response=None, tried=(),
+                 received_time=None):
+        # type: (text_type, str, Optional[BaseException], Optional[Response], Tuple[Tuple[text_type, text_type], ...], Optional[float]) -> None
         Event.__init__(self, received_time)
         self.reason = reason
         self.phase = phase
         self.cause = cause
+        self.response = response
+        self.tried = tried
 
 
 class Connected(Event):

@@ -263,6 +263,7 @@ class WebsocketSession(Sender):
                 yield events.Poll()
                 continue
             if event.name == 'redirected':
+                self.trace('redirect', status=event.response.status_code, location=event.url)
                 yield event
                 self._redial()
                 yield events.Connecting(event.url)

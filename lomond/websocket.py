@@ -13,9 +13,9 @@ from lomond._compat import TYPE_CHECKING, text_type
 from lomond.checks import check_count, check_seconds
 from lomond.constants import USER_AGENT, WS_VERSION
 from lomond.endpoint import MAX_MESSAGE_SIZE, Endpoint
-from lomond.headers import check_line, is_token
+from lomond.headers import check_line
 from lomond.net.options import NetOptions, TLSOptions
-from lomond.net.url import basic_authorization, parse_url
+from lomond.net.url import parse_url
 from lomond.protocol import compression
 from lomond.protocol.connection import CLIENT
 from lomond.protocol.extension import format_extension
@@ -27,6 +27,8 @@ from lomond.protocol.handshake import (
     extension_names,
 )
 from lomond.protocol.limits import DEFAULT_LIMITS
+from lomond.redirects import Course
+from lomond.request import RequestOptions
 from lomond.session import WebsocketSession
 
 if TYPE_CHECKING:
@@ -46,16 +48,11 @@ if TYPE_CHECKING:
     )
 
     from lomond.events import Event  # noqa: F401
+    from lomond.net.url import Target  # noqa: F401
     from lomond.protocol.compression import DeflateOptions  # noqa: F401
     from lomond.response import Response  # noqa: F401
 
     Trace = Union[bool, Callable[[Dict[str, Any]], Any]]
-
-# What the handshake itself decides.
-_RESERVED_HEADERS = frozenset([
-    u'upgrade', u'connection', u'sec-websocket-key', u'sec-websocket-version',
-    u'sec-websocket-protocol', u'sec-websocket-extensions', u'sec-websocket-accept',
-])
 
 
 class WebSocket(Endpoint):
@@ -63,8 +60,8 @@ class WebSocket(Endpoint):
 
     Parameters:
 
-    - ``url``: ``ws://`` or ``wss://``; ``user:password@`` becomes Basic
-      authorization.
+    - ``url``: ``ws://`` or ``wss://``, or ``ws+unix:///path:/resource`` and
+      ``wss+unix:``; ``user:password@`` becomes Basic authorization.
     - ``proxies``: a dict with a proxy's URL under 'http' (for ws) and 'https'
       (for wss); None asks the environment, {} means none.
     - ``protocols``: names of the subprotocols to offer, the preferred first.
@@ -84,13 +81,14 @@ class WebSocket(Endpoint):
     - ``connect_timeout``: seconds for connecting, TLS and the handshake
       together (30); None for no limit.
     - ``write_timeout``: seconds that one send may take (30); None for no limit.
-    - ``headers``: more headers for the request: a mapping, a list of pairs, or
-      a function that returns either, called anew for each attempt.
+    - ``headers``: more headers for the request: a mapping, whose values may be
+      lists, a list of pairs, or a function that returns either, called anew
+      for each request.
     - ``cookies``: an `http.cookiejar.CookieJar`, or True for one of its own;
       None sends and keeps none.
     - ``netrc``: True to look for the host's password in ``~/.netrc``, or the
       path of such a file.
-    - ``max_redirects``: how many redirects of the server are followed (5).
+    - ``max_redirects``: how many redirects are followed in one attempt (5).
     - ``ssl_certfile``, ``ssl_keyfile``: files with the client's own
       certificate and its key, in PEM; the key may be in the first.
     - ``ssl_server_hostname``: the name to ask for in TLS (SNI), and to check
@@ -102,9 +100,9 @@ class WebSocket(Endpoint):
     - ``tcp_keepalive``: after how many seconds without traffic the system asks
       if the other end is there (60); None for never.
     - ``socket_options``: triples for `socket.setsockopt`.
-    - ``sock``: a connected socket to use instead of connecting, or a function
-      that returns one for each attempt.
-    - ``resolver``: called instead of `socket.getaddrinfo`.
+    - ``sock``: a connected socket to use instead of connecting, as it is, or a
+      function that returns one for each attempt; called in a thread.
+    - ``resolver``: called instead of `socket.getaddrinfo`, in a thread.
 
     Raises TypeError and ValueError for arguments that make no sense.
     """
@@ -121,7 +119,7 @@ class WebSocket(Endpoint):
         # type: (str, Optional[Mapping[str, Optional[str]]], Optional[Iterable[str]], Optional[str], Union[bool, DeflateOptions], bool, Optional[str], Any, Optional[Trace], Optional[int], Optional[float], Optional[float], Any, Any, Union[bool, str], int, Optional[str], Optional[str], Optional[str], Union[None, str, Iterable[str]], Any, Optional[float], Iterable[Tuple[int, int, Any]], Any, Optional[Callable[..., Any]]) -> None
         super(WebSocket, self).__init__(protocols, compress, max_message_size, write_timeout)
         self.url = url
-        self.agent = _header_value('agent', USER_AGENT if agent is None else agent)
+        self.agent = _check_agent(agent)
         self.proxies = proxies
         self.ssl_verify = ssl_verify
         self.ssl_cafile = ssl_cafile
@@ -136,7 +134,9 @@ class WebSocket(Endpoint):
             raise TypeError('trace must be callable, or True, not {!r}'.format(trace))
         self.trace = trace
         self.connect_timeout = check_seconds('connect_timeout', connect_timeout)
-        self._headers = []  # type: List[Tuple[text_type, text_type]]
+        self.headers = headers
+        self.netrc = netrc
+        self._request_options = RequestOptions(headers, cookies, netrc)
         self.reset()
 
     def __repr__(self):
@@ -160,13 +160,24 @@ class WebSocket(Endpoint):
         target = parse_url(url)
         self._check_idle()
         self._url = url
-        #: The URL taken apart: a `lomond.net.url.Target`.
-        self.target = target
+        self._course = Course.begin(target)
+
+    @property
+    def target(self):
+        # type: () -> Target
+        """Where to connect: the URL taken apart, or where a redirect led in this attempt."""
+        return self._course.target      # type: ignore[no-any-return]
+
+    @property
+    def cookies(self):
+        # type: () -> Any
+        """The cookie jar, or None."""
+        return self._request_options.jar
 
     @property
     def scheme(self):
         # type: () -> text_type
-        """'ws' or 'wss'."""
+        """'ws', 'wss', 'ws+unix' or 'wss+unix'."""
         return self.target.scheme   # type: ignore[no-any-return]
 
     @property
@@ -190,7 +201,7 @@ class WebSocket(Endpoint):
     @property
     def is_secure(self):
         # type: () -> bool
-        """True for a wss URL."""
+        """True for a wss or wss+unix URL."""
         return self.target.is_secure
 
     @property
@@ -238,9 +249,15 @@ class WebSocket(Endpoint):
         """Forget the last connection; WebSocketUnavailable while there is one."""
         self._check_idle()
         self._session = None
+        self._stream = self._new_stream()
+        self._set_out(Course.begin(self._course.home))
+
+    def _set_out(self, course):
+        # type: (Course) -> None
+        """Be ready to ask where the course has come to."""
+        self._course = course
         self._key = base64.b64encode(os.urandom(16))    # RFC 6455 4.1
         self._reader = ResponseReader(DEFAULT_LIMITS)
-        self._stream = self._new_stream()
 
     def _check_idle(self):
         # type: () -> None
@@ -253,20 +270,21 @@ class WebSocket(Endpoint):
         # type: (Union[bytes, text_type], Union[bytes, text_type]) -> None
         """Add a header to the request; Host, User-Agent and Authorization are replaced.
 
-        Raises ValueError for what can't stand in a header, and for those that
-        the handshake itself sets.
+        Text goes in UTF-8, bytes as they are. Raises TypeError, and ValueError
+        for what can't stand in a header, for those that the handshake itself
+        sets, and for Proxy-Authorization.
         """
-        name = _to_text('the header name', header)
-        if not is_token(name):
-            raise ValueError('not a header name: {!r}'.format(header))
-        if name.lower() in _RESERVED_HEADERS:
-            raise ValueError('{} is set by the handshake itself'.format(name))
-        self._headers.append((name, _header_value(str(name), value)))
+        self._request_options.add_header(header, value)
 
     def build_request(self):
         # type: () -> bytes
-        """Return the upgrade request (RFC 6455 4.1); the session calls this."""
-        own = {name.lower() for name, _value in self._headers}
+        """Return the upgrade request (RFC 6455 4.1); the session calls this.
+
+        Raises ConnectFail if there are no headers, no cookies or no password
+        to be had: these are asked for anew each time.
+        """
+        own = self._request_options.fields(self._course)
+        replaced = {name.lower() for name, _value in own}
         target = self.target
         fields = [
             (u'Host', target.host_header),
@@ -274,7 +292,7 @@ class WebSocket(Endpoint):
             (u'Connection', u'Upgrade'),
             (u'Sec-WebSocket-Key', self._key.decode('ascii')),
             (u'Sec-WebSocket-Version', text_type(WS_VERSION)),
-        ]
+        ]  # type: List[Tuple[text_type, Union[bytes, text_type]]]
         if self.protocols:
             fields.append((u'Sec-WebSocket-Protocol', u', '.join(self.protocols)))
         if self._deflate_options is not None:
@@ -282,9 +300,8 @@ class WebSocket(Endpoint):
                 compression.NAME, compression.offer(self._deflate_options))))
         if self.agent:
             fields.append((u'User-Agent', self.agent))
-        if target.credentials is not None:
-            fields.append((u'Authorization', basic_authorization(target.credentials)))
-        fields = [field for field in fields if field[0].lower() not in own] + self._headers
+        fields = [field for field in fields if field[0].lower() not in replaced]
+        fields.extend(own)
         return build_head(u'GET {} HTTP/1.1'.format(target.resource), fields)
 
     def _shake_hands(self, data):
@@ -295,18 +312,47 @@ class WebSocket(Endpoint):
             self._stream.reject()
             yield events.ProtocolError(text_type(error), critical=True)
             return
+        redirected, reason = self._follow_redirect()
+        if redirected is not None:
+            yield redirected
+            return
         if found is None:
             return
         response, rest = found
-        try:
-            protocol, extensions = self.on_response(response)
-        except errors.HandshakeError as error:
+        self._request_options.take_cookies(response, self._course)
+        if reason is None:
+            try:
+                protocol, extensions = self.on_response(response)
+            except errors.HandshakeError as error:
+                reason = text_type(error)
+        if reason is not None:
             self._stream.reject()
-            yield events.Rejected(response, text_type(error))
+            yield events.Rejected(response, reason)
             return
         yield events.Ready(response, protocol, extensions)
         for event in self._stream.receive(rest):
             yield event
+
+    def _follow_redirect(self):
+        # type: () -> Tuple[Optional[Event], Optional[text_type]]
+        """Go where a redirect leads; return the event of it, or why it isn't followed.
+
+        Both are None if there is no redirect. The head of the answer is
+        enough: its body may be long in coming.
+        """
+        response = self._reader.response
+        if response is None:
+            return None, None
+        try:
+            course = self._course.follow(
+                response, self.max_redirects, self.net_options.sock is not None)
+        except errors.HandshakeError as error:
+            return None, text_type(error)
+        if course is None:
+            return None, None
+        self._request_options.take_cookies(response, self._course)
+        self._set_out(course)
+        return events.Redirected(response, course.target.url), None
 
     def on_response(self, response):
         # type: (Response) -> Tuple[Optional[text_type], Set[text_type]]
@@ -330,15 +376,12 @@ class WebSocket(Endpoint):
         return extension_names(codec)
 
 
-def _to_text(what, value):
-    # type: (str, Union[bytes, text_type]) -> text_type
-    if isinstance(value, bytes):
-        return value.decode('latin-1')
-    if not isinstance(value, text_type):
-        raise TypeError('{} must be text or bytes, not {!r}'.format(what, value))
-    return value
-
-
-def _header_value(what, value):
-    # type: (str, Union[bytes, text_type]) -> text_type
-    return check_line(what, _to_text(what, value))
+def _check_agent(agent):
+    # type: (Optional[Union[bytes, text_type]]) -> text_type
+    if agent is None:
+        agent = USER_AGENT
+    if isinstance(agent, bytes):
+        agent = agent.decode('utf-8')
+    if not isinstance(agent, text_type):
+        raise TypeError('agent must be text or bytes, not {!r}'.format(agent))
+    return check_line('agent', agent)

@@ -31,6 +31,15 @@ def server_tls(authority):
     return context
 
 
+@pytest.fixture(scope='session')
+def server_pem(authority, tmpdir_factory):
+    """The path of a key and certificates, for localhost and 127.0.0.1."""
+    path = tmpdir_factory.mktemp('tls').join('server.pem')
+    certificate = authority.issue_cert(u'localhost', u'127.0.0.1')
+    certificate.private_key_and_cert_chain_pem.write_to_path(str(path))
+    return str(path)
+
+
 @pytest.fixture
 def dead_port():
     """A port of 127.0.0.1 on which nobody listens."""

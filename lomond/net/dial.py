@@ -8,7 +8,7 @@ from __future__ import absolute_import, division, print_function
 
 from lomond._compat import TYPE_CHECKING
 from lomond.errors import ConnectFail
-from lomond.net.connect import connect
+from lomond.net.connect import connect, connect_unix, take_over
 from lomond.net.proxy import open_tunnel
 from lomond.net.transport import Transport, describe
 from lomond.net.wait import Wait
@@ -64,23 +64,37 @@ def _reach(target, proxy, options, deadline, trace):
     # type: (Target, Optional[ProxyTarget], NetOptions, float, Trace) -> Iterator[Any]
     """Yield each `Wait`, and last a plain transport to the first hop."""
     if options.sock is not None:
-        try:
-            sock = options.take_sock()
-        except Exception as error:      # the caller's function
-            raise ConnectFail.during('connect', u'no socket: {}'.format(describe(error)), error)
-        yield Transport(sock)
-        return
-    hop = target if proxy is None else proxy
-    for step in connect(hop.host, hop.port, options, deadline, trace):
+        steps = take_over(options, deadline)
+    elif proxy is None and target.unix_path is not None:
+        steps = connect_unix(target.unix_path, options, deadline, trace)
+    else:
+        hop = target if proxy is None else proxy
+        steps = connect(hop.host, hop.port, options, deadline, trace)
+    for step in steps:
         yield step if isinstance(step, Wait) else Transport(step)
 
 
 def _pass_proxy(transport, target, proxy, options, deadline, trace):
     # type: (Transport, Target, ProxyTarget, NetOptions, float, Trace) -> Iterator[Any]
-    """Yield each `Wait`, and last the transport that leads through the proxy."""
-    for step in open_tunnel(transport, target, proxy, deadline):
-        yield step
-    yield transport
+    """Yield each `Wait`, and last the transport that leads through the proxy.
+
+    When it ends otherwise, neither this nor the one it was given is open.
+    """
+    way = transport  # type: Any
+    try:
+        if proxy.is_secure:
+            for step in _secure(
+                    transport, proxy.host, options.tls.for_proxy(), 'proxy', deadline, trace):
+                if isinstance(step, Wait):
+                    yield step
+                else:
+                    way = step
+        for step in open_tunnel(way, target, proxy, deadline):
+            yield step
+    except BaseException:
+        way.close()
+        raise
+    yield way
 
 
 def _secure(transport, host, options, phase, deadline, trace):
@@ -95,4 +109,4 @@ def _secure(transport, host, options, phase, deadline, trace):
     except tls.TLS_ERRORS as error:
         raise ConnectFail.during(
             phase, u'TLS with {} failed: {}'.format(host, describe(error)), error)
-    trace('tls', version=secured.version, cipher=secured.cipher)
+    trace('tls', version=secured.version, cipher=secured.cipher, resumed=secured.is_resumed)

@@ -1,11 +1,12 @@
 """Calls that block, such as the resolver's: made in a thread of their own, waited for in the loop.
 
 So a deadline holds, `close()` and `force_disconnect()` work, and Ctrl-C comes
-through. The thread lives as long as the call.
+through. The thread lives as long as the call, which nothing can cut short.
 """
 
 from __future__ import absolute_import, division, print_function
 
+import logging
 import socket
 import threading
 
@@ -14,25 +15,41 @@ from lomond.net.selectors import Waker
 from lomond.net.wait import Wait
 
 if TYPE_CHECKING:
-    from typing import Any, Callable, Iterator  # noqa: F401
+    from typing import Any, Callable, Iterator, List, Optional  # noqa: F401
+
+log = logging.getLogger('lomond')
+
+#: How many calls of one kind may be left to themselves at a time.
+MAX_ABANDONED = 4
 
 
-def offload(call, deadline, discard=None):
-    # type: (Callable[[], Any], float, Callable[[Any], Any]|None) -> Iterator[Any]
+def offload(call, deadline, discard=None, abandoned=None):
+    # type: (Callable[[], Any], float, Optional[Callable[[Any], Any]], Optional[List[Any]]) -> Iterator[Any]
     """Yield each `Wait`, and last what ``call()`` returns; what it raises is raised here.
 
-    When the deadline comes first, raises socket.timeout. Then, and when this
-    generator is closed, the call goes on to its own end, and nobody waits for
-    it; its result, if it comes to one, is given to ``discard``.
+    When the deadline, by the monotonic clock, comes first, raises
+    socket.timeout. Then, and when this generator is closed, the call goes on
+    to its own end, and nobody waits for it; its result, if it comes to one, is
+    given to ``discard``.
+
+    ``abandoned`` is a list for all calls of a kind, in which those stand that
+    are left to themselves. With `MAX_ABANDONED` in it raises socket.error: a
+    call that never returns must not cost a thread with each attempt.
+
+    Where no thread can be started the call is made on the spot, and may block.
     """
-    job = _Job(call, discard)
-    thread = threading.Thread(target=job.run, name='lomond resolver')
-    thread.daemon = True
+    if abandoned is not None and len(abandoned) >= MAX_ABANDONED:
+        raise socket.error('{} earlier calls have not come back yet'.format(len(abandoned)))
+    job = _Job(call, discard, abandoned)
     try:
+        thread = threading.Thread(target=job.run_in_thread, name='lomond call')
+        thread.daemon = True
         try:
             thread.start()
-        except RuntimeError:
-            # No more threads: better to wait for it than to fail.
+        except threading.ThreadError:   # RuntimeError on 3
+            # No more of them, or the interpreter is about to end: better to
+            # wait for the call than to fail.
+            log.debug('no thread could be started: a call blocks the loop')
             job.run()
         while not job.is_done:
             yield Wait((job.waker.interest,), deadline)
@@ -47,24 +64,44 @@ def offload(call, deadline, discard=None):
 class _Job(object):
     """A call, and what becomes of it."""
 
-    def __init__(self, call, discard):
-        # type: (Callable[[], Any], Any) -> None
+    def __init__(self, call, discard, abandoned):
+        # type: (Callable[[], Any], Optional[Callable[[Any], Any]], Optional[List[Any]]) -> None
         self.waker = Waker()
         self.is_done = False
-        self._call = call
+        self._call = call  # type: Any
         self._discard = discard
-        self._lock = threading.Lock()
+        self._abandoned = [] if abandoned is None else abandoned
+        # The collector may close a generator, and so abandon its job, in the
+        # midst of `run`: hence an RLock.
+        self._lock = threading.RLock()
         self._is_abandoned = False
         self._result = None  # type: Any
-        self._error = None  # type: Any
+        self._error = None  # type: Optional[BaseException]
+
+    def run_in_thread(self):
+        # type: () -> None
+        """Run, and say nothing at the end of the interpreter.
+
+        2.7 lets the thread go on there for a while, with all names gone, those
+        of the exceptions included.
+        """
+        try:
+            self.run()
+        except:     # noqa: E722    # pragma: no cover
+            pass
 
     def run(self):
         # type: () -> None
-        """Make the call; in the thread."""
+        """Make the call."""
+        call, self._call = self._call, None
         try:
-            self._result = self._call()
+            self._result = call()
+        except StopIteration as error:
+            # It would end the generator that it is raised in.
+            self._error = RuntimeError('StopIteration: {}'.format(error))
         except BaseException as error:      # it is for the loop to raise
             self._error = error
+        del call        # with what it holds, before anyone is told
         with self._lock:
             self.is_done = True
             is_abandoned = self._is_abandoned
@@ -81,8 +118,8 @@ class _Job(object):
                 raise error
             finally:
                 del error       # its traceback leads back here
-        self._discard = None
-        return self._result
+        result, self._result = self._result, None
+        return result
 
     def abandon(self):
         # type: () -> None
@@ -90,12 +127,22 @@ class _Job(object):
         with self._lock:
             self._is_abandoned = True
             is_done = self.is_done
+            if not is_done:
+                self._abandoned.append(self)
         self.waker.close()
         if is_done:
             self._drop()
 
     def _drop(self):
         # type: () -> None
-        discard, self._discard = self._discard, None
-        if discard is not None and self._result is not None:
-            discard(self._result)
+        """Discard what nobody took; for whoever comes last, `run` or `abandon`."""
+        self._error = None      # its traceback leads back here
+        if self in self._abandoned:
+            self._abandoned.remove(self)
+        result, self._result = self._result, None
+        if result is None or self._discard is None:
+            return
+        try:
+            self._discard(result)
+        except Exception:       # a closed connection's close, say; nobody is there to be told
+            log.debug('what a call returned too late was not discarded', exc_info=True)

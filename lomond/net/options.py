@@ -6,15 +6,22 @@ nothing, and imports no ssl: ws connections go without.
 
 from __future__ import absolute_import, division, print_function
 
+import math
 import os
 import re
+import socket
 
-from lomond._compat import TYPE_CHECKING, native_to_text, text_type
-from lomond.checks import check_callable, check_seconds, check_ssl_context
+from lomond._compat import TYPE_CHECKING, native_to_text, text_type, to_bytes
+from lomond.checks import check_callable, check_count, check_seconds, check_ssl_context
 from lomond.net.proxy import parse_proxies
+from lomond.net.resolve import read_address
+from lomond.net.url import to_ascii
 
 if TYPE_CHECKING:
     from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional, Tuple, Union  # noqa: F401
+
+# What TCP_KEEPIDLE takes, in seconds (Linux: MAX_TCP_KEEPIDLE).
+_LONGEST_KEEPALIVE = 32767
 
 _SHA256 = re.compile(u'[0-9a-f]{64}\\Z')
 
@@ -31,34 +38,48 @@ class NetOptions(object):
         # type: (Optional[Mapping[str, Optional[str]]], Any, Optional[float], Iterable[Tuple[int, int, Any]], Any, Optional[Callable[..., Any]], Optional[TLSOptions]) -> None
         #: The proxies' URLs taken apart; None asks the environment.
         self.proxies = parse_proxies(proxies)
-        #: (host, port) to bind to, or None.
+        #: (address, port) to bind to, or None; the address may be '', for any.
         self.source_address = _check_source_address(source_address)
-        self.tcp_keepalive = check_seconds('tcp_keepalive', tcp_keepalive)
+        #: Whole seconds, or None.
+        self.tcp_keepalive = _check_keepalive(tcp_keepalive)
         #: Triples for `socket.setsockopt`.
         self.socket_options = _check_socket_options(socket_options)
-        if sock is not None and not callable(sock) and not hasattr(sock, 'fileno'):
-            raise TypeError('sock must be a connected socket, or a function that makes one, '
-                            'not {!r}'.format(sock))
+        if sock is not None and not callable(sock):
+            check_sock(sock)
         self.sock = sock
         self.resolver = check_callable('resolver', resolver)
+        #: Calls of `resolver` and `sock` that didn't return in time, as for `offload`.
+        self.abandoned = []  # type: List[Any]
         self.tls = TLSOptions() if tls is None else tls
 
     def take_sock(self):
         # type: () -> Any
-        """Return the socket to use instead of dialling: a ready-made one serves once.
+        """Return the socket to use instead of dialling, or the function that makes one.
 
-        Raises ValueError if it was used up.
+        A ready-made socket serves once; ValueError if it was used up.
         """
-        if callable(self.sock):
-            return self.sock()
-        sock, self.sock = self.sock, _used_up
+        sock = self.sock
+        if sock is _USED_UP:
+            raise ValueError('the socket given as sock has had its connection: '
+                             'give a function that makes one')
+        if not callable(sock):
+            self.sock = _USED_UP
         return sock
 
 
-def _used_up():
-    # type: () -> Any
-    raise ValueError('the socket given as sock has had its connection: '
-                     'give a function that makes one')
+# Stands in the place of a socket that was taken.
+_USED_UP = object()
+
+
+def check_sock(sock):
+    # type: (Any) -> Any
+    """Return a socket; raises TypeError if it isn't one, or one with TLS already."""
+    if not (hasattr(sock, 'getpeername') and hasattr(sock, 'setblocking')):
+        raise TypeError('sock must be a connected socket, or a function that makes one, '
+                        'not {!r}'.format(sock))
+    if hasattr(sock, 'getpeercert'):
+        raise TypeError('sock must be a plain socket: a wss URL makes TLS on it')
+    return sock
 
 
 class TLSOptions(object):
@@ -77,10 +98,14 @@ class TLSOptions(object):
         self.keyfile = _check_file('ssl_keyfile', keyfile)
         if keyfile is not None and certfile is None:
             raise ValueError('ssl_keyfile needs ssl_certfile')
-        self.server_hostname = server_hostname
+        #: The name or address to ask for and to check instead of the host's, or None.
+        self.server_hostname = _check_server_hostname(server_hostname)
         #: SHA-256 digests in hexadecimal, one of which the certificate must have.
         self.fingerprints = _parse_fingerprints(fingerprint)
-        self._context = check_ssl_context(context)
+        #: What may be resumed: `tls.secure` keeps an `ssl.SSLSession` here for each server.
+        self.sessions = {}  # type: Dict[Any, Any]
+        self._context = self._given_context = check_ssl_context(context)
+        self._for_proxy = None  # type: Optional[TLSOptions]
         if context is not None and certfile is not None:
             raise ValueError('give the certificate to the ssl_context: it is used as it is')
 
@@ -89,8 +114,19 @@ class TLSOptions(object):
         """Return the `ssl.SSLContext`: the caller's, or one of our own, made once."""
         if self._context is None:
             from lomond.net import tls  # ssl takes long to import
-            self._context = tls.client_context(self.cafile, self.verify)
+            self._context = tls.client_context(
+                self.cafile, self.verify, self.certfile, self.keyfile, bool(self.fingerprints))
         return self._context
+
+    def for_proxy(self):
+        # type: () -> TLSOptions
+        """Return how to make TLS with a proxy: by the same trust, and no more than that.
+
+        The name, the fingerprint and our certificate are for the server.
+        """
+        if self._for_proxy is None:
+            self._for_proxy = TLSOptions(self.verify, self.cafile, self._given_context)
+        return self._for_proxy
 
 
 def _check_file(name, path):
@@ -100,26 +136,69 @@ def _check_file(name, path):
     return path
 
 
+def _check_server_hostname(name):
+    # type: (Any) -> Optional[str]
+    if name is None:
+        return None
+    if not isinstance(name, (bytes, text_type)):
+        raise TypeError('ssl_server_hostname must be a name, not {!r}'.format(name))
+    text = native_to_text(name)
+    if not text or text.startswith(u'.'):
+        raise ValueError('not a server name: {!r}'.format(name))
+    return str(text if u':' in text else to_ascii(text.lower()))     # an IPv6 address has no IDNA
+
+
 def _check_source_address(address):
     # type: (Any) -> Optional[Tuple[str, int]]
-    """Return (host, port) of a host, or a pair of both."""
+    """Return (address, port) of an address, or a pair of both."""
     if address is None:
         return None
     if isinstance(address, (bytes, text_type)):
         address = (address, 0)
     if not isinstance(address, tuple) or len(address) != 2 \
-            or not isinstance(address[0], (bytes, text_type)) or not isinstance(address[1], int):
+            or not isinstance(address[0], (bytes, text_type)):
         raise TypeError('source_address must be an address, or a pair of one and a port, '
                         'not {!r}'.format(address))
-    return str(native_to_text(address[0])), address[1]
+    port = check_count('the port of source_address', address[1], 0)
+    try:
+        host = str(native_to_text(address[0]))
+        # A zone may come up later. A name would have to be looked up, and that may take long.
+        read_address(host.partition('%')[0] or '::', port)
+    except (socket.error, UnicodeError):
+        raise ValueError('source_address must have an IP address, not {!r}'.format(address[0]))
+    if port > 65535:
+        raise ValueError('the port of source_address must be from 0 to 65535, not {}'.format(port))
+    return host, port
+
+
+def _check_keepalive(seconds):
+    # type: (Optional[float]) -> Optional[int]
+    """Return whole seconds; None for None and 0."""
+    if not check_seconds('tcp_keepalive', seconds):
+        return None
+    if seconds > _LONGEST_KEEPALIVE:    # type: ignore[operator]
+        raise ValueError('tcp_keepalive must be at most {} seconds, or None for never, '
+                         'not {!r}'.format(_LONGEST_KEEPALIVE, seconds))
+    return int(math.ceil(seconds))      # type: ignore[arg-type]
 
 
 def _check_socket_options(options):
     # type: (Iterable[Tuple[int, int, Any]]) -> List[Tuple[int, int, Any]]
-    checked = [tuple(option) for option in options]
-    for option in checked:
+    checked = []
+    for option in options:
+        if not isinstance(option, (tuple, list)):
+            raise TypeError('a socket option is (level, name, value), not {!r}'.format(option))
         if len(option) != 3:
             raise ValueError('a socket option is (level, name, value), not {!r}'.format(option))
+        level, name, value = option
+        if isinstance(value, (bytes, bytearray, memoryview)):
+            value = to_bytes(value)
+        elif not isinstance(value, int):
+            raise TypeError('the value of a socket option is a number or bytes, in {!r}'.format(
+                option))
+        if not (isinstance(level, int) and isinstance(name, int)):
+            raise TypeError('level and name of a socket option are numbers, in {!r}'.format(option))
+        checked.append((level, name, value))
     return checked
 
 

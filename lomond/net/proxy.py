@@ -1,4 +1,4 @@
-"""Proxies: which one to use, and a tunnel through it (HTTP CONNECT).
+"""Proxies: which one to use, and a tunnel through it (HTTP CONNECT, SOCKS).
 
 The tunnel is made step by step: nothing here waits.
 """
@@ -11,10 +11,10 @@ from binascii import hexlify
 
 from lomond._compat import TYPE_CHECKING, monotonic, native_to_text
 from lomond.constants import USER_AGENT
-from lomond.errors import ConnectFail, HandshakeError
+from lomond.errors import ConnectFail, HandshakeError, TransportFail
 from lomond.headers import END_OF_HEAD
-from lomond.net.selectors import READ, WRITE
-from lomond.net.transport import describe, would_block
+from lomond.net.socks import SocksExchange, check_usable
+from lomond.net.transport import describe
 from lomond.net.url import basic_authorization, bracket, parse_proxy_url, to_ascii
 from lomond.net.wait import Wait
 from lomond.response import Response
@@ -34,13 +34,14 @@ def parse_proxies(proxies):
     """Parse the user's ``proxies``: keys 'http' (for ws) and 'https' (for wss).
 
     What `urllib.request.getproxies` has besides ('no', 'ftp') is passed over.
+    Raises TypeError, and ValueError for a proxy that can't be used.
     """
     if proxies is None:
         return None
     if not hasattr(proxies, 'get'):
         raise TypeError('proxies must be a dict, not {!r}'.format(proxies))
     return {
-        kind: parse_proxy_url(proxies[kind])    # type: ignore[arg-type]
+        kind: _parse_proxy(proxies[kind])   # type: ignore[arg-type]
         for kind in ('http', 'https') if proxies.get(kind)
     }
 
@@ -51,7 +52,7 @@ def find_proxy(target, proxies, environ=None):
 
     ``proxies`` is what `parse_proxies` made; only None asks the environment:
     HTTP_PROXY for ws, HTTPS_PROXY for wss, NO_PROXY for exceptions, each in
-    lower case first. Raises ValueError for a proxy URL that makes no sense.
+    lower case first. Raises ValueError for a proxy that can't be used.
     """
     kind = 'https' if target.is_secure else 'http'
     if proxies is not None:
@@ -69,7 +70,16 @@ def find_proxy(target, proxies, environ=None):
         exceptions = environ.get('NO_PROXY', '')
     if is_exempt(target.host, target.port, exceptions):
         return None
-    return parse_proxy_url(url)
+    return _parse_proxy(url)
+
+
+def _parse_proxy(url):
+    # type: (str) -> ProxyTarget
+    """Parse a proxy's URL; raises ValueError also for what only this machine can't do."""
+    proxy = parse_proxy_url(url)
+    if proxy.is_socks:
+        check_usable(proxy)
+    return proxy
 
 
 def is_exempt(host, port, exceptions):
@@ -135,40 +145,85 @@ def open_tunnel(transport, target, proxy, deadline):
 
     Yields each `Wait`; the tunnel is there when it ends. Raises ConnectFail.
     """
-    if proxy.scheme != u'http':
-        raise ConnectFail.during('proxy', 'TLS to the proxy itself is not supported')
-    sock = transport._sock
-    data = connect_request(target, proxy)
+    exchange = (SocksExchange if proxy.is_socks else ConnectExchange)(target, proxy)  # type: Any
     try:
-        while data:
-            try:
-                data = data[sock.send(data):]
-            except socket.error as error:
-                if not would_block(error):
-                    raise
-                yield Wait(((sock.fileno(), WRITE),), deadline)
-                _check_deadline(deadline)
-
-        head = b''
-        while not head.endswith(END_OF_HEAD):
-            try:
-                head += _receive_head_part(sock, head)
-            except socket.error as error:
-                if not would_block(error):
-                    raise
-                yield Wait(((sock.fileno(), READ),), deadline)
-            if len(head) > MAX_HEAD:
-                raise ConnectFail.during('proxy', 'the answer of the proxy is too long')
+        while exchange.rest is None:
+            while exchange.output:
+                sent, interest = transport.send_some(exchange.output)
+                exchange.output = exchange.output[sent:]
+                if not sent:
+                    yield Wait(interest, deadline)
+                    _check_deadline(deadline)
+            data = transport.receive()
+            if data is None:
+                yield Wait(transport.interest, deadline)
+            elif data:
+                exchange.receive(data)
+            else:
+                raise ConnectFail.during('proxy', 'the proxy closed the connection')
             _check_deadline(deadline)
-    except socket.error as error:
+    except (socket.error, TransportFail) as error:
         raise ConnectFail.during('proxy', u'the proxy failed: {}'.format(describe(error)), error)
-    _check_answer(head)
+    if not exchange.rest:
+        return
+    if target.is_secure:
+        # In TLS the client speaks first (RFC 8446 4.1.2): the server didn't send this.
+        raise ConnectFail.during('proxy', 'the proxy sent more than its answer')
+    transport.put_back(exchange.rest)
+
+
+class ConnectExchange(object):
+    """Asks an HTTP proxy to reach the target, by CONNECT (RFC 7231 4.3.6).
+
+    Attributes: ``output``, bytes to send next; ``rest``, what was received
+    behind the proxy's consent, None until that is there.
+    """
+
+    def __init__(self, target, proxy):
+        # type: (Target, ProxyTarget) -> None
+        self._has_credentials = proxy.credentials is not None
+        self._received = bytearray()
+        self.output = connect_request(target, proxy)
+        self.rest = None  # type: Optional[bytes]
+
+    def receive(self, data):
+        # type: (bytes) -> None
+        """Take in what came from the proxy; raises ConnectFail if that is a no, or nonsense."""
+        # The end may have begun in what was received before.
+        searched = max(0, len(self._received) - (len(END_OF_HEAD) - 1))
+        self._received += data
+        found = self._received.find(END_OF_HEAD, searched)
+        size = len(self._received) if found < 0 else found + len(END_OF_HEAD)
+        if size > MAX_HEAD:
+            raise ConnectFail.during('proxy', 'the answer of the proxy is too long')
+        if found >= 0:
+            self._check(bytes(self._received[:size]))
+            self.rest = bytes(self._received[size:])
+
+    def _check(self, head):
+        # type: (bytes) -> None
+        try:
+            response = Response(head)
+        except HandshakeError as error:
+            raise ConnectFail.during('proxy', 'the proxy does not speak HTTP', error)
+        if 200 <= response.status_code < 300:
+            return
+        # 401 is an origin server's; tinyproxy 1.11 says it where the password is wrong.
+        if response.status_code in (401, 407):
+            words = u'the proxy wants {}credentials ({})'.format(
+                u'other ' if self._has_credentials else u'', response.status_code)
+        else:
+            words = u'the proxy answered {} {}'.format(response.status_code, response.status)
+        refusal = ConnectFail.during('proxy', words)
+        refusal.response = response
+        raise refusal
 
 
 def connect_request(target, proxy):
     # type: (Target, ProxyTarget) -> bytes
     """Build the CONNECT request (RFC 7231 4.3.6)."""
-    authority = u'{}:{}'.format(bracket(target.host), target.port)
+    # An IPv6 zone means something on this machine only (RFC 6874 4).
+    authority = u'{}:{}'.format(bracket(target.host.partition(u'%')[0]), target.port)
     lines = [
         u'CONNECT {} HTTP/1.1'.format(authority),
         u'Host: {}'.format(authority),
@@ -177,34 +232,6 @@ def connect_request(target, proxy):
     if proxy.credentials is not None:
         lines.append(u'Proxy-Authorization: ' + basic_authorization(proxy.credentials))
     return u'\r\n'.join(lines + [u'', u'']).encode('ascii')
-
-
-def _receive_head_part(sock, head):
-    # type: (Any, bytes) -> bytes
-    """Receive up to the end of the head, and not a byte of what follows it."""
-    seen = sock.recv(4096, socket.MSG_PEEK)  # type: bytes
-    if not seen:
-        raise ConnectFail.during('proxy', 'the proxy closed the connection')
-    # The end may have begun in what was received before.
-    kept = head[-(len(END_OF_HEAD) - 1):]
-    end = (kept + seen).find(END_OF_HEAD)
-    if end >= 0:
-        seen = seen[:end + len(END_OF_HEAD) - len(kept)]
-    return sock.recv(len(seen))  # type: ignore[no-any-return]
-
-
-def _check_answer(head):
-    # type: (bytes) -> None
-    try:
-        response = Response(head)
-    except HandshakeError as error:
-        raise ConnectFail.during('proxy', 'the proxy does not speak HTTP', error)
-    if 200 <= response.status_code < 300:
-        return
-    if response.status_code == 407:
-        raise ConnectFail.during('proxy', 'the proxy wants other credentials (407)')
-    raise ConnectFail.during(
-        'proxy', u'the proxy answered {} {}'.format(response.status_code, response.status))
 
 
 def _check_deadline(deadline):

@@ -40,7 +40,11 @@ def describe(error):
     """Say in one line what an exception of the socket layer says."""
     if isinstance(error, socket.timeout):
         return u'timed out'
-    words = getattr(error, 'strerror', None) or str(error)  # type: Any
+    try:
+        words = getattr(error, 'strerror', None) or str(error) \
+            or type(error).__name__  # type: Any
+    except Exception:       # of the caller's own making; or 2.7, and text that isn't ASCII
+        words = type(error).__name__
     # 2.7 has bytes, in the user's language if the application asked for that.
     return words.decode('utf-8', 'replace') if isinstance(words, bytes) else words
 
@@ -80,6 +84,11 @@ class Transport(object):
             sock, self._sock = self._sock, None
             return sock
 
+    def fileno(self):
+        # type: () -> int
+        """Return the descriptor to wait on: the one of the connection, also in a tunnel."""
+        return self._fd     # type: ignore[no-any-return]
+
     # -- receiving --
 
     def receive(self):
@@ -94,6 +103,13 @@ class Transport(object):
                 self._backlog_size -= len(data)
                 return data
             return self._receive_now()
+
+    def put_back(self, data):
+        # type: (bytes) -> None
+        """Have `receive` return these bytes again, before all others."""
+        with self._read_lock:
+            self._backlog.appendleft(data)
+            self._backlog_size += len(data)
 
     def has_pending(self):
         # type: () -> bool
@@ -116,6 +132,16 @@ class Transport(object):
         # type: () -> bool
         """Tell if the system would take in some bytes now."""
         return bool(wait(((self._fd, WRITE),), 0))
+
+    def send_some(self, data):
+        # type: (bytes) -> Tuple[int, Interest]
+        """Send what there is room for, without waiting.
+
+        Returns how many bytes that were, and what to wait for before the next
+        call if it was none. Raises socket.error, TransportFail.
+        """
+        count, need = self._send_now(data)
+        return count, ((self._fd, need),)
 
     def send(self, data, timeout):
         # type: (bytes, Optional[float]) -> None

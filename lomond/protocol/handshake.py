@@ -41,12 +41,14 @@ def accept_key(key):
 
 
 def build_head(first_line, fields):
-    # type: (text_type, Iterable[Tuple[text_type, text_type]]) -> bytes
-    """Build the head of a request or a response from checked text."""
-    lines = [first_line]
-    lines.extend(u'{}: {}'.format(name, value) for name, value in fields)
-    lines.append(u'\r\n')
-    return u'\r\n'.join(lines).encode('utf-8')
+    # type: (text_type, Iterable[Tuple[text_type, Union[bytes, text_type]]]) -> bytes
+    """Build the head of a request or a response from checked text; bytes go as they are."""
+    lines = [first_line.encode('utf-8')]
+    for name, value in fields:
+        data = value if isinstance(value, bytes) else value.encode('utf-8')
+        lines.append(name.encode('ascii') + b': ' + data)
+    lines.append(b'\r\n')
+    return b'\r\n'.join(lines)
 
 
 class HeadReader(object):
@@ -83,7 +85,8 @@ class ResponseReader(object):
         # type: (Limits) -> None
         self._head = HeadReader(limits)
         self._max_body = limits.body
-        self._response = None  # type: Optional[Response]
+        #: The answer, from when its head is there; the body may still be coming.
+        self.response = None  # type: Optional[Response]
         self._body = bytearray()
         self._interim = 0
 
@@ -95,7 +98,7 @@ class ResponseReader(object):
         CriticalProtocolError if this isn't HTTP.
         """
         is_end = not data
-        while self._response is None:
+        while self.response is None:
             found = self._head.feed(data)
             if found is None:
                 return None
@@ -107,16 +110,16 @@ class ResponseReader(object):
             if response.status_code == 101:
                 return response, data
             if response.status_code >= 200:
-                self._response = response
+                self.response = response
             else:
                 self._interim += 1
                 if self._interim > MAX_INTERIM:
                     raise CriticalProtocolError('more than {} interim answers', MAX_INTERIM)
         self._body += data
-        if not is_end and not self._is_body_complete(self._response):
+        if not is_end and not self._is_body_complete(self.response):
             return None
-        self._response.body = self._decode_body(self._response)[0][:self._max_body]
-        return self._response, b''
+        self.response.body = self._decode_body(self.response)[0][:self._max_body]
+        return self.response, b''
 
     def _is_body_complete(self, response):
         # type: (Response) -> bool

@@ -1,4 +1,4 @@
-"""A small real HTTP proxy for the tests: CONNECT, credentials, and bad manners."""
+"""Small real proxies for the tests: HTTP CONNECT, plain and over TLS, and SOCKS; bad manners."""
 
 from __future__ import absolute_import, division, print_function
 
@@ -8,7 +8,7 @@ import socket
 import struct
 import threading
 
-from ..support import PATIENCE, RawServer, get_header, read_head
+from ..support import PATIENCE, RawServer, get_header, read_exactly, read_head
 
 OK = b'HTTP/1.1 200 Connection established\r\n\r\n'
 
@@ -20,13 +20,14 @@ class ProxyServer(RawServer):
     have; ``route``, which maps what a client asks for, such as
     b'example.org:443', to the address to connect to, for names that mean
     nothing here; ``manners``, a function that answers in its place: it is given
-    the socket when the request was read, and returns True if a tunnel follows.
+    the socket when the request was read, and returns True if a tunnel follows;
+    ``ssl_context``, for a proxy that is reached over TLS.
 
     ``requests`` are the heads that came.
     """
 
-    def __init__(self, credentials=None, route=(), manners=None):
-        super(ProxyServer, self).__init__(self._serve)
+    def __init__(self, credentials=None, route=(), manners=None, ssl_context=None):
+        super(ProxyServer, self).__init__(self._serve, ssl_context)
         self._credentials = credentials
         self._route = dict(route)
         self._manners = manners
@@ -34,7 +35,8 @@ class ProxyServer(RawServer):
 
     @property
     def url(self):
-        return u'http://127.0.0.1:{}'.format(self.port)
+        scheme = u'http' if self._ssl_context is None else u'https'
+        return u'{}://127.0.0.1:{}'.format(scheme, self.port)
 
     @property
     def proxies(self):
@@ -79,18 +81,63 @@ class ProxyServer(RawServer):
             upstream.close()
 
 
-def relay(one, other):
+class Socks4aServer(RawServer):
+    """A SOCKS4a proxy on loopback, as its specification has it.
+
+    Parameters: ``route``, as of `ProxyServer`. ``requests`` has (host, port, user)
+    of each; the host is an address in dots if the client sent it as one.
+    """
+
+    def __init__(self, route=()):
+        super(Socks4aServer, self).__init__(self._serve)
+        self._route = dict(route)
+        self.requests = []
+
+    def _serve(self, sock):
+        version, command, port = struct.unpack('!BBH', read_exactly(sock, 4))
+        assert (version, command) == (4, 1)
+        address = read_exactly(sock, 4)
+        user = self._read_text(sock)
+        is_named = address.startswith(b'\0\0\0')
+        host = self._read_text(sock) if is_named else socket.inet_ntoa(address).encode('ascii')
+        self.requests.append((host, port, user))
+        upstream = socket.create_connection(self._route[host], PATIENCE)
+        try:
+            sock.sendall(b'\0\x5a' + b'\0' * 6)
+            relay(sock, upstream)
+        finally:
+            upstream.close()
+
+    @staticmethod
+    def _read_text(sock):
+        text = b''
+        while not text.endswith(b'\0'):
+            text += read_exactly(sock, 1)
+        return text[:-1]
+
+
+def relay(client, upstream):
     """Carry bytes both ways until both directions have ended."""
-    sinks = {one: other, other: one}
+    sinks = {client: upstream, upstream: client}
     while sinks:
         readable, _writable, _failed = select.select(list(sinks), [], [], PATIENCE)
         assert readable, 'the tunnel is silent'
         for source in readable:
             data = source.recv(65536)
-            if data:
+            while data:
                 sinks[source].sendall(data)
-            else:
-                sinks.pop(source).shutdown(socket.SHUT_WR)
+                # What TLS has decrypted, no select shows.
+                data = source.recv(65536) if is_pending(source) else None
+            if data == b'':
+                sink = sinks.pop(source)
+                if hasattr(sink, 'unwrap'):
+                    return      # TLS can't end one way only
+                sink.shutdown(socket.SHUT_WR)
+
+
+def is_pending(sock):
+    """Tell if a socket with TLS has bytes that it has received already."""
+    return hasattr(sock, 'pending') and sock.pending() > 0
 
 
 # -- manners: of those that lead to a tunnel --
@@ -128,6 +175,12 @@ def stay_silent(sock):
 
 def close_at_once(_sock):
     """Close the connection."""
+
+
+def end_tls(sock):
+    """Close the connection, with the notice that TLS has for that."""
+    if hasattr(sock, 'unwrap'):
+        sock.unwrap()
 
 
 def close_half_way(sock):

@@ -10,6 +10,7 @@ import threading
 
 import pytest
 
+from lomond._compat import monotonic
 from tests.network.driving import accept_and_send, drain, needs_proc, wait_for
 from tests.support import PATIENCE, RawServer, answer_upgrade, make_frame
 
@@ -56,6 +57,20 @@ tell(websocket.state)
 """
 
 
+def wait_until_asleep(child):
+    """Wait until the child's main thread waits for something.
+
+    Python can't protect a socket that Ctrl-C meets while it is being made: it
+    is closed then, but with a ResourceWarning.
+    """
+    deadline = monotonic() + PATIENCE
+    while monotonic() < deadline:
+        with open('/proc/{}/stat'.format(child.pid)) as stat:
+            if stat.read().rpartition(')')[2].split()[0] == 'S':
+                return
+    raise AssertionError('the child is busy')
+
+
 def interrupt(server, last, websocket='url, proxies={}', loop='websocket', reached=None):
     """Run the program, and interrupt it after it printed ``last``; return what it prints then."""
     child = subprocess.Popen(
@@ -71,6 +86,7 @@ def interrupt(server, last, websocket='url, proxies={}', loop='websocket', reach
             assert line, child.stderr.read()
         if reached is not None:
             assert reached.wait(PATIENCE)
+        wait_until_asleep(child)
         os.kill(child.pid, signal.SIGINT)
         out, err = child.communicate()
     finally:

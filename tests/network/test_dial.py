@@ -1,4 +1,6 @@
-"""Dialling: the resolver, addresses that are dead, deadlines, and what is left behind.
+"""Dialling: the resolver, addresses, options of the socket, deadlines, and what is left behind.
+
+How several addresses race is in test_happy_eyeballs.
 
 Step by step where an address must be made up, otherwise through WebSocket.
 """
@@ -6,26 +8,46 @@ Step by step where an address must be made up, otherwise through WebSocket.
 from __future__ import absolute_import, division, print_function
 
 import errno
+import os
+import signal
 import socket
+import struct
+import subprocess
+import sys
+import threading
 
 import pytest
 
 from lomond._compat import monotonic
 from lomond.errors import ConnectFail
 from lomond.net.dial import dial
+from lomond.net.keepalive import PROBE_INTERVAL, PROBES
+from lomond.net.offload import MAX_ABANDONED
 from lomond.net.options import NetOptions
 from lomond.net.selectors import wait
 from lomond.net.transport import describe
 from lomond.net.url import parse_url
 from lomond.net.wait import Wait
+from lomond.persist import persist
 from lomond.websocket import WebSocket
 
-from ..support import PATIENCE, RawServer, answer_upgrade, names, read_head
+from ..support import (
+    PATIENCE,
+    RawServer,
+    answer_upgrade,
+    make_frame,
+    names,
+    read_frame,
+    read_head,
+)
+from .driving import Background, needs_proc, wait_for
 
 pytestmark = pytest.mark.usefixtures('clean_environment', 'nothing_is_left_open')
 
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
-def start(addresses, timeout=PATIENCE, told=None):
+
+def start(addresses, timeout=PATIENCE, told=None, **options):
     """Begin to dial a name that has these addresses: (host, port), or more for no family."""
     def resolve(host, port, family, kind):
         assert (host, port, family, kind) == ('far.invalid', 80, 0, socket.SOCK_STREAM)
@@ -40,7 +62,8 @@ def start(addresses, timeout=PATIENCE, told=None):
             told.append((stage, fields))
 
     target = parse_url(u'ws://far.invalid/')
-    return dial(target, None, NetOptions(resolver=resolve), monotonic() + timeout, trace)
+    return dial(
+        target, None, NetOptions(resolver=resolve, **options), monotonic() + timeout, trace)
 
 
 def drive(steps):
@@ -69,30 +92,6 @@ def listener():
     sock.listen(5)
     yield sock
     sock.close()
-
-
-@pytest.fixture
-def full_listener():
-    """The address of a listener that takes no more connections."""
-    sock = socket.socket()
-    waiting = []
-    sock.bind(('127.0.0.1', 0))
-    sock.listen(0)
-    try:
-        while len(waiting) < 32:
-            client = socket.socket()
-            waiting.append(client)
-            client.setblocking(False)
-            client.connect_ex(sock.getsockname())
-            if not wait(((client.fileno(), 2),), 0.05):
-                break
-        else:
-            pytest.skip('on this system a listener is never full')
-        yield sock.getsockname()
-    finally:
-        for client in waiting:
-            client.close()
-        sock.close()
 
 
 # -- the resolver --
@@ -127,7 +126,7 @@ def test_fault_of_the_resolver_is_a_connect_fail(error):
         parse_url(u'ws://far.invalid/'), None, NetOptions(resolver=resolve), monotonic() + 1,
         lambda *_a: None)
     with pytest.raises(ConnectFail) as caught:
-        next(steps)
+        drive(steps)
     assert caught.value.phase == 'resolve'
     assert caught.value.cause is error
 
@@ -135,7 +134,131 @@ def test_fault_of_the_resolver_is_a_connect_fail(error):
 def test_name_without_addresses_is_a_connect_fail():
     with pytest.raises(ConnectFail) as caught:
         drive(start([]))
-    assert caught.value.phase == 'connect'
+    assert caught.value.phase == 'resolve'
+
+
+class StuckResolver(object):
+    """A resolver that doesn't answer until the test ends."""
+
+    def __init__(self):
+        self.is_asked = threading.Event()
+        self.may_answer = threading.Event()
+        self.threads = []
+
+    def __call__(self, *_args):
+        self.threads.append(threading.current_thread())
+        self.is_asked.set()
+        self.may_answer.wait(PATIENCE)
+        return [(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, '', ('127.0.0.1', 1))]
+
+
+@pytest.fixture
+def stuck():
+    """Such a resolver; its threads end with the test."""
+    resolver = StuckResolver()
+    yield resolver
+    resolver.may_answer.set()
+    for thread in resolver.threads:
+        thread.join(PATIENCE)
+        assert not thread.is_alive()
+
+
+def test_look_up_stands_under_the_deadline(stuck):
+    event, took = fail(WebSocket(u'ws://far.invalid/', resolver=stuck, connect_timeout=0.1))
+    assert event.phase == 'resolve'
+    assert 'in time' in event.reason
+    assert isinstance(event.cause, socket.timeout)
+    assert took < PATIENCE / 4
+
+
+@pytest.mark.parametrize('end', [WebSocket.close, WebSocket.force_disconnect])
+def test_attempt_can_be_ended_during_the_look_up(stuck, end):
+    websocket = WebSocket(u'ws://far.invalid/', resolver=stuck)
+    loop = Background(list, websocket)
+    wait_for(stuck.is_asked)
+    end(websocket)
+    events = loop.result()
+    assert names(events) == ['connecting', 'connect_fail']
+    assert 'by the application' in events[-1].reason
+    assert not stuck.may_answer.is_set()
+
+
+def test_persist_ends_during_the_look_up(stuck):
+    websocket = WebSocket(u'ws://far.invalid/', resolver=stuck)
+    loop = Background(list, persist(websocket))
+    wait_for(stuck.is_asked)
+    websocket.close()
+    assert names(loop.result()) == ['connecting', 'connect_fail']
+
+
+def test_loop_left_during_the_look_up_waits_for_nothing(stuck):
+    events = WebSocket(u'ws://far.invalid/', resolver=stuck).connect()
+    assert next(events).name == 'connecting'
+    left = Background(next, events)
+    wait_for(stuck.is_asked)
+    stuck.may_answer.set()
+    assert left.result().name == 'connect_fail'
+    events.close()
+
+
+def test_look_up_that_is_left_leaves_no_descriptor(stuck):
+    """The fixture counts them while the look-up still goes on."""
+    steps = dial(
+        parse_url(u'ws://far.invalid/'), None, NetOptions(resolver=stuck), monotonic() + PATIENCE,
+        lambda *_a: None)
+    assert isinstance(next(steps), Wait)
+    wait_for(stuck.is_asked)
+    steps.close()
+
+
+def test_resolver_that_never_answers_does_not_cost_a_thread_each_time(stuck):
+    websocket = WebSocket(u'ws://far.invalid/', resolver=stuck, connect_timeout=0.02)
+    for _ in range(MAX_ABANDONED + 2):
+        event, _took = fail(websocket)
+        assert event.phase == 'resolve'
+    assert 'earlier calls' in event.reason
+    assert len(stuck.threads) == MAX_ABANDONED
+
+
+CHILD = """
+import os, signal, sys, threading
+from lomond import WebSocket
+
+signal.signal(signal.SIGINT, signal.default_int_handler)     # a shell may have it ignored
+
+def resolver(*_args):
+    print('asked')
+    sys.stdout.flush()
+    threading.Event().wait()
+
+websocket = WebSocket('ws://far.invalid/', resolver=resolver, proxies={}, connect_timeout=None)
+before = len(os.listdir('/proc/self/fd'))   # with /dev/urandom, which 2.7 keeps open
+try:
+    list(websocket)
+except KeyboardInterrupt:
+    print('interrupted')
+print(len(os.listdir('/proc/self/fd')) - before)
+print(websocket.state)
+"""
+
+
+@needs_proc
+def test_ctrl_c_during_the_look_up_goes_through_and_the_program_ends():
+    """With the look-up still going on: its thread is no reason to stay."""
+    child = subprocess.Popen(
+        [sys.executable, '-W', 'error', '-c', CHILD], cwd=ROOT,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    try:
+        assert child.stdout.readline() == b'asked\n', child.stderr.read()
+        os.kill(child.pid, signal.SIGINT)
+        out, err = child.communicate()
+    finally:
+        if child.poll() is None:
+            child.kill()
+            child.wait()
+    assert out.decode('ascii').split() == ['interrupted', '0', 'closed'], err
+    assert err == b''
+    assert child.returncode == 0
 
 
 # -- addresses --
@@ -210,6 +333,287 @@ def test_server_on_one_of_the_addresses_of_localhost_is_reached():
     assert names(events) == ['connecting', 'connected', 'ready', 'disconnected']
 
 
+# -- options of the socket --
+
+@pytest.fixture
+def talk(listener):
+    """Connect to a listener with some options; return the client's socket."""
+    transports = []
+
+    def talk(**options):
+        transport = drive(start([listener.getsockname()], **options))
+        transports.append(transport)
+        return transport._sock
+
+    yield talk
+    for transport in transports:
+        transport.close()
+
+
+def keepalive_of(sock):
+    """Return what a socket does about a silent peer."""
+    return [
+        sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE),
+        sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE),
+        sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL),
+        sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT),
+    ]
+
+
+@pytest.mark.skipif(not hasattr(socket, 'TCP_KEEPIDLE'), reason='it has another name here')
+def test_silence_is_asked_about_from_one_minute_on(talk):
+    assert keepalive_of(talk()) == [1, 60, PROBE_INTERVAL, PROBES]
+    assert keepalive_of(talk(tcp_keepalive=7.5)) == [1, 8, PROBE_INTERVAL, PROBES]
+
+
+@pytest.mark.parametrize('never', [None, 0])
+def test_silence_is_not_asked_about_if_so_told(talk, never):
+    assert talk(tcp_keepalive=never).getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 0
+
+
+def test_socket_options_win_over_the_defaults(talk):
+    sock = talk(socket_options=[
+        (socket.IPPROTO_TCP, socket.TCP_NODELAY, 0),
+        (socket.SOL_SOCKET, socket.SO_KEEPALIVE, struct.pack('i', 0)),
+    ])
+    assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) == 0
+    assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 0
+
+
+@pytest.mark.skipif(not sys.platform.startswith('linux'), reason='as Linux has it')
+def test_socket_options_are_set_before_it_connects(talk):
+    """The largest segment is agreed on with the first packet (RFC 793 3.1)."""
+    sock = talk(socket_options=[(socket.IPPROTO_TCP, socket.TCP_MAXSEG, 700)])
+    assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG) <= 700
+
+
+@pytest.mark.parametrize('option', [
+    (socket.IPPROTO_TCP, 9999, 1), (12345, 1, 1), (socket.SOL_SOCKET, socket.SO_KEEPALIVE, b''),
+    (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1 << 40), (1 << 40, 1, 1),
+])
+def test_socket_option_that_the_system_refuses_is_a_connect_fail(listener, option):
+    websocket = WebSocket(
+        u'ws://127.0.0.1:{}/'.format(listener.getsockname()[1]), socket_options=[option])
+    event, _took = fail(websocket)
+    assert event.phase == 'connect'
+    assert 'socket option {!r}: '.format(option) in event.reason
+
+
+def test_source_address_is_connected_from(listener, talk):
+    assert talk(source_address='127.0.0.7').getsockname()[0] == '127.0.0.7'
+    assert talk(source_address=('', 0)).getsockname()[0] == '127.0.0.1'
+
+
+def test_source_port_can_be_used_again_at_once():
+    """Though the last connection from it was ended by us, and is remembered by the system."""
+    sock = socket.socket()
+    sock.bind(('127.0.0.1', 0))
+    source = sock.getsockname()
+    sock.close()
+    for _ in range(2):
+        with RawServer(lambda sock: sock.recv(1)) as server:
+            transport = drive(start([('127.0.0.1', server.port)], source_address=source))
+            assert transport._sock.getsockname() == source
+            transport.close()
+
+
+def test_source_address_that_is_not_ours_is_a_connect_fail(listener):
+    websocket = WebSocket(
+        u'ws://127.0.0.1:{}/'.format(listener.getsockname()[1]), source_address='192.0.2.1')
+    event, _took = fail(websocket)
+    assert event.phase == 'connect'
+    assert event.cause.errno == errno.EADDRNOTAVAIL
+    assert 'source address 192.0.2.1: ' in event.reason
+
+
+@pytest.mark.parametrize('source', ['::1', 'fe80::1%no-such-zone'])
+def test_address_that_the_source_address_does_not_go_with_is_passed_over(listener, source):
+    websocket = WebSocket(
+        u'ws://127.0.0.1:{}/'.format(listener.getsockname()[1]), source_address=source)
+    event, _took = fail(websocket)
+    assert 'source address [{}]: '.format(source) in event.reason
+    assert [where for where, _words in event.tried] == [u'127.0.0.1']
+
+
+def test_connection_to_oneself_is_none():
+    """Nobody listens there; but TCP connects a port that connects to itself (RFC 793 3.4)."""
+    sock = socket.socket()
+    sock.bind(('127.0.0.1', 0))
+    address = sock.getsockname()
+    sock.close()
+    with pytest.raises(ConnectFail) as caught:
+        drive(start([address], source_address=address))
+    assert caught.value.cause.errno == errno.ECONNREFUSED
+
+
+# -- a socket of the caller's own --
+
+GREETING = make_frame(1, b'hello')
+
+
+def greet(sock):
+    """Accept, say hello, and answer the Close frame."""
+    answer_upgrade(sock)
+    sock.sendall(GREETING)
+    first, payload = read_frame(sock)
+    assert first == 0x88
+    sock.sendall(make_frame(8, payload))
+
+
+def live(loop, websocket):
+    """Go through connections, each closed after the first message; return the events' names."""
+    events = []
+    for event in loop:
+        events.append(event)
+        if event.name == 'text':
+            websocket.close()
+    return names(events)
+
+
+FULL_LIFE = ['connecting', 'connected', 'ready', 'text', 'closed', 'disconnected']
+
+
+def test_ready_made_socket_is_used_as_it_is_and_closed(link):
+    """By wss with TLS on it; the URL's host need not be there."""
+    with link.serve(greet) as server:
+        sock = socket.create_connection(('127.0.0.1', server.port))
+        descriptor = sock.fileno()
+        url = server.url.replace(u'127.0.0.1', u'localhost')
+        websocket = link.connect(
+            url, sock=sock, resolver=lambda *_args: [], proxies={'http': 'http://far.invalid'})
+        assert live(websocket, websocket) == FULL_LIFE
+        for thread in server._threads[1:]:
+            thread.join(PATIENCE)
+        with pytest.raises(OSError):
+            os.fstat(descriptor)
+
+
+def test_ready_made_socket_serves_one_connection():
+    with RawServer(greet) as server:
+        sock = socket.create_connection(('127.0.0.1', server.port))
+        websocket = WebSocket(server.url, sock=sock)
+        live(websocket, websocket)
+        event, _took = fail(websocket)
+    assert event.phase == 'connect'
+    assert 'has had its connection' in event.reason
+    assert server.connections == 1
+
+
+def test_function_makes_a_socket_for_each_connection(link):
+    """In a thread, as the resolver: it may take its time."""
+    threads = []
+
+    def make():
+        threads.append(threading.current_thread())
+        return socket.create_connection(('127.0.0.1', server.port))
+
+    with link.serve(greet) as server:
+        websocket = link.connect(server.url, sock=make)
+        for _ in range(2):
+            assert live(websocket, websocket) == FULL_LIFE
+    assert server.connections == 2
+    assert threading.current_thread() not in threads
+
+
+def test_persist_takes_a_socket_for_each_attempt():
+    def make():
+        return socket.create_connection(('127.0.0.1', server.port))
+
+    def script(sock):
+        answer_upgrade(sock)
+        if server.connections == 2:
+            sock.sendall(GREETING)
+            read_frame(sock)
+
+    with RawServer(script) as server:
+        websocket = WebSocket(server.url, sock=make)
+        events = live(persist(websocket, min_wait=0, max_wait=0), websocket)
+    assert events.count('ready') == 2
+
+
+def test_socket_pair_will_do_with_and_without_tls(link):
+    """On 2.7 its ends are of another kind than other sockets."""
+    with link.serve(greet) as server:
+        ours, theirs = socket.socketpair()
+        if not isinstance(theirs, socket.socket):
+            theirs = socket.socket(_sock=theirs)
+        background = Background(server._run, theirs)
+        websocket = link.connect(
+            server.url.replace(u'127.0.0.1', u'localhost'), sock=ours)
+        assert live(websocket, websocket) == FULL_LIFE
+        background.result()
+
+
+def not_connected():
+    return socket.socket()
+
+
+def closed():
+    sock = socket.socket()
+    sock.close()
+    return sock
+
+
+@pytest.mark.parametrize('as_function', [False, True])
+@pytest.mark.parametrize('make', [not_connected, closed])
+def test_socket_that_is_not_connected_is_a_connect_fail(make, as_function):
+    event, _took = fail(WebSocket(u'ws://far.invalid/', sock=make if as_function else make()))
+    assert event.phase == 'connect'
+    assert 'no connected socket: ' in event.reason
+    assert isinstance(event.cause, socket.error)
+
+
+@pytest.mark.parametrize('result, words', [
+    (None, 'sock must be'), (5, 'sock must be'), (ValueError('no luck'), 'no luck'),
+    (socket.error(errno.ECONNREFUSED, 'refused, sorry'), 'refused, sorry'),
+    (StopIteration('all used'), 'all used'), (ValueError(u'\xfc{}'), ''),
+])
+def test_function_that_makes_no_socket_is_a_connect_fail(result, words):
+    def make():
+        if isinstance(result, Exception):
+            raise result
+        return result
+    event, _took = fail(WebSocket(u'ws://far.invalid/', sock=make))
+    assert event.phase == 'connect'
+    assert words in event.reason
+
+
+def test_function_that_makes_no_socket_in_time_is_left():
+    """What it returns in the end is closed."""
+    may_end = threading.Event()
+    made = []
+
+    def make():
+        made.append(threading.current_thread())
+        may_end.wait(PATIENCE)
+        made.append(socket.socket())
+        return made[1]
+
+    event, took = fail(WebSocket(u'ws://far.invalid/', sock=make, connect_timeout=0.05))
+    assert took < PATIENCE / 4
+    assert 'timed out' in event.reason
+    may_end.set()
+    made[0].join(PATIENCE)
+    del made[:]
+
+
+@pytest.mark.parametrize('end', [WebSocket.close, WebSocket.force_disconnect])
+def test_ready_made_socket_that_was_not_used_stays_the_callers(end):
+    ours, theirs = socket.socketpair()
+    websocket = WebSocket(u'ws://far.invalid/', sock=ours)
+    websocket.connect().close()
+    loop = websocket.connect()
+    assert next(loop).name == 'connecting'
+    end(websocket)
+    assert names(loop) == ['connect_fail']
+    ours.sendall(b'still ours')
+    assert theirs.recv(100) == b'still ours'
+    ours.close()
+    theirs.close()
+
+
+# -- what else a socket is by default --
+
 def test_small_frames_are_sent_at_once(listener):
     transport = drive(start([listener.getsockname()]))
     assert transport._sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
@@ -257,6 +661,19 @@ def test_loop_left_while_connecting_leaves_nothing_open(full_listener):
     events = WebSocket(u'ws://127.0.0.1:{}/'.format(full_listener[1])).connect()
     assert next(events).name == 'connecting'
     events.close()
+
+
+@pytest.mark.parametrize('end', [WebSocket.close, WebSocket.force_disconnect])
+def test_attempt_can_be_ended_while_it_connects(full_listener, end):
+    is_resolved = threading.Event()
+    websocket = WebSocket(
+        u'ws://127.0.0.1:{}/'.format(full_listener[1]), trace=lambda _record: is_resolved.set())
+    loop = Background(list, websocket)
+    wait_for(is_resolved)
+    end(websocket)
+    events = loop.result()
+    assert names(events) == ['connecting', 'connect_fail']
+    assert 'by the application' in events[-1].reason
 
 
 def test_no_connect_timeout_is_no_limit():

@@ -1,17 +1,35 @@
-"""Connections through a real HTTP proxy: tunnels, credentials, and proxies with bad manners."""
+"""Connections through proxies, HTTP, HTTPS and SOCKS: tunnels, credentials, and bad manners.
+
+Those through programs that others wrote are in test_real_proxies.py.
+"""
 
 from __future__ import absolute_import, division, print_function
 
+import functools
 import socket
+import ssl
+import sys
+import threading
 
 import pytest
 
 from lomond._compat import monotonic
+from lomond.net.dial import dial
+from lomond.net.selectors import wait
 from lomond.websocket import WebSocket
 
-from ..support import PATIENCE, RawServer, answer_upgrade, get_header, make_frame, names, read_frame
+from ..support import (
+    PATIENCE,
+    RawServer,
+    answer_upgrade,
+    get_header,
+    make_frame,
+    names,
+    read_exactly,
+    read_frame,
+)
 from . import proxy_server
-from .proxy_server import OK, ProxyServer
+from .proxy_server import OK, ProxyServer, Socks4aServer
 
 pytestmark = pytest.mark.usefixtures('clean_environment', 'nothing_is_left_open')
 
@@ -19,6 +37,39 @@ GREETING = make_frame(1, b'hello')
 
 #: The events of a connection on which the server says hello, and both close.
 FULL_LIFE = ['connecting', 'connected', 'ready', 'text', 'closed', 'disconnected']
+
+
+needs_nested_tls = pytest.mark.skipif(
+    not hasattr(ssl, 'MemoryBIO'), reason='this Python has no TLS within TLS')
+
+
+class Way(object):
+    """A way to a proxy, plain or over TLS."""
+
+    def __init__(self, authority_file, proxy_tls=None):
+        #: Call it with options, as `ProxyServer`.
+        self.proxy = functools.partial(ProxyServer, ssl_context=proxy_tls)
+        self._authority_file = authority_file
+
+    def connect(self, url, proxy, **options):
+        """Make a WebSocket that goes through the proxy."""
+        return WebSocket(url, proxies=proxy.proxies, ssl_cafile=self._authority_file, **options)
+
+
+@pytest.fixture
+def plain_way(authority_file):
+    return Way(authority_file)
+
+
+@pytest.fixture
+def secure_way(authority_file, server_tls):
+    return Way(authority_file, server_tls)
+
+
+@pytest.fixture(params=['plain', 'secure'])
+def way(request):
+    """Each way to a proxy in turn."""
+    return request.getfixturevalue(request.param + '_way')
 
 
 def greet(sock):
@@ -49,11 +100,16 @@ def fail(websocket):
     return events[-1], took
 
 
+def deadline_of(words):
+    """Return a short `connect_timeout` where it is what a test waits for."""
+    return 0.3 if words == 'in time' else PATIENCE
+
+
 # -- tunnels --
 
-def test_ws_goes_through_the_proxy_by_connect():
-    with RawServer(greet) as server, ProxyServer() as proxy:
-        events = live(WebSocket(server.url + u'path', proxies=proxy.proxies))
+def test_ws_goes_through_the_proxy_by_connect(way):
+    with RawServer(greet) as server, way.proxy() as proxy:
+        events = live(way.connect(server.url + u'path', proxy))
         assert names(events) == FULL_LIFE
         assert events[1].proxy == proxy.url
         assert events[-1].graceful
@@ -65,11 +121,12 @@ def test_ws_goes_through_the_proxy_by_connect():
     assert get_header(greet.request, b'Proxy-Authorization') is None
 
 
-def test_wss_goes_through_an_http_proxy_with_tls_inside(server_tls, authority_file):
-    with RawServer(greet, server_tls) as server, ProxyServer() as proxy:
-        url = u'wss://localhost:{}/'.format(server.port)
-        websocket = WebSocket(url, proxies=proxy.proxies, ssl_cafile=authority_file)
-        events = live(websocket)
+@pytest.mark.parametrize('kind', [
+    'plain', pytest.param('secure', marks=needs_nested_tls)])
+def test_wss_goes_through_the_proxy_with_tls_inside(kind, request, server_tls):
+    way = request.getfixturevalue(kind + '_way')
+    with RawServer(greet, server_tls) as server, way.proxy() as proxy:
+        events = live(way.connect(u'wss://localhost:{}/'.format(server.port), proxy))
         assert names(events) == FULL_LIFE
         assert events[1].proxy == proxy.url
         assert events[-1].graceful
@@ -85,13 +142,11 @@ def test_name_is_left_to_the_proxy_to_resolve():
     assert names(events) == FULL_LIFE
 
 
-def test_certificate_is_checked_for_the_target_not_the_proxy(server_tls, authority_file):
+def test_certificate_inside_is_checked_for_the_target_not_the_proxy(server_tls, plain_way):
     with RawServer(greet, server_tls) as server:
         route = {b'far.invalid:443': ('127.0.0.1', server.port)}
-        with ProxyServer(route=route) as proxy:
-            websocket = WebSocket(
-                u'wss://far.invalid/', proxies=proxy.proxies, ssl_cafile=authority_file)
-            event, _took = fail(websocket)
+        with plain_way.proxy(route=route) as proxy:
+            event, _took = fail(plain_way.connect(u'wss://far.invalid/', proxy))
     assert event.phase == 'tls'
     assert 'far.invalid' in event.reason
 
@@ -132,12 +187,82 @@ def test_proxy_of_the_environment_that_makes_no_sense_is_a_connect_fail(monkeypa
     assert isinstance(event.cause, ValueError)
 
 
-def test_tls_to_the_proxy_is_refused_in_words():
-    with ProxyServer(manners=proxy_server.close_at_once) as proxy:
-        url = proxy.url.replace(u'http:', u'https:')
-        event, _took = fail(WebSocket(u'wss://127.0.0.1/', proxies={'https': url}))
+# -- TLS to the proxy itself --
+
+def test_certificate_of_the_proxy_is_checked(server_tls):
+    """By the same trust as the server's."""
+    with ProxyServer(ssl_context=server_tls) as proxy:
+        event, _took = fail(WebSocket(u'ws://far.invalid/', proxies=proxy.proxies))
     assert event.phase == 'proxy'
-    assert 'not supported' in event.reason
+    assert isinstance(event.cause, ssl.SSLError)
+    assert not proxy.requests
+
+
+def test_name_in_the_proxys_certificate_is_checked(authority, authority_file):
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert(u'proxy.invalid').configure_cert(context)
+    way = Way(authority_file, context)
+    with way.proxy() as proxy:
+        event, _took = fail(way.connect(u'ws://far.invalid/', proxy))
+    assert event.phase == 'proxy'
+    assert not proxy.requests
+
+
+def test_ssl_verify_false_and_a_context_hold_for_the_proxy_too(server_tls, authority_file):
+    context = ssl.create_default_context(cafile=authority_file)
+    with RawServer(greet) as server, ProxyServer(ssl_context=server_tls) as proxy:
+        for options in ({'ssl_verify': False}, {'ssl_context': context}):
+            assert names(live(WebSocket(server.url, proxies=proxy.proxies, **options))) == FULL_LIFE
+
+
+def test_name_and_fingerprint_are_the_servers_and_not_asked_of_the_proxy(
+        authority, authority_file, server_pem):
+    """Nor is it shown our certificate: here the proxy would refuse any."""
+    told = []
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.verify_mode = ssl.CERT_OPTIONAL         # and it trusts nobody
+    context.set_servername_callback(lambda _sock, name, _context: told.append(name))
+    authority.issue_cert(u'localhost').configure_cert(context)
+    with RawServer(greet) as server, ProxyServer(ssl_context=context) as proxy:
+        proxies = {'http': u'https://localhost:{}'.format(proxy.port)}
+        events = live(WebSocket(
+            server.url, proxies=proxies, ssl_cafile=authority_file, ssl_certfile=server_pem,
+            ssl_server_hostname='far.invalid', ssl_fingerprint='00' * 32))
+    assert names(events) == FULL_LIFE
+    assert told == ['localhost']
+
+
+@pytest.mark.parametrize('script', [
+    lambda sock: sock.sendall(b'HTTP/1.1 400 Bad Request\r\n\r\n'),
+    proxy_server.close_at_once,
+    lambda sock: sock.recv(1) and proxy_server.reset(sock),
+    proxy_server.stay_silent,
+], ids=['HTTP', 'close', 'reset', 'silent'])
+def test_proxy_that_does_not_speak_tls_is_a_connect_fail(script):
+    with RawServer(script) as proxy:
+        proxies = {'http': u'https://127.0.0.1:{}'.format(proxy.port)}
+        event, took = fail(
+            WebSocket(u'ws://far.invalid/', proxies=proxies, connect_timeout=0.3))
+    assert event.phase == 'proxy'
+    assert 'TLS with 127.0.0.1 failed' in event.reason
+    assert isinstance(event.cause, socket.error)
+    assert took < PATIENCE / 4
+
+
+@pytest.mark.skipif(hasattr(ssl, 'MemoryBIO'), reason='this Python has TLS within TLS')
+def test_wss_through_an_https_proxy_fails_in_words_where_there_is_no_way(server_tls, secure_way):
+    with RawServer(greet, server_tls) as server, secure_way.proxy() as proxy:
+        event, _took = fail(secure_way.connect(server.url, proxy))
+    assert event.phase == 'tls'
+    assert 'TLS within TLS' in event.reason
+
+
+def test_trace_tells_of_both_tls_and_the_proxy(secure_way):
+    stages = []
+    with RawServer(greet) as server, secure_way.proxy() as proxy:
+        live(secure_way.connect(
+            server.url, proxy, trace=lambda record: stages.append(record['stage'])))
+    assert stages == ['resolve', 'connect', 'tls', 'proxy', 'request', 'disconnected']
 
 
 # -- credentials --
@@ -151,40 +276,46 @@ def test_credentials_are_percent_decoded():
             assert events[1].proxy == proxy.url     # without them
 
 
-@pytest.mark.parametrize('userinfo', [u'', u'user:wrong@', u'user@'])
-def test_wrong_credentials_are_a_connect_fail(userinfo):
+@pytest.mark.parametrize('userinfo, words', [
+    (u'', 'wants credentials'), (u'user:wrong@', 'other credentials'),
+    (u'user@', 'other credentials'),
+])
+def test_wrong_credentials_are_a_connect_fail_with_the_proxys_answer(userinfo, words):
     with ProxyServer(credentials=(b'user', b'secret')) as proxy:
         url = u'http://{}127.0.0.1:{}'.format(userinfo, proxy.port)
         event, _took = fail(WebSocket(u'ws://127.0.0.1:1/', proxies={'http': url}))
     assert event.phase == 'proxy'
-    assert '407' in event.reason
+    assert words in event.reason
+    assert event.response.status_code == 407
+    assert event.response.get('Proxy-Authenticate') == 'Basic realm="test"'
 
 
 # -- bad manners --
 
-def test_answer_that_drips_is_an_answer():
-    with RawServer(greet) as server, ProxyServer(manners=proxy_server.drip) as proxy:
-        assert names(live(WebSocket(server.url, proxies=proxy.proxies))) == FULL_LIFE
+def test_answer_that_drips_is_an_answer(way):
+    with RawServer(greet) as server, way.proxy(manners=proxy_server.drip) as proxy:
+        assert names(live(way.connect(server.url, proxy))) == FULL_LIFE
 
 
 @pytest.mark.parametrize('manners, words', [
     (proxy_server.drip_for_ever, 'in time'),
     (proxy_server.stay_silent, 'in time'),
     (proxy_server.send_endless_head, 'too long'),
-    (proxy_server.close_at_once, 'closed the connection'),
-    (proxy_server.close_half_way, 'closed the connection'),
+    (proxy_server.close_at_once, 'the proxy'),
+    (proxy_server.close_half_way, 'the proxy'),
+    (proxy_server.end_tls, 'closed the connection'),
     (proxy_server.reset, 'proxy'),
     (proxy_server.answer(b'SSH-2.0-OpenSSH_9.6\r\n\r\n'), 'does not speak HTTP'),
     (proxy_server.answer(b'\x15\x03\x01\x00\x02\x02\x16\r\n\r\n'), 'does not speak HTTP'),
     (proxy_server.answer(b'HTTP/1.1 407 Proxy Authentication Required\r\n\r\n'), '407'),
     (proxy_server.answer(b'HTTP/1.1 502 Bad Gateway\r\nContent-Length: 3\r\n\r\nbad'), '502'),
 ], ids=[
-    'drip for ever', 'silent', 'endless head', 'close', 'close half way', 'reset', 'garbage',
-    'TLS alert', '407', '502'])
-def test_bad_manners_are_a_connect_fail_within_the_deadline(manners, words):
-    with ProxyServer(manners=manners) as proxy:
-        websocket = WebSocket(u'ws://far.invalid/', proxies=proxy.proxies, connect_timeout=0.3)
-        event, took = fail(websocket)
+    'drip for ever', 'silent', 'endless head', 'close', 'close half way', 'end', 'reset',
+    'garbage', 'TLS alert', '407', '502'])
+def test_bad_manners_are_a_connect_fail_within_the_deadline(way, manners, words):
+    with way.proxy(manners=manners) as proxy:
+        event, took = fail(way.connect(
+            u'ws://far.invalid/', proxy, connect_timeout=deadline_of(words)))
     assert event.phase == 'proxy'
     assert words in event.reason
     assert took < PATIENCE / 4
@@ -197,6 +328,7 @@ def test_proxy_that_cannot_reach_the_target_is_a_connect_fail(dead_port):
         event, _took = fail(WebSocket(url, proxies=proxy.proxies))
     assert event.phase == 'proxy'
     assert '502 Bad Gateway' in event.reason
+    assert event.response.status_code == 502
 
 
 def test_proxy_that_is_not_there_is_a_connect_fail(dead_port):
@@ -206,19 +338,32 @@ def test_proxy_that_is_not_there_is_a_connect_fail(dead_port):
     assert isinstance(event.cause, socket.error)
 
 
-def test_bytes_that_follow_the_answer_in_one_packet_are_the_servers():
+def test_bytes_that_follow_the_answer_in_one_packet_are_the_servers(way):
     """Here a server that speaks at once: a rejection."""
     rejection = b'HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nno'
-    with ProxyServer(manners=proxy_server.answer(OK + rejection)) as proxy:
-        events = list(WebSocket(u'ws://far.invalid/', proxies=proxy.proxies))
+    with way.proxy(manners=proxy_server.answer(OK + rejection)) as proxy:
+        events = list(way.connect(u'ws://far.invalid/', proxy))
     assert names(events) == ['connecting', 'connected', 'rejected', 'disconnected']
     assert events[2].response.status_code == 403
     assert events[2].response.body == b'no'
 
 
-def test_garbage_after_the_answer_fails_tls_inside():
+def test_bytes_that_follow_the_answer_to_a_wss_are_refused():
+    """In TLS the client speaks first: the server isn't who sent them."""
     garbage = b'HTTP/1.1 400 Bad Request\r\n\r\n'
     with ProxyServer(manners=proxy_server.answer(OK + garbage)) as proxy:
+        event, _took = fail(WebSocket(u'wss://far.invalid/', proxies=proxy.proxies))
+    assert event.phase == 'proxy'
+    assert 'more than its answer' in event.reason
+
+
+def test_garbage_in_the_tunnel_fails_tls_inside():
+    def send_garbage(sock):
+        sock.sendall(OK)
+        sock.recv(1)
+        sock.sendall(b'HTTP/1.1 400 Bad Request\r\n\r\n')
+
+    with ProxyServer(manners=send_garbage) as proxy:
         event, _took = fail(WebSocket(u'wss://far.invalid/', proxies=proxy.proxies))
     assert event.phase == 'tls'
 
@@ -232,18 +377,143 @@ def test_tunnel_that_never_answers_tls_ends_at_the_deadline():
     assert took < PATIENCE / 4
 
 
-def test_close_ends_the_wait_for_a_proxy():
+@pytest.mark.parametrize('end', [WebSocket.close, WebSocket.force_disconnect])
+def test_wait_for_a_proxy_can_be_ended(way, end):
     def tell(sock):
-        websocket.close()
+        end(websocket)
         proxy_server.stay_silent(sock)
-    with ProxyServer(manners=tell) as proxy:
-        websocket = WebSocket(u'ws://far.invalid/', proxies=proxy.proxies)
+    with way.proxy(manners=tell) as proxy:
+        websocket = way.connect(u'ws://far.invalid/', proxy)
         _event, took = fail(websocket)
     assert took < PATIENCE / 4
 
 
-def test_abandoned_loop_closes_the_connection_to_the_proxy():
-    with ProxyServer(manners=proxy_server.stay_silent) as proxy:
-        events = WebSocket(u'ws://far.invalid/', proxies=proxy.proxies).connect()
-        assert next(events).name == 'connecting'
-        events.close()
+def test_dialling_that_is_given_up_closes_the_connection_to_the_proxy(way):
+    def wait_silently(sock):
+        asked.set()
+        proxy_server.stay_silent(sock)      # until the connection is closed
+
+    asked = threading.Event()
+    with way.proxy(manners=wait_silently) as proxy:
+        websocket = way.connect(u'ws://far.invalid/', proxy)
+        options = websocket.net_options
+        steps = dial(websocket.target, options.proxies['http'], options, monotonic() + PATIENCE,
+                     lambda _stage, **_fields: None)
+        while not asked.is_set():
+            wait(next(steps).interest, 0.05)
+        steps.close()
+
+
+# -- SOCKS --
+
+@pytest.fixture
+def needs_socks():
+    pytest.importorskip('python_socks')
+
+
+@pytest.mark.parametrize('scheme', [u'socks4', u'socks4a'])
+def test_socks4_leaves_the_name_to_the_proxy(needs_socks, scheme):
+    with RawServer(greet) as server:
+        with Socks4aServer({b'far.invalid': ('127.0.0.1', server.port)}) as proxy:
+            url = u'{}://me@127.0.0.1:{}'.format(scheme, proxy.port)
+            events = live(WebSocket(u'ws://far.invalid/', proxies={'http': url}))
+    assert names(events) == FULL_LIFE
+    assert events[1].proxy == url.replace(u'me@', u'')
+    assert proxy.requests == [(b'far.invalid', 80, b'me')]
+
+
+def test_wss_goes_through_socks_with_tls_inside(needs_socks, server_tls, authority_file):
+    with RawServer(greet, server_tls) as server:
+        with Socks4aServer({b'localhost': ('127.0.0.1', server.port)}) as proxy:
+            url = u'socks4a://127.0.0.1:{}'.format(proxy.port)
+            events = live(WebSocket(
+                u'wss://localhost/', proxies={'https': url}, ssl_cafile=authority_file))
+    assert names(events) == FULL_LIFE
+
+
+def test_socks_proxy_is_reached_as_a_server_is(needs_socks):
+    """Its name by the caller's resolver, its socket with the caller's options."""
+    def resolver(host, port, *_rest):
+        asked.append(host)
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, '', ('127.0.0.1', port))]
+
+    asked = []
+    stages = []
+    with RawServer(greet) as server:
+        with Socks4aServer({b'far.invalid': ('127.0.0.1', server.port)}) as proxy:
+            url = u'socks4a://proxy.invalid:{}'.format(proxy.port)
+            websocket = WebSocket(
+                u'ws://far.invalid/', proxies={'http': url}, resolver=resolver,
+                socket_options=[(socket.SOL_SOCKET, socket.SO_RCVBUF, 8192)],
+                trace=lambda record: stages.append(record['stage']))
+            received = []
+            for event in websocket:
+                if event.name == 'text':
+                    received.append(websocket.session._transport._sock.getsockopt(
+                        socket.SOL_SOCKET, socket.SO_RCVBUF))
+                    websocket.close()
+    assert asked == ['proxy.invalid']
+    assert received in ([8192], [16384])        # Linux doubles it
+    assert stages == ['resolve', 'connect', 'proxy', 'request', 'disconnected']
+
+
+def socks5(reply):
+    """Make a script of a SOCKS5 proxy: it takes anyone, and answers each request by this."""
+    def script(sock):
+        read_exactly(sock, 3)
+        sock.sendall(b'\x05\x00')
+        read_exactly(sock, 5)       # of the request
+        reply(sock)
+    return script
+
+
+def end_with(data):
+    """Make a script that sends these bytes, and no more."""
+    def end(sock):
+        sock.sendall(data)
+        sock.shutdown(socket.SHUT_WR)
+        proxy_server.stay_silent(sock)
+    return end
+
+
+def drip_domain(sock):
+    """Send a reply with a domain of 255 bytes, one now and then."""
+    never = threading.Event()
+    sock.sendall(b'\x05\x00\x00\x03\xff')
+    while not never.wait(0.01):
+        sock.sendall(b'.')
+
+
+@pytest.mark.parametrize('script, words', [
+    (proxy_server.stay_silent, 'in time'),
+    (end_with(b''), 'closed the connection'),
+    (lambda sock: sock.recv(3) and proxy_server.reset(sock), 'the proxy'),
+    (proxy_server.answer(b'HTTP/1.1 400 Bad Request\r\n\r\n'), 'SOCKS failed'),
+    (proxy_server.answer(b'\x05\xff'), 'SOCKS failed'),
+    (proxy_server.send_endless_head, 'SOCKS failed'),
+    (socks5(proxy_server.stay_silent), 'in time'),
+    (socks5(drip_domain), 'in time'),
+    (socks5(end_with(b'\x05\x00\x00')), 'closed the connection'),
+    (socks5(proxy_server.answer(b'\x05\x05\x00\x01' + b'\0' * 6)), 'refused'),
+    (socks5(proxy_server.answer(b'\x05\x00\x00\x03\x01\xff\0\0')), 'SOCKS failed'),
+], ids=['silent', 'close', 'reset', 'HTTP', 'no method', 'endless', 'silent later', 'drip',
+        'close later', 'refused', 'not UTF-8'])
+def test_bad_manners_of_socks_are_a_connect_fail_within_the_deadline(needs_socks, script, words):
+    with RawServer(script) as proxy:
+        url = u'socks5://127.0.0.1:{}'.format(proxy.port)
+        event, took = fail(WebSocket(
+            u'ws://far.invalid/', proxies={'http': url}, connect_timeout=deadline_of(words)))
+    assert event.phase == 'proxy'
+    assert words in event.reason
+    assert event.response is None
+    assert took < PATIENCE / 4
+
+
+def test_socks_proxy_of_the_environment_without_python_socks_is_a_connect_fail(monkeypatch):
+    monkeypatch.setitem(sys.modules, 'python_socks', None)
+    monkeypatch.setitem(sys.modules, 'python_socks.sync.v2', None)
+    monkeypatch.setenv('HTTP_PROXY', 'socks5://127.0.0.1')
+    event, _took = fail(WebSocket(u'ws://far.invalid/'))
+    assert event.phase == 'proxy'
+    assert 'pip install lomond[socks]' in event.reason
+    assert isinstance(event.cause, ValueError)

@@ -402,10 +402,14 @@ def test_an_endless_head_is_cut_off():
 
 
 def test_a_lomond_client_sees_the_refusal():
+    class OldWebSocket(WebSocket):
+        def build_request(self):
+            request = super(OldWebSocket, self).build_request()
+            return request.replace(b'Version: 13', b'Version: 12')
+
     with Server(echo) as server:
-        websocket = WebSocket(server.url)
+        websocket = OldWebSocket(server.url)
         websocket.add_header(u'Origin', u'http://example.org')
-        websocket._headers.append((u'Sec-WebSocket-Version', u'12'))
         events = list(websocket)
     assert names(events) == ['connecting', 'connected', 'rejected', 'disconnected']
     assert events[-2].response.status_code == 426

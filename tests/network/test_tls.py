@@ -2,8 +2,10 @@
 
 from __future__ import absolute_import, division, print_function
 
+import errno
 import hashlib
 import logging
+import socket
 import ssl
 import struct
 import warnings
@@ -14,7 +16,8 @@ from cryptography import x509
 from cryptography.hazmat.backends import default_backend
 
 from lomond._compat import monotonic
-from lomond.net import tls
+from lomond.net import tls, tls_transport
+from lomond.net.selectors import READ, wait
 from lomond.websocket import WebSocket
 
 from ..support import PATIENCE, RawServer, answer_upgrade, make_frame, names, read_frame
@@ -219,7 +222,7 @@ def test_certificate_for_another_name_does_not_serve_an_address(authority, autho
 ])
 def test_addresses_of_a_certificate(certificate, host, expected):
     """On 2.7 it is us who compare them."""
-    assert tls._is_for_address(certificate, host) is expected
+    assert tls_transport.is_for_address(certificate, host) is expected
 
 
 def test_name_of_the_server_is_sent(authority, authority_file):
@@ -448,6 +451,23 @@ def test_server_that_speaks_something_else_is_a_connect_fail(answer):
     with RawServer(script) as server:
         event, _took = fail(url_for(server))
     assert isinstance(event.cause, ssl.SSLError)
+
+
+def test_connection_that_broke_before_tls_leaves_nothing_open():
+    """From 3.8 to 3.12 `wrap_socket` leaves its socket open then."""
+    listener = socket.socket()
+    listener.bind(('127.0.0.1', 0))
+    listener.listen(1)
+    sock = socket.create_connection(listener.getsockname(), PATIENCE)
+    peer, _address = listener.accept()
+    listener.close()
+    peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 0))
+    peer.close()        # that's a reset
+    assert wait(((sock.fileno(), READ),), PATIENCE)
+    with pytest.raises(socket.error) as caught:
+        next(tls.handshake(sock, tls.client_context(), monotonic() + PATIENCE, 'localhost'))
+    assert caught.value.errno == errno.ECONNRESET
+    sock.close()
 
 
 @pytest.mark.parametrize('start', [b'', b'\x16\x03\x03\x00'])

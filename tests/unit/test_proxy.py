@@ -5,12 +5,15 @@ from __future__ import absolute_import, division, print_function
 
 import base64
 import socket
+import ssl
 import struct
+import threading
 
 import pytest
 
 from lomond._compat import monotonic
 from lomond.errors import ConnectFail
+from lomond.net import tls
 from lomond.net.proxy import (
     MAX_HEAD,
     connect_request,
@@ -30,6 +33,7 @@ from ..support import PATIENCE, get_header, read_head
 WS = parse_url(u'ws://example.org/')
 WSS = parse_url(u'wss://example.org/')
 PROXY = parse_proxy_url(u'http://proxy:3128')
+PROXY_WITH_PASSWORD = parse_proxy_url(u'http://user:secret@proxy:3128')
 
 
 def url_of(proxy):
@@ -209,6 +213,7 @@ def test_exceptions_of_no_proxy(exceptions, host, port, expected):
     (u'wss://example.org/', b'example.org:443'),
     (u'wss://example.org:8443/', b'example.org:8443'),
     (u'wss://[2001:db8::1]/', b'[2001:db8::1]:443'),
+    (u'wss://[fe80::1%25eth0]/', b'[fe80::1]:443'),
     (u'ws://[::1]:9001/', b'[::1]:9001'),
     (u'ws://b\xfccher.example/', b'xn--bcher-kva.example:80'),
 ])
@@ -248,42 +253,94 @@ def test_targets_credentials_are_not_told_to_the_proxy():
 # -- the tunnel, step by step --
 
 @pytest.fixture
-def socks():
-    """Our end of the connection to a proxy, and the proxy's."""
+def plain_ends():
+    """Our transport to a proxy, and the proxy's socket."""
     listener = socket.socket()
     listener.bind(('127.0.0.1', 0))
     listener.listen(1)
-    ours = socket.create_connection(listener.getsockname(), PATIENCE)
+    sock = socket.create_connection(listener.getsockname(), PATIENCE)
     proxys, _address = listener.accept()
     listener.close()
-    ours.setblocking(False)
     proxys.settimeout(PATIENCE)
+    ours = Transport(sock)
     yield ours, proxys
     ours.close()
     proxys.close()
 
 
-def tunnel(sock, deadline=None):
+@pytest.fixture
+def secure_ends(plain_ends, server_tls, authority_file):
+    """The same over TLS."""
+    def wrap():
+        wrapped.append(server_tls.wrap_socket(plain_ends[1], server_side=True))
+        plain_ends[1].close()       # on 2.7 it would keep the descriptor open
+
+    wrapped = []
+    thread = threading.Thread(target=wrap)
+    thread.start()
+    steps = tls.handshake(
+        plain_ends[0].detach(), tls.client_context(authority_file), monotonic() + PATIENCE,
+        'localhost')
+    ours = finish(steps)
+    thread.join(PATIENCE)
+    proxys, = wrapped
+    yield ours, proxys
+    ours.close()
+    proxys.close()
+
+
+@pytest.fixture(params=['plain', 'secure'])
+def ends(request):
+    return request.getfixturevalue(request.param + '_ends')
+
+
+def tunnel(transport, deadline=None, target=WS, proxy=PROXY):
     """Begin a tunnel."""
-    if deadline is None:
-        deadline = monotonic() + PATIENCE
-    return open_tunnel(Transport(sock), WS, PROXY, deadline)
+    return open_tunnel(
+        transport, target, proxy, monotonic() + PATIENCE if deadline is None else deadline)
 
 
 def finish(steps):
-    """Do the remaining steps."""
+    """Do the remaining steps; return the last, if it isn't a Wait."""
     for step in steps:
-        assert isinstance(step, Wait)
+        if not isinstance(step, Wait):
+            return step
         assert wait(step.interest, step.deadline - monotonic())
+    return None
 
 
-def test_tunnel_is_there_after_200(socks):
-    ours, proxys = socks
+def receive(transport, count):
+    """Wait for a number of bytes, and return them."""
+    data = b''
+    while len(data) < count:
+        piece = transport.receive()
+        assert piece != b''
+        if piece is None:
+            assert wait(transport.interest, PATIENCE)
+        data += piece or b''
+    return data
+
+
+def fill(transport):
+    """Send until there is no room."""
+    while transport.send_some(b'x' * 65536)[0]:
+        pass
+
+
+def reset(sock):
+    """Break the connection off."""
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 0))
+    sock.close()
+
+
+def test_tunnel_is_there_after_200(ends):
+    ours, proxys = ends
     steps = tunnel(ours)
     assert next(steps).interest == ((ours.fileno(), READ),)
     assert read_head(proxys).startswith(b'CONNECT example.org:80 ')
     proxys.sendall(b'HTTP/1.1 200 Connection established\r\n\r\n')
     finish(steps)
+    assert ours.receive() is None
 
 
 @pytest.mark.parametrize('head', [
@@ -291,14 +348,14 @@ def test_tunnel_is_there_after_200(socks):
     b'HTTP/1.1 200\r\n\r\n',
     b'HTTP/1.1 204 No Content\r\nVia: 1.1 proxy\r\nX-Empty:\r\n\r\n',
 ])
-def test_any_2xx_opens_the_tunnel(socks, head):
+def test_any_2xx_opens_the_tunnel(plain_ends, head):
     """RFC 7231 4.3.6."""
-    socks[1].sendall(head)
-    finish(tunnel(socks[0]))
+    plain_ends[1].sendall(head)
+    finish(tunnel(plain_ends[0]))
 
 
-def test_answer_byte_by_byte_opens_the_tunnel(socks):
-    ours, proxys = socks
+def test_answer_byte_by_byte_opens_the_tunnel(ends):
+    ours, proxys = ends
     steps = tunnel(ours)
     next(steps)
     for byte in bytearray(b'HTTP/1.1 200 OK\r\nA: b\r\n\r'):
@@ -310,9 +367,9 @@ def test_answer_byte_by_byte_opens_the_tunnel(socks):
 
 
 @pytest.mark.parametrize('cut', range(1, 23))
-def test_what_follows_the_answer_stays_in_the_socket(socks, cut):
-    """Wherever the pieces end; it is TLS's, or the server's."""
-    ours, proxys = socks
+def test_what_follows_the_answer_is_received_next(ends, cut):
+    """Wherever the pieces end; it is the server's."""
+    ours, proxys = ends
     data = b'HTTP/1.1 200 OK\r\n\r\nmore'
     steps = tunnel(ours)
     next(steps)
@@ -324,22 +381,20 @@ def test_what_follows_the_answer_stays_in_the_socket(socks, cut):
         finish(steps)
     else:
         finish(steps)
+        assert ours.has_pending() == (cut > len(data) - 4)
         proxys.sendall(data[cut:])
-    ours.settimeout(PATIENCE)
-    rest = b''
-    while len(rest) < 4:
-        rest += ours.recv(100)
-    assert rest == b'more'
+    assert receive(ours, 4) == b'more'
 
 
-def test_request_that_meets_a_full_buffer_is_sent_later(socks):
-    ours, proxys = socks
-    filled = 0
-    try:
-        while True:
-            filled += ours.send(b'x' * 65536)
-    except socket.error:
-        pass
+def test_what_follows_the_answer_to_a_wss_is_refused(plain_ends):
+    """TLS is made on the socket, and the client speaks first there."""
+    plain_ends[1].sendall(b'HTTP/1.1 200 OK\r\n\r\n!')
+    assert 'more than its answer' in str(fail(tunnel(plain_ends[0], target=WSS)))
+
+
+def test_request_that_meets_a_full_buffer_is_sent_later(plain_ends):
+    ours, proxys = plain_ends
+    fill(ours)
     steps = tunnel(ours)
     assert next(steps).interest == ((ours.fileno(), WRITE),)
     received = b''
@@ -349,7 +404,6 @@ def test_request_that_meets_a_full_buffer_is_sent_later(socks):
             if step.interest[0][1] == READ or not wait(step.interest, 0):
                 break
     assert received.lstrip(b'x').startswith(b'CONNECT example.org:80 ')
-    assert filled
     proxys.sendall(b'HTTP/1.1 200 OK\r\n\r\n')
     finish(steps)
 
@@ -368,101 +422,131 @@ def fail(steps):
     (b'HTTP/1.1 403 Verboten f\xfcr alle\r\n\r\n', u'403 Verboten f\xfcr alle'),
     (b'HTTP/1.1 301 Moved\r\nLocation: http://a/\r\n\r\n', u'301'),
     (b'HTTP/1.1 101 Switching Protocols\r\n\r\n', u'101'),
-    (b'SSH-2.0-OpenSSH_9.6\r\n\r\n', u'does not speak HTTP'),
-    (b'\r\n\r\n', u'does not speak HTTP'),
-    (b'HTTP/2 200\r\n\r\n', u'does not speak HTTP'),
-    (b'HTTP/1.1 99 Low\r\n\r\n', u'does not speak HTTP'),
-    (b'HTTP/1.1 200 OK\r\nno colon\r\n\r\n', u'does not speak HTTP'),
-    (b'HTTP/1.1 200 OK\r\nA: b\0c\r\n\r\n', u'does not speak HTTP'),
 ])
-def test_other_answers_fail_in_words(socks, head, words):
-    socks[1].sendall(head)
-    error = fail(tunnel(socks[0]))
+def test_other_answers_fail_in_words_and_are_kept(plain_ends, head, words):
+    plain_ends[1].sendall(head)
+    error = fail(tunnel(plain_ends[0]))
     assert words in error.args[0]
+    assert error.response.raw == head
+    assert error.response.status_code == int(head.split()[1])
+
+
+@pytest.mark.parametrize('status', [b'407', b'401'])
+@pytest.mark.parametrize('proxy, words', [
+    (PROXY, 'wants credentials'), (PROXY_WITH_PASSWORD, 'wants other credentials')])
+def test_407_says_whether_there_were_credentials(plain_ends, status, proxy, words):
+    plain_ends[1].sendall(b'HTTP/1.1 ' + status + b' Authenticate\r\n\r\n')
+    assert words in str(fail(tunnel(plain_ends[0], proxy=proxy)))
+
+
+@pytest.mark.parametrize('head', [
+    b'SSH-2.0-OpenSSH_9.6\r\n\r\n',
+    b'\r\n\r\n',
+    b'HTTP/2 200\r\n\r\n',
+    b'HTTP/1.1 99 Low\r\n\r\n',
+    b'HTTP/1.1 200 OK\r\nno colon\r\n\r\n',
+    b'HTTP/1.1 200 OK\r\nA: b\0c\r\n\r\n',
+])
+def test_what_is_not_http_fails_in_words(plain_ends, head):
+    plain_ends[1].sendall(head)
+    error = fail(tunnel(plain_ends[0]))
+    assert 'does not speak HTTP' in str(error)
+    assert error.response is None
 
 
 @pytest.mark.parametrize('start', [b'', b'HTTP/1.1 200 OK\r\n'])
-def test_proxy_that_closes_fails(socks, start):
-    socks[1].sendall(start)
-    socks[1].shutdown(socket.SHUT_WR)
-    assert 'closed the connection' in str(fail(tunnel(socks[0])))
+def test_proxy_that_closes_fails(plain_ends, start):
+    plain_ends[1].sendall(start)
+    plain_ends[1].shutdown(socket.SHUT_WR)
+    assert 'closed the connection' in str(fail(tunnel(plain_ends[0])))
 
 
-def test_proxy_that_resets_fails_with_its_cause(socks):
-    ours, proxys = socks
+def test_proxy_that_is_cut_off_from_tls_fails_with_its_cause(secure_ends):
+    ours, proxys = secure_ends
     steps = tunnel(ours)
     next(steps)
-    proxys.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 0))
-    proxys.close()
+    proxys.shutdown(socket.SHUT_WR)     # of TCP only
+    error = fail(steps)
+    assert 'cut off' in str(error)
+    assert isinstance(error.cause, socket.error)
+
+
+def test_proxy_that_resets_fails_with_its_cause(ends):
+    ours, proxys = ends
+    steps = tunnel(ours)
+    next(steps)
+    reset(proxys)
     error = fail(steps)
     assert isinstance(error.cause, socket.error)
 
 
-def test_proxy_that_is_gone_before_the_request_fails(socks):
-    ours, proxys = socks
-    proxys.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 0))
-    proxys.close()
+def test_proxy_that_is_gone_before_the_request_fails(ends):
+    ours, proxys = ends
+    reset(proxys)
     assert wait(((ours.fileno(), READ),), PATIENCE)
     assert isinstance(fail(tunnel(ours)).cause, socket.error)
 
 
 @pytest.mark.parametrize('filler', [b'x', b'A: b\r\n'])
-def test_endless_head_fails(socks, filler):
-    ours, proxys = socks
+def test_endless_head_fails(ends, filler):
+    ours, proxys = ends
     steps = tunnel(ours)
     next(steps)
-    proxys.setblocking(False)
+    proxys.settimeout(0)
     sent = 0
     with pytest.raises(ConnectFail) as caught:
         while sent < 100 * MAX_HEAD:
             try:
                 sent += proxys.send(filler * 1000)
-            except socket.error:
+            except (socket.error, ssl.SSLError):
                 pass
             next(steps)
     assert 'too long' in str(caught.value)
     assert caught.value.phase == 'proxy'
 
 
-def test_head_of_the_largest_size_is_taken(socks):
-    ours, proxys = socks
+def test_head_of_the_largest_size_is_taken(plain_ends):
+    ours, proxys = plain_ends
     head = b'HTTP/1.1 200 OK\r\nA: '
     head += b'x' * (MAX_HEAD - len(head) - 4) + b'\r\n\r\n'
     proxys.sendall(head)
     finish(tunnel(ours))
 
 
-def test_silent_proxy_fails_at_the_deadline(socks):
-    steps = tunnel(socks[0], monotonic() - 1)
+def test_head_one_byte_longer_fails(plain_ends):
+    ours, proxys = plain_ends
+    head = b'HTTP/1.1 200 OK\r\nA: '
+    head += b'x' * (MAX_HEAD - len(head) - 3) + b'\r\n\r\n'
+    proxys.sendall(head)
+    assert 'too long' in str(fail(tunnel(ours)))
+
+
+def test_silent_proxy_fails_at_the_deadline(ends):
+    steps = tunnel(ends[0], monotonic() - 1)
     next(steps)
     assert 'in time' in str(fail(steps))
 
 
-def test_dripping_proxy_fails_at_the_deadline(socks):
+def test_dripping_proxy_fails_at_the_deadline(ends):
     """Each byte it sends is no reason to wait longer."""
-    steps = tunnel(socks[0], monotonic() - 1)
+    steps = tunnel(ends[0], monotonic() - 1)
     next(steps)
-    socks[1].sendall(b'H')
-    assert wait(((socks[0].fileno(), READ),), PATIENCE)
+    ends[1].sendall(b'H')
+    assert wait(((ends[0].fileno(), READ),), PATIENCE)
     with pytest.raises(ConnectFail) as caught:
         next(steps)
     assert 'in time' in str(caught.value)
 
 
-def test_request_that_is_not_taken_fails_at_the_deadline(socks):
-    try:
-        while True:
-            socks[0].send(b'x' * 65536)
-    except socket.error:
-        pass
-    steps = tunnel(socks[0], monotonic() - 1)
+def test_request_that_is_not_taken_fails_at_the_deadline(plain_ends):
+    fill(plain_ends[0])
+    steps = tunnel(plain_ends[0], monotonic() - 1)
     next(steps)
     with pytest.raises(ConnectFail) as caught:
         next(steps)
     assert 'in time' in str(caught.value)
 
 
-def test_tls_to_the_proxy_fails_in_words(socks):
-    proxy = parse_proxy_url(u'https://proxy:3128')
-    error = fail(open_tunnel(Transport(socks[0]), WS, proxy, monotonic() + PATIENCE))
-    assert 'not supported' in str(error)
+def test_transport_that_was_given_up_fails(plain_ends):
+    plain_ends[0].abort()
+    assert 'given up' in str(fail(tunnel(plain_ends[0])))

@@ -1,6 +1,7 @@
 """lomond.net.transport and the stream of lomond.net.tls, on real pairs of sockets.
 
-Most tests run on both: what holds for plain bytes holds for encrypted ones.
+Most tests run on each: what holds for plain bytes holds for encrypted ones, and
+for TLS within TLS.
 """
 
 from __future__ import absolute_import, division, print_function
@@ -16,7 +17,7 @@ import pytest
 
 from lomond._compat import monotonic
 from lomond.errors import TransportFail
-from lomond.net import tls, transport
+from lomond.net import tls, tls_transport, transport
 from lomond.net.selectors import READ, WRITE, Waker, wait
 from lomond.net.transport import RECEIVE_SIZE, Transport, would_block
 from lomond.net.wait import Wait
@@ -42,13 +43,13 @@ def tcp_pair():
     return client, server
 
 
-def shake_hands(socks, client_context, server_context):
-    """Make TLS on a pair of sockets, step by step in one thread; return the transports."""
+def shake_hands(pair, client_context, server_context, handshake=tls.handshake):
+    """Make TLS on a pair of sockets or transports, in one thread; return the new transports."""
     deadline = monotonic() + PATIENCE
     # A client that is done goes last: it takes in what the server has yet to say.
     steps = [
-        tls.handshake(socks[0], client_context, deadline, 'localhost'),
-        tls.handshake(socks[1], server_context, deadline),
+        handshake(pair[0], client_context, deadline, 'localhost'),
+        handshake(pair[1], server_context, deadline),
     ]
     ends = [None, None]
     while None in ends:
@@ -85,7 +86,16 @@ def tls_pair(client_tls, server_tls):
     close_all(ends)
 
 
-@pytest.fixture(params=['plain', 'tls'])
+@pytest.fixture
+def nested_pair(tls_pair, client_tls, server_tls):
+    if not hasattr(ssl, 'MemoryBIO'):
+        pytest.skip('there is no TLS within TLS on this Python')
+    ends = shake_hands(tls_pair, client_tls, server_tls, tls_transport.handshake_within)
+    yield ends
+    close_all(ends)
+
+
+@pytest.fixture(params=['plain', 'tls', 'nested'])
 def ends(request):
     """Two transports, connected with each other."""
     return request.getfixturevalue(request.param + '_pair')

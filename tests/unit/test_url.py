@@ -70,7 +70,7 @@ def test_bytes_url_raises_type_error():
 
 @pytest.mark.parametrize('url', [
     u'http://example.org/', u'https://example.org/', u'example.org', u'//example.org/',
-    u'/path', u'', u'ftp://example.org/', u'ws', u'wsss://example.org/', u'ws+unix:///tmp/sock',
+    u'/path', u'', u'ftp://example.org/', u'ws', u'wsss://example.org/', u'unix:///tmp/sock',
 ])
 def test_scheme_that_is_no_websocket_one_is_refused(url):
     with pytest.raises(ValueError) as caught:
@@ -136,6 +136,63 @@ def test_fragment_is_refused(url):
 
 def test_encoded_number_sign_is_data():
     assert request_line(u'ws://example.org/a%23b') == b'GET /a%23b HTTP/1.1'
+
+
+# -- Unix sockets --
+
+@pytest.mark.parametrize('url, path, resource', [
+    (u'ws+unix:///run/feed.sock:/', u'/run/feed.sock', u'/'),
+    (u'ws+unix:///run/feed.sock', u'/run/feed.sock', u'/'),
+    (u'ws+unix:///run/feed.sock:', u'/run/feed.sock', u'/'),
+    (u'ws+unix:/run/feed.sock:/a', u'/run/feed.sock', u'/a'),
+    (u'WS+UNIX:///Run/Feed.sock:/A/b:c?d=/e:f', u'/Run/Feed.sock', u'/A/b:c?d=/e:f'),
+    (u'ws+unix:///run/a%20b%3Ac%3F%25.sock:/a%20b', u'/run/a b:c?%.sock', u'/a%20b'),
+    (u'ws+unix:///run/caf\xe9:/caf\xe9', u'/run/caf\xe9', u'/caf%C3%A9'),
+    (u'ws+unix:///@/run@home:/', u'/@/run@home', u'/'),
+    (u'ws+unix:///a:?query', u'/a', u'/?query'),
+])
+def test_url_of_a_unix_socket_is_taken_apart(url, path, resource):
+    target = parse_url(url)
+    assert target == (u'ws+unix', u'localhost', 80, resource, None, path)
+    assert not target.is_secure
+    assert target.host_header == u'localhost'
+    assert parse_url(target.url) == target
+
+
+def test_url_of_a_unix_socket_makes_sense_in_the_parts_of_a_websocket():
+    websocket = WebSocket(u'wss+unix://me:secret@/run/my%20feed:/path?query')
+    assert websocket.scheme == u'wss+unix'
+    assert websocket.host == u'localhost'
+    assert websocket.port == 443
+    assert websocket.resource == u'/path?query'
+    assert websocket.is_secure
+    assert websocket.target.credentials == (u'me', u'secret')
+    assert websocket.target.url == u'wss+unix:///run/my%20feed:/path?query'
+    assert get_header(websocket.build_request(), b'Host') == b'localhost'
+
+
+@pytest.mark.parametrize('url', [
+    u'ws+unix:', u'ws+unix://', u'ws+unix:///', u'ws+unix:///:/path', u'ws+unix://:/path',
+    u'ws+unix:run/feed', u'ws+unix:./feed:/', u'ws+unix://run/feed:/', u'ws+unix://localhost/run',
+    u'ws+unix://user@localhost/run/feed:/', u'ws+unix://:80/run/feed', u'ws+unix:///run/feed:path',
+    u'ws+unix:///run/feed?query', u'ws+unix:///run/feed?:/', u'ws+unix:///run/feed:/#part', u'ws+unix:///run/%00feed:/',
+    u'ws+unix:///%00feed:/', u'ws+unix:///run/%FF:/', u'ws+unix:///run/a\0b:/',
+    u'http+unix:///run/feed:/',
+])
+def test_url_of_no_unix_socket_is_refused(url):
+    with pytest.raises(ValueError):
+        WebSocket(url)
+
+
+@pytest.mark.parametrize('url, words', [
+    (u'ws+unix:///run/feed?query', '%3F'), (u'ws+unix:///run/feed:path', '%3A'),
+    (u'ws+unix://run/feed', 'ws+unix:///path/to/socket:/resource'),
+    (u'ws+unix:///%00feed', 'sock'),
+])
+def test_refusal_of_a_unix_url_says_what_to_write(url, words):
+    with pytest.raises(ValueError) as caught:
+        parse_url(url)
+    assert words in str(caught.value)
 
 
 # -- the request line --

@@ -43,6 +43,10 @@ def test_defaults():
     assert websocket.max_message_size == 64 * 1024 * 1024
     assert websocket.connect_timeout == 30.0
     assert websocket.write_timeout == 30.0
+    assert websocket.headers is None
+    assert websocket.cookies is None
+    assert websocket.netrc is False
+    assert websocket.max_redirects == 5
 
 
 def test_parameters_may_be_given_by_position():
@@ -111,6 +115,9 @@ def test_repr_shows_no_password():
     ({'write_timeout': True}, TypeError),
     ({'write_timeout': float('inf')}, ValueError),
     ({'trace': 5}, TypeError),
+    ({'max_redirects': -1}, ValueError),
+    ({'max_redirects': None}, TypeError),
+    ({'max_redirects': True}, TypeError),
     ({'ssl_cafile': '/no/such/file'}, ValueError),
     ({'ssl_context': 5}, TypeError),
     ({'proxies': 'http://localhost'}, TypeError),
@@ -164,6 +171,19 @@ def test_connect_takes_its_options_by_position():
     assert websocket.session.websocket is websocket
     assert calls == [{
         'poll': 1, 'ping_rate': 2, 'ping_timeout': 3, 'auto_pong': False, 'close_timeout': 4}]
+
+
+@pytest.mark.parametrize('url, error', [
+    (u'http://example.org/', ValueError), (u'', ValueError), (5, TypeError), (None, TypeError),
+])
+def test_the_url_can_be_set_to_another_websocket_url_only(url, error):
+    websocket = WebSocket(URL)
+    with pytest.raises(error):
+        websocket.url = url
+    assert websocket.url == URL
+    websocket.url = u'wss://user:pw@other.example/x'
+    assert (websocket.scheme, websocket.host, websocket.port) == (u'wss', u'other.example', 443)
+    assert get_header(websocket.build_request(), b'Host') == b'other.example'
 
 
 # -- calls without a connection --
@@ -397,6 +417,32 @@ def test_feed_of_nothing_completes_the_body_of_a_refusal():
     assert feed_names(websocket, b'HTTP/1.1 403 Forbidden\r\n\r\nno') == []
     event, = websocket.feed(b'')
     assert event.response.body == b'no'
+
+
+@pytest.mark.parametrize('rest', [b'', b'Content-Length: 9\r\n'])
+def test_feed_follows_a_redirect_by_its_head(rest):
+    websocket = WebSocket(u'ws://user:secret@example.org/feed')
+    key, stream = websocket.key, websocket.stream
+    head = b'HTTP/1.1 307 Over There\r\nLocation: ws://user:secret@example.org/there\r\n'
+    event, = websocket.feed(head + rest + b'\r\nhalf')
+    assert event.name == 'redirected'
+    assert event.url == websocket.target.url == u'ws://example.org/there'
+    assert event.response.status_code == 307
+    assert websocket.state == 'connecting'
+    assert websocket.stream is stream
+    assert websocket.key != key
+    assert feed_names(websocket, build_answer(websocket)) == ['ready']
+
+
+def test_feed_rejects_a_redirect_that_is_not_followed_once_its_body_is_there():
+    websocket = WebSocket(u'wss://example.org/')
+    head = b'HTTP/1.1 302 Found\r\nLocation: ws://example.org/\r\nContent-Length: 4\r\n\r\n'
+    assert feed_names(websocket, head + b'go') == []
+    event, = websocket.feed(b'ne')
+    assert event.name == 'rejected'
+    assert event.response.body == b'gone'
+    assert 'wss to ws' in event.reason
+    assert websocket.is_closed
 
 
 def test_feed_of_nothing_without_an_answer_yields_nothing():

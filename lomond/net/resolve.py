@@ -1,0 +1,94 @@
+"""From a host and a port to addresses: by reading them, or by asking the system's resolver.
+
+Step by step, as `dial` is. Connects to nothing.
+
+The system's look-up of a name (getaddrinfo) knows no deadline and can't be
+cut short; it is made in a thread of its own. So what waits for it ends in
+time, but the thread goes on until the system gives up: with glibc's defaults
+that is 5 seconds, twice, for each nameserver.
+"""
+
+from __future__ import absolute_import, division, print_function
+
+import functools
+import socket
+
+from lomond._compat import TYPE_CHECKING
+from lomond.errors import ConnectFail
+from lomond.net.offload import offload
+from lomond.net.transport import describe
+from lomond.net.wait import Wait
+
+if TYPE_CHECKING:
+    from typing import Any, Callable, Iterable, Iterator, List, Text  # noqa: F401
+
+    from lomond.net.options import NetOptions  # noqa: F401
+
+
+def resolve(host, port, options, deadline):
+    # type: (Text, int, NetOptions, float) -> Iterator[Any]
+    """Yield each `Wait`, and last the addresses, at least one, as `socket.getaddrinfo` does.
+
+    An address is never looked up. ``options.resolver``, if there is one, is
+    called in the thread in place of `socket.getaddrinfo`. Raises ConnectFail.
+    """
+    name = str(host)
+    try:
+        addresses = read_address(name, port)  # type: Any
+    except (socket.error, UnicodeError) as error:
+        if ':' in name:     # an address, of a zone that isn't here
+            raise _failed(host, describe(error), error)
+        addresses = None
+    if addresses is None:
+        look_up = functools.partial(_look_up, options.resolver or socket.getaddrinfo, name, port)
+        try:
+            for step in offload(look_up, deadline, abandoned=options.abandoned):
+                if isinstance(step, Wait):
+                    yield step
+                addresses = step
+        except socket.timeout as error:
+            raise _failed(host, u'the resolver did not answer in time', error)
+        except (socket.error, UnicodeError) as error:
+            raise _failed(host, describe(error), error)
+        except Exception as error:      # the caller's resolver
+            raise _failed(
+                host, u'the resolver failed: {}: {}'.format(type(error).__name__, describe(error)),
+                error)
+        _check(host, addresses)
+    yield addresses
+
+
+def read_address(host, port):
+    # type: (str, int) -> List[Any]
+    """Return what `socket.getaddrinfo` does of an address; never looks anything up.
+
+    Raises socket.gaierror, or UnicodeError, if it isn't one.
+    """
+    return socket.getaddrinfo(
+        host, port, 0, socket.SOCK_STREAM, 0, socket.AI_NUMERICHOST)
+
+
+def _look_up(resolver, name, port):
+    # type: (Callable[..., Iterable[Any]], str, int) -> List[Any]
+    """Ask a resolver; in the thread."""
+    return list(resolver(name, port, 0, socket.SOCK_STREAM))
+
+
+def _check(host, addresses):
+    # type: (Text, List[Any]) -> None
+    """Check what a resolver returned; raises ConnectFail."""
+    try:
+        for _family, _kind, _proto, _name, address in addresses:
+            # connect() would look up a name, and block.
+            read_address(address[0], address[1])
+    except (socket.error, TypeError, ValueError, LookupError) as error:
+        raise _failed(
+            host, u'the resolver returned {!r}, which is not of the form of '
+            u'socket.getaddrinfo'.format(addresses), error)
+    if not addresses:
+        raise _failed(host, u'it has no address', None)
+
+
+def _failed(host, words, cause):
+    # type: (Text, Text, Any) -> ConnectFail
+    return ConnectFail.during('resolve', u'could not find {}: {}'.format(host, words), cause)

@@ -1,0 +1,148 @@
+"""TLS on a transport instead of a socket: wss through an https proxy is TLS within TLS.
+
+Waits for nothing, and has no lock: its `TLSTransport` sees to both.
+"""
+
+from __future__ import absolute_import, division, print_function
+
+import socket
+import ssl
+
+from lomond._compat import TYPE_CHECKING
+from lomond.errors import TransportFail
+from lomond.net.selectors import READ, WRITE
+
+if TYPE_CHECKING:
+    from typing import Any, Optional  # noqa: F401
+
+    from lomond.net.transport import Transport  # noqa: F401
+
+_WANT_ERRORS = {READ: ssl.SSLWantReadError, WRITE: ssl.SSLWantWriteError}
+
+
+class NestedSocket(object):
+    """Behaves like a non-blocking `ssl.SSLSocket`, on a transport that belongs to it.
+
+    Parameters: ``below``, the transport, encrypted or not; ``context``, an
+    `ssl.SSLContext` with ``wrap_bio``; ``server_hostname``, None at a server's end;
+    ``options``, more for ``wrap_bio``.
+    """
+
+    def __init__(self, below, context, server_hostname, **options):
+        # type: (Transport, ssl.SSLContext, Optional[str], Any) -> None
+        self.below = below
+        self._incoming = ssl.MemoryBIO()
+        self._outgoing = ssl.MemoryBIO()
+        self._tls = context.wrap_bio(
+            self._incoming, self._outgoing, server_side=server_hostname is None,
+            server_hostname=server_hostname, **options)
+        self._unsent = b''      # encrypted, and not taken by the layer below
+        self._committed = 0     # how many bytes of the caller's are in there
+
+        self.version = self._tls.version
+        self.cipher = self._tls.cipher
+        self.getpeercert = self._tls.getpeercert
+
+    def setblocking(self, is_blocking):
+        # type: (bool) -> None
+        """Do nothing: a transport never blocks."""
+
+    def fileno(self):
+        # type: () -> int
+        return self.below.fileno()
+
+    @property
+    def session(self):
+        # type: () -> Any
+        return self._tls.session
+
+    @property
+    def session_reused(self):
+        # type: () -> Any
+        return self._tls.session_reused
+
+    def pending(self):
+        # type: () -> int
+        """Return more than 0 if either layer has bytes that no wait would show."""
+        return self._tls.pending() + self._incoming.pending + self.below.has_pending()
+
+    def do_handshake(self):
+        # type: () -> None
+        while True:
+            try:
+                self._tls.do_handshake()
+                break
+            except ssl.SSLWantReadError:
+                self._flush()
+                self._fill()
+            except ssl.SSLError:
+                self._try_to_flush()    # the alert tells the server why
+                raise
+        self._flush()
+
+    def recv(self, size):
+        # type: (int) -> bytes
+        while True:
+            try:
+                return self._tls.read(size)
+            except ssl.SSLWantReadError:
+                self._try_to_flush()    # reading may have made an answer: to a KeyUpdate
+                self._fill()
+
+    def send(self, data):
+        # type: (Any) -> int
+        """Send bytes, all or none: those of the last call, if that wanted something.
+
+        They count once the layer below has all that they became.
+        """
+        if not self._committed:
+            self._flush()
+            try:
+                self._committed = self._tls.write(data)
+            except ssl.SSLWantReadError:
+                self._try_to_flush()
+                raise
+        self._flush()
+        committed, self._committed = self._committed, 0
+        return committed
+
+    def unwrap(self):
+        # type: () -> None
+        try:
+            self._tls.unwrap()
+        finally:
+            self._try_to_flush()
+
+    def close(self):
+        # type: () -> None
+        self.below.close()
+
+    def _fill(self):
+        # type: () -> None
+        """Take in what has arrived, or its end; raises what to wait for if nothing has."""
+        data = self.below.receive()
+        if data is None:
+            wants_to_write = self._unsent or self.below.interest[0][1] & WRITE
+            raise _WANT_ERRORS[WRITE if wants_to_write else READ]()
+        if data:
+            self._incoming.write(data)
+        else:
+            self._incoming.write_eof()
+
+    def _flush(self):
+        # type: () -> None
+        """Hand all that was encrypted to the layer below; raises what to wait for."""
+        if self._outgoing.pending:
+            self._unsent += self._outgoing.read()
+        while self._unsent:
+            count, interest = self.below.send_some(self._unsent)
+            if not count:
+                raise _WANT_ERRORS[interest[0][1]]()
+            self._unsent = self._unsent[count:]
+
+    def _try_to_flush(self):
+        # type: () -> None
+        try:
+            self._flush()
+        except (socket.error, TransportFail):
+            pass        # later, or never: the reader meets the end by itself

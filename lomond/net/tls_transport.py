@@ -1,0 +1,301 @@
+"""The TLS handshake, and the encrypted byte stream that it leads to.
+
+Knows nothing of contexts, names or certificates: that is `tls`.
+"""
+
+from __future__ import absolute_import, division, print_function
+
+import errno
+import os
+import socket
+import ssl
+import threading
+
+from lomond._compat import TYPE_CHECKING, monotonic
+from lomond.errors import TransportFail
+from lomond.net.selectors import READ, WRITE
+from lomond.net.tls_nested import NestedSocket
+from lomond.net.transport import RECEIVE_SIZE, Transport
+from lomond.net.wait import Wait
+
+if TYPE_CHECKING:
+    from typing import Any, Callable, Iterator, List, Optional, Tuple, Union  # noqa: F401
+
+
+def handshake(sock, context, deadline, server_hostname=None, session=None):
+    # type: (Any, ssl.SSLContext, float, Optional[str], Any) -> Iterator[Union[Wait, TLSTransport]]
+    """Make TLS on a connected socket: yields each `Wait`, and last the transport.
+
+    A client names the server by ``server_hostname``; a server leaves it out.
+    ``session`` is an `ssl.SSLSession` to resume, or None.
+    Raises one of `tls.TLS_ERRORS`; the socket is then still the caller's to close.
+    """
+    sock.setblocking(False)
+    # From 3.8 to 3.12 wrap_socket trips over a connection that is broken, and leaves it open.
+    code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+    if code:
+        raise socket.error(code, os.strerror(code))
+    tls_sock = context.wrap_socket(
+        sock,
+        server_side=server_hostname is None,
+        server_hostname=server_hostname,
+        do_handshake_on_connect=False,
+        suppress_ragged_eofs=False,
+        **_resuming(session)
+    )
+    try:
+        # On 3 it has lost its descriptor. On 2.7 it shares that, and would keep it open.
+        sock.close()
+        tls_sock.setblocking(False)
+        for step in _shake_hands(tls_sock, deadline, server_hostname):
+            yield step
+    except BaseException:
+        tls_sock.close()
+        raise
+    yield TLSTransport(tls_sock)
+
+
+def handshake_within(transport, context, deadline, server_hostname=None, session=None):
+    # type: (Transport, ssl.SSLContext, float, Optional[str], Any) -> Iterator[Any]
+    """Make TLS on any transport: one that is encrypted already, for one.
+
+    Parameters and results as of `handshake`. When anything is raised, the
+    transport below is closed.
+    """
+    try:
+        if not hasattr(context, 'wrap_bio'):
+            raise ValueError('TLS within TLS, such as wss through an https proxy, '
+                             'takes Python 3.6 or newer')
+        nested = NestedSocket(transport, context, server_hostname, **_resuming(session))
+        for step in _shake_hands(nested, deadline, server_hostname):
+            yield step
+    except BaseException:
+        transport.close()
+        raise
+    yield NestedTLSTransport(nested)
+
+
+def _resuming(session):
+    # type: (Any) -> Any
+    """Return the argument to resume a session by: 2.7 has none of that name."""
+    return {} if session is None else {'session': session}
+
+
+def _shake_hands(tls_sock, deadline, server_hostname):
+    # type: (Any, float, Optional[str]) -> Iterator[Wait]
+    while True:
+        try:
+            tls_sock.do_handshake()
+            return
+        except ssl.SSLWantReadError:
+            mask = READ
+        except ssl.SSLWantWriteError:
+            mask = WRITE
+        except ssl.CertificateError as error:
+            # An SSLError is OpenSSL's verdict. Any other one is 2.7's own
+            # look at the names of a certificate that OpenSSL has verified:
+            # it knows no addresses.
+            if isinstance(error, ssl.SSLError) or not is_for_address(
+                    tls_sock.getpeercert(), server_hostname):
+                raise
+            return
+        except (ssl.SSLError, socket.error) as error:
+            raise _tell_cut(error)
+        yield Wait(((tls_sock.fileno(), mask),), deadline)
+        if monotonic() >= deadline:
+            raise socket.timeout('timed out')
+
+
+def _tell_cut(error):
+    # type: (Any) -> Any
+    """Return an error that says what happened if TCP ended before TLS did.
+
+    It may be an attacker's doing. Up to 3.6 Python has no words for it, or wrong ones.
+    """
+    if isinstance(error, (ssl.SSLEOFError, ssl.SSLSyscallError)) or error.errno == 0 \
+            or 'unexpected eof' in str(error):
+        return socket.error(errno.ECONNRESET, 'the connection was cut off')
+    return error
+
+
+def is_for_address(certificate, host):
+    # type: (Any, Any) -> bool
+    """Tell if a certificate, as getpeercert() gives it, names this address."""
+    wanted = _pack_address(host)
+    return wanted is not None and any(
+        kind == 'IP Address' and _pack_address(name.strip()) == wanted
+        for kind, name in certificate.get('subjectAltName', ()))
+
+
+def _pack_address(host):
+    # type: (str) -> Optional[bytes]
+    try:
+        return socket.inet_pton(socket.AF_INET6 if ':' in host else socket.AF_INET, host)
+    except (socket.error, TypeError, ValueError):
+        return None
+
+
+class TLSTransport(Transport):
+    """An encrypted byte stream.
+
+    OpenSSL allows one thread at a time in a session: every call into it is
+    made under one lock, which is never held across a wait.
+
+    Parameters: ``sock``, an `ssl.SSLSocket` whose handshake is done.
+    """
+
+    is_secure = True
+
+    # OpenSSL tells of none of the records of a write before all are out: so
+    # one at a time is given to it (RFC 8446 5.1).
+    _record_size = 16 * 1024
+
+    def __init__(self, sock):
+        # type: (Any) -> None
+        super(TLSTransport, self).__init__(sock)
+        self._tls_lock = threading.Lock()
+        self._wants = {
+            READ: ((self._fd, READ),),
+            WRITE: ((self._fd, READ | WRITE),),
+        }
+        # Both have ended TLS. What the SSLSocket would carry now, it would in the clear.
+        self._is_unwrapped = False
+        # The end was met behind data: the socket needn't show it again.
+        self._is_at_end = False
+        # It was cut off, or TLS failed.
+        self._is_broken = False
+        #: Called at the end of a connection that wasn't cut with the
+        #: `ssl.SSLSession` by which the next one can be resumed.
+        self.on_session = None  # type: Optional[Callable[[Any], None]]
+
+    @property
+    def version(self):
+        # type: () -> Optional[str]
+        """The protocol version, such as 'TLSv1.3'."""
+        return self._sock.version()  # type: ignore[no-any-return]
+
+    @property
+    def cipher(self):
+        # type: () -> str
+        """The name of the cipher suite."""
+        return self._sock.cipher()[0]  # type: ignore[no-any-return]
+
+    @property
+    def is_resumed(self):
+        # type: () -> bool
+        """Whether the handshake went by an earlier session."""
+        return bool(getattr(self._sock, 'session_reused', False))
+
+    @property
+    def certificate(self):
+        # type: () -> Optional[bytes]
+        """The peer's certificate in DER, verified or not; a session that is resumed brings it."""
+        return self._sock.getpeercert(True)  # type: ignore[no-any-return]
+
+    def has_pending(self):
+        # type: () -> bool
+        with self._tls_lock:
+            return bool(self._backlog) or self._is_at_end or self._sock.pending() > 0
+
+    def _receive_now(self):
+        # type: () -> Optional[bytes]
+        # A record holds 16 KiB at most; gather a few for one round of the loop.
+        pieces = []  # type: List[bytes]
+        size = 0
+        while size < RECEIVE_SIZE:
+            try:
+                with self._tls_lock:
+                    piece = b'' if self._is_unwrapped else self._sock.recv(RECEIVE_SIZE)
+            except ssl.SSLWantReadError:
+                self.interest = self._wants[READ]
+                break
+            except ssl.SSLWantWriteError:
+                self.interest = self._wants[WRITE]
+                break
+            except ssl.SSLZeroReturnError:
+                piece = b''     # the peer's end, met after our own
+            except (ssl.SSLError, socket.error) as error:
+                self._is_broken = self._is_broken or not self.is_aborted
+                if pieces:      # first what arrived whole; the error comes again
+                    self._is_at_end = True
+                    break
+                raise _tell_cut(error)
+            if not piece:
+                if pieces:
+                    self._is_at_end = True
+                    break
+                return b''
+            pieces.append(piece)
+            size += len(piece)
+        return b''.join(pieces) if pieces else None
+
+    def _send_now(self, data):
+        # type: (Any) -> Tuple[int, int]
+        if self.is_aborted:
+            return super(TLSTransport, self)._send_now(data)
+        try:
+            with self._tls_lock:
+                if self._is_unwrapped:
+                    raise TransportFail('TLS has ended')
+                return self._sock.send(data[:self._record_size]), WRITE
+        except ssl.SSLWantWriteError:
+            return 0, WRITE
+        except ssl.SSLWantReadError:
+            return 0, READ
+        except socket.error:
+            self._is_broken = self._is_broken or not self.is_aborted
+            raise
+
+    def _raw_shutdown(self, how):
+        # type: (int) -> None
+        if how == socket.SHUT_WR:
+            # A close_notify, which also asks for the peer's; it doesn't wait.
+            with self._tls_lock:
+                if not self._is_unwrapped:
+                    self._sock.unwrap()
+                    self._is_unwrapped = True
+        else:
+            self._break_off()
+
+    def _break_off(self):
+        # type: () -> None
+        # SSLSocket.shutdown drops the TLS session under the other threads.
+        socket.socket.shutdown(self._sock, socket.SHUT_RDWR)
+
+    def close(self):
+        # type: () -> None
+        with self._close_lock:
+            if not self._is_closed:
+                self._hand_on_session()
+        if not self.is_aborted:
+            self.shutdown_sending()
+        super(TLSTransport, self).close()
+
+    def _hand_on_session(self):
+        # type: () -> None
+        """Give away the session, last of all: TLS 1.3 has the ticket come with the data."""
+        on_session, self.on_session = self.on_session, None
+        if on_session is None or self._is_broken:
+            return
+        with self._tls_lock:
+            # After `unwrap` it would be gone.
+            session = None if self._is_unwrapped else getattr(self._sock, 'session', None)
+        if session is not None and (session.has_ticket or session.id):
+            on_session(session)
+
+
+class NestedTLSTransport(TLSTransport):
+    """An encrypted byte stream within another one.
+
+    Each layer has its own lock; this one's is taken first. Closing or breaking
+    it does the same to the transport below.
+
+    Parameters: ``sock``, a `NestedSocket` whose handshake is done.
+    """
+
+    # What it becomes is to fit into one record of the layer below.
+    _record_size = 16 * 1024 - 256
+
+    def _break_off(self):
+        # type: () -> None
+        self._sock.below.abort()

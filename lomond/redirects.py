@@ -1,0 +1,158 @@
+"""Where a redirect of the server leads, and whether to go there (RFC 7231 6.4).
+
+Asks nobody and connects to nothing: a target and a response in, a target out.
+"""
+
+from __future__ import absolute_import, division, print_function
+
+import re
+from collections import namedtuple
+
+from lomond._compat import TYPE_CHECKING, text_type
+from lomond.errors import HandshakeError
+from lomond.net.url import parse_url
+
+if TYPE_CHECKING:
+    from typing import List, Optional  # noqa: F401
+
+    from lomond.net.url import Target  # noqa: F401
+    from lomond.response import Response  # noqa: F401
+
+#: The request of a WebSocket is a GET, so all of these mean the same to it.
+REDIRECTS = frozenset([301, 302, 303, 307, 308])
+
+# RFC 3986 3.1
+_SCHEME = re.compile(u'([A-Za-z][A-Za-z0-9+.-]*):')
+
+# Servers that redirect all they have know nothing of WebSockets.
+_SCHEMES = {u'ws': u'ws', u'wss': u'wss', u'http': u'ws', u'https': u'wss'}
+
+
+class Course(namedtuple('Course', ['home', 'target', 'redirects', 'is_foreign'])):
+    """How far an attempt to connect has come from the URL it began with.
+
+    ``home``, where the URL leads, a `lomond.net.url.Target`; ``target``, where
+    to connect now; ``redirects``, how many led there; ``is_foreign``, True
+    once one of them led to another scheme, host or port: what was meant for
+    home isn't sent from there on, not even back at home.
+    """
+
+    __slots__ = ()
+
+    @classmethod
+    def begin(cls, home):
+        # type: (Target) -> Course
+        """Make the course of an attempt that hasn't been redirected."""
+        return cls(home, home, 0, False)
+
+    def follow(self, response, max_redirects, is_bound=False):
+        # type: (Response, int, bool) -> Optional[Course]
+        """Return the course after a redirect, or None if the response isn't one to follow.
+
+        Parameters: ``max_redirects`` in one attempt; ``is_bound``, True if no
+        other server can be reached than this one. Raises HandshakeError, which
+        says why the redirect isn't followed.
+        """
+        locations = set(response.headers.get_all(u'Location')) - {u''}
+        if not max_redirects or response.status_code not in REDIRECTS or not locations:
+            return None
+        if len(locations) > 1:
+            raise _refusal(response, u'it names more than one Location')
+        if self.redirects >= max_redirects:
+            raise _refusal(response, u'more than {} redirects'.format(max_redirects))
+        try:
+            target = resolve(locations.pop(), self.target)
+        except ValueError as error:
+            raise _refusal(response, text_type(error)[:200])
+        if self.target.is_secure and not target.is_secure:
+            raise _refusal(response, u'it leads from wss to ws, where all can be read')
+        is_elsewhere = not _is_same_origin(target, self.target)
+        if is_elsewhere and (is_bound or _is_local(self.target)):
+            raise _refusal(response, u'it leads to {}, away from the given socket'.format(
+                target.url[:200]))
+        return self._replace(
+            target=target, redirects=self.redirects + 1,
+            is_foreign=self.is_foreign or is_elsewhere)
+
+
+def resolve(location, target):
+    # type: (text_type, Target) -> Target
+    """Return where a Location leads that the target answered with; raises ValueError.
+
+    It may be relative (RFC 3986 5.2). A fragment is dropped: it is nothing
+    that a server is told. Credentials in it count; those of the target are
+    kept as long as the origin is the same.
+    """
+    location = _to_text(location).partition(u'#')[0]
+    match = _SCHEME.match(location)
+    if match is not None:
+        scheme = _SCHEMES.get(match.group(1).lower())
+        if scheme is None:
+            raise ValueError('it leads to a {}: URL'.format(match.group(1)[:20]))
+        url = scheme + location[match.end(1):]
+    elif location.startswith(u'//'):
+        url = u'{}:{}'.format(u'wss' if target.is_secure else u'ws', location)
+    else:
+        # Only the path is resolved: the rest of the target needn't fit into
+        # a URL (an IPv6 zone, a socket's path).
+        path = parse_url(u'ws://localhost' + _resolve_path(location, target.resource))
+        return target._replace(resource=path.resource)
+    found = parse_url(url)
+    if _is_same_origin(found, target):
+        return target._replace(
+            resource=found.resource, credentials=found.credentials or target.credentials)
+    return found
+
+
+def _is_same_origin(one, other):
+    # type: (Target, Target) -> bool
+    """Tell if two targets are one server (RFC 6454 4)."""
+    return (one.is_secure, one.host, one.port) == (other.is_secure, other.host, other.port)
+
+
+def _is_local(target):
+    # type: (Target) -> bool
+    """Tell if the target is a Unix domain socket."""
+    return target.unix_path is not None
+
+
+def _resolve_path(reference, base):
+    # type: (text_type, text_type) -> text_type
+    """Resolve a path and query against another (RFC 3986 5.2.2, the lower half)."""
+    base_path, _mark, base_query = base.partition(u'?')
+    path, mark, query = reference.partition(u'?')
+    if not path:
+        return u'{}?{}'.format(base_path, query if mark else base_query)
+    if not path.startswith(u'/'):
+        path = base_path[:base_path.rfind(u'/') + 1] + path
+    return _remove_dots(path) + mark + query
+
+
+def _remove_dots(path):
+    # type: (text_type) -> text_type
+    """Resolve '.' and '..' in an absolute path (RFC 3986 5.2.4)."""
+    segments = path.split(u'/')[1:]
+    kept = []  # type: List[text_type]
+    for segment in segments:
+        if segment == u'..':
+            del kept[-1:]
+        elif segment != u'.':
+            kept.append(segment)
+    if segments[-1] in (u'.', u'..'):
+        kept.append(u'')
+    return u'/' + u'/'.join(kept)
+
+
+def _to_text(location):
+    # type: (text_type) -> text_type
+    """Return what a header's bytes, read as Latin-1, mean: UTF-8, if they are that."""
+    try:
+        return location.encode('latin-1').decode('utf-8')
+    except UnicodeError:
+        return location
+
+
+def _refusal(response, why):
+    # type: (Response, text_type) -> HandshakeError
+    return HandshakeError(u'the redirect ({} {}) is not followed: {}'.format(
+        response.status_code, response.status, why))

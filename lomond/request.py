@@ -1,0 +1,247 @@
+"""What a client's request carries beside the handshake: headers, passwords, cookies.
+
+Opens no connection. A function that makes headers is called, and a netrc file
+is read, for each request anew: passwords and tokens change while a daemon runs.
+"""
+
+from __future__ import absolute_import, division, print_function
+
+import errno
+import logging
+import os
+import re
+import stat
+
+from lomond._compat import TYPE_CHECKING, encode_utf8, native_to_text, text_type
+from lomond.cookies import check_cookies
+from lomond.errors import ConnectFail
+from lomond.headers import is_token
+from lomond.net.transport import describe
+from lomond.net.url import basic_authorization
+
+if TYPE_CHECKING:
+    from typing import Any, Dict, List, Optional, Tuple, Union  # noqa: F401
+
+    from lomond.redirects import Course  # noqa: F401
+    from lomond.response import Response  # noqa: F401
+
+    Field = Tuple[text_type, bytes]
+
+log = logging.getLogger('lomond')
+
+# What the handshake itself decides.
+_RESERVED = frozenset([
+    u'upgrade', u'connection', u'sec-websocket-key', u'sec-websocket-version',
+    u'sec-websocket-protocol', u'sec-websocket-extensions', u'sec-websocket-accept',
+])
+
+# A secret may stand in any other header: another origin isn't sent it.
+_FOR_ANYONE = frozenset([u'origin', u'user-agent'])
+
+_NOT_IN_A_LINE = re.compile(b'[\r\n\0]')
+
+
+class RequestOptions(object):
+    """What the requests of a client carry.
+
+    Parameters as of `lomond.websocket.WebSocket`. Raises TypeError and
+    ValueError.
+    """
+
+    def __init__(self, headers=None, cookies=None, netrc=False):
+        # type: (Any, Any, Any) -> None
+        self._make_headers = headers if callable(headers) else None
+        self._headers = [] if headers is None or callable(headers) else check_headers(headers)
+        self._added = []  # type: List[Field]
+        self._netrc = check_netrc(netrc)
+        self._cookies = check_cookies(cookies)
+
+    @property
+    def jar(self):
+        # type: () -> Any
+        """The cookie jar, or None."""
+        return None if self._cookies is None else self._cookies.jar
+
+    def add_header(self, name, value):
+        # type: (Any, Any) -> None
+        """Add a header to those given; raises as `check_header`."""
+        self._added.append(check_header(name, value))
+
+    def fields(self, course):
+        # type: (Course) -> List[Field]
+        """Return the header fields for a request to where the attempt has come.
+
+        Raises ConnectFail, in the phase 'request'.
+        """
+        fields = self._own_fields()
+        if course.is_foreign:
+            fields = [field for field in fields if field[0].lower() in _FOR_ANYONE]
+        if not any(name.lower() == u'authorization' for name, _value in fields):
+            credentials = course.target.credentials
+            if credentials is None and self._netrc is not None:
+                credentials = self._netrc.find(course.target.host, not course.is_foreign)
+            if credentials is not None:
+                fields.append((
+                    u'Authorization', basic_authorization(credentials).encode('ascii')))
+        if self._cookies is None:
+            return fields
+        try:
+            return self._cookies.add_to(fields, course)
+        except Exception as error:      # the caller's jar, or policy
+            log.exception('the cookie jar failed')
+            raise ConnectFail.during(
+                'request', u'no cookies: {}'.format(describe(error)), error)
+
+    def _own_fields(self):
+        # type: () -> List[Field]
+        if self._make_headers is None:
+            return self._headers + self._added
+        try:
+            return check_headers(self._make_headers()) + self._added
+        except Exception as error:      # the caller's function: the next attempt asks it again
+            log.exception('the headers function failed')
+            raise ConnectFail.during(
+                'request', u'no headers: {}'.format(describe(error)), error)
+
+    def take_cookies(self, response, course):
+        # type: (Response, Course) -> None
+        """Keep the cookies that a response sets, if any are kept. Never raises."""
+        if self._cookies is not None:
+            self._cookies.take(response, course)
+
+
+def check_headers(headers):
+    # type: (Any) -> List[Field]
+    """Return the fields of a mapping, or of a list of pairs; a value may be a list.
+
+    Raises TypeError and ValueError.
+    """
+    pairs = headers.items() if hasattr(headers, 'items') else headers
+    if isinstance(pairs, (bytes, text_type)) or not hasattr(pairs, '__iter__'):
+        raise TypeError('headers must be a mapping, a list of pairs, or a function that returns '
+                        'either, not {}'.format(type(headers).__name__))
+    fields = []  # type: List[Field]
+    for pair in pairs:
+        if not isinstance(pair, (tuple, list)) or len(pair) != 2:
+            raise TypeError('headers must be a mapping, or pairs of a name and a value')
+        name, value = pair
+        values = value if isinstance(value, (tuple, list)) else (value,)
+        fields.extend(check_header(name, single) for single in values)
+    return fields
+
+
+def check_header(name, value):
+    # type: (Any, Any) -> Field
+    """Return a header's name, and its value as bytes (text in UTF-8).
+
+    Raises TypeError, and ValueError for what can't stand in a header, and for
+    those that aren't the caller's to set. The words never tell the value: it
+    may be a secret.
+    """
+    if isinstance(name, bytes):
+        name = name.decode('latin-1')
+    if not isinstance(name, text_type):
+        raise TypeError('a header name must be text or bytes, not {!r}'.format(name))
+    if not is_token(name):
+        raise ValueError('not a header name: {!r}'.format(name))
+    if name.lower() in _RESERVED:
+        raise ValueError('{} is set by the handshake itself'.format(name))
+    if name.lower() == u'proxy-authorization':
+        raise ValueError('{} would go to the server: put the password into the URL of the proxy'
+                         .format(name))
+    if isinstance(value, text_type):
+        value = encode_utf8(value)
+    if not isinstance(value, bytes):
+        raise TypeError('the value of {} must be text or bytes, not {}'.format(
+            name, type(value).__name__))
+    if _NOT_IN_A_LINE.search(value):
+        raise ValueError('the value of {} must not contain CR, LF or NUL'.format(name))
+    return name, value
+
+
+def check_netrc(netrc):
+    # type: (Any) -> Optional[NetrcFile]
+    """Return the `NetrcFile` for True or a path, None for False. Raises TypeError, ValueError."""
+    if netrc is None or netrc is False:
+        return None
+    if netrc is True:
+        return NetrcFile(None)
+    if not isinstance(netrc, (bytes, text_type)) and not hasattr(netrc, '__fspath__'):
+        raise TypeError('netrc must be True, or the path of a file, not {!r}'.format(netrc))
+    path = os.path.expanduser(netrc)
+    if not os.path.isfile(path):
+        raise ValueError('there is no file {!r}, as netrc says'.format(netrc))
+    return NetrcFile(path)
+
+
+class NetrcFile(object):
+    """A file of passwords in the netrc format, read anew at each look.
+
+    Parameters: its ``path``; None for the one that NETRC in the environment
+    names, or ~/.netrc, which needn't be there.
+    """
+
+    def __init__(self, path):
+        # type: (Any) -> None
+        self._path = path
+
+    def find(self, host, with_default):
+        # type: (text_type, bool) -> Optional[Tuple[text_type, text_type]]
+        """Return (user, password) for a host, or None.
+
+        Parameters: ``with_default``, if the file's ``default`` entry will do.
+        Raises ConnectFail, in words that tell nothing of the content.
+        """
+        path = self._path or os.environ.get('NETRC') or _home_netrc()
+        if path is None:
+            return None
+        try:
+            if path == _home_netrc():
+                _check_private(path)
+            return _look_up(path, host, with_default)
+        except EnvironmentError as error:
+            if self._path is None and error.errno in (errno.ENOENT, errno.ENOTDIR):
+                return None
+            raise ConnectFail.during(
+                'request', u'could not read the netrc file: {}'.format(describe(error)), error)
+        except ConnectFail:
+            raise
+        except Exception as error:
+            # The parser's, of several kinds. It quotes what it doesn't
+            # understand, and that may be a password: so it is no cause.
+            line = getattr(error, 'lineno', None)
+        raise ConnectFail.during(
+            'request', u'the netrc file makes no sense{}'.format(
+                u'' if line is None else u' around line {}'.format(line)))
+
+
+def _home_netrc():
+    # type: () -> Optional[str]
+    try:
+        return os.path.join(os.path.expanduser('~'), '.netrc')
+    except KeyError:        # no HOME, and a user that the system doesn't know
+        return None
+
+
+def _check_private(path):
+    # type: (str) -> None
+    """Raise ConnectFail if others may read the file: as ftp(1) wants it."""
+    if os.name != 'posix':
+        return
+    status = os.stat(path)
+    if status.st_uid != os.getuid() or status.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+        raise ConnectFail.during(
+            'request', u'~/.netrc is open to other users: make it your own, with chmod 600')
+
+
+def _look_up(path, host, with_default):
+    # type: (Any, text_type, bool) -> Optional[Tuple[text_type, text_type]]
+    from netrc import netrc  # few need it
+    entries = netrc(path).hosts  # type: Dict[str, Any]
+    default = entries.pop('default', None)
+    by_host = {native_to_text(name).lower(): entry for name, entry in entries.items()}
+    entry = by_host.get(host, default if with_default else None)
+    if entry is None or not (entry[0] or entry[2]):
+        return None
+    login, _account, password = entry
+    return native_to_text(login or ''), native_to_text(password or '')

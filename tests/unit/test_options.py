@@ -1,0 +1,114 @@
+"""lomond.net.options: how to reach a server; what makes no sense is refused at once."""
+
+from __future__ import absolute_import, division, print_function
+
+import socket
+
+import pytest
+
+from lomond.net.options import NetOptions
+from lomond.websocket import WebSocket
+
+# -- source_address --
+
+@pytest.mark.parametrize('given, address', [
+    (None, None),
+    ('127.0.0.1', ('127.0.0.1', 0)),
+    (u'127.0.0.1', ('127.0.0.1', 0)),
+    (('127.0.0.1', 5000), ('127.0.0.1', 5000)),
+    ('::1', ('::1', 0)),
+    ('fe80::1%no-such-zone-yet', ('fe80::1%no-such-zone-yet', 0)),
+    (('', 5000), ('', 5000)),
+])
+def test_source_address_is_an_address_with_or_without_a_port(given, address):
+    assert NetOptions(source_address=given).source_address == address
+
+
+@pytest.mark.parametrize('given, error', [
+    (5000, TypeError), (['127.0.0.1', 0], TypeError), (('127.0.0.1',), TypeError),
+    ((None, 0), TypeError), (('127.0.0.1', '0'), TypeError), (('127.0.0.1', True), TypeError),
+    ('localhost', ValueError), (('far.invalid', 0), ValueError), ('[::1]', ValueError),
+    (u'\u0661.1.1.1', ValueError), ('127.0.0.1:80', ValueError),
+    (('127.0.0.1', -1), ValueError), (('127.0.0.1', 65536), ValueError),
+])
+def test_source_address_that_makes_no_sense_is_refused(given, error):
+    """A name is: to look it up might take long."""
+    with pytest.raises(error):
+        WebSocket(u'ws://example.org/', source_address=given)
+
+
+# -- tcp_keepalive --
+
+@pytest.mark.parametrize('given, seconds', [
+    (None, None), (0, None), (0.0, None), (60.0, 60), (1, 1), (0.2, 1), (1.5, 2), (32767, 32767)])
+def test_keepalive_is_whole_seconds_or_never(given, seconds):
+    assert NetOptions(tcp_keepalive=given).tcp_keepalive == seconds
+
+
+@pytest.mark.parametrize('given, error', [
+    (-1, ValueError), (float('nan'), ValueError), (float('inf'), ValueError), (32768, ValueError),
+    (True, TypeError), ('60', TypeError)])
+def test_keepalive_that_makes_no_sense_is_refused(given, error):
+    with pytest.raises(error) as caught:
+        WebSocket(u'ws://example.org/', tcp_keepalive=given)
+    assert 'tcp_keepalive' in str(caught.value)
+
+
+# -- socket_options --
+
+@pytest.mark.parametrize('value', [b'\0\1', bytearray(b'\0\1'), memoryview(b'\0\1')])
+def test_socket_option_takes_bytes_of_any_kind(value):
+    assert NetOptions(socket_options=[[1, 2, value]]).socket_options == [(1, 2, b'\0\1')]
+
+
+@pytest.mark.parametrize('given, error', [
+    ([(1, 2)], ValueError), ([(1, 2, 3, 4)], ValueError), ([5], TypeError), ((1, 2, 3), TypeError),
+    ([('SOL_SOCKET', 2, 3)], TypeError), ([(1, None, 3)], TypeError), ([(1, 2, None)], TypeError),
+    ([(1, 2, 1.5)], TypeError), ([(1, 2, u'1')], TypeError)])
+def test_socket_option_that_makes_no_sense_is_refused(given, error):
+    with pytest.raises(error) as caught:
+        WebSocket(u'ws://example.org/', socket_options=given)
+    assert 'socket option' in str(caught.value)
+
+
+# -- sock and resolver --
+
+@pytest.mark.parametrize('given', [5, 'socket', object()])
+def test_sock_that_is_neither_a_socket_nor_a_function_is_refused(given):
+    with pytest.raises(TypeError) as caught:
+        WebSocket(u'ws://example.org/', sock=given)
+    assert 'sock must be' in str(caught.value)
+
+
+def test_sock_with_tls_already_is_refused(server_tls):
+    sock = socket.socket()
+    tls_sock = server_tls.wrap_socket(sock, server_side=True, do_handshake_on_connect=False)
+    try:
+        with pytest.raises(TypeError) as caught:
+            WebSocket(u'ws://example.org/', sock=tls_sock)
+        assert 'wss' in str(caught.value)
+    finally:
+        tls_sock.close()
+        sock.close()
+
+
+def test_ready_made_socket_serves_once():
+    one, other = socket.socketpair()
+    options = NetOptions(sock=one)
+    assert options.take_sock() is one
+    with pytest.raises(ValueError) as caught:
+        options.take_sock()
+    assert 'function' in str(caught.value)
+    one.close()
+    other.close()
+
+
+def test_function_that_makes_sockets_serves_again_and_again():
+    options = NetOptions(sock=socket.socket)
+    assert options.take_sock() is options.take_sock() is socket.socket
+
+
+@pytest.mark.parametrize('given', [5, '8.8.8.8', ()])
+def test_resolver_that_cannot_be_called_is_refused(given):
+    with pytest.raises(TypeError):
+        WebSocket(u'ws://example.org/', resolver=given)
