@@ -1,42 +1,38 @@
 """A loop that survives outages: connect, and connect again, after a while.
 
-Decides when to try again. How to connect is the WebSocket's business.
+Runs attempts and waits between them. How to connect is the WebSocket's
+business; when to, and when to give up, the policy's (`lomond.reconnect`).
 """
 
 from __future__ import absolute_import, division, print_function
 
 import logging
-import re
 import threading
 import time
-from email.utils import mktime_tz, parsedate_tz
-from random import random
 
 from lomond import events
-from lomond._compat import TYPE_CHECKING, monotonic
-from lomond.checks import check_seconds
+from lomond._compat import TYPE_CHECKING
+from lomond.net.transport import describe
+from lomond.reconnect import Attempts, ReconnectPolicy, check_wait
 
 if TYPE_CHECKING:
-    from typing import Any, Callable, Iterator, Optional, Union  # noqa: F401
+    from typing import Any, Callable, Iterator, Optional  # noqa: F401
 
     from lomond.events import Event  # noqa: F401
     from lomond.websocket import WebSocket  # noqa: F401
+
+__all__ = ['ReconnectPolicy', 'persist']
 
 log = logging.getLogger('lomond')
 
 # While it waits, `persist` looks this often, in seconds, if it should end.
 _GLANCE = 0.1
 
-_MAX_DOUBLINGS = 30
-
-# Not isdigit(): a superscript two is a digit to it, but no number.
-_SECONDS = re.compile('[0-9]+\\Z')
-
 
 def persist(websocket, poll=5, min_wait=5, max_wait=30, ping_rate=30, ping_timeout=None,
             exit_event=None, respect_retry_after=True, stable_after=10.0, max_retry_after=3600.0,
-            **connect_options):
-    # type: (WebSocket, float, float, float, float, Optional[float], Optional[threading.Event], bool, float, float, **Any) -> Iterator[Event]
+            policy=None, **connect_options):
+    # type: (WebSocket, float, float, float, float, Optional[float], Optional[threading.Event], bool, float, float, Optional[ReconnectPolicy], **Any) -> Iterator[Event]
     """Run a WebSocket for good: return an iterator that reconnects after every end.
 
     Before each new attempt it yields ``BackOff(delay)`` and waits for ``delay``,
@@ -45,7 +41,8 @@ def persist(websocket, poll=5, min_wait=5, max_wait=30, ping_rate=30, ping_timeo
     It ends, after Disconnected (or ConnectFail), when the user calls
     ``websocket.close()``, while connected or while waiting, and when
     ``exit_event`` is set: that closes an open connection, and is noticed with
-    the next event, so within ``poll`` seconds.
+    the next event, so within ``poll`` seconds. With a ``policy`` it may give
+    up besides: GaveUp is its last event then.
 
     Parameters, all times in seconds:
 
@@ -58,120 +55,129 @@ def persist(websocket, poll=5, min_wait=5, max_wait=30, ping_rate=30, ping_timeo
       ``max_retry_after``.
     - ``stable_after``: a connection counts as a success, and resets the
       number of retries, once it was Ready for so long.
+    - ``policy``: a `ReconnectPolicy`, instead of ``min_wait``, ``max_wait``,
+      ``respect_retry_after``, ``stable_after`` and ``max_retry_after``.
 
     Raises TypeError and ValueError for arguments that make no sense, and
-    WebSocketUnavailable if a loop over the WebSocket is running.
+    WebSocketUnavailable, here or out of the loop, if another loop over the
+    WebSocket is running.
     """
-    back_off = BackOffPolicy(min_wait, max_wait, max_retry_after if respect_retry_after else None)
-    _check_wait('stable_after', stable_after)
+    if policy is None:
+        policy = _Contract(
+            min_wait, max_wait, stable_after, max_retry_after, respect_retry_after)
+    elif not isinstance(policy, ReconnectPolicy):
+        raise TypeError('policy must be a ReconnectPolicy, not {!r}'.format(policy))
+    elif (min_wait, max_wait, respect_retry_after, stable_after, max_retry_after) != (
+            5, 30, True, 10.0, 3600.0):
+        raise TypeError(
+            'min_wait, max_wait, respect_retry_after, stable_after and max_retry_after '
+            'are for the policy to say, if there is one')
     if exit_event is None:
         exit_event = threading.Event()
     elif not hasattr(exit_event, 'is_set'):
         raise TypeError('exit_event must be a threading.Event, not {!r}'.format(exit_event))
     connect_options.update(poll=poll, ping_rate=ping_rate, ping_timeout=ping_timeout)
     # Made here, so that wrong options raise here; it doesn't connect yet.
-    first = websocket.connect(**connect_options)
+    attempt = websocket.connect(**connect_options)
     return _persist(
-        websocket, first, websocket.close_calls, back_off, exit_event, stable_after,
-        connect_options)
+        websocket, attempt, websocket.close_calls, policy, exit_event, connect_options)
 
 
-def _persist(websocket, attempt, calls_before, back_off, exit_event, stable_after,
-             connect_options):
-    # type: (WebSocket, Iterator[Event], int, BackOffPolicy, threading.Event, float, dict[str, Any]) -> Iterator[Event]
+class _Contract(ReconnectPolicy):
+    """What `persist` does without a policy: as in Lomond 0.3.x."""
+
+    def __init__(self, min_wait, max_wait, stable_after, max_retry_after, respect_retry_after):
+        # type: (float, float, float, Optional[float], bool) -> None
+        check_wait('min_wait', min_wait)
+        check_wait('max_wait', max_wait)
+        check_wait('stable_after', stable_after)
+        super(_Contract, self).__init__(
+            # A min_wait beyond max_wait is waited for; nothing comes on top.
+            min_wait, max(min_wait, max_wait), spread=1.0, stable_after=stable_after,
+            max_retry_after=max_retry_after)
+        if not respect_retry_after:
+            self.max_retry_after = None
+
+    def delay(self, waits, asked=None):
+        # type: (int, Optional[float]) -> float
+        """Return how long to wait: what the server asked for, or what the formula says."""
+        if asked is not None:
+            return max(self.min_wait, asked)
+        return super(_Contract, self).delay(waits)
+
+
+def _persist(websocket, attempt, calls_before, policy, exit_event, connect_options):
+    # type: (WebSocket, Any, int, ReconnectPolicy, threading.Event, dict[str, Any]) -> Iterator[Event]
     def is_over():
         # type: () -> bool
         return websocket.close_calls != calls_before or exit_event.is_set()
 
+    attempts = Attempts(policy)
+    telling = attempts.telling
     while True:
-        ready_at = None
-        retry_after = None
+        if attempts.url is not None:
+            websocket.url = attempts.url
+        failure = None
+        if policy.before_attempt is not None and not is_over():
+            failure = _prepare(websocket, policy.before_attempt, attempts.number)
+            if is_over():
+                return
+        if failure is not None:
+            attempt = [failure]
+        elif attempt is None:
+            attempt = websocket.connect(**connect_options)
+        attempts.begin()
         is_told = False
-        for event in attempt:
-            if event.name == 'ready':
-                ready_at = monotonic()
-            elif event.name == 'rejected':
-                retry_after = event.response.get('Retry-After')
-            yield event
-            if not is_told and is_over():
-                is_told = True
-                websocket.close()
+        try:
+            for event in attempt:
+                if event.name in telling:
+                    attempts.note(event)
+                yield event
+                if not is_told and is_over():
+                    is_told = True
+                    websocket.close()
+        finally:
+            # Not left to the end of this frame: a traceback may hold on to it.
+            if hasattr(attempt, 'close'):
+                attempt.close()
+        attempt = None
         if is_over():
             return
-        if ready_at is not None and monotonic() - ready_at >= stable_after:
-            back_off.reset()
-        delay = back_off.next_delay(retry_after)
-        log.debug('%s: next attempt in %.1f s', websocket, delay)
-        yield events.BackOff(delay)
-        deadline = monotonic() + delay
-        while not is_over():
-            left = deadline - monotonic()
-            if left <= 0:
-                break
-            # Not exit_event.wait(): a signal handler of this thread may set the
-            # event, and would wait for ever for the lock that wait() holds.
-            time.sleep(min(left, _GLANCE))
+        event = attempts.conclude()
+        log.debug('%s: %r', websocket, event)
+        yield event
+        if event.name == 'gave_up':
+            return
+        _wait(event.delay, policy.clock, is_over)
         if is_over():
             return
-        attempt = websocket.connect(**connect_options)
 
 
-class BackOffPolicy(object):
-    """How long to wait before the next attempt: exponential, with jitter.
-
-    Parameters: ``min_wait``, ``max_wait``, and ``max_retry_after``, None to
-    ignore Retry-After, all in seconds; ``random``, which returns a float from
-    0 to 1. Raises TypeError and ValueError.
-    """
-
-    def __init__(self, min_wait, max_wait, max_retry_after, random=random):
-        # type: (float, float, Optional[float], Callable[[], float]) -> None
-        for name, value in (('min_wait', min_wait), ('max_wait', max_wait)):
-            _check_wait(name, value)
-        self._min_wait = min_wait
-        self._max_wait = max_wait
-        self._max_retry_after = check_seconds('max_retry_after', max_retry_after)
-        self._random = random
-        self._retries = 0
-
-    def reset(self):
-        # type: () -> None
-        """Take note of a success."""
-        self._retries = 0
-
-    def next_delay(self, retry_after=None):
-        # type: (Optional[str]) -> float
-        """Return the seconds to wait; ``retry_after`` is the header's value or None."""
-        # A min_wait beyond max_wait is waited for; nothing comes on top.
-        spread = min(max(0.0, self._max_wait - self._min_wait), 2.0 ** self._retries)
-        self._retries = min(self._retries + 1, _MAX_DOUBLINGS)
-        if self._max_retry_after is not None:
-            asked = parse_retry_after(retry_after)
-            if asked is not None:
-                return max(self._min_wait, min(asked, self._max_retry_after))
-        return self._min_wait + self._random() * spread
-
-
-def _check_wait(name, value):
-    # type: (str, Optional[float]) -> None
-    if check_seconds(name, value) is None:
-        raise TypeError('{} must be a number of seconds, not None'.format(name))
-
-
-def parse_retry_after(value, now=time.time):
-    # type: (Optional[str], Callable[[], float]) -> Optional[float]
-    """Return the seconds that a Retry-After header (RFC 7231 7.1.3) names.
-
-    None for a header that isn't there or makes no sense.
-    """
-    if value is None:
-        return None
-    value = value.strip()
-    if _SECONDS.match(value):
-        # Anything of more digits is for ever, and float() has its limits.
-        return float(value) if len(value) <= 15 else 1e15
+def _prepare(websocket, before_attempt, number):
+    # type: (WebSocket, Callable[[WebSocket, int], Any], int) -> Optional[Event]
+    """Call the user's hook; return ConnectFail if it raised."""
     try:
-        date = parsedate_tz(value)
-        return None if date is None else max(0.0, mktime_tz(date) - now())
-    except (ValueError, OverflowError, TypeError, IndexError):
-        return None
+        before_attempt(websocket, number)
+    except Exception as error:
+        # It may well ask the network for something, such as a token, and an
+        # outage is what `persist` is there to survive.
+        log.exception('before_attempt failed')
+        return events.ConnectFail(
+            u'before_attempt failed: {}'.format(describe(error) or type(error).__name__),
+            'request', error)
+    return None
+
+
+def _wait(delay, clock, is_over):
+    # type: (float, Callable[[], float], Callable[[], bool]) -> None
+    """Wait, in seconds by a clock, until it is over."""
+    left = delay
+    before = clock()
+    while left > 0 and not is_over():
+        # Not exit_event.wait(): a signal handler of this thread may set the
+        # event, and would wait for ever for the lock that wait() holds.
+        time.sleep(min(left, _GLANCE))
+        now = clock()
+        # Step by step: should the clock be set back, that costs one step.
+        left -= max(0.0, now - before)
+        before = now

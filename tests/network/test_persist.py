@@ -8,7 +8,7 @@ import pytest
 
 from lomond import WebSocket
 from lomond._compat import monotonic
-from lomond.persist import BackOffPolicy, _persist, persist
+from lomond.persist import ReconnectPolicy, _Contract, persist
 from lomond.session import WebsocketSession
 from tests.network.driving import (
     Background,
@@ -115,37 +115,30 @@ def test_persist_may_be_called_again_for_the_same_websocket():
 
 # -- backing off --
 
-def persist_with(websocket, policy, stable_after=10.0):
-    """Run persist with a policy whose random numbers aren't."""
-    return _persist(
-        websocket, websocket.connect(), websocket.close_calls, policy, threading.Event(),
-        stable_after, {})
-
-
-def make_policy():
+def make_policy(**options):
     """Return a policy that waits 1, 2, 4, 8, ... thousandths of a second."""
-    return BackOffPolicy(0, 1000, None, random=lambda: 0.001)
+    return ReconnectPolicy(0, 1000, spread=1, random=lambda: 0.001, **options)
 
 
 def test_a_server_that_accepts_and_drops_at_once_is_not_hammered():
     """A connection that dies young is no success: the delay goes on growing."""
     with RawServer(accept_and_hang_up()) as server:
         websocket = WebSocket(server.url)
-        delays = take_delays(persist_with(websocket, make_policy()), 5)
+        delays = take_delays(persist(websocket, policy=make_policy()), 5)
     assert delays == [0.001, 0.002, 0.004, 0.008, 0.016]
 
 
 def test_a_connection_that_lived_for_stable_after_resets_the_back_off():
     with RawServer(accept_and_hang_up()) as server:
         websocket = WebSocket(server.url)
-        delays = take_delays(persist_with(websocket, make_policy(), stable_after=0.0), 4)
+        delays = take_delays(persist(websocket, policy=make_policy(stable_after=0.0)), 4)
     assert delays == [0.001] * 4
 
 
 def test_a_refusal_however_late_does_not_reset_the_back_off():
     with RawServer(refuse_with()) as server:
         websocket = WebSocket(server.url)
-        delays = take_delays(persist_with(websocket, make_policy(), stable_after=0.0), 4)
+        delays = take_delays(persist(websocket, policy=make_policy(stable_after=0.0)), 4)
     assert delays == [0.001, 0.002, 0.004, 0.008]
 
 
@@ -194,9 +187,10 @@ def test_retry_after_counts_once():
         next(scripts)(sock)
 
     with RawServer(script) as server:
-        policy = BackOffPolicy(0, 1000, 3600.0, random=lambda: 0.001)
-        assert take_delays(
-            persist_with(WebSocket(server.url), policy), 3) == [0, 0.002, 0.004]
+        policy = _Contract(0, 1000, 10.0, 3600.0, True)
+        policy.random = lambda: 0.001
+        delays = take_delays(persist(WebSocket(server.url), policy=policy), 3)
+    assert delays == [0, 0.002, 0.004]
 
 
 # -- the end --

@@ -1,67 +1,82 @@
-"""How long `persist` waits, what it makes of Retry-After, which arguments it refuses."""
+"""How long `persist` waits without a policy, and which arguments it refuses."""
 
 from __future__ import absolute_import, division, print_function
 
 import threading
-from email.utils import formatdate
 
 import pytest
 
-from lomond import WebSocket, errors
-from lomond.persist import BackOffPolicy, parse_retry_after, persist
+from lomond import WebSocket, errors, events
+from lomond.persist import ReconnectPolicy, _Contract, _wait, persist
+from lomond.reconnect import Attempts
+from lomond.response import Response
 
-NOW = 1500000000.0
+
+def make_attempts(min_wait=5, max_wait=30, stable_after=10.0, max_retry_after=3600.0,
+                  respect_retry_after=True, draw=1.0):
+    policy = _Contract(min_wait, max_wait, stable_after, max_retry_after, respect_retry_after)
+    policy.random = lambda: draw
+    return Attempts(policy)
 
 
-def make_policy(min_wait=5, max_wait=30, max_retry_after=3600.0, draw=1.0):
-    return BackOffPolicy(min_wait, max_wait, max_retry_after, random=lambda: draw)
+def next_delay(attempts, retry_after=None):
+    """Have an attempt rejected; return the delay that follows."""
+    head = u'HTTP/1.1 503 Busy\r\n'
+    if retry_after is not None:
+        head += u'Retry-After: {}\r\n'.format(retry_after)
+    attempts.begin()
+    attempts.note(events.Rejected(Response((head + u'\r\n').encode('latin-1')), u'no'))
+    attempts.note(events.Disconnected())
+    return attempts.conclude().delay
 
 
 def test_delays_double_up_to_max_wait():
-    policy = make_policy()
-    assert [policy.next_delay() for _ in range(7)] == [6, 7, 9, 13, 21, 30, 30]
+    attempts = make_attempts()
+    assert [next_delay(attempts) for _ in range(7)] == [6, 7, 9, 13, 21, 30, 30]
 
 
 def test_delays_never_go_below_min_wait():
-    policy = make_policy(draw=0.0)
-    assert [policy.next_delay() for _ in range(4)] == [5, 5, 5, 5]
+    attempts = make_attempts(draw=0.0)
+    assert [next_delay(attempts) for _ in range(4)] == [5, 5, 5, 5]
 
 
 def test_jitter_takes_a_part_of_the_spread():
-    policy = make_policy(draw=0.5)
-    assert [policy.next_delay() for _ in range(3)] == [5.5, 6, 7]
+    attempts = make_attempts(draw=0.5)
+    assert [next_delay(attempts) for _ in range(3)] == [5.5, 6, 7]
 
 
-def test_reset_begins_again():
-    policy = make_policy()
-    first = policy.next_delay()
-    policy.next_delay()
-    policy.reset()
-    assert policy.next_delay() == first
+def test_a_success_begins_again():
+    attempts = make_attempts(stable_after=0)
+    first = next_delay(attempts)
+    next_delay(attempts)
+    attempts.begin()
+    attempts.note(events.Ready(None, None, set()))
+    attempts.note(events.Disconnected())
+    assert attempts.conclude().delay == first
 
 
 def test_delays_stay_finite_after_years_of_retries():
-    policy = make_policy(max_wait=1e9)
-    delays = [policy.next_delay() for _ in range(5000)]
+    attempts = make_attempts(max_wait=1e9)
+    delays = [next_delay(attempts) for _ in range(5000)]
     assert delays == sorted(delays)
     assert delays[-1] <= 1e9
 
 
 def test_real_jitter_stays_within_the_bounds():
-    policy = BackOffPolicy(1, 3, None)
+    attempts = Attempts(_Contract(1, 3, 10.0, None, True))
     for _ in range(100):
-        assert 1 <= policy.next_delay() <= 3
+        assert 1 <= next_delay(attempts) <= 3
 
 
 def test_min_wait_may_be_beyond_max_wait():
     """0.3.x took it: the default of max_wait needn't follow min_wait."""
-    policy = make_policy(min_wait=60)
-    assert [policy.next_delay() for _ in range(3)] == [60, 60, 60]
+    attempts = make_attempts(min_wait=60)
+    assert [next_delay(attempts) for _ in range(3)] == [60, 60, 60]
 
 
 def test_min_wait_and_max_wait_may_be_equal():
-    policy = make_policy(min_wait=2, max_wait=2)
-    assert [policy.next_delay() for _ in range(3)] == [2, 2, 2]
+    attempts = make_attempts(min_wait=2, max_wait=2)
+    assert [next_delay(attempts) for _ in range(3)] == [2, 2, 2]
 
 
 @pytest.mark.parametrize('value, delay', [
@@ -76,39 +91,22 @@ def test_min_wait_and_max_wait_may_be_equal():
     (u'Fri, 31 Dec 1999 23:59:59 GMT', 5),
 ])
 def test_retry_after_is_honoured_within_bounds(value, delay):
-    assert make_policy().next_delay(value) == delay
+    assert next_delay(make_attempts(), value) == delay
 
 
-@pytest.mark.parametrize('value', [
-    None, u'', u'soon', u'-5', u'1.5', u'1e9', u'+5', u'\xb2', u'\xb9\xb2\xb3', u'0x10', u'nan',
-    u'inf', u'Fri, 31 Foo 1999 23:59:59 GMT', u'Fri, 99 Dec 1999 99:99:99 GMT', u',', u'Fri,',
-    u'Fri, 31 Dec 99999999999999999999 23:59:59 GMT', u'\xe4\xf6\xfc', u'5 5',
-])
-def test_retry_after_that_makes_no_sense_is_ignored(value):
-    assert parse_retry_after(value) in (None, 0.0)
-    assert make_policy().next_delay(value) in (5, 6)
-
-
-@pytest.mark.parametrize('value', [None, u'', u'soon', u'-5', u'1.5', u'\xb2', u'5 5'])
-def test_retry_after_of_another_form_is_no_delay(value):
-    assert parse_retry_after(value) is None
-
-
-def test_retry_after_is_read_as_seconds_or_as_a_date():
-    assert parse_retry_after(u'120') == 120
-    date = formatdate(NOW + 90, usegmt=True)
-    assert parse_retry_after(date, now=lambda: NOW) == 90
-    assert parse_retry_after(u'' + date, now=lambda: NOW + 1000) == 0
+def test_retry_after_that_makes_no_sense_is_ignored():
+    assert next_delay(make_attempts(), u'soon') == 6
 
 
 def test_retry_after_can_be_ignored():
-    assert make_policy(max_retry_after=None).next_delay(u'20') == 6
+    assert next_delay(make_attempts(respect_retry_after=False), u'20') == 6
+    assert next_delay(make_attempts(max_retry_after=None), u'20') == 6
 
 
 def test_retry_after_counts_as_a_retry():
-    policy = make_policy()
-    policy.next_delay(u'20')
-    assert policy.next_delay() == 7
+    attempts = make_attempts()
+    assert next_delay(attempts, u'20') == 20
+    assert next_delay(attempts) == 7
 
 
 def test_persist_touches_nothing_before_the_first_event():
@@ -138,6 +136,14 @@ def test_persist_touches_nothing_before_the_first_event():
     ({'close_timeout': 'x'}, TypeError),
     ({'exit_event': 5}, TypeError),
     ({'no_such_option': 5}, TypeError),
+    ({'policy': 5}, TypeError),
+    ({'policy': ReconnectPolicy}, TypeError),
+    # With a policy, that's for the policy to say.
+    ({'policy': ReconnectPolicy(), 'min_wait': 1}, TypeError),
+    ({'policy': ReconnectPolicy(), 'max_wait': 1}, TypeError),
+    ({'policy': ReconnectPolicy(), 'respect_retry_after': False}, TypeError),
+    ({'policy': ReconnectPolicy(), 'stable_after': 1}, TypeError),
+    ({'policy': ReconnectPolicy(), 'max_retry_after': None}, TypeError),
 ])
 def test_wrong_arguments_raise_at_the_call(options, error):
     with pytest.raises(error):
@@ -167,3 +173,38 @@ def test_persist_is_refused_while_another_loop_runs(dead_port):
     with pytest.raises(errors.WebSocketUnavailable):
         persist(websocket)
     loop.close()
+
+
+# -- the wait, by a clock that jumps --
+
+def run_wait(delay, *times):
+    """Wait by a clock that tells these times, and the last of them for ever.
+
+    Returns how often it looked.
+    """
+    looks = []
+
+    def clock():
+        looks.append(None)
+        return times[min(len(looks), len(times)) - 1]
+
+    _wait(delay, clock, lambda: len(looks) > 4)
+    return len(looks)
+
+
+def test_the_wait_ends_when_its_time_is_over():
+    assert run_wait(0.1, 7.0, 7.0625, 7.125) == 3
+    assert run_wait(0.0, 7.0) == 1
+
+
+def test_a_clock_put_forward_ends_the_wait():
+    """As after the machine was suspended."""
+    assert run_wait(1000, 7.0, 7.0625, 1e9) == 3
+
+
+def test_a_clock_set_back_does_not_make_the_wait_longer():
+    assert run_wait(0.1, 1e9, 7.0, 7.0625, 7.125) == 4
+
+
+def test_the_wait_ends_when_it_is_told_to():
+    assert run_wait(1000, 7.0) == 5

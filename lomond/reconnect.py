@@ -1,0 +1,291 @@
+"""When to connect again, where to, and when to give up: what `persist` goes by.
+
+Knows no sockets and waits for nothing: it is told what happened, and says what follows.
+"""
+
+from __future__ import absolute_import, division, print_function
+
+import re
+import time
+from email.utils import mktime_tz, parsedate_tz
+from random import random as draw
+
+from lomond import events
+from lomond._compat import TYPE_CHECKING, monotonic, text_type
+from lomond.checks import check_callable, check_count, check_seconds
+from lomond.net.url import parse_url
+
+if TYPE_CHECKING:
+    from typing import Any, Callable, FrozenSet, Iterable, List, Optional, Tuple, Union  # noqa: F401
+
+    from lomond.events import Event  # noqa: F401
+    from lomond.websocket import WebSocket  # noqa: F401
+
+_MAX_DOUBLINGS = 30
+
+# Not isdigit(): a superscript two is a digit to it, but no number.
+_SECONDS = re.compile('[0-9]+\\Z')
+
+
+class ReconnectPolicy(object):
+    """What `persist` does after a connection ended, or didn't come about.
+
+    The defaults suit many devices behind bad networks: delays are drawn
+    from the whole range, so that those who lost a server at the same moment
+    don't come back at the same moment, and nothing ends the loop.
+
+    A *success* is a connection that was Ready for ``stable_after``. All else
+    is a failed attempt. A policy has no state: several loops may share it.
+
+    Parameters, all times in seconds:
+
+    - ``min_wait``: the least to wait before an attempt (0).
+    - ``max_wait``: the most (60).
+    - ``spread``: over how long the first attempt after a success is spread
+      (5). It doubles with each wait that follows: the delay is ``min_wait +
+      random() * min(max_wait - min_wait, spread * 2 ** waits)``.
+    - ``max_attempts``: after so many failed attempts in a row it gives up;
+      None for no limit.
+    - ``max_outage``: it gives up if no next attempt would begin within so
+      long after the last success ended (or the loop began); None for no
+      limit. An attempt under way isn't cut short.
+    - ``stop_on_status``: HTTP statuses of a rejection that end it: numbers,
+      or ranges of them. None by default: devices that nobody can reach
+      should outlive a server that is set up wrongly for an hour.
+    - ``stop_on_code``: codes of the server's Close frame that end it:
+      numbers, or ranges of them, such as ``[1008, range(4000, 5000)]``. None
+      by default.
+    - ``stable_after``: a connection that was Ready for so long is a success,
+      and the delays and limits start over (10).
+    - ``max_retry_after``: the most to wait if a rejection's Retry-After asks
+      for it (3600); None pays no attention to that. It is the least to wait
+      then, and the jitter comes on top.
+    - ``urls``: URLs to try in turn, instead of the websocket's own. Each
+      round begins with the first. After a failed attempt the next one's turn
+      comes ``min_wait`` later; after the last, the delay is waited for. A
+      server that asked for patience by Retry-After is passed over until then.
+    - ``before_attempt``: called as ``before_attempt(websocket, attempt)``
+      right before each attempt, in the loop's thread; ``attempt`` is 1 for
+      the first after a success. It may set the websocket's url or close it.
+      If it raises an Exception, that is logged, and the attempt has failed:
+      ConnectFail, whose ``cause`` it is.
+    - ``random``: returns a float from 0 to 1.
+    - ``clock``: a monotonic clock in seconds.
+
+    Raises TypeError and ValueError for arguments that make no sense.
+    """
+
+    def __init__(self, min_wait=0.0, max_wait=60.0, spread=5.0, max_attempts=None,
+                 max_outage=None, stop_on_status=(), stop_on_code=(), stable_after=10.0,
+                 max_retry_after=3600.0, urls=None, before_attempt=None, random=draw,
+                 clock=monotonic):
+        # type: (float, float, float, Optional[int], Optional[float], Union[int, Iterable[Any]], Union[int, Iterable[Any]], float, Optional[float], Optional[Iterable[str]], Optional[Callable[[WebSocket, int], Any]], Callable[[], float], Callable[[], float]) -> None
+        self.min_wait = check_wait('min_wait', min_wait)
+        self.max_wait = check_wait('max_wait', max_wait)
+        if min_wait > max_wait:
+            raise ValueError(
+                'min_wait, {!r}, is more than max_wait, {!r}'.format(min_wait, max_wait))
+        self.spread = check_wait('spread', spread)
+        self.max_attempts = check_count('max_attempts', max_attempts, 1, none_for='no limit')
+        self.max_outage = check_seconds('max_outage', max_outage)
+        if max_outage == 0:
+            raise ValueError('max_outage must be more than 0 seconds, or None for no limit')
+        self.stop_on_status = _check_numbers('stop_on_status', stop_on_status, 100, 599)
+        # RFC 6455 7.4.2
+        self.stop_on_code = _check_numbers('stop_on_code', stop_on_code, 1000, 4999)
+        self.stable_after = check_wait('stable_after', stable_after)
+        self.max_retry_after = check_seconds('max_retry_after', max_retry_after)
+        self.urls = _check_urls(urls)
+        self.before_attempt = check_callable('before_attempt', before_attempt)
+        for name, value in (('random', random), ('clock', clock)):
+            if value is None:
+                raise TypeError('{} must be callable, not None'.format(name))
+            check_callable(name, value)
+        self.random = random
+        self.clock = clock
+
+    def delay(self, waits, asked=None):
+        # type: (int, Optional[float]) -> float
+        """Return how long to wait, in seconds.
+
+        Parameters: ``waits``, how many there were since the last success;
+        ``asked``, what the server asked for, in seconds, or None.
+        """
+        spread = min(
+            self.max_wait - self.min_wait, self.spread * 2.0 ** min(waits, _MAX_DOUBLINGS))
+        return max(self.min_wait, asked or 0.0) + self.random() * spread
+
+
+class Attempts(object):
+    """What came of the attempts of one loop, and what follows from that by its policy."""
+
+    #: The names of the events that `note` takes note of.
+    telling = frozenset(['ready', 'rejected', 'closing', 'disconnected', 'connect_fail'])
+
+    def __init__(self, policy):
+        # type: (ReconnectPolicy) -> None
+        self._policy = policy
+        self._since = policy.clock()    # when the last success ended
+        self._failures = 0
+        self._waits = 0
+        self._index = 0                 # of the URL
+        # Of each URL's server: when it asked to be left alone, and for how long.
+        self._retry_after = [
+            None for _url in policy.urls or (None,)]  # type: List[Optional[Tuple[float, float]]]
+
+    @property
+    def number(self):
+        # type: () -> int
+        """The number of this attempt since the last success, from 1 on."""
+        return self._failures + 1
+
+    @property
+    def url(self):
+        # type: () -> Optional[str]
+        """The URL of this attempt, or None for the websocket's own."""
+        return self._policy.urls[self._index] if self._policy.urls else None
+
+    def begin(self):
+        # type: () -> None
+        """Take note that an attempt begins."""
+        self._ready_at = None  # type: Optional[float]
+        self._ended_at = None  # type: Optional[float]
+        self._asked = None  # type: Optional[float]
+        self._verdict = None  # type: Optional[text_type]
+        self._retry_after[self._index] = None
+
+    def note(self, event):
+        # type: (Event) -> None
+        """Take note of an event of the attempt, one of those that are `telling`."""
+        policy, name = self._policy, event.name
+        if name == 'ready':
+            self._ready_at = policy.clock()
+        elif name == 'rejected':
+            self._asked = parse_retry_after(event.response.get('Retry-After'))
+            if event.response.status_code in policy.stop_on_status:
+                self._verdict = event.reason
+        elif name == 'closing':
+            if event.code in policy.stop_on_code:
+                self._verdict = u'the server closed with code {} {}'.format(
+                    event.code, event.reason).rstrip()
+        else:
+            self._ended_at = policy.clock()
+
+    def conclude(self):
+        # type: () -> Union[events.BackOff, events.GaveUp]
+        """Return what follows the attempt: BackOff before the next one, or GaveUp."""
+        policy = self._policy
+        now = policy.clock()
+        if self._asked is not None and policy.max_retry_after is not None:
+            self._retry_after[self._index] = now, min(self._asked, policy.max_retry_after)
+        ended_at = now if self._ended_at is None else self._ended_at
+        if self._ready_at is not None and ended_at - self._ready_at >= policy.stable_after:
+            self._since = ended_at
+            self._failures = self._waits = 0
+            delay = self._begin_round(now)
+        else:
+            self._failures += 1
+            delay = self._go_on(now)
+        reason = self._verdict
+        if reason is None:
+            reason = self._reached_limit(now, delay)
+        return events.BackOff(delay) if reason is None else events.GaveUp(reason)
+
+    def _reached_limit(self, now, delay):
+        # type: (float, float) -> Optional[text_type]
+        policy = self._policy
+        if policy.max_attempts is not None and self._failures >= policy.max_attempts:
+            return u'{} attempts in a row failed'.format(self._failures)
+        outage = now - self._since
+        if policy.max_outage is not None and outage + delay > policy.max_outage:
+            return u'no success in {:.0f} s, and the next attempt only in {:.0f} s'.format(
+                outage, delay)
+        return None
+
+    def _go_on(self, now):
+        # type: (float) -> float
+        """Choose the URL after a failed attempt; return the delay."""
+        min_wait = self._policy.min_wait
+        for index in range(self._index + 1, len(self._retry_after)):
+            if (self._asked_for(index, now) or 0.0) <= min_wait:
+                self._index = index
+                return min_wait
+        return self._begin_round(now)
+
+    def _begin_round(self, now):
+        # type: (float) -> float
+        """Choose the first URL that may be tried; return the delay."""
+        asked = [self._asked_for(index, now) for index in range(len(self._retry_after))]
+        least = None if None in asked else min(asked)  # type: ignore[type-var]
+        delay = self._policy.delay(self._waits, least)
+        self._waits += 1
+        # The first of those whose time has come by then.
+        self._index = min(
+            range(len(asked)), key=lambda index: (asked[index] or 0.0) > delay)
+        return delay
+
+    def _asked_for(self, index, now):
+        # type: (int, float) -> Optional[float]
+        """Return how long a URL's server still wants to be left alone, None if it never said."""
+        found = self._retry_after[index]
+        if found is None:
+            return None
+        asked_at, seconds = found
+        return max(0.0, seconds - (now - asked_at))
+
+
+def parse_retry_after(value, now=time.time):
+    # type: (Optional[str], Callable[[], float]) -> Optional[float]
+    """Return the seconds that a Retry-After header (RFC 7231 7.1.3) names.
+
+    None for a header that isn't there or makes no sense.
+    """
+    if value is None:
+        return None
+    value = value.strip()
+    if _SECONDS.match(value):
+        # Anything of more digits is for ever, and float() has its limits.
+        return float(value) if len(value) <= 15 else 1e15
+    try:
+        date = parsedate_tz(value)
+        return None if date is None else max(0.0, mktime_tz(date) - now())
+    except (ValueError, OverflowError, TypeError, IndexError):
+        return None
+
+
+# -- arguments --
+
+def check_wait(name, value):
+    # type: (str, float) -> float
+    """Return a time in seconds, not None; raises TypeError, ValueError."""
+    if check_seconds(name, value) is None:
+        raise TypeError('{} must be a number of seconds, not None'.format(name))
+    return value
+
+
+def _check_numbers(name, value, least, most):
+    # type: (str, Any, int, int) -> FrozenSet[int]
+    """Return the numbers in a number, or in a nest of lists and ranges of them."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        if not least <= value <= most:
+            raise ValueError(
+                '{} takes numbers from {} to {}, not {!r}'.format(name, least, most, value))
+        return frozenset([value])
+    if isinstance(value, (bytes, text_type)) or not hasattr(value, '__iter__'):
+        raise TypeError('{} takes numbers, or ranges of them, not {!r}'.format(name, value))
+    return frozenset(
+        number for part in value for number in _check_numbers(name, part, least, most))
+
+
+def _check_urls(urls):
+    # type: (Optional[Iterable[str]]) -> Optional[Tuple[str, ...]]
+    if urls is None:
+        return None
+    if isinstance(urls, (bytes, text_type)) or not hasattr(urls, '__iter__'):
+        raise TypeError('urls must be a list of URLs, or None, not {!r}'.format(urls))
+    urls = tuple(urls)
+    if not urls:
+        raise ValueError('urls is empty: name at least one, or None for that of the websocket')
+    for url in urls:
+        parse_url(url)
+    return urls
