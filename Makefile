@@ -4,6 +4,7 @@
 #   make test        all tests on every Python found
 #   make lint        ruff
 #   make typecheck   mypy --strict
+#   make programs    the servers and proxies that tests start, where apt-get may install them
 #   make clean       take away what these made
 #
 # Each makes the virtual environment it needs under .venv.
@@ -11,7 +12,7 @@
 PYTHON ?= python3
 PYENV_ROOT ?= $(or $(shell pyenv root 2>/dev/null),$(HOME)/.pyenv)
 
-.PHONY: demo test lint typecheck peers clean
+.PHONY: demo test lint typecheck peers programs clean
 
 demo: .venv/demo/ready
 	.venv/demo/bin/python -m lomond.examples.btcticker --local --count 10
@@ -32,6 +33,10 @@ peers: tests/peers/node_modules
 tests/peers/node_modules: tests/peers/package.json
 	@{ node --version && npm install --prefix $(@D) --no-package-lock --no-audit --no-fund \
 	    && touch $@; } >/dev/null 2>&1 || echo 'No Node or no npm: the tests against ws are skipped.'
+
+# Debian's nginx, squid and so on. `make test` goes without those that aren't there.
+programs:
+	@.ci/install_programs
 
 .venv/demo/ready: setup.py setup.cfg pyproject.toml $(shell find lomond -name '*.py')
 	$(make-venv)

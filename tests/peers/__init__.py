@@ -14,6 +14,8 @@ What it does depends on the path of the URL. It sends back what it gets, and
 - ``/ping``: first sends the ping `PING`, and after its pong the text 'ponged'.
 - ``/fragments``: sends back each message in `FRAGMENTS` frames.
 - ``/close``: closes with `SERVER_CLOSE` when it gets a message.
+- ``/record``: sends nothing back. It appends to the list ``records`` a list for
+  each connection, and to that the messages (`websockets` and `tornado` only).
 
 It knows the subprotocol 'chat', and takes compression if it's offered.
 

@@ -13,15 +13,6 @@ from . import node_peer
 Tls = namedtuple('Tls', ['context', 'pem'])
 
 
-@pytest.fixture(scope='session')
-def server_pem(authority, tmpdir_factory):
-    """The path of a key and certificates, for localhost and 127.0.0.1."""
-    path = tmpdir_factory.mktemp('tls').join('server.pem')
-    certificate = authority.issue_cert(u'localhost', u'127.0.0.1')
-    certificate.private_key_and_cert_chain_pem.write_to_path(str(path))
-    return str(path)
-
-
 @pytest.fixture(scope='module', params=['ws', 'wss'])
 def tls(request, server_tls, server_pem):
     """What a server takes for TLS, or None for ws."""

@@ -16,6 +16,7 @@ class Server(object):
     def __init__(self, tls):
         self._tls = tls
         self.closed = queue.Queue()
+        self.records = []
         self.port = None
         self._loop = None
         self._started = threading.Event()
@@ -36,7 +37,8 @@ class Server(object):
         self._loop = ioloop.IOLoop(make_current=False)
         try:
             app = web.Application(
-                [('/(burst|ping|close)?', Handler, {'closed': self.closed})],
+                [('/(burst|ping|close|record)?', Handler,
+                  {'closed': self.closed, 'records': self.records})],
                 log_function=lambda handler: None)
             server = httpserver.HTTPServer(
                 app, ssl_options=self._tls and self._tls.context)
@@ -57,8 +59,9 @@ class Server(object):
 
 class Handler(websocket.WebSocketHandler):
 
-    def initialize(self, closed):
+    def initialize(self, closed, records):
         self.closed = closed
+        self.records = records
 
     def get_compression_options(self):
         return {}
@@ -72,13 +75,18 @@ class Handler(websocket.WebSocketHandler):
                 self.write_message(str(number))
         elif path == 'ping':
             self.ping(PING)
+        elif path == 'record':
+            self.record = []
+            self.records.append(self.record)
 
     def on_pong(self, data):
         assert data == PING
         self.write_message('ponged')
 
     def on_message(self, message):
-        if self.request.path == '/close':
+        if self.request.path == '/record':
+            self.record.append(message)
+        elif self.request.path == '/close':
             self.close(*SERVER_CLOSE)
         else:
             self.write_message(message, binary=isinstance(message, bytes))

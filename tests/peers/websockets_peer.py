@@ -13,6 +13,10 @@ MAX_SIZE = 4 * 1024 * 1024
 
 class Server(LoopThread):
 
+    def __init__(self, tls):
+        super().__init__(tls)
+        self.records = []
+
     async def serve(self, stop):
         async with websockets.serve(
                 self.handle, '127.0.0.1', 0, ssl=self.tls and self.tls.context,
@@ -38,8 +42,13 @@ class Server(LoopThread):
         elif path == '/ping':
             await (await ws.ping(PING))
             await ws.send('ponged')
+        elif path == '/record':
+            self.records.append([])
+            record = self.records[-1]
         async for message in ws:
-            if path == '/close':
+            if path == '/record':
+                record.append(message)
+            elif path == '/close':
                 await ws.close(*SERVER_CLOSE)
             elif path == '/fragments':
                 await ws.send(cut(message))
