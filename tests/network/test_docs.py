@@ -15,8 +15,9 @@ import sys
 import pytest
 
 from lomond import WebSocket, errors, events
-from lomond.persist import persist
+from lomond.persist import ReconnectPolicy, persist
 from lomond.server import Server
+from tests.support import RawServer, read_head
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 GUIDE = 'docs/guide.md'
@@ -151,8 +152,9 @@ def test_every_exception_is_in_the_guide():
     ('`WebSocket(url, ...)`:', parameters_of(WebSocket.__init__)),
     ('`websocket.connect(...)`:', parameters_of(WebSocket.connect)),
     ('It ends when you call', parameters_of(persist)),
+    ('`ReconnectPolicy(...)`;', parameters_of(ReconnectPolicy.__init__)),
     ('What isn\'t a WebSocket upgrade', parameters_of(Server.__init__)),
-], ids=['WebSocket', 'connect', 'persist', 'Server'])
+], ids=['WebSocket', 'connect', 'persist', 'ReconnectPolicy', 'Server'])
 def test_every_option_is_in_the_guide_with_its_default(words, expected):
     told = {}
     for row in table_after(words):
@@ -161,6 +163,13 @@ def test_every_option_is_in_the_guide_with_its_default(words, expected):
         assert len(names) == len(defaults), row
         told.update(zip(names, defaults))
     assert told == expected
+
+
+def test_every_number_is_in_the_guide():
+    told = {name for row in table_after('## Numbers') for name in names_in(row[0] + row[1])}
+    stats = WebSocket('ws://localhost/').stats.as_dict()
+    numbers = set(stats).union(*[value for value in stats.values() if isinstance(value, dict)])
+    assert numbers <= told <= numbers | {'Ready'}
 
 
 def test_every_stage_of_a_trace_is_in_the_guide(server_tls, authority_file):
@@ -173,9 +182,14 @@ def test_every_stage_of_a_trace_is_in_the_guide(server_tls, authority_file):
     def hang_up(websocket):
         pass
 
+    def redirect(sock):
+        read_head(sock)
+        location = server.url.encode('ascii')
+        sock.sendall(b'HTTP/1.1 302 Found\r\nLocation: ' + location + b'\r\n\r\n')
+
     stages = {}
-    with Server(hang_up, ssl_context=server_tls) as server:
-        list(WebSocket(server.url, proxies={}, ssl_cafile=authority_file, trace=trace))
+    with Server(hang_up, ssl_context=server_tls) as server, RawServer(redirect) as first:
+        list(WebSocket(first.url, proxies={}, ssl_cafile=authority_file, trace=trace))
     assert set(stages) == set(told) - {'proxy'}
     for stage, fields in stages.items():
         assert fields == told[stage]
