@@ -20,7 +20,9 @@ _HELD_UP = 1.0
 class Timers(object):
     """The moments at which the loop has something to do, by the session's clock.
 
-    Each option is in seconds, None or 0 for never.
+    Each option is in seconds, None or 0 for never. Pings go out every
+    ``ping_rate``, and as soon as the peer was silent for half of
+    ``ping_timeout``: so it is asked, and has the other half to answer.
     """
 
     def __init__(self, now, poll, ping_rate, ping_timeout):
@@ -28,8 +30,10 @@ class Timers(object):
         self._poll = poll or NEVER
         self._ping_rate = ping_rate or NEVER
         self._ping_timeout = ping_timeout or NEVER
+        # With no pings nobody is asked.
+        self._least_silence = self._ping_timeout / 2 if ping_rate else NEVER
         self.next_poll = now + self._poll
-        self.next_ping = now + self._ping_rate
+        self._plan_pings(now)
         #: When the peer was last heard: any byte counts as life.
         self.heard = now
         # When the oldest ping went out that nothing was heard after.
@@ -51,10 +55,21 @@ class Timers(object):
     def ping_is_due(self, now):
         # type: (float) -> bool
         """Tell if a ping is due, and set the next."""
-        if not self._was_held_up(now) and now < self.next_ping:
-            return False
-        self.next_ping = now + self._ping_rate
+        if not self._was_held_up(now):
+            if now < self.next_ping:
+                return False
+            # What was heard meanwhile may have put it off.
+            self.next_ping = min(self._latest_ping, self.heard + self._least_silence)
+            if now < self.next_ping:
+                return False
+        self._plan_pings(now)
         return True
+
+    def _plan_pings(self, now):
+        # type: (float) -> None
+        self._latest_ping = now + self._ping_rate
+        #: When to look if a ping is due.
+        self.next_ping = min(self._latest_ping, now + self._least_silence)
 
     def _was_held_up(self, now):
         # type: (float) -> bool
@@ -79,7 +94,7 @@ class Timers(object):
             # asked late, after a slow handler, still has its time to answer.
             self.verdict = max(
                 self.heard + self._ping_timeout,
-                now + min(self._ping_timeout, self._ping_rate))
+                now + min(self._least_silence, self._ping_rate))
 
     def is_silent(self, now):
         # type: (float) -> bool

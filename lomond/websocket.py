@@ -222,7 +222,8 @@ class WebSocket(Endpoint):
         - ``poll``: how often Poll comes.
         - ``ping_rate``: how often a ping goes out.
         - ``ping_timeout``: how long the server may stay silent, when asked by
-          a ping, before Unresponsive; twice `ping_rate` is a good choice.
+          a ping, before Unresponsive. After half of it a silent server is
+          asked, also before `ping_rate` has passed.
         - ``close_timeout``: how long to wait for the answer to a Close frame.
 
         And ``auto_pong``, whether pings are answered, and ``session_class``,

@@ -127,6 +127,7 @@ def deaths(link, server_tls, authority_file):
     asking = {'connect_options': {'ping_rate': PING_RATE, 'ping_timeout': PING_TIMEOUT}}
     plans = [
         ('idle', answer, asking, 'pong'),
+        ('rarely asking', answer, {'connect_options': {'ping_timeout': PING_TIMEOUT}}, 'pong'),
         ('sending', talk_and_never_listen, asking, 'text'),
         ('keepalive', answer,
          {'connect_options': {'ping_rate': 0}, 'socket_options': KEEPALIVE}, 'ready'),
@@ -168,8 +169,9 @@ def assert_noticed(client):
         assert PING_TIMEOUT - 0.2 <= silence <= PING_TIMEOUT + LATENESS
 
 
-def test_a_dead_link_is_noticed_soon_after_ping_timeout(deaths, scheme):
-    assert_noticed(deaths[scheme, 'idle'])
+@pytest.mark.parametrize('what', ['idle', 'rarely asking'])
+def test_a_dead_link_is_noticed_soon_after_ping_timeout(deaths, scheme, what):
+    assert_noticed(deaths[scheme, what])
 
 
 def test_a_dead_link_is_noticed_while_a_sender_is_stuck_and_every_sender_is_told(deaths, scheme):

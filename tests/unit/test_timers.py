@@ -67,8 +67,51 @@ def test_silence_is_none_before_a_ping_asked():
     timers = make_timers(ping_rate=30, ping_timeout=5)
     assert not timers.is_silent(129.0)
     timers.asked(130.0)
-    assert not timers.is_silent(134.9)
-    assert timers.is_silent(135.0)
+    assert not timers.is_silent(132.4)
+    assert timers.is_silent(132.5)
+
+
+@pytest.mark.parametrize('ping_rate', [0.1, 2, 5, 9.9, 10, 15, 20, 30, 1000])
+@pytest.mark.parametrize('last_byte', [0.05, 1, 4.9, 5, 9.99, 10, 19, 20, 31])
+def test_silence_is_noticed_after_ping_timeout_whatever_ping_rate_is(ping_rate, last_byte):
+    timers = make_timers(0.0, ping_rate=ping_rate, ping_timeout=10)
+    now = 0.0
+    while True:
+        now = min(timers.next_ping, timers.verdict)
+        if now < last_byte:
+            timers.heard = now      # it answers at once, and then no more
+        elif timers.heard < last_byte:
+            timers.heard = last_byte
+        if timers.ping_is_due(now):
+            timers.asked(now)
+            if now < last_byte:
+                timers.heard = now
+        if timers.is_silent(now):
+            break
+    assert now == pytest.approx(timers.heard + 10)
+
+
+def test_a_peer_that_speaks_is_asked_every_ping_rate_only():
+    timers = make_timers(ping_rate=30, ping_timeout=5)
+    for now in range(101, 130):
+        timers.heard = now
+        assert not timers.ping_is_due(now)
+    assert timers.ping_is_due(130.0)
+
+
+def test_a_silent_peer_is_asked_at_half_of_ping_timeout():
+    timers = make_timers(ping_rate=30, ping_timeout=5)
+    timers.heard = 101.0
+    assert not timers.ping_is_due(102.5)
+    assert timers.next_ping == 103.5
+    assert timers.ping_is_due(103.5)
+
+
+def test_without_a_ping_rate_no_ping_and_no_verdict_comes():
+    timers = make_timers(ping_rate=0, ping_timeout=5)
+    assert timers.next_ping == NEVER
+    assert not timers.ping_is_due(1e9)
+    assert not timers.is_silent(1e9)
 
 
 def test_a_peer_that_was_asked_late_has_its_time_to_answer():
