@@ -2,11 +2,17 @@
 
 from __future__ import absolute_import, division, print_function
 
+import signal
 import socket
 import ssl
 
 import pytest
 import trustme
+
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    # A shell has what runs in the background ignore Ctrl-C, and its children too: some tests
+    # are about just that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope='session')
