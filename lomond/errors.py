@@ -95,7 +95,24 @@ class ConnectFail(WebSocketError):
 
 
 class TransportFail(WebSocketError):
-    """The connection broke, or the peer took nothing in, while sending."""
+    """The connection broke, or the peer took nothing in, while sending.
+
+    Attributes: ``size``, of what was to be sent, in bytes, with the frame's
+    header, and ``sent``, how many of them the system took. None of them
+    reached the peer if that is 0; if it is more, even all, nobody knows.
+    """
+
+    sent = 0
+    size = 0
+
+    @classmethod
+    def after(cls, sent, size, reason):
+        # type: (int, int, Union[str, Text]) -> TransportFail
+        """Make the error of a send that came so far, in words that need no formatting."""
+        error = cls(u'{} ({} of {} bytes went out)', reason, sent, size)
+        error.sent = sent
+        error.size = size
+        return error
 
 
 class WebSocketUnavailable(WebSocketError):

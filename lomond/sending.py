@@ -134,7 +134,10 @@ class Sender(object):
         # type: (bytes) -> None
         """Have the transport send; what fails is the end of sending."""
         if self._broken is not None:    # a frame was torn: nothing may follow it
-            raise errors.TransportFail(text_type(self._broken))
+            error = errors.TransportFail(
+                u'not sent, as an earlier send failed: {}'.format(text_type(self._broken)))
+            error.size = len(data)
+            raise error
         try:
             self._transport.send(data, self._websocket.write_timeout or None)
         except errors.TransportFail as error:

@@ -11,12 +11,12 @@ import socket
 import threading
 from collections import deque
 
-from lomond._compat import TYPE_CHECKING, is_interrupt, monotonic
+from lomond._compat import TYPE_CHECKING, is_interrupt, monotonic, text_type
 from lomond.errors import TransportFail
 from lomond.net.selectors import READ, WRITE, wait
 
 if TYPE_CHECKING:
-    from typing import Any, Callable, Deque, Optional, Text, Tuple  # noqa: F401
+    from typing import Any, Callable, Deque, Iterator, Optional, Text, Tuple  # noqa: F401
 
     from lomond.net.selectors import Interest  # noqa: F401
 
@@ -152,14 +152,19 @@ class Transport(object):
         block each other. Raises TransportFail, which says how much went out:
         then a frame is torn, and the connection is no use any more.
         """
+        if not data:
+            return          # OpenSSL wouldn't have it
+        sent = 0
         try:
-            if not data:
-                return          # OpenSSL wouldn't have it
             sent = self._send_now(data)[0]
             if sent != len(data):
-                self._send_rest(data, sent, timeout)
+                for sent in self._send_rest(data, sent, timeout):
+                    pass
         except socket.error as error:
-            raise self._send_failed(error)
+            raise TransportFail.after(
+                sent, len(data), u'could not send: {}'.format(describe(error)))
+        except TransportFail as error:
+            raise TransportFail.after(sent, len(data), text_type(error))
 
     def _send_now(self, data):
         # type: (Any) -> Tuple[int, int]
@@ -174,7 +179,8 @@ class Transport(object):
             raise
 
     def _send_rest(self, data, sent, timeout):
-        # type: (bytes, int, Optional[float]) -> None
+        # type: (bytes, int, Optional[float]) -> Iterator[int]
+        """Send the rest; yield how much has gone out, with each step."""
         deadline = None if timeout is None else monotonic() + timeout
         view = memoryview(data)
         need = WRITE
@@ -182,14 +188,14 @@ class Transport(object):
         while sent < len(data):
             left = None if deadline is None else deadline - monotonic()
             if left is not None and left <= 0:
-                raise TransportFail(
-                    'the peer took only {} of {} bytes in {} seconds', sent, len(data), timeout)
+                raise TransportFail('the peer took no more in {} seconds', timeout)
             take_in = may_take_in and self._backlog_size < MAX_BACKLOG
             for _fd, ready in wait(((self._fd, need | READ if take_in else need),), left):
                 if take_in and ready & READ:
                     may_take_in = self._take_in()
             count, need = self._send_now(view[sent:])
             sent += count
+            yield sent
 
     def _take_in(self):
         # type: () -> bool
@@ -212,11 +218,6 @@ class Transport(object):
         if on_backlog is not None:
             on_backlog()
         return True
-
-    @staticmethod
-    def _send_failed(error):
-        # type: (BaseException) -> TransportFail
-        return TransportFail(u'could not send: {}', describe(error))
 
     # -- the end --
 

@@ -394,8 +394,9 @@ def test_after_a_failed_write_nothing_more_is_sent():
                 with pytest.raises(errors.TransportFail):
                     for _ in range(1000):
                         websocket.send_text(u'x')
-                with pytest.raises(errors.TransportFail):
+                with pytest.raises(errors.TransportFail) as caught:
                     websocket.send_text(u'x')
+                assert (caught.value.sent, caught.value.size) == (0, 7)
                 with pytest.raises(errors.TransportFail):
                     websocket.session.write(b'x')
                 websocket.close()       # harmless
