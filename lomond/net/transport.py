@@ -158,8 +158,8 @@ class Transport(object):
         try:
             sent = self._send_now(data)[0]
             if sent != len(data):
-                for sent in self._send_rest(data, sent, timeout):
-                    pass
+                for count in self._send_rest(memoryview(data)[sent:], timeout):
+                    sent += count
         except socket.error as error:
             raise TransportFail.after(
                 sent, len(data), u'could not send: {}'.format(describe(error)))
@@ -178,14 +178,13 @@ class Transport(object):
                 return 0, WRITE
             raise
 
-    def _send_rest(self, data, sent, timeout):
-        # type: (bytes, int, Optional[float]) -> Iterator[int]
-        """Send the rest; yield how much has gone out, with each step."""
+    def _send_rest(self, view, timeout):
+        # type: (memoryview, Optional[float]) -> Iterator[int]
+        """Send all of it, waiting for room; yield how many bytes went out, step by step."""
         deadline = None if timeout is None else monotonic() + timeout
-        view = memoryview(data)
         need = WRITE
         may_take_in = True
-        while sent < len(data):
+        while view:
             left = None if deadline is None else deadline - monotonic()
             if left is not None and left <= 0:
                 raise TransportFail('the peer took no more in {} seconds', timeout)
@@ -193,9 +192,9 @@ class Transport(object):
             for _fd, ready in wait(((self._fd, need | READ if take_in else need),), left):
                 if take_in and ready & READ:
                     may_take_in = self._take_in()
-            count, need = self._send_now(view[sent:])
-            sent += count
-            yield sent
+            count, need = self._send_now(view)
+            view = view[count:]
+            yield count
 
     def _take_in(self):
         # type: () -> bool
