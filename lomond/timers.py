@@ -33,6 +33,8 @@ class Timers(object):
         # With no pings nobody is asked.
         self._least_silence = self._ping_timeout / 2 if ping_rate else NEVER
         self.next_poll = now + self._poll
+        #: When to look if a ping is due.
+        self.next_ping = NEVER
         self._plan_pings(now)
         #: When the peer was last heard: any byte counts as life.
         self.heard = now
@@ -68,7 +70,6 @@ class Timers(object):
     def _plan_pings(self, now):
         # type: (float) -> None
         self._latest_ping = now + self._ping_rate
-        #: When to look if a ping is due.
         self.next_ping = min(self._latest_ping, now + self._least_silence)
 
     def _was_held_up(self, now):

@@ -122,14 +122,20 @@ def _load_authorities(context, cafile):
 
 def _load_own_certificate(context, certfile, keyfile):
     # type: (ssl.SSLContext, str, Optional[str]) -> None
-    def refuse():
+    asked = []
+
+    def guess():
         # type: () -> str
-        # OpenSSL would ask on the terminal, where there may be nobody.
-        raise ValueError('the key in {!r} is encrypted: decrypt it, or give an ssl_context that '
-                         'has its password'.format(keyfile or certfile))
+        # OpenSSL would ask on the terminal, where there may be nobody. (And
+        # it may ask again, with an exception from in here still pending.)
+        asked.append(True)
+        return ''
     try:
-        context.load_cert_chain(certfile, keyfile, refuse)
+        context.load_cert_chain(certfile, keyfile, guess)
     except EnvironmentError as error:
+        if asked:
+            raise ValueError('the key in {!r} is encrypted: decrypt it, or give an ssl_context '
+                             'that has its password'.format(keyfile or certfile))
         files = u'{!r}'.format(certfile) if keyfile is None \
             else u'{!r} with the key {!r}'.format(certfile, keyfile)
         raise _explain(error, u'no certificate to use in {}'.format(files))
