@@ -9,6 +9,7 @@ import codecs
 import errno
 import os
 import re
+import sys
 import time
 
 import six
@@ -23,13 +24,17 @@ if TYPE_CHECKING:
 
 PY2 = six.PY2
 
+#: Since 3.10 each look at an SSLSocket's session makes a copy of some 7 KB that nobody frees.
+SESSIONS_LEAK = sys.version_info >= (3, 10)
+
 #: unicode on 2.7, str on 3.
 text_type = six.text_type
 
 __all__ = [
-    'PY2', 'TYPE_CHECKING', 'Utf8Decoder', 'decode_utf8', 'encode_utf8', 'indexable',
-    'is_interrupt', 'latin1_to_native', 'make_cookie_jar', 'monotonic', 'native_to_text', 'quote',
-    'set_close_on_exec', 'text_type', 'to_bytes', 'unquote', 'urlsplit',
+    'PY2', 'SESSIONS_LEAK', 'TYPE_CHECKING', 'Utf8Decoder', 'decode_utf8', 'encode_utf8',
+    'indexable', 'is_interrupt', 'latin1_to_native', 'make_cookie_jar', 'monotonic',
+    'native_to_text', 'quote', 'set_close_on_exec', 'text_type', 'to_bytes', 'unquote',
+    'urlsplit',
 ]
 
 

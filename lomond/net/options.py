@@ -102,8 +102,10 @@ class TLSOptions(object):
         self.server_hostname = _check_server_hostname(server_hostname)
         #: SHA-256 digests in hexadecimal, one of which the certificate must have.
         self.fingerprints = _parse_fingerprints(fingerprint)
-        #: What may be resumed: `tls.secure` keeps an `ssl.SSLSession` here for each server.
+        #: What may be resumed: `tls.secure` keeps here, for each server, what has its session.
         self.sessions = {}  # type: Dict[Any, Any]
+        #: How often it was tried.
+        self.resumptions = 0
         self._context = self._given_context = check_ssl_context(context)
         self._for_proxy = None  # type: Optional[TLSOptions]
         if context is not None and certfile is not None:

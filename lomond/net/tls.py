@@ -15,7 +15,7 @@ from functools import partial
 
 import certifi
 
-from lomond._compat import TYPE_CHECKING
+from lomond._compat import SESSIONS_LEAK, TYPE_CHECKING
 from lomond.net.tls_transport import TLSTransport, handshake, handshake_within
 from lomond.net.transport import describe
 from lomond.net.wait import Wait
@@ -38,6 +38,9 @@ TLS_ERRORS = (EnvironmentError, ValueError)
 #: How many sessions are kept to be resumed. A WebSocket has one server, and
 #: those it is redirected to.
 MAX_SESSIONS = 4
+
+#: How many resumptions a WebSocket may try where each one leaks memory.
+MAX_LEAKS = 64
 
 
 # -- contexts --
@@ -177,7 +180,7 @@ def secure(transport, options, host, deadline):
         # What was verified then is what would be verified now: a handshake
         # that resumes looks at no certificate.
         key = (name, context.verify_mode, context.check_hostname)
-        session = options.sessions.pop(key, None)   # RFC 8446 C.4: once is enough
+        session = _take_session(options, key)
         for step in _begin(transport, context, deadline, name, session):
             if isinstance(step, Wait):
                 yield step
@@ -227,8 +230,20 @@ def _check_fingerprint(certificate, fingerprints):
                            'the SHA-256 of this one is {}'.format(digest))
 
 
-def _keep_session(sessions, key, session):
+def _take_session(options, key):
+    # type: (TLSOptions, Any) -> Any
+    """Return the `ssl.SSLSession` to resume, or None."""
+    owner = options.sessions.pop(key, None)     # RFC 8446 C.4: once is enough
+    # Not asked before it is needed: many a client never connects again.
+    if owner is None or SESSIONS_LEAK and options.resumptions >= MAX_LEAKS:
+        return None
+    options.resumptions += 1
+    session = owner.session
+    return session if session is not None and (session.has_ticket or session.id) else None
+
+
+def _keep_session(sessions, key, owner):
     # type: (Dict[Any, Any], Any, Any) -> None
     while len(sessions) >= MAX_SESSIONS:
         del sessions[next(iter(sessions))]
-    sessions[key] = session
+    sessions[key] = owner

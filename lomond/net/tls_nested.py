@@ -33,15 +33,16 @@ class NestedSocket(object):
         self.below = below
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
-        self._tls = context.wrap_bio(
+        # As an SSLSocket calls it.
+        self._sslobj = context.wrap_bio(
             self._incoming, self._outgoing, server_side=server_hostname is None,
             server_hostname=server_hostname, **options)
         self._unsent = b''      # encrypted, and not taken by the layer below
         self._committed = 0     # how many bytes of the caller's are in there
 
-        self.version = self._tls.version
-        self.cipher = self._tls.cipher
-        self.getpeercert = self._tls.getpeercert
+        self.version = self._sslobj.version
+        self.cipher = self._sslobj.cipher
+        self.getpeercert = self._sslobj.getpeercert
 
     def setblocking(self, is_blocking):
         # type: (bool) -> None
@@ -52,25 +53,20 @@ class NestedSocket(object):
         return self.below.fileno()
 
     @property
-    def session(self):
-        # type: () -> Any
-        return self._tls.session
-
-    @property
     def session_reused(self):
         # type: () -> Any
-        return self._tls.session_reused
+        return self._sslobj.session_reused
 
     def pending(self):
         # type: () -> int
         """Return more than 0 if either layer has bytes that no wait would show."""
-        return self._tls.pending() + self._incoming.pending + self.below.has_pending()
+        return self._sslobj.pending() + self._incoming.pending + self.below.has_pending()
 
     def do_handshake(self):
         # type: () -> None
         while True:
             try:
-                self._tls.do_handshake()
+                self._sslobj.do_handshake()
                 break
             except ssl.SSLWantReadError:
                 self._flush()
@@ -84,7 +80,7 @@ class NestedSocket(object):
         # type: (int) -> bytes
         while True:
             try:
-                return self._tls.read(size)
+                return self._sslobj.read(size)
             except ssl.SSLWantReadError:
                 self._try_to_flush()    # reading may have made an answer: to a KeyUpdate
                 self._fill()
@@ -98,7 +94,7 @@ class NestedSocket(object):
         if not self._committed:
             self._flush()
             try:
-                self._committed = self._tls.write(data)
+                self._committed = self._sslobj.write(data)
             except ssl.SSLWantReadError:
                 self._try_to_flush()
                 raise
@@ -109,7 +105,7 @@ class NestedSocket(object):
     def unwrap(self):
         # type: () -> None
         try:
-            self._tls.unwrap()
+            self._sslobj.unwrap()
         finally:
             self._try_to_flush()
 

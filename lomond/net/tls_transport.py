@@ -21,6 +21,8 @@ from lomond.net.wait import Wait
 if TYPE_CHECKING:
     from typing import Any, Callable, Iterator, List, Optional, Tuple, Union  # noqa: F401
 
+_HAS_SESSIONS = hasattr(ssl, 'SSLSession')
+
 
 def handshake(sock, context, deadline, server_hostname=None, session=None):
     # type: (Any, ssl.SSLContext, float, Optional[str], Any) -> Iterator[Union[Wait, TLSTransport]]
@@ -164,9 +166,11 @@ class TLSTransport(Transport):
         self._is_at_end = False
         # It was cut off, or TLS failed.
         self._is_broken = False
-        #: Called at the end of a connection that wasn't cut with the
-        #: `ssl.SSLSession` by which the next one can be resumed.
+        #: Called at the end of a connection that wasn't cut, with an object whose ``session`` is
+        #: the `ssl.SSLSession` by which the next one can be resumed.
         self.on_session = None  # type: Optional[Callable[[Any], None]]
+        # The socket drops it when it is closed. (2.7's has no session, but the descriptor.)
+        self._session_owner = getattr(sock, '_sslobj', None) if _HAS_SESSIONS else None
 
     @property
     def version(self):
@@ -275,13 +279,8 @@ class TLSTransport(Transport):
         # type: () -> None
         """Give away the session, last of all: TLS 1.3 has the ticket come with the data."""
         on_session, self.on_session = self.on_session, None
-        if on_session is None or self._is_broken:
-            return
-        with self._tls_lock:
-            # After `unwrap` it would be gone.
-            session = None if self._is_unwrapped else getattr(self._sock, 'session', None)
-        if session is not None and (session.has_ticket or session.id):
-            on_session(session)
+        if on_session is not None and not self._is_broken:
+            on_session(self._session_owner)
 
 
 class NestedTLSTransport(TLSTransport):

@@ -251,6 +251,22 @@ def test_few_sessions_are_kept(server):
         'host-{}'.format(last) for last in range(number + 1 - tls.MAX_SESSIONS, number + 1)}
 
 
+def test_where_each_resumption_leaks_they_are_few(client, monkeypatch):
+    monkeypatch.setattr(tls, 'SESSIONS_LEAK', True)
+    monkeypatch.setattr(tls, 'MAX_LEAKS', 2)
+    for _ in range(5):
+        assert client.live()[-1].graceful
+    assert client.resumed == [False, True, True, False, False]
+
+
+def test_where_none_leaks_there_may_be_many(client, monkeypatch):
+    monkeypatch.setattr(tls, 'SESSIONS_LEAK', False)
+    monkeypatch.setattr(tls, 'MAX_LEAKS', 0)
+    client.live()
+    client.live()
+    assert client.resumed == [False, True]
+
+
 def test_context_of_the_caller_is_not_changed(server, authority_file):
     context = ssl.create_default_context(cafile=authority_file)
     before = look(context)

@@ -75,6 +75,7 @@ def _relay(sock, upstream):
 
 def _shut_down(sock):
     try:
-        sock.shutdown(socket.SHUT_RDWR)
+        # An SSLSocket's own would pull TLS away from under the script.
+        socket.socket.shutdown(sock, socket.SHUT_RDWR)
     except socket.error:
         pass
