@@ -4,6 +4,7 @@
 #   make test        all tests on every Python found
 #   make lint        ruff
 #   make typecheck   mypy --strict
+#   make soak        2,000 connections, each broken in one way or another; some minutes
 #   make programs    the servers and proxies that tests start, where apt-get may install them
 #   make clean       take away what these made
 #
@@ -12,7 +13,7 @@
 PYTHON ?= python3
 PYENV_ROOT ?= $(or $(shell pyenv root 2>/dev/null),$(HOME)/.pyenv)
 
-.PHONY: demo test lint typecheck peers programs clean
+.PHONY: demo test lint typecheck soak peers programs clean
 
 demo: .venv/demo/ready
 	.venv/demo/bin/python -m lomond.examples.btcticker --local --count 10
@@ -26,6 +27,9 @@ lint: .venv/lint/ready
 
 typecheck: .venv/lint/ready
 	.venv/lint/bin/mypy
+
+soak: .venv/soak/ready
+	.venv/soak/bin/python compliance/soak.py
 
 # Node's `ws`, one of the servers to test against.
 peers: tests/peers/node_modules

@@ -11,15 +11,18 @@ process of its own.
 from __future__ import absolute_import, division, print_function
 
 import argparse
+import ctypes
 import gc
 import itertools
 import json
 import logging
 import os
 import socket
+import ssl
 import subprocess
 import sys
 import threading
+from contextlib import closing
 from time import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -43,14 +46,14 @@ class Peer(object):
             [sys.executable, os.path.join(HERE, 'soak_peer.py')],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         self.parts = json.loads(self._process.stdout.readline().decode('ascii'))
-        with socket.socket() if hasattr(socket.socket, '__enter__') else _closing() as sock:
+        with closing(socket.socket()) as sock:
             sock.bind(('127.0.0.1', 0))
             self.dead_port = sock.getsockname()[1]
 
     def close(self):
         self._process.stdin.close()
         self._process.stdout.close()
-        self._process.wait()
+        assert self._process.wait() == 0, 'the peer failed'
 
     def websocket(self, path, scheme='ws', **options):
         """Make a WebSocket for a path of the peer's server."""
@@ -63,11 +66,6 @@ class Peer(object):
     def proxies(self, part, scheme='http'):
         url = '{}://127.0.0.1:{}'.format(scheme, self.parts[part])
         return {'http': url, 'https': url}
-
-
-def _closing():
-    from contextlib import closing
-    return closing(socket.socket())
 
 
 # -- what the client does --
@@ -210,7 +208,10 @@ def ways(peer):
         ('a cookie jar and a function for headers', lambda: talk(make(
             'echo', cookies=True, headers=lambda: {'X-Token': 'fresh'})), TALK),
     ]
-    if is_there('ssl') and hasattr(__import__('ssl'), 'MemoryBIO'):
+    if is_there('python_socks'):
+        found.append(('SOCKS', lambda: talk(make(
+            'echo', proxies=peer.proxies('socks', 'socks4a'))), TALK))
+    if hasattr(ssl, 'MemoryBIO'):
         found.append(('TLS in TLS', lambda: talk(make(
             'echo', 'wss', proxies=peer.proxies('secure_proxy', 'https'))), TALK))
     for scheme in ('ws', 'wss'):
@@ -260,9 +261,18 @@ def look():
     while threading.active_count() > 1 and time() < deadline:
         threading.Event().wait(0.05)
     gc.collect()
+    _give_back_memory()
     with open('/proc/self/statm') as statm:
         memory = int(statm.read().split()[1]) * os.sysconf('SC_PAGE_SIZE')
     return len(os.listdir('/proc/self/fd')), threading.active_count(), memory
+
+
+def _give_back_memory():
+    """Have malloc give back what is free (glibc): what is left is in use."""
+    try:
+        ctypes.CDLL(None).malloc_trim(0)
+    except AttributeError:
+        pass
 
 
 def main():

@@ -8,6 +8,7 @@ from __future__ import absolute_import, division, print_function
 
 import json
 import os
+import shutil
 import socket
 import ssl
 import struct
@@ -19,7 +20,7 @@ import trustme
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
-from tests.network.proxy_server import ProxyServer
+from tests.network.proxy_server import ProxyServer, Socks4aServer
 from tests.support import (
     RawServer,
     accept_for,
@@ -134,7 +135,8 @@ MANNERS = {
 
 def serve(sock):
     request = read_head(sock)
-    MANNERS[request.split(b' ')[1]](sock, request)
+    # A CONNECT is for a proxy, and this is none.
+    MANNERS.get(request.split(b' ')[1], stay_silent)(sock, request)
 
 
 def refuse_tunnels(sock):
@@ -155,6 +157,13 @@ class UnixServer(RawServer):
 
 def main():
     folder = tempfile.mkdtemp()
+    try:
+        serve_all(folder)
+    finally:
+        shutil.rmtree(folder)
+
+
+def serve_all(folder):
     authority = trustme.CA()
     authority_file = os.path.join(folder, 'authority.pem')
     authority.cert_pem.write_to_path(authority_file)
@@ -163,16 +172,14 @@ def main():
     path = os.path.join(folder, 'socket')
     with RawServer(serve) as plain, RawServer(serve, context) as secure, \
             ProxyServer() as proxy, ProxyServer(ssl_context=context) as secure_proxy, \
-            ProxyServer(manners=refuse_tunnels) as wrong_proxy, UnixServer(serve, path):
+            ProxyServer(manners=refuse_tunnels) as wrong_proxy, UnixServer(serve, path), \
+            Socks4aServer({b'127.0.0.1': ('127.0.0.1', plain.port)}) as socks:
         print(json.dumps({
             'ws': plain.port, 'wss': secure.port, 'proxy': proxy.port,
             'secure_proxy': secure_proxy.port, 'wrong_proxy': wrong_proxy.port,
-            'unix': path, 'authority': authority_file}))
+            'socks': socks.port, 'unix': path, 'authority': authority_file}))
         sys.stdout.flush()
         sys.stdin.read()
-        # What a client did to a script is no failure here.
-        for server in (plain, secure, proxy, secure_proxy, wrong_proxy):
-            server._failures[:] = []
 
 
 if __name__ == '__main__':
