@@ -38,7 +38,7 @@ tests/peers/node_modules: tests/peers/package.json
 	@{ node --version && npm install --prefix $(@D) --no-package-lock --no-audit --no-fund \
 	    && touch $@; } >/dev/null 2>&1 || echo 'No Node or no npm: the tests against ws are skipped.'
 
-# Debian's nginx, squid and so on. `make test` goes without those that aren't there.
+# Debian's nginx, mosquitto and so on. `make test` goes without those that aren't there.
 programs:
 	@.ci/install_programs
 

@@ -7,6 +7,7 @@ at any moment. Nothing here waits but `send`, and that has a deadline.
 from __future__ import absolute_import, division, print_function
 
 import errno
+import os
 import socket
 import threading
 from collections import deque
@@ -70,6 +71,8 @@ class Transport(object):
         self._backlog_size = 0
         self._close_lock = threading.RLock()    # a signal's handler may abort, too
         self._is_closed = False
+        # A fork has a copy of the descriptor: what it ended would be its parent's connection.
+        self._process = os.getpid()
         #: True once `abort` was called.
         self.is_aborted = False
         self.on_backlog = None  # type: Optional[Callable[[], None]]
@@ -238,7 +241,7 @@ class Transport(object):
     def _shutdown(self, how):
         # type: (int) -> None
         with self._close_lock:
-            if self._is_closed:
+            if self._is_closed or os.getpid() != self._process:
                 return
             try:
                 self._raw_shutdown(how)
