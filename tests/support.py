@@ -11,6 +11,10 @@ import socket
 import struct
 import threading
 
+from lomond._compat import monotonic
+from lomond.net.selectors import wait
+from lomond.net.wait import Wait
+
 GUID = b'258EAFA5-E914-47DA-95CA-C5AB0DC85B11'
 
 #: How long, in seconds, anything on loopback may take before a test fails.
@@ -187,6 +191,16 @@ class RawServer(object):
         finally:
             sock.close()
             plain_sock.close()      # on 2.7 it would keep the descriptor open
+
+
+def drive(steps):
+    """Do what yields each `Wait`, and last its result; return that."""
+    last = None
+    for step in steps:
+        if isinstance(step, Wait):
+            wait(step.interest, step.deadline - monotonic())
+        last = step
+    return last
 
 
 def names(events):

@@ -53,6 +53,16 @@ def nothing_is_left_open():
 
 
 @pytest.fixture
+def listener():
+    """A TCP socket of loopback that listens."""
+    sock = socket.socket()
+    sock.bind(('127.0.0.1', 0))
+    sock.listen(5)
+    yield sock
+    sock.close()
+
+
+@pytest.fixture
 def full_listener():
     """The address of a listener that takes no more connections."""
     sock = socket.socket()

@@ -24,7 +24,6 @@ from lomond.net.dial import dial
 from lomond.net.keepalive import PROBE_INTERVAL, PROBES
 from lomond.net.offload import MAX_ABANDONED
 from lomond.net.options import NetOptions
-from lomond.net.selectors import wait
 from lomond.net.transport import describe
 from lomond.net.url import parse_url
 from lomond.net.wait import Wait
@@ -35,6 +34,7 @@ from ..support import (
     PATIENCE,
     RawServer,
     answer_upgrade,
+    drive,
     make_frame,
     names,
     read_frame,
@@ -66,16 +66,6 @@ def start(addresses, timeout=PATIENCE, told=None, **options):
         target, None, NetOptions(resolver=resolve, **options), monotonic() + timeout, trace)
 
 
-def drive(steps):
-    """Do the steps; return the transport."""
-    last = None
-    for step in steps:
-        if isinstance(step, Wait):
-            wait(step.interest, step.deadline - monotonic())
-        last = step
-    return last
-
-
 def fail(websocket):
     """Try to connect; return the ConnectFail and how long it took."""
     started = monotonic()
@@ -83,15 +73,6 @@ def fail(websocket):
     took = monotonic() - started
     assert names(events) == ['connecting', 'connect_fail']
     return events[-1], took
-
-
-@pytest.fixture
-def listener():
-    sock = socket.socket()
-    sock.bind(('127.0.0.1', 0))
-    sock.listen(5)
-    yield sock
-    sock.close()
 
 
 # -- the resolver --

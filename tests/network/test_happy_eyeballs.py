@@ -122,15 +122,6 @@ def full():
 
 
 @pytest.fixture
-def listener():
-    sock = socket.socket()
-    sock.bind(('127.0.0.1', 0))
-    sock.listen(5)
-    yield sock
-    sock.close()
-
-
-@pytest.fixture
 def good(listener):
     return listener.getsockname()
 

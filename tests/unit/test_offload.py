@@ -15,7 +15,7 @@ from lomond.net.offload import MAX_ABANDONED, offload
 from lomond.net.selectors import wait
 from lomond.net.wait import Wait
 
-from ..support import PATIENCE
+from ..support import PATIENCE, drive
 
 
 class Call(object):
@@ -64,16 +64,6 @@ def start(call, timeout=PATIENCE, **options):
     steps = offload(call, monotonic() + timeout, **options)
     assert isinstance(next(steps), Wait)
     return steps
-
-
-def drive(steps):
-    """Do the rest of the steps; return the result."""
-    last = None
-    for step in steps:
-        if isinstance(step, Wait):
-            wait(step.interest, step.deadline - monotonic())
-        last = step
-    return last
 
 
 def count_descriptors():

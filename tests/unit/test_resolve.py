@@ -11,28 +11,21 @@ from lomond._compat import monotonic
 from lomond.errors import ConnectFail
 from lomond.net.options import NetOptions
 from lomond.net.resolve import read_address, resolve
-from lomond.net.selectors import wait
-from lomond.net.wait import Wait
 
-from ..support import PATIENCE
+from ..support import PATIENCE, drive
 
 ANSWER = (socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, '', ('127.0.0.1', 80))
 
 
-def drive(host, resolver=None, timeout=PATIENCE):
+def resolve_now(host, resolver=None, timeout=PATIENCE):
     """Resolve a host, port 80; return the addresses."""
-    last = None
-    for step in resolve(host, 80, NetOptions(resolver=resolver), monotonic() + timeout):
-        if isinstance(step, Wait):
-            wait(step.interest, step.deadline - monotonic())
-        last = step
-    return last
+    return drive(resolve(host, 80, NetOptions(resolver=resolver), monotonic() + timeout))
 
 
 def fail(host, resolver=None, timeout=PATIENCE):
     """Fail to resolve a host; return the ConnectFail."""
     with pytest.raises(ConnectFail) as caught:
-        drive(host, resolver, timeout)
+        resolve_now(host, resolver, timeout)
     assert caught.value.phase == 'resolve'
     assert host in str(caught.value)
     return caught.value
@@ -85,7 +78,7 @@ def test_name_is_no_address(host):
 # -- names --
 
 def test_name_is_looked_up_by_the_system():
-    addresses = drive(u'localhost')
+    addresses = resolve_now(u'localhost')
     assert {info[4][0] for info in addresses} <= {'127.0.0.1', '::1'}
     assert {info[1] for info in addresses} == {socket.SOCK_STREAM}
 
@@ -97,7 +90,7 @@ def test_resolver_is_asked_as_getaddrinfo_is_but_in_a_thread():
         asked.append((args, threading.current_thread()))
         return iter([ANSWER])
 
-    assert drive(u'far.invalid', resolver) == [ANSWER]
+    assert resolve_now(u'far.invalid', resolver) == [ANSWER]
     (args, thread), = asked
     assert args == ('far.invalid', 80, 0, socket.SOCK_STREAM)
     assert type(args[0]) is str
@@ -131,7 +124,7 @@ def test_control_c_in_a_resolver_goes_through():
     def resolver(*_args):
         raise KeyboardInterrupt
     with pytest.raises(KeyboardInterrupt):
-        drive(u'far.invalid', resolver)
+        resolve_now(u'far.invalid', resolver)
 
 
 def test_name_without_addresses_is_a_fault():
