@@ -125,7 +125,7 @@ class WebSocket(Endpoint):
         self.ssl_cafile = ssl_cafile
         self.ssl_context = ssl_context
         #: How to reach the server: a `lomond.net.options.NetOptions`.
-        self.net_options = NetOptions(
+        self._net_options = NetOptions(
             proxies, source_address, tcp_keepalive, socket_options, sock, resolver,
             TLSOptions(ssl_verify, ssl_cafile, ssl_context, ssl_certfile, ssl_keyfile,
                        ssl_server_hostname, ssl_fingerprint))
@@ -167,6 +167,13 @@ class WebSocket(Endpoint):
         # type: () -> Target
         """Where to connect: the URL taken apart, or where a redirect led in this attempt."""
         return self._course.target      # type: ignore[no-any-return]
+
+    @property
+    def net_options(self):
+        # type: () -> NetOptions
+        """How to connect to the target."""
+        options = self._net_options
+        return options.for_strangers() if self._course.is_foreign else options
 
     @property
     def cookies(self):

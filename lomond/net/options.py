@@ -6,6 +6,7 @@ nothing, and imports no ssl: ws connections go without.
 
 from __future__ import absolute_import, division, print_function
 
+import copy
 import math
 import os
 import re
@@ -51,6 +52,7 @@ class NetOptions(object):
         #: Calls of `resolver` and `sock` that didn't return in time, as for `offload`.
         self.abandoned = []  # type: List[Any]
         self.tls = TLSOptions() if tls is None else tls
+        self._for_strangers = None  # type: Optional[NetOptions]
 
     def take_sock(self):
         # type: () -> Any
@@ -65,6 +67,14 @@ class NetOptions(object):
         if not callable(sock):
             self.sock = _USED_UP
         return sock
+
+    def for_strangers(self):
+        # type: () -> NetOptions
+        """Return how to reach a server that a redirect led away to: without our certificate."""
+        if self._for_strangers is None:
+            self._for_strangers = copy.copy(self)
+            self._for_strangers.tls = self.tls.without_certificate()
+        return self._for_strangers
 
 
 # Stands in the place of a socket that was taken.
@@ -129,6 +139,13 @@ class TLSOptions(object):
         if self._for_proxy is None:
             self._for_proxy = TLSOptions(self.verify, self.cafile, self._given_context)
         return self._for_proxy
+
+    def without_certificate(self):
+        # type: () -> TLSOptions
+        """Return the same without our own certificate, unless that is in a context given."""
+        return TLSOptions(
+            self.verify, self.cafile, self._given_context, None, None, self.server_hostname,
+            self.fingerprints)
 
 
 def _check_file(name, path):

@@ -19,7 +19,7 @@ from lomond import WebSocket
 from lomond.net import tls
 from lomond.server import Server
 from tests.network.driving import drain
-from tests.support import RawServer, names
+from tests.support import RawServer, answer_upgrade, names, read_head
 
 pytestmark = pytest.mark.usefixtures('clean_environment', 'nothing_is_left_open')
 
@@ -99,6 +99,32 @@ def test_client_certificate_is_shown(demanding_server, authority_file, own, cert
     events = live(demanding_server, ssl_cafile=authority_file, ssl_certfile=str(own.join(certfile)),
                   ssl_keyfile=keyfile and str(own.join(keyfile)))
     assert names(events) == LIFE
+
+
+def test_client_certificate_is_not_shown_to_a_server_that_a_redirect_led_away_to(
+        authority, authority_file, own):
+    shown = []
+
+    def script(sock):
+        shown.append(sock.getpeercert())
+        if len(shown) == 1:
+            read_head(sock)
+            sock.sendall(u'HTTP/1.1 302 Found\r\nLocation: {}\r\n\r\n'.format(
+                stranger.url).encode('ascii'))
+        else:
+            answer_upgrade(sock)
+
+    context = context_for(authority.issue_cert(u'127.0.0.1'))
+    authority.configure_trust(context)
+    context.verify_mode = ssl.CERT_OPTIONAL
+    with RawServer(script, context) as home, RawServer(script, context) as stranger:
+        websocket = WebSocket(
+            home.url, ssl_cafile=authority_file, ssl_certfile=str(own.join('both.pem')))
+        for _ in range(2):
+            del shown[:]
+            events = list(websocket)
+            assert 'redirected' in names(events) and 'ready' in names(events)
+            assert shown[0] and not shown[1]
 
 
 def test_server_that_wants_a_certificate_refuses_a_client_without(
