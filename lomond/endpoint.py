@@ -184,6 +184,32 @@ class Endpoint(object):
             raise TypeError('send_json takes one object, or keyword arguments, not both')
         self.send_text(text_type(json.dumps(_obj)))
 
+    def send_many(self, messages, compress=True):
+        # type: (Iterable[Union[text_type, BytesLike]], bool) -> None
+        """Send several messages at once: for many small ones much faster than one by one.
+
+        They go out in this order, with no other thread's in between, and in
+        as few writes as 64 KiB each allow.
+
+        Parameters: ``messages``, an iterable of text, for text messages, and
+        of bytes, bytearrays and memoryviews, for binary ones; ``compress``, whether to
+        compress them if that was agreed on.
+
+        Raises TypeError and ValueError before anything is sent, otherwise as
+        `send_text`. A TransportFail counts the bytes of the write that failed.
+        """
+        if isinstance(messages, (bytes, bytearray, memoryview, text_type)):
+            raise TypeError('send_many takes several messages, not {}'.format(
+                type(messages).__name__))
+        checked = [
+            (Opcode.TEXT, encode_utf8(message)) if isinstance(message, text_type)
+            else (Opcode.BINARY, _check_bytes('send_many', message))
+            for message in messages]
+        session = self._session
+        if session is None:
+            raise unavailable(self._stream.state)
+        session.send_many(checked, compress)
+
     def send_ping(self, data=b''):
         # type: (BytesLike) -> None
         """Send a ping with up to 125 bytes; the peer's pong carries them back.

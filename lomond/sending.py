@@ -17,7 +17,7 @@ from lomond.protocol.message import encode_close
 from lomond.protocol.state import State, unavailable
 
 if TYPE_CHECKING:
-    from typing import Any, Callable, Optional  # noqa: F401
+    from typing import Any, Callable, Iterable, Optional, Tuple  # noqa: F401
 
     from lomond.protocol.connection import Connection  # noqa: F401
 
@@ -89,18 +89,38 @@ class Sender(object):
 
         Raises TransportFail, or WebSocketUnavailable and its kinds.
         """
-        self._send_frame(opcode, data, False)
+        self._lock.acquire()
+        try:
+            self._send_locked(opcode, data, False)
+        finally:
+            self._release()
 
     def send_compressed(self, opcode, data):
         # type: (int, bytes) -> None
         """Send a frame, compressed if that was agreed on; raises as `send`."""
-        self._send_frame(opcode, data, True)
-
-    def _send_frame(self, opcode, data, compress):
-        # type: (int, bytes, bool) -> None
         self._lock.acquire()
         try:
-            self._send_locked(opcode, data, compress)
+            self._send_locked(opcode, data, True)
+        finally:
+            self._release()
+
+    def send_many(self, messages, compress):
+        # type: (Iterable[Tuple[int, bytes]], bool) -> None
+        """Send a frame for each pair of an opcode and a payload, in as few writes as will do.
+
+        No other thread's frame comes in between. Raises as `send`.
+        """
+        self._lock.acquire()
+        try:
+            if self._is_sending:
+                self._send_interrupting(None, b'')
+                return
+            self._is_sending = True
+            try:
+                for data in self._stream.encode_many(messages, compress):
+                    self._hand_over(data)
+            finally:
+                self._is_sending = False
         finally:
             self._release()
 
@@ -157,7 +177,8 @@ class Sender(object):
     def _release(self):
         # type: () -> None
         self._lock.release()
-        if self._owes() and not self._wants_room:
+        if (self._owed_pong is not None or self._owed_close is not None) \
+                and not self._wants_room:
             self._notice()
         if self._is_disposed and not self._is_sending and self._transport is not None:
             self._transport.close()     # disposed of while we held the lock

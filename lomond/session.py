@@ -21,8 +21,8 @@ from lomond import errors, events
 from lomond._compat import TYPE_CHECKING, monotonic, text_type
 from lomond.net.dial import dial
 from lomond.net.proxy import find_proxy
-from lomond.net.selectors import WRITE, Waker, wait
-from lomond.net.transport import describe
+from lomond.net.selectors import WRITE, Waker
+from lomond.net.transport import RECEIVE_SIZE, describe
 from lomond.net.wait import Wait
 from lomond.opcode import Opcode
 from lomond.sending import Sender
@@ -72,6 +72,7 @@ class WebsocketSession(Sender):
         self._step = self._step_start
         self._deadline = -NEVER
         self._needs_step = True     # set by other threads: something has changed
+        self._is_there_more = False     # the last read got all that it asked for
         self._is_open = False       # from Ready to the last Close frame
         self._is_forced = False     # force_disconnect() was called
         # The loop's last ping that has no pong yet: its payload, and when it went out.
@@ -99,8 +100,7 @@ class WebsocketSession(Sender):
                     yield event
                 timeout = self.time_left()
                 if timeout != 0:
-                    wait(tuple(self.interest) + (waker.interest,), timeout)
-                    waker.clear()
+                    waker.wait(self.interest, timeout)
         finally:
             self.dispose()
             waker.close()
@@ -128,7 +128,7 @@ class WebsocketSession(Sender):
     def time_left(self):
         # type: () -> Optional[float]
         """Return how long, in seconds, to wait for `interest`; None is for ever."""
-        if self._needs_step or self.is_finished:
+        if self._needs_step or self.is_finished or self._is_there_more:
             return 0
         if self._broken is not None:
             return 0
@@ -304,10 +304,13 @@ class WebsocketSession(Sender):
         # type: () -> Iterable[Event]
         if self._is_forced:
             return self._disconnected(u'disconnected by the application')
-        self._pay()
-        if self._close_deadline == NEVER:
+        if self._owed_pong is not None or self._owed_close is not None or self._wants_room:
+            self._pay()
+        is_receiving = self._stream.is_receiving
+        if self._close_deadline == NEVER and (
+                self.sent_close_time is not None or not is_receiving):
             self._await_close()
-        if not self._stream.is_receiving:
+        if not is_receiving:
             if self._owed_close is None or self._broken is not None:
                 return self._begin_linger()
             # The peer takes nothing in, or another thread's send is in the way.
@@ -331,12 +334,8 @@ class WebsocketSession(Sender):
     def _await_close(self):
         # type: () -> None
         """Once a Close frame is out, or should be, the rest has `close_timeout` to happen."""
-        if self.sent_close_time is not None:
-            since = self._started + self.sent_close_time
-        elif not self._stream.is_receiving:
-            since = self._clock()
-        else:
-            return
+        since = self._clock() if self.sent_close_time is None \
+            else self._started + self.sent_close_time
         self._close_deadline = since + self._close_timeout
         self._set_deadline()
 
@@ -394,6 +393,7 @@ class WebsocketSession(Sender):
     def _receive(self):
         # type: () -> Any
         """Return (bytes or None, reason of the end or None)."""
+        self._is_there_more = False
         try:
             data = self._transport.receive()
         except (socket.error, ValueError) as error:
@@ -404,6 +404,8 @@ class WebsocketSession(Sender):
             self.interest = [(fd, mask | WRITE) for fd, mask in self.interest]
         if data == b'':
             return None, u'the {} closed the connection'.format(self._peer)
+        if data is not None:
+            self._is_there_more = len(data) >= RECEIVE_SIZE
         return data, None
 
     # -- the steps: the end --

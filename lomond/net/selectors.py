@@ -11,11 +11,12 @@ from __future__ import absolute_import, division, print_function
 import select
 import socket
 import threading
+from functools import partial
 
 from lomond._compat import TYPE_CHECKING, is_interrupt, monotonic, set_close_on_exec
 
 if TYPE_CHECKING:
-    from typing import List, Optional, Sequence, Tuple  # noqa: F401
+    from typing import Callable, List, Optional, Sequence, Tuple  # noqa: F401
 
     Interest = Sequence[Tuple[int, int]]
 
@@ -52,12 +53,18 @@ def wait(interest, timeout):
 
 def _wait_with_poll(interest, timeout):
     # type: (Interest, float) -> List[Tuple[int, int]]
+    return [(fd, _masks_of_poll(events)) for fd, events in _prepare_poll(interest)(timeout)]
+
+
+def _prepare_poll(interest):
+    # type: (Interest) -> Callable[[float], List[Tuple[int, int]]]
+    """Return a function that waits for so many seconds, and returns what poll does."""
     poller = select.poll()
     for fd, mask in interest:
         poller.register(fd, _POLL_EVENTS[mask])
+    poll = poller.poll
     # Rounded up: a wait must not end just before its deadline, and spin.
-    milliseconds = int(timeout * 1000 + 0.999)
-    return [(fd, _masks_of_poll(events)) for fd, events in poller.poll(milliseconds)]
+    return lambda timeout: poll(int(timeout * 1000 + 0.999))
 
 
 def _wait_with_select(interest, timeout):
@@ -72,6 +79,11 @@ def _wait_with_select(interest, timeout):
     for fd in writable + failed:
         masks[fd] = masks.get(fd, 0) | WRITE
     return list(masks.items())
+
+
+def _prepare_select(interest):
+    # type: (Interest) -> Callable[[float], List[Tuple[int, int]]]
+    return partial(_wait_with_select, interest)
 
 
 def _masks_of_poll(events):
@@ -90,9 +102,9 @@ if hasattr(select, 'poll'):
         WRITE: select.POLLOUT,
         READ | WRITE: select.POLLIN | select.POLLOUT,
     }
-    _wait_once = _wait_with_poll
+    _wait_once, _prepare = _wait_with_poll, _prepare_poll
 else:  # pragma: no cover  (Windows)
-    _wait_once = _wait_with_select
+    _wait_once, _prepare = _wait_with_select, _prepare_select
 
 
 class Waker(object):
@@ -107,6 +119,28 @@ class Waker(object):
             sock.setblocking(False)
             set_close_on_exec(sock)
         self.interest = (self._reader.fileno(), READ)
+        self._watched = None  # type: Optional[Interest]
+
+    def wait(self, interest, timeout):
+        # type: (Interest, Optional[float]) -> None
+        """Wait as `wait` does, or for a wake, which is forgotten then; for one thread.
+
+        It may return early, for nothing. As long as `interest` is the same
+        object, what it takes to wait for it is made once.
+        """
+        if interest is not self._watched:
+            self._wait_once = _prepare(tuple(interest) + (self.interest,))
+            self._watched = interest
+        try:
+            ready = self._wait_once(
+                _LONGEST if timeout is None or timeout > _LONGEST else timeout)
+        except (select.error, OSError) as error:
+            if not is_interrupt(error):
+                raise
+            return
+        for fd, _what in ready:
+            if fd == self.interest[0]:
+                self.clear()
 
     def wake(self):
         # type: () -> None

@@ -21,7 +21,7 @@ from lomond.protocol.state import CAN_SEND, TRANSITIONS, State, Trigger, unavail
 from lomond.stats import Stats
 
 if TYPE_CHECKING:
-    from typing import Any, Callable, Iterator, Optional, Tuple, Union  # noqa: F401
+    from typing import Any, Callable, Iterable, Iterator, List, Optional, Tuple, Union  # noqa: F401
 
     from lomond.events import Event  # noqa: F401
     from lomond.protocol.compression import PermessageDeflate  # noqa: F401
@@ -38,6 +38,10 @@ _WHOLE_BINARY = FIN | Opcode.BINARY
 
 # One call of the system's random source serves this many masking keys.
 _KEYS_AT_ONCE = 64
+
+
+# From so many bytes on nothing is won by joining frames.
+_MANY = 64 * 1024
 
 
 class _NoLock(object):
@@ -186,6 +190,25 @@ class Connection(object):
                 self.is_close_complete = self.state == State.CLOSED
         return frame
 
+    def encode_many(self, messages, compress=False):
+        # type: (Iterable[Tuple[int, bytes]], bool) -> Iterator[bytes]
+        """Yield the frames of pairs of an opcode and a payload, joined to pieces of some 64 KiB.
+
+        Each is to be sent before the next is asked for. Raises as `encode`.
+        """
+        frames = []  # type: List[bytes]
+        size = 0
+        for opcode, payload in messages:
+            frame = self.encode(opcode, payload, compress)
+            frames.append(frame)
+            size += len(frame)
+            if size >= _MANY:
+                yield b''.join(frames)
+                frames = []
+                size = 0
+        if frames:
+            yield b''.join(frames)
+
     def _masking_key(self):
         # type: () -> bytes
         """Return 4 bytes that a server can't foresee (RFC 6455 10.3)."""
@@ -211,7 +234,8 @@ class Connection(object):
         end = len(buffer)
         pos = 0
         # The short way is a client's: it knows nothing of masks.
-        may_hurry = self._is_client and self._is_between_messages()
+        message = self._message
+        may_hurry = self._is_client and self._header is None and not message.in_message
         limit = self._short_limit
         messages = payload_bytes = 0    # of the short way
         try:
@@ -239,6 +263,8 @@ class Connection(object):
                             continue
 
                 # The long way: all else.
+                if pos == end and self._header is None:
+                    break
                 event, pos = self._next_event(buffer, pos, received_time)
                 if event is None:
                     break
@@ -246,7 +272,7 @@ class Connection(object):
                 if self.state == State.PEER_CLOSING:
                     # The user is done with Closing (RFC 6455 5.5.1: echo the code).
                     self._reply(Opcode.CLOSE, self._echo)
-                may_hurry = self._is_client and self._is_between_messages()
+                may_hurry = self._is_client and self._header is None and not message.in_message
         except errors.ProtocolError as error:
             yield self._fail(error, received_time)
         except UnicodeDecodeError:
@@ -258,10 +284,6 @@ class Connection(object):
             received.wire_bytes += len(data)
             received.messages += messages
             received.payload_bytes += payload_bytes
-
-    def _is_between_messages(self):
-        # type: () -> bool
-        return self._header is None and not self._message.in_message
 
     def _next_event(self, buffer, pos, received_time):
         # type: (Union[bytes, bytearray], int, float) -> Tuple[Optional[Event], int]

@@ -63,13 +63,8 @@ class MessageAssembler(object):
         self.deflate = None  # type: Optional[PermessageDeflate]
         self._max_size = limits.message
         self._max_fragments = limits.fragments
-        self._opcode = None  # type: Optional[int]  # None: between messages
-
-    @property
-    def in_message(self):
-        # type: () -> bool
-        """Tell if a message has begun and not ended."""
-        return self._opcode is not None
+        #: True if a message has begun and not ended.
+        self.in_message = False
 
     @property
     def size(self):
@@ -81,11 +76,11 @@ class MessageAssembler(object):
         # type: (FrameHeader) -> None
         """Take note of a data frame; raises ProtocolError if it is out of turn."""
         if header.opcode == Opcode.CONTINUATION:
-            if self._opcode is None:
+            if not self.in_message:
                 raise ProtocolError('a continuation frame, but no message to continue')
             self._fragments += 1
         else:
-            if self._opcode is not None:
+            if self.in_message:
                 raise ProtocolError(
                     'a {} frame before the last message ended', Opcode.to_str(header.opcode))
             self._begin_message(header)
@@ -96,12 +91,13 @@ class MessageAssembler(object):
 
     def _begin_message(self, header):
         # type: (FrameHeader) -> None
-        self._opcode = header.opcode
+        self.in_message = True
+        self._is_text = header.opcode == Opcode.TEXT
         self._inflater = self.deflate if header.rsv1 else None
         self._fragments = 1
         self._wire_size = 0
         self._inflated_size = 0
-        if header.opcode == Opcode.TEXT:
+        if self._is_text:
             self._decoder = Utf8Decoder()  # type: Optional[Utf8Decoder]
             self._pieces = _Pieces(u'')
         else:
@@ -131,10 +127,10 @@ class MessageAssembler(object):
     def finish(self, received_time):
         # type: (float) -> Union[Text, Binary]
         """Return the message's event."""
-        opcode, self._opcode = self._opcode, None
+        self.in_message = False
         content = self._pieces.join()
         del self._pieces
-        if opcode == Opcode.TEXT:
+        if self._is_text:
             return Text(content, received_time)
         return Binary(content, received_time)
 

@@ -142,6 +142,84 @@ def test_frames_arrive_in_the_order_of_the_calls():
     assert send_and_close(send) == [(0x81, str(i).encode('ascii')) for i in range(200)]
 
 
+# -- several at once --
+
+def test_many_messages_go_out_in_order_and_in_one_write():
+    writes = []
+
+    def send(websocket):
+        transport = websocket.session._transport
+        send_as_ever = transport.send
+        transport.send = lambda data, timeout: [writes.append(data), send_as_ever(data, timeout)]
+        websocket.send_many([u'\xe9', b'ab', bytearray(b'cd'), memoryview(b'efg')[1:], u''])
+        websocket.send_many(u'{}'.format(i) for i in range(200))
+        websocket.send_many([])
+        transport.send = send_as_ever
+
+    frames = send_and_close(send)
+    assert frames[:5] == [
+        (0x81, b'\xc3\xa9'), (0x82, b'ab'), (0x82, b'cd'), (0x82, b'fg'), (0x81, b'')]
+    assert frames[5:] == [(0x81, str(i).encode('ascii')) for i in range(200)]
+    assert len(writes) == 2
+
+
+def test_many_large_messages_are_not_gathered_up():
+    writes = []
+
+    def send(websocket):
+        transport = websocket.session._transport
+        send_as_ever = transport.send
+        transport.send = lambda data, timeout: [writes.append(data), send_as_ever(data, timeout)]
+        websocket.send_many([b'x' * 30000] * 20)
+        transport.send = send_as_ever
+
+    assert send_and_close(send) == [(0x82, b'x' * 30000)] * 20
+    assert max(len(data) for data in writes) < 100000
+
+
+def test_many_messages_are_compressed_in_order():
+    text = u'again and again ' * 10
+    frames = send_and_close(
+        lambda ws: [ws.send_many([text, b'abc', text]), ws.send_many([text], compress=False),
+                    ws.send_text(text)],
+        DEFLATE, compress=True)
+    assert [first for first, _payload in frames] == [0xc1, 0xc2, 0xc1, 0x81, 0xc1]
+    inflate = Inflater()
+    assert [inflate(payload) for first, payload in frames if first & 0x40] == [
+        text.encode('ascii'), b'abc', text.encode('ascii'), text.encode('ascii')]
+
+
+def test_nothing_comes_between_many_messages():
+    def send(websocket):
+        senders = [
+            Background(websocket.send_many, [u'{} {}'.format(sender, i) for i in range(500)])
+            for sender in range(4)]
+        for sender in senders:
+            sender.result()
+
+    frames = [payload.split() for _first, payload in send_and_close(send)]
+    order = [frames[start][0] for start in range(0, 2000, 500)]
+    assert frames == [
+        [sender, str(i).encode('ascii')] for sender in order for i in range(500)]
+
+
+@pytest.mark.parametrize('messages, error', [
+    ([u'fine', 1], TypeError),
+    ([u'fine', None], TypeError),
+    ([u'fine', u'\ud800'], ValueError),
+    (u'text', TypeError),
+    (b'bytes', TypeError),
+    (1, TypeError),
+])
+def test_nothing_is_sent_if_one_of_many_can_not_be(messages, error):
+    def send(websocket):
+        with pytest.raises(error):
+            websocket.send_many(messages)
+        websocket.send_text(u'all that there is')
+
+    assert send_and_close(send) == [(0x81, b'all that there is')]
+
+
 # -- compression --
 
 DEFLATE = b'Sec-WebSocket-Extensions: permessage-deflate'
@@ -237,6 +315,7 @@ SENDS = [
     lambda ws: ws.send_text(u'x', compress=False),
     lambda ws: ws.send_binary(b'x'),
     lambda ws: ws.send_json(a=1),
+    lambda ws: ws.send_many([u'x', b'x']),
     lambda ws: ws.send_ping(b'x'),
     lambda ws: ws.send_pong(b'x'),
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import absolute_import, division, print_function
 
+import errno
 import select
 import signal
 import socket
@@ -266,6 +267,50 @@ def test_clear_forgets_all_wakes(waker):
     waker.clear()
     waker.wake()
     assert wait((waker.interest,), 0) == [waker.interest]
+
+
+def test_wait_of_a_waker_forgets_the_wake_that_ended_it(waker, pair):
+    interest = ((pair[0].fileno(), READ),)
+    waker.wake()
+    waker.wait(interest, PATIENCE)
+    assert wait((waker.interest,), 0) == []
+
+
+@pytest.mark.parametrize('way', ['poll', 'select'])
+def test_wait_of_a_waker_ends_when_something_is_ready(waker, pair, way, monkeypatch):
+    """Whether it is what it waited for the last time, or something else."""
+    if not hasattr(select, way):
+        pytest.skip('this system has no ' + way)
+    monkeypatch.setattr(selectors, '_prepare', getattr(selectors, '_prepare_' + way))
+    started = monotonic()
+    pair[1].send(b'x')
+    to_read = ((pair[0].fileno(), READ),)
+    waker.wait(to_read, PATIENCE)
+    waker.wait(to_read, None)
+    waker.wait([(pair[0].fileno(), WRITE)], PATIENCE)
+    waker.wait(to_read, PATIENCE)
+    assert monotonic() - started < PATIENCE
+    pair[0].recv(1)
+    waker.wait(to_read, 0)
+    waker.wait(to_read, SHORT)
+    assert monotonic() - started >= SHORT - TICK
+
+
+def test_wait_of_a_waker_that_a_signal_ends_just_ends(waker, pair, monkeypatch):
+    def interrupted(_timeout):
+        raise select.error(errno.EINTR, 'interrupted')
+
+    monkeypatch.setattr(selectors, '_prepare', lambda interest: interrupted)
+    waker.wait(((pair[0].fileno(), READ),), PATIENCE)
+
+
+def test_wait_of_a_waker_that_fails_says_so(waker, pair, monkeypatch):
+    def fail(_timeout):
+        raise select.error(errno.EBADF, 'no')
+
+    monkeypatch.setattr(selectors, '_prepare', lambda interest: fail)
+    with pytest.raises(select.error):
+        waker.wait(((pair[0].fileno(), READ),), PATIENCE)
 
 
 def test_wake_never_waits_for_room(waker):

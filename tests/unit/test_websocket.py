@@ -193,6 +193,7 @@ def test_the_url_can_be_set_to_another_websocket_url_only(url, error):
     lambda websocket: websocket.send_text(u'x', compress=False),
     lambda websocket: websocket.send_binary(b'x'),
     lambda websocket: websocket.send_json(a=1),
+    lambda websocket: websocket.send_many([u'x']),
     lambda websocket: websocket.send_ping(),
     lambda websocket: websocket.send_pong(b''),
 ])
