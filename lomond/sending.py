@@ -13,6 +13,7 @@ import threading
 from lomond import errors
 from lomond._compat import TYPE_CHECKING, text_type
 from lomond.opcode import Opcode
+from lomond.protocol.frame import PIECE
 from lomond.protocol.message import encode_close
 from lomond.protocol.state import State, unavailable
 
@@ -131,9 +132,13 @@ class Sender(object):
             return
         self._is_sending = True
         try:
-            if opcode is not None:
-                data = self._stream.encode(opcode, data, compress)
-            self._hand_over(data)
+            if opcode is None:
+                self._hand_over(data)
+            elif len(data) <= PIECE:
+                self._hand_over(self._stream.encode(opcode, data, compress))
+            else:
+                size, pieces = self._stream.encode_in_pieces(opcode, data, compress)
+                self._hand_over(pieces, size)
         finally:
             self._is_sending = False
         if opcode == Opcode.CLOSE:
@@ -150,16 +155,20 @@ class Sender(object):
             self._owed_close = data
         self._notice()
 
-    def _hand_over(self, data):
-        # type: (bytes) -> None
-        """Have the transport send; what fails is the end of sending."""
+    def _hand_over(self, data, size=None):
+        # type: (Any, Optional[int]) -> None
+        """Have the transport send bytes, or pieces of so many; what fails is the end of sending."""
         if self._broken is not None:    # a frame was torn: nothing may follow it
             error = errors.TransportFail(
                 u'not sent, as an earlier send failed: {}'.format(text_type(self._broken)))
-            error.size = len(data)
+            error.size = len(data) if size is None else size
             raise error
+        timeout = self._websocket.write_timeout or None
         try:
-            self._transport.send(data, self._websocket.write_timeout or None)
+            if size is None:
+                self._transport.send(data, timeout)
+            else:
+                self._transport.send_pieces(data, size, timeout)
         except errors.TransportFail as error:
             self._break(error)
             raise

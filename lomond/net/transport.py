@@ -17,7 +17,7 @@ from lomond.errors import TransportFail
 from lomond.net.selectors import READ, WRITE, wait
 
 if TYPE_CHECKING:
-    from typing import Any, Callable, Deque, Iterator, Optional, Text, Tuple  # noqa: F401
+    from typing import Any, Callable, Deque, Iterable, Iterator, Optional, Text, Tuple  # noqa: F401
 
     from lomond.net.selectors import Interest  # noqa: F401
 
@@ -48,6 +48,13 @@ def describe(error):
         words = type(error).__name__
     # 2.7 has bytes, in the user's language if the application asked for that.
     return words.decode('utf-8', 'replace') if isinstance(words, bytes) else words
+
+
+def _send_failed(error, sent, size):
+    # type: (BaseException, int, int) -> TransportFail
+    words = text_type(error) if isinstance(error, TransportFail) \
+        else u'could not send: {}'.format(describe(error))
+    return TransportFail.after(sent, size, words)
 
 
 class Transport(object):
@@ -161,13 +168,20 @@ class Transport(object):
         try:
             sent = self._send_now(data)[0]
             if sent != len(data):
-                for count in self._send_rest(memoryview(data)[sent:], timeout):
+                for count in self._send_all((memoryview(data)[sent:],), timeout):
                     sent += count
-        except socket.error as error:
-            raise TransportFail.after(
-                sent, len(data), u'could not send: {}'.format(describe(error)))
-        except TransportFail as error:
-            raise TransportFail.after(sent, len(data), text_type(error))
+        except (socket.error, TransportFail) as error:
+            raise _send_failed(error, sent, len(data))
+
+    def send_pieces(self, pieces, size, timeout):
+        # type: (Iterable[bytes], int, Optional[float]) -> None
+        """Send what is ``size`` bytes together, piece by piece; otherwise as `send`."""
+        sent = 0
+        try:
+            for count in self._send_all(pieces, timeout):
+                sent += count
+        except (socket.error, TransportFail) as error:
+            raise _send_failed(error, sent, size)
 
     def _send_now(self, data):
         # type: (Any) -> Tuple[int, int]
@@ -181,22 +195,25 @@ class Transport(object):
                 return 0, WRITE
             raise
 
-    def _send_rest(self, view, timeout):
-        # type: (memoryview, Optional[float]) -> Iterator[int]
-        """Send all of it, waiting for room; yield how many bytes went out, step by step."""
+    def _send_all(self, pieces, timeout):
+        # type: (Iterable[Any], Optional[float]) -> Iterator[int]
+        """Send all pieces, waiting for room; yield how many bytes went out, step by step."""
         deadline = None if timeout is None else monotonic() + timeout
-        need = WRITE
         may_take_in = True
-        while view:
-            left = None if deadline is None else deadline - monotonic()
-            if left is not None and left <= 0:
-                raise TransportFail('the peer took no more in {} seconds', timeout)
-            take_in = may_take_in and self._backlog_size < MAX_BACKLOG
-            for _fd, ready in wait(((self._fd, need | READ if take_in else need),), left):
-                if take_in and ready & READ:
-                    may_take_in = self._take_in()
+        for piece in pieces:
+            view = memoryview(piece)
             count, need = self._send_now(view)
-            view = view[count:]
+            while count < len(view):
+                view = view[count:]
+                yield count
+                left = None if deadline is None else deadline - monotonic()
+                if left is not None and left <= 0:
+                    raise TransportFail('the peer took no more in {} seconds', timeout)
+                take_in = may_take_in and self._backlog_size < MAX_BACKLOG
+                for _fd, ready in wait(((self._fd, need | READ if take_in else need),), left):
+                    if take_in and ready & READ:
+                        may_take_in = self._take_in()
+                count, need = self._send_now(view)
             yield count
 
     def _take_in(self):

@@ -12,7 +12,16 @@ from time import time
 from lomond import errors, events
 from lomond._compat import TYPE_CHECKING, decode_utf8, indexable
 from lomond.opcode import Opcode
-from lomond.protocol.frame import CONTROL_BIT, FIN, KEY_SIZE, LENGTH_16, encode_frame
+from lomond.protocol.frame import (
+    CONTROL_BIT,
+    FIN,
+    KEY_SIZE,
+    LENGTH_16,
+    PIECE,
+    cut_frame,
+    encode_frame,
+    encode_header,
+)
 from lomond.protocol.frame_parser import FrameParser
 from lomond.protocol.limits import DEFAULT_LIMITS
 from lomond.protocol.mask import apply_mask
@@ -38,10 +47,6 @@ _WHOLE_BINARY = FIN | Opcode.BINARY
 
 # One call of the system's random source serves this many masking keys.
 _KEYS_AT_ONCE = 64
-
-
-# From so many bytes on nothing is won by joining frames.
-_MANY = 64 * 1024
 
 
 class _NoLock(object):
@@ -164,23 +169,11 @@ class Connection(object):
         Raises WebSocketUnavailable, or its kind, if the state forbids it, and
         FrameBuildError.
         """
-        if self.state not in CAN_SEND:
-            raise unavailable(self.state)
-        if opcode == Opcode.CONTINUATION:
-            raise errors.FrameBuildError('a message goes out whole: there is none to continue')
-        sent = self._stats.sent
-        if opcode in _MESSAGES:
-            sent.messages += 1
-            sent.payload_bytes += len(payload)
-        elif opcode == Opcode.PING:
-            self._stats.pings_sent += 1
-        rsv1 = compress and self._deflate is not None and opcode in _MESSAGES
-        if rsv1:
-            payload = self._deflate.compress(payload)  # type: ignore[union-attr]
+        payload, rsv1 = self._admit(opcode, payload, compress)
         frame = encode_frame(
             opcode, payload, rsv1=rsv1,
             masking_key=self._masking_key() if self._is_client else None)
-        sent.wire_bytes += len(frame)
+        self._stats.sent.wire_bytes += len(frame)
         if opcode == Opcode.CLOSE:
             with self._lock:
                 # The other thread may have moved on since the check above.
@@ -189,6 +182,36 @@ class Connection(object):
                 self.state = TRANSITIONS[self.state, Trigger.CLOSE_SENT]
                 self.is_close_complete = self.state == State.CLOSED
         return frame
+
+    def encode_in_pieces(self, opcode, payload, compress=False):
+        # type: (int, bytes, bool) -> Tuple[int, Iterator[bytes]]
+        """Return the size of a message's frame, and its pieces, made while they are sent.
+
+        For large messages; otherwise as `encode`.
+        """
+        payload, rsv1 = self._admit(opcode, payload, compress)
+        key = self._masking_key() if self._is_client else None
+        header = encode_header(opcode, len(payload), True, rsv1, key)
+        size = len(header) + len(payload)
+        self._stats.sent.wire_bytes += size
+        return size, cut_frame(header, payload, key)
+
+    def _admit(self, opcode, payload, compress):
+        # type: (int, bytes, bool) -> Tuple[bytes, bool]
+        """Count what is to be sent; return the payload, and whether it is compressed now."""
+        if self.state not in CAN_SEND:
+            raise unavailable(self.state)
+        if opcode == Opcode.CONTINUATION:
+            raise errors.FrameBuildError('a message goes out whole: there is none to continue')
+        sent = self._stats.sent
+        if opcode in _MESSAGES:
+            sent.messages += 1
+            sent.payload_bytes += len(payload)
+            if compress and self._deflate is not None:
+                return self._deflate.compress(payload), True
+        elif opcode == Opcode.PING:
+            self._stats.pings_sent += 1
+        return payload, False
 
     def encode_many(self, messages, compress=False):
         # type: (Iterable[Tuple[int, bytes]], bool) -> Iterator[bytes]
@@ -202,7 +225,7 @@ class Connection(object):
             frame = self.encode(opcode, payload, compress)
             frames.append(frame)
             size += len(frame)
-            if size >= _MANY:
+            if size >= PIECE:
                 yield b''.join(frames)
                 frames = []
                 size = 0

@@ -10,7 +10,7 @@ from lomond.opcode import Opcode
 from lomond.protocol.mask import apply_mask
 
 if TYPE_CHECKING:
-    from typing import Optional  # noqa: F401
+    from typing import Iterator, Optional  # noqa: F401
 
 FIN = 0x80
 RSV1 = 0x40             # set on the first frame of a compressed message (RFC 7692 6)
@@ -26,6 +26,9 @@ LENGTH_64 = 127         # a 64-bit length follows
 KEY_SIZE = 4
 
 MAX_CONTROL_PAYLOAD = 125
+
+#: A large frame goes out in pieces of so many bytes.
+PIECE = 64 * 1024
 
 OPCODES = frozenset([
     Opcode.CONTINUATION, Opcode.TEXT, Opcode.BINARY,
@@ -61,7 +64,30 @@ def encode_frame(opcode, payload, fin=True, rsv1=False, masking_key=None):
 
     Raises FrameBuildError for a frame that RFC 6455 forbids.
     """
-    length = len(payload)
+    header = encode_header(opcode, len(payload), fin, rsv1, masking_key)
+    if masking_key is None:
+        return header + payload
+    return header + apply_mask(payload, masking_key)
+
+
+def cut_frame(header, payload, masking_key):
+    # type: (bytes, bytes, Optional[bytes]) -> Iterator[bytes]
+    """Yield a frame piece by piece, each masked when it is asked for.
+
+    So a large payload isn't there twice, and a piece still is in the
+    processor's cache when it is sent.
+    """
+    for start in range(0, len(payload) or 1, PIECE):
+        # A multiple of 4: each piece starts with the key's first byte.
+        piece = payload[start:start + PIECE]
+        if masking_key is not None:
+            piece = apply_mask(piece, masking_key)
+        yield piece if start else header + piece
+
+
+def encode_header(opcode, length, fin, rsv1, masking_key):
+    # type: (int, int, bool, bool, Optional[bytes]) -> bytes
+    """Build a frame's header, with the masking key at its end; parameters as of `encode_frame`."""
     if opcode & CONTROL_BIT and (length > MAX_CONTROL_PAYLOAD or not fin or rsv1):
         # RFC 6455 5.5: control frames are short, whole and (RFC 7692 6.1) plain.
         raise FrameBuildError(
@@ -82,7 +108,4 @@ def encode_frame(opcode, payload, fin=True, rsv1=False, masking_key=None):
         header = _pack_16(first, mask_bit | LENGTH_16, length)
     else:
         header = _pack_64(first, mask_bit | LENGTH_64, length)
-
-    if masking_key is None:
-        return header + payload
-    return b''.join((header, masking_key, apply_mask(payload, masking_key)))
+    return header if masking_key is None else header + masking_key

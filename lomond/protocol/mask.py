@@ -24,17 +24,28 @@ def _mask_by_integer(payload, key):
     # type: (bytes, bytes) -> bytes
     """Mask as one large integer; int.from_bytes and ^ run at memory speed."""
     length = len(payload)
-    if length > _PIECE:
-        # _PIECE is a multiple of 4, so each piece starts with the key's first byte.
-        return b''.join([
-            _mask_by_integer(payload[start:start + _PIECE], key)
-            for start in range(0, length, _PIECE)
-        ])
-    repeated = key * ((length + 3) >> 2)
-    return (
-        int.from_bytes(payload, 'little')
-        ^ int.from_bytes(repeated[:length], 'little')
-    ).to_bytes(length, 'little')
+    if length <= _PIECE:
+        return _xor_integer(payload, _repeat(key, length))
+    # _PIECE is a multiple of 4, so each piece starts with the key's first byte.
+    repeated = _repeat(key, _PIECE)
+    rest = length % _PIECE
+    masked = [
+        _xor_integer(payload[start:start + _PIECE], repeated)
+        for start in range(0, length - rest, _PIECE)]
+    if rest:
+        masked.append(_xor_integer(payload[-rest:], _repeat(key, rest)))
+    return b''.join(masked)
+
+
+def _repeat(key, length):
+    # type: (bytes, int) -> int
+    """Return so many bytes of the key, over and over, as an integer."""
+    return int.from_bytes((key * ((length + 3) >> 2))[:length], 'little')
+
+
+def _xor_integer(payload, integer):
+    # type: (bytes, int) -> bytes
+    return (int.from_bytes(payload, 'little') ^ integer).to_bytes(len(payload), 'little')
 
 
 _XOR_TABLES = {}  # type: dict[int, bytes]

@@ -220,6 +220,32 @@ def test_nothing_is_sent_if_one_of_many_can_not_be(messages, error):
     assert send_and_close(send) == [(0x81, b'all that there is')]
 
 
+@pytest.mark.skipif(six.PY2, reason='tracemalloc is new in 3')
+def test_a_large_message_is_not_copied_as_a_whole():
+    import tracemalloc
+    message = b'x' * (32 * 1024 * 1024)
+    peaks = []
+
+    def script(sock):
+        answer_upgrade(sock)
+        buffer = bytearray(65536)
+        while sock.recv_into(buffer):
+            pass
+
+    with RawServer(script) as server:
+        websocket = WebSocket(server.url)
+        for event in websocket:
+            if event.name == 'ready':
+                tracemalloc.start()
+                try:
+                    websocket.send_binary(message)
+                    peaks.append(tracemalloc.get_traced_memory()[1])
+                finally:
+                    tracemalloc.stop()
+                break
+    assert peaks[0] < len(message) / 8
+
+
 # -- compression --
 
 DEFLATE = b'Sec-WebSocket-Extensions: permessage-deflate'

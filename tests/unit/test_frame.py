@@ -2,11 +2,13 @@
 
 from __future__ import absolute_import, division, print_function
 
+import os
+
 import pytest
 
 from lomond.errors import FrameBuildError
 from lomond.opcode import Opcode
-from lomond.protocol.frame import encode_frame
+from lomond.protocol.frame import PIECE, cut_frame, encode_frame, encode_header
 from tests.support import make_frame
 
 KEY = b'\x37\xfa\x21\x3d'
@@ -32,6 +34,16 @@ def test_rfc_6455_examples(encoded, expected):
 def test_length_is_in_its_shortest_form(length, key):
     payload = b'x' * length
     assert encode_frame(2, payload, masking_key=key) == make_frame(2, payload, key=key)
+
+
+@pytest.mark.parametrize('key', [None, KEY], ids=['plain', 'masked'])
+@pytest.mark.parametrize('length', [0, 1, PIECE - 1, PIECE, PIECE + 1, 3 * PIECE + 7])
+def test_pieces_of_a_frame_are_the_frame(length, key):
+    payload = os.urandom(length)
+    header = encode_header(2, length, True, False, key)
+    pieces = list(cut_frame(header, payload, key))
+    assert b''.join(pieces) == make_frame(2, payload, key=key)
+    assert max(map(len, pieces)) <= PIECE + len(header)
 
 
 def test_compressed_message_starts_with_rsv1():

@@ -379,6 +379,23 @@ def test_sending_without_a_deadline_waits_for_the_peer(ends):
     sender.end()
 
 
+def test_pieces_arrive_as_one(ends):
+    data = numbered(TOO_MUCH)
+    pieces = (data[start:start + 100000] for start in range(0, len(data), 100000))
+    sender = Running(ends[0].send_pieces, pieces, len(data), None)
+    assert receive(ends[1], len(data)) == data
+    sender.end()
+
+
+def test_one_deadline_holds_for_all_pieces(ends):
+    started = monotonic()
+    with pytest.raises(TransportFail) as caught:
+        ends[0].send_pieces((b'x' * 1000000 for _ in iter(int, 1)), TOO_MUCH, 0.2)
+    assert 0.19 <= monotonic() - started < 5
+    assert caught.value.sent > 0
+    assert caught.value.size == TOO_MUCH
+
+
 def test_peer_that_does_not_read_fails_the_send_in_time(ends):
     started = monotonic()
     with pytest.raises(TransportFail) as caught:
