@@ -56,7 +56,7 @@ def _xor_table(byte):
     """Return the 256-byte translation table for XOR with one byte."""
     table = _XOR_TABLES.get(byte)
     if table is None:
-        table = _XOR_TABLES[byte] = bytes(bytearray(byte ^ other for other in range(256)))
+        table = _XOR_TABLES[byte] = bytes(bytearray([byte ^ other for other in range(256)]))
     return table
 
 

@@ -1,0 +1,129 @@
+"""What a message costs, counted in work rather than in time, so that no noise gets in.
+
+Calls of Python functions, of the system and of the clock, on real connections. A
+figure here may go down; before one goes up, measure what that costs.
+"""
+
+from __future__ import absolute_import, division, print_function
+
+import sys
+import threading
+
+import pytest
+import six
+
+from lomond import WebSocket
+from lomond.events import Binary, Text
+from tests.network.driving import drain, wait_for
+from tests.support import RawServer, answer_upgrade, make_frame
+
+TEXT = u'x' * 120
+
+# 2.7 has the codecs' wrappers and locks in Python, and checks UTF-8 for surrogates.
+CALLS_TO_RECEIVE = 5.2 if six.PY2 else 3.2
+CALLS_TO_SEND = 26 if six.PY2 else 20
+CALLS_TO_SEND_ONE_OF_MANY = 12 if six.PY2 else 9
+
+# What a connection may take beside its messages: reads, waits, timers.
+BESIDE = 300
+
+
+class Work(object):
+    """Counts what this thread calls in a with block.
+
+    ``calls`` of Python functions, generators that go on included, and ``c_calls``, of
+    functions and methods written in C, by name.
+    """
+
+    def __init__(self):
+        self.calls = 0
+        self.c_calls = {}
+
+    def __enter__(self):
+        sys.setprofile(self._count)
+        return self
+
+    def __exit__(self, *_exc_info):
+        sys.setprofile(None)
+
+    def _count(self, _frame, event, what):
+        if event == 'call':
+            self.calls += 1
+        elif event == 'c_call':
+            self.c_calls[what.__name__] = self.c_calls.get(what.__name__, 0) + 1
+
+
+def receive(count):
+    """Receive so many texts that come at once; return the work."""
+    is_ready = threading.Event()
+
+    def script(sock):
+        answer_upgrade(sock)
+        wait_for(is_ready)
+        sock.sendall(make_frame(1, TEXT.encode('ascii')) * count)
+        drain(sock)
+
+    received = 0
+    work = Work()
+    with RawServer(script) as server:
+        loop = iter(WebSocket(server.url))
+        for event in loop:
+            if event.name == 'poll':
+                break
+        is_ready.set()
+        with work:
+            for event in loop:
+                received += event.name == 'text'
+                if received == count:
+                    break
+        loop.close()
+    return work
+
+
+@pytest.mark.parametrize('count', [400, 4000])
+def test_a_small_message_received_is_a_few_calls_and_no_system_call(count):
+    work = receive(count)
+    # The generator goes on, the event is made.
+    assert work.calls <= CALLS_TO_RECEIVE * count + BESIDE
+    reads = count * 130 // 65536 + 10
+    assert work.c_calls['recv'] <= 2 * reads
+    assert work.c_calls.get('poll', 0) <= 2 * reads
+    assert work.c_calls.get('time', 0) <= 2 * reads
+    assert work.c_calls.get('monotonic', 0) <= 8 * reads
+
+
+def send(what, *args):
+    """Call a method of a WebSocket that is ready; return the work."""
+    def script(sock):
+        answer_upgrade(sock)
+        drain(sock)
+
+    work = Work()
+    with RawServer(script) as server:
+        websocket = WebSocket(server.url)
+        for event in websocket:
+            if event.name == 'ready':
+                method = getattr(websocket, what)
+                with work:
+                    method(*args)
+                break
+    return work
+
+
+@pytest.mark.parametrize('size', [0, 120, 10000])
+def test_a_message_sent_is_one_system_call_with_its_header(size):
+    work = send('send_text', u'x' * size)
+    assert work.c_calls['send'] == 1
+    assert work.c_calls.get('poll', 0) == 0
+    assert work.calls <= CALLS_TO_SEND
+
+
+def test_many_messages_sent_are_one_system_call_and_a_few_calls_each():
+    work = send('send_many', [TEXT] * 64)
+    assert work.c_calls['send'] == 1
+    assert work.calls <= 64 * CALLS_TO_SEND_ONE_OF_MANY + CALLS_TO_SEND
+
+
+@pytest.mark.parametrize('event', [Text(u'x', 0.0), Binary(b'x', 0.0)])
+def test_an_event_is_one_object(event):
+    assert not hasattr(event, '__dict__')
