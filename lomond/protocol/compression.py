@@ -112,28 +112,35 @@ class PermessageDeflate(object):
         Stops at ``limit`` bytes (None: no limit) with PayloadTooLarge.
         Raises InvalidPayload for what isn't deflated data.
         """
-        self._has_begun = self._has_begun or bool(data)
-        if is_last and self._has_begun:
-            # zlib flushes a second empty message to nothing at all, and some
-            # peers send just that. The tail alone would be half a block.
-            data += _TAIL
+        if is_last:
+            if data or self._has_begun:
+                # zlib flushes a second empty message to nothing at all, and some
+                # peers send just that. The tail alone would be half a block.
+                data += _TAIL
+            self._has_begun = False
+        elif data:
+            self._has_begun = True
         pieces = []  # type: List[bytes]
         try:
             while data:
-                if self._inflater is None:
-                    self._inflater = zlib.decompressobj(-self.inflate_bits)
-                piece = self._inflate(data, limit)
-                pieces.append(piece)
+                inflater = self._inflater
+                if inflater is None:
+                    inflater = self._inflater = zlib.decompressobj(-self.inflate_bits)
+                # One byte more than allowed shows that there is more than allowed.
+                piece = inflater.decompress(
+                    data, _SLICE if limit is None or limit >= _SLICE else limit + 1)
                 if limit is not None:
                     limit -= len(piece)
-                data = self._inflater.unconsumed_tail
-                if not data and self._inflater.unused_data:
-                    data = self._inflater.unused_data
+                    if limit < 0:
+                        raise PayloadTooLarge('a compressed message inflates beyond the limit')
+                pieces.append(piece)
+                data = inflater.unconsumed_tail
+                if not data and inflater.unused_data:
+                    data = inflater.unused_data
                     self._restart()
         except zlib.error as error:
             raise InvalidPayload('compressed data that does not inflate: {}', error)
         if is_last:
-            self._has_begun = False
             self._stream_ends = 0
             if not self.inflate_takeover:
                 self._inflater = None
@@ -143,15 +150,6 @@ class PermessageDeflate(object):
         # type: () -> None
         """Free the windows: the connection is over, but may be kept to be asked about."""
         self._deflater = self._inflater = None
-
-    def _inflate(self, data, limit):
-        # type: (bytes, Optional[int]) -> bytes
-        # One byte more than allowed shows that there is more than allowed.
-        size = _SLICE if limit is None else min(limit + 1, _SLICE)
-        piece = self._inflater.decompress(data, size)  # type: bytes
-        if limit is not None and len(piece) > limit:
-            raise PayloadTooLarge('a compressed message inflates beyond the limit')
-        return piece
 
     def _restart(self):
         # type: () -> None

@@ -18,6 +18,7 @@ from lomond.protocol.frame import (
     KEY_SIZE,
     LENGTH_16,
     PIECE,
+    RSV1,
     cut_frame,
     encode_frame,
     encode_header,
@@ -44,6 +45,8 @@ _MESSAGES = frozenset([Opcode.TEXT, Opcode.BINARY])
 
 _WHOLE_TEXT = FIN | Opcode.TEXT
 _WHOLE_BINARY = FIN | Opcode.BINARY
+_COMPRESSED_TEXT = FIN | RSV1 | Opcode.TEXT
+_COMPRESSED = (_COMPRESSED_TEXT, FIN | RSV1 | Opcode.BINARY)
 
 # One call of the system's random source serves this many masking keys.
 _KEYS_AT_ONCE = 64
@@ -106,6 +109,7 @@ class Connection(object):
         # The short way gives what is larger, or has a longer header, to the long one.
         self._short_limit = min(
             size for size in (limits.frame, limits.message, 0xFFFF) if size is not None)
+        self._max_message = limits.message
         self._deflate = None  # type: Optional[PermessageDeflate]
 
         self._leftover = b''        # received, and not yet a whole header or control frame
@@ -260,13 +264,15 @@ class Connection(object):
         message = self._message
         may_hurry = self._is_client and self._header is None and not message.in_message
         limit = self._short_limit
+        deflate = self._deflate
+        compressed = () if deflate is None else _COMPRESSED  # type: Tuple[int, ...]
         messages = payload_bytes = 0    # of the short way
         try:
             while self.is_receiving:
                 # The short way: a whole message in one frame that is all here.
                 if may_hurry and end - pos > 3:
                     first = buffer[pos]
-                    if first == _WHOLE_TEXT or first == _WHOLE_BINARY:
+                    if first == _WHOLE_TEXT or first == _WHOLE_BINARY or first in compressed:
                         length = buffer[pos + 1]
                         start = pos + 2
                         if length == LENGTH_16:
@@ -281,8 +287,16 @@ class Connection(object):
                             payload_bytes += length
                             if first == _WHOLE_TEXT:
                                 yield events.Text(decode_utf8(buffer[start:stop]), received_time)
-                            else:
-                                yield events.Binary(bytes(buffer[start:stop]), received_time)
+                                continue
+                            payload = bytes(buffer[start:stop])
+                            if first != _WHOLE_BINARY:
+                                payload = deflate.decompress(  # type: ignore[union-attr]
+                                    payload, self._max_message, True)
+                                payload_bytes += len(payload) - length
+                                if first == _COMPRESSED_TEXT:
+                                    yield events.Text(decode_utf8(payload), received_time)
+                                    continue
+                            yield events.Binary(payload, received_time)
                             continue
 
                 # The long way: all else.
