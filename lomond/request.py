@@ -13,7 +13,6 @@ import re
 import stat
 
 from lomond._compat import TYPE_CHECKING, encode_utf8, native_to_text, text_type
-from lomond.cookies import check_cookies
 from lomond.errors import ConnectFail
 from lomond.headers import is_token
 from lomond.net.transport import describe
@@ -22,6 +21,7 @@ from lomond.net.url import basic_authorization
 if TYPE_CHECKING:
     from typing import Any, Dict, List, Optional, Tuple, Union  # noqa: F401
 
+    from lomond.cookies import Cookies  # noqa: F401
     from lomond.redirects import Course  # noqa: F401
     from lomond.response import Response  # noqa: F401
 
@@ -54,7 +54,10 @@ class RequestOptions(object):
         self._headers = [] if headers is None or callable(headers) else check_headers(headers)
         self._added = []  # type: List[Field]
         self._netrc = check_netrc(netrc)
-        self._cookies = check_cookies(cookies)
+        self._cookies = None  # type: Optional[Cookies]
+        if cookies is not None:
+            from lomond.cookies import check_cookies  # few need it
+            self._cookies = check_cookies(cookies)
 
     @property
     def jar(self):

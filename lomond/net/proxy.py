@@ -13,7 +13,6 @@ from lomond._compat import TYPE_CHECKING, monotonic, native_to_text
 from lomond.constants import USER_AGENT
 from lomond.errors import ConnectFail, HandshakeError, TransportFail
 from lomond.headers import END_OF_HEAD
-from lomond.net.socks import SocksExchange, check_usable
 from lomond.net.transport import describe
 from lomond.net.url import basic_authorization, bracket, parse_proxy_url, to_ascii
 from lomond.net.wait import Wait
@@ -78,6 +77,7 @@ def _parse_proxy(url):
     """Parse a proxy's URL; raises ValueError also for what only this machine can't do."""
     proxy = parse_proxy_url(url)
     if proxy.is_socks:
+        from lomond.net.socks import check_usable  # few need it
         check_usable(proxy)
     return proxy
 
@@ -145,7 +145,10 @@ def open_tunnel(transport, target, proxy, deadline):
 
     Yields each `Wait`; the tunnel is there when it ends. Raises ConnectFail.
     """
-    exchange = (SocksExchange if proxy.is_socks else ConnectExchange)(target, proxy)  # type: Any
+    exchange = ConnectExchange(target, proxy)  # type: Any
+    if proxy.is_socks:
+        from lomond.net.socks import SocksExchange
+        exchange = SocksExchange(target, proxy)
     try:
         while exchange.rest is None:
             while exchange.output:

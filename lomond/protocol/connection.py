@@ -115,8 +115,7 @@ class Connection(object):
         self._leftover = b''        # received, and not yet a whole header or control frame
         self._missing = 0           # payload bytes of the present data frame still to come
         self._header = None  # type: Optional[FrameHeader]  # that frame's
-        self._keys = b''            # random bytes for masking keys to come
-        self._next_key = 0
+        self._keys = []  # type: List[bytes]    # masking keys to come
 
     # -- the handshakes and the end --
 
@@ -175,8 +174,7 @@ class Connection(object):
         """
         payload, rsv1 = self._admit(opcode, payload, compress)
         frame = encode_frame(
-            opcode, payload, rsv1=rsv1,
-            masking_key=self._masking_key() if self._is_client else None)
+            opcode, payload, True, rsv1, self._masking_key() if self._is_client else None)
         self._stats.sent.wire_bytes += len(frame)
         if opcode == Opcode.CLOSE:
             with self._lock:
@@ -239,12 +237,12 @@ class Connection(object):
     def _masking_key(self):
         # type: () -> bytes
         """Return 4 bytes that a server can't foresee (RFC 6455 10.3)."""
-        start = self._next_key
-        if start == len(self._keys):
-            self._keys = self._random_bytes(KEY_SIZE * _KEYS_AT_ONCE)
-            start = 0
-        self._next_key = start + KEY_SIZE
-        return self._keys[start:start + KEY_SIZE]
+        if not self._keys:
+            drawn = self._random_bytes(KEY_SIZE * _KEYS_AT_ONCE)
+            self._keys = [
+                drawn[start:start + KEY_SIZE]
+                for start in range(len(drawn) - KEY_SIZE, -1, -KEY_SIZE)]
+        return self._keys.pop()
 
     # -- receiving --
 

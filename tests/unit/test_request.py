@@ -575,7 +575,8 @@ import lomond
 ws = lomond.WebSocket('ws://me:pw@example.org/', headers={'X': '1'})
 ws.build_request()
 print(sorted({'http.cookiejar', 'cookielib', 'http.client', 'httplib', 'netrc', 'urllib.request',
-              'urllib2'} & set(sys.modules)))
+              'urllib2', 'email.utils', 'python_socks', 'lomond.cookies', 'lomond.net.socks',
+              'lomond.net.tls', 'lomond.persist', 'lomond.server'} & set(sys.modules)))
 '''
 
 
