@@ -5,6 +5,7 @@
 #   make lint        ruff
 #   make typecheck   mypy --strict
 #   make soak        2,000 connections, each broken in one way or another; some minutes
+#   make bench       lomond beside its peers, on every Python found; 20 minutes
 #   make programs    the servers and proxies that tests start, where apt-get may install them
 #   make clean       take away what these made
 #
@@ -13,7 +14,7 @@
 PYTHON ?= python3
 PYENV_ROOT ?= $(or $(shell pyenv root 2>/dev/null),$(HOME)/.pyenv)
 
-.PHONY: demo test lint typecheck soak peers programs clean
+.PHONY: demo test lint typecheck soak bench peers programs clean
 
 demo: .venv/demo/ready
 	.venv/demo/bin/python -m lomond.examples.btcticker --local --count 10
@@ -30,6 +31,10 @@ typecheck: .venv/lint/ready
 
 soak: .venv/soak/ready
 	.venv/soak/bin/python compliance/soak.py
+
+# It makes its own environments, .venv/bench-X.Y, by the virtualenv that comes with tox.
+bench: .venv/tox/ready
+	$(PYTHON) benchmarks/run.py
 
 # Node's `ws`, one of the servers to test against.
 peers: tests/peers/node_modules

@@ -1,0 +1,88 @@
+"""Clients with a blocking `recv()`: their operations are the same but for a few names."""
+
+from __future__ import absolute_import, division, print_function
+
+from itertools import repeat
+
+
+class BlockingClient(object):
+    """Base: a subclass says how to open, to receive, to send and to close."""
+
+    def open(self, job, operation):
+        """Return an open connection."""
+        raise NotImplementedError
+
+    def receiver(self, connection, is_text=True):
+        """Return the function that returns the next message, as text or bytes."""
+        raise NotImplementedError
+
+    def sender(self, connection, is_text):
+        """Return the function that sends a message."""
+        raise NotImplementedError
+
+    def close(self, connection):
+        """Close a connection."""
+        connection.close()
+
+    def receive(self, job):
+        recv = self.receiver(self.open(job, 'receive'), job.is_text)
+        recv()
+        started = job.clock()
+        for _ in repeat(None, job.count):
+            message = recv()
+        elapsed = job.clock() - started
+        job.check(message)
+        return elapsed
+
+    def send(self, job):
+        connection = self.open(job, 'send')
+        send, recv, payload = self.sender(connection, job.is_text), self.receiver(connection), \
+            job.payload
+        started = job.clock()
+        for _ in repeat(None, job.count):
+            send(payload)
+        recv()
+        return job.clock() - started
+
+    def burst(self, job):
+        connection = self.open(job, 'burst')
+        send, recv, payload = self.sender(connection, job.is_text), self.receiver(connection), \
+            job.payload
+        bursts = []
+        for _ in repeat(None, job.count):
+            started = job.clock()
+            for _ in repeat(None, job.burst):
+                send(payload)
+            bursts.append(job.clock() - started)
+            recv()
+        return bursts
+
+    def echo(self, job):
+        connection = self.open(job, 'echo')
+        send, recv, payload = self.sender(connection, job.is_text), self.receiver(connection), \
+            job.payload
+        trips = []
+        for _ in repeat(None, job.count):
+            started = job.clock()
+            send(payload)
+            message = recv()
+            trips.append(job.clock() - started)
+        job.check(message)
+        return trips
+
+    def connect(self, job):
+        context = job.ssl_context()
+        spent = []
+        for _ in repeat(None, job.count):
+            started = job.clock()
+            connection = self.open(job, 'connect', context)
+            spent.append(job.clock() - started)
+            self.close(connection)
+        return spent
+
+    def hold(self, job, opened):
+        connections = []
+        for _ in repeat(None, job.count):
+            connections.append(self.open(job, 'hold'))
+            opened()
+        return connections

@@ -1,0 +1,142 @@
+"""The Pythons to measure on, each with a virtual environment for the clients, one for the old
+Lomond."""
+
+import glob
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+VERSIONS = ['2.7', '3.8', '3.11', '3.13']
+
+#: To be compiled by nobody here: without a wheel they are left out.
+_ONLY_WHEELS = 'picows,wsaccel,aiohttp'
+
+
+class Environment:
+    """One Python, ready to measure."""
+
+    def __init__(self, version, python, old_python):
+        self.version = version
+        self.python = python
+        self.old_python = old_python
+        self.full_version = _output([python, '-c', 'import sys; print(sys.version.split()[0])'])
+        self.packages = _packages(python)
+        self.old_packages = _packages(old_python)
+
+
+def find_python(version):
+    """Return the path of a Python, or None."""
+    root = os.environ.get('PYENV_ROOT') or os.path.join(os.path.expanduser('~'), '.pyenv')
+    found = glob.glob(os.path.join(root, 'versions', version + '.*', 'bin', 'python'))
+    found.sort(key=lambda path: [int(number) for number in re.findall(r'\d+', path)])
+    # pyenv's own shims, on the path, fail for the versions that aren't selected.
+    candidates = found[::-1] + [shutil.which('python' + version)]
+    for candidate in candidates:
+        if candidate and _runs(candidate, version):
+            return candidate
+    return sys.executable if '{}.{}'.format(*sys.version_info) == version else None
+
+
+def _runs(python, version):
+    script = 'import sys; print("%d.%d" % sys.version_info[:2])'
+    try:
+        return _output([python, '-c', script]) == version
+    except (OSError, subprocess.CalledProcessError):
+        return False
+
+
+def _output(command):
+    return subprocess.run(
+        command, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, encoding='utf-8',
+    ).stdout.strip()
+
+
+def prepare(version, log):
+    """Return the Environment of a Python, made if need be; None if it can't be had.
+
+    What can't be installed is said to `log`, and left out.
+    """
+    base = find_python(version)
+    if base is None:
+        log('No Python {}: left out.'.format(version))
+        return None
+    pythons = []
+    for suffix, requirements in (('', 'bench.txt'), ('-old', 'bench-old.txt')):
+        folder = os.path.join(ROOT, '.venv', 'bench-' + version + suffix)
+        python = os.path.join(folder, 'bin', 'python')
+        path = os.path.join(ROOT, 'requirements', requirements)
+        if not _is_ready(folder, path):
+            log('Making an environment for Python {}{} ...'.format(
+                version, ', with Lomond 0.3.4' if suffix else ''))
+            if not _create(base, folder):
+                log('No virtual environment for Python {}: left out.'.format(version))
+                return None
+            _install(python, path, log)
+            with open(_mark(folder), 'w') as mark:
+                mark.write(_digest(path))
+        pythons.append(python)
+    return Environment(version, *pythons)
+
+
+def _mark(folder):
+    return os.path.join(folder, 'ready')
+
+
+def _digest(path):
+    with open(path, 'rb') as source:
+        return hashlib.sha256(source.read()).hexdigest()
+
+
+def _is_ready(folder, path):
+    try:
+        with open(_mark(folder)) as mark:
+            return mark.read() == _digest(path)
+    except OSError:
+        return False
+
+
+def _create(base, folder):
+    shutil.rmtree(folder, ignore_errors=True)
+    # tox's virtualenv is the last that makes environments for 2.7.
+    virtualenv = os.path.join(ROOT, '.venv', 'tox', 'bin', 'virtualenv')
+    if os.path.exists(virtualenv):
+        command = [virtualenv, '--quiet', '--python', base, folder]
+    else:
+        command = [base, '-m', 'venv', folder]
+    return subprocess.run(command, check=False, env=_environ()).returncode == 0
+
+
+def _environ():
+    return dict(
+        os.environ, PIP_DISABLE_PIP_VERSION_CHECK='1', PYTHONWARNINGS='ignore',
+        VIRTUALENV_OVERRIDE_APP_DATA=os.path.join(ROOT, '.venv', 'app-data'))
+
+
+def _install(python, path, log):
+    command = [python, '-m', 'pip', 'install', '--quiet', '--only-binary', _ONLY_WHEELS]
+    if _is_installed(command + ['-r', path]):
+        return
+    with open(path, encoding='utf-8') as lines:
+        for line in lines:
+            requirement = line.partition('#')[0].strip()
+            if requirement and not _is_installed(command + [requirement]):
+                log('Not to be had: {}'.format(requirement))
+
+
+def _is_installed(command):
+    return subprocess.run(
+        command, check=False, env=_environ(), stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL).returncode == 0
+
+
+def _packages(python):
+    """Return a dict of the versions of what is installed."""
+    listed = subprocess.run(
+        [python, '-m', 'pip', 'list', '--format=json'], check=True, env=_environ(),
+        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL).stdout
+    return {package['name'].lower(): package['version'] for package in json.loads(listed)}

@@ -1,0 +1,145 @@
+"""Run one client with one load in this fresh process; print what it took, as JSON.
+
+`run.py` starts it, under each Python. Its one argument is a JSON object: client, operation,
+options (see `clients.job.Job`), ports, cafile, checkout (what to put on the path, or null), seconds
+(about how long to measure). It prints {"value": ..., "p99": ..., "count": ...}, values in the
+load's own unit; or {"missing": "why"}.
+"""
+
+from __future__ import absolute_import, division, print_function
+
+import json
+import os
+import sys
+import time
+
+#: So often may a client break off in one process.
+_FAILURES = 20
+
+#: Statuses of memory in /proc/self/status, in KiB.
+_NOW, _PEAK = 'VmRSS:', 'VmHWM:'
+
+
+def memory(name):
+    """Return this process's memory in bytes."""
+    with open('/proc/self/status') as status:
+        for line in status:
+            if line.startswith(name):
+                return int(line.split()[1]) * 1024
+    raise NotImplementedError('this system does not tell')
+
+
+def median(values):
+    """Return the middle one."""
+    return sorted(values)[len(values) // 2]
+
+
+class Worker(object):
+    """One client and its task."""
+
+    def __init__(self, task):
+        from clients import ENTRIES, job
+        self._job = job
+        self._task = task
+        self._failures = 0
+        self._client = ENTRIES[task['client']].load()
+        scheme = 'wss' if task['options'].get('tls') else 'ws'
+        self._base = '{}://127.0.0.1:{}'.format(
+            scheme, task['ports'][1 if scheme == 'wss' else 0])
+        self._cafile = task['cafile'] if scheme == 'wss' else None
+
+    def job(self, count, clock=None):
+        """Return a job with so many messages."""
+        options = dict(self._task['options'], count=count)
+        return self._job.Job(
+            self._base, options, self._cafile, clock or self._job.wall_clock)
+
+    def timed(self):
+        """Measure for about as long as wanted, once short runs have told how fast it goes."""
+        options = self._task['options']
+        count = options.get('count') or self._find_count(options['first'])
+        result, wall, busy = self._run(count)
+        told = {'count': count, 'busy': busy, 'failures': self._failures}
+        if not isinstance(result, list):
+            return dict(told, value=result / count * 1e6)
+        ordered = sorted(result)
+        per = options.get('burst', 1)
+        return dict(
+            told, value=median(ordered) / per * 1e6,
+            p99=ordered[len(ordered) * 99 // 100] / per * 1e6)
+
+    def _run(self, count):
+        """Return the result, the seconds it took with all around it, and the share of CPU in it."""
+        operation = getattr(self._client, self._task['operation'])
+        while True:
+            started, used = self._job.wall_clock(), self._job.cpu_clock()
+            try:
+                result = operation(self.job(count))
+            except ValueError:
+                # A client that breaks off, now and then: it is told, and tried again.
+                self._failures += 1
+                if self._failures == _FAILURES:
+                    raise
+                continue
+            wall = self._job.wall_clock() - started
+            return result, wall, (self._job.cpu_clock() - used) / wall
+
+    def _find_count(self, count):
+        """Return a number of messages that takes long enough.
+
+        By the clock on the wall: a client with a thread of its own may have
+        read all of a short run before its loop begins. The first run is for
+        what is imported and set up late.
+        """
+        seconds = self._task['seconds']
+        self._run(count)
+        while True:
+            _result, wall, _busy = self._run(count)
+            if wall > seconds / 6:
+                return max(1, int(count * seconds / wall))
+            count *= 4
+
+    def idle(self):
+        """Return the milliseconds of CPU that doing nothing takes."""
+        elapsed = self._client.receive(self.job(1, self._job.cpu_clock))
+        return {'value': elapsed * 1e3, 'count': 1}
+
+    def peak(self):
+        """Return how many times its size the largest message takes."""
+        before = memory(_NOW)
+        self._run(1)
+        return {'value': (memory(_PEAK) - before) / self._task['options']['size'], 'count': 1}
+
+    def hold(self):
+        """Return the KiB that a connection takes, beside the first few, which load the rest."""
+        first, count = 10, self._task['options']['count']
+        sizes = []
+        self._client.hold(self.job(first + count), lambda: sizes.append(self._settled()))
+        return {'value': (sizes[-1] - sizes[first - 1]) / count / 1024, 'count': count}
+
+    def _settled(self):
+        time.sleep(0.001)       # a client's threads get to their waiting
+        return memory(_NOW)
+
+
+def main():
+    task = json.loads(sys.argv[1])
+    if task['checkout']:
+        sys.path.insert(0, task['checkout'])
+    try:
+        worker = Worker(task)
+        result = getattr(worker, task['measure'])()
+    except ImportError as error:
+        result = {'missing': 'not installed: {}'.format(error)}
+    except SyntaxError:
+        result = {'missing': 'needs Python 3'}
+    except (AttributeError, NotImplementedError) as error:
+        result = {'missing': str(error) or 'cannot do that'}
+    print(json.dumps(result))
+    sys.stdout.flush()
+    # Without a farewell: a client's threads and connections may be in the midst of things.
+    os._exit(0)
+
+
+if __name__ == '__main__':
+    main()
