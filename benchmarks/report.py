@@ -24,9 +24,7 @@ def render(results):
         '- {}{} rounds'.format(
             'client and peer pinned to a CPU each; ' if results['pinned'] else '',
             results['rounds']),
-        '- other processes had {:.0%} of the CPU meanwhile{}'.format(
-            results['others'],
-            ': too much for figures to be trusted' if results['others'] > BUSY_OTHERS else ''),
+        '- ' + _others(results.get('others')),
         '',
         'A figure is the median of the rounds; `[2x]`: twice what the bare socket takes. `~`: it',
         'had the CPU for less than {:.0%} of the time, so it waited for the peer, or the machine'
@@ -41,6 +39,13 @@ def render(results):
             lines += _table(table, found['results'])
         lines += _missing(found['results'])
     return '\n'.join(lines).rstrip() + '\n'
+
+
+def _others(share):
+    if share is None:
+        return 'nobody noted what other processes did meanwhile: not to be trusted'
+    return 'other processes had {:.0%} of the CPU meanwhile{}'.format(
+        share, ': too much for figures to be trusted' if share > BUSY_OTHERS else '')
 
 
 def _versions(found):

@@ -304,7 +304,7 @@ def write(results, folder):
     """Write the table and the JSON, and return the table."""
     text = report.render(results)
     with open(os.path.join(folder, 'results.json'), 'w', encoding='utf-8') as file:
-        json.dump(results, file, indent=1, sort_keys=True)
+        json.dump(results, file, indent=1)
         file.write('\n')
     with open(os.path.join(folder, 'RESULTS.md'), 'w', encoding='utf-8') as file:
         file.write(text)
