@@ -122,7 +122,7 @@ class WebsocketSession(Sender):
 
         The driver exhausts them before it asks `time_left` and steps again.
         """
-        self._needs_step = False
+        self._needs_step = self._is_there_more = False
         return self._step()
 
     def time_left(self):
@@ -393,7 +393,6 @@ class WebsocketSession(Sender):
     def _receive(self):
         # type: () -> Any
         """Return (bytes or None, reason of the end or None)."""
-        self._is_there_more = False
         try:
             data = self._transport.receive()
         except (socket.error, ValueError) as error:

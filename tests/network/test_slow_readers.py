@@ -9,6 +9,7 @@ import pytest
 
 from lomond import WebSocket, errors
 from lomond.net.selectors import WRITE, wait
+from lomond.net.transport import RECEIVE_SIZE
 from tests.network.driving import Background, drain, read_to_close, wait_for, wait_until_sending
 from tests.support import RawServer, answer_upgrade, make_close, make_frame, names, read_frame
 
@@ -111,6 +112,35 @@ def test_a_close_that_finds_no_room_waits_for_it_but_not_for_ever(does_read):
         assert frames[-1] == (0x88, b'\x0f\xa0')
     else:
         assert 'could not be sent' in events[-1].reason
+
+
+def test_a_close_that_ends_a_full_read_and_finds_no_room_does_not_make_the_loop_spin():
+    is_full = threading.Event()
+    is_sent = threading.Event()
+    may_end = threading.Event()
+    steps = []
+
+    def script(sock):
+        answer_upgrade(sock)
+        wait_for(is_full)
+        close = make_close(4000)
+        sock.sendall(make_frame(2, b'x' * (RECEIVE_SIZE - 4 - len(close))) + close)
+        is_sent.set()
+        wait_for(may_end)
+
+    with RawServer(script, receive_buffer=BUFFER) as server:
+        websocket = WebSocket(server.url, write_timeout=None, socket_options=SMALL)
+        events = []
+        for event in websocket.connect(poll=None, ping_rate=0, close_timeout=0.2):
+            events.append(event)
+            if event.name == 'ready':
+                fill(websocket)
+                is_full.set()
+                wait_for(is_sent)
+                count_steps(websocket.session, steps)
+        may_end.set()
+    assert names(events)[3:] == ['binary', 'closing', 'disconnected']
+    assert len(steps) < 20
 
 
 def test_a_close_waits_for_another_threads_send_but_the_loop_does_not():
