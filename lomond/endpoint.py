@@ -162,7 +162,11 @@ class Endpoint(object):
             raise TypeError(
                 'send_text takes {}, not {}; bytes go through send_binary'.format(
                     text_type.__name__, type(text).__name__))
-        self._send(Opcode.TEXT, encode_utf8(text), compress)
+        payload = encode_utf8(text)
+        session = self._session
+        if session is None:
+            raise unavailable(self._stream.state)
+        session.send(Opcode.TEXT, payload, compress)
 
     def send_binary(self, data, compress=True):
         # type: (BytesLike, bool) -> None
@@ -228,10 +232,7 @@ class Endpoint(object):
         session = self._session
         if session is None:
             raise unavailable(self._stream.state)
-        if compress:
-            session.send_compressed(opcode, payload)
-        else:
-            session.send(opcode, payload)
+        session.send(opcode, payload, compress)
 
     # -- the end --
 

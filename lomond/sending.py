@@ -78,32 +78,49 @@ class Sender(object):
         """
         if self._transport is None:
             raise unavailable(self._stream.state)
-        self._lock.acquire()
-        try:
-            self._send_locked(None, data, False)
-        finally:
-            self._release()
+        if data:        # OpenSSL wouldn't have nothing
+            self._send_each((data,))
 
-    def send(self, opcode, data):
-        # type: (int, bytes) -> None
-        """Send a frame, whole.
+    # Each message comes through here: it calls no method where a line will do.
+    def send(self, opcode, data, compress=False):
+        # type: (int, bytes, bool) -> None
+        """Send a frame, whole; compressed if ``compress`` is true and that was agreed on.
 
         Raises TransportFail, or WebSocketUnavailable and its kinds.
         """
         self._lock.acquire()
         try:
-            self._send_locked(opcode, data, False)
+            if self._is_sending:
+                self._send_interrupting(opcode, data)
+                return
+            self._is_sending = True
+            frame = None
+            try:
+                if len(data) > PIECE:
+                    size, pieces = self._stream.encode_in_pieces(opcode, data, compress)
+                    self._hand_over(pieces, size)
+                else:
+                    frame = self._stream.encode(opcode, data, compress)
+                    if self._broken is not None:
+                        raise self._refusal(len(frame))
+                    self._transport.send(frame, self._websocket.write_timeout or None)
+            except BaseException as error:
+                self._failed(error, frame is not None)
+                raise
+            finally:
+                self._is_sending = False
+            if opcode == Opcode.CLOSE:
+                self.sent_close_time = self.session_time
+                self._notice()
         finally:
-            self._release()
+            self._lock.release()
+            if self._owed_pong is not None or self._owed_close is not None or self._is_disposed:
+                self._catch_up()
 
     def send_compressed(self, opcode, data):
         # type: (int, bytes) -> None
         """Send a frame, compressed if that was agreed on; raises as `send`."""
-        self._lock.acquire()
-        try:
-            self._send_locked(opcode, data, True)
-        finally:
-            self._release()
+        self.send(opcode, data, True)
 
     def send_many(self, messages, compress):
         # type: (Iterable[Tuple[int, bytes]], bool) -> None
@@ -111,6 +128,11 @@ class Sender(object):
 
         No other thread's frame comes in between. Raises as `send`.
         """
+        self._send_each(self._stream.encode_many(messages, compress))
+
+    def _send_each(self, parts):
+        # type: (Iterable[bytes]) -> None
+        """Send bytes that may be made meanwhile, in one go."""
         self._lock.acquire()
         try:
             if self._is_sending:
@@ -118,32 +140,15 @@ class Sender(object):
                 return
             self._is_sending = True
             try:
-                for data in self._stream.encode_many(messages, compress):
+                for data in parts:
                     self._hand_over(data)
+            except BaseException as error:
+                self._failed(error, False)
+                raise
             finally:
                 self._is_sending = False
         finally:
             self._release()
-
-    def _send_locked(self, opcode, data, compress):
-        # type: (Optional[int], bytes, bool) -> None
-        if self._is_sending:
-            self._send_interrupting(opcode, data)
-            return
-        self._is_sending = True
-        try:
-            if opcode is None:
-                self._hand_over(data)
-            elif len(data) <= PIECE:
-                self._hand_over(self._stream.encode(opcode, data, compress))
-            else:
-                size, pieces = self._stream.encode_in_pieces(opcode, data, compress)
-                self._hand_over(pieces, size)
-        finally:
-            self._is_sending = False
-        if opcode == Opcode.CLOSE:
-            self.sent_close_time = self.session_time
-            self._notice()
 
     def _send_interrupting(self, opcode, data):
         # type: (Optional[int], bytes) -> None
@@ -157,24 +162,37 @@ class Sender(object):
 
     def _hand_over(self, data, size=None):
         # type: (Any, Optional[int]) -> None
-        """Have the transport send bytes, or pieces of so many; what fails is the end of sending."""
-        if self._broken is not None:    # a frame was torn: nothing may follow it
-            error = errors.TransportFail(
-                u'not sent, as an earlier send failed: {}'.format(text_type(self._broken)))
-            error.size = len(data) if size is None else size
-            raise error
+        """Have the transport send bytes, or pieces of so many."""
+        if self._broken is not None:
+            raise self._refusal(len(data) if size is None else size)
         timeout = self._websocket.write_timeout or None
         try:
             if size is None:
                 self._transport.send(data, timeout)
             else:
                 self._transport.send_pieces(data, size, timeout)
-        except errors.TransportFail as error:
-            self._break(error)
+        except BaseException as error:
+            self._failed(error, True)
             raise
-        except BaseException:       # Ctrl-C: nobody knows how much of it went out
-            self._break(errors.TransportFail('a send was interrupted'))
-            raise
+
+    def _refusal(self, size):
+        # type: (int) -> errors.TransportFail
+        """Make the error for what may not follow a frame that was torn."""
+        error = errors.TransportFail(
+            u'not sent, as an earlier send failed: {}'.format(text_type(self._broken)))
+        error.size = size
+        return error
+
+    def _failed(self, error, has_begun):
+        # type: (BaseException, bool) -> None
+        """Take note of what ended a send: whether more may follow it.
+
+        Nothing may if bytes may have gone out. Nor after a signal's handler raised
+        (Ctrl-C): the deflate stream may be ahead of what the peer has of it.
+        """
+        if self._broken is None and (has_begun or not isinstance(error, errors.WebSocketError)):
+            self._break(error if isinstance(error, errors.TransportFail)
+                        else errors.TransportFail(u'a send was interrupted'))
 
     def _break(self, error):
         # type: (BaseException) -> None
@@ -183,14 +201,19 @@ class Sender(object):
         self._broken = error
         self._notice()
 
-    def _release(self):
+    def _catch_up(self):
         # type: () -> None
-        self._lock.release()
+        """See to what was put off while the lock was held."""
         if (self._owed_pong is not None or self._owed_close is not None) \
                 and not self._wants_room:
             self._notice()
         if self._is_disposed and not self._is_sending and self._transport is not None:
             self._transport.close()     # disposed of while we held the lock
+
+    def _release(self):
+        # type: () -> None
+        self._lock.release()
+        self._catch_up()
 
     def close(self, payload=_GOODBYE):
         # type: (bytes) -> None
@@ -252,7 +275,7 @@ class Sender(object):
         # type: (int, bytes) -> bool
         """Send a small frame, under the lock; False if that failed."""
         try:
-            self._send_locked(opcode, payload, False)
+            self.send(opcode, payload)
             return True
         except errors.WebSocketError as error:
             log.debug('%s was not sent: %s', Opcode.to_str(opcode), error)

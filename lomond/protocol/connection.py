@@ -7,6 +7,7 @@ and where the bytes come from and go, is the driver's business.
 from __future__ import absolute_import, division, print_function
 
 import os
+import struct
 from time import time
 
 from lomond import errors, events
@@ -17,11 +18,14 @@ from lomond.protocol.frame import (
     FIN,
     KEY_SIZE,
     LENGTH_16,
+    MASKED,
     PIECE,
     RSV1,
+    SHORT_HEADER,
     cut_frame,
     encode_frame,
     encode_header,
+    pack_short_masked,
 )
 from lomond.protocol.frame_parser import FrameParser
 from lomond.protocol.limits import DEFAULT_LIMITS
@@ -49,7 +53,7 @@ _COMPRESSED_TEXT = FIN | RSV1 | Opcode.TEXT
 _COMPRESSED = (_COMPRESSED_TEXT, FIN | RSV1 | Opcode.BINARY)
 
 # One call of the system's random source serves this many masking keys.
-_KEYS_AT_ONCE = 64
+_keys_struct = struct.Struct('4s' * 64)
 
 
 class _NoLock(object):
@@ -99,6 +103,7 @@ class Connection(object):
         self.on_pong = None  # type: Optional[Callable[[bytes], None]]
 
         self._stats = stats or Stats()
+        self._sent = self._stats.sent
         self._is_client = role == CLIENT
         self._reply = reply
         self._lock = lock or _NoLock()
@@ -172,10 +177,20 @@ class Connection(object):
         Raises WebSocketUnavailable, or its kind, if the state forbids it, and
         FrameBuildError.
         """
+        sent = self._sent
+        size = len(payload)
+        # The short way: a small message of a client's, as it is.
+        if size < LENGTH_16 and self._is_client and opcode in _MESSAGES \
+                and (self._deflate is None or not compress) and self.state in CAN_SEND:
+            sent.messages += 1
+            sent.payload_bytes += size
+            sent.wire_bytes += size + SHORT_HEADER
+            key = (self._keys or self._draw_keys()).pop()
+            return pack_short_masked(FIN | opcode, MASKED | size, key) + apply_mask(payload, key)
+
         payload, rsv1 = self._admit(opcode, payload, compress)
-        frame = encode_frame(
-            opcode, payload, True, rsv1, self._masking_key() if self._is_client else None)
-        self._stats.sent.wire_bytes += len(frame)
+        frame = encode_frame(opcode, payload, True, rsv1, self._masking_key())
+        sent.wire_bytes += len(frame)
         if opcode == Opcode.CLOSE:
             with self._lock:
                 # The other thread may have moved on since the check above.
@@ -192,10 +207,10 @@ class Connection(object):
         For large messages; otherwise as `encode`.
         """
         payload, rsv1 = self._admit(opcode, payload, compress)
-        key = self._masking_key() if self._is_client else None
+        key = self._masking_key()
         header = encode_header(opcode, len(payload), True, rsv1, key)
         size = len(header) + len(payload)
-        self._stats.sent.wire_bytes += size
+        self._sent.wire_bytes += size
         return size, cut_frame(header, payload, key)
 
     def _admit(self, opcode, payload, compress):
@@ -205,10 +220,9 @@ class Connection(object):
             raise unavailable(self.state)
         if opcode == Opcode.CONTINUATION:
             raise errors.FrameBuildError('a message goes out whole: there is none to continue')
-        sent = self._stats.sent
         if opcode in _MESSAGES:
-            sent.messages += 1
-            sent.payload_bytes += len(payload)
+            self._sent.messages += 1
+            self._sent.payload_bytes += len(payload)
             if compress and self._deflate is not None:
                 return self._deflate.compress(payload), True
         elif opcode == Opcode.PING:
@@ -235,14 +249,15 @@ class Connection(object):
             yield b''.join(frames)
 
     def _masking_key(self):
-        # type: () -> bytes
-        """Return 4 bytes that a server can't foresee (RFC 6455 10.3)."""
-        if not self._keys:
-            drawn = self._random_bytes(KEY_SIZE * _KEYS_AT_ONCE)
-            self._keys = [
-                drawn[start:start + KEY_SIZE]
-                for start in range(len(drawn) - KEY_SIZE, -1, -KEY_SIZE)]
-        return self._keys.pop()
+        # type: () -> Optional[bytes]
+        """Return the next frame's, 4 bytes that a server can't foresee (RFC 6455 10.3)."""
+        return (self._keys or self._draw_keys()).pop() if self._is_client else None
+
+    def _draw_keys(self):
+        # type: () -> List[bytes]
+        drawn = _keys_struct.unpack(self._random_bytes(_keys_struct.size))
+        self._keys = list(reversed(drawn))
+        return self._keys
 
     # -- receiving --
 

@@ -35,6 +35,10 @@ OPCODES = frozenset([
     Opcode.CLOSE, Opcode.PING, Opcode.PONG,
 ])
 
+#: The header of a small client's frame: its two bytes, and the masking key.
+pack_short_masked = struct.Struct('!BB4s').pack
+SHORT_HEADER = 2 + KEY_SIZE
+
 _pack_short = struct.Struct('!BB').pack
 _pack_16 = struct.Struct('!BBH').pack
 _pack_64 = struct.Struct('!BBQ').pack

@@ -9,12 +9,14 @@ from __future__ import absolute_import, division, print_function
 from lomond._compat import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from typing import Callable, List  # noqa: F401
+    from typing import Any, Callable  # noqa: F401
 
 try:
     from wsaccel.xormask import XorMaskerSimple
 except ImportError:  # pragma: no cover  (wsaccel is there)
     XorMaskerSimple = None
+
+_to_integer = getattr(int, 'from_bytes', None)  # type: Any
 
 # Beyond this the integers of _mask_by_integer fall out of the cache.
 _PIECE = 16 * 1024
@@ -25,27 +27,18 @@ def _mask_by_integer(payload, key):
     """Mask as one large integer; int.from_bytes and ^ run at memory speed."""
     length = len(payload)
     if length <= _PIECE:
-        return _xor_integer(payload, _repeat(key, length))
+        repeated = (key * ((length + 3) >> 2))[:length]
+        masked = _to_integer(payload, 'little') ^ _to_integer(repeated, 'little')  # type: int
+        return masked.to_bytes(length, 'little')
     # _PIECE is a multiple of 4, so each piece starts with the key's first byte.
-    repeated = _repeat(key, _PIECE)
+    integer = _to_integer(key * (_PIECE // 4), 'little')
     rest = length % _PIECE
-    masked = [
-        _xor_integer(payload[start:start + _PIECE], repeated)
+    pieces = [
+        (_to_integer(payload[start:start + _PIECE], 'little') ^ integer).to_bytes(_PIECE, 'little')
         for start in range(0, length - rest, _PIECE)]
     if rest:
-        masked.append(_xor_integer(payload[-rest:], _repeat(key, rest)))
-    return b''.join(masked)
-
-
-def _repeat(key, length):
-    # type: (bytes, int) -> int
-    """Return so many bytes of the key, over and over, as an integer."""
-    return int.from_bytes((key * ((length + 3) >> 2))[:length], 'little')
-
-
-def _xor_integer(payload, integer):
-    # type: (bytes, int) -> bytes
-    return (int.from_bytes(payload, 'little') ^ integer).to_bytes(len(payload), 'little')
+        pieces.append(_mask_by_integer(payload[-rest:], key))
+    return b''.join(pieces)
 
 
 _XOR_TABLES = {}  # type: dict[int, bytes]
@@ -79,7 +72,7 @@ def _choose():
     # type: () -> Callable[[bytes, bytes], bytes]
     if XorMaskerSimple is not None:
         return _mask_by_wsaccel
-    if hasattr(int, 'from_bytes'):  # pragma: no cover  (wsaccel is there)
+    if _to_integer is not None:  # pragma: no cover  (wsaccel is there)
         return _mask_by_integer
     return _mask_by_table  # pragma: no cover  (wsaccel is there)
 

@@ -158,6 +158,41 @@ def test_a_handler_that_raises_in_the_midst_of_a_send_ends_the_connection(on_sig
     assert 'interrupted' in events[-1].reason
 
 
+def test_a_handler_that_raises_while_a_message_is_compressed_ends_the_connection(on_signal):
+    """The peer would miss what the deflate stream refers to from then on."""
+    def fail():
+        raise Mishap()
+
+    def script(sock):
+        answer_upgrade(sock, b'Sec-WebSocket-Extensions: permessage-deflate')
+        with pytest.raises(EOFError):
+            read_frame(sock)
+
+    handler = on_signal(fail)
+    with RawServer(script) as server:
+        websocket = WebSocket(server.url, compress=True)
+        is_compressing = threading.Event()
+
+        def send():
+            compress = websocket.stream._deflate.compress
+            websocket.stream._deflate.compress = \
+                lambda data: is_compressing.set() or compress(data)
+            websocket.send_binary(os.urandom(1024 * 1024) * 8)
+
+        events = []
+        for event in websocket:
+            events.append(event)
+            if event.name == 'ready':
+                background = Background(lambda: wait_for(is_compressing) or handler.provoke())
+                with pytest.raises(Mishap):
+                    send()
+                background.result()
+                with pytest.raises(errors.TransportFail):
+                    websocket.send_text(u'x')
+    assert names(events)[3:] == ['disconnected']
+    assert 'interrupted' in events[-1].reason
+
+
 def test_a_handler_that_closes_the_iterator_in_the_midst_of_a_send(on_signal):
     """The send still has the socket: it is freed once that has failed."""
     may_end = threading.Event()
