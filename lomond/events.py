@@ -8,12 +8,14 @@ know: later versions may add some.
 from __future__ import absolute_import, division, print_function
 
 import json
+from functools import partial
 from time import time
+from weakref import WeakValueDictionary
 
 from lomond._compat import TYPE_CHECKING, text_type
 
 if TYPE_CHECKING:
-    from typing import Any, Optional, Set, Tuple, Union  # noqa: F401
+    from typing import Any, Callable, Optional, Set, Tuple, Type, Union  # noqa: F401
 
     from lomond.response import Response  # noqa: F401
 
@@ -64,6 +66,9 @@ class Text(Event):
 
     name = 'text'
 
+    # The class's, so that an event is no larger for it; see `text_class`.
+    _json_loads = None  # type: Optional[Callable[[Any], Any]]
+
     def __init__(self, text, received_time=None):
         # type: (text_type, Optional[float]) -> None
         self.text = text
@@ -72,10 +77,54 @@ class Text(Event):
     @property
     def json(self):
         # type: () -> Any
-        """The text decoded as JSON, once; ValueError if it isn't JSON."""
+        """The text decoded as JSON, once; ValueError if it isn't JSON.
+
+        By `json.loads`, or by the WebSocket's option ``json_loads``, and then
+        it raises what that does.
+        """
         if not hasattr(self, '_json'):
-            self._json = json.loads(self.text)  # type: Any
+            loads = self._json_loads
+            self._json = (  # type: Any
+                json.loads(self.text) if loads is None else loads(self.text))
         return self._json
+
+    def __reduce_ex__(self, protocol):
+        # type: (Any) -> Any
+        reduced = super(Text, self).__reduce_ex__(protocol)  # type: Any
+        if self._json_loads is None:
+            return reduced
+        # pickle can't find the class by its name, but may find its reader by its own.
+        # In a partial, as deepcopy would copy an argument, and can't copy every reader.
+        return (partial(_blank_text, self._json_loads), ()) + reduced[2:]
+
+
+# By the id of their reader, which a class keeps alive; a callable may have no hash.
+_text_classes = WeakValueDictionary()  # type: WeakValueDictionary[int, Type[Text]]
+
+
+def text_class(json_loads):
+    # type: (Optional[Callable[[Any], Any]]) -> Type[Text]
+    """Return the class of text events whose ``json`` is read by a callable, or by `json.loads`.
+
+    It is `Text`, or a subclass of the same name and size: the choice costs a
+    message nothing.
+    """
+    if json_loads is None:
+        return Text
+    found = _text_classes.get(id(json_loads))
+    if found is None:
+        found = type('Text', (Text,), {
+            '__doc__': Text.__doc__, '__module__': __name__, '__slots__': (),
+            '_json_loads': staticmethod(json_loads)})
+        _text_classes[id(json_loads)] = found
+    return found
+
+
+def _blank_text(json_loads):
+    # type: (Callable[[Any], Any]) -> Text
+    """Make the event that copying and unpickling fill."""
+    cls = text_class(json_loads)
+    return cls.__new__(cls)
 
 
 class Binary(Event):

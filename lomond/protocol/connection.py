@@ -35,7 +35,7 @@ from lomond.protocol.state import CAN_SEND, TRANSITIONS, State, Trigger, unavail
 from lomond.stats import Stats
 
 if TYPE_CHECKING:
-    from typing import Any, Callable, Iterable, Iterator, List, Optional, Tuple, Union  # noqa: F401
+    from typing import Any, Callable, Iterable, Iterator, List, Optional, Tuple, Type, Union  # noqa: F401
 
     from lomond.events import Event  # noqa: F401
     from lomond.protocol.compression import PermessageDeflate  # noqa: F401
@@ -83,13 +83,15 @@ class Connection(object):
     - ``stats``: where messages and bytes are counted, a `lomond.stats.Stats`.
     - ``random_bytes``, ``clock``: where masking keys and `received_time` come
       from.
+    - ``text_class``: what makes the events of texts, see
+      `lomond.events.text_class`.
 
     One thread may run `receive` while others call `encode`, one at a time.
     """
 
     def __init__(self, role, reply, limits=DEFAULT_LIMITS, lock=None, stats=None,
-                 random_bytes=os.urandom, clock=time):
-        # type: (str, Callable[[int, bytes], None], Limits, Any, Optional[Stats], Callable[[int], bytes], Callable[[], float]) -> None
+                 random_bytes=os.urandom, clock=time, text_class=events.Text):
+        # type: (str, Callable[[int, bytes], None], Limits, Any, Optional[Stats], Callable[[int], bytes], Callable[[], float], Type[events.Text]) -> None
         self.state = State.CONNECTING
         #: Answer pings by themselves.
         self.auto_pong = True
@@ -110,7 +112,8 @@ class Connection(object):
         self._random_bytes = random_bytes
         self._clock = clock
         self._parser = FrameParser(expects_mask=not self._is_client, limits=limits)
-        self._message = MessageAssembler(limits)
+        self._message = MessageAssembler(limits, text_class)
+        self._text_class = text_class
         # The short way gives what is larger, or has a longer header, to the long one.
         self._short_limit = min(
             size for size in (limits.frame, limits.message, 0xFFFF) if size is not None)
@@ -277,6 +280,7 @@ class Connection(object):
         message = self._message
         may_hurry = self._is_client and self._header is None and not message.in_message
         limit = self._short_limit
+        text_class = self._text_class
         deflate = self._deflate
         compressed = () if deflate is None else _COMPRESSED  # type: Tuple[int, ...]
         messages = payload_bytes = 0    # of the short way
@@ -299,7 +303,7 @@ class Connection(object):
                             messages += 1
                             payload_bytes += length
                             if first == _WHOLE_TEXT:
-                                yield events.Text(decode_utf8(buffer[start:stop]), received_time)
+                                yield text_class(decode_utf8(buffer[start:stop]), received_time)
                                 continue
                             payload = bytes(buffer[start:stop])
                             if first != _WHOLE_BINARY:
@@ -307,7 +311,7 @@ class Connection(object):
                                     payload, self._max_message, True)
                                 payload_bytes += len(payload) - length
                                 if first == _COMPRESSED_TEXT:
-                                    yield events.Text(decode_utf8(payload), received_time)
+                                    yield text_class(decode_utf8(payload), received_time)
                                     continue
                             yield events.Binary(payload, received_time)
                             continue

@@ -16,7 +16,7 @@ from lomond.protocol.frame import MAX_CONTROL_PAYLOAD
 from lomond.status import Status, is_valid_on_wire
 
 if TYPE_CHECKING:
-    from typing import Any, List, Optional, Tuple, Union  # noqa: F401
+    from typing import Any, List, Optional, Tuple, Type, Union  # noqa: F401
 
     from lomond.protocol.compression import PermessageDeflate  # noqa: F401
     from lomond.protocol.frame import FrameHeader  # noqa: F401
@@ -55,11 +55,13 @@ class _Pieces(object):
 class MessageAssembler(object):
     """Gathers one message at a time from the payloads of its frames.
 
-    Parameters: ``limits``. Set ``deflate`` once permessage-deflate is agreed on.
+    Parameters: ``limits``; ``text_class``, what makes the events of texts. Set
+    ``deflate`` once permessage-deflate is agreed on.
     """
 
-    def __init__(self, limits):
-        # type: (Limits) -> None
+    def __init__(self, limits, text_class=Text):
+        # type: (Limits, Type[Text]) -> None
+        self._text_class = text_class
         self.deflate = None  # type: Optional[PermessageDeflate]
         self._max_size = limits.message
         self._max_fragments = limits.fragments
@@ -131,7 +133,7 @@ class MessageAssembler(object):
         content = self._pieces.join()
         del self._pieces
         if self._is_text:
-            return Text(content, received_time)
+            return self._text_class(content, received_time)
         return Binary(content, received_time)
 
     def _check_size(self, size):

@@ -4,6 +4,8 @@ from __future__ import absolute_import, division, print_function
 
 import pytest
 
+from lomond.events import Binary, Text
+from lomond.protocol.compression import PermessageDeflate
 from lomond.protocol.limits import DEFAULT_LIMITS
 from tests.protocol.harness import (
     BINARY,
@@ -11,10 +13,12 @@ from tests.protocol.harness import (
     PING,
     PONG,
     ROLES,
+    RSV1,
     TEXT,
     Wire,
     assert_fails,
     bytewise,
+    raw_deflate,
     story,
 )
 
@@ -185,6 +189,21 @@ def test_received_data_is_handed_out_as_bytes_and_text(role):
     assert type(binary.data) is bytes
     data[:] = b'\0' * len(data)
     assert binary.data == b'long' * 50
+
+
+@BY_ROLE
+def test_every_text_is_of_the_class_asked_for_however_it_comes(role):
+    class Shout(Text):
+        __slots__ = ()
+
+    wire = Wire(role, text_class=Shout, deflate=PermessageDeflate(inflate_takeover=False))
+    data = wire.frame(TEXT, b'text') + wire.frame(TEXT, raw_deflate(b'text'), rsv=RSV1)
+    data += wire.frame(TEXT, b'te', fin=False) + wire.frame(CONTINUATION, b'xt')
+    data += wire.frame(BINARY, b'binary')
+    for pieces in ([data], bytewise(data)):
+        received = [event for piece in pieces for event in wire.connection.receive(piece)]
+        assert [type(event) for event in received] == [Shout] * 3 + [Binary]
+        assert story(received) == [('text', u'text')] * 3 + [('binary', b'binary')]
 
 
 @BY_ROLE

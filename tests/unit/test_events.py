@@ -1,9 +1,16 @@
-"""The events: names, fields, defaults, repr, JSON."""
+"""The events: names, fields, defaults, repr, JSON and who reads it."""
 
 from __future__ import absolute_import, division, print_function
 
+import copy
+import gc
+import json
+import pickle
 import re
+import sys
 import time
+import weakref
+from decimal import Decimal
 
 import pytest
 
@@ -120,3 +127,146 @@ def test_text_that_is_not_json_raises_value_error():
     for _again in range(2):
         with pytest.raises(ValueError):
             _value = event.json
+
+
+# -- a reader of one's own for JSON --
+
+def read_exactly(text):
+    """Read numbers as they are written."""
+    return json.loads(text, parse_float=Decimal)
+
+
+class Reader(object):
+    """Callable, and nothing to put in a dict or a set."""
+
+    __hash__ = None
+
+    def __init__(self):
+        self.texts = []
+
+    def __eq__(self, other):
+        return True
+
+    def __call__(self, text):
+        self.texts.append(text)
+        return read_exactly(text)
+
+
+def make_text(reader, text=u'{"price": 0.1}'):
+    return events.text_class(reader)(text, 12.5)
+
+
+def test_without_a_reader_the_class_is_text_itself():
+    assert events.text_class(None) is events.Text
+
+
+def test_a_named_reader_reads_the_text_once():
+    reader = Reader()
+    event = make_text(reader)
+    assert reader.texts == []
+    assert event.json == {u'price': Decimal('0.1')}
+    assert event.json is event.json
+    assert reader.texts == [u'{"price": 0.1}']
+    assert type(reader.texts[0]) is type(u'')
+
+
+@pytest.mark.parametrize('result', [None, False, 0, b''])
+def test_what_a_reader_returns_is_kept_whatever_it_is(result):
+    texts = []
+
+    def read(text):
+        texts.append(text)
+        return result
+
+    event = make_text(read)
+    assert event.json is event.json is result
+    assert len(texts) == 1
+
+
+@pytest.mark.parametrize('error', [ValueError, KeyError, AttributeError, SystemExit])
+def test_what_a_reader_raises_goes_through_each_time(error):
+    raised = []
+
+    def fail(_text):
+        raised.append(error('no'))
+        raise raised[-1]
+
+    event = make_text(fail)
+    for _again in range(2):
+        with pytest.raises(error) as caught:
+            _value = event.json
+        assert caught.value is raised[-1]
+    assert len(raised) == 2
+    assert event.text == u'{"price": 0.1}'
+
+
+def test_an_event_with_a_reader_is_a_text_event_like_any_other():
+    event = make_text(read_exactly, u'{}')
+    plain = events.Text(u'{}', 12.5)
+    assert isinstance(event, events.Text)
+    assert type(event).__name__ == 'Text'
+    assert event.name == 'text'
+    assert event.received_time == 12.5
+    assert type(event).__match_args__ == ('text',)
+    assert repr(event) == repr(plain)
+    assert sys.getsizeof(event) == sys.getsizeof(plain)
+    with pytest.raises(AttributeError):
+        event.no_such_field = 1
+
+
+def test_a_method_reads_as_a_function_does():
+    """It isn't taken for a method of the event."""
+    assert make_text(Decimal, u'1.50').json == Decimal('1.50')
+    assert make_text(json.JSONDecoder(parse_float=Decimal).decode).json == {
+        u'price': Decimal('0.1')}
+    assert make_text(lambda text: text).json == u'{"price": 0.1}'
+
+
+def test_one_reader_makes_one_class_however_often_it_is_named():
+    """A server names it for each connection."""
+    first, second = Reader(), Reader()      # equal ones
+    assert events.text_class(first) is events.text_class(first)
+    assert events.text_class(first) is not events.text_class(second)
+
+
+def test_the_class_goes_with_its_last_user():
+    def read(text):
+        return json.loads(text)
+
+    event = make_text(read)
+    text_class, reader = weakref.ref(type(event)), weakref.ref(read)
+    del read
+    gc.collect()
+    assert event.json and text_class() and reader()
+    del event
+    gc.collect()
+    assert text_class() is reader() is None
+
+
+@pytest.mark.parametrize('reader', [
+    None, read_exactly, Reader(), lambda text: 0, json.JSONDecoder(parse_float=Decimal).decode])
+@pytest.mark.parametrize('copied', [copy.copy, copy.deepcopy])
+@pytest.mark.parametrize('is_read', [False, True])
+def test_a_copy_of_a_text_has_its_reader(reader, copied, is_read):
+    event = make_text(reader)
+    if is_read:
+        assert event.json is not None
+    twin = copied(event)
+    assert type(twin) is type(event)
+    assert (twin.text, twin.received_time, twin.json) == (event.text, 12.5, event.json)
+    assert type(twin.json) is type(event.json)
+
+
+@pytest.mark.parametrize('reader', [None, read_exactly, Decimal])
+@pytest.mark.parametrize('protocol', range(2, pickle.HIGHEST_PROTOCOL + 1))
+def test_a_text_is_pickled_with_the_name_of_its_reader(reader, protocol):
+    event = make_text(reader, u'0.1')
+    twin = pickle.loads(pickle.dumps(event, protocol))
+    assert type(twin) is type(event)
+    assert (twin.text, twin.received_time, twin.json) == (u'0.1', 12.5, event.json)
+
+
+def test_a_text_whose_reader_cannot_be_pickled_cannot_either():
+    """It would be read in another way at the other end."""
+    with pytest.raises((pickle.PicklingError, AttributeError)):
+        pickle.dumps(make_text(lambda text: 0), 2)
