@@ -10,8 +10,9 @@ import json
 import threading
 
 from lomond import errors
-from lomond._compat import TYPE_CHECKING, encode_utf8, text_type, to_bytes
-from lomond.checks import check_count, check_protocols, check_seconds
+from lomond._compat import TYPE_CHECKING, decode_utf8, encode_utf8, text_type, to_bytes
+from lomond.checks import check_callable, check_count, check_protocols, check_seconds
+from lomond.events import text_class
 from lomond.opcode import Opcode
 from lomond.protocol.compression import DeflateOptions
 from lomond.protocol.connection import Connection
@@ -23,13 +24,15 @@ from lomond.stats import Stats
 
 if TYPE_CHECKING:
     from types import TracebackType  # noqa: F401
-    from typing import Any, Iterable, Iterator, List, Optional, Type, TypeVar, Union  # noqa: F401
+    from typing import Any, Callable, Iterable, Iterator, List, Optional, Type, TypeVar, Union  # noqa: F401
 
     from lomond.events import Event  # noqa: F401
     from lomond.session import WebsocketSession  # noqa: F401
 
     Self = TypeVar('Self', bound='Endpoint')
     BytesLike = Union[bytes, bytearray, memoryview]
+    JSONLoads = Callable[[text_type], Any]
+    JSONDumps = Callable[[Any], Union[bytes, text_type]]
 
 #: The largest message taken in by default, in bytes.
 MAX_MESSAGE_SIZE = 64 * 1024 * 1024
@@ -44,13 +47,16 @@ class Endpoint(object):
 
     _role = ''
 
-    def __init__(self, protocols, compress, max_message_size, write_timeout):
-        # type: (Optional[Iterable[str]], Union[bool, DeflateOptions], Optional[int], Optional[float]) -> None
+    def __init__(self, protocols, compress, max_message_size, write_timeout, json_loads,
+                 json_dumps):
+        # type: (Optional[Iterable[str]], Union[bool, DeflateOptions], Optional[int], Optional[float], Optional[JSONLoads], Optional[JSONDumps]) -> None
         self.protocols = check_protocols(protocols)
         self.compress = compress
         self.max_message_size = check_count(
             'max_message_size', max_message_size, 1, none_for='no limit')
         self.write_timeout = check_seconds('write_timeout', write_timeout)
+        self._text_class = text_class(check_callable('json_loads', json_loads))
+        self._json_dumps = check_callable('json_dumps', json_dumps)  # type: Optional[JSONDumps]
         self._deflate_options = deflate_options(compress)
         self._stats = Stats()
         self._stream = self._new_stream()
@@ -62,7 +68,7 @@ class Endpoint(object):
         # type: () -> Connection
         return Connection(
             self._role, self._reply, message_limits(self.max_message_size), threading.RLock(),
-            self._stats)
+            self._stats, text_class=self._text_class)
 
     def _reply(self, opcode, payload):
         # type: (int, bytes) -> None
@@ -180,13 +186,20 @@ class Endpoint(object):
         # type: (Any, **Any) -> None
         """Send an object, or the keyword arguments as an object, as JSON text.
 
-        Raises TypeError if it can't be encoded. Otherwise as `send_text`.
+        By `json.dumps`, or by the option ``json_dumps``. Raises what that does:
+        TypeError if it can't be encoded. Otherwise as `send_text`.
         """
         if _obj is Ellipsis:
             _obj = kwargs
         elif kwargs:
             raise TypeError('send_json takes one object, or keyword arguments, not both')
-        self.send_text(text_type(json.dumps(_obj)))
+        text = json.dumps(_obj) if self._json_dumps is None else self._json_dumps(_obj)
+        if isinstance(text, bytes):
+            text = decode_utf8(text)
+        elif not isinstance(text, text_type):
+            raise TypeError('json_dumps must return text, or its UTF-8 in bytes, not {}'.format(
+                type(text).__name__))
+        self.send_text(text)
 
     def send_many(self, messages, compress=True):
         # type: (Iterable[Union[text_type, BytesLike]], bool) -> None

@@ -44,6 +44,7 @@ from lomond.status import Status
 if TYPE_CHECKING:
     from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Set, Union  # noqa: F401
 
+    from lomond.endpoint import JSONDumps, JSONLoads  # noqa: F401
     from lomond.events import Event  # noqa: F401
     from lomond.protocol.compression import DeflateOptions  # noqa: F401
 
@@ -77,10 +78,11 @@ class ServerWebSocket(Endpoint):
     connect_timeout = None  # type: Optional[float]
 
     def __init__(self, sock, address, ssl_context=None, protocols=None, compress=False,
-                 max_message_size=MAX_MESSAGE_SIZE, handshake_timeout=10.0, write_timeout=30.0):
-        # type: (Optional[socket.socket], Any, Any, Optional[Iterable[str]], Union[bool, DeflateOptions], Optional[int], Optional[float], Optional[float]) -> None
+                 max_message_size=MAX_MESSAGE_SIZE, handshake_timeout=10.0, write_timeout=30.0,
+                 json_loads=None, json_dumps=None):
+        # type: (Optional[socket.socket], Any, Any, Optional[Iterable[str]], Union[bool, DeflateOptions], Optional[int], Optional[float], Optional[float], Optional[JSONLoads], Optional[JSONDumps]) -> None
         super(ServerWebSocket, self).__init__(
-            protocols, compress, max_message_size, write_timeout)
+            protocols, compress, max_message_size, write_timeout, json_loads, json_dumps)
         self.sock = sock
         #: Where the client is, as `socket.accept` tells.
         self.address = address
@@ -221,7 +223,8 @@ class Server(object):
     - ``protocols``: names of subprotocols, the preferred first.
     - ``compress``: whether to accept permessage-deflate, or a
       `lomond.protocol.compression.DeflateOptions`.
-    - ``max_message_size``, ``write_timeout``: as for a client.
+    - ``max_message_size``, ``write_timeout``, ``json_loads``, ``json_dumps``: as for a
+      client.
     - ``handshake_timeout``: seconds for TLS and the upgrade request.
     - ``max_connections``: how many may be open at once; more are answered
       with HTTP 503.
@@ -238,8 +241,9 @@ class Server(object):
     def __init__(self, handler, host=u'127.0.0.1', port=0, ssl_context=None, protocols=None,
                  compress=False, max_message_size=MAX_MESSAGE_SIZE, handshake_timeout=10.0,
                  write_timeout=30.0, max_connections=100, close_timeout=10.0, poll=5.0,
-                 ping_rate=30.0, ping_timeout=None, auto_pong=True):
-        # type: (Handler, str, int, Any, Optional[Iterable[str]], Union[bool, DeflateOptions], Optional[int], Optional[float], Optional[float], int, Optional[float], Optional[float], Optional[float], Optional[float], bool) -> None
+                 ping_rate=30.0, ping_timeout=None, auto_pong=True, json_loads=None,
+                 json_dumps=None):
+        # type: (Handler, str, int, Any, Optional[Iterable[str]], Union[bool, DeflateOptions], Optional[int], Optional[float], Optional[float], int, Optional[float], Optional[float], Optional[float], Optional[float], bool, Optional[JSONLoads], Optional[JSONDumps]) -> None
         if not callable(handler):
             raise TypeError('the handler must be callable, not {!r}'.format(handler))
         self._handler = handler
@@ -250,6 +254,8 @@ class Server(object):
             'max_message_size': max_message_size,
             'handshake_timeout': check_seconds('handshake_timeout', handshake_timeout),
             'write_timeout': write_timeout,
+            'json_loads': json_loads,
+            'json_dumps': json_dumps,
         }  # type: Dict[str, Any]
         ServerWebSocket(None, None, **self._endpoint_options)   # what is wrong raises here
         self._session_options = {

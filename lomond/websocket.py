@@ -47,6 +47,7 @@ if TYPE_CHECKING:
         Union,
     )
 
+    from lomond.endpoint import JSONDumps, JSONLoads  # noqa: F401
     from lomond.events import Event  # noqa: F401
     from lomond.net.url import Target  # noqa: F401
     from lomond.protocol.compression import DeflateOptions  # noqa: F401
@@ -103,6 +104,11 @@ class WebSocket(Endpoint):
     - ``sock``: a connected socket to use instead of connecting, as it is, or a
       function that returns one for each attempt; called in a thread.
     - ``resolver``: called instead of `socket.getaddrinfo`, in a thread.
+    - ``json_loads``: what reads a text event's ``json``: called with its text,
+      returns the object, such as ``orjson.loads``; None for `json.loads`.
+    - ``json_dumps``: what writes the text of `send_json`: called with an object,
+      returns text, or its UTF-8 in bytes, such as ``orjson.dumps``; None for
+      `json.dumps`.
 
     Raises TypeError and ValueError for arguments that make no sense.
     """
@@ -115,9 +121,10 @@ class WebSocket(Endpoint):
                  headers=None, cookies=None, netrc=False, max_redirects=5, ssl_certfile=None,
                  ssl_keyfile=None, ssl_server_hostname=None, ssl_fingerprint=None,
                  source_address=None, tcp_keepalive=60.0, socket_options=(), sock=None,
-                 resolver=None):
-        # type: (str, Optional[Mapping[str, Optional[str]]], Optional[Iterable[str]], Optional[str], Union[bool, DeflateOptions], bool, Optional[str], Any, Optional[Trace], Optional[int], Optional[float], Optional[float], Any, Any, Union[bool, str], int, Optional[str], Optional[str], Optional[str], Union[None, str, Iterable[str]], Any, Optional[float], Iterable[Tuple[int, int, Any]], Any, Optional[Callable[..., Any]]) -> None
-        super(WebSocket, self).__init__(protocols, compress, max_message_size, write_timeout)
+                 resolver=None, json_loads=None, json_dumps=None):
+        # type: (str, Optional[Mapping[str, Optional[str]]], Optional[Iterable[str]], Optional[str], Union[bool, DeflateOptions], bool, Optional[str], Any, Optional[Trace], Optional[int], Optional[float], Optional[float], Any, Any, Union[bool, str], int, Optional[str], Optional[str], Optional[str], Union[None, str, Iterable[str]], Any, Optional[float], Iterable[Tuple[int, int, Any]], Any, Optional[Callable[..., Any]], Optional[JSONLoads], Optional[JSONDumps]) -> None
+        super(WebSocket, self).__init__(
+            protocols, compress, max_message_size, write_timeout, json_loads, json_dumps)
         self.url = url
         self.agent = _check_agent(agent)
         self.proxies = proxies

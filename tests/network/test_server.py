@@ -846,6 +846,8 @@ def test_an_accept_that_fails_is_logged_and_tried_again(caplog):
     ({'max_connections': None}, TypeError),
     ({'max_connections': True}, TypeError),
     ({'ssl_context': 'x'}, TypeError),
+    ({'json_loads': 'orjson'}, TypeError),
+    ({'json_dumps': 'orjson'}, TypeError),
     ({'no_such_option': 1}, TypeError),
 ])
 def test_wrong_arguments_raise_at_the_call(options, error):

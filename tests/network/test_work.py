@@ -6,6 +6,7 @@ figure here may go down; before one goes up, measure what that costs.
 
 from __future__ import absolute_import, division, print_function
 
+import json
 import sys
 import threading
 
@@ -13,7 +14,7 @@ import pytest
 import six
 
 from lomond import WebSocket
-from lomond.events import Binary, Text
+from lomond.events import Binary, Text, text_class
 from tests.network.driving import drain, wait_for
 from tests.support import RawServer, answer_upgrade, make_frame
 
@@ -54,7 +55,7 @@ class Work(object):
             self.c_calls[what.__name__] = self.c_calls.get(what.__name__, 0) + 1
 
 
-def receive(count):
+def receive(count, **options):
     """Receive so many texts that come at once; return the work."""
     is_ready = threading.Event()
 
@@ -67,7 +68,7 @@ def receive(count):
     received = 0
     work = Work()
     with RawServer(script) as server:
-        loop = iter(WebSocket(server.url))
+        loop = iter(WebSocket(server.url, **options))
         for event in loop:
             if event.name == 'poll':
                 break
@@ -91,6 +92,11 @@ def test_a_small_message_received_is_a_few_calls_and_no_system_call(count):
     assert work.c_calls.get('poll', 0) <= 2 * reads
     assert work.c_calls.get('time', 0) <= 2 * reads
     assert work.c_calls.get('monotonic', 0) <= 8 * reads
+
+
+def test_a_reader_of_json_costs_a_message_received_no_call():
+    count = 4000
+    assert receive(count, json_loads=json.loads).calls <= receive(count).calls + BESIDE
 
 
 def send(what, *args):
@@ -126,6 +132,7 @@ def test_many_messages_sent_are_one_system_call_and_a_few_calls_each():
     assert work.calls <= 64 * CALLS_TO_SEND_ONE_OF_MANY + CALLS_TO_SEND_MORE
 
 
-@pytest.mark.parametrize('event', [Text(u'x', 0.0), Binary(b'x', 0.0)])
+@pytest.mark.parametrize('event', [
+    Text(u'x', 0.0), text_class(json.loads)(u'x', 0.0), Binary(b'x', 0.0)])
 def test_an_event_is_one_object(event):
     assert not hasattr(event, '__dict__')

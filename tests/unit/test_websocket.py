@@ -122,6 +122,9 @@ def test_repr_shows_no_password():
     ({'ssl_context': 5}, TypeError),
     ({'proxies': 'http://localhost'}, TypeError),
     ({'proxies': {'http': 'ftp://localhost'}}, ValueError),
+    ({'json_loads': 'orjson'}, TypeError),
+    ({'json_loads': False}, TypeError),
+    ({'json_dumps': 5}, TypeError),
 ])
 def test_wrong_options_raise_at_the_call(options, error):
     with pytest.raises(error) as caught:
@@ -241,6 +244,25 @@ def test_send_json_takes_one_object_or_keywords():
         websocket.send_json({}, a=1)
     with pytest.raises(TypeError):
         websocket.send_json(object())
+
+
+@pytest.mark.parametrize('written, error', [
+    (None, TypeError), (5, TypeError), (bytearray(b'{}'), TypeError), ({}, TypeError),
+    (b'"\xff"', ValueError), (b'"\xed\xa0\x80"', ValueError), (u'"\ud800"', ValueError),
+    (b'{}', errors.WebSocketUnavailable), (u'{}', errors.WebSocketUnavailable),
+])
+def test_what_json_dumps_returns_must_be_text_or_its_utf_8(written, error):
+    websocket = WebSocket(URL, json_dumps=lambda _obj: written)
+    with pytest.raises(error):
+        websocket.send_json(a=1)
+
+
+def test_what_json_dumps_raises_goes_through():
+    def fail(_obj):
+        raise KeyError('no such writer')
+
+    with pytest.raises(KeyError):
+        WebSocket(URL, json_dumps=fail).send_json(a=1)
 
 
 @pytest.mark.parametrize('code', [0, 1, 999, 1004, 1005, 1006, 1015, 1016, 2999, 5000, 65536, -1])
@@ -391,6 +413,14 @@ def test_feed_takes_frames_with_the_answer():
     websocket = WebSocket(URL)
     data = build_answer(websocket) + make_frame(1, b'one') + make_close(1000)
     assert feed_names(websocket, data) == ['ready', 'text', 'closing']
+
+
+def test_json_is_read_by_the_reader_named_on_each_connection():
+    websocket = WebSocket(URL, json_loads=len)
+    for _connection in range(2):
+        websocket.reset()
+        _ready, event = websocket.feed(build_answer(websocket) + make_frame(1, b'one'))
+        assert event.json == 3
 
 
 def test_feed_makes_an_event_of_what_is_not_http():
