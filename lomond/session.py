@@ -216,6 +216,8 @@ class WebsocketSession(Sender):
         self._dialing = None
         transport.on_backlog = self._notice
         self._transport = transport
+        if transport.can_receive_into:
+            self._stream.offer_inlet()
         if self._is_forced:         # it was called before there was a transport
             transport.abort()
         self.interest = transport.interest
@@ -342,6 +344,7 @@ class WebsocketSession(Sender):
     def _on_time(self, now):
         # type: (float) -> Iterator[Event]
         """Do what is due. All that had arrived was received before."""
+        self._stream.free_memory()
         timers = self._timers
         if timers.ping_is_due(now) and self._ping():
             timers.asked(now)
@@ -393,8 +396,9 @@ class WebsocketSession(Sender):
     def _receive(self):
         # type: () -> Any
         """Return (bytes or None, reason of the end or None)."""
+        inlet = self._stream.inlet
         try:
-            data = self._transport.receive()
+            data = self._transport.receive(inlet)
         except (socket.error, ValueError) as error:
             # ValueError: an SSLSocket whose session is gone.
             return None, u'the connection broke: {}'.format(describe(error))
@@ -404,7 +408,8 @@ class WebsocketSession(Sender):
         if data == b'':
             return None, u'the {} closed the connection'.format(self._peer)
         if data is not None:
-            self._is_there_more = len(data) >= RECEIVE_SIZE
+            self._is_there_more = len(data) >= (
+                RECEIVE_SIZE if inlet is None else min(RECEIVE_SIZE, len(inlet)))
         return data, None
 
     # -- the steps: the end --

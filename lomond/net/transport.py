@@ -17,7 +17,7 @@ from lomond.errors import TransportFail
 from lomond.net.selectors import READ, WRITE, wait
 
 if TYPE_CHECKING:
-    from typing import Any, Callable, Deque, Iterable, Iterator, Optional, Text, Tuple  # noqa: F401
+    from typing import Any, Callable, Deque, Iterable, Iterator, Optional, Text, Tuple, Union  # noqa: F401
 
     from lomond.net.selectors import Interest  # noqa: F401
 
@@ -83,6 +83,8 @@ class Transport(object):
         #: True once `abort` was called.
         self.is_aborted = False
         self.on_backlog = None  # type: Optional[Callable[[], None]]
+        #: Whether `receive` puts bytes into an inlet.
+        self.can_receive_into = not self.is_secure and hasattr(sock, 'recv_into')
         #: What to wait for before the next `receive`, as `selectors.wait` wants it.
         self.interest = ((self._fd, READ),)  # type: Interest
 
@@ -101,18 +103,19 @@ class Transport(object):
 
     # -- receiving --
 
-    def receive(self):
-        # type: () -> Optional[bytes]
+    def receive(self, inlet=None):
+        # type: (Optional[memoryview]) -> Union[None, bytes, memoryview]
         """Return bytes that are here, b'' at the end, or None if there are none yet.
 
-        Raises socket.error.
+        With an ``inlet`` they may have been put there, at its beginning: then
+        that part of it is returned. Raises socket.error.
         """
         with self._read_lock:
             if self._backlog:
                 data = self._backlog.popleft()
                 self._backlog_size -= len(data)
                 return data
-            return self._receive_now()
+            return self._receive_now() if inlet is None else self._receive_into(inlet)
 
     def put_back(self, data):
         # type: (bytes) -> None
@@ -135,6 +138,16 @@ class Transport(object):
                 return None
             raise
         return data
+
+    def _receive_into(self, inlet):
+        # type: (memoryview) -> Union[None, bytes, memoryview]
+        try:
+            count = self._sock.recv_into(inlet)
+        except socket.error as error:
+            if would_block(error):
+                return None
+            raise
+        return inlet[:count] if count else b''
 
     # -- sending --
 

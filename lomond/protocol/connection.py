@@ -101,6 +101,9 @@ class Connection(object):
         self.error = None  # type: Optional[errors.WebSocketError]
         #: True once both Close frames were exchanged.
         self.is_close_complete = False
+        #: Where the next bytes from the peer may be received into, to be handed in as a part of
+        #: this; None while they have to come as bytes.
+        self.inlet = None  # type: Optional[memoryview]
         #: Called with the payload of each pong, before its event is handed out.
         self.on_pong = None  # type: Optional[Callable[[bytes], None]]
 
@@ -147,6 +150,16 @@ class Connection(object):
         self.is_receiving = False
         if self._deflate is not None:
             self._deflate.release()
+
+    def offer_inlet(self):
+        # type: () -> None
+        """Have an `inlet` for large messages from now on: for who can make use of it."""
+        self._message.has_inlet = True
+
+    def free_memory(self):
+        # type: () -> None
+        """Give back what is kept for large messages to come; it is asked for again as they come."""
+        self._message.free()
 
     def stop_receiving(self):
         # type: () -> None
@@ -270,8 +283,15 @@ class Connection(object):
 
         An event's frame is behind it when it is yielded: an iterator that is
         given up loses nothing, the rest waits for the next call.
+
+        ``data`` may be the first part of `inlet`, with bytes received right into it.
         """
         received_time = self._clock()
+        if self.inlet is not None and isinstance(data, memoryview):
+            event = self._filled(data, received_time)
+            if event is not None:
+                yield event
+            return
         buffer = indexable(self._leftover + data if self._leftover else data)
         self._leftover = b''
         end = len(buffer)
@@ -373,12 +393,31 @@ class Connection(object):
             pos = stop
             self._message.add(payload, is_last)
             if self._missing:
+                self.inlet = self._message.inlet
                 return None, pos
-            self._header = None
+            self._header = self.inlet = None
             if is_last:
-                self._stats.received.messages += 1
-                self._stats.received.payload_bytes += self._message.size
-                return self._message.finish(received_time), pos
+                return self._finish_message(received_time), pos
+
+    def _filled(self, view, received_time):
+        # type: (memoryview, float) -> Optional[Event]
+        """Go on after bytes were received into the inlet; return the event if it is full."""
+        if not self.is_receiving:
+            return None
+        self._message.fill(view)
+        self._stats.received.wire_bytes += len(view)
+        self._missing -= len(view)
+        if self._missing:
+            self.inlet = self._message.inlet
+            return None
+        self._header = self.inlet = None
+        return self._finish_message(received_time)
+
+    def _finish_message(self, received_time):
+        # type: (float) -> Event
+        self._stats.received.messages += 1
+        self._stats.received.payload_bytes += self._message.size
+        return self._message.finish(received_time)
 
     @staticmethod
     def _unmask(payload, header):

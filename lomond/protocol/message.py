@@ -13,10 +13,11 @@ from lomond.errors import InvalidPayload, PayloadTooLarge, ProtocolError
 from lomond.events import Binary, Text
 from lomond.opcode import Opcode
 from lomond.protocol.frame import MAX_CONTROL_PAYLOAD
+from lomond.protocol.gathering import MAX_PLACE, MIN_PLACE, Pieces, Place
 from lomond.status import Status, is_valid_on_wire
 
 if TYPE_CHECKING:
-    from typing import Any, List, Optional, Tuple, Type, Union  # noqa: F401
+    from typing import Any, Optional, Tuple, Type, Union  # noqa: F401
 
     from lomond.protocol.compression import PermessageDeflate  # noqa: F401
     from lomond.protocol.frame import FrameHeader  # noqa: F401
@@ -28,41 +29,20 @@ _code_struct = struct.Struct('!H')
 MAX_REASON = MAX_CONTROL_PAYLOAD - 2
 
 
-class _Pieces(object):
-    """Bytes, or text, gathered in linear time however small the pieces are."""
-
-    # A peer that sends a byte at a time must not cost us an object a byte.
-    _MERGE = 1024
-
-    def __init__(self, empty):
-        # type: (Any) -> None
-        self._empty = empty
-        self._small = []  # type: List[Any]
-        self._merged = []  # type: List[Any]
-
-    def add(self, piece):
-        # type: (Any) -> None
-        self._small.append(piece)
-        if len(self._small) == self._MERGE:
-            self._merged.append(self._empty.join(self._small))
-            self._small = []
-
-    def join(self):
-        # type: () -> Any
-        return self._empty.join(self._merged + self._small)
-
-
 class MessageAssembler(object):
     """Gathers one message at a time from the payloads of its frames.
 
     Parameters: ``limits``; ``text_class``, what makes the events of texts. Set
-    ``deflate`` once permessage-deflate is agreed on.
+    ``deflate`` once permessage-deflate is agreed on, ``has_inlet`` if who
+    receives can make use of `inlet`.
     """
 
     def __init__(self, limits, text_class=Text):
         # type: (Limits, Type[Text]) -> None
         self._text_class = text_class
         self.deflate = None  # type: Optional[PermessageDeflate]
+        self.has_inlet = False
+        self._place = None  # type: Optional[Place]
         self._max_size = limits.message
         self._max_fragments = limits.fragments
         #: True if a message has begun and not ended.
@@ -101,10 +81,41 @@ class MessageAssembler(object):
         self._inflated_size = 0
         if self._is_text:
             self._decoder = Utf8Decoder()  # type: Optional[Utf8Decoder]
-            self._pieces = _Pieces(u'')
+            self._gathered = Pieces(u'')  # type: Union[Pieces, Place]
         else:
             self._decoder = None
-            self._pieces = _Pieces(b'')
+            self._gathered = self._place_for(header) or Pieces(b'')
+
+    def _place_for(self, header):
+        # type: (FrameHeader) -> Optional[Place]
+        """Return where to gather a whole message, if that is of the size for it."""
+        if not self.has_inlet or not header.fin or header.rsv1 or header.masking_key is not None \
+                or not MIN_PLACE <= header.length <= MAX_PLACE:
+            return None
+        if self._place is None:
+            self._place = Place()
+        return self._place.begin(header.length)
+
+    @property
+    def inlet(self):
+        # type: () -> Optional[memoryview]
+        """Where the next bytes of the present frame belong, if a place was made for them."""
+        place = self._gathered
+        return place.rest if isinstance(place, Place) else None
+
+    def fill(self, view):
+        # type: (memoryview) -> None
+        """Take note of bytes that were put at the beginning of `inlet`; ValueError for others."""
+        place = self._gathered
+        if not isinstance(place, Place) or not place.owns(view):
+            raise ValueError('these bytes are not in the inlet')
+        place.fill(len(view))
+
+    def free(self):
+        # type: () -> None
+        """Give back memory that no message is in."""
+        if not self.in_message:
+            self._place = None
 
     def add(self, payload, is_last):
         # type: (bytes, bool) -> None
@@ -119,10 +130,10 @@ class MessageAssembler(object):
             payload = self._inflater.decompress(payload, allowance, is_last)
             self._inflated_size += len(payload)
         if self._decoder is None:
-            self._pieces.add(payload)
+            self._gathered.add(payload)
             return
         try:
-            self._pieces.add(self._decoder.decode(payload, is_last))
+            self._gathered.add(self._decoder.decode(payload, is_last))
         except UnicodeDecodeError:
             raise invalid_utf8()
 
@@ -130,8 +141,8 @@ class MessageAssembler(object):
         # type: (float) -> Union[Text, Binary]
         """Return the message's event."""
         self.in_message = False
-        content = self._pieces.join()
-        del self._pieces
+        content = self._gathered.join()  # type: Any
+        del self._gathered
         if self._is_text:
             return self._text_class(content, received_time)
         return Binary(content, received_time)

@@ -1,0 +1,159 @@
+"""Large messages that are received right into their place, however they are cut."""
+
+from __future__ import absolute_import, division, print_function
+
+import os
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lomond.protocol.compression import PermessageDeflate
+from lomond.protocol.gathering import MAX_PLACE, MIN_PLACE
+from lomond.protocol.limits import DEFAULT_LIMITS
+from tests.protocol.harness import Wire, assert_fails, raw_deflate, story
+from tests.support import make_frame
+
+NOISE = os.urandom(64) * (MAX_PLACE // 64 + 1)
+
+LARGE = MIN_PLACE + 5
+
+
+def hand_in(connection, piece):
+    """Hand in bytes as a driver does that receives into the inlet; return the story."""
+    happened = []
+    while piece:
+        inlet = connection.inlet
+        count = len(piece) if inlet is None else min(len(inlet), len(piece))
+        data = piece[:count]
+        if inlet is not None:
+            inlet[:count] = data
+            data = inlet[:count]
+        happened.extend(story(connection.receive(data)))
+        piece = piece[count:]
+    return happened
+
+
+def in_place(**options):
+    wire = Wire(**options)
+    wire.connection.offer_inlet()
+    return wire
+
+
+def cut(data, sizes):
+    """The data in pieces of these sizes, and the rest."""
+    start = 0
+    for size in sizes:
+        yield data[start:start + size]
+        start += size
+    yield data[start:]
+
+
+frames = st.tuples(
+    st.sampled_from([1, 2, 2, 2, 9, 10]),
+    st.sampled_from([0, 5, 100, MIN_PLACE - 1, MIN_PLACE, LARGE, MAX_PLACE, MAX_PLACE + 1]),
+    st.sampled_from(['whole', 'whole', 'fragments', 'deflated']))
+
+
+def encode(opcode, size, how):
+    payload = NOISE[:size] if opcode == 2 else b'x' * (size if opcode == 1 else min(size, 125))
+    if opcode > 2 or how == 'whole':
+        return make_frame(opcode, payload)
+    if how == 'deflated':
+        return make_frame(opcode, raw_deflate(payload), rsv=0x40)
+    half = size // 2
+    return make_frame(opcode, payload[:half], fin=False) + make_frame(9, b'between') \
+        + make_frame(0, payload[half:])
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.lists(frames, min_size=1, max_size=4),
+    st.lists(st.sampled_from([1, 2, 10, 4096, 65536, 65546, 131072, 300000]), max_size=12),
+    st.lists(st.booleans(), max_size=12))
+def test_any_cuts_give_the_same_events_in_place_and_not(messages, sizes, as_bytes):
+    conversation = b''.join(encode(*message) for message in messages)
+    expected = Wire(deflate=PermessageDeflate()).receive(conversation)
+    wire = in_place(deflate=PermessageDeflate())
+    happened = []
+    for index, piece in enumerate(cut(conversation, sizes)):
+        if index < len(as_bytes) and as_bytes[index]:
+            # What had been put aside comes as bytes, although there is an inlet.
+            happened.extend(wire.receive(piece))
+        else:
+            happened.extend(hand_in(wire.connection, piece))
+    assert happened == expected
+    stats = wire.connection._stats.received
+    assert stats.wire_bytes == len(conversation)
+    assert stats.messages == sum(opcode in (1, 2) for opcode, _size, _how in messages)
+
+
+def begin(wire, size=LARGE, opcode=2, fin=True, rsv=0):
+    """Hand in the first bytes of a frame; return the inlet."""
+    frame = make_frame(opcode, b'\0' * size, fin=fin, rsv=rsv, key=wire.key)
+    wire.receive(frame[:100])
+    return wire.connection.inlet
+
+
+def test_the_inlet_is_the_rest_of_a_large_binary_message():
+    inlet = begin(in_place())
+    assert len(inlet) == LARGE - 90     # the header takes 10
+
+
+@pytest.mark.parametrize('options', [
+    {'size': MIN_PLACE - 1}, {'size': MAX_PLACE + 1}, {'opcode': 1}, {'fin': False}])
+def test_other_messages_have_no_inlet(options):
+    assert begin(in_place(), **options) is None
+
+
+def test_a_compressed_message_has_no_inlet():
+    assert begin(in_place(deflate=PermessageDeflate()), rsv=0x40) is None
+
+
+def test_a_masked_message_has_no_inlet():
+    assert begin(in_place(role='server')) is None
+
+
+def test_there_is_no_inlet_unless_it_was_asked_for():
+    assert begin(Wire()) is None
+
+
+def test_a_message_over_the_limit_has_no_inlet():
+    wire = in_place(limits=DEFAULT_LIMITS._replace(message=LARGE - 1))
+    assert_fails(1009, wire, make_frame(2, b'\0' * LARGE)[:100])
+    assert wire.connection.inlet is None
+
+
+@pytest.mark.skipif(not hasattr(memoryview, 'obj'), reason='2.7 has no memoryview.obj')
+def test_bytes_that_are_elsewhere_are_refused():
+    wire = in_place()
+    begin(wire)
+    with pytest.raises(ValueError):
+        list(wire.connection.receive(memoryview(b'\0' * 100)))
+
+
+def test_what_comes_after_the_end_is_not_counted():
+    wire = in_place()
+    inlet = begin(wire)
+    wire.connection.stop_receiving()
+    assert wire.receive(inlet) == []
+    assert wire.connection._stats.received.wire_bytes == 100
+
+
+def test_a_message_is_not_touched_by_the_next():
+    wire = in_place()
+    first, = hand_in(wire.connection, make_frame(2, b'a' * LARGE))
+    second, = hand_in(wire.connection, make_frame(2, b'b' * LARGE))
+    assert first == ('binary', b'a' * LARGE)
+    assert second == ('binary', b'b' * LARGE)
+
+
+def test_memory_is_given_back_between_messages_only():
+    wire = in_place()
+    inlet = begin(wire)
+    wire.connection.free_memory()
+    assert wire.receive(inlet) == [('binary', b'\0' * LARGE)]
+    assert wire.connection._message._place is not None
+    wire.connection.free_memory()
+    assert wire.connection._message._place is None
+    assert hand_in(wire.connection, make_frame(2, b'b' * LARGE)) == [('binary', b'b' * LARGE)]
