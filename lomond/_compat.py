@@ -20,7 +20,7 @@ from six.moves.urllib.parse import unquote as _unquote
 TYPE_CHECKING = False
 
 if TYPE_CHECKING:
-    from typing import Any, Callable, Text, Union  # noqa: F401
+    from typing import Any, Callable, Iterable, Text, Union  # noqa: F401
 
 PY2 = six.PY2
 
@@ -32,7 +32,7 @@ text_type = six.text_type
 
 __all__ = [
     'PY2', 'SESSIONS_LEAK', 'TYPE_CHECKING', 'Utf8Decoder', 'decode_utf8', 'encode_utf8',
-    'indexable', 'is_interrupt', 'latin1_to_native', 'make_cookie_jar', 'monotonic',
+    'indexable', 'is_interrupt', 'join_text', 'latin1_to_native', 'make_cookie_jar', 'monotonic',
     'native_to_text', 'quote', 'set_close_on_exec', 'text_type', 'to_bytes', 'unquote',
     'urlsplit',
 ]
@@ -62,11 +62,15 @@ class Utf8Decoder(codecs.getincrementaldecoder('utf-8')):  # type: ignore[misc]
 
     def decode(self, data, final=False):
         # type: (bytes, bool) -> Text
-        """Decode a piece; raises UnicodeDecodeError."""
-        if PY2 and _SURROGATE.search(self.buffer + data):
-            raise UnicodeDecodeError('utf-8', data, 0, len(data), 'surrogates not allowed')
+        """Decode a piece, for `join_text`; raises UnicodeDecodeError."""
+        if PY2:
+            if not self.buffer and _is_ascii(data):
+                # Text takes four times the memory there, which costs more than decoding does.
+                return data
+            if _SURROGATE.search(self.buffer + data):
+                raise UnicodeDecodeError('utf-8', data, 0, len(data), 'surrogates not allowed')
         text = super(Utf8Decoder, self).decode(data, final)  # type: Text
-        if not _VIABLE_TAIL.match(self.buffer):
+        if self.buffer and not _VIABLE_TAIL.match(self.buffer):
             raise UnicodeDecodeError('utf-8', data, 0, len(data), 'invalid sequence')
         return text
 
@@ -83,6 +87,19 @@ if PY2:
             raise UnicodeDecodeError(
                 'utf-8', bytes(data), found.start(), found.end(), 'surrogates not allowed')
         return data.decode('utf-8')
+
+    def _is_ascii(data):
+        # type: (bytes) -> bool
+        try:
+            data.decode('ascii')
+        except UnicodeDecodeError:
+            return False
+        return True
+
+    def join_text(pieces):
+        # type: (Iterable[Any]) -> Text
+        joined = b''.join(pieces)       # text, if some piece is
+        return joined.decode('ascii') if isinstance(joined, bytes) else joined
 
     def encode_utf8(text):
         # type: (Text) -> bytes
@@ -134,6 +151,9 @@ else:
 
     #: Strict UTF-8 to text. bytes.decode defaults to that, and costs no frame.
     decode_utf8 = bytes.decode  # type: Callable[[bytes], Text]
+
+    #: Make one text of what `Utf8Decoder` returned.
+    join_text = u''.join  # type: Callable[[Iterable[Text]], Text]
 
     #: Text to UTF-8; a ValueError for a lone surrogate. It costs no frame, either.
     encode_utf8 = str.encode  # type: Callable[[Text], bytes]

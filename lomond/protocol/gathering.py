@@ -8,7 +8,7 @@ from __future__ import absolute_import, division, print_function
 from lomond._compat import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from typing import Any, List  # noqa: F401
+    from typing import Any, Callable, Iterable, List  # noqa: F401
 
 #: A message that is gathered in a `Place` has so many bytes at least, and at most.
 MIN_PLACE = 128 * 1024
@@ -18,15 +18,15 @@ MAX_PLACE = 1024 * 1024
 class Pieces(object):
     """Bytes, or text, gathered in linear time however small the pieces are.
 
-    Parameters: ``empty``, b'' or u''.
+    Parameters: ``join``, which makes one of several.
     """
 
     # A peer that sends a byte at a time must not cost us an object a byte.
     _MERGE = 1024
 
-    def __init__(self, empty):
-        # type: (Any) -> None
-        self._empty = empty
+    def __init__(self, join):
+        # type: (Callable[[Iterable[Any]], Any]) -> None
+        self._join = join
         self._small = []  # type: List[Any]
         self._merged = []  # type: List[Any]
 
@@ -34,12 +34,12 @@ class Pieces(object):
         # type: (Any) -> None
         self._small.append(piece)
         if len(self._small) == self._MERGE:
-            self._merged.append(self._empty.join(self._small))
+            self._merged.append(self._join(self._small))
             self._small = []
 
     def join(self):
         # type: () -> Any
-        return self._empty.join(self._merged + self._small)
+        return self._join(self._merged + self._small)
 
 
 class Place(object):

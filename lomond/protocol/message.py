@@ -8,7 +8,14 @@ from __future__ import absolute_import, division, print_function
 
 import struct
 
-from lomond._compat import TYPE_CHECKING, Utf8Decoder, decode_utf8, encode_utf8, text_type
+from lomond._compat import (
+    TYPE_CHECKING,
+    Utf8Decoder,
+    decode_utf8,
+    encode_utf8,
+    join_text,
+    text_type,
+)
 from lomond.errors import InvalidPayload, PayloadTooLarge, ProtocolError
 from lomond.events import Binary, Text
 from lomond.opcode import Opcode
@@ -81,10 +88,10 @@ class MessageAssembler(object):
         self._inflated_size = 0
         if self._is_text:
             self._decoder = Utf8Decoder()  # type: Optional[Utf8Decoder]
-            self._gathered = Pieces(u'')  # type: Union[Pieces, Place]
+            self._gathered = Pieces(join_text)  # type: Union[Pieces, Place]
         else:
             self._decoder = None
-            self._gathered = self._place_for(header) or Pieces(b'')
+            self._gathered = self._place_for(header) or Pieces(b''.join)
 
     def _place_for(self, header):
         # type: (FrameHeader) -> Optional[Place]

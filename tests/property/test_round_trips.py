@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lomond import errors
-from lomond._compat import PY2, Utf8Decoder, decode_utf8, indexable
+from lomond._compat import PY2, Utf8Decoder, decode_utf8, indexable, join_text
 from lomond.protocol import mask
 from lomond.protocol.compression import (
     NAME,
@@ -108,11 +108,9 @@ def test_utf8_is_decoded_the_same_in_any_pieces(data, encoded):
     except UnicodeDecodeError:
         expected = None
     decoder = Utf8Decoder()
-    text = u''
     try:
-        for piece in data.draw(cuts(encoded)):
-            text += decoder.decode(piece)
-        text += decoder.decode(b'', True)
+        pieces = [decoder.decode(piece) for piece in data.draw(cuts(encoded))]
+        text = join_text(pieces + [decoder.decode(b'', True)])
     except UnicodeDecodeError:
         text = None
     assert text == expected

@@ -4,6 +4,7 @@ from __future__ import absolute_import, division, print_function
 
 import pytest
 
+from lomond._compat import text_type
 from lomond.protocol.compression import PermessageDeflate
 from tests.protocol.harness import (
     BINARY,
@@ -147,6 +148,20 @@ def test_decoder_of_one_message_does_not_leak_into_the_next(role):
     assert wire.receive_frame(BINARY, b'\xc3', fin=False) == []
     assert wire.receive_frame(CONTINUATION, b'') == [('binary', b'\xc3')]
     assert assert_fails(1007, wire, wire.frame(TEXT, b'\xa9')) == []
+
+
+@BY_ROLE
+@pytest.mark.parametrize('pieces', [
+    [b'plain'] * 3, [b'plain', b'caf\xc3', b'\xa9', b'plain'], [b'x'] * 2500, [b'', b''],
+    [b'x'] * 1500 + [b'\xc3\xa9'] + [b'x'] * 1500])
+def test_fragments_make_one_text_whatever_is_ascii_in_them(role, pieces):
+    wire = Wire(role)
+    assert wire.receive_frame(TEXT, pieces[0], fin=False) == []
+    for piece in pieces[1:-1]:
+        assert wire.receive_frame(CONTINUATION, piece, fin=False) == []
+    (name, text), = wire.receive_frame(CONTINUATION, pieces[-1])
+    assert (name, type(text)) == ('text', text_type)
+    assert text == b''.join(pieces).decode('utf-8')
 
 
 def test_the_words_name_utf8():

@@ -13,6 +13,7 @@ from lomond._compat import (
     decode_utf8,
     encode_utf8,
     indexable,
+    join_text,
     monotonic,
     native_to_text,
     set_close_on_exec,
@@ -52,7 +53,32 @@ def test_utf8_is_decoded_byte_by_byte(data):
     decoder = Utf8Decoder()
     pieces = [decoder.decode(data[i:i + 1]) for i in range(len(data))]
     pieces.append(decoder.decode(b'', True))
-    assert u''.join(pieces) == data.decode('utf-8')
+    text = join_text(pieces)
+    assert type(text) is text_type
+    assert text == data.decode('utf-8')
+
+
+def test_no_pieces_make_an_empty_text():
+    assert type(join_text([])) is text_type
+    assert join_text([]) == u''
+
+
+def test_ascii_is_text_when_it_is_joined_at_the_latest():
+    """On 2.7 it takes four times the memory as text, so it stays as it is until then."""
+    piece = b'plain' * 1000
+    decoded = Utf8Decoder().decode(piece)
+    assert decoded is piece if _compat.PY2 else decoded == piece.decode('ascii')
+    text = join_text([decoded, decoded])
+    assert type(text) is text_type
+    assert text == u'plain' * 2000
+
+
+@pytest.mark.parametrize('data', INVALID)
+def test_what_is_not_utf8_is_refused_after_ascii(data):
+    decoder = Utf8Decoder()
+    decoder.decode(b'plain')
+    with pytest.raises(UnicodeDecodeError):
+        decoder.decode(data, True)
 
 
 @pytest.mark.parametrize('data', [b'\xc3', b'\xe2\x82', b'\xf0\x9f\x98'])

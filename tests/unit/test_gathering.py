@@ -10,14 +10,14 @@ from lomond.protocol.gathering import Pieces, Place
 @pytest.mark.parametrize('empty, piece', [(b'', b'ab'), (u'', u'\xe9b')])
 @pytest.mark.parametrize('count', [0, 1, 2, 1023, 1024, 1025, 5000])
 def test_pieces_are_joined_in_order(empty, piece, count):
-    pieces = Pieces(empty)
+    pieces = Pieces(empty.join)
     for _index in range(count):
         pieces.add(piece)
     assert pieces.join() == piece * count
 
 
 def test_many_small_pieces_are_few_objects():
-    pieces = Pieces(b'')
+    pieces = Pieces(b''.join)
     for _index in range(100000):
         pieces.add(b'x')
     assert len(pieces._small) + len(pieces._merged) < 1200

@@ -3,8 +3,6 @@
 from __future__ import absolute_import, division, print_function
 
 import os
-import subprocess
-import sys
 
 import pytest
 from six.moves.http_cookiejar import Cookie, CookieJar, DefaultCookiePolicy
@@ -565,25 +563,3 @@ def test_a_cookie_that_makes_no_sense_ends_nothing(cookie):
     websocket = WebSocket(URL, cookies=True)
     answer(websocket, cookie)
     websocket.build_request()
-
-
-# -- what it costs --
-
-CHECK = '''
-import sys
-import lomond
-ws = lomond.WebSocket('ws://me:pw@example.org/', headers={'X': '1'})
-ws.build_request()
-print(sorted({'http.cookiejar', 'cookielib', 'http.client', 'httplib', 'netrc', 'urllib.request',
-              'urllib2', 'email.utils', 'python_socks', 'lomond.cookies', 'lomond.net.socks',
-              'lomond.net.tls', 'lomond.persist', 'lomond.server'} & set(sys.modules)))
-'''
-
-
-def test_nothing_is_imported_for_what_is_not_asked_for():
-    # isolated: a tracer of coverage would import more
-    environ = {name: value for name, value in os.environ.items()
-               if not name.startswith(('COV', 'PYTEST'))}
-    told = subprocess.check_output(
-        [sys.executable, '-c', CHECK], cwd=ROOT, env=environ, universal_newlines=True)
-    assert told.strip() == '[]'
