@@ -120,31 +120,64 @@ class PermessageDeflate(object):
             self._has_begun = False
         elif data:
             self._has_begun = True
-        pieces = []  # type: List[bytes]
-        try:
-            while data:
-                inflater = self._inflater
-                if inflater is None:
-                    inflater = self._inflater = zlib.decompressobj(-self.inflate_bits)
-                # One byte more than allowed shows that there is more than allowed.
-                piece = inflater.decompress(
-                    data, _SLICE if limit is None or limit >= _SLICE else limit + 1)
-                if limit is not None:
-                    limit -= len(piece)
-                    if limit < 0:
-                        raise PayloadTooLarge('a compressed message inflates beyond the limit')
-                pieces.append(piece)
-                data = inflater.unconsumed_tail
-                if not data and inflater.unused_data:
-                    data = inflater.unused_data
-                    self._restart()
-        except zlib.error as error:
-            raise InvalidPayload('compressed data that does not inflate: {}', error)
+        message = self._gather(self._inflate(data, limit), limit) if data else b''
         if is_last:
             self._stream_ends = 0
             if not self.inflate_takeover:
                 self._inflater = None
-        return b''.join(pieces)
+        return message
+
+    def decompress_whole(self, data, limit):
+        # type: (bytes, Optional[int]) -> bytes
+        """Inflate a message that is all there, where no other has begun.
+
+        As ``decompress(data, limit, True)``, only faster.
+        """
+        inflater = self._inflater
+        if inflater is None or not data:
+            return self.decompress(data, limit, True)
+        # There is an inflater from the messages before: the window is kept.
+        # What _inflate does, without the call.
+        room = _SLICE if limit is None or limit >= _SLICE else limit + 1
+        try:
+            message = inflater.decompress(data + _TAIL, room)  # type: bytes
+        except zlib.error as error:
+            raise _bad_data(error)
+        if len(message) == room or inflater.unused_data:
+            message = self._gather(message, limit)
+            self._stream_ends = 0
+        return message
+
+    def _inflate(self, data, limit):
+        # type: (bytes, Optional[int]) -> bytes
+        """Inflate once, to one byte beyond the limit at most: it shows that there is more."""
+        inflater = self._inflater
+        if inflater is None:
+            inflater = self._inflater = zlib.decompressobj(-self.inflate_bits)
+        room = _SLICE if limit is None or limit >= _SLICE else limit + 1
+        try:
+            piece = inflater.decompress(data, room)  # type: bytes
+        except zlib.error as error:
+            raise _bad_data(error)
+        return piece
+
+    def _gather(self, piece, limit):
+        # type: (bytes, Optional[int]) -> bytes
+        """Return a piece just inflated and all that is still to come of the same data."""
+        pieces = []  # type: List[bytes]
+        while True:
+            if limit is not None:
+                limit -= len(piece)
+                if limit < 0:
+                    raise PayloadTooLarge('a compressed message inflates beyond the limit')
+            pieces.append(piece)
+            data = self._inflater.unconsumed_tail
+            if not data and self._inflater.unused_data:
+                data = self._inflater.unused_data
+                self._restart()
+            if not data:
+                return b''.join(pieces)
+            piece = self._inflate(data, limit)
 
     def release(self):
         # type: () -> None
@@ -158,6 +191,11 @@ class PermessageDeflate(object):
         self._stream_ends += 1
         if self._stream_ends > _MAX_STREAM_ENDS:
             raise InvalidPayload('a compressed message ends its deflate stream too often')
+
+
+def _bad_data(error):
+    # type: (Exception) -> InvalidPayload
+    return InvalidPayload('compressed data that does not inflate: {}', error)
 
 
 def offer(options):

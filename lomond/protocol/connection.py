@@ -52,6 +52,9 @@ _WHOLE_BINARY = FIN | Opcode.BINARY
 _COMPRESSED_TEXT = FIN | RSV1 | Opcode.TEXT
 _COMPRESSED = (_COMPRESSED_TEXT, FIN | RSV1 | Opcode.BINARY)
 
+# Where slices of what is received are bytes, they needn't be copied for zlib.
+_IS_BYTEARRAY = indexable is not bytes
+
 # One call of the system's random source serves this many masking keys.
 _keys_struct = struct.Struct('4s' * 64)
 
@@ -325,10 +328,14 @@ class Connection(object):
                             if first == _WHOLE_TEXT:
                                 yield text_class(decode_utf8(buffer[start:stop]), received_time)
                                 continue
-                            payload = bytes(buffer[start:stop])
-                            if first != _WHOLE_BINARY:
-                                payload = deflate.decompress(  # type: ignore[union-attr]
-                                    payload, self._max_message, True)
+                            if first == _WHOLE_BINARY:
+                                payload = bytes(buffer[start:stop])
+                            else:
+                                payload = buffer[start:stop]
+                                if _IS_BYTEARRAY:
+                                    payload = bytes(payload)
+                                payload = deflate.decompress_whole(  # type: ignore[union-attr]
+                                    payload, self._max_message)
                                 payload_bytes += len(payload) - length
                                 if first == _COMPRESSED_TEXT:
                                     yield text_class(decode_utf8(payload), received_time)
