@@ -5,9 +5,17 @@ from __future__ import absolute_import, division, print_function
 import signal
 import socket
 import ssl
+import zlib
 
 import pytest
 import trustme
+
+from lomond.protocol import compression
+
+try:
+    from zlib_ng import zlib_ng
+except ImportError:
+    zlib_ng = None
 
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     # A shell has what runs in the background ignore Ctrl-C, and its children too: some tests
@@ -53,3 +61,14 @@ def dead_port():
     sock.bind(('127.0.0.1', 0))
     yield sock.getsockname()[1]
     sock.close()
+
+
+@pytest.fixture(scope='module', params=['zlib', 'zlib-ng'])
+def deflate_library(request):
+    """The module that deflates and inflates, each in turn."""
+    library = {'zlib': zlib, 'zlib-ng': zlib_ng}[request.param]
+    if library is None:
+        pytest.skip('zlib-ng has no wheel for this Python: see requirements/test.txt')
+    before, compression._found_zlib = compression._found_zlib, library
+    yield library
+    compression._found_zlib = before

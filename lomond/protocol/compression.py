@@ -1,4 +1,7 @@
-"""permessage-deflate (RFC 7692): agreeing on it, deflating, bounded inflating."""
+"""permessage-deflate (RFC 7692): agreeing on it, deflating, bounded inflating.
+
+By zlib-ng where that is installed, else by Python's own zlib: `find_zlib`.
+"""
 
 from __future__ import absolute_import, division, print_function
 
@@ -35,6 +38,26 @@ _MAX_STREAM_ENDS = 8
 
 # Inflate so many bytes at once at most: zlib takes no length beyond a C long.
 _SLICE = 16 * 1024 * 1024
+
+# What find_zlib found, once it was asked.
+_found_zlib = None  # type: Any
+
+
+def find_zlib():
+    # type: () -> Any
+    """Return the module that deflates and inflates; imported when it is first asked for.
+
+    zlib-ng's has zlib's interface, and is the faster one but for tiny
+    messages. Its ``error`` isn't zlib's.
+    """
+    global _found_zlib  # noqa: PLW0603
+    if _found_zlib is None:
+        try:
+            from zlib_ng import zlib_ng
+            _found_zlib = zlib_ng
+        except (ImportError, SyntaxError):      # SyntaxError: a package for another Python
+            _found_zlib = zlib
+    return _found_zlib
 
 
 class DeflateOptions(object):
@@ -86,6 +109,7 @@ class PermessageDeflate(object):
         self.inflate_takeover = inflate_takeover
         self._level = level
         self._mem_level = mem_level
+        self._zlib = find_zlib()
         self._deflater = None  # type: Any
         self._inflater = None  # type: Any
         self._has_begun = False     # a message, with a first byte of it
@@ -98,7 +122,7 @@ class PermessageDeflate(object):
             return _EMPTY
         deflater = self._deflater
         if deflater is None:
-            deflater = zlib.compressobj(
+            deflater = self._zlib.compressobj(
                 self._level, zlib.DEFLATED, -self.deflate_bits, self._mem_level)
             if self.deflate_takeover:
                 self._deflater = deflater
@@ -141,7 +165,7 @@ class PermessageDeflate(object):
         room = _SLICE if limit is None or limit >= _SLICE else limit + 1
         try:
             message = inflater.decompress(data + _TAIL, room)  # type: bytes
-        except zlib.error as error:
+        except self._zlib.error as error:
             raise _bad_data(error)
         if len(message) == room or inflater.unused_data:
             message = self._gather(message, limit)
@@ -153,11 +177,11 @@ class PermessageDeflate(object):
         """Inflate once, to one byte beyond the limit at most: it shows that there is more."""
         inflater = self._inflater
         if inflater is None:
-            inflater = self._inflater = zlib.decompressobj(-self.inflate_bits)
+            inflater = self._inflater = self._zlib.decompressobj(-self.inflate_bits)
         room = _SLICE if limit is None or limit >= _SLICE else limit + 1
         try:
             piece = inflater.decompress(data, room)  # type: bytes
-        except zlib.error as error:
+        except self._zlib.error as error:
             raise _bad_data(error)
         return piece
 

@@ -2,6 +2,8 @@
 
 from __future__ import absolute_import, division, print_function
 
+import zlib
+
 from hypothesis import strategies as st
 
 from lomond.protocol.compression import PermessageDeflate
@@ -56,6 +58,44 @@ def cuts(draw, data):
     """The data in pieces, empty ones too."""
     points = sorted(draw(st.lists(st.integers(0, len(data)), max_size=10)))
     return [data[a:b] for a, b in zip([0] + points, points + [len(data)])]
+
+
+@st.composite
+def deflated_messages(draw):
+    """Payloads of compressed messages as a peer may send them, one after another.
+
+    By one encoder that keeps its window or by many, ended streams and spoilt
+    ones among them.
+    """
+    deflater = None
+    made = []
+    for _ in range(draw(st.integers(1, 6))):
+        content = draw(st.binary(max_size=60)) * draw(st.sampled_from([1, 1, 2, 40]))
+        if deflater is None:
+            deflater = zlib.compressobj(draw(st.integers(0, 9)), zlib.DEFLATED, -15)
+        kind = draw(st.sampled_from(
+            ['flushed', 'flushed', 'flushed', 'new', 'ended', 'exactly', 'spoilt', 'given']))
+        data = deflater.compress(content)
+        if kind == 'ended':
+            data += deflater.flush(zlib.Z_FINISH)
+            data = data * draw(st.sampled_from([1, 2, 10])) + draw(st.sampled_from([b'\0', b'']))
+            deflater = None
+        else:
+            data += deflater.flush(zlib.Z_SYNC_FLUSH)[:-4]
+        if kind == 'new':
+            deflater = None
+        elif kind == 'exactly':     # the stream ends with the bytes that a receiver puts back
+            data += b'\0\0\xff\xff\x01'
+            deflater = None
+        elif kind == 'spoilt' and data:
+            spoilt = bytearray(data)
+            spoilt[draw(st.integers(0, len(data) - 1))] ^= 1 << draw(st.integers(0, 7))
+            data = bytes(spoilt)
+        elif kind == 'given':
+            data = draw(st.sampled_from([b'', b'\0', b'\x03\0', b'\x07', b'\x01', data[:-1]]))
+            deflater = None
+        made.append(data)
+    return made
 
 
 class End(object):

@@ -2,9 +2,12 @@
 
 from __future__ import absolute_import, division, print_function
 
+import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from lomond.errors import ProtocolError
+from lomond.protocol.compression import PermessageDeflate
 from lomond.protocol.connection import CLIENT, SERVER
 from lomond.protocol.limits import DEFAULT_LIMITS
 from tests.property.strategies import (
@@ -12,6 +15,7 @@ from tests.property.strategies import (
     End,
     conversations,
     cuts,
+    deflated_messages,
     keys,
     limits,
     payloads,
@@ -41,6 +45,7 @@ def _check_story(events):
             assert event[1] in (1005,) or 1000 <= event[1] <= 4999
 
 
+@pytest.mark.usefixtures('deflate_library')
 @given(st.data(), roles, limits, st.booleans(), st.booleans())
 def test_any_chunking_gives_the_same_events(data, role, limits, deflates, closes):
     conversation = data.draw(conversations(role))
@@ -97,6 +102,73 @@ def test_the_short_way_and_the_long_way_tell_the_same(messages, limits, key):
     for other in (by_frame, cut, masked):
         assert other.events == short.events
     assert fragmented.events == short.events
+
+
+def _inflate_all(messages, limit, inflate, **options):
+    """Return what each message inflates to, the first error last, and what the codec keeps."""
+    codec = PermessageDeflate(**options)
+    told = []
+    try:
+        for data in messages:
+            told.append(inflate(codec, data, limit))
+    except ProtocolError as error:
+        told.append((type(error), error.close_code, str(error)))
+    return told, codec._stream_ends, codec._has_begun, codec._inflater is None
+
+
+@pytest.mark.usefixtures('deflate_library')
+@settings(max_examples=200)
+@given(st.data(), deflated_messages(), st.sampled_from([None, 0, 1, 59, 60, 2400, 10 ** 5]),
+       st.booleans(), st.sampled_from([8, 9, 15]))
+def test_whole_message_inflates_as_in_pieces(data, messages, limit, takeover, bits):
+    options = {'inflate_takeover': takeover, 'inflate_bits': bits}
+    whole = _inflate_all(
+        messages, limit, lambda codec, *args: codec.decompress_whole(*args), **options)
+    piece = _inflate_all(
+        messages, limit, lambda codec, *args: codec.decompress(*args + (True,)), **options)
+    assert whole == piece
+
+    if bits < 15:
+        return      # zlib lets data refer beyond its window, as far as that is in the same piece
+
+    def in_pieces(codec, message, limit):
+        inflated = b''
+        pieces = data.draw(cuts(message))
+        for i, cut in enumerate(pieces):
+            left = None if limit is None else limit - len(inflated)
+            inflated += codec.decompress(cut, left, i == len(pieces) - 1)
+        return inflated
+
+    cut_up = _inflate_all(messages, limit, in_pieces, **options)
+    if piece[0] and isinstance(piece[0][-1], tuple):
+        # Bad and too large: which of the two is noticed first depends on the cuts.
+        assert isinstance(cut_up[0][-1], tuple)
+        assert cut_up[0][:-1] == piece[0][:-1]
+    else:
+        assert cut_up == piece
+
+
+@pytest.mark.usefixtures('deflate_library')
+@settings(max_examples=200)
+@given(deflated_messages(), st.sampled_from([1, 2]), limits, st.booleans(), keys)
+def test_compressed_messages_tell_the_same_the_short_way_and_the_long_way(
+        messages, opcode, limits, joined, key):
+    frames = [make_frame(opcode, message, rsv=0x40) for message in messages]
+    short = End(CLIENT, limits, deflates=True).receive([b''.join(frames)] if joined else frames)
+    single = End(CLIENT, limits, deflates=True).receive(bytewise(b''.join(frames)))
+    masked = End(SERVER, limits, deflates=True).receive(
+        [make_frame(opcode, message, rsv=0x40, key=key) for message in messages])
+    fragmented = End(CLIENT, limits, deflates=True).receive(
+        [make_frame(opcode, message, fin=False, rsv=0x40) + make_frame(0)
+         for message in messages])
+    assert masked.events == short.events
+    for other in (single, fragmented):
+        # In pieces, other faults of a message that has several may be noticed first.
+        assert _without_reasons(other.events) == _without_reasons(short.events)
+
+
+def _without_reasons(events):
+    return [event[:1] if event[0] == 'protocol_error' else event for event in events]
 
 
 @settings(max_examples=100)

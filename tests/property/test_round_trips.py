@@ -4,6 +4,7 @@ from __future__ import absolute_import, division, print_function
 
 import io
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -154,6 +155,7 @@ messages = st.lists(
     max_size=8).map(b''.join)
 
 
+@pytest.mark.usefixtures('deflate_library')
 @given(st.data(), options, options, st.lists(messages, max_size=5))
 def test_deflated_messages_inflate_in_any_pieces_whatever_was_agreed_on(
         data, client_options, server_options, contents):

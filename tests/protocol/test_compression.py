@@ -23,6 +23,8 @@ from tests.protocol.harness import (
     raw_deflate,
 )
 
+pytestmark = pytest.mark.usefixtures('deflate_library')
+
 BY_ROLE = pytest.mark.parametrize('role', ROLES)
 
 HELLO = b'\xf2\x48\xcd\xc9\xc9\x07\x00'

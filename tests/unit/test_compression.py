@@ -3,6 +3,7 @@
 from __future__ import absolute_import, division, print_function
 
 import itertools
+import subprocess
 import sys
 import zlib
 
@@ -20,6 +21,8 @@ from lomond.protocol.compression import (
     offer,
 )
 from lomond.protocol.extension import format_extension, parse_extensions
+
+BOTH_LIBRARIES = pytest.mark.usefixtures('deflate_library')
 
 BITS = range(8, 16)
 
@@ -176,6 +179,7 @@ def test_server_answers_nothing_where_nothing_it_knows_is_offered():
     assert answer_offers(DeflateOptions(), [(u'permessage-bzip2', [])]) is None
 
 
+@BOTH_LIBRARIES
 @pytest.mark.parametrize('flags', list(itertools.product([False, True], repeat=4)))
 @pytest.mark.parametrize('bits', [(8, 15, 15, 8), (15, 8, 9, 15), (12, 12, 10, 11)])
 def test_both_sides_agree_on_what_was_negotiated(flags, bits):
@@ -196,6 +200,7 @@ def test_both_sides_agree_on_what_was_negotiated(flags, bits):
 
 # -- deflating and inflating --
 
+@BOTH_LIBRARIES
 @pytest.mark.parametrize('takeover', [True, False])
 @pytest.mark.parametrize('bits', BITS)
 def test_what_is_deflated_inflates_within_the_window(bits, takeover):
@@ -207,6 +212,7 @@ def test_what_is_deflated_inflates_within_the_window(bits, takeover):
         assert receiver.decompress(deflated, len(message), True) == message
 
 
+@BOTH_LIBRARIES
 def test_window_is_kept_between_messages_or_forgotten():
     keeping = PermessageDeflate()
     forgetting = PermessageDeflate(deflate_takeover=False)
@@ -215,6 +221,7 @@ def test_window_is_kept_between_messages_or_forgotten():
     assert forgetting.compress(MESSAGE[:500]) == forgetting.compress(MESSAGE[:500])
 
 
+@BOTH_LIBRARIES
 def test_receiver_that_forgets_refuses_what_refers_back():
     keeping = PermessageDeflate()
     forgetting = PermessageDeflate(inflate_takeover=False)
@@ -223,6 +230,7 @@ def test_receiver_that_forgets_refuses_what_refers_back():
         forgetting.decompress(keeping.compress(MESSAGE[:500]), None, True)
 
 
+@BOTH_LIBRARIES
 def test_window_larger_than_agreed_on_is_refused():
     noise = bytearray([1])
     while len(noise) < 600:
@@ -236,6 +244,7 @@ def test_window_larger_than_agreed_on_is_refused():
     assert caught.value.close_code == 1007
 
 
+@BOTH_LIBRARIES
 @pytest.mark.parametrize('limit, size, fits', [
     (0, 0, True), (0, 1, False), (1, 1, True), (100, 100, True), (100, 101, False),
     (100, 10 ** 6, False), (None, 10 ** 6, True), (sys.maxsize, 100, True),
@@ -251,6 +260,7 @@ def test_inflating_stops_at_the_limit(limit, size, fits):
         assert caught.value.close_code == 1009
 
 
+@BOTH_LIBRARIES
 @pytest.mark.parametrize('limit', [None, 2 * compression._SLICE + 7])
 def test_large_message_is_inflated_slice_by_slice(limit):
     size = 2 * compression._SLICE + 7
@@ -263,6 +273,7 @@ def test_large_message_is_inflated_slice_by_slice(limit):
     assert receiver.decompress(b'\xf2\x48\xcd\xc9\xc9\x07\x00', limit, True) == b'Hello'
 
 
+@BOTH_LIBRARIES
 def test_large_message_over_the_limit_is_refused_in_a_later_slice():
     size = compression._SLICE + 100
     deflated = PermessageDeflate().compress(b'\0' * size)
@@ -270,6 +281,7 @@ def test_large_message_over_the_limit_is_refused_in_a_later_slice():
         PermessageDeflate().decompress(deflated, size - 1, True)
 
 
+@BOTH_LIBRARIES
 @pytest.mark.parametrize('data', [
     b'\x07', b'\xff\xff\xff\xff', b'not deflated', b'\x00\x05\x00\x00\x00Hello'])
 def test_what_does_not_inflate_is_refused(data):
@@ -285,6 +297,7 @@ HELLO_AGAIN = b'\xf2\x00\x11\x00\x00'
 HELLO_FINAL = b'\xf3\x48\xcd\xc9\xc9\x07\x00\x00'
 
 
+@BOTH_LIBRARIES
 @pytest.mark.parametrize('data', [
     HELLO,
     b'\x00\x05\x00\xfa\xffHello\x00',                                   # stored
@@ -301,6 +314,7 @@ def test_rfc_7692_examples_inflate_in_any_pieces(data, takeover):
             assert text == b'Hello'
 
 
+@BOTH_LIBRARIES
 def test_rfc_7692_example_of_the_shared_window():
     receiver = PermessageDeflate()
     assert receiver.decompress(HELLO, None, True) == b'Hello'
@@ -310,11 +324,13 @@ def test_rfc_7692_example_of_the_shared_window():
     assert sender.compress(b'Hello') == HELLO_AGAIN
 
 
+@BOTH_LIBRARIES
 def test_rfc_7692_example_of_the_empty_message():
     assert PermessageDeflate().compress(b'') == b'\x00'
     assert PermessageDeflate().decompress(b'\x00', 0, True) == b''
 
 
+@BOTH_LIBRARIES
 def test_stream_that_ends_within_a_message_goes_on_in_the_next_block():
     """A sender that has no sync flush ends a deflate stream with each write (7.2.3.4)."""
     compressor = zlib.compressobj(9, zlib.DEFLATED, -15)
@@ -324,6 +340,7 @@ def test_stream_that_ends_within_a_message_goes_on_in_the_next_block():
     assert receiver.decompress(HELLO_AGAIN, 100, True) == b'Hello'
 
 
+@BOTH_LIBRARIES
 def test_stream_that_ends_again_and_again_is_refused():
     empty_stream = b'\x03\x00'
     message = empty_stream * compression._MAX_STREAM_ENDS + b'\x00'
@@ -334,9 +351,121 @@ def test_stream_that_ends_again_and_again_is_refused():
         receiver.decompress(empty_stream + message, 100, True)
 
 
+@BOTH_LIBRARIES
 def test_stream_ends_count_toward_the_limit():
     compressor = zlib.compressobj(9, zlib.DEFLATED, -15)
     stream = compressor.compress(b'x' * 60) + compressor.flush(zlib.Z_FINISH)
     assert PermessageDeflate().decompress(stream + stream + b'\x00', 120, True) == b'x' * 120
     with pytest.raises(PayloadTooLarge):
         PermessageDeflate().decompress(stream + stream + b'\x00', 119, True)
+
+
+@BOTH_LIBRARIES
+@pytest.mark.parametrize('bits', BITS)
+@pytest.mark.parametrize('level', range(-1, 10))
+def test_any_level_deflates_within_the_window_agreed_on(level, bits):
+    """Python's own zlib at the other end refuses what refers back further than that."""
+    sender = PermessageDeflate(deflate_bits=bits, level=level, mem_level=level % 9 + 1)
+    receiver = zlib.decompressobj(-bits)
+    noise = bytearray([1])
+    while len(noise) < 600:
+        noise.append((noise[-1] * 37 + len(noise) // 7) % 256)
+    for message in (MESSAGE, bytes(noise[:250]) * 3, bytes(noise) * 3, b'x', MESSAGE):
+        assert receiver.decompress(sender.compress(message) + b'\0\0\xff\xff') == message
+
+
+# -- a whole message at once --
+
+@BOTH_LIBRARIES
+@pytest.mark.parametrize('takeover', [True, False])
+def test_whole_message_is_inflated_as_in_pieces(takeover):
+    sender = PermessageDeflate(deflate_takeover=takeover)
+    receiver = PermessageDeflate(inflate_takeover=takeover)
+    for message in (MESSAGE, b'', b'x', MESSAGE[:100], MESSAGE, b'\0' * 70000):
+        deflated = sender.compress(message)
+        assert receiver.decompress_whole(deflated, len(message)) == message
+        assert receiver.decompress_whole(b'', 0) == b''
+
+
+@BOTH_LIBRARIES
+@pytest.mark.parametrize('limit, fits', [(None, True), (5, True), (4, False), (0, False)])
+def test_whole_message_stops_at_the_limit(limit, fits):
+    receiver = PermessageDeflate()
+    assert receiver.decompress_whole(HELLO, 5) == b'Hello'
+    if fits:
+        assert receiver.decompress_whole(HELLO_AGAIN, limit) == b'Hello'
+    else:
+        with pytest.raises(PayloadTooLarge):
+            receiver.decompress_whole(HELLO_AGAIN, limit)
+
+
+@BOTH_LIBRARIES
+def test_whole_message_larger_than_a_slice_is_inflated():
+    size = 2 * compression._SLICE + 7
+    sender, receiver = PermessageDeflate(), PermessageDeflate()
+    for length in (5, size, compression._SLICE, 5):
+        message = b'\0' * length
+        assert receiver.decompress_whole(sender.compress(message), size) == message
+
+
+@BOTH_LIBRARIES
+def test_whole_messages_that_end_their_streams_are_inflated():
+    receiver = PermessageDeflate()
+    # The last of these ends just with the bytes that a receiver puts back.
+    for data in (HELLO, HELLO_FINAL, HELLO, HELLO + b'\0\0\xff\xff\x01'):
+        for _again in range(3):
+            assert receiver.decompress_whole(data, 5) == b'Hello'
+
+
+@BOTH_LIBRARIES
+@pytest.mark.parametrize('data', [
+    b'\x07', b'\xff\xff\xff\xff', b'not deflated', b'\x00\x05\x00\x00\x00Hello'])
+def test_whole_message_that_does_not_inflate_is_refused(data):
+    receiver = PermessageDeflate()
+    receiver.decompress_whole(HELLO, None)
+    with pytest.raises(InvalidPayload) as caught:
+        receiver.decompress_whole(data, None)
+    assert caught.value.close_code == 1007
+
+
+# -- the library --
+
+@pytest.fixture
+def fresh(monkeypatch):
+    """No library was looked for yet."""
+    monkeypatch.setattr(compression, '_found_zlib', None)
+
+
+def test_zlib_ng_is_used_where_it_is_installed(fresh):
+    zlib_ng = pytest.importorskip(
+        'zlib_ng.zlib_ng', reason='zlib-ng has no wheel for this Python')
+    assert compression.find_zlib() is zlib_ng
+    assert compression.find_zlib() is zlib_ng
+
+
+def test_without_zlib_ng_the_standard_library_serves(fresh, monkeypatch):
+    monkeypatch.setitem(sys.modules, 'zlib_ng', None)
+    assert compression.find_zlib() is zlib
+    assert PermessageDeflate().decompress_whole(HELLO, None) == b'Hello'
+
+
+def test_zlib_ng_for_another_python_is_as_good_as_none(fresh, monkeypatch, tmpdir):
+    tmpdir.mkdir('zlib_ng').join('__init__.py').write('syntax of some other Python\n')
+    for name in list(sys.modules):
+        if name.split('.')[0] == 'zlib_ng':
+            monkeypatch.delitem(sys.modules, name)
+    monkeypatch.syspath_prepend(str(tmpdir))
+    assert compression.find_zlib() is zlib
+
+
+def test_zlib_ng_is_imported_once_compression_is_agreed_on():
+    code = (
+        'import sys, lomond\n'
+        'from lomond.protocol.compression import DeflateOptions, accept_answer\n'
+        'websocket = lomond.WebSocket(u"ws://example.org/", compress=True)\n'
+        'websocket.build_request()\n'
+        'assert "zlib_ng" not in sys.modules\n'
+        'accept_answer(DeflateOptions(), [])\n'
+        'sys.exit(3 if "zlib_ng" in sys.modules else 0)\n')
+    expected = 0 if compression.find_zlib() is zlib else 3
+    assert subprocess.call([sys.executable, '-c', code]) == expected
