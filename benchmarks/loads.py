@@ -44,9 +44,9 @@ class Load:
             return entry.statement is not None
         if entry.only is not None and self.operation not in entry.only:
             return False
-        if client in ('zlib', 'peer'):
+        if client in ('peer', 'zlib', 'lomond-zlib-ng'):
             is_deflated = bool(self.options.get('deflate'))
-            return self.measure == 'timed' and is_deflated == (client == 'zlib')
+            return self.measure == 'timed' and is_deflated == (client != 'peer')
         return True
 
 

@@ -64,6 +64,9 @@ for _key, _entry in [
     ('lomond-wsaccel', Entry(
         'lomond, wsaccel', 'lomond_', 'LomondWsaccel', only=_SENDING, needs='wsaccel',
         note='this checkout with wsaccel, which serves sending only')),
+    ('lomond-zlib-ng', Entry(
+        'lomond, zlib-ng', 'lomond_', 'LomondZlibNg', only=('receive',), needs='zlib-ng',
+        note='this checkout with zlib-ng, which serves deflated messages only')),
     ('lomond-many', Entry(
         'lomond, send_many', 'lomond_', 'LomondSendMany', only=('burst',),
         note='this checkout, several messages in one call')),
@@ -100,7 +103,7 @@ for _key, _entry in [
 
 #: The same on 2.7, whose dict has no order.
 ORDER = [
-    'bare', 'peer', 'zlib', 'lomond', 'lomond-wsaccel', 'lomond-many', 'lomond-many-wsaccel',
-    'lomond-0.3.4', 'websocket-client', 'websockets-sync', 'websockets-asyncio', 'aiohttp',
-    'picows', 'simple-websocket', 'ws4py',
+    'bare', 'peer', 'zlib', 'lomond', 'lomond-wsaccel', 'lomond-zlib-ng', 'lomond-many',
+    'lomond-many-wsaccel', 'lomond-0.3.4', 'websocket-client', 'websockets-sync',
+    'websockets-asyncio', 'aiohttp', 'picows', 'simple-websocket', 'ws4py',
 ]

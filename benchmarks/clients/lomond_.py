@@ -117,11 +117,15 @@ class OldLomond(object):
 
 
 class Lomond(OldLomond):
-    """This one, without wsaccel, whether that is installed or not."""
+    """This one, without wsaccel and zlib-ng, whether they are installed or not."""
+
+    uses_zlib_ng = False
 
     def __init__(self):
         if not self.uses_wsaccel:
             sys.modules['wsaccel'] = None
+        if not self.uses_zlib_ng:
+            sys.modules['zlib_ng'] = None
         OldLomond.__init__(self)
 
     def websocket(self, job, operation, context=None):
@@ -137,6 +141,16 @@ class LomondWsaccel(Lomond):
 
     def __init__(self):
         import wsaccel  # noqa: F401  (or this isn't it)
+        Lomond.__init__(self)
+
+
+class LomondZlibNg(Lomond):
+    """This one, with zlib-ng."""
+
+    uses_zlib_ng = True
+
+    def __init__(self):
+        import zlib_ng  # noqa: F401  (or this isn't it)
         Lomond.__init__(self)
 
 
