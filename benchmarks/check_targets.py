@@ -40,8 +40,9 @@ def targets():
                lambda f, other=other: f.ratio(small, other, 'lomond'))
     yield ('receive 1 MiB binary, lomond / bare', 'at most', 1.3,
            lambda f: f.ratio('receive 1 MiB binary', 'lomond', 'bare'))
-    yield ('receive 1 KiB text deflated, lomond / zlib', 'at most', 1.3,
-           lambda f: f.ratio('receive 1 KiB text deflated', 'lomond', 'zlib'))
+    for ours in ('lomond', 'lomond-zlib-ng'):
+        yield ('receive 1 KiB text deflated, {} / zlib'.format(ours), 'at most', 1.3,
+               lambda f, ours=ours: f.ratio('receive 1 KiB text deflated', ours, 'zlib'))
     for ours, more in [('lomond-wsaccel', 2.0), ('lomond', 2.3)]:
         yield ('send 120 B text, {} - bare, µs'.format(ours), 'at most', more,
                lambda f, ours=ours: f.difference('send 120 B text', ours, 'bare'))
@@ -49,7 +50,7 @@ def targets():
         for other in ('websocket-client', 'websockets-sync', 'websockets-asyncio'):
             yield ('send 120 B text, {} / {}'.format(other, ours), 'at least', 1.7,
                    lambda f, other=other, ours=ours: f.ratio('send 120 B text', other, ours))
-    for ours in ('lomond-wsaccel', 'lomond'):
+    for ours in ('lomond-numpy', 'lomond-wsaccel', 'lomond'):
         for other in ('websocket-client', 'websockets-sync', 'websockets-asyncio', 'picows'):
             yield ('send 1 MiB binary, {} / {}'.format(other, ours), 'at least', 1.0,
                    lambda f, other=other, ours=ours: f.ratio('send 1 MiB binary', other, ours))

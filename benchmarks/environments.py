@@ -14,7 +14,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 VERSIONS = ['2.7', '3.8', '3.11', '3.13']
 
 #: To be compiled by nobody here: without a wheel they are left out.
-_ONLY_WHEELS = 'picows,wsaccel,zlib-ng,aiohttp'
+_ONLY_WHEELS = 'picows,wsaccel,zlib-ng,numpy,aiohttp'
 
 
 class Environment:

@@ -78,8 +78,7 @@ class Sender(object):
         """
         if self._transport is None:
             raise unavailable(self._stream.state)
-        if data:        # OpenSSL wouldn't have nothing
-            self._send_each((data,))
+        self._send_each((data,))
 
     # Each message comes through here: it calls no method where a line will do.
     def send(self, opcode, data, compress=False):

@@ -233,6 +233,11 @@ class TLSTransport(Transport):
             size += len(piece)
         return b''.join(pieces) if pieces else None
 
+    def send(self, data, timeout):
+        # type: (bytes, Optional[float]) -> None
+        if data:        # OpenSSL wouldn't have nothing
+            self.send_pieces((data,), len(data), timeout)
+
     def _send_now(self, data):
         # type: (Any) -> Tuple[int, int]
         if self.is_aborted:

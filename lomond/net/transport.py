@@ -175,11 +175,16 @@ class Transport(object):
         block each other. Raises TransportFail, which says how much went out:
         then a frame is torn, and the connection is no use any more.
         """
-        if not data:
-            return          # OpenSSL wouldn't have it
         sent = 0
         try:
-            sent = self._send_now(data)[0]
+            # What `_send_now` does, without the call: most often it is all that it takes.
+            if self.is_aborted:
+                raise TransportFail('the connection was given up')
+            try:
+                sent = self._sock.send(data)
+            except socket.error as error:
+                if not would_block(error):
+                    raise
             if sent != len(data):
                 for count in self._send_all((memoryview(data)[sent:],), timeout):
                     sent += count

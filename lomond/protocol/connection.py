@@ -29,7 +29,7 @@ from lomond.protocol.frame import (
 )
 from lomond.protocol.frame_parser import FrameParser
 from lomond.protocol.limits import DEFAULT_LIMITS
-from lomond.protocol.mask import apply_mask
+from lomond.protocol.mask import apply_mask, apply_mask_to_few
 from lomond.protocol.message import MessageAssembler, decode_close, encode_close, invalid_utf8
 from lomond.protocol.state import CAN_SEND, TRANSITIONS, State, Trigger, unavailable
 from lomond.stats import Stats
@@ -205,7 +205,8 @@ class Connection(object):
             sent.payload_bytes += size
             sent.wire_bytes += size + SHORT_HEADER
             key = (self._keys or self._draw_keys()).pop()
-            return pack_short_masked(FIN | opcode, MASKED | size, key) + apply_mask(payload, key)
+            return pack_short_masked(FIN | opcode, MASKED | size, key) \
+                + apply_mask_to_few(payload, key)
 
         payload, rsv1 = self._admit(opcode, payload, compress)
         frame = encode_frame(opcode, payload, True, rsv1, self._masking_key())
@@ -220,7 +221,7 @@ class Connection(object):
         return frame
 
     def encode_in_pieces(self, opcode, payload, compress=False):
-        # type: (int, bytes, bool) -> Tuple[int, Iterator[bytes]]
+        # type: (int, bytes, bool) -> Tuple[int, Iterator[Union[bytes, memoryview]]]
         """Return the size of a message's frame, and its pieces, made while they are sent.
 
         For large messages; otherwise as `encode`.

@@ -7,10 +7,10 @@ import struct
 from lomond._compat import TYPE_CHECKING
 from lomond.errors import FrameBuildError
 from lomond.opcode import Opcode
-from lomond.protocol.mask import apply_mask
+from lomond.protocol.mask import apply_mask, apply_mask_to_few, find_numpy, mask_by_numpy
 
 if TYPE_CHECKING:
-    from typing import Iterator, Optional  # noqa: F401
+    from typing import Iterator, Optional, Union  # noqa: F401
 
 FIN = 0x80
 RSV1 = 0x40             # set on the first frame of a compressed message (RFC 7692 6)
@@ -75,17 +75,22 @@ def encode_frame(opcode, payload, fin=True, rsv1=False, masking_key=None):
 
 
 def cut_frame(header, payload, masking_key):
-    # type: (bytes, bytes, Optional[bytes]) -> Iterator[bytes]
-    """Yield a frame piece by piece, each masked when it is asked for.
+    # type: (bytes, bytes, Optional[bytes]) -> Iterator[Union[bytes, memoryview]]
+    """Yield a frame piece by piece, each masked when it is asked for; then the one before is gone.
 
     So a large payload isn't there twice, and a piece still is in the
     processor's cache when it is sent.
     """
+    numpy = find_numpy(len(payload))
+    if masking_key is not None and numpy is not None:
+        for masked in mask_by_numpy(numpy, header, payload, masking_key):
+            yield masked
+        return
     for start in range(0, len(payload) or 1, PIECE):
         # A multiple of 4: each piece starts with the key's first byte.
         piece = payload[start:start + PIECE]
         if masking_key is not None:
-            piece = apply_mask(piece, masking_key)
+            piece = apply_mask_to_few(piece, masking_key)
         yield piece if start else header + piece
 
 

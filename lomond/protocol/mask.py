@@ -1,15 +1,17 @@
 """XOR masking of payloads (RFC 6455 5.3).
 
-`apply_mask` is wsaccel's where that is installed, else the fastest pure way
-that this Python has.
+By wsaccel where that is installed, else by the fastest pure way that this
+Python has; and by numpy what is large, in a program that has imported numpy.
 """
 
 from __future__ import absolute_import, division, print_function
 
+import sys
+
 from lomond._compat import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from typing import Any, Callable  # noqa: F401
+    from typing import Any, Callable, Iterator  # noqa: F401
 
 try:
     from wsaccel.xormask import XorMaskerSimple
@@ -77,5 +79,66 @@ def _choose():
     return _mask_by_table  # pragma: no cover  (wsaccel is there)
 
 
-#: Mask or unmask bytes with a key of 4 bytes: apply_mask(payload, key).
-apply_mask = _choose()
+#: As `apply_mask`, for a small payload: the choice of a way isn't made for each.
+apply_mask_to_few = _choose()
+
+# From so many bytes on numpy is the fastest, ...
+_MANY = 4096
+
+#: ... and so many at once.
+NUMPY_PIECE = 256 * 1024
+
+_OF_NUMPY = ('bitwise_xor', 'frombuffer', 'uint32')
+
+
+def apply_mask(payload, key):
+    # type: (bytes, bytes) -> bytes
+    """Mask, or unmask, a payload with a key of 4 bytes."""
+    numpy = find_numpy(len(payload))
+    if numpy is not None:
+        return b''.join([piece.tobytes() for piece in mask_by_numpy(numpy, b'', payload, key)])
+    return apply_mask_to_few(payload, key)
+
+
+def find_numpy(size):
+    # type: (int) -> Any
+    """Return numpy if it is of use for so many bytes and the program has imported it, else None.
+
+    It is never imported for this: that takes longer, and more memory, than all
+    else here. While another thread imports it, some of it may be missing.
+    """
+    if size < _MANY:
+        return None
+    numpy = sys.modules.get('numpy')
+    if numpy is None:
+        return None
+    return numpy if all(hasattr(numpy, name) for name in _OF_NUMPY) else None
+
+
+def mask_by_numpy(numpy, header, payload, key):
+    # type: (Any, bytes, bytes, bytes) -> Iterator[memoryview]
+    """Yield a header as it is, and a payload masked, in large pieces.
+
+    All are in the same memory: what is yielded is good until the next is asked for.
+    """
+    size = min(len(payload), NUMPY_PIECE)
+    start = 16      # behind any header, and a place for an integer
+    memory = bytearray(start + size + 3)
+    memory[start - len(header):start] = header
+    view = memoryview(memory)
+    begin = start - len(header)
+
+    words = numpy.frombuffer(payload, numpy.uint32, len(payload) // 4)
+    key_word = numpy.frombuffer(key, numpy.uint32)
+    masked = numpy.frombuffer(memory, numpy.uint32, size // 4, start)
+    step = NUMPY_PIECE // 4
+    for first in range(0, len(words), step):
+        count = len(words[first:first + step])
+        numpy.bitwise_xor(words[first:first + count], key_word, masked[:count])
+        end = start + 4 * count
+        if first + count == len(words) and len(payload) % 4:
+            rest = apply_mask_to_few(payload[4 * len(words):], key)
+            view[end:end + len(rest)] = rest
+            end += len(rest)
+        yield view[begin:end]
+        begin = start

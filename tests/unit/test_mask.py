@@ -2,11 +2,17 @@
 
 from __future__ import absolute_import, division, print_function
 
+import os
+import subprocess
+import sys
+
 import pytest
 
 from lomond._compat import PY2
 from lomond.protocol import mask
 from tests.support import xor
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 IMPLEMENTATIONS = [mask.apply_mask, mask._mask_by_table]
 if not PY2:
@@ -42,3 +48,53 @@ def test_masking_leaves_its_argument_alone(apply_mask):
 def test_rfc_6455_example(apply_mask):
     """RFC 6455 5.7: a masked "Hello"."""
     assert apply_mask(b'Hello', b'\x37\xfa\x21\x3d') == b'\x7f\x9f\x4d\x51\x58'
+
+
+# -- numpy: in a process of its own, as it is used from its import on --
+
+BY_NUMPY = """
+import os, sys
+from lomond.protocol import frame, mask
+
+key = os.urandom(4)
+noise = os.urandom(600000)
+header = b'0123456789abcd'
+sizes = list(range(20)) + list(range(4090, 4110)) + [
+    piece + more for piece in (65536, 262144, 524288) for more in range(-5, 6)]
+
+def masked():
+    return [mask.apply_mask(noise[:size], key) for size in sizes]
+
+def cut():
+    return [
+        b''.join(bytes(bytearray(piece)) for piece in frame.cut_frame(header, noise[:size], key))
+        for size in sizes]
+
+before, cut_before = masked(), cut()
+assert 'numpy' not in sys.modules
+
+# another thread has only begun to import it
+sys.modules['numpy'] = type(sys)('numpy')
+assert masked() == before
+assert cut() == cut_before
+del sys.modules['numpy']
+
+import numpy
+assert masked() == before
+assert cut() == cut_before
+assert type(mask.apply_mask(noise, key)) is bytes
+
+by_numpy = []
+mask.mask_by_numpy = lambda *args: by_numpy.append(len(args[2])) or []
+masked()
+assert by_numpy == [size for size in sizes if size >= 4096]
+"""
+
+
+def test_numpy_masks_what_is_large_once_the_program_has_imported_it():
+    done = subprocess.Popen(
+        [sys.executable, '-c', BY_NUMPY], cwd=ROOT, stderr=subprocess.PIPE)
+    _out, err = done.communicate()
+    if b'No module named' in err and b'numpy' in err:
+        pytest.skip('numpy is not installed')
+    assert done.returncode == 0, err
