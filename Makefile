@@ -68,8 +68,9 @@ endef
 
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 export TOX_PARALLEL_NO_SPINNER = 1
-# virtualenv updates the wheels it keeps in the home folder, beyond what an older Python can run.
+# virtualenv updates the wheels that it keeps, beyond what an older Python can run.
 export VIRTUALENV_OVERRIDE_APP_DATA = $(CURDIR)/.venv/app-data
+export VIRTUALENV_NO_PERIODIC_UPDATE = 1
 
 clean:
 	rm -rf .venv .tox build dist *.egg-info tests/peers/node_modules

@@ -114,7 +114,8 @@ def _create(base, folder):
 def _environ():
     return dict(
         os.environ, PIP_DISABLE_PIP_VERSION_CHECK='1', PYTHONWARNINGS='ignore',
-        VIRTUALENV_OVERRIDE_APP_DATA=os.path.join(ROOT, '.venv', 'app-data'))
+        VIRTUALENV_OVERRIDE_APP_DATA=os.path.join(ROOT, '.venv', 'app-data'),
+        VIRTUALENV_NO_PERIODIC_UPDATE='1')      # a pip that is too new for an old Python
 
 
 def _install(python, path, log):
