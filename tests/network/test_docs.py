@@ -21,7 +21,10 @@ from tests.support import RawServer, read_head
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 GUIDE = 'docs/guide.md'
-PAGES = ['README.md', 'CHANGELOG.md', 'CONTRIBUTING.md', GUIDE, 'docs/migrating.md']
+SECURITY = 'docs/security.md'
+PAGES = [
+    'README.md', 'CHANGELOG.md', 'CONTRIBUTING.md', 'SECURITY.md', GUIDE, 'docs/migrating.md',
+    SECURITY]
 
 _BLOCK = re.compile(r'(?:<!-- needs ([0-9.]+) -->\n)?```python\n(.*?)```', re.DOTALL)
 _URL = re.compile(r"'wss?://[^']*'")
@@ -220,3 +223,24 @@ def test_every_make_target_is_there():
     for page in PAGES:
         for target in re.findall(r'^\$ make ([a-z]+)', read(page), re.MULTILINE):
             assert target in targets
+
+
+# -- the promises --
+
+_PROOF = re.compile(r'`(tests/[a-z_/]+\.py)?(?:::(test_[a-z0-9_]+))?`')
+
+
+def proofs():
+    """Yield (file, name of a test or None) for all that the notes on security name."""
+    path = None
+    for match in _PROOF.finditer(read(SECURITY)):
+        path = match.group(1) or path
+        if match.group(0) != '``':
+            yield path, match.group(2)
+
+
+def test_every_promise_names_a_test_that_is_there():
+    found = list(proofs())
+    assert len(found) > 40
+    for path, name in found:
+        assert name is None or 'def {}('.format(name) in read(path), (path, name)
