@@ -183,7 +183,7 @@ UNNEEDED = {
     'asyncio', 'certifi', 'concurrent.futures', 'cookielib', 'datetime', 'decimal', 'email',
     'email.utils', 'http', 'http.client', 'http.cookiejar', 'httplib', 'inspect',
     'netrc', 'pickle', 'python_socks', 'queue', 'random', 'subprocess', 'tempfile',
-    'typing', 'unittest', 'urllib.request', 'urllib2', 'uuid',
+    'unittest', 'urllib.request', 'urllib2', 'uuid',
     'lomond.cookies', 'lomond.net.socks', 'lomond.net.tls', 'lomond.persist', 'lomond.reconnect',
     'lomond.server',
 }
