@@ -437,7 +437,7 @@ class WebsocketSession(Sender):
         is_patient = self._broken is None and not self._is_forced
         if reason is None and is_patient and self._clock() < self._deadline:
             return ()
-        error = self._stream.error
+        error = self._stream.error or self._broken
         return self._disconnected(u'closed' if error is None else text_type(error))
 
     def _disconnected(self, reason):

@@ -471,6 +471,22 @@ def test_a_peer_that_does_not_read_fails_a_send_within_write_timeout():
     assert str(failures[0]) in events[-1].reason
 
 
+def test_a_close_frame_that_had_arrived_does_not_hide_that_a_send_failed():
+    may_end = threading.Event()
+    with RawServer(accept_and_ignore(may_end, make_close(1000))) as server:
+        websocket = WebSocket(server.url, write_timeout=0.1)
+        events = []
+        for event in websocket:
+            events.append(event)
+            if event.name == 'ready':
+                with pytest.raises(errors.TransportFail) as torn:
+                    websocket.send_binary(HUGE)
+        may_end.set()
+    assert names(events)[3:] == ['closing', 'disconnected']
+    assert events[-1].reason == str(torn.value)
+    assert not events[-1].graceful
+
+
 def test_a_torn_frame_is_followed_by_nothing():
     received = []
     may_read = threading.Event()
