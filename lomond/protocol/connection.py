@@ -11,7 +11,7 @@ import struct
 from time import time
 
 from lomond import errors, events
-from lomond._compat import TYPE_CHECKING, decode_utf8, indexable
+from lomond._compat import TYPE_CHECKING, decode_utf8, indexable, text_type
 from lomond.opcode import Opcode
 from lomond.protocol.frame import (
     CONTROL_BIT,
@@ -465,7 +465,8 @@ class Connection(object):
         """Fail the connection (RFC 6455 7.1.7): say why, and take in nothing more."""
         self.is_receiving = False
         self.error = error
+        words = text_type(error)
         if self.state == State.OPEN:
-            self._reply(Opcode.CLOSE, encode_close(error.close_code, str(error)))
+            self._reply(Opcode.CLOSE, encode_close(error.close_code, words))
         return events.ProtocolError(
-            str(error), critical=False, close_code=error.close_code, received_time=received_time)
+            words, critical=False, close_code=error.close_code, received_time=received_time)

@@ -6,6 +6,7 @@ import struct
 
 import pytest
 
+from lomond._compat import text_type
 from lomond.protocol.compression import PermessageDeflate
 from lomond.protocol.connection import SERVER
 from lomond.protocol.state import State
@@ -206,3 +207,11 @@ def test_failed_connection_sends_nothing_more(role):
     assert wire.state == State.CLOSING
     assert wire.receive_frame(PING, b'x') == []
     assert len(wire.sent) == 1
+
+
+@BY_ROLE
+def test_words_of_an_error_are_text(role):
+    """As all words in events are, on 2.7 too."""
+    wire = _wire(role)
+    (_name, error, _critical, _code), = wire.receive_frame(3)
+    assert isinstance(error, text_type)
