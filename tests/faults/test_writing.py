@@ -1,0 +1,208 @@
+"""A write fails at each byte that goes out: what is raised, what the events say."""
+
+from __future__ import absolute_import, division, print_function
+
+import pytest
+
+from lomond import errors
+from tests.faults.scripted import (
+    BROKEN,
+    CLIENT,
+    END,
+    FULL,
+    PAUSE,
+    SERVER,
+    SILENCE,
+    make_head,
+    run,
+)
+from tests.protocol.harness import KEY, PING, TEXT
+from tests.support import make_close, make_frame
+
+pytestmark = pytest.mark.usefixtures('ready_fd')
+
+by_role = pytest.mark.parametrize('role', [CLIENT, SERVER])
+by_link = pytest.mark.parametrize('is_secure', [False, True], ids=['plain', 'tls'])
+
+#: Less than any send takes: the first that finds no room has waited for too long.
+AT_ONCE = 1e-9
+
+SENDS = [
+    lambda websocket: websocket.send_text(u'caf\xe9', compress=False),
+    lambda websocket: websocket.send_binary(b'\0' * 130, compress=False),
+    lambda websocket: websocket.send_ping(b'?'),
+    lambda websocket: websocket.send_text(u'x' * 100),
+    lambda websocket: websocket.send_many([u'a', b'b', u'c' * 40]),
+    lambda websocket: websocket.send_pong(b'!'),
+]
+
+
+def _frames(role):
+    key = KEY if role == SERVER else None
+    return [
+        make_frame(TEXT, b'in', key=key), make_frame(PING, b'ping', key=key),
+        make_close(1000, b'bye', key=key)]
+
+
+def _expected(role):
+    before = [('connecting',), ('connected',)] if role == CLIENT else []
+    return before + [('ready',), ('poll',)], [
+        ('text', u'in'), ('ping', b'ping'), ('closing', 1000, u'bye')]
+
+
+def _talk(ready_fd, role, **options):
+    """Run a session in which everything is sent at Ready; its peer sends, and closes."""
+    def incoming(websocket):
+        return [make_head(role, websocket)] + _frames(role) + [END]
+    return run(ready_fd, role, incoming, **options)
+
+
+def _sizes(ready_fd, role, on_ready, **options):
+    """Return how large each send's bytes are, and how many go out before and in all."""
+    outcome = _talk(ready_fd, role, on_ready=on_ready, **options)
+    assert [error for _sent, error in outcome.calls] == [None] * len(on_ready)
+    starts = [sent for sent, _error in outcome.calls]
+    # Behind them a pong and the answer to Close follow.
+    mask = 4 if role == CLIENT else 0
+    replies = [2 + mask + len(b'ping'), 2 + mask + 2]
+    total = len(outcome.sock.sent)
+    assert outcome.head_size == starts[0]
+    starts.append(total - sum(replies))
+    return [stop - start for start, stop in zip(starts, starts[1:])], starts[0], total
+
+
+def _check_failed_sends(outcome, sizes, handshake, offset):
+    """Assert that each send says how much of it went out; return if one failed."""
+    start = handshake
+    has_failed = False
+    for size, (_sent, error) in zip(sizes, outcome.calls):
+        if start + size <= offset:
+            assert error is None, offset
+        else:
+            assert type(error) is errors.TransportFail, offset
+            assert error.size == size, offset
+            assert error.sent == max(0, offset - start), offset
+            assert str(error)
+            has_failed = True
+        start += size
+    return has_failed
+
+
+@by_role
+@by_link
+@pytest.mark.parametrize('failure', [BROKEN, FULL])
+def test_write_that_fails_anywhere_says_how_much_went_out(ready_fd, role, is_secure, failure):
+    sizes, handshake, total = _sizes(ready_fd, role, SENDS, is_secure=is_secure)
+    before, after = _expected(role)
+    for offset in range(handshake, total):
+        outcome = _talk(
+            ready_fd, role, is_secure=is_secure, on_ready=SENDS, fails_at=offset, failure=failure,
+            write_timeout=AT_ONCE if failure == FULL else None)
+        has_failed = _check_failed_sends(outcome, sizes, handshake, offset)
+        # Nothing follows a frame that was torn; what had arrived is told all the same.
+        assert len(outcome.sock.sent) == offset
+        assert outcome.events[:-1] == before + after, offset
+        _name, reason, graceful = outcome.events[-1]
+        assert not graceful, offset
+        assert ('could not send' if failure == BROKEN else 'took no more') in reason, offset
+        assert has_failed or offset >= handshake + sum(sizes)
+
+
+@by_role
+@pytest.mark.parametrize('failure', [BROKEN, FULL])
+def test_message_in_pieces_that_fails_says_how_much_went_out(ready_fd, role, failure):
+    message = b'0123456789abcdef' * 20000
+    sends = [lambda websocket: websocket.send_binary(message, compress=False)] + SENDS[:1]
+    sizes, handshake, total = _sizes(ready_fd, role, sends)
+    assert sizes[0] == 10 + (4 if role == CLIENT else 0) + len(message)
+    offsets = [
+        handshake + offset for piece in range(0, len(message) + 1, 65536)
+        for offset in range(piece - 16, piece + 17) if offset >= 0] + [total - 20]
+    for offset in offsets:
+        outcome = _talk(
+            ready_fd, role, on_ready=sends, fails_at=offset, failure=failure,
+            write_timeout=AT_ONCE if failure == FULL else None)
+        assert _check_failed_sends(outcome, sizes, handshake, offset) \
+            or offset >= handshake + sum(sizes)
+        assert not outcome.events[-1][2], offset
+
+
+@by_role
+@by_link
+def test_write_that_has_to_wait_anywhere_changes_nothing(ready_fd, role, is_secure):
+    _sizes_of, handshake, total = _sizes(ready_fd, role, SENDS, is_secure=is_secure)
+    before, after = _expected(role)
+    for offset in range(total):
+        outcome = _talk(ready_fd, role, is_secure=is_secure, on_ready=SENDS, fails_at=offset,
+                        failure=PAUSE)
+        assert [error for _sent, error in outcome.calls] == [None] * len(SENDS)
+        assert outcome.events == before + after + [('disconnected', u'closed', True)], offset
+        assert len(outcome.sock.sent) == total
+        assert [first & 0x0f for first, _payload in outcome.frames] \
+            == [1, 2, 9, 1, 1, 2, 1, 10, 10, 8]
+
+
+@by_role
+@by_link
+def test_one_byte_taken_at_a_time_changes_nothing(ready_fd, role, is_secure):
+    outcome = _talk(ready_fd, role, is_secure=is_secure, on_ready=SENDS, most=1)
+    assert [error for _sent, error in outcome.calls] == [None] * len(SENDS)
+    assert outcome.events[-1] == ('disconnected', u'closed', True)
+    assert [payload for first, payload in outcome.frames if first == 0x89] == [b'?']
+
+
+@pytest.mark.parametrize('failure', [BROKEN, FULL])
+def test_request_that_fails_anywhere_is_a_connect_fail(ready_fd, failure):
+    _sizes_of, size, _total = _sizes(ready_fd, CLIENT, SENDS)
+    for offset in range(size):
+        outcome = _talk(
+            ready_fd, CLIENT, on_ready=SENDS, fails_at=offset, failure=failure,
+            connect_timeout=0.001 if failure == FULL else 30)
+        assert [event[0] for event in outcome.events] == ['connecting', 'connect_fail']
+        _name, reason, phase, cause, response, _tried = outcome.events[-1]
+        assert '({} of {} bytes went out)'.format(offset, size) in reason
+        assert phase == 'request'
+        assert (cause.sent, cause.size) == (offset, size)
+        assert response is None
+        assert outcome.calls == []
+
+
+@pytest.mark.parametrize('failure', [BROKEN, FULL])
+def test_answer_to_the_handshake_that_fails_anywhere_is_no_ready(ready_fd, failure):
+    _sizes_of, size, _total = _sizes(ready_fd, SERVER, SENDS)
+    for offset in range(size):
+        outcome = _talk(
+            ready_fd, SERVER, on_ready=SENDS, fails_at=offset, failure=failure,
+            write_timeout=AT_ONCE if failure == FULL else None)
+        assert [event[0] for event in outcome.events] == ['protocol_error', 'disconnected']
+        _name, error, critical, _code = outcome.events[0]
+        assert critical
+        assert '({} of {} bytes went out)'.format(offset, size) in error
+        assert outcome.events[1] == ('disconnected', error, False)
+
+
+@by_role
+@pytest.mark.parametrize('failure', [BROKEN, FULL])
+def test_close_frame_that_fails_anywhere_is_not_graceful(ready_fd, role, failure):
+    """Whether it is ours, to which the answer comes all the same, or the answer."""
+    before, after = _expected(role)
+    closers = [lambda websocket: websocket.close(1000, u'mine')]
+    size = 2 + (4 if role == CLIENT else 0) + len(b'..mine')
+    _sizes_of, handshake, _total = _sizes(ready_fd, role, SENDS)
+    for offset in range(size):
+        outcome = _talk(
+            ready_fd, role, on_ready=closers, fails_at=handshake + offset, failure=failure,
+            write_timeout=AT_ONCE if failure == FULL else None)
+        assert outcome.calls == [(handshake, None)]
+        assert outcome.events[:-1] == before + after[:-1] + [('closed', 1000, u'bye')], offset
+        assert outcome.events[-1][2] is False
+
+
+@by_role
+def test_failed_write_ends_a_silent_connection(ready_fd, role):
+    """The peer sends nothing more that would show it."""
+    outcome = run(
+        ready_fd, role, lambda websocket: [make_head(role, websocket), SILENCE],
+        on_ready=SENDS[:1], fails_at=4 + _sizes(ready_fd, role, SENDS)[1], failure=BROKEN)
+    assert [event[0] for event in outcome.events][-2:] == ['poll', 'disconnected']
+    assert 'could not send' in outcome.events[-1][1]
