@@ -325,7 +325,7 @@ def run(ready_fd, role, incoming, is_secure=False, on_ready=(), fails_at=None, f
     if role == CLIENT:
         websocket = WebSocket(
             'ws://localhost/', proxies={}, compress=True, connect_timeout=connect_timeout,
-            write_timeout=write_timeout)
+            write_timeout=write_timeout, max_redirects=0)
     else:
         websocket = _ServerWebSocket(
             None, None, compress=True, handshake_timeout=connect_timeout,
@@ -355,6 +355,10 @@ def _as_tuple(event):
     """An event as what a test can write down."""
     if event.name in ('connecting', 'connected', 'ready'):
         return (event.name,)
+    if event.name == 'rejected':
+        response = event.response
+        return (event.name, event.reason) + (
+            () if response is None else (response.status_code, response.body))
     return (event.name,) + tuple(getattr(event, field) for field in event.__match_args__)
 
 

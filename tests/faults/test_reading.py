@@ -22,8 +22,6 @@ from tests.faults.scripted import (
 )
 from tests.protocol.harness import bytewise
 
-pytestmark = pytest.mark.usefixtures('ready_fd')
-
 by_role = pytest.mark.parametrize('role', [CLIENT, SERVER])
 by_closer = pytest.mark.parametrize('we_close', [False, True], ids=['they close', 'we close'])
 by_link = pytest.mark.parametrize('is_secure', [False, True], ids=['plain', 'tls'])

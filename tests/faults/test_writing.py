@@ -19,8 +19,6 @@ from tests.faults.scripted import (
 from tests.protocol.harness import KEY, PING, TEXT
 from tests.support import make_close, make_frame
 
-pytestmark = pytest.mark.usefixtures('ready_fd')
-
 by_role = pytest.mark.parametrize('role', [CLIENT, SERVER])
 by_link = pytest.mark.parametrize('is_secure', [False, True], ids=['plain', 'tls'])
 

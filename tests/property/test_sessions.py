@@ -1,0 +1,145 @@
+"""Any bytes, from the handshake on, in any pieces: the documented events, and a whole end.
+
+Through the session, the transport and `feed`; `run` looks at the order of the
+events, at what graceful says, and at what is left.
+"""
+
+from __future__ import absolute_import, division, print_function
+
+import socket
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lomond import WebSocket
+from lomond.errors import CriticalProtocolError
+from lomond.protocol.handshake import ResponseReader
+from lomond.protocol.limits import DEFAULT_LIMITS
+from tests.faults.scripted import CLIENT, END, RESET, SERVER, run
+from tests.property.strategies import conversations, cuts
+from tests.support import accept_for
+
+roles = st.sampled_from([CLIENT, SERVER])
+
+#: Where the client's key, which is another each time, is answered.
+ACCEPT = b'<Sec-WebSocket-Accept> here>'
+
+_LINES = {
+    CLIENT: [
+        b'HTTP/1.1 101 Switching Protocols', b'Upgrade: websocket', b'Connection: Upgrade',
+        b'Sec-WebSocket-Accept: ' + ACCEPT],
+    SERVER: [
+        b'GET / HTTP/1.1', b'Host: localhost', b'Upgrade: websocket', b'Connection: Upgrade',
+        b'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==', b'Sec-WebSocket-Version: 13'],
+}
+
+_FIRST_LINES = st.sampled_from([
+    b'HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 101 Switching Protocols', b'HTTP/1.1 200 OK',
+    b'HTTP/1.1 302 Found', b'HTTP/1.0 101 Switching Protocols', b'HTTP/1.1 404', b'HTTP/1.1 1 1',
+    b'POST / HTTP/1.1', b'GET /\xff HTTP/1.1', b'GET / HTTP/1.0', b''])
+
+_MORE_LINES = st.sampled_from([
+    b'Sec-WebSocket-Extensions: permessage-deflate', b'Content-Length: 4',
+    b'Sec-WebSocket-Extensions: permessage-deflate; server_max_window_bits=7',
+    b'Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits=9',
+    b'Sec-WebSocket-Extensions: ;', b'Sec-WebSocket-Protocol: chat', b'Set-Cookie: a=b',
+    b'Transfer-Encoding: chunked', b'Location: ws://localhost/', b'Location: http://[', b': x',
+    b'X-Latin: caf\xe9', b' folded', b'no header', b'Upgrade: h2c', b'Connection: close'])
+
+
+@st.composite
+def heads(draw, role):
+    """An opening handshake as the peer of an end may send it, right or wrong."""
+    lines = list(_LINES[role])
+    if draw(st.integers(0, 3)) == 3:
+        lines[0] = draw(_FIRST_LINES)
+    if draw(st.integers(0, 7)) == 7:
+        del lines[draw(st.integers(0, len(lines) - 1))]
+    for line in draw(st.lists(_MORE_LINES, max_size=2)):
+        lines.insert(draw(st.integers(1, max(1, len(lines)))), line)
+    return b'\r\n'.join(lines) + b'\r\n\r\n'
+
+
+@st.composite
+def streams(draw, role):
+    """All that a peer sends: a handshake and frames, or anything; a byte of it spoilt, perhaps."""
+    data = draw(heads(role)) + draw(
+        conversations(role) | st.sampled_from([b'body', b'4\r\nbody\r\n0\r\n\r\n', b'4\r\nbo']))
+    spoilt = draw(st.integers(0, 4 * len(data)))
+    if spoilt < len(data):
+        data = data[:spoilt] + draw(st.binary(max_size=2)) + data[spoilt + 1:]
+    return data
+
+
+@pytest.fixture(scope='module')
+def ready_fd():
+    ends = socket.socketpair()
+    ends[1].send(b'\0')
+    yield ends[0].fileno()
+    for end in ends:
+        end.close()
+
+
+def _run(ready_fd, role, pieces, end):
+    """Run a session; return what there is to see of it."""
+    def incoming(websocket):
+        # The placeholder is as long as what it stands for, and lies in one piece or in several.
+        filled = data = b''.join(pieces)
+        if role == CLIENT:
+            filled = data.replace(ACCEPT, accept_for(websocket.key))
+        assert len(filled) == len(data)
+        script = []
+        for piece in pieces:
+            if piece:       # none at all would be the end
+                script.append(filled[:len(piece)])
+                filled = filled[len(piece):]
+        return script + [end]
+
+    outcome = run(ready_fd, role, incoming)
+    if ('ready',) in outcome.events:
+        return outcome.events, outcome.frames
+    return outcome.events, outcome.sock.sent if role == SERVER else None
+
+
+@settings(max_examples=150)
+@given(st.data(), roles, st.sampled_from([END, RESET]))
+def test_any_stream_in_any_pieces_gives_the_same_documented_events(ready_fd, data, role, end):
+    stream = data.draw(streams(role))
+    whole = _run(ready_fd, role, [stream], end)
+    pieces = data.draw(cuts(stream))
+    assert _run(ready_fd, role, pieces, end) == whole
+
+
+@given(st.binary(max_size=300), roles)
+def test_any_bytes_for_a_handshake_give_documented_events(ready_fd, data, role):
+    events, _sent = _run(ready_fd, role, [data], END)
+    assert ('ready',) not in events
+
+
+@given(st.data())
+def test_nothing_comes_out_of_feed_but_events(data):
+    """Without a session, too: for who drives a WebSocket by other means."""
+    websocket = WebSocket('ws://localhost/', compress=data.draw(st.booleans()))
+    stream = data.draw(streams(CLIENT) | st.binary(max_size=100)).replace(
+        ACCEPT, b'x' * len(ACCEPT) if data.draw(st.booleans()) else ACCEPT)
+    for piece in data.draw(cuts(stream)):
+        for event in websocket.feed(piece):
+            assert repr(event)
+
+
+@given(st.data())
+def test_handshake_holds_no_more_than_its_limits_and_one_read(data):
+    limits = DEFAULT_LIMITS._replace(head=200, body=20)
+    reader = ResponseReader(limits)
+    for piece in data.draw(cuts(data.draw(streams(CLIENT)) + b'x' * 300)):
+        try:
+            found = reader.feed(piece)
+        except CriticalProtocolError:
+            found = True
+        assert len(reader._head._gathered) <= limits.head + len(piece)
+        assert len(reader._body) <= limits.body + len(piece)
+        if found:
+            break
+    if reader.response is not None:
+        assert len(reader.response.body) <= limits.body
