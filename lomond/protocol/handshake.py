@@ -124,18 +124,28 @@ class ResponseReader(object):
     def _is_body_complete(self, response):
         # type: (Response) -> bool
         """Tell if enough of the body is there (RFC 7230 3.3.3)."""
-        if response.status_code in (204, 304) or len(self._body) >= self._max_body:
+        if len(self._body) >= self._max_body:
             return True
-        if _is_chunked(response):
-            return self._decode_body(response)[1]
-        length = response.get(u'Content-Length') or u''
-        return _LENGTH.match(length) is not None and len(self._body) >= int(length)
+        length = _body_length(response)
+        if length is None:
+            return _is_chunked(response) and self._decode_body(response)[1]
+        return len(self._body) >= length
 
     def _decode_body(self, response):
         # type: (Response) -> Tuple[bytes, bool]
         """Return what there is of the body, and if that is all of it."""
-        body = bytes(self._body)
-        return decode_chunks(body) if _is_chunked(response) else (body, True)
+        length = _body_length(response)
+        body = bytes(self._body[:length])
+        return decode_chunks(body) if length is None and _is_chunked(response) else (body, True)
+
+
+def _body_length(response):
+    # type: (Response) -> Optional[int]
+    """Return how long the body is, as far as the head says so (RFC 7230 3.3.3)."""
+    if response.status_code in (204, 304):
+        return 0
+    length = response.get(u'Content-Length') or u''
+    return int(length) if not _is_chunked(response) and _LENGTH.match(length) else None
 
 
 def _is_chunked(response):
