@@ -177,29 +177,21 @@ class _ServerWebSocket(ServerWebSocket):
 
 _EXTENSION = b'Sec-WebSocket-Extensions: permessage-deflate'
 
-_REQUEST = b'\r\n'.join([
-    b'GET / HTTP/1.1',
-    b'Host: localhost',
-    b'Upgrade: websocket',
-    b'Connection: Upgrade',
-    b'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==',
-    b'Sec-WebSocket-Version: 13',
-    _EXTENSION, b'', b''])
+#: The client's key in each session (it is RFC 6455's own), so that all are of the same bytes.
+HANDSHAKE_KEY = b'dGhlIHNhbXBsZSBub25jZQ=='
 
+#: The lines of the opening handshake of each end's peer.
+HEAD_LINES = {
+    CLIENT: [
+        b'HTTP/1.1 101 Switching Protocols', b'Upgrade: websocket', b'Connection: Upgrade',
+        b'Sec-WebSocket-Accept: ' + accept_for(HANDSHAKE_KEY)],
+    SERVER: [
+        b'GET / HTTP/1.1', b'Host: localhost', b'Upgrade: websocket', b'Connection: Upgrade',
+        b'Sec-WebSocket-Key: ' + HANDSHAKE_KEY, b'Sec-WebSocket-Version: 13'],
+}
 
-def make_head(role, websocket):
-    """Make the opening handshake of the peer of an end, which is always of the same size."""
-    if role == SERVER:
-        return _REQUEST
-    return b'\r\n'.join([
-        b'HTTP/1.1 101 Switching Protocols',
-        b'Upgrade: websocket',
-        b'Connection: Upgrade',
-        b'Sec-WebSocket-Accept: ' + accept_for(websocket.key),
-        _EXTENSION, b'', b''])
-
-
-HEAD_SIZES = {role: len(make_head(role, WebSocket('ws://localhost/'))) for role in (CLIENT, SERVER)}
+HEADS = {
+    role: b'\r\n'.join(HEAD_LINES[role] + [_EXTENSION, b'', b'']) for role in (CLIENT, SERVER)}
 
 
 def _talk():
@@ -243,27 +235,28 @@ class Conversation(object):
         told.append(('closed' if we_close else 'closing', 1000, u'bye'))
         #: Events, each with the number of bytes that have to come for it.
         self.events = []
-        self.size = HEAD_SIZES[role]
+        self.size = len(HEADS[role])
         for frame, event in zip(self.frames, told):
             self.size += len(frame)
             if event is not None:
                 self.events.append((self.size, event))
 
-    def bytes_for(self, websocket):
-        """Return everything, for this end."""
-        return make_head(self.role, websocket) + b''.join(self.frames)
+    @property
+    def data(self):
+        """Everything, as one piece."""
+        return HEADS[self.role] + b''.join(self.frames)
 
     def expected(self, received):
         """Return the events in so many bytes, the end not among them."""
         before = [('connecting',), ('connected',)] if self.role == CLIENT else []
-        if received < HEAD_SIZES[self.role]:
+        if received < len(HEADS[self.role]):
             return before
         return before + [('ready',), ('poll',)] + [
             event for size, event in self.events if size <= received]
 
     def expected_replies(self, received):
         """Return the frames that the end sends of itself."""
-        if received < HEAD_SIZES[self.role]:
+        if received < len(HEADS[self.role]):
             return []
         if self.we_close:
             return [(0x88, b'\x03\xe8mine')]    # and nothing after that
@@ -302,9 +295,9 @@ def run(ready_fd, role, incoming, is_secure=False, on_ready=(), fails_at=None, f
         most=None, write_timeout=None, connect_timeout=30.0, loop_options=None):
     """Run a session to its end.
 
-    Parameters: ``incoming``, called with the end, returns the script; ``on_ready``,
-    functions called with it, one by one, at the Ready event; the rest as of
-    `ScriptedSocket` and the two ends.
+    Parameters: ``incoming``, the script; ``on_ready``, functions called with the
+    end, one by one, at the Ready event; the rest as of `ScriptedSocket` and of
+    the two ends.
     """
     clock = Clock()
     made = []
@@ -314,10 +307,12 @@ def run(ready_fd, role, incoming, is_secure=False, on_ready=(), fails_at=None, f
         sock_class, transport_class = (
             (ScriptedTLSSocket, TLSTransport) if is_secure else (ScriptedSocket, Transport))
         made.append(sock_class(
-            ready_fd, clock, incoming(websocket), fails_at, failure, most))
+            ready_fd, clock, incoming, fails_at, failure, most))
         return transport_class(made[-1])
 
     def session_class(websocket):
+        if role == CLIENT:
+            websocket._key = HANDSHAKE_KEY
         session = (_ClientSession if role == CLIENT else _ServerSession)(websocket, clock=clock)
         session.connect_to = connect_to
         return session
@@ -347,11 +342,11 @@ def run(ready_fd, role, incoming, is_secure=False, on_ready=(), fails_at=None, f
     outcome = Outcome(role, websocket, made[0], told, calls)
     check_order(role, told)
     check_end(outcome)
-    outcome.events = [_as_tuple(event) for event in told]
+    outcome.events = [as_tuple(event) for event in told]
     return outcome
 
 
-def _as_tuple(event):
+def as_tuple(event):
     """An event as what a test can write down."""
     if event.name in ('connecting', 'connected', 'ready'):
         return (event.name,)
@@ -396,7 +391,7 @@ def check_end(outcome):
     sent = sock.sent
     for call in (
             lambda: websocket.send_text(u'late'), lambda: websocket.send_binary(b'late'),
-            lambda: websocket.send_ping(), lambda: websocket.send_pong(b''),
+            websocket.send_ping, lambda: websocket.send_pong(b''),
             lambda: websocket.send_many([u'late']), lambda: websocket.send_json(late=1)):
         with pytest.raises(errors.WebSocketClosed):
             call()

@@ -12,7 +12,7 @@ import pytest
 from tests.faults.scripted import (
     CLIENT,
     END,
-    HEAD_SIZES,
+    HEADS,
     RESET,
     SERVER,
     SILENCE,
@@ -40,25 +40,17 @@ class Trial(object):
         self._options = options
         self._on_ready = (close_mine,) if we_close else ()
 
-    def run(self, make_script, **options):
-        """Run it; ``make_script`` makes a script of the peer's bytes."""
+    def run(self, script, **options):
+        """Run it with a script that is made of its bytes."""
         return run(
-            self._ready_fd, self.talk.role,
-            lambda websocket: make_script(self.talk.bytes_for(websocket)),
-            on_ready=self._on_ready, **dict(self._options, **options))
+            self._ready_fd, self.talk.role, script, on_ready=self._on_ready,
+            **dict(self._options, **options))
 
     def check(self, received, outcome, where):
         """Assert that the story is the one of so many bytes, and its end the end of that."""
         assert outcome.events[:-1] == self.talk.expected(received), where
         assert outcome.frames == self.talk.expected_replies(received), where
         assert outcome.events[-1][2] is (received == self.talk.size), where
-
-
-def in_frames(talk, data):
-    """The bytes as they are sent: the handshake, and each frame."""
-    pieces = [data[:HEAD_SIZES[talk.role]]]
-    pieces.extend(talk.frames)
-    return pieces
 
 
 @by_role
@@ -68,8 +60,9 @@ def in_frames(talk, data):
 def test_cut_anywhere_gives_the_whole_messages_before_it(
         ready_fd, role, we_close, is_secure, fault):
     trial = Trial(ready_fd, role, we_close, is_secure=is_secure)
+    data = trial.talk.data
     for offset in range(trial.talk.size + 1):
-        outcome = trial.run(lambda data: [data[:offset], fault] if offset else [fault])
+        outcome = trial.run([data[:offset], fault] if offset else [fault])
         trial.check(offset, outcome, offset)
         if offset < trial.talk.size:
             assert ('broke' if fault == RESET else 'closed the connection') \
@@ -80,18 +73,14 @@ def test_cut_anywhere_gives_the_whole_messages_before_it(
 @by_closer
 def test_cut_anywhere_is_the_same_with_a_read_for_each_frame(ready_fd, role, we_close):
     trial = Trial(ready_fd, role, we_close)
-
-    def make_script(data):
+    for offset in range(trial.talk.size + 1):
         script = []
         left = offset
-        for piece in in_frames(trial.talk, data):
+        for piece in [HEADS[role]] + trial.talk.frames:
             if left:
                 script.append(piece[:left])
-            left -= len(script[-1]) if left else 0
-        return script + [END]
-
-    for offset in range(trial.talk.size + 1):
-        trial.check(offset, trial.run(make_script), offset)
+                left -= len(script[-1])
+        trial.check(offset, trial.run(script + [END]), offset)
 
 
 @by_role
@@ -99,8 +88,9 @@ def test_cut_anywhere_is_the_same_with_a_read_for_each_frame(ready_fd, role, we_
 @by_link
 def test_split_anywhere_changes_nothing(ready_fd, role, we_close, is_secure):
     trial = Trial(ready_fd, role, we_close, is_secure=is_secure)
+    data = trial.talk.data
     for offset in range(1, trial.talk.size):
-        outcome = trial.run(lambda data: [data[:offset], data[offset:], END])
+        outcome = trial.run([data[:offset], data[offset:], END])
         trial.check(trial.talk.size, outcome, offset)
 
 
@@ -109,17 +99,19 @@ def test_split_anywhere_changes_nothing(ready_fd, role, we_close, is_secure):
 @by_link
 def test_one_byte_at_a_time_changes_nothing(ready_fd, role, we_close, is_secure):
     trial = Trial(ready_fd, role, we_close, is_secure=is_secure)
-    outcome = trial.run(lambda data: bytewise(data) + [END])
+    data = trial.talk.data
+    outcome = trial.run(bytewise(data) + [END])
     trial.check(trial.talk.size, outcome, None)
 
 
 @by_role
 def test_any_split_changes_nothing(ready_fd, role):
     trial = Trial(ready_fd, role)
+    data = trial.talk.data
     chance = random.Random(6455)
     for _ in range(200):
         points = sorted(chance.sample(range(1, trial.talk.size), chance.randint(2, 12)))
-        outcome = trial.run(lambda data: [
+        outcome = trial.run([
             data[start:stop] for start, stop in zip([0] + points, points + [trial.talk.size])
         ] + [END])
         trial.check(trial.talk.size, outcome, points)
@@ -129,17 +121,19 @@ def test_any_split_changes_nothing(ready_fd, role):
 @by_closer
 def test_delay_anywhere_changes_nothing(ready_fd, role, we_close):
     trial = Trial(ready_fd, role, we_close)
+    data = trial.talk.data
     for offset in range(1, trial.talk.size):
-        outcome = trial.run(lambda data: [data[:offset], Delay(2), Delay(2), data[offset:], END])
+        outcome = trial.run([data[:offset], Delay(2), Delay(2), data[offset:], END])
         trial.check(trial.talk.size, outcome, offset)
 
 
 @by_role
 def test_delay_that_wakes_the_timers_adds_polls_and_pings_only(ready_fd, role):
     trial = Trial(ready_fd, role)
-    head_size = HEAD_SIZES[role]
+    data = trial.talk.data
+    head_size = len(HEADS[role])
     for offset in range(head_size, trial.talk.size):
-        outcome = trial.run(lambda data: [data[:offset], Delay(12), data[offset:], END],
+        outcome = trial.run([data[:offset], Delay(12), data[offset:], END],
                             loop_options={'poll': 10, 'ping_rate': 11})
         polls = [event for event in outcome.events if event == ('poll',)]
         assert len(polls) == 2, offset
@@ -154,8 +148,9 @@ def test_delay_that_wakes_the_timers_adds_polls_and_pings_only(ready_fd, role):
 @by_role
 def test_silence_during_the_handshake_ends_with_the_time_for_it(ready_fd, role):
     trial = Trial(ready_fd, role)
-    for offset in range(HEAD_SIZES[role]):
-        outcome = trial.run(lambda data: [data[:offset], SILENCE] if offset else [SILENCE])
+    data = trial.talk.data
+    for offset in range(len(HEADS[role])):
+        outcome = trial.run([data[:offset], SILENCE] if offset else [SILENCE])
         trial.check(offset, outcome, offset)
         assert outcome.events[-1][1] == u'the handshake took too long', offset
 
@@ -163,8 +158,9 @@ def test_silence_during_the_handshake_ends_with_the_time_for_it(ready_fd, role):
 @by_role
 def test_silence_anywhere_is_told_as_unresponsive(ready_fd, role):
     trial = Trial(ready_fd, role)
-    for offset in range(HEAD_SIZES[role], trial.talk.size):
-        outcome = trial.run(lambda data: [data[:offset], SILENCE],
+    data = trial.talk.data
+    for offset in range(len(HEADS[role]), trial.talk.size):
+        outcome = trial.run([data[:offset], SILENCE],
                             loop_options={'poll': None, 'ping_rate': 4, 'ping_timeout': 8})
         assert outcome.events[:-2] == trial.talk.expected(offset), offset
         assert outcome.events[-2] == ('unresponsive',), offset
@@ -174,8 +170,9 @@ def test_silence_anywhere_is_told_as_unresponsive(ready_fd, role):
 @by_role
 def test_silence_after_our_close_frame_ends_with_close_timeout(ready_fd, role):
     trial = Trial(ready_fd, role, we_close=True)
-    for offset in range(HEAD_SIZES[role], trial.talk.size):
-        outcome = trial.run(lambda data: [data[:offset], SILENCE],
+    data = trial.talk.data
+    for offset in range(len(HEADS[role]), trial.talk.size):
+        outcome = trial.run([data[:offset], SILENCE],
                             loop_options={'poll': None, 'ping_rate': None, 'close_timeout': 5})
         trial.check(offset, outcome, offset)
         assert outcome.events[-1][1] == u'no answer to the Close frame in 5 seconds', offset
@@ -189,7 +186,7 @@ def _spoil(data, offset, value):
 def _check_spoilt(trial, outcome, offset, where):
     """Assert what is true wherever a byte is wrong."""
     talk = trial.talk
-    if offset >= HEAD_SIZES[talk.role]:
+    if offset >= len(HEADS[talk.role]):
         certain = talk.expected(offset)     # what was whole before it
         assert outcome.events[:len(certain)] == certain, where
         assert len(outcome.events) > len(certain), where
@@ -218,8 +215,9 @@ def _check_spoilt(trial, outcome, offset, where):
 @pytest.mark.parametrize('bit', range(8))
 def test_bit_flipped_anywhere_gives_no_more_than_one_error_and_the_end(ready_fd, role, bit):
     trial = Trial(ready_fd, role, we_close=bit % 2 == 1)
+    data = trial.talk.data
     for offset in range(trial.talk.size):
-        outcome = trial.run(lambda data: [
+        outcome = trial.run([
             _spoil(data, offset, bytearray(data)[offset] ^ (1 << bit)), END])
         _check_spoilt(trial, outcome, offset, (offset, bit))
 
@@ -230,16 +228,18 @@ def test_bit_flipped_anywhere_gives_no_more_than_one_error_and_the_end(ready_fd,
 def test_byte_replaced_anywhere_gives_no_more_than_one_error_and_the_end(
         ready_fd, role, we_close, value):
     trial = Trial(ready_fd, role, we_close)
+    data = trial.talk.data
     for offset in range(trial.talk.size):
-        outcome = trial.run(lambda data: [_spoil(data, offset, value), END])
+        outcome = trial.run([_spoil(data, offset, value), END])
         _check_spoilt(trial, outcome, offset, (offset, value))
 
 
 @by_role
 def test_byte_too_much_or_too_few_gives_no_more_than_one_error_and_the_end(ready_fd, role):
     trial = Trial(ready_fd, role)
+    data = trial.talk.data
     for offset in range(trial.talk.size):
         for piece in (b'', b'\0'):
-            outcome = trial.run(lambda data: [
+            outcome = trial.run([
                 data[:offset] + piece + data[offset + (0 if piece else 1):], END])
             _check_spoilt(trial, outcome, offset, (offset, piece))

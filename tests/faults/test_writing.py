@@ -10,10 +10,10 @@ from tests.faults.scripted import (
     CLIENT,
     END,
     FULL,
+    HEADS,
     PAUSE,
     SERVER,
     SILENCE,
-    make_head,
     run,
 )
 from tests.protocol.harness import KEY, PING, TEXT
@@ -50,9 +50,7 @@ def _expected(role):
 
 def _talk(ready_fd, role, **options):
     """Run a session in which everything is sent at Ready; its peer sends, and closes."""
-    def incoming(websocket):
-        return [make_head(role, websocket)] + _frames(role) + [END]
-    return run(ready_fd, role, incoming, **options)
+    return run(ready_fd, role, [HEADS[role]] + _frames(role) + [END], **options)
 
 
 def _sizes(ready_fd, role, on_ready, **options):
@@ -200,7 +198,7 @@ def test_close_frame_that_fails_anywhere_is_not_graceful(ready_fd, role, failure
 def test_failed_write_ends_a_silent_connection(ready_fd, role):
     """The peer sends nothing more that would show it."""
     outcome = run(
-        ready_fd, role, lambda websocket: [make_head(role, websocket), SILENCE],
+        ready_fd, role, [HEADS[role], SILENCE],
         on_ready=SENDS[:1], fails_at=4 + _sizes(ready_fd, role, SENDS)[1], failure=BROKEN)
     assert [event[0] for event in outcome.events][-2:] == ['poll', 'disconnected']
     assert 'could not send' in outcome.events[-1][1]

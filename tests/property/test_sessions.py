@@ -16,24 +16,11 @@ from lomond import WebSocket
 from lomond.errors import CriticalProtocolError
 from lomond.protocol.handshake import ResponseReader
 from lomond.protocol.limits import DEFAULT_LIMITS
-from tests.faults.scripted import CLIENT, END, RESET, SERVER, run
+from tests.faults.scripted import CLIENT, END, HANDSHAKE_KEY, HEAD_LINES, RESET, SERVER, run
 from tests.property.strategies import conversations, cuts
 from tests.protocol.harness import bytewise
-from tests.support import accept_for
 
 roles = st.sampled_from([CLIENT, SERVER])
-
-#: Where the client's key, which is another each time, is answered.
-ACCEPT = b'<Sec-WebSocket-Accept> here>'
-
-_LINES = {
-    CLIENT: [
-        b'HTTP/1.1 101 Switching Protocols', b'Upgrade: websocket', b'Connection: Upgrade',
-        b'Sec-WebSocket-Accept: ' + ACCEPT],
-    SERVER: [
-        b'GET / HTTP/1.1', b'Host: localhost', b'Upgrade: websocket', b'Connection: Upgrade',
-        b'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==', b'Sec-WebSocket-Version: 13'],
-}
 
 _FIRST_LINES = st.sampled_from([
     b'HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 101 Switching Protocols', b'HTTP/1.1 200 OK',
@@ -52,7 +39,7 @@ _MORE_LINES = st.sampled_from([
 @st.composite
 def heads(draw, role):
     """An opening handshake as the peer of an end may send it, right or wrong."""
-    lines = list(_LINES[role])
+    lines = list(HEAD_LINES[role])
     if draw(st.integers(0, 3)) == 3:
         lines[0] = draw(_FIRST_LINES)
     if draw(st.integers(0, 7)) == 7:
@@ -94,20 +81,8 @@ def ready_fd():
 
 def _run(ready_fd, role, pieces, end):
     """Run a session; return what there is to see of it."""
-    def incoming(websocket):
-        # The placeholder is as long as what it stands for, and lies in one piece or in several.
-        filled = data = b''.join(pieces)
-        if role == CLIENT:
-            filled = data.replace(ACCEPT, accept_for(websocket.key))
-        assert len(filled) == len(data)
-        script = []
-        for piece in pieces:
-            if piece:       # none at all would be the end
-                script.append(filled[:len(piece)])
-                filled = filled[len(piece):]
-        return script + [end]
-
-    outcome = run(ready_fd, role, incoming)
+    # No bytes would be the end.
+    outcome = run(ready_fd, role, [piece for piece in pieces if piece] + [end])
     if ('ready',) in outcome.events:
         return outcome.events, outcome.frames
     return outcome.events, outcome.sock.sent if role == SERVER else None
@@ -139,8 +114,8 @@ def test_any_bytes_for_a_handshake_give_documented_events(ready_fd, data, role):
 def test_nothing_comes_out_of_feed_but_events(data):
     """Without a session, too: for who drives a WebSocket by other means."""
     websocket = WebSocket('ws://localhost/', compress=data.draw(st.booleans()))
-    stream = data.draw(streams(CLIENT) | st.binary(max_size=100)).replace(
-        ACCEPT, b'x' * len(ACCEPT) if data.draw(st.booleans()) else ACCEPT)
+    websocket._key = HANDSHAKE_KEY
+    stream = data.draw(streams(CLIENT) | st.binary(max_size=100))
     for piece in data.draw(cuts(stream)):
         for event in websocket.feed(piece):
             assert repr(event)
