@@ -115,42 +115,28 @@ class ResponseReader(object):
                 self._interim += 1
                 if self._interim > MAX_INTERIM:
                     raise CriticalProtocolError('more than {} interim answers', MAX_INTERIM)
+        # No more is kept than what counts, so that the cuts make no difference.
         self._body += data
-        if not is_end and not self._is_body_complete(self.response):
+        del self._body[self._max_body:]
+        body, is_complete = self._decode_body(self.response)
+        if not (is_end or is_complete or len(self._body) == self._max_body):
             return None
-        self.response.body = self._decode_body(self.response)[0][:self._max_body]
+        self.response.body = body
         return self.response, b''
-
-    def _is_body_complete(self, response):
-        # type: (Response) -> bool
-        """Tell if enough of the body is there (RFC 7230 3.3.3)."""
-        if len(self._body) >= self._max_body:
-            return True
-        length = _body_length(response)
-        if length is None:
-            return _is_chunked(response) and self._decode_body(response)[1]
-        return len(self._body) >= length
 
     def _decode_body(self, response):
         # type: (Response) -> Tuple[bytes, bool]
-        """Return what there is of the body, and if that is all of it."""
-        length = _body_length(response)
-        body = bytes(self._body[:length])
-        return decode_chunks(body) if length is None and _is_chunked(response) else (body, True)
-
-
-def _body_length(response):
-    # type: (Response) -> Optional[int]
-    """Return how long the body is, as far as the head says so (RFC 7230 3.3.3)."""
-    if response.status_code in (204, 304):
-        return 0
-    length = response.get(u'Content-Length') or u''
-    return int(length) if not _is_chunked(response) and _LENGTH.match(length) else None
-
-
-def _is_chunked(response):
-    # type: (Response) -> bool
-    return response.headers.has_token(u'Transfer-Encoding', u'chunked')
+        """Return what there is of the body, and if that is all of it (RFC 7230 3.3.3)."""
+        if response.status_code in (204, 304):
+            return b'', True
+        body = bytes(self._body)
+        if response.headers.has_token(u'Transfer-Encoding', u'chunked'):
+            return decode_chunks(body)
+        length = response.get(u'Content-Length') or u''
+        if not _LENGTH.match(length):
+            return body, False
+        size = int(length)
+        return body[:size], len(body) >= size
 
 
 def decode_chunks(data):

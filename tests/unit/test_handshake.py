@@ -206,9 +206,10 @@ def test_end_of_the_stream_within_the_head_completes_nothing():
 
 @pytest.mark.parametrize('status', [b'204 No Content', b'304 Not Modified'])
 def test_some_rejections_have_no_body(status):
-    response, _rest = ResponseReader(DEFAULT_LIMITS).feed(
-        b'HTTP/1.1 ' + status + b'\r\n\r\nmore')
-    assert response.body == b''
+    head = b'HTTP/1.1 ' + status + b'\r\n\r\n'
+    for rest in (b'', b'more'):
+        response, _rest = ResponseReader(DEFAULT_LIMITS).feed(head + rest)
+        assert response.body == b''
 
 
 @pytest.mark.parametrize('head', [b'X: y', b'Content-Length: 1000000'])
@@ -223,7 +224,19 @@ def test_long_chunked_body_is_cut_too():
     reader = ResponseReader(DEFAULT_LIMITS._replace(body=100))
     response, _rest = reader.feed(
         b'HTTP/1.1 400 Bad Request\r\nTransfer-Encoding: chunked\r\n\r\nFFF\r\n' + b'x' * 4095)
-    assert response.body == b'x' * 100
+    assert response.body == b'x' * 95       # of 100 as they came
+
+
+@pytest.mark.parametrize('answer', [
+    b'HTTP/1.1 403 No\r\nContent-Length: 6\r\n\r\nsecret, and more',
+    b'HTTP/1.1 403 No\r\nTransfer-Encoding: chunked\r\n\r\nFF\r\n' + b'x' * 150,
+    b'HTTP/1.1 304 Not Modified\r\n\r\nbody',
+])
+def test_body_of_a_rejection_is_the_same_however_it_is_cut(answer):
+    limits = DEFAULT_LIMITS._replace(body=100)
+    whole, _rest = ResponseReader(limits).feed(answer)
+    (single, _rest), _left = _feed(ResponseReader(limits), bytewise(answer))
+    assert single.body == whole.body
 
 
 @pytest.mark.parametrize('data, expected', [
