@@ -292,7 +292,7 @@ class Connection(object):
         """
         received_time = self._clock()
         if self.inlet is not None and isinstance(data, memoryview):
-            event = self._filled(data, received_time)
+            event = self._filled(data, received_time)  # type: Optional[Event]
             if event is not None:
                 yield event
             return
@@ -324,24 +324,25 @@ class Connection(object):
                             stop = start + length if length < LENGTH_16 else end + 1
                         if stop <= end and length <= limit:
                             pos = stop
-                            messages += 1
-                            payload_bytes += length
                             if first == _WHOLE_TEXT:
-                                yield text_class(decode_utf8(buffer[start:stop]), received_time)
-                                continue
-                            if first == _WHOLE_BINARY:
-                                payload = bytes(buffer[start:stop])
+                                event = text_class(decode_utf8(buffer[start:stop]), received_time)
+                            elif first == _WHOLE_BINARY:
+                                event = events.Binary(bytes(buffer[start:stop]), received_time)
                             else:
                                 payload = buffer[start:stop]
                                 if _IS_BYTEARRAY:
                                     payload = bytes(payload)
                                 payload = deflate.decompress_whole(  # type: ignore[union-attr]
                                     payload, self._max_message)
-                                payload_bytes += len(payload) - length
+                                length = len(payload)
                                 if first == _COMPRESSED_TEXT:
-                                    yield text_class(decode_utf8(payload), received_time)
-                                    continue
-                            yield events.Binary(payload, received_time)
+                                    event = text_class(decode_utf8(payload), received_time)
+                                else:
+                                    event = events.Binary(payload, received_time)
+                            # Only now: there may have been something wrong with it.
+                            messages += 1
+                            payload_bytes += length
+                            yield event
                             continue
 
                 # The long way: all else.

@@ -283,3 +283,14 @@ def test_close_is_complete_if_the_peer_closed_while_it_was_encoded():
     connection.encode(CLOSE, b'')
     assert connection.state == State.CLOSED
     assert connection.is_close_complete
+
+
+@pytest.mark.parametrize('frame', [
+    make_frame(TEXT, b'\xff\xff'), make_frame(BINARY, b'\xff\xff', rsv=0x40)])
+def test_message_that_is_refused_is_not_counted_however_it_is_cut(frame):
+    for pieces in ([frame], [frame[:2], frame[2:]]):
+        wire = Wire(deflate=PermessageDeflate())
+        (name, _error, _critical, close_code), = wire.receive(*pieces)
+        assert (name, close_code) == ('protocol_error', 1007)
+        received = wire.connection._stats.received
+        assert (received.messages, received.payload_bytes) == (0, 0)
