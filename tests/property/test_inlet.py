@@ -11,27 +11,12 @@ from hypothesis import strategies as st
 from lomond.protocol.compression import PermessageDeflate
 from lomond.protocol.gathering import MAX_PLACE, MIN_PLACE
 from lomond.protocol.limits import DEFAULT_LIMITS
-from tests.protocol.harness import Wire, assert_fails, raw_deflate, story
+from tests.protocol.harness import Wire, assert_fails, hand_in, raw_deflate
 from tests.support import make_frame
 
 NOISE = os.urandom(64) * (MAX_PLACE // 64 + 1)
 
 LARGE = MIN_PLACE + 5
-
-
-def hand_in(connection, piece):
-    """Hand in bytes as a driver does that receives into the inlet; return the story."""
-    happened = []
-    while piece:
-        inlet = connection.inlet
-        count = len(piece) if inlet is None else min(len(inlet), len(piece))
-        data = piece[:count]
-        if inlet is not None:
-            inlet[:count] = data
-            data = inlet[:count]
-        happened.extend(story(connection.receive(data)))
-        piece = piece[count:]
-    return happened
 
 
 def in_place(**options):

@@ -124,6 +124,21 @@ def bytewise(data):
     return [data[i:i + 1] for i in range(len(data))]
 
 
+def hand_in(connection, piece):
+    """Hand in bytes as a driver does that receives into the inlet; return the story."""
+    happened = []
+    while piece:
+        inlet = connection.inlet
+        count = len(piece) if inlet is None else min(len(inlet), len(piece))
+        data = piece[:count]
+        if inlet is not None:
+            inlet[:count] = data
+            data = inlet[:count]
+        happened.extend(story(connection.receive(data)))
+        piece = piece[count:]
+    return happened
+
+
 def raw_deflate(payload, wbits=15, level=9):
     """Deflate a message as RFC 7692 7.2.1 says, with a compressor of its own."""
     compressor = zlib.compressobj(level, zlib.DEFLATED, -wbits)
