@@ -1,0 +1,99 @@
+"""Runs the targets under atheris, from their corpus on, and says what was found.
+
+    python -m fuzz.run [--seconds 20] [TARGET ...]
+    python -m fuzz.run --replay TARGET FILE
+
+Each runs in a process of its own: libFuzzer ends it at the first fault. What it
+finds on the way is kept in .fuzz/TARGET, where the next run goes on, and what
+made a target fail in .fuzz/crashes.
+"""
+
+from __future__ import absolute_import, division, print_function
+
+import argparse
+import os
+import re
+import subprocess
+import sys
+
+HOME = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+WORK = os.path.join(HOME, '.fuzz')
+CRASHES = os.path.join(WORK, 'crashes')
+
+#: Bytes of one input, seconds for it, and MiB of memory for the process.
+MAX_LENGTH = 2048
+PATIENCE = 10
+MAX_MEMORY = 1024
+
+
+def main():
+    """Run what the command line says; return the exit status."""
+    parser = argparse.ArgumentParser(description='Fuzz what reads a peer\'s bytes.')
+    parser.add_argument('targets', nargs='*', metavar='TARGET')
+    parser.add_argument('--seconds', type=int, default=20, help='for each target (20)')
+    parser.add_argument('--replay', nargs=2, metavar=('TARGET', 'FILE'))
+    parser.add_argument('--inside', help=argparse.SUPPRESS)
+    options, rest = parser.parse_known_args()
+    if options.replay:
+        from fuzz.targets import replay
+        replay(*options.replay)
+        return 0
+    if options.inside:
+        return fuzz(options.inside, rest)
+
+    from fuzz.targets import TARGETS
+    unknown = set(options.targets) - set(TARGETS)
+    if unknown:
+        parser.error('no such target: {}'.format(', '.join(sorted(unknown))))
+    failed = [name for name in options.targets or sorted(TARGETS)
+              if not run(name, options.seconds)]
+    if failed:
+        print('\nFAILED: {}. Again: python -m fuzz.run --replay TARGET FILE'.format(
+            ', '.join(failed)))
+    return 1 if failed else 0
+
+
+def run(name, seconds):
+    """Fuzz one target in a process of its own; return True if nothing was found."""
+    own = os.path.join(WORK, name)
+    for folder in (own, CRASHES):
+        if not os.path.isdir(folder):
+            os.makedirs(folder)
+    from fuzz.targets import CORPUS
+    process = subprocess.Popen(
+        [sys.executable, '-bb', '-m', 'fuzz.run', '--inside', name,
+         '-max_total_time={}'.format(seconds), '-max_len={}'.format(MAX_LENGTH),
+         '-timeout={}'.format(PATIENCE), '-rss_limit_mb={}'.format(MAX_MEMORY),
+         '-artifact_prefix={}'.format(os.path.join(CRASHES, name + '-')), '-print_final_stats=1',
+         own, os.path.join(CORPUS, name)],
+        cwd=HOME, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    output = process.communicate()[0].decode('utf-8', 'replace')
+    ran = _last(r'number_of_executed_units: +([0-9]+)', output)
+    print('{}: {} executions, coverage {}, features {}: {}'.format(
+        name, ran, _last(r' cov: ([0-9]+)', output), _last(r' ft: ([0-9]+)', output),
+        'FAILED' if process.returncode else 'nothing found'))
+    if process.returncode:
+        # What libFuzzer told on the way is of no use now.
+        start = max(0, output.rfind('Uncaught'))
+        print(output[start:][-8000:])
+    sys.stdout.flush()
+    return not process.returncode
+
+
+def _last(pattern, output):
+    found = re.findall(pattern, output)
+    return found[-1] if found else '?'
+
+
+def fuzz(name, arguments):
+    """Fuzz a target in this process, which that ends."""
+    import atheris
+    with atheris.instrument_imports(include=['lomond']):
+        from fuzz.targets import TARGETS
+    atheris.Setup([sys.argv[0]] + arguments, TARGETS[name])
+    atheris.Fuzz()
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())

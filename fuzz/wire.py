@@ -1,0 +1,237 @@
+"""Targets: what an open WebSocket makes of bytes, in one piece and in others.
+
+Nothing may be raised: what the peer does wrong is an event.
+"""
+
+from __future__ import absolute_import, division, print_function
+
+from fuzz.model import Fault, Model, check_close
+from fuzz.reading import Input, cut
+from lomond import errors
+from lomond.protocol.compression import PermessageDeflate
+from lomond.protocol.connection import CLIENT, SERVER
+from lomond.protocol.gathering import MAX_PLACE, MIN_PLACE, Place
+from lomond.protocol.limits import DEFAULT_LIMITS
+from lomond.protocol.message import decode_close, encode_close
+from tests.protocol.harness import CLOSE, Wire, bytewise, hand_in, parse_frames
+from tests.support import make_frame
+
+#: What the peer may make us hold: by default, and less of it.
+LIMITS = (
+    DEFAULT_LIMITS,
+    DEFAULT_LIMITS._replace(frame=150, message=180, fragments=4),
+    DEFAULT_LIMITS._replace(frame=20, message=None, fragments=None),
+    DEFAULT_LIMITS._replace(frame=None, message=125),
+)
+
+#: The events of an open connection, and those that nothing follows.
+EVENTS = frozenset(['text', 'binary', 'ping', 'pong', 'closing', 'closed', 'protocol_error'])
+LAST = frozenset(['closing', 'closed', 'protocol_error'])
+
+#: What is kept of a frame that isn't data yet: a control frame without its last byte.
+MAX_LEFTOVER = 2 + 4 + 125 - 1
+
+# Longer ones aren't tried byte by byte as well.
+_SHORT = 300
+
+
+def check_story(happened):
+    """Assert what is true of any story of an open connection."""
+    names = [event[0] for event in happened]
+    assert EVENTS.issuperset(names), names
+    assert not LAST.intersection(names[:-1]), names
+    for event in happened:
+        if event[0] == 'protocol_error':
+            _name, error, critical, close_code = event
+            assert error and not critical
+            assert close_code in (1002, 1007, 1009)
+
+
+def check_memory(connection, limits):
+    """Assert that no more is kept than the limits allow."""
+    assert len(connection._leftover) <= MAX_LEFTOVER
+    message = connection._message
+    if connection.error is not None or not message.in_message:
+        return
+    gathered = message._gathered
+    if isinstance(gathered, Place):
+        assert len(gathered._memory) <= MAX_PLACE
+        size = gathered._size
+    else:
+        size = sum(len(piece) for piece in gathered._small + gathered._merged)
+        assert len(gathered._small) <= 1024
+    assert limits.message is None or size <= limits.message
+    assert limits.fragments is None or message._fragments <= limits.fragments
+
+
+class Run(object):
+    """A connection that is fed pieces: what it told, what it replied, how it stands."""
+
+    def __init__(self, role, limits, deflate, has_closed):
+        self._limits = limits
+        self._deflates = deflate is not None
+        self.happened = []
+        self.wire = Wire(role, limits, deflate, random_bytes=lambda count: b'\0' * count)
+        if has_closed:
+            self.wire.connection.encode(CLOSE, b'')
+
+    def receive(self, pieces):
+        for piece in pieces:
+            self.happened.extend(self.wire.receive(piece))
+            check_memory(self.wire.connection, self._limits)
+        check_story(self.happened)
+        return self
+
+    @property
+    def counts(self):
+        """What was received, but for the bytes of what nobody reads any more."""
+        received = self.wire.connection._stats.received
+        return received.messages, received.payload_bytes
+
+    @property
+    def outcome(self):
+        """What has to be the same however the bytes were cut.
+
+        A compressed message may be wrong in several ways: too large, not
+        deflated data, not UTF-8. Which is noticed first depends on the cuts.
+        """
+        connection = self.wire.connection
+        happened, replies = self.happened, self.wire.sent
+        if self._deflates and happened and happened[-1][0] == 'protocol_error' \
+                and happened[-1][3] in (1007, 1009):
+            happened = happened[:-1] + ['a bad message']
+            replies = replies[:-1]
+        return (happened, replies, self.counts, connection.state, connection.is_receiving,
+                connection.is_close_complete, connection.error is not None)
+
+    @property
+    def summary(self):
+        """The same without words: as a `Model` has it."""
+        events = [
+            (event[0], event[3]) if event[0] == 'protocol_error' else event
+            for event in self.happened]
+        replies = [
+            (first & 15, payload)
+            for first, payload in parse_frames(b''.join(self.wire.sent), self.wire.role)]
+        if self.wire.connection.error is not None:
+            replies = [
+                (opcode, payload[:2] if opcode == CLOSE else payload)
+                for opcode, payload in replies]
+        return events, replies
+
+
+def connection(data):
+    """An open connection of either role. Options, sizes of pieces, then what the peer sends.
+
+    Nothing may be raised.
+    """
+    read = Input(data)
+    role = read.choose(CLIENT, SERVER)
+    has_closed = read.choose(False, True)
+    limits = read.choose(*LIMITS)
+    deflate = read.choose(None, {}, {'inflate_takeover': False})
+    sizes = read.sizes()
+    conversation = read.rest()
+
+    def run(pieces):
+        codec = None if deflate is None else PermessageDeflate(**deflate)
+        return Run(role, limits, codec, has_closed).receive(pieces)
+
+    whole = run([conversation])
+    assert run(cut(conversation, sizes)).outcome == whole.outcome
+    if len(conversation) <= _SHORT:
+        assert run(bytewise(conversation)).outcome == whole.outcome
+    if deflate is None:
+        expected = Model(role == SERVER, limits, has_closed).read(conversation)
+        assert whole.summary == (expected.events, expected.replies)
+
+
+#: Sizes of payloads, and of pieces, around those that make a difference.
+SIZES = (
+    0, 1, 125, 126, 4096, 65535, 65536, MIN_PLACE - 1, MIN_PLACE, MIN_PLACE + 5,
+    2 * MIN_PLACE, MAX_PLACE, MAX_PLACE + 1)
+
+#: Of a length that no power of two is a multiple of: what is misplaced shows.
+_NOISE = bytes(bytearray(range(251))) * (MAX_PLACE // 251 + 2)
+
+_MAX_CONVERSATION = 4 * MAX_PLACE
+
+
+def inlet(data):
+    """A client's connection that has an inlet. A limit, whether it deflates, then instructions.
+
+    Nothing may be raised. The instructions: below 0x60, so many bytes as they
+    follow; below 0x80, bytes of a size; below 0xc0, a frame with an opcode and
+    of a size; else a cut, after which the bytes come as such, or are put into
+    the inlet.
+    """
+    read = Input(data)
+    limits = DEFAULT_LIMITS._replace(message=read.choose(
+        DEFAULT_LIMITS.message, MIN_PLACE + 4, MAX_PLACE))
+    deflates = read.choose(False, True)
+    pieces, current, size = [], [], 0
+    as_bytes = False
+    while not read.is_empty and size <= _MAX_CONVERSATION:
+        op = read.byte()
+        if op >= 0xc0:
+            pieces.append((b''.join(current), as_bytes))
+            current, as_bytes = [], bool(op & 1)
+            continue
+        if op < 0x60:
+            made = read.take(op)
+        else:
+            made = _NOISE[:read.choose(*SIZES)]
+            if op >= 0x80:
+                made = make_frame(op & 15, made, fin=not op & 0x10)
+        current.append(made)
+        size += len(made)
+    pieces.append((b''.join(current), as_bytes))
+
+    def start():
+        return Wire(limits=limits, deflate=PermessageDeflate() if deflates else None)
+
+    conversation = b''.join(piece for piece, _as_bytes in pieces)
+    plain = start()
+    expected = plain.receive(conversation)
+    wire = start()
+    wire.connection.offer_inlet()
+    happened = []
+    for piece, as_bytes in pieces:
+        if as_bytes:
+            happened.extend(wire.receive(piece))
+        else:
+            happened.extend(hand_in(wire.connection, piece))
+        check_memory(wire.connection, limits)
+    check_story(happened)
+    if deflates and happened and happened[-1][0] == 'protocol_error' \
+            and happened[-1][3] in (1007, 1009):
+        # See Run.outcome.
+        assert expected[-1][3] in (1007, 1009)
+        assert happened[:-1] == expected[:-1]
+        return
+    assert happened == expected
+    assert wire.state == plain.state
+    if wire.connection.error is None:
+        stats, others = (each.connection._stats.received for each in (wire, plain))
+        assert stats.as_dict() == others.as_dict()
+    wire.connection.free_memory()
+    assert wire.connection._message.in_message or wire.connection._message._place is None
+
+
+def close(data):
+    """The payload of a Close frame. Documented: ProtocolError and its kinds."""
+    try:
+        expected = check_close(data)
+    except Fault as fault:
+        expected = fault.args[0]
+    try:
+        code, reason = decode_close(data)
+    except errors.ProtocolError as error:
+        assert error.close_code == expected
+        return
+    assert (code, reason.encode('utf-8')) == expected
+    if data:
+        assert decode_close(encode_close(code, reason)) == (
+            code, reason.encode('utf-8')[:123].decode('utf-8', 'ignore'))
+
+
