@@ -5,6 +5,7 @@
 #   make lint        ruff
 #   make typecheck   mypy --strict
 #   make soak        2,000 connections, each broken in one way or another; some minutes
+#   make fuzz        any bytes to whatever reads them; 20 seconds a target, or SECONDS=300
 #   make bench       lomond beside its peers, on every Python found; 20 minutes
 #   make programs    the servers and proxies that tests start, where apt-get may install them
 #   make clean       take away what these made
@@ -14,7 +15,7 @@
 PYTHON ?= python3
 PYENV_ROOT ?= $(or $(shell pyenv root 2>/dev/null),$(HOME)/.pyenv)
 
-.PHONY: demo test lint typecheck soak bench peers programs clean
+.PHONY: demo test lint typecheck soak fuzz bench peers programs clean
 
 demo: .venv/demo/ready
 	.venv/demo/bin/python -m lomond.examples.btcticker --local --count 10
@@ -31,6 +32,11 @@ typecheck: .venv/lint/ready
 
 soak: .venv/soak/ready
 	.venv/soak/bin/python compliance/soak.py
+
+# Each target from its corpus on, and from what the runs before have found.
+SECONDS ?= 20
+fuzz: .venv/fuzz/ready
+	.venv/fuzz/bin/python -m fuzz.run --seconds $(SECONDS)
 
 # It makes its own environments, .venv/bench-X.Y, by the virtualenv that comes with tox.
 bench: .venv/tox/ready
@@ -73,4 +79,4 @@ export VIRTUALENV_OVERRIDE_APP_DATA = $(CURDIR)/.venv/app-data
 export VIRTUALENV_NO_PERIODIC_UPDATE = 1
 
 clean:
-	rm -rf .venv .tox build dist *.egg-info tests/peers/node_modules
+	rm -rf .venv .tox .fuzz build dist *.egg-info tests/peers/node_modules
