@@ -242,7 +242,8 @@ def url():
         u'ws://:80', u'ws://example.org:0', u'ws://example.org:65536', u'ws://a b/', u'ws://x#y',
         u'ws://example.org\\@x', u'ws://\u2100/', u'ws://example.org/\x7f', u'ws://@x', u'ws:/x',
         u'ws://' + u'a' * 64 + u'/', u'ws://example..org/', u'ws://x/%zz%', u'ws://%41/',
-        u'ws://me:%ff@x/', u'ws://1.2.3.4:080/', u'//x', u'', u' ws://x/ ']
+        u'ws://me:%ff@x/', u'ws://1.2.3.4:080/', u'//x', u'', u' ws://x/ ', u'ws://x\uff20y/',
+        u'ws://x\uff0fy/', u'ws://x:\uff18/']
     for number, value in enumerate(urls):
         yield '{:02}'.format(number), value.encode('utf-8')
     yield 'surrogate', b'ws://x/\xed\xa0\x80'
