@@ -25,21 +25,22 @@ MAX_LENGTH = 2048
 PATIENCE = 10
 MAX_MEMORY = 1024
 
+_INSIDE = '--inside'
+
 
 def main():
     """Run what the command line says; return the exit status."""
+    if sys.argv[1:2] == [_INSIDE]:      # what follows is libFuzzer's
+        return fuzz(sys.argv[2], sys.argv[3:])
     parser = argparse.ArgumentParser(description='Fuzz what reads a peer\'s bytes.')
     parser.add_argument('targets', nargs='*', metavar='TARGET')
     parser.add_argument('--seconds', type=int, default=20, help='for each target (20)')
     parser.add_argument('--replay', nargs=2, metavar=('TARGET', 'FILE'))
-    parser.add_argument('--inside', help=argparse.SUPPRESS)
-    options, rest = parser.parse_known_args()
+    options = parser.parse_args()
     if options.replay:
         from fuzz.targets import replay
         replay(*options.replay)
         return 0
-    if options.inside:
-        return fuzz(options.inside, rest)
 
     from fuzz.targets import TARGETS
     unknown = set(options.targets) - set(TARGETS)
@@ -61,17 +62,18 @@ def run(name, seconds):
             os.makedirs(folder)
     from fuzz.targets import CORPUS
     process = subprocess.Popen(
-        [sys.executable, '-bb', '-m', 'fuzz.run', '--inside', name,
+        [sys.executable, '-bb', '-m', 'fuzz.run', _INSIDE, name,
          '-max_total_time={}'.format(seconds), '-max_len={}'.format(MAX_LENGTH),
          '-timeout={}'.format(PATIENCE), '-rss_limit_mb={}'.format(MAX_MEMORY),
          '-artifact_prefix={}'.format(os.path.join(CRASHES, name + '-')), '-print_final_stats=1',
          own, os.path.join(CORPUS, name)],
         cwd=HOME, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     output = process.communicate()[0].decode('utf-8', 'replace')
-    ran = _last(r'number_of_executed_units: +([0-9]+)', output)
-    print('{}: {} executions, coverage {}, features {}: {}'.format(
-        name, ran, _last(r' cov: ([0-9]+)', output), _last(r' ft: ([0-9]+)', output),
-        'FAILED' if process.returncode else 'nothing found'))
+    numbers = [_last(pattern, output) for pattern in (
+        r'seed corpus: files: ([0-9]+)', r'executed_units: +([0-9]+)', r' cov: ([0-9]+)',
+        r' ft: ([0-9]+)')]
+    print('{}: from {} files, {} executions, coverage {}, features {}: {}'.format(
+        *[name] + numbers + ['FAILED' if process.returncode else 'nothing found']))
     if process.returncode:
         # What libFuzzer told on the way is of no use now.
         start = max(0, output.rfind('Uncaught'))
