@@ -50,7 +50,7 @@ def url(data):
 def check_target(target):
     """Assert that a target is fit for a connection, and for a request."""
     assert target.host and 1 <= target.port <= 65535
-    target.host.encode('ascii')
+    assert all(u'!' <= character <= u'~' for character in target.host + target.resource)
     again = parse_url(target.url)
     assert again._replace(host=u'') == target._replace(host=u'', credentials=None)
     # An IPv6 zone means something on this machine only.

@@ -54,7 +54,7 @@ def connection():
         for name, made in sorted(parts.items()):
             data = b''.join(
                 make_frame(opcode, payload, fin=fin, key=key) for opcode, payload, fin in made)
-            limit = 1 if name in ('length_200', 'five_fragments') else 0
+            limit = 0x0f if name in ('length_200', 'five_fragments') else 0
             yield '{}-{}'.format('server' if role else 'client', name), \
                 options(role, 0, limit, 0, 2, 3, 1) + data
     spoilt = bytearray(raw_deflate(b'hello' * 9))
@@ -71,14 +71,18 @@ def connection():
         ('stream_ended', make_frame(2, b'\x03\x00' * 3 + b'\0', rsv=0x40)),
     ]
     for name, data in deflated:
-        yield name, options(0, 0, 1, 1, 3, 1, 2, 3) + data
+        yield name, options(0, 0, 0xf0, 1, 3, 1, 2, 3) + data
         yield name + '-no_takeover', options(0, 0, 0, 2, 1, 4) + data * 2
     yield 'after_our_close', options(0, 1, 0, 0, 0) + make_frame(9, b'x') + make_close(1000)
+    for name, limit in (('frame', 0x05), ('message', 0x50), ('both', 0x55)):
+        for role, key in ((0, None), (1, KEY)):
+            data = make_frame(1, b'right', key=key) + make_frame(2, b'longer', key=key)
+            yield 'limit_of_{}-{}'.format(name, role), options(role, 0, limit, 0, 1, 3) + data
     yield 'masked_to_client', options(0, 0, 0, 0, 0) + make_frame(1, b'x', key=KEY)
     yield 'unmasked_to_server', options(1, 0, 0, 0, 0) + make_frame(1, b'x')
     yield 'rsv1_not_agreed_on', options(0, 0, 0, 0, 0) + make_frame(1, b'x', rsv=0x40)
     yield 'length_64', options(0, 0, 0, 0, 0) + b'\x82\x7f' + b'\0\0\0\0\0\1\0\0' + b'x' * 9
-    yield 'length_highest_bit', options(0, 0, 3, 0, 0) + b'\x82\x7f' + b'\x80' + b'\0' * 7
+    yield 'length_highest_bit', options(0, 0, 0x10, 0, 0) + b'\x82\x7f' + b'\x80' + b'\0' * 7
     yield 'length_not_shortest', options(0, 0, 0, 0, 0) + b'\x82\x7e\0\x05hello'
 
 

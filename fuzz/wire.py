@@ -16,14 +16,6 @@ from lomond.protocol.message import decode_close, encode_close
 from tests.protocol.harness import CLOSE, Wire, bytewise, hand_in, parse_frames
 from tests.support import make_frame
 
-#: What the peer may make us hold: by default, and less of it.
-LIMITS = (
-    DEFAULT_LIMITS,
-    DEFAULT_LIMITS._replace(frame=150, message=180, fragments=4),
-    DEFAULT_LIMITS._replace(frame=20, message=None, fragments=None),
-    DEFAULT_LIMITS._replace(frame=None, message=125),
-)
-
 #: The events of an open connection, and those that nothing follows.
 EVENTS = frozenset(['text', 'binary', 'ping', 'pong', 'closing', 'closed', 'protocol_error'])
 LAST = frozenset(['closing', 'closed', 'protocol_error'])
@@ -35,7 +27,15 @@ MAX_LEFTOVER = 2 + 4 + 125 - 1
 _SHORT = 300
 
 
-def check_story(happened):
+def choose_limits(value):
+    """Return the default limits for 0, else others that messages of a few bytes run into."""
+    if not value:
+        return DEFAULT_LIMITS
+    return DEFAULT_LIMITS._replace(
+        frame=value % 16 or None, message=value // 16 or None, fragments=value % 4 + 1)
+
+
+def check_story(happened, limits=DEFAULT_LIMITS):
     """Assert what is true of any story of an open connection."""
     names = [event[0] for event in happened]
     assert EVENTS.issuperset(names), names
@@ -45,6 +45,9 @@ def check_story(happened):
             _name, error, critical, close_code = event
             assert error and not critical
             assert close_code in (1002, 1007, 1009)
+        elif event[0] in ('text', 'binary') and limits.message is not None:
+            size = len(event[1].encode('utf-8') if event[0] == 'text' else event[1])
+            assert size <= limits.message
 
 
 def check_memory(connection, limits):
@@ -79,7 +82,7 @@ class Run(object):
         for piece in pieces:
             self.happened.extend(self.wire.receive(piece))
             check_memory(self.wire.connection, self._limits)
-        check_story(self.happened)
+        check_story(self.happened, self._limits)
         return self
 
     @property
@@ -128,7 +131,7 @@ def connection(data):
     read = Input(data)
     role = read.choose(CLIENT, SERVER)
     has_closed = read.choose(False, True)
-    limits = read.choose(*LIMITS)
+    limits = choose_limits(read.byte())
     deflate = read.choose(None, {}, {'inflate_takeover': False})
     sizes = read.sizes()
     conversation = read.rest()
@@ -202,7 +205,7 @@ def inlet(data):
         else:
             happened.extend(hand_in(wire.connection, piece))
         check_memory(wire.connection, limits)
-    check_story(happened)
+    check_story(happened, limits)
     if deflates and happened and happened[-1][0] == 'protocol_error' \
             and happened[-1][3] in (1007, 1009):
         # See Run.outcome.
