@@ -73,15 +73,28 @@ class RoundTrips(object):
             'count': self.count, 'last': self.last, 'minimum': self.minimum, 'mean': self.mean}
 
 
+class NoLock(object):
+    """Stands for the lock of a driver that has only one thread."""
+
+    def __enter__(self):
+        # type: () -> None
+        pass
+
+    def __exit__(self, *_exc_info):
+        # type: (*Any) -> None
+        pass
+
+
 class Stats(object):
     """The numbers of a WebSocket; they only grow, and go on over reconnects.
 
     What one read of the socket brought is counted when its last event has
-    been handled.
+    been handled. With a ``lock``, threads may read them while another counts.
     """
 
-    def __init__(self):
-        # type: () -> None
+    def __init__(self, lock=None):
+        # type: (Any) -> None
+        self._lock = lock or NoLock()
         self.received = Traffic()
         self.sent = Traffic()
         #: Pings that went out, the user's own included.
@@ -106,22 +119,25 @@ class Stats(object):
     def time_connected(self):
         # type: () -> float
         """Seconds from Ready to the end, of all connections together, the present one included."""
-        since = self._since
-        return self._time_connected + (0.0 if since is None else self._clock() - since)
+        with self._lock:
+            since = self._since
+            return self._time_connected + (0.0 if since is None else self._clock() - since)
 
     def opened(self, clock):
         # type: (Callable[[], float]) -> None
         """Take note of a connection, for the session; ``clock`` is what it goes by."""
-        self.connections += 1
-        self._clock = clock
-        self._since = clock()
+        with self._lock:
+            self.connections += 1
+            self._clock = clock
+            self._since = clock()
 
     def closed(self):
         # type: () -> None
         """Take note of its end."""
-        since, self._since = self._since, None
-        if since is not None:
-            self._time_connected += self._clock() - since
+        with self._lock:        # or it would seem, for a moment, never to have been connected
+            since, self._since = self._since, None
+            if since is not None:
+                self._time_connected += self._clock() - since
 
     def as_dict(self):
         # type: () -> Dict[str, Any]

@@ -2,6 +2,8 @@
 
 from __future__ import absolute_import, division, print_function
 
+import threading
+
 from lomond.stats import RoundTrips, Stats
 
 
@@ -42,6 +44,27 @@ def test_time_connected_goes_on_over_connections_and_counts_the_present_one():
     now[0] += 2
     assert stats.time_connected == 7
     assert stats.reconnects == 1
+
+
+def test_time_connected_does_not_fall_while_a_connection_ends():
+    """Another thread that reads it just then gets what it was, or what it will be."""
+    read = []
+
+    def clock():
+        if threads:
+            threads[0].start()
+            threads.pop().join(0.05)    # it may have to wait for `closed`
+        return 105.0
+
+    stats = Stats(threading.RLock())
+    threads = []
+    stats.opened(lambda: 100.0)
+    stats._clock = clock
+    reader = threading.Thread(target=lambda: read.append(stats.time_connected))
+    threads.append(reader)
+    stats.closed()
+    reader.join()
+    assert read == [5.0]
 
 
 def test_the_end_of_no_connection_is_none():
