@@ -13,6 +13,7 @@ import sys
 import time
 
 import six
+from six.moves._thread import allocate_lock, get_ident
 from six.moves.urllib.parse import quote, urlsplit
 from six.moves.urllib.parse import unquote as _unquote
 
@@ -31,9 +32,9 @@ SESSIONS_LEAK = sys.version_info >= (3, 10)
 text_type = six.text_type
 
 __all__ = [
-    'PY2', 'SESSIONS_LEAK', 'TYPE_CHECKING', 'Utf8Decoder', 'decode_utf8', 'encode_utf8',
-    'indexable', 'is_interrupt', 'join_text', 'latin1_to_native', 'make_cookie_jar', 'monotonic',
-    'native_to_text', 'quote', 'set_close_on_exec', 'text_type', 'to_bytes', 'unquote',
+    'PY2', 'RLock', 'SESSIONS_LEAK', 'TYPE_CHECKING', 'Utf8Decoder', 'decode_utf8', 'encode_utf8',
+    'get_ident', 'indexable', 'is_interrupt', 'join_text', 'latin1_to_native', 'make_cookie_jar',
+    'monotonic', 'native_to_text', 'quote', 'set_close_on_exec', 'text_type', 'to_bytes', 'unquote',
     'urlsplit',
 ]
 
@@ -124,6 +125,44 @@ if PY2:
         # type: (Text) -> Text
         return _unquote(text.encode('utf-8')).decode('utf-8')  # type: ignore[attr-defined]
 
+    class RLock(object):
+        """A lock that its holder may take again, also from a signal's handler.
+
+        threading's is written in Python there. A handler that comes between
+        two of its steps, and takes it, waits for its own thread for ever.
+        """
+
+        def __init__(self):
+            # type: () -> None
+            # At most one: (thread, a lock to wait on). Each change of it is one step, in C.
+            self._holder = {}  # type: dict[None, tuple[int, Any]]
+            self._are_first = []  # type: list[bool]    # of each acquire, its holder's alone
+
+        def acquire(self, blocking=True):
+            # type: (bool) -> bool
+            mine = (get_ident(), allocate_lock())
+            mine[1].acquire()
+            while True:
+                holder = self._holder.setdefault(None, mine)
+                if holder[0] == mine[0]:
+                    self._are_first.append(holder is mine)
+                    return True
+                if not blocking:
+                    return False
+                holder[1].acquire()
+                holder[1].release()     # for the others who wait
+
+        __enter__ = acquire
+
+        def release(self):
+            # type: () -> None
+            if self._are_first.pop():
+                self._holder.pop(None)[1].release()
+
+        def __exit__(self, *_exc_info):
+            # type: (*Any) -> None
+            self.release()
+
     if os.name == 'nt':
         monotonic = time.clock
     else:
@@ -175,6 +214,9 @@ else:
         # type: (Text) -> Text
         """Decode percent-encoded text; ValueError if that isn't UTF-8."""
         return _unquote(text, errors='strict')
+
+    #: A lock that its holder may take again, also from a signal's handler.
+    RLock = six.moves._thread.RLock
 
     #: Seconds from some fixed point, never set back.
     monotonic = time.monotonic

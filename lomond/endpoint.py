@@ -7,10 +7,9 @@ the server's. An endpoint does no I/O: its session does.
 from __future__ import absolute_import, division, print_function
 
 import json
-import threading
 
 from lomond import errors
-from lomond._compat import TYPE_CHECKING, decode_utf8, encode_utf8, text_type, to_bytes
+from lomond._compat import TYPE_CHECKING, RLock, decode_utf8, encode_utf8, text_type, to_bytes
 from lomond.checks import check_callable, check_count, check_protocols, check_seconds
 from lomond.events import text_class
 from lomond.opcode import Opcode
@@ -58,7 +57,7 @@ class Endpoint(object):
         self._text_class = text_class(check_callable('json_loads', json_loads))
         self._json_dumps = check_callable('json_dumps', json_dumps)  # type: Optional[JSONDumps]
         self._deflate_options = deflate_options(compress)
-        self._stats = Stats(threading.RLock())
+        self._stats = Stats(RLock())
         self._stream = self._new_stream()
         self._session = None  # type: Optional[WebsocketSession]
         #: How often close() was called: `persist` goes by it.
@@ -67,7 +66,7 @@ class Endpoint(object):
     def _new_stream(self):
         # type: () -> Connection
         return Connection(
-            self._role, self._reply, message_limits(self.max_message_size), threading.RLock(),
+            self._role, self._reply, message_limits(self.max_message_size), RLock(),
             self._stats, text_class=self._text_class)
 
     def _reply(self, opcode, payload):

@@ -8,10 +8,9 @@ and `_is_sending`.
 from __future__ import absolute_import, division, print_function
 
 import logging
-import threading
 
 from lomond import errors
-from lomond._compat import TYPE_CHECKING, text_type
+from lomond._compat import TYPE_CHECKING, RLock, text_type
 from lomond.opcode import Opcode
 from lomond.protocol.frame import PIECE
 from lomond.protocol.message import encode_close
@@ -46,7 +45,7 @@ class Sender(object):
         self._transport = None  # type: Any     # a Transport, once there is one
         # Stands around encoding a frame and sending it, so that the order on
         # the wire is that of the masks, of the deflate stream, of the states.
-        self._lock = threading.RLock()
+        self._lock = RLock()
         self._is_sending = False
         # Put off until the loop's next step: by close, and by reply.
         self._owed_close = None  # type: Optional[bytes]

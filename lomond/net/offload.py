@@ -10,7 +10,7 @@ import logging
 import socket
 import threading
 
-from lomond._compat import TYPE_CHECKING, monotonic
+from lomond._compat import TYPE_CHECKING, RLock, monotonic
 from lomond.net.selectors import Waker
 from lomond.net.wait import Wait
 
@@ -73,7 +73,7 @@ class _Job(object):
         self._abandoned = [] if abandoned is None else abandoned
         # The collector may close a generator, and so abandon its job, in the
         # midst of `run`: hence an RLock.
-        self._lock = threading.RLock()
+        self._lock = RLock()
         self._is_abandoned = False
         self._result = None  # type: Any
         self._error = None  # type: Optional[BaseException]

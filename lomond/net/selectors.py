@@ -10,10 +10,9 @@ from __future__ import absolute_import, division, print_function
 
 import select
 import socket
-import threading
 from functools import partial
 
-from lomond._compat import TYPE_CHECKING, is_interrupt, monotonic, set_close_on_exec
+from lomond._compat import TYPE_CHECKING, RLock, is_interrupt, monotonic, set_close_on_exec
 
 if TYPE_CHECKING:
     from typing import Callable, List, Optional, Sequence, Tuple  # noqa: F401
@@ -112,7 +111,7 @@ class Waker(object):
 
     def __init__(self):
         # type: () -> None
-        self._lock = threading.RLock()      # a signal's handler may wake, too
+        self._lock = RLock()        # a signal's handler may wake, too
         self._is_closed = False
         self._reader, self._writer = socket.socketpair()
         for sock in (self._reader, self._writer):

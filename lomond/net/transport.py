@@ -12,7 +12,7 @@ import socket
 import threading
 from collections import deque
 
-from lomond._compat import TYPE_CHECKING, is_interrupt, monotonic, text_type
+from lomond._compat import TYPE_CHECKING, RLock, is_interrupt, monotonic, text_type
 from lomond.errors import TransportFail
 from lomond.net.selectors import READ, WRITE, wait
 
@@ -76,7 +76,7 @@ class Transport(object):
         self._read_lock = threading.Lock()
         self._backlog = deque()  # type: Deque[bytes]
         self._backlog_size = 0
-        self._close_lock = threading.RLock()    # a signal's handler may abort, too
+        self._close_lock = RLock()  # a signal's handler may abort, too
         self._is_closed = False
         # A fork has a copy of the descriptor: what it ended would be its parent's connection.
         self._process = os.getpid()

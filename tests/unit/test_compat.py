@@ -4,11 +4,14 @@ from __future__ import absolute_import, division, print_function
 
 import errno
 import socket
+import sys
+import threading
 
 import pytest
 
 from lomond import _compat
 from lomond._compat import (
+    RLock,
     Utf8Decoder,
     decode_utf8,
     encode_utf8,
@@ -156,3 +159,61 @@ def test_percent_encoded_bytes_that_are_not_utf8_are_refused():
 def test_all_public_names_are_there():
     for name in _compat.__all__:
         getattr(_compat, name)
+
+
+def test_an_rlock_lets_one_thread_in_at_a_time():
+    lock = RLock()
+    counts = [0]
+
+    def count():
+        for _ in range(2000):
+            with lock, lock:
+                before = counts[0]
+                before += len(str(before)) and 1
+                counts[0] = before
+
+    threads = [threading.Thread(target=count) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert counts == [8000]
+
+
+def test_an_rlock_that_another_thread_holds_is_not_had_without_waiting():
+    lock = RLock()
+    had = []
+    with lock:
+        thread = threading.Thread(target=lambda: had.append(lock.acquire(False)))
+        thread.start()
+        thread.join()
+    assert had == [False]
+    assert lock.acquire(False)
+    lock.release()
+
+
+def test_an_rlock_may_be_taken_by_a_handler_that_comes_between_any_two_of_its_steps():
+    """Where it has steps: on 2.7 the one of threading would have the handler wait for ever."""
+    lock = RLock()
+    refused = []
+
+    def handle(frame, _event, _argument):
+        if lock.acquire(False):
+            lock.release()
+        else:
+            refused.append(frame.f_lineno)
+        return handle
+
+    sys.settrace(handle)
+    try:
+        lock.acquire()
+        lock.acquire()
+        lock.release()
+        lock.release()
+    finally:
+        sys.settrace(None)
+    assert refused == []
+    other = threading.Thread(target=lambda: refused.append(lock.acquire(False)))
+    other.start()
+    other.join()
+    assert refused == [True]
