@@ -1,8 +1,8 @@
 """The sending half of a session: frames, in the order of the calls, from any thread.
 
 Knows the transport's `send`, and nothing of how it came to be or who receives.
-A signal's handler may come while its own thread is in here: hence an RLock,
-and `_is_sending`.
+A signal's handler may come while its own thread is in here, or is receiving:
+hence an RLock, `_is_sending` and `_reader`.
 """
 
 from __future__ import absolute_import, division, print_function
@@ -10,7 +10,7 @@ from __future__ import absolute_import, division, print_function
 import logging
 
 from lomond import errors
-from lomond._compat import TYPE_CHECKING, RLock, text_type
+from lomond._compat import TYPE_CHECKING, RLock, get_ident, text_type
 from lomond.opcode import Opcode
 from lomond.protocol.frame import PIECE
 from lomond.protocol.message import encode_close
@@ -47,6 +47,9 @@ class Sender(object):
         # the wire is that of the masks, of the deflate stream, of the states.
         self._lock = RLock()
         self._is_sending = False
+        # The thread that is receiving, for as long as it does. Its signals' handlers can't wait
+        # for a sender, who may wait for what it holds; nor can they enter OpenSSL once more.
+        self._reader = None  # type: Optional[int]
         # Put off until the loop's next step: by close, and by reply.
         self._owed_close = None  # type: Optional[bytes]
         self._owed_pong = None  # type: Optional[bytes]
@@ -86,6 +89,9 @@ class Sender(object):
 
         Raises TransportFail, or WebSocketUnavailable and its kinds.
         """
+        if self._reader is not None and self._is_reading(opcode):
+            self._send_interrupting(opcode, data)
+            return
         self._lock.acquire()
         try:
             if self._is_sending:
@@ -131,6 +137,9 @@ class Sender(object):
     def _send_each(self, parts):
         # type: (Iterable[bytes]) -> None
         """Send bytes that may be made meanwhile, in one go."""
+        if self._reader is not None and self._is_reading(None):
+            self._send_interrupting(None, b'')
+            return
         self._lock.acquire()
         try:
             if self._is_sending:
@@ -148,12 +157,22 @@ class Sender(object):
         finally:
             self._release()
 
+    def _is_reading(self, opcode):
+        # type: (Optional[int]) -> bool
+        """Tell if we are in a signal's handler that came while its thread was receiving.
+
+        But for a Close, plain TCP lets it send all the same.
+        """
+        return self._reader == get_ident() and (
+            opcode == Opcode.CLOSE or self._transport.is_secure)
+
     def _send_interrupting(self, opcode, data):
         # type: (Optional[int], bytes) -> None
-        """Do what can be done for a signal's handler that came in the midst of a send."""
+        """Do what can be done for a signal's handler that came in the midst of it."""
         if opcode != Opcode.CLOSE:
             raise errors.WebSocketUnavailable(
-                'another send of this thread is not finished: only close() may interrupt it')
+                'this thread is in the midst of another send, or of reading: '
+                'only close() may interrupt it')
         if self._owed_close is None:
             self._owed_close = data
         self._notice()

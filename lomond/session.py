@@ -18,7 +18,7 @@ import struct
 from itertools import chain
 
 from lomond import errors, events
-from lomond._compat import TYPE_CHECKING, monotonic, text_type
+from lomond._compat import TYPE_CHECKING, get_ident, monotonic, text_type
 from lomond.net.dial import dial
 from lomond.net.proxy import find_proxy
 from lomond.net.selectors import WRITE, Waker
@@ -134,11 +134,19 @@ class WebsocketSession(Sender):
             return 0
         if self._is_open and not self._stream.is_receiving and self._owed_close is None:
             return 0
-        if self._transport is not None and self._transport.has_pending():
+        if self._transport is not None and self._has_pending():
             return 0
         if self._deadline == NEVER:
             return None
         return max(0.0, self._deadline - self._clock())
+
+    def _has_pending(self):
+        # type: () -> bool
+        self._reader = get_ident()
+        try:
+            return self._transport.has_pending()    # type: ignore[no-any-return]
+        finally:
+            self._reader = None
 
     def dispose(self):
         # type: () -> None
@@ -397,11 +405,14 @@ class WebsocketSession(Sender):
         # type: () -> Any
         """Return (bytes or None, reason of the end or None)."""
         inlet = self._stream.inlet
+        self._reader = get_ident()
         try:
             data = self._transport.receive(inlet)
         except (socket.error, ValueError) as error:
             # ValueError: an SSLSocket whose session is gone.
             return None, u'the connection broke: {}'.format(describe(error))
+        finally:
+            self._reader = None
         self.interest = self._transport.interest
         if self._wants_room:
             self.interest = [(fd, mask | WRITE) for fd, mask in self.interest]

@@ -240,7 +240,10 @@ class Transport(object):
 
         The receiver meets the end, or the error, by itself.
         """
-        with self._read_lock:
+        # It may be this very thread that receives: we are in a signal's handler.
+        if not self._read_lock.acquire(False):
+            return True
+        try:
             try:
                 data = self._receive_now()
             except socket.error:
@@ -251,6 +254,8 @@ class Transport(object):
                 return False
             self._backlog.append(data)
             self._backlog_size += len(data)
+        finally:
+            self._read_lock.release()
         on_backlog = self.on_backlog
         if on_backlog is not None:
             on_backlog()

@@ -234,6 +234,70 @@ def test_a_handler_that_ends_it_while_the_loop_waits(on_signal, call):
     assert events[-1].graceful is (call == 'close')
 
 
+@pytest.mark.parametrize('call', ['recv', 'pending'])
+def test_a_handler_that_closes_in_the_midst_of_reading_tls_does_not_block(
+        on_signal, call, server_tls, authority_file):
+    """OpenSSL takes no second call in the midst of one: the Close frame goes out after it.
+
+    Nor may the handler wait for another thread's send, which waits for OpenSSL.
+    """
+    def script(sock):
+        answer_upgrade(sock)
+        sock.sendall(make_frame(1, b'hi'))
+        frames.extend(read_to_close(sock))
+        sock.sendall(make_frame(8, frames[-1][1]))
+
+    frames, senders = [], []
+    with RawServer(script, ssl_context=server_tls) as server:
+        websocket = WebSocket(server.url, ssl_cafile=authority_file, proxies={})
+        handler = on_signal(lambda: websocket.close(1001, u'terminated'))
+        events = []
+        for event in websocket.connect(poll=0.01, ping_rate=0):
+            events.append(event)
+            if event.name == 'ready':
+                sock = websocket.session._transport._sock
+                original = getattr(sock, call)
+
+                def interrupted(*args):
+                    if not senders:
+                        senders.append(Background(websocket.send_text, u'x'))
+                        while websocket.session._lock.acquire(False):
+                            websocket.session._lock.release()
+                        handler.provoke()
+                    return original(*args)      # noqa: B023
+                setattr(sock, call, interrupted)
+        senders[0].result()
+    assert frames == [(0x81, b'x'), (0x88, b'\x03\xe9terminated')]
+    assert names(events)[3:] == ['text', 'closed', 'disconnected']
+    assert events[-1].graceful
+
+
+def test_a_handler_that_sends_in_the_midst_of_reading_tls_is_refused(
+        on_signal, server_tls, authority_file):
+    def script(sock):
+        answer_upgrade(sock)
+        frames.extend(read_to_close(sock))
+        sock.sendall(make_close(1000))
+
+    def send():
+        for method in (websocket.send_text, lambda text: websocket.send_many([text])):
+            with pytest.raises(errors.WebSocketUnavailable):
+                method(u'x')
+        websocket.close()
+
+    frames = []
+    with RawServer(script, ssl_context=server_tls) as server:
+        websocket = WebSocket(server.url, ssl_cafile=authority_file, proxies={})
+        handler = on_signal(send)
+        for event in websocket.connect(poll=0.01, ping_rate=0):
+            if event.name == 'ready':
+                sock = websocket.session._transport._sock
+                recv = sock.recv
+                sock.recv = lambda *args: handler.provoke() or recv(*args)     # noqa: B023
+    assert [first for first, _payload in frames] == [0x88]
+    assert event.graceful
+
+
 def test_a_handler_that_returns_disturbs_no_send(on_signal):
     frames = []
 

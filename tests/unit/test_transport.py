@@ -485,6 +485,22 @@ def test_what_was_taken_in_while_sending_comes_first_and_is_announced(ends):
     assert not ends[0].has_pending()
 
 
+def test_a_send_in_the_midst_of_a_receive_leaves_what_arrives_to_that(plain_pair):
+    """As a signal's handler may make it: it takes nothing in, and its wait has an end."""
+    here, there = plain_pair
+    there.send(b'hello', PATIENCE)
+    receive_now = here._receive_now
+
+    def interrupted():
+        with pytest.raises(TransportFail):
+            here.send(b'x' * TOO_MUCH, 0.05)
+        return receive_now()
+
+    here._receive_now = interrupted
+    wait(here.interest, PATIENCE)
+    assert here.receive() == b'hello'
+
+
 def test_backlog_is_bounded(ends, monkeypatch):
     """A peer that sends without end, and doesn't read, can't fill our memory."""
     def flood():
