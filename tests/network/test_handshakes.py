@@ -267,7 +267,7 @@ def test_frames_before_the_answer_are_not_accepted():
 
 @pytest.mark.parametrize('answer, body', [
     (b'HTTP/1.1 403 Forbidden\r\nContent-Length: 4\r\n\r\nno, ', b'no, '),
-    (b'HTTP/1.1 403 Forbidden\r\nContent-Length: 4\r\n\r\nno, no', b'no, no'),
+    (b'HTTP/1.1 403 Forbidden\r\nContent-Length: 4\r\n\r\nno, no', b'no, '),
     (b'HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n', b''),
     (b'HTTP/1.1 204 No Content\r\n\r\n', b''),
     (b'HTTP/1.1 304 Not Modified\r\nContent-Length: 4\r\n\r\n', b''),
