@@ -108,7 +108,7 @@ class ServerWebSocket(Endpoint):
 
         ``options`` go to `WebsocketSession.run`.
         """
-        assert self._session is not None
+        assert self._session is not None    # nosec B101  # for mypy
         self._loop = self._session.run(**options)
         for event in self._loop:
             if event.name == 'ready':
@@ -134,7 +134,7 @@ class ServerWebSocket(Endpoint):
     def _shake_hands(self, data):
         # type: (bytes) -> Iterator[Event]
         session = self._session
-        assert session is not None
+        assert session is not None      # nosec B101  # for mypy
         try:
             found = self._reader.feed(data)
             if found is None:

@@ -38,6 +38,8 @@ PRODUCTS = {
 _STEP = 0.0005      # the usual change of a price, as a part of it
 _EPOCH = datetime(1970, 1, 1)
 
+_random = random.Random()       # nosec B311  # prices, no keys
+
 
 def start(**options):
     # type: (**Any) -> Server
@@ -121,17 +123,17 @@ class Market(object):
         self._product = product
         self._price = PRODUCTS[product]
         self._open = self._low = self._high = self._price
-        self._sequence = random.randrange(10 ** 9)
-        self._trades = random.randrange(10 ** 6)
+        self._sequence = _random.randrange(10 ** 9)
+        self._trades = _random.randrange(10 ** 6)
 
     def trade(self, when):
         # type: (float) -> Dict[str, Any]
         """Trade once, at a time in seconds since the epoch; return the ticker message."""
-        change = random.gauss(0, _STEP)
+        change = _random.gauss(0, _STEP)
         self._price *= 1 + change
         self._low = min(self._low, self._price)
         self._high = max(self._high, self._price)
-        self._sequence += random.randrange(1, 100)
+        self._sequence += _random.randrange(1, 100)
         self._trades += 1
         return {
             'type': 'ticker',
@@ -157,4 +159,4 @@ class Market(object):
 def random_size():
     # type: () -> str
     """Return an amount of something traded."""
-    return '{:.8f}'.format(random.uniform(0.0001, 1))
+    return '{:.8f}'.format(_random.uniform(0.0001, 1))

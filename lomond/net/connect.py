@@ -38,6 +38,9 @@ LEAST_ATTEMPT_DELAY = 0.01
 #: How many attempts are open at a time: the oldest makes room for another.
 MAX_ATTEMPTS = 8
 
+# To call from any address: nothing listens there.
+_ANY_IPV4 = '0.0.0.0'       # nosec B104
+
 # How often to try a Unix socket whose listener has no room (seconds).
 _UNIX_RETRY = 0.05
 
@@ -352,7 +355,7 @@ def _bind(sock, family, source_address):
         return
     host, port = source_address
     if not host:
-        host = '::' if family == socket.AF_INET6 else '0.0.0.0'
+        host = '::' if family == socket.AF_INET6 else _ANY_IPV4
     where = u'source address {}'.format(bracket(text_type(host)))
     try:
         source = read_address(host, port)[0]

@@ -87,7 +87,7 @@ class _Job(object):
         """
         try:
             self.run()
-        except:     # noqa: E722    # pragma: no cover
+        except:     # noqa: E722    # pragma: no cover    # nosec B110  # see above
             pass
 
     def run(self):
