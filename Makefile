@@ -2,8 +2,10 @@
 #
 #   make demo        the ticker on an embedded feed, for a few seconds
 #   make test        all tests on every Python found
-#   make lint        ruff
+#   make lint        ruff, bandit
 #   make typecheck   mypy --strict
+#   make dist        the sdist and the wheel, built twice: the same bytes?
+#   make audit       known vulnerabilities in what lomond needs, where somebody can be asked
 #   make soak        2,000 connections, each broken in one way or another; some minutes
 #   make fuzz        any bytes to whatever reads them; 20 seconds a target, or SECONDS=300
 #   make bench       lomond beside its peers, on every Python found; 20 minutes
@@ -15,7 +17,7 @@
 PYTHON ?= python3
 PYENV_ROOT ?= $(or $(shell pyenv root 2>/dev/null),$(HOME)/.pyenv)
 
-.PHONY: demo test lint typecheck soak fuzz bench peers programs clean
+.PHONY: demo test lint typecheck dist audit soak fuzz bench peers programs clean
 
 demo: .venv/demo/ready
 	.venv/demo/bin/python -m lomond.examples.btcticker --local --count 10
@@ -26,9 +28,18 @@ test: .venv/tox/ready peers
 
 lint: .venv/lint/ready
 	.venv/lint/bin/ruff check .
+	.venv/lint/bin/bandit --quiet --recursive lomond
 
 typecheck: .venv/lint/ready
 	.venv/lint/bin/mypy
+
+dist: .venv/dist/ready
+	.venv/dist/bin/python .ci/build_dist.py dist
+
+audit: .venv/audit/ready
+	rm -rf build .venv/audit/lomond
+	.venv/audit/bin/pip install --quiet --target .venv/audit/lomond '.[wsaccel,socks,zlib-ng]'
+	.venv/audit/bin/python .ci/audit.py .venv/audit/lomond
 
 soak: .venv/soak/ready
 	.venv/soak/bin/python compliance/soak.py

@@ -1,0 +1,178 @@
+"""Build the sdist and the wheel twice, compare them, look at what is in them: `make dist`.
+
+    python .ci/build_dist.py dist
+
+Built are the files that git knows, as they stand, each time in another folder
+and at another time: the same bytes have to come out, dated by the last commit.
+"""
+
+from __future__ import absolute_import, division, print_function
+
+import gzip
+import io
+import os
+import re
+import shutil
+import stat
+import subprocess
+import sys
+import tarfile
+import tempfile
+import time
+import zipfile
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+
+#: What git knows and an sdist has no use for.
+NOT_IN_SDIST = {'.gitignore'}
+
+#: What setuptools adds.
+ADDED_TO_SDIST = re.compile(r'PKG-INFO|lomond\.egg-info/[^/]+')
+DIST_INFO = re.compile(
+    r'lomond-[^/]+\.dist-info/(METADATA|RECORD|WHEEL|top_level\.txt|licenses/LICENSE)')
+
+
+def git(*command):
+    return subprocess.check_output(('git',) + command, cwd=ROOT).decode('utf-8')
+
+
+def tracked_files():
+    names = git('ls-files', '-z').split('\0')[:-1]
+    return [name for name in names if os.path.exists(os.path.join(ROOT, name))]
+
+
+def copy_tree(names, target, age):
+    """Copy files, made `age` seconds ago, with no more of their modes than if they can be run."""
+    for name in names:
+        source, copy = os.path.join(ROOT, name), os.path.join(target, name)
+        if not os.path.isdir(os.path.dirname(copy)):
+            os.makedirs(os.path.dirname(copy))
+        shutil.copyfile(source, copy)
+        os.chmod(copy, 0o755 if os.stat(source).st_mode & stat.S_IXUSR else 0o644)
+        made = time.time() - age
+        os.utime(copy, (made, made))
+
+
+def build(kind, source, target, epoch):
+    subprocess.check_output(
+        [sys.executable, '-m', 'build', '--no-isolation', '--' + kind, '--outdir', target, source],
+        env=dict(os.environ, SOURCE_DATE_EPOCH=str(epoch)), stderr=subprocess.STDOUT)
+    built, = [name for name in os.listdir(target) if name.endswith(('.tar.gz', '.whl'))]
+    return os.path.join(target, built)
+
+
+def normalise(sdist, epoch):
+    """Write an sdist anew: sorted, dated, of nobody. setuptools takes that from the folder."""
+    with tarfile.open(sdist) as archive:
+        members = [
+            (member, archive.extractfile(member).read() if member.isfile() else None)
+            for member in sorted(archive.getmembers(), key=lambda member: member.name)]
+    with open(sdist, 'wb') as raw:
+        with gzip.GzipFile('', 'wb', fileobj=raw, mtime=epoch) as zipped:
+            with tarfile.open(mode='w', fileobj=zipped, format=tarfile.PAX_FORMAT) as archive:
+                for member, content in members:
+                    member.uid = member.gid = 0
+                    member.uname = member.gname = ''
+                    member.mtime = epoch
+                    member.mode = 0o755 if member.mode & stat.S_IXUSR else 0o644
+                    member.pax_headers = {}
+                    archive.addfile(member, content and io.BytesIO(content))
+
+
+def build_both(names, epoch, age):
+    """Build in a new folder; return {file name: bytes}."""
+    folder = tempfile.mkdtemp()
+    try:
+        tree = os.path.join(folder, 'tree')
+        copy_tree(names, tree, age)
+        sdist = build('sdist', tree, os.path.join(folder, 'sdist'), epoch)
+        normalise(sdist, epoch)
+        with tarfile.open(sdist) as archive:
+            archive.extractall(os.path.join(folder, 'unpacked'))
+        unpacked = os.path.join(folder, 'unpacked', os.path.basename(sdist)[:-len('.tar.gz')])
+        wheel = build('wheel', unpacked, os.path.join(folder, 'wheel'), epoch)
+        made = {}
+        for path in (sdist, wheel):
+            with open(path, 'rb') as opened:
+                made[os.path.basename(path)] = opened.read()
+        return made
+    finally:
+        shutil.rmtree(folder)
+
+
+def contents(name, data):
+    """Return {name: all there is to say of it} for the files in an sdist or a wheel."""
+    if name.endswith('.whl'):
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            return {
+                info.filename: (info.date_time, info.external_attr, archive.read(info))
+                for info in archive.infolist()}
+    with tarfile.open(fileobj=io.BytesIO(data)) as archive:
+        return {
+            # Without the folder that all are in.
+            member.name.partition('/')[2]: (
+                member.mtime, member.mode, archive.extractfile(member).read())
+            for member in archive.getmembers() if member.isfile()}
+
+
+def compare(first, second):
+    """Return what differs between two builds, in words."""
+    faults = []
+    for name in sorted(set(first) | set(second)):
+        if first.get(name) == second.get(name):
+            continue
+        one, other = (
+            contents(name, made[name]) if name in made else {} for made in (first, second))
+        differing = sorted(
+            member for member in set(one) | set(other) if one.get(member) != other.get(member))
+        faults.append('{} differs from one build to the next: {}'.format(
+            name, ', '.join(differing[:20]) or 'the order, or the archive itself'))
+    return faults
+
+
+def check_contents(made, names):
+    """Return what is there too much or too little, in words."""
+    faults = []
+    for name, data in sorted(made.items()):
+        if name.endswith('.whl'):
+            wanted = {
+                path for path in names
+                if re.match(r'lomond/.*\.py$', path) or path == 'lomond/py.typed'}
+            added = DIST_INFO
+        else:
+            wanted = set(names) - NOT_IN_SDIST
+            added = ADDED_TO_SDIST
+        there = {path for path in contents(name, data) if not re.match(added.pattern + '$', path)}
+        faults.extend('{} lacks {}'.format(name, path) for path in sorted(wanted - there))
+        faults.extend('{} should not have {}'.format(name, path) for path in sorted(there - wanted))
+    return faults
+
+
+def main(target):
+    # What setuptools writes itself has its mode from here.
+    os.umask(0o022)
+    epoch = int(git('log', '-1', '--format=%ct'))
+    names = tracked_files()
+    begin = time.time()
+    first = build_both(names, epoch, age=0)
+    # A wheel has times in steps of two seconds.
+    time.sleep(max(0, begin + 3 - time.time()))
+    second = build_both(names, epoch, age=100 * 24 * 3600)
+    faults = compare(first, second) + check_contents(first, names)
+    if faults:
+        sys.exit('\n'.join(faults))
+    shutil.rmtree(target, ignore_errors=True)
+    os.makedirs(target)
+    paths = []
+    for name, data in sorted(first.items()):
+        paths.append(os.path.join(target, name))
+        with open(paths[-1], 'wb') as opened:
+            opened.write(data)
+    subprocess.check_call([sys.executable, '-m', 'twine', 'check', '--strict'] + paths)
+    for path in paths:
+        print('{}: {} files, the same bytes twice'.format(
+            path, len(contents(path, first[os.path.basename(path)]))))
+
+
+if __name__ == '__main__':
+    main(sys.argv[1])
