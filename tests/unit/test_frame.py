@@ -9,7 +9,14 @@ import pytest
 from lomond._compat import to_bytes
 from lomond.errors import FrameBuildError
 from lomond.opcode import Opcode
-from lomond.protocol.frame import PIECE, cut_frame, encode_frame, encode_header
+from lomond.protocol.frame import (
+    PIECE,
+    SHORT_HEADER,
+    cut_frame,
+    encode_frame,
+    encode_header,
+    pack_short_masked,
+)
 from lomond.protocol.mask import NUMPY_PIECE
 from tests.support import make_frame
 
@@ -38,6 +45,12 @@ def test_length_is_in_its_shortest_form(length, key):
     assert encode_frame(2, payload, masking_key=key) == make_frame(2, payload, key=key)
 
 
+def test_short_header_is_that_of_a_masked_frame():
+    empty = encode_frame(1, b'', masking_key=KEY)
+    assert len(empty) == SHORT_HEADER
+    assert pack_short_masked(0x81, 0x80, KEY) == empty
+
+
 @pytest.mark.parametrize('key', [None, KEY], ids=['plain', 'masked'])
 @pytest.mark.parametrize('length', [0, 1, PIECE - 1, PIECE, PIECE + 1, 3 * PIECE + 7])
 def test_pieces_of_a_frame_are_the_frame(length, key):
@@ -46,6 +59,10 @@ def test_pieces_of_a_frame_are_the_frame(length, key):
     pieces = [to_bytes(piece) for piece in cut_frame(header, payload, key)]
     assert b''.join(pieces) == make_frame(2, payload, key=key)
     assert max(map(len, pieces)) <= NUMPY_PIECE + len(header)
+
+
+def test_a_piece_is_64_kib():
+    assert PIECE == 64 * 1024
 
 
 def test_compressed_message_starts_with_rsv1():

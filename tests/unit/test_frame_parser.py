@@ -49,6 +49,12 @@ def test_fragment_has_no_fin():
     assert header.fin is False
 
 
+def test_rsv1_is_refused_unless_compression_was_agreed_on():
+    parser = FrameParser(expects_mask=False, limits=DEFAULT_LIMITS)
+    with pytest.raises(ProtocolError):
+        parser.read_header(indexable(make_frame(1, b'', rsv=0x40)), 0)
+
+
 @pytest.mark.parametrize('opcode', [1, 2])
 def test_rsv1_is_read_once_compression_is_agreed_on(opcode):
     header, _start = _read(make_frame(opcode, b'', rsv=0x40), compression=True)

@@ -4,7 +4,7 @@ from __future__ import absolute_import, division, print_function
 
 import pytest
 
-from lomond.protocol.gathering import Pieces, Place
+from lomond.protocol.gathering import MAX_PLACE, MIN_PLACE, Pieces, Place
 
 
 @pytest.mark.parametrize('empty, piece', [(b'', b'ab'), (u'', u'\xe9b')])
@@ -21,6 +21,10 @@ def test_many_small_pieces_are_few_objects():
     for _index in range(100000):
         pieces.add(b'x')
     assert len(pieces._small) + len(pieces._merged) < 1200
+
+
+def test_a_place_is_for_128_kib_to_1_mib():
+    assert (MIN_PLACE, MAX_PLACE) == (128 * 1024, 1024 * 1024)
 
 
 def test_a_place_takes_pieces_and_what_was_put_there():

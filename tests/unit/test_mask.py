@@ -50,6 +50,13 @@ def test_rfc_6455_example(apply_mask):
     assert apply_mask(b'Hello', b'\x37\xfa\x21\x3d') == b'\x7f\x9f\x4d\x51\x58'
 
 
+def test_the_fastest_way_to_mask_a_little_is_taken():
+    way = mask._mask_by_table if PY2 else mask._mask_by_integer
+    if mask.XorMaskerSimple is not None:
+        way = mask._mask_by_wsaccel
+    assert mask.apply_mask_to_few is way
+
+
 # -- numpy: in a process of its own, as it is used from its import on --
 
 BY_NUMPY = """
@@ -70,6 +77,11 @@ def cut():
         b''.join(bytes(bytearray(piece)) for piece in frame.cut_frame(header, noise[:size], key))
         for size in sizes]
 
+def cut_unmasked():
+    for size in sizes:
+        pieces = frame.cut_frame(header, noise[:size], None)
+        assert b''.join(bytes(bytearray(piece)) for piece in pieces) == header + noise[:size]
+
 before, cut_before = masked(), cut()
 assert 'numpy' not in sys.modules
 
@@ -82,12 +94,15 @@ del sys.modules['numpy']
 import numpy
 assert masked() == before
 assert cut() == cut_before
+cut_unmasked()
 assert type(mask.apply_mask(noise, key)) is bytes
 
 by_numpy = []
-mask.mask_by_numpy = lambda *args: by_numpy.append(len(args[2])) or []
-masked()
-assert by_numpy == [size for size in sizes if size >= 4096]
+mask.mask_by_numpy = frame.mask_by_numpy = lambda *args: by_numpy.append(len(args[2])) or []
+for mask_all in (masked, cut):
+    mask_all()
+    assert by_numpy == [size for size in sizes if size >= 4096]
+    del by_numpy[:]
 """
 
 

@@ -85,6 +85,18 @@ def test_fragments_are_counted():
         _gather(assembler, BINARY, [b''] * 4)
 
 
+@pytest.mark.parametrize('opcode', [TEXT, BINARY])
+def test_size_is_what_there_is_so_far_inflated(opcode):
+    assembler = _assembler()
+    assembler.deflate = PermessageDeflate()
+    _gather(assembler, opcode, [b'x' * 3, b'x' * 4])
+    assert assembler.size == 7
+    _gather(assembler, opcode, [PermessageDeflate().compress(b'x' * 200)], rsv1=True)
+    assert assembler.size == 200
+    _gather(assembler, opcode, [b'x'])
+    assert assembler.size == 1
+
+
 def test_there_need_be_no_limits():
     assembler = _assembler(message=None, fragments=None)
     assembler.deflate = PermessageDeflate()
