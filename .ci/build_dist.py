@@ -168,7 +168,8 @@ def main(target):
         paths.append(os.path.join(target, name))
         with open(paths[-1], 'wb') as opened:
             opened.write(data)
-    subprocess.check_call([sys.executable, '-m', 'twine', 'check', '--strict'] + paths)
+    if subprocess.call([sys.executable, '-m', 'twine', 'check', '--strict'] + paths):
+        sys.exit(1)
     for path in paths:
         print('{}: {} files, the same bytes twice'.format(
             path, len(contents(path, first[os.path.basename(path)]))))
