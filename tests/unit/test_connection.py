@@ -10,9 +10,12 @@ import threading
 import pytest
 
 from lomond import errors
+from lomond._compat import to_bytes
 from lomond.protocol.compression import PermessageDeflate
 from lomond.protocol.connection import CLIENT, SERVER, Connection
+from lomond.protocol.frame import PIECE
 from lomond.protocol.state import State
+from lomond.stats import Stats
 from tests.protocol.harness import (
     BINARY,
     CLOSE,
@@ -21,9 +24,11 @@ from tests.protocol.harness import (
     PING,
     PONG,
     ROLES,
+    RSV1,
     TEXT,
     Wire,
     parse_frames,
+    raw_deflate,
     story,
 )
 from tests.support import make_close, make_frame
@@ -194,6 +199,93 @@ def test_control_frame_is_never_compressed(opcode):
     wire = Wire(SERVER, deflate=PermessageDeflate())
     payload = b'\x03\xe8bye'
     assert wire.connection.encode(opcode, payload, True) == make_frame(opcode, payload)
+
+
+def test_pieces_of_a_message_are_its_frame():
+    wire = Wire(SERVER)
+    size, pieces = wire.connection.encode_in_pieces(BINARY, b'x' * (3 * PIECE + 5))
+    data = b''.join([to_bytes(piece) for piece in pieces])
+    assert data == make_frame(BINARY, b'x' * (3 * PIECE + 5))
+    assert size == len(data)
+    with pytest.raises(errors.FrameBuildError):
+        wire.connection.encode_in_pieces(CONTINUATION, b'')
+
+
+@BY_ROLE
+def test_frames_of_many_messages_come_in_pieces_of_64_kib(role):
+    wire = Wire(role)
+    frame_size = len(wire.connection.encode(BINARY, b'x' * 1000))
+    fit = -(-PIECE // frame_size)       # as many as reach 64 KiB
+    messages = [(BINARY, b'x' * 1000)] * (2 * fit + 1)
+    pieces = list(wire.connection.encode_many(messages))
+    assert [len(piece) // frame_size for piece in pieces] == [fit, fit, 1]
+    assert parse_frames(b''.join(pieces), role) == [(0x82, b'x' * 1000)] * (2 * fit + 1)
+
+
+def test_a_piece_of_just_64_kib_takes_no_more_frames():
+    payload = b'x' * (PIECE // 2 - 4)
+    pieces = list(Wire(SERVER).connection.encode_many([(BINARY, payload)] * 3))
+    assert [len(piece) for piece in pieces] == [PIECE, PIECE // 2]
+
+
+def test_many_messages_that_are_none_make_no_piece():
+    assert list(Wire().connection.encode_many([])) == []
+
+
+# -- what is counted --
+
+def _counted(traffic):
+    return traffic.messages, traffic.payload_bytes, traffic.wire_bytes
+
+
+@BY_ROLE
+@pytest.mark.parametrize('compress', [False, True])
+@pytest.mark.parametrize('size', [0, 5, 125, 126, 70000])
+def test_messages_and_bytes_sent_are_counted(role, compress, size):
+    stats = Stats()
+    connection = Wire(role, deflate=PermessageDeflate(), stats=stats).connection
+    wire_bytes = 0
+    for count, opcode in enumerate([TEXT, BINARY, TEXT], 1):
+        wire_bytes += len(connection.encode(opcode, b'x' * size, compress))
+        assert _counted(stats.sent) == (count, count * size, wire_bytes)
+    frame_size, pieces = connection.encode_in_pieces(BINARY, b'x' * size, compress)
+    wire_bytes += frame_size
+    assert _counted(stats.sent) == (4, 4 * size, wire_bytes)
+    assert frame_size == sum([len(piece) for piece in pieces])
+    for opcode in (PING, PONG, CLOSE):
+        wire_bytes += len(connection.encode(opcode, b'\x03\xe8', compress))
+        assert _counted(stats.sent) == (4, 4 * size, wire_bytes)
+    assert stats.pings_sent == 1
+
+
+@BY_ROLE
+@pytest.mark.parametrize('size', [0, 5, 125, 126, 70000])
+def test_messages_and_bytes_received_are_counted(role, size):
+    stats = Stats()
+    wire = Wire(role, deflate=PermessageDeflate(), stats=stats)
+    payload = b'x' * size
+    half = size // 2
+    received = [
+        wire.frame(TEXT, payload),
+        wire.frame(BINARY, payload),
+        wire.frame(TEXT, raw_deflate(payload) if size else b'\0', rsv=RSV1),
+        wire.frame(BINARY, raw_deflate(payload) if size else b'\0', rsv=RSV1),
+        wire.frame(BINARY, payload[:half], fin=False) + wire.frame(CONTINUATION, payload[half:]),
+    ]
+    wire_bytes = 0
+    for count, data in enumerate(received, 1):
+        # Whole, and again in two pieces: these go the long way.
+        for times, pieces in enumerate([[data], [data[:-1], data[-1:]]], 1):
+            wire.receive(*pieces)
+            wire_bytes += len(data)
+            messages = 2 * (count - 1) + times
+            assert _counted(stats.received) == (messages, messages * size, wire_bytes)
+    for opcode in (PING, PONG, CLOSE):
+        frame = wire.frame(opcode, b'\x03\xe8')
+        wire.receive(frame)
+        wire_bytes += len(frame)
+        assert _counted(stats.received) == (messages, messages * size, wire_bytes)
+    assert stats.pongs_received == 1
 
 
 # -- masking keys, clock, lock --
