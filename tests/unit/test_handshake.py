@@ -101,6 +101,7 @@ def test_reader_is_ready_for_another_head():
     reader = HeadReader(DEFAULT_LIMITS)
     assert reader.feed(b'a\r\n\r\nb') == (b'a\r\n\r\n', b'b')
     assert reader.feed(b'c\r\n\r\n') == (b'c\r\n\r\n', b'')
+    assert reader.feed(b'\r\n\r\nd') == (b'\r\n\r\n', b'd')
 
 
 @pytest.mark.parametrize('pieces', [
@@ -129,10 +130,18 @@ def test_bytes_after_the_101_are_not_lost():
 
 def test_interim_answers_are_skipped():
     data = b'HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n'
-    data += _response().raw
+    data += b'HTTP/1.1 199 New\r\n\r\n' + _response().raw
     for pieces in ([data], bytewise(data)):
         (response, rest), left = _feed(ResponseReader(DEFAULT_LIMITS), pieces)
         assert (response.status_code, rest, left) == (101, b'', [])
+
+
+@pytest.mark.parametrize('status', [200, 201, 299, 300, 400, 599])
+def test_any_other_answer_is_the_last(status):
+    reader = ResponseReader(DEFAULT_LIMITS)
+    head = 'HTTP/1.1 {} Something\r\nContent-Length: 0\r\n\r\n'.format(status)
+    response, _rest = reader.feed(head.encode('ascii'))
+    assert response.status_code == status
 
 
 def test_endless_interim_answers_are_refused():
@@ -220,6 +229,12 @@ def test_only_the_start_of_a_long_body_is_kept_and_waited_for(head):
     assert (response.body, rest) == (b'x' * 100, b'')
 
 
+def test_a_body_that_fills_the_room_is_not_waited_for_any_more():
+    reader = ResponseReader(DEFAULT_LIMITS._replace(body=100))
+    response, _rest = reader.feed(b'HTTP/1.1 400 Bad Request\r\n\r\n' + b'x' * 100)
+    assert response.body == b'x' * 100
+
+
 def test_long_chunked_body_is_cut_too():
     reader = ResponseReader(DEFAULT_LIMITS._replace(body=100))
     response, _rest = reader.feed(
@@ -237,6 +252,11 @@ def test_body_of_a_rejection_is_the_same_however_it_is_cut(answer):
     whole, _rest = ResponseReader(limits).feed(answer)
     (single, _rest), _left = _feed(ResponseReader(limits), bytewise(answer))
     assert single.body == whole.body
+
+
+def test_the_size_of_a_chunk_is_hexadecimal():
+    data = b''.join(b'%x\r\n' % size + b'x' * size + b'\r\n' for size in (9, 10, 16, 255, 4096))
+    assert decode_chunks(data + b'0\r\n\r\n') == (b'x' * (9 + 10 + 16 + 255 + 4096), True)
 
 
 @pytest.mark.parametrize('data, expected', [
