@@ -1,5 +1,5 @@
-"""The Pythons to measure on, each with a virtual environment for the clients, one for the old
-Lomond."""
+"""The Pythons that are here, and virtual environments on them: for the bench two on each, one with
+the clients, one with the old Lomond. compliance/autobahn.py makes its own."""
 
 import glob
 import hashlib
@@ -67,20 +67,39 @@ def prepare(version, log):
         return None
     pythons = []
     for suffix, requirements in (('', 'bench.txt'), ('-old', 'bench-old.txt')):
-        folder = os.path.join(ROOT, '.venv', 'bench-' + version + suffix)
-        python = os.path.join(folder, 'bin', 'python')
-        path = os.path.join(ROOT, 'requirements', requirements)
-        if not _is_ready(folder, path):
-            log('Making an environment for Python {}{} ...'.format(
-                version, ', with Lomond 0.3.4' if suffix else ''))
-            if not _create(base, folder):
-                log('No virtual environment for Python {}: left out.'.format(version))
-                return None
-            _install(python, path, log)
-            with open(_mark(folder), 'w') as mark:
-                mark.write(_digest(path))
+        python = make('bench-' + version + suffix, base, requirements, log, may_lack=True)
+        if python is None:
+            log('Python {}: left out.'.format(version))
+            return None
         pythons.append(python)
     return Environment(version, *pythons)
+
+
+def make(name, base, requirements, log, may_lack=False):
+    """Return the path of a virtual environment's Python, made if need be; None if it can't be had.
+
+    With `may_lack`, what would have to be compiled or can't be installed is said to `log`, and
+    left out.
+    """
+    folder = os.path.join(ROOT, '.venv', name)
+    python = os.path.join(folder, 'bin', 'python')
+    path = os.path.join(ROOT, 'requirements', requirements)
+    if _is_ready(folder, path):
+        return python
+    log('Making the environment {} ...'.format(name))
+    if not _create(base, folder):
+        log('No virtual environment can be made on {}.'.format(base))
+        return None
+    if may_lack:
+        _install(python, path, log)
+    elif subprocess.run(
+            [python, '-m', 'pip', 'install', '-qq', '-r', path], check=False,
+            env=_environ()).returncode != 0:
+        log('Not to be had: all of requirements/{}'.format(requirements))
+        return None
+    with open(_mark(folder), 'w') as mark:
+        mark.write(_digest(path))
+    return python
 
 
 def _mark(folder):
