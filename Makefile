@@ -8,6 +8,7 @@
 #   make audit       known vulnerabilities in what lomond needs, where somebody can be asked
 #   make soak        2,000 connections, each broken in one way or another; some minutes
 #   make fuzz        any bytes to whatever reads them; 20 seconds a target, or SECONDS=300
+#   make compliance  the Autobahn test suite against client and server; 40 minutes
 #   make bench       lomond beside its peers, on every Python found; 20 minutes
 #   make programs    the servers and proxies that tests start, where apt-get may install them
 #   make clean       take away what these made
@@ -17,7 +18,7 @@
 PYTHON ?= python3
 PYENV_ROOT ?= $(or $(shell pyenv root 2>/dev/null),$(HOME)/.pyenv)
 
-.PHONY: demo test lint typecheck dist audit soak fuzz bench peers programs clean
+.PHONY: demo test lint typecheck dist audit soak fuzz bench compliance peers programs clean
 
 demo: .venv/demo/ready
 	.venv/demo/bin/python -m lomond.examples.btcticker --local --count 10
@@ -48,6 +49,10 @@ soak: .venv/soak/ready
 SECONDS ?= 20
 fuzz: .venv/fuzz/ready
 	.venv/fuzz/bin/python -m fuzz.run --seconds $(SECONDS)
+
+# It makes its own environments, .venv/autobahn-X.Y. WITH: options, such as `WITH=--quick`.
+compliance: .venv/tox/ready
+	$(PYTHON) compliance/autobahn.py $(WITH)
 
 # It makes its own environments, .venv/bench-X.Y, by the virtualenv that comes with tox.
 bench: .venv/tox/ready
