@@ -49,6 +49,11 @@ def cut(data, sizes):
     return pieces + [data]
 
 
+def check_same(one, other):
+    """Assert that two accounts of the same are equal; say what they are."""
+    assert one == other, '{!r}\n  is not\n{!r}'.format(one, other)[:4000]
+
+
 def as_text(data):
     """Return the text that these bytes are in UTF-8, else in Latin-1."""
     try:
