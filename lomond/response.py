@@ -23,7 +23,7 @@ class Response(object):
 
     Attributes: ``raw`` (those bytes), ``http_ver`` ('HTTP/1.1'),
     ``status_code`` (int), ``status`` (its phrase), ``headers``, and ``body``,
-    up to 64 KiB of what followed the head of a rejected upgrade.
+    that of a rejected upgrade, cut off after 64 KiB.
     """
 
     def __init__(self, header_data):
