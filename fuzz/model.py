@@ -1,9 +1,11 @@
-"""RFC 6455 once more, in the plainest way: a whole conversation, with no compression.
+"""RFC 6455 and 7692 once more, in the plainest way: a whole conversation.
 
 Shares no code with lomond: it says what a `Connection` has to make of the same bytes.
 """
 
 from __future__ import absolute_import, division, print_function
+
+import zlib
 
 from tests.support import xor
 
@@ -24,7 +26,15 @@ _UTF8 = [
 
 
 class Fault(Exception):
-    """The peer broke a rule; its argument is the close code."""
+    """The peer broke a rule; its argument is the close code, or BAD."""
+
+
+class Unsure(Exception):
+    """The model doesn't know: a deflate stream ended, and another may begin."""
+
+
+#: Of what is compressed may be wrong at once: it is too large, doesn't inflate, isn't UTF-8.
+BAD = 'bad'
 
 
 def is_utf8(data, is_whole):
@@ -64,17 +74,21 @@ class Model(object):
     """What a connection has to tell, and to reply.
 
     Parameters: whether it is the server's end; its limits; whether it has
-    sent its Close frame already. ``events``: pairs of a name, and of what the
-    event has (of a fault the close code). ``replies``: pairs of an opcode and a
-    payload (of a fault the close code alone).
+    sent its Close frame already; whether compression was agreed on, and
+    whether the window stays from message to message. ``events``: a name, and
+    what the event has (of a fault the close code). ``replies``: pairs of an
+    opcode and a payload (of a fault the close code).
     """
 
-    def __init__(self, is_server, limits, has_closed):
+    def __init__(self, is_server, limits, has_closed, deflates=False, takeover=True):
         self.events = []
         self.replies = []
         self._is_server = is_server
         self._limits = limits
         self._has_closed = has_closed
+        self._deflates = deflates
+        self._takeover = takeover
+        self._inflater = zlib.decompressobj(-15)
         self._message = None    # the opcode and payload of the message that has begun
 
     def read(self, data):
@@ -83,9 +97,11 @@ class Model(object):
                 data = self._read_frame(data)
         except Fault as fault:
             code, = fault.args
+            if self._deflates and code in (1007, 1009):
+                code = BAD
             self.events.append(('protocol_error', code))
             if not self._has_closed:
-                self.replies.append((8, bytes(bytearray([code >> 8, code & 0xff]))))
+                self.replies.append((8, code))
         return self
 
     def _read_frame(self, data):
@@ -95,7 +111,10 @@ class Model(object):
         first, second = bytearray(data[:2])
         opcode, length = first & 15, second & 0x7f
         is_last = first >= 0x80
-        if opcode not in (0, 1, 2, 8, 9, 10) or first & 0x70:
+        if opcode not in (0, 1, 2, 8, 9, 10) or first & 0x30:
+            raise Fault(1002)
+        is_compressed = bool(first & 0x40)
+        if is_compressed and not (self._deflates and opcode in (1, 2)):
             raise Fault(1002)
         if (second >= 0x80) is not self._is_server:
             raise Fault(1002)
@@ -122,10 +141,10 @@ class Model(object):
             if self._control(opcode, payload):
                 return None
         else:
-            self._data(opcode, payload, length, is_last, is_whole)
+            self._data(opcode, payload, length, is_last, is_whole, is_compressed)
         return data[payload_start + length:] if is_whole else None
 
-    def _data(self, opcode, payload, length, is_last, is_whole):
+    def _data(self, opcode, payload, length, is_last, is_whole, is_compressed):
         limits = self._limits
         if limits.frame is not None and length > limits.frame:
             raise Fault(1009)
@@ -133,6 +152,7 @@ class Model(object):
             raise Fault(1002)
         if opcode:
             self._message, self._fragments, self._size = (opcode, b''), 0, 0
+            self._is_compressed = is_compressed
         self._fragments += 1
         self._size += length
         if limits.fragments is not None and self._fragments > limits.fragments \
@@ -142,12 +162,33 @@ class Model(object):
         gathered += payload
         self._message = opcode, gathered
         is_last = is_last and is_whole
+        if self._is_compressed:
+            gathered = self._inflate(gathered, is_last)
         if opcode == 1 and not is_utf8(gathered, is_last):
             raise Fault(1007)
         if is_last:
             self._message = None
             self.events.append(
                 ('text', gathered.decode('utf-8')) if opcode == 1 else ('binary', gathered))
+
+    def _inflate(self, data, is_last):
+        """Inflate a message, or what there is of it."""
+        inflater = self._inflater.copy()
+        limit = self._limits.message
+        try:
+            # RFC 7692 7.2.2
+            inflated = inflater.decompress(
+                data + b'\0\0\xff\xff' if is_last and data else data,
+                0 if limit is None else limit + 1)
+        except zlib.error:
+            raise Fault(BAD)
+        if limit is not None and len(inflated) > limit:
+            raise Fault(BAD)
+        if inflater.unused_data:
+            raise Unsure
+        if is_last:
+            self._inflater = inflater if self._takeover else zlib.decompressobj(-15)
+        return inflated
 
     def _control(self, opcode, payload):
         """Note a control frame; return True if it is the last of all."""
