@@ -7,6 +7,7 @@ under names that are hashes, and is left alone.
 from __future__ import absolute_import, division, print_function
 
 import os
+import zlib
 
 from fuzz.targets import CORPUS
 from tests.protocol.harness import KEY, raw_deflate
@@ -70,6 +71,15 @@ def connection():
         ('rsv1_on_ping', make_frame(9, b'', rsv=0x40)),
         ('stream_ended', make_frame(2, b'\x03\x00' * 3 + b'\0', rsv=0x40)),
     ]
+    compressor = zlib.compressobj(9, zlib.DEFLATED, -15)
+    window = [
+        (compressor.compress(b'hello') + compressor.flush(zlib.Z_SYNC_FLUSH))[:-4]
+        for _ in range(3)]
+    deflated.append((
+        'window', b''.join(make_frame(1, message, rsv=0x40) for message in window)))
+    for size in (14, 15, 16):
+        yield 'deflated_limit-{}'.format(size), options(0, 0, 0xf0, 1, 1, 4) \
+            + make_frame(1, raw_deflate(b'x' * size), rsv=0x40)
     for name, data in deflated:
         yield name, options(0, 0, 0xf0, 1, 3, 1, 2, 3) + data
         yield name + '-no_takeover', options(0, 0, 0, 2, 1, 4) + data * 2
