@@ -72,14 +72,16 @@ def run(name, seconds):
     numbers = [_last(pattern, output) for pattern in (
         r'seed corpus: files: ([0-9]+)', r'executed_units: +([0-9]+)', r' cov: ([0-9]+)',
         r' ft: ([0-9]+)')]
+    # A fuzzer that didn't find its corpus would find little else.
+    is_well = not process.returncode and numbers[0] != '?'
     print('{}: from {} files, {} executions, coverage {}, features {}: {}'.format(
-        *[name] + numbers + ['FAILED' if process.returncode else 'nothing found']))
-    if process.returncode:
+        *[name] + numbers + ['nothing found' if is_well else 'FAILED']))
+    if not is_well:
         # What libFuzzer told on the way is of no use now.
         start = max(0, output.rfind('Uncaught'))
         print(output[start:][-8000:])
     sys.stdout.flush()
-    return not process.returncode
+    return is_well
 
 
 def _last(pattern, output):
