@@ -41,8 +41,8 @@ CLIENT, SERVER = 'client', 'server'
 #: What the end of a script may be, each for ever: the end of the stream, a reset, nothing.
 END, RESET, SILENCE = u'end', u'reset', u'silence'
 
-#: What a send may meet at a byte: an error, no room any more, no room once.
-BROKEN, FULL, PAUSE = 'broken', 'full', 'pause'
+#: What a send may meet at a byte: an error for ever or once, no room for ever or once.
+BROKEN, ERROR, FULL, PAUSE = 'broken', 'error', 'full', 'pause'
 
 
 class Delay(object):
@@ -118,8 +118,10 @@ class ScriptedSocket(object):
         if not room and len(data):
             if self._failure == BROKEN:
                 raise socket.error(errno.ECONNRESET, 'Connection reset by peer')
-            if self._failure == PAUSE:
+            if self._failure in (ERROR, PAUSE):
                 self._fails_at = float('inf')
+            if self._failure == ERROR:
+                raise socket.error(errno.ENOBUFS, 'No buffer space available')
             self._no_room()
         self.sent += memoryview(data)[:room].tobytes()
         return room

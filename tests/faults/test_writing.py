@@ -9,6 +9,7 @@ from tests.faults.scripted import (
     BROKEN,
     CLIENT,
     END,
+    ERROR,
     FULL,
     HEADS,
     PAUSE,
@@ -86,8 +87,9 @@ def _check_failed_sends(outcome, sizes, handshake, offset):
 
 @by_role
 @by_link
-@pytest.mark.parametrize('failure', [BROKEN, FULL])
+@pytest.mark.parametrize('failure', [BROKEN, ERROR, FULL])
 def test_write_that_fails_anywhere_says_how_much_went_out(ready_fd, role, is_secure, failure):
+    """And nothing goes out after that, even where the socket would take it."""
     sizes, handshake, total = _sizes(ready_fd, role, SENDS, is_secure=is_secure)
     before, after = _expected(role)
     for offset in range(handshake, total):
@@ -100,7 +102,7 @@ def test_write_that_fails_anywhere_says_how_much_went_out(ready_fd, role, is_sec
         assert outcome.events[:-1] == before + after, offset
         _name, reason, graceful = outcome.events[-1]
         assert not graceful, offset
-        assert ('could not send' if failure == BROKEN else 'took no more') in reason, offset
+        assert ('took no more' if failure == FULL else 'could not send') in reason, offset
         assert has_failed or offset >= handshake + sum(sizes)
 
 

@@ -122,7 +122,7 @@ class Pair(RuleBasedStateMachine):
             end.send_fragments(
                 opcode, payload, points, between, compress and end.deflate is not None, key)
 
-    @rule(role=roles, payload=codes, once_in=st.integers(0, 5))
+    @rule(role=roles, payload=codes, once_in=st.integers(0, 2))
     def close(self, role, payload, once_in):
         end = self.ends[role]
         if end.may_send and not once_in:
