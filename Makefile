@@ -9,6 +9,7 @@
 #   make soak        2,000 connections, each broken in one way or another; some minutes
 #   make fuzz        any bytes to whatever reads them; 20 seconds a target, or SECONDS=300
 #   make compliance  the Autobahn test suite against client and server; 40 minutes
+#   make faults      faults at each byte, any input, all ways to close; some minutes
 #   make bench       lomond beside its peers, on every Python found; 20 minutes
 #   make programs    the servers and proxies that tests start, where apt-get may install them
 #   make clean       take away what these made
@@ -18,7 +19,7 @@
 PYTHON ?= python3
 PYENV_ROOT ?= $(or $(shell pyenv root 2>/dev/null),$(HOME)/.pyenv)
 
-.PHONY: demo test lint typecheck dist audit soak fuzz bench compliance peers programs clean
+.PHONY: demo test lint typecheck dist audit soak fuzz bench compliance faults peers programs clean
 
 demo: .venv/demo/ready
 	.venv/demo/bin/python -m lomond.examples.btcticker --local --count 10
@@ -53,6 +54,10 @@ fuzz: .venv/fuzz/ready
 # It makes its own environments, .venv/autobahn-X.Y. WITH: options, such as `WITH=--quick`.
 compliance: .venv/tox/ready
 	$(PYTHON) compliance/autobahn.py $(WITH)
+
+faults: .venv/faults/ready
+	LOMOND_THOROUGH=1 .venv/faults/bin/python -b -m pytest -q --timeout 900 tests/faults \
+	    tests/network/test_faults.py tests/property tests/protocol/test_closing_model.py
 
 # It makes its own environments, .venv/bench-X.Y, by the virtualenv that comes with tox.
 bench: .venv/tox/ready
