@@ -404,7 +404,7 @@ def check_end(outcome):
         return
     names = [event.name for event in outcome.events]
     got_close = 'closing' in names or 'closed' in names
-    assert last.graceful == (got_close and _has_sent_close(outcome))
+    assert last.graceful == (got_close and _has_sent_close(outcome)), last
     assert (last.reason == u'closed') == last.graceful, last
     if 'protocol_error' in names and 'ready' in names:
         error = outcome.events[names.index('protocol_error')]
