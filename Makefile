@@ -10,6 +10,7 @@
 #   make fuzz        any bytes to whatever reads them; 20 seconds a target, or SECONDS=300
 #   make compliance  the Autobahn test suite against client and server; 40 minutes
 #   make faults      faults at each byte, any input, all ways to close; some minutes
+#   make races       many threads on live connections, 2 minutes on each Python found
 #   make bench       lomond beside its peers, on every Python found; 20 minutes
 #   make programs    the servers and proxies that tests start, where apt-get may install them
 #   make clean       take away what these made
@@ -19,7 +20,7 @@
 PYTHON ?= python3
 PYENV_ROOT ?= $(or $(shell pyenv root 2>/dev/null),$(HOME)/.pyenv)
 
-.PHONY: demo test lint typecheck dist audit soak fuzz bench compliance faults peers programs clean
+.PHONY: demo test lint typecheck dist audit soak fuzz bench compliance faults races peers programs clean
 
 demo: .venv/demo/ready
 	.venv/demo/bin/python -m lomond.examples.btcticker --local --count 10
@@ -58,6 +59,11 @@ compliance: .venv/tox/ready
 faults: .venv/faults/ready
 	LOMOND_THOROUGH=1 .venv/faults/bin/python -b -m pytest -q --timeout 900 tests/faults \
 	    tests/network/test_faults.py tests/property tests/protocol/test_closing_model.py
+# As in RACES='--seconds 600 --only persists' and RACED='py27 py313'.
+RACED ?= py27 py36 py37 py38 py39 py310 py311 py312 py313 py314
+races: .venv/tox/ready
+	PATH="$$(printf '%s:' $(PYENV_ROOT)/versions/*/bin)$$PATH" .venv/tox/bin/tox \
+	    -e $$(echo $(RACED:%=%-races) | tr ' ' ,) -- $(RACES)
 
 # It makes its own environments, .venv/bench-X.Y, by the virtualenv that comes with tox.
 bench: .venv/tox/ready
