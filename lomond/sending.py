@@ -224,8 +224,13 @@ class Sender(object):
         if (self._owed_pong is not None or self._owed_close is not None) \
                 and not self._wants_room:
             self._notice()
-        if self._is_disposed and not self._is_sending and self._transport is not None:
-            self._transport.close()     # disposed of while we held the lock
+        # Disposed of while we held the lock. Should another hold it now, that's for him to do.
+        if self._is_disposed and self._transport is not None and self._lock.acquire(False):
+            try:
+                if not self._is_sending:
+                    self._transport.close()
+            finally:
+                self._lock.release()
 
     def _release(self):
         # type: () -> None
