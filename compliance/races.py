@@ -80,6 +80,8 @@ def main():
     scenarios = [
         scenario for scenario in SCENARIOS
         if not arguments.only or any(word in scenario[0] for word in arguments.only)]
+    if not scenarios:
+        parser.error('no scenario has such a name')
 
     folder = tempfile.mkdtemp()
     done = Counter()

@@ -50,7 +50,7 @@ _MARK = re.compile(b'(race|raw) ([0-9]+) ([0-9]+) ([0-9]+) ([0-9]+) ([0-9]+) ')
 _KEY = b'\x8a\x01\xff\x10'
 # Hardly to be compressed, and no two places alike.
 _FILLING = base64.b64encode(bytes(bytearray(
-    random.Random(0).randrange(256) for _ in range(150000))))
+    map(random.Random(0).randrange, [256] * 150000))))
 _TABLES = [bytes(bytearray(byte ^ key for byte in range(256))) for key in range(256)]
 
 
@@ -631,6 +631,17 @@ def everyone_sends(arena, side):
     assert sum(match.crew.returned.values()) == arena.senders * arena.calls
 
 
+def everyone_sends_much(arena, side):
+    """As above, with messages of some TLS records: both directions are busy at once."""
+    def drive(match, loop):
+        match.follow(loop, lambda: (match.crew.start(), match.help(match.close_after_all)))
+
+    match = Match(arena, side, length=40000)
+    match.run(drive)
+    match.check_graceful()
+    assert not match.crew.errors
+
+
 def many_close(arena, side):
     """Threads close all at once, in the midst of it: one Close frame, and nothing after it."""
     is_time = threading.Event()
@@ -903,7 +914,8 @@ def fork(websocket, loop, way):
 SCENARIOS = [
     ('{} of the {}'.format(scenario.__name__, side), scenario, (side,))
     for scenario in (
-        everyone_sends, many_close, some_break, peer_closes, peer_asks, peer_stalls)
+        everyone_sends, everyone_sends_much, many_close, some_break, peer_closes, peer_asks,
+        peer_stalls)
     for side in ('client', 'server')
 ] + [
     ('loop_leaves by {}'.format(way), loop_leaves, (way,)) for way in ('break', 'close', 'raise')
