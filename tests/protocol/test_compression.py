@@ -65,6 +65,8 @@ def test_empty_message_with_no_payload_at_all_is_taken(takeover, empty):
     wire = _wire(CLIENT, inflate_takeover=takeover)
     assert wire.receive(hello + empty + empty + hello) == [
         ('text', u'Hello'), ('text', u''), ('text', u''), ('text', u'Hello')]
+    first = _wire(CLIENT, inflate_takeover=takeover)
+    assert first.receive(empty + hello) == [('text', u''), ('text', u'Hello')]
 
 
 def test_rfc_7692_example_of_the_shared_window_without_one():
