@@ -60,6 +60,19 @@ def test_options_are_checked(name, good, bad):
         assert name in str(caught.value)
 
 
+def test_by_default_windows_are_largest_and_kept_and_the_effort_is_zlibs():
+    options = DeflateOptions()
+    assert not options.server_no_context_takeover
+    assert not options.client_no_context_takeover
+    assert (options.server_max_window_bits, options.client_max_window_bits) == (15, 15)
+    assert (options.level, options.mem_level) == (zlib.Z_DEFAULT_COMPRESSION, 8)
+    codec = PermessageDeflate()
+    assert (codec.deflate_bits, codec.inflate_bits) == (15, 15)
+    assert codec.deflate_takeover
+    assert codec.inflate_takeover
+    assert (codec._level, codec._mem_level) == (zlib.Z_DEFAULT_COMPRESSION, 8)
+
+
 # -- the client's offer and the server's answer to it --
 
 @pytest.mark.parametrize('options, expected', [
