@@ -362,6 +362,19 @@ def test_stream_that_ends_again_and_again_is_refused():
         assert receiver.decompress(message, 100, True) == b''
     with pytest.raises(InvalidPayload):
         receiver.decompress(empty_stream + message, 100, True)
+    with pytest.raises(InvalidPayload):
+        PermessageDeflate().decompress(empty_stream + message, 100, True)
+
+
+@BOTH_LIBRARIES
+def test_whole_messages_that_end_their_streams_are_counted_one_by_one():
+    message = b'\x03\x00' * compression._MAX_STREAM_ENDS + b'\x00'
+    receiver = PermessageDeflate()
+    assert receiver.decompress(HELLO, 100, True) == b'Hello'
+    for _again in range(3):
+        assert receiver.decompress_whole(message, 100) == b''
+    with pytest.raises(InvalidPayload):
+        receiver.decompress_whole(b'\x03\x00' + message, 100)
 
 
 @BOTH_LIBRARIES
