@@ -78,7 +78,9 @@ def test_by_default_windows_are_largest_and_kept_and_the_effort_is_zlibs():
 @pytest.mark.parametrize('options, expected', [
     ({}, 'client_max_window_bits'),
     ({'client_max_window_bits': 10}, 'client_max_window_bits=10'),
+    ({'client_max_window_bits': 14}, 'client_max_window_bits=14'),
     ({'server_max_window_bits': 10}, 'server_max_window_bits=10; client_max_window_bits'),
+    ({'server_max_window_bits': 14}, 'server_max_window_bits=14; client_max_window_bits'),
     ({'server_no_context_takeover': True}, 'server_no_context_takeover; client_max_window_bits'),
     ({'client_no_context_takeover': True}, 'client_no_context_takeover; client_max_window_bits'),
 ])
@@ -154,6 +156,8 @@ def test_client_refuses_an_answer_that_its_offer_does_not_allow(options, answer)
     ({'server_no_context_takeover': True}, '', 'server_no_context_takeover'),
     ({'client_no_context_takeover': True}, '', 'client_no_context_takeover'),
     ({'server_max_window_bits': 9}, '', 'server_max_window_bits=9'),
+    ({'server_max_window_bits': 14}, '', 'server_max_window_bits=14'),
+    ({'client_max_window_bits': 14}, 'client_max_window_bits', 'client_max_window_bits=14'),
     ({'server_max_window_bits': 9}, 'server_max_window_bits=8', 'server_max_window_bits=8'),
     ({'server_max_window_bits': 9}, 'server_max_window_bits=12', 'server_max_window_bits=9'),
     ({'client_max_window_bits': 9}, 'client_max_window_bits', 'client_max_window_bits=9'),
