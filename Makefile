@@ -6,6 +6,7 @@
 #   make typecheck   mypy --strict
 #   make dist        the sdist and the wheel, built twice: the same bytes?
 #   make audit       known vulnerabilities in what lomond needs, where somebody can be asked
+#   make mutants     changes in lomond/protocol, each to be caught by a test; half an hour or more
 #   make soak        2,000 connections, each broken in one way or another; some minutes
 #   make fuzz        any bytes to whatever reads them; 20 seconds a target, or SECONDS=300
 #   make compliance  the Autobahn test suite against client and server; 40 minutes
@@ -20,7 +21,7 @@
 PYTHON ?= python3
 PYENV_ROOT ?= $(or $(shell pyenv root 2>/dev/null),$(HOME)/.pyenv)
 
-.PHONY: demo test lint typecheck dist audit soak fuzz bench compliance faults races peers programs clean
+.PHONY: demo test lint typecheck dist audit soak fuzz bench compliance faults races mutants peers programs clean
 
 demo: .venv/demo/ready
 	.venv/demo/bin/python -m lomond.examples.btcticker --local --count 10
@@ -43,6 +44,10 @@ audit: .venv/audit/ready
 	rm -rf build .venv/audit/lomond
 	.venv/audit/bin/pip install --quiet --target .venv/audit/lomond '.[wsaccel,socks,zlib-ng]'
 	.venv/audit/bin/python .ci/audit.py .venv/audit/lomond
+
+# MODULES='mask frame' takes these alone; JOBS=2 two at a time.
+mutants: .venv/mutants/ready
+	.venv/mutants/bin/python -bb compliance/mutants.py --jobs $(or $(JOBS),1) $(MODULES)
 
 soak: .venv/soak/ready
 	.venv/soak/bin/python compliance/soak.py

@@ -1,0 +1,190 @@
+"""Change lomond/protocol in one small way after another: a test has to fail each time.
+
+    python -bb compliance/mutants.py [--jobs 2] [MODULE ...]
+
+cosmic-ray makes the changes, here they are judged: in a copy of the tree,
+first by the module's own unit tests, then by the others that are about it.
+What these let through has to stand in `mutants.txt`, with the reason why it
+may: it can't be told from the right code, or doesn't matter.
+"""
+
+from __future__ import absolute_import, division, print_function
+
+import argparse
+import collections
+import difflib
+import io
+import multiprocessing
+import os
+import re
+import resource
+import shutil
+import signal
+import sys
+import tempfile
+import time
+
+# Imported here once, and not by each of a thousand runs of the tests.
+import hypothesis.strategies  # noqa: F401
+import pytest
+import trustme  # noqa: F401
+from cosmic_ray import plugins
+from cosmic_ray.mutating import mutate_code
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+ROOT = os.path.dirname(HERE)
+ALLOWED = os.path.join(HERE, 'mutants.txt')
+
+#: Each module of lomond/protocol, and what judges it after its own unit tests.
+MODULES = {
+    'frame_parser': 'protocol/violations protocol/limits protocol/messages',
+    'frame': 'unit/mask protocol/messages property/round_trips',
+    'mask': 'property/round_trips',
+    'message': 'protocol/messages protocol/utf8 protocol/violations protocol/limits'
+               ' protocol/closing property/inlet',
+    'gathering': 'protocol/messages property/inlet',
+    'state': 'protocol/closing',
+    'limits': 'protocol/limits protocol/messages',
+    'extension': 'protocol/handshake property/parsers',
+    'handshake': 'protocol/handshake property/parsers',
+    'compression': 'protocol/compression protocol/limits property/round_trips property/receiving',
+    'connection': 'protocol/messages protocol/closing protocol/violations protocol/limits'
+                  ' protocol/compression property/inlet property/receiving property/round_trips',
+}
+
+#: Seconds for one test, and for all of one mutant: a loop without end is caught by that.
+TEST_TIMEOUT = 15
+TIMEOUT = 180
+
+#: Bytes for what a mutant gathers.
+MEMORY = 4 * 1024 * 1024 * 1024
+
+# cosmic-ray tries each operator in the place of each other: eleven for one `+` between bytes, of
+# which ten show nothing that the first doesn't. These are of use.
+OPERATORS = re.compile(
+    r'core/Replace(Binary|Comparison)Operator_('
+    'Add_Sub|Sub_Add|Mul_FloorDiv|FloorDiv_Mul|Mod_FloorDiv|BitAnd_BitOr|BitOr_BitAnd|BitXor_BitOr'
+    '|LShift_RShift|RShift_LShift|Eq_NotEq|NotEq_Eq|Is_IsNot|IsNot_Is'
+    '|Lt_LtE|Lt_GtE|LtE_Lt|LtE_Gt|Gt_GtE|Gt_LtE|GtE_Gt|GtE_Lt)$'
+    r'|core/(?!Replace(Binary|Comparison)Operator)')
+
+
+def make_mutants(source):
+    """Yield each mutant's source, once."""
+    seen = {source}
+    for name in plugins.operator_names():
+        operator = plugins.get_operator(name)
+        if not OPERATORS.match(name) or operator.arguments():
+            continue
+        occurrence = 0
+        while True:
+            mutant = mutate_code(source, operator(), occurrence)
+            if mutant is None:
+                break
+            if mutant not in seen:
+                seen.add(mutant)
+                yield mutant
+            occurrence += 1
+
+
+def describe(source, mutant):
+    """Return the line before and after, without what only formats it."""
+    lines = [
+        '{} {}'.format(line[0], line[2:].strip())
+        for line in difflib.ndiff(source.splitlines(), mutant.splitlines())
+        if line[0] in '-+' and line[2:].strip()]
+    return '  '.join(lines)
+
+
+def passes(tree, *tests):
+    """Tell if tests pass in the tree, in a process that knows nothing of lomond yet."""
+    process = os.fork()
+    if process:
+        _process, status = os.waitpid(process, 0)
+        return status == 0
+    try:
+        os.setsid()
+        os.chdir(tree)
+        sys.path.insert(0, tree)
+        signal.alarm(TIMEOUT)
+        resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+        null = os.open(os.devnull, os.O_RDWR)
+        for descriptor in range(3):
+            os.dup2(null, descriptor)
+        # Plain: nobody reads what an assertion says.
+        os._exit(pytest.main([
+            '-x', '-q', '-p', 'no:cacheprovider', '--assert', 'plain',
+            '--timeout', str(TEST_TIMEOUT)] + list(tests)))
+    finally:
+        os._exit(1)
+
+
+def judge(module):
+    """Try all mutants of a module; return how many survived that shouldn't."""
+    begin = time.time()
+    allowed = read_allowed()
+    tree = tempfile.mkdtemp()
+    try:
+        for name in ('lomond', 'tests'):
+            shutil.copytree(os.path.join(ROOT, name), os.path.join(tree, name),
+                            ignore=shutil.ignore_patterns('__pycache__', 'node_modules'))
+        shutil.copy(os.path.join(ROOT, 'tox.ini'), tree)
+        path = os.path.join(tree, 'lomond', 'protocol', module + '.py')
+        with io.open(path, encoding='utf-8') as opened:
+            source = opened.read()
+        own = ['tests/unit/test_{}.py'.format(module)]
+        others = [
+            'tests/{}/test_{}.py'.format(*name.split('/')) for name in MODULES[module].split()]
+        # Or all mutants would seem to be caught.
+        assert passes(tree, *own + others), 'the tests fail without any change'
+
+        count = survived = unknown = 0
+        for mutant in make_mutants(source):
+            change = describe(source, mutant)
+            if 'if TYPE_CHECKING' in change:
+                continue
+            with io.open(path, 'w', encoding='utf-8') as opened:
+                opened.write(mutant)
+            # Python would take this for the code of the last mutant, made in the same second.
+            shutil.rmtree(os.path.join(os.path.dirname(path), '__pycache__'), ignore_errors=True)
+            count += 1
+            if passes(tree, *own) and passes(tree, *others):
+                survived += 1
+                line = '{}: {}'.format(module, change)
+                allowed[line] -= 1
+                if allowed[line] < 0:
+                    unknown += 1
+                    print('survived  ' + line)
+                    sys.stdout.flush()
+        print('{}: {} of {} caught ({:.0f} %), {} survive with reason, {} without; {:.0f} s'.format(
+            module, count - survived, count, 100 * (1 - survived / count),
+            survived - unknown, unknown, time.time() - begin))
+        sys.stdout.flush()
+        return unknown
+    finally:
+        shutil.rmtree(tree)
+
+
+def read_allowed():
+    """Return the survivors that are listed, and how often each."""
+    with io.open(ALLOWED, encoding='utf-8') as lines:
+        return collections.Counter(
+            line.strip() for line in lines if line.strip() and not line.startswith('#'))
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('modules', metavar='MODULE', nargs='*', help='of lomond/protocol; else all')
+    parser.add_argument('--jobs', type=int, default=1, help='so many at once')
+    options = parser.parse_args()
+    if not sys.flags.bytes_warning > 1:
+        parser.error('the tests want python -bb')
+    pool = multiprocessing.get_context('fork').Pool(options.jobs, maxtasksperchild=1)
+    unknown = sum(pool.imap_unordered(judge, options.modules or MODULES, chunksize=1))
+    pool.close()
+    pool.join()
+    return 1 if unknown else 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())
