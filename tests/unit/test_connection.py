@@ -14,6 +14,7 @@ from lomond._compat import to_bytes
 from lomond.protocol.compression import PermessageDeflate
 from lomond.protocol.connection import CLIENT, SERVER, Connection
 from lomond.protocol.frame import PIECE
+from lomond.protocol.limits import DEFAULT_LIMITS, message_limits
 from lomond.protocol.state import State
 from lomond.stats import Stats
 from tests.protocol.harness import (
@@ -230,6 +231,53 @@ def test_a_piece_of_just_64_kib_takes_no_more_frames():
 
 def test_many_messages_that_are_none_make_no_piece():
     assert list(Wire().connection.encode_many([])) == []
+
+
+# -- the short way: nothing tells it from the long one but the time it takes --
+
+def _short_way_only(limits=DEFAULT_LIMITS):
+    def refuse(*_args):
+        raise AssertionError('this went the long way')
+
+    wire = Wire(CLIENT, limits, deflate=PermessageDeflate())
+    wire.connection._next_event = refuse
+    return wire
+
+
+@pytest.mark.parametrize('opcode', [TEXT, BINARY])
+@pytest.mark.parametrize('size', [2, 125, 126, 127, 255, 256, 65535])
+def test_whole_messages_take_the_short_way_up_to_the_limit(opcode, size):
+    frame = make_frame(opcode, b'x' * size)
+    for limits in (DEFAULT_LIMITS, message_limits(size)):
+        wire = _short_way_only(limits)
+        assert len(wire.receive(frame)) == 1
+        assert len(wire.receive(frame * 2)) == 2
+
+
+@pytest.mark.parametrize('opcode', [TEXT, BINARY])
+@pytest.mark.parametrize('size', [5, 200])
+def test_compressed_messages_take_the_short_way(opcode, size):
+    payload = b''.join(to_bytes(bytearray([i % 128])) for i in range(size))
+    frame = make_frame(opcode, raw_deflate(payload), rsv=RSV1)
+    wire = _short_way_only()
+    assert len(wire.receive(frame)) == 1
+    assert len(wire.receive(frame * 2)) == 2
+
+
+def test_the_short_way_is_taken_again_after_the_long_one():
+    wire = Wire(CLIENT)
+    next_event = wire.connection._next_event
+    long_way = []
+
+    def count(*args):
+        long_way.append(args)
+        return next_event(*args)
+
+    wire.connection._next_event = count
+    text = make_frame(TEXT, b'Hello')
+    fragments = make_frame(TEXT, b'Hel', fin=False) + make_frame(CONTINUATION, b'lo')
+    assert len(wire.receive(make_frame(PING) + text + fragments + text + text)) == 5
+    assert len(long_way) == 2
 
 
 # -- what is counted --
