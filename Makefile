@@ -64,6 +64,7 @@ compliance: .venv/tox/ready
 faults: .venv/faults/ready
 	LOMOND_THOROUGH=1 .venv/faults/bin/python -b -m pytest -q --timeout 900 tests/faults \
 	    tests/network/test_faults.py tests/property tests/protocol/test_closing_model.py
+
 # As in RACES='--seconds 600 --only persists' and RACED='py27 py313'.
 RACED ?= py27 py36 py37 py38 py39 py310 py311 py312 py313 py314
 races: .venv/tox/ready
