@@ -78,8 +78,6 @@ class Sender(object):
 
         Raises TransportFail, or WebSocketUnavailable if there is no connection.
         """
-        if self._transport is None:
-            raise unavailable(self._stream.state)
         self._send_each((data,))
 
     # Each message comes through here: it calls no method where a line will do.
@@ -182,12 +180,15 @@ class Sender(object):
         """Have the transport send bytes, or pieces of so many."""
         if self._broken is not None:
             raise self._refusal(len(data) if size is None else size)
+        transport = self._transport
+        if transport is None:       # a redirect has just let it go
+            raise unavailable(self._stream.state)
         timeout = self._websocket.write_timeout or None
         try:
             if size is None:
-                self._transport.send(data, timeout)
+                transport.send(data, timeout)
             else:
-                self._transport.send_pieces(data, size, timeout)
+                transport.send_pieces(data, size, timeout)
         except BaseException as error:
             self._failed(error, True)
             raise
@@ -241,9 +242,9 @@ class Sender(object):
         # type: (bytes) -> None
         """End the attempt to connect; or close, should it have succeeded meanwhile."""
         self._owed_close = payload
-        self._notice()
         if self._stream.state != State.CONNECTING:
             self._pay()
+        self._notice()      # last: the loop may be about to wait for less than what is owed needs
 
     # -- for the loop, which never waits for room, nor for another sender --
 

@@ -22,7 +22,7 @@ import threading
 from itertools import chain
 
 from lomond import errors, events
-from lomond._compat import TYPE_CHECKING, monotonic, set_close_on_exec, text_type
+from lomond._compat import TYPE_CHECKING, RLock, monotonic, set_close_on_exec, text_type
 from lomond.checks import check_count, check_protocols, check_seconds, check_ssl_context
 from lomond.endpoint import MAX_MESSAGE_SIZE, Endpoint
 from lomond.net.selectors import READ, Waker, wait
@@ -268,7 +268,7 @@ class Server(object):
         self._max_connections = check_count('max_connections', max_connections, 1)
         self._close_timeout = close_timeout or None
 
-        self._lock = threading.Lock()
+        self._lock = RLock()        # a signal's handler may close, too
         self._threads = {}  # type: Dict[threading.Thread, ServerWebSocket]
         self._ended = []  # type: List[threading.Thread]    # or just about to
         self._thread = None  # type: Optional[threading.Thread]     # made by `start`
@@ -342,13 +342,15 @@ class Server(object):
         set_close_on_exec(sock)
         sock.setblocking(False)
         with self._lock:
-            is_welcome = not self._is_closed and len(self._threads) < self._max_connections
+            is_welcome = len(self._threads) < self._max_connections
             if is_welcome:
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 websocket = ServerWebSocket(sock, address, **self._endpoint_options)
                 thread = threading.Thread(
                     target=self._serve, args=(websocket,), name='lomond {}'.format(address))
                 thread.daemon = True
+                is_welcome = not self._is_closed    # by a signal's handler, even in here
+            if is_welcome:
                 thread.start()
                 self._threads[thread] = websocket
                 self._ended = [ended for ended in self._ended if ended.is_alive()]

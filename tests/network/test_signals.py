@@ -9,6 +9,7 @@ import threading
 import pytest
 
 from lomond import WebSocket, errors
+from lomond.server import Server
 from tests.network.driving import Background, read_to_close, wait_for, wait_until_sending
 from tests.support import RawServer, answer_upgrade, make_close, make_frame, names, read_frame
 
@@ -336,3 +337,24 @@ def test_a_handler_that_returns_disturbs_no_wait(on_signal):
                 background = Background(handler.provoke)
         background.result()
     assert names(events)[3:] == ['text', 'closing', 'disconnected']
+
+
+@pytest.mark.parametrize('moment', ['accepting', 'waiting'])
+def test_a_handler_that_closes_a_server_in_the_midst_of_its_work(on_signal, moment):
+    class Size(int):
+        """Looked at while a connection is taken in."""
+
+        def __lt__(self, other):
+            if moment == 'accepting' and threading.current_thread() is serving:
+                handler.provoke()
+            return int(self) < other
+
+    serving = None
+    server = Server(list, max_message_size=Size(1000), close_timeout=5)
+    serving = threading.current_thread()
+    handler = on_signal(server.close)
+    act = handler.provoke if moment == 'waiting' else lambda: list(WebSocket(server.url))
+    background = Background(act)
+    server.serve_forever()
+    background.result()
+    assert handler.is_called.is_set()
