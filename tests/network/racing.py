@@ -761,7 +761,7 @@ def loop_leaves(arena, way):
             match.log.enter(event)
             if event.name == 'ready':
                 match.crew.start()
-            return match.log.messages >= moment // 4
+            return match.log.messages >= max(1, moment // 4)    # not before Ready
 
         try:
             for event in loop:
