@@ -134,6 +134,16 @@ def test_message_within_a_message_closes_with_1002(role, first, second, fin):
     assert before == []
 
 
+@BY_ROLE
+@pytest.mark.parametrize('opcode', [TEXT, BINARY])
+def test_message_within_a_message_closes_with_1002_in_one_read_after_a_ping(role, opcode):
+    wire = Wire(role)
+    data = wire.frame(TEXT, b'one', fin=False) + wire.frame(PING) + wire.frame(opcode, b'two')
+    happened = wire.receive(data)
+    assert [event[0] for event in happened] == ['ping', 'protocol_error']
+    assert happened[-1][3] == 1002
+
+
 @pytest.mark.parametrize('opcode', [TEXT, BINARY, PING, PONG, CLOSE])
 @BY_ROLE
 def test_wrong_masking_closes_with_1002(role, opcode):

@@ -212,6 +212,17 @@ def test_pieces_of_a_message_are_its_frame():
         wire.connection.encode_in_pieces(CONTINUATION, b'')
 
 
+def test_messages_in_pieces_and_many_are_compressed_only_if_that_was_asked_for():
+    wire = Wire(SERVER, deflate=PermessageDeflate())
+    _size, pieces = wire.connection.encode_in_pieces(TEXT, b'Hello')
+    assert [to_bytes(piece) for piece in pieces] == [b'\x81\x05Hello']
+    assert list(wire.connection.encode_many([(TEXT, b'Hello')])) == [b'\x81\x05Hello']
+    _size, pieces = wire.connection.encode_in_pieces(TEXT, b'Hello', True)
+    assert [to_bytes(piece) for piece in pieces] == [b'\xc1\x07\xf2\x48\xcd\xc9\xc9\x07\x00']
+    assert list(wire.connection.encode_many([(TEXT, b'Hello')], True)) == [
+        b'\xc1\x05\xf2\x00\x11\x00\x00']
+
+
 @BY_ROLE
 def test_frames_of_many_messages_come_in_pieces_of_64_kib(role):
     wire = Wire(role)
@@ -233,15 +244,26 @@ def test_many_messages_that_are_none_make_no_piece():
     assert list(Wire().connection.encode_many([])) == []
 
 
-# -- the short way: nothing tells it from the long one but the time it takes --
+# -- the short ways: nothing tells them from the long ones but the time they take --
+
+def _refuse(*_args):
+    raise AssertionError('this went the long way')
+
 
 def _short_way_only(limits=DEFAULT_LIMITS):
-    def refuse(*_args):
-        raise AssertionError('this went the long way')
-
     wire = Wire(CLIENT, limits, deflate=PermessageDeflate())
-    wire.connection._next_event = refuse
+    wire.connection._next_event = _refuse
     return wire
+
+
+@pytest.mark.parametrize('opcode', [TEXT, BINARY])
+@pytest.mark.parametrize('size', [0, 1, 125])
+@pytest.mark.parametrize('deflate, compress', [(False, False), (False, True), (True, False)])
+def test_small_plain_messages_of_a_client_are_sent_the_short_way(opcode, size, deflate, compress):
+    connection = Wire(CLIENT, deflate=PermessageDeflate() if deflate else None).connection
+    connection._admit = _refuse
+    frame = connection.encode(opcode, b'x' * size, compress)
+    assert parse_frames(frame, CLIENT) == [(0x80 | opcode, b'x' * size)]
 
 
 @pytest.mark.parametrize('opcode', [TEXT, BINARY])
