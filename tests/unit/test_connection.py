@@ -234,10 +234,14 @@ def test_frames_of_many_messages_come_in_pieces_of_64_kib(role):
     assert parse_frames(b''.join(pieces), role) == [(0x82, b'x' * 1000)] * (2 * fit + 1)
 
 
-def test_a_piece_of_just_64_kib_takes_no_more_frames():
-    payload = b'x' * (PIECE // 2 - 4)
-    pieces = list(Wire(SERVER).connection.encode_many([(BINARY, payload)] * 3))
-    assert [len(piece) for piece in pieces] == [PIECE, PIECE // 2]
+@pytest.mark.parametrize('frame_sizes, expected', [
+    ([PIECE // 2] * 5, [PIECE, PIECE, PIECE // 2]),
+    ([PIECE - 1, 100] * 2, [PIECE + 99] * 2),
+])
+def test_a_piece_of_64_kib_takes_no_more_frames_and_a_smaller_one_does(frame_sizes, expected):
+    messages = [(BINARY, b'x' * (size - (4 if size > 125 else 2))) for size in frame_sizes]
+    pieces = list(Wire(SERVER).connection.encode_many(messages))
+    assert [len(piece) for piece in pieces] == expected
 
 
 def test_many_messages_that_are_none_make_no_piece():
