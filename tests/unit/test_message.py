@@ -11,6 +11,7 @@ from lomond.errors import InvalidPayload, PayloadTooLarge, ProtocolError
 from lomond.events import Binary, Text
 from lomond.protocol.compression import PermessageDeflate
 from lomond.protocol.frame import FrameHeader
+from lomond.protocol.gathering import MAX_PLACE, MIN_PLACE
 from lomond.protocol.limits import DEFAULT_LIMITS
 from lomond.protocol.message import MAX_REASON, MessageAssembler, decode_close, encode_close
 
@@ -83,6 +84,15 @@ def test_fragments_are_counted():
         _gather(assembler, BINARY, [b''] * 3)
     with pytest.raises(PayloadTooLarge):
         _gather(assembler, BINARY, [b''] * 4)
+
+
+@pytest.mark.parametrize('size, expected', [
+    (MIN_PLACE - 1, False), (MIN_PLACE, True), (MAX_PLACE, True), (MAX_PLACE + 1, False)])
+def test_a_binary_message_of_the_size_for_it_has_an_inlet(size, expected):
+    assembler = _assembler()
+    assembler.has_inlet = True
+    assembler.begin_frame(_header(BINARY, size))
+    assert (assembler.inlet is not None) is expected
 
 
 @pytest.mark.parametrize('opcode', [TEXT, BINARY])
