@@ -57,7 +57,7 @@ class Endpoint(object):
         self._text_class = text_class(check_callable('json_loads', json_loads))
         self._json_dumps = check_callable('json_dumps', json_dumps)  # type: Optional[JSONDumps]
         self._deflate_options = deflate_options(compress)
-        self._stats = Stats(RLock())
+        self._stats = Stats()
         self._stream = self._new_stream()
         self._session = None  # type: Optional[WebsocketSession]
         #: How often close() was called: `persist` goes by it.

@@ -90,6 +90,8 @@ class Sender(object):
         if self._reader is not None and self._is_reading(opcode):
             self._send_interrupting(opcode, data)
             return
+        if self._is_disposed:       # in its midst a handler must not wait for another thread
+            raise unavailable(self._stream.state)
         self._lock.acquire()
         try:
             if self._is_sending:
@@ -138,6 +140,8 @@ class Sender(object):
         if self._reader is not None and self._is_reading(None):
             self._send_interrupting(None, b'')
             return
+        if self._is_disposed:
+            raise unavailable(self._stream.state)
         self._lock.acquire()
         try:
             if self._is_sending:

@@ -8,7 +8,7 @@ from __future__ import absolute_import, division, print_function
 from lomond._compat import TYPE_CHECKING, monotonic
 
 if TYPE_CHECKING:
-    from typing import Any, Callable, Dict, Optional  # noqa: F401
+    from typing import Any, Callable, Dict, Optional, Tuple  # noqa: F401
 
 
 class Traffic(object):
@@ -73,28 +73,15 @@ class RoundTrips(object):
             'count': self.count, 'last': self.last, 'minimum': self.minimum, 'mean': self.mean}
 
 
-class NoLock(object):
-    """Stands for the lock of a driver that has only one thread."""
-
-    def __enter__(self):
-        # type: () -> None
-        pass
-
-    def __exit__(self, *_exc_info):
-        # type: (*Any) -> None
-        pass
-
-
 class Stats(object):
     """The numbers of a WebSocket; they only grow, and go on over reconnects.
 
     What one read of the socket brought is counted when its last event has
-    been handled. With a ``lock``, threads may read them while another counts.
+    been handled.
     """
 
-    def __init__(self, lock=None):
-        # type: (Any) -> None
-        self._lock = lock or NoLock()
+    def __init__(self):
+        # type: () -> None
         self.received = Traffic()
         self.sent = Traffic()
         #: Pings that went out, the user's own included.
@@ -105,8 +92,9 @@ class Stats(object):
         self.attempts = 0
         #: How often that led to Ready.
         self.connections = 0
-        self._time_connected = 0.0
-        self._since = None  # type: Optional[float]
+        # Seconds of the connections that ended, and since when there is the present one.
+        # One step replaces both: another thread may look at any moment.
+        self._connected = (0.0, None)  # type: Tuple[float, Optional[float]]
         self._clock = monotonic  # type: Callable[[], float]
 
     @property
@@ -119,25 +107,20 @@ class Stats(object):
     def time_connected(self):
         # type: () -> float
         """Seconds from Ready to the end, of all connections together, the present one included."""
-        with self._lock:
-            since = self._since
-            return self._time_connected + (0.0 if since is None else self._clock() - since)
+        ended, since = self._connected
+        return ended + (0.0 if since is None else self._clock() - since)
 
     def opened(self, clock):
         # type: (Callable[[], float]) -> None
         """Take note of a connection, for the session; ``clock`` is what it goes by."""
-        with self._lock:
-            self.connections += 1
-            self._clock = clock
-            self._since = clock()
+        self.connections += 1
+        self._clock = clock
+        self._connected = (self._connected[0], clock())
 
     def closed(self):
         # type: () -> None
         """Take note of its end."""
-        with self._lock:        # or it would seem, for a moment, never to have been connected
-            since, self._since = self._since, None
-            if since is not None:
-                self._time_connected += self._clock() - since
+        self._connected = (self.time_connected, None)
 
     def as_dict(self):
         # type: () -> Dict[str, Any]

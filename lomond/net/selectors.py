@@ -113,6 +113,7 @@ class Waker(object):
         # type: () -> None
         self._lock = RLock()        # a signal's handler may wake, too
         self._is_closed = False
+        self._is_wanted = False
         self._reader, self._writer = socket.socketpair()
         for sock in (self._reader, self._writer):
             sock.setblocking(False)
@@ -144,13 +145,18 @@ class Waker(object):
     def wake(self):
         # type: () -> None
         """Make the present wait, or the next, return at once. Never raises."""
-        with self._lock:        # the descriptor must not become another's meanwhile
-            if self._is_closed:
-                return
+        self._is_wanted = True
+        # The lock: the descriptor must not become another's meanwhile. Who finds it taken doesn't
+        # wait, as he may hold what its holder waits for, in a signal's handler; that one looks again.
+        while self._is_wanted and self._lock.acquire(False):
             try:
-                self._writer.send(b'\0')
+                self._is_wanted = False
+                if not self._is_closed:
+                    self._writer.send(b'\0')
             except socket.error:
                 pass            # it is full of wakes already
+            finally:
+                self._lock.release()
 
     def clear(self):
         # type: () -> None

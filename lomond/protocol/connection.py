@@ -32,7 +32,7 @@ from lomond.protocol.limits import DEFAULT_LIMITS
 from lomond.protocol.mask import apply_mask, apply_mask_to_few
 from lomond.protocol.message import MessageAssembler, decode_close, encode_close, invalid_utf8
 from lomond.protocol.state import CAN_SEND, TRANSITIONS, State, Trigger, unavailable
-from lomond.stats import NoLock, Stats
+from lomond.stats import Stats
 
 if TYPE_CHECKING:
     from typing import Any, Callable, Iterable, Iterator, List, Optional, Tuple, Type, Union  # noqa: F401
@@ -57,6 +57,18 @@ _IS_BYTEARRAY = indexable is not bytes
 
 # One call of the system's random source serves this many masking keys.
 _keys_struct = struct.Struct('4s' * 64)
+
+
+class _NoLock(object):
+    """Stands for the lock of a driver that has only one thread."""
+
+    def __enter__(self):
+        # type: () -> None
+        pass
+
+    def __exit__(self, *_exc_info):
+        # type: (*Any) -> None
+        pass
 
 
 class Connection(object):
@@ -102,7 +114,7 @@ class Connection(object):
         self._sent = self._stats.sent
         self._is_client = role == CLIENT
         self._reply = reply
-        self._lock = lock or NoLock()
+        self._lock = lock or _NoLock()
         self._random_bytes = random_bytes
         self._clock = clock
         self._parser = FrameParser(expects_mask=not self._is_client, limits=limits)
