@@ -45,6 +45,7 @@ def test_a_place_keeps_its_memory_for_what_is_not_larger():
     memory = place._memory
     place.add(b'abcd')
     kept = place.join()
+    assert place.begin(4)._memory is memory
     assert place.begin(3)._memory is memory
     place.add(b'xyz')
     assert place.join() == b'xyz'
