@@ -139,6 +139,13 @@ def test_frame_is_encoded_while_sending_is_allowed(role, state, opcode, payload)
     assert connection.state == state
 
 
+@BY_ROLE
+@pytest.mark.parametrize('size', [125, 126, 127, 65535, 65536])
+def test_frame_has_the_length_of_its_message(role, size):
+    frame = Wire(role).connection.encode(BINARY, b'x' * size)
+    assert parse_frames(frame, role) == [(0x82, b'x' * size)]
+
+
 @pytest.mark.parametrize('state, expected', [
     (State.CONNECTING, errors.WebSocketUnavailable),
     (State.CLOSING, errors.WebSocketClosing),
