@@ -147,7 +147,7 @@ class Waker(object):
         """Make the present wait, or the next, return at once. Never raises."""
         self._is_wanted = True
         # The lock: the descriptor must not become another's meanwhile. Who finds it taken doesn't
-        # wait, as he may hold what its holder waits for, in a signal's handler; that one looks again.
+        # wait, as he may have what its holder waits for, in a signal's handler: it looks again.
         while self._is_wanted and self._lock.acquire(False):
             try:
                 self._is_wanted = False
