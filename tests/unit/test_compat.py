@@ -204,6 +204,7 @@ def test_an_rlock_may_be_taken_by_a_handler_that_comes_between_any_two_of_its_st
             refused.append(frame.f_lineno)
         return handle
 
+    before = sys.gettrace()     # coverage's
     sys.settrace(handle)
     try:
         lock.acquire()
@@ -211,7 +212,7 @@ def test_an_rlock_may_be_taken_by_a_handler_that_comes_between_any_two_of_its_st
         lock.release()
         lock.release()
     finally:
-        sys.settrace(None)
+        sys.settrace(before)
     assert refused == []
     other = threading.Thread(target=lambda: refused.append(lock.acquire(False)))
     other.start()
