@@ -24,7 +24,7 @@ import zipfile
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 #: What git knows and an sdist has no use for.
-NOT_IN_SDIST = {'.gitignore'}
+NOT_IN_SDIST = {'.gitattributes', '.gitignore'}
 
 #: What setuptools adds.
 ADDED_TO_SDIST = re.compile(r'PKG-INFO|lomond\.egg-info/[^/]+')
