@@ -168,6 +168,7 @@ class Endpoint(object):
                 'send_text takes {}, not {}; bytes go through send_binary'.format(
                     text_type.__name__, type(text).__name__))
         payload = encode_utf8(text)
+        # As `_send`, without the call: most messages come through here.
         session = self._session
         if session is None:
             raise unavailable(self._stream.state)

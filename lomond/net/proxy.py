@@ -145,10 +145,11 @@ def open_tunnel(transport, target, proxy, deadline):
 
     Yields each `Wait`; the tunnel is there when it ends. Raises ConnectFail.
     """
-    exchange = ConnectExchange(target, proxy)  # type: Any
     if proxy.is_socks:
         from lomond.net.socks import SocksExchange
-        exchange = SocksExchange(target, proxy)
+        exchange = SocksExchange(target, proxy)  # type: Any
+    else:
+        exchange = ConnectExchange(target, proxy)
     try:
         while exchange.rest is None:
             while exchange.output:

@@ -644,37 +644,25 @@ def everyone_sends_much(arena, side):
 
 def many_close(arena, side):
     """Threads close all at once, in the midst of it: one Close frame, and nothing after it."""
-    is_time = threading.Event()
-    moment = arena.moment()
-
-    def close():
-        wait_for(is_time)
-        match.websocket.close()
-
-    def drive(match, loop):
-        match.follow(loop, lambda: (match.help(close, 4), match.crew.start()))
-        match.crew.join()
-
-    def manners(peer):
-        if peer.frames >= moment:
-            is_time.set()
-
-    match = Match(arena, side, manners)
-    match.run(drive)
-    match.check_graceful()
+    end_at_once(arena, side, lambda websocket: websocket.close(), 4).check_graceful()
 
 
 def some_break(arena, side):
     """Threads break the connection off, in the midst of it."""
+    end_at_once(arena, side, lambda websocket: websocket.force_disconnect(), 2).check_broken()
+
+
+def end_at_once(arena, side, end, count):
+    """Have so many threads call a function while all send; return the match."""
     is_time = threading.Event()
     moment = arena.moment()
 
-    def break_off():
+    def wait_and_end():
         wait_for(is_time)
-        match.websocket.force_disconnect()
+        end(match.websocket)
 
     def drive(match, loop):
-        match.follow(loop, lambda: (match.help(break_off, 2), match.crew.start()))
+        match.follow(loop, lambda: (match.help(wait_and_end, count), match.crew.start()))
         match.crew.join()
 
     def manners(peer):
@@ -683,7 +671,7 @@ def some_break(arena, side):
 
     match = Match(arena, side, manners)
     match.run(drive)
-    match.check_broken()
+    return match
 
 
 def peer_closes(arena, side):
