@@ -46,7 +46,11 @@ def offload(call, deadline, discard=None, abandoned=None):
         thread.daemon = True
         try:
             thread.start()
-        except threading.ThreadError:   # RuntimeError on 3
+        except threading.ThreadError as error:  # RuntimeError on 3
+            if thread.ident is not None or thread in threading.enumerate():
+                # It was. This is what start() may make of a Ctrl-C that comes while it waits for
+                # the thread to begin; 2.7 doesn't say any more what it was made of.
+                raise getattr(error, '__context__', None) or KeyboardInterrupt()
             # No more of them, or the interpreter is about to end: better to
             # wait for the call than to fail.
             log.debug('no thread could be started: a call blocks the loop')

@@ -306,6 +306,34 @@ def test_thread_does_not_keep_the_program_alive(call):
     steps.close()
 
 
+@pytest.mark.parametrize('is_over', [False, True])
+def test_ctrl_c_while_a_thread_begins_comes_through(call, monkeypatch, is_over):
+    """A start() waits for its thread to begin, and makes an error of its own of what interrupts it.
+
+    Now and then, and nothing can force it to; the thread is there all the same.
+    """
+    def start_and_fail(thread):
+        start_thread(thread)
+        if is_over:
+            call.end('result')
+            call.join()
+        try:
+            raise KeyboardInterrupt
+        finally:
+            threading.Lock().release()
+
+    start_thread = threading.Thread.start
+    monkeypatch.setattr(threading.Thread, 'start', start_and_fail)
+    discarded = []
+    before = count_descriptors()
+    with pytest.raises(KeyboardInterrupt):
+        next(offload(call, monotonic() + PATIENCE, discard=discarded.append))
+    assert count_descriptors() == before
+    call.end('result')
+    call.join()
+    assert discarded == ['result']
+
+
 @pytest.fixture
 def no_thread_starts():
     """Each thread wants a stack of more memory than there is."""
