@@ -9,9 +9,10 @@ from __future__ import absolute_import, division, print_function
 import json
 
 from lomond import errors
-from lomond._compat import TYPE_CHECKING, RLock, decode_utf8, encode_utf8, text_type, to_bytes
+from lomond._compat import TYPE_CHECKING, decode_utf8, encode_utf8, text_type, to_bytes
 from lomond.checks import check_callable, check_count, check_protocols, check_seconds
 from lomond.events import text_class
+from lomond.locks import ProcessLock
 from lomond.opcode import Opcode
 from lomond.protocol.compression import DeflateOptions
 from lomond.protocol.connection import Connection
@@ -66,7 +67,7 @@ class Endpoint(object):
     def _new_stream(self):
         # type: () -> Connection
         return Connection(
-            self._role, self._reply, message_limits(self.max_message_size), RLock(),
+            self._role, self._reply, message_limits(self.max_message_size), ProcessLock(),
             self._stats, text_class=self._text_class)
 
     def _reply(self, opcode, payload):

@@ -17,14 +17,16 @@ those who open many.
 from __future__ import absolute_import, division, print_function
 
 import logging
+import os
 import socket
 import threading
 from itertools import chain
 
 from lomond import errors, events
-from lomond._compat import TYPE_CHECKING, RLock, monotonic, set_close_on_exec, text_type
+from lomond._compat import TYPE_CHECKING, monotonic, set_close_on_exec, text_type
 from lomond.checks import check_count, check_protocols, check_seconds, check_ssl_context
 from lomond.endpoint import MAX_MESSAGE_SIZE, Endpoint
+from lomond.locks import ProcessLock
 from lomond.net.selectors import READ, Waker, wait
 from lomond.net.transport import Transport, describe, would_block
 from lomond.net.url import bracket
@@ -268,7 +270,7 @@ class Server(object):
         self._max_connections = check_count('max_connections', max_connections, 1)
         self._close_timeout = close_timeout or None
 
-        self._lock = RLock()        # a signal's handler may close, too
+        self._lock = ProcessLock()  # a signal's handler may close, too
         self._threads = {}  # type: Dict[threading.Thread, ServerWebSocket]
         self._ended = []  # type: List[threading.Thread]    # or just about to
         self._thread = None  # type: Optional[threading.Thread]     # made by `start`
@@ -276,6 +278,7 @@ class Server(object):
         self._has_stopped = threading.Event()                       # it has, or never began
         self._has_stopped.set()
         self._is_closed = False
+        self._process = os.getpid()
         self._listener = _listen(host, port)
         self._address = self._listener.getsockname()
         self._waker = Waker()
@@ -341,7 +344,7 @@ class Server(object):
         # type: (socket.socket, Any) -> None
         set_close_on_exec(sock)
         sock.setblocking(False)
-        with self._lock:
+        with self._lock():
             is_welcome = len(self._threads) < self._max_connections
             if is_welcome:
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -370,7 +373,7 @@ class Server(object):
         finally:
             websocket.dispose()
             thread = threading.current_thread()
-            with self._lock:
+            with self._lock():
                 del self._threads[thread]
                 self._ended.append(thread)
 
@@ -392,9 +395,14 @@ class Server(object):
 
         A connection whose client doesn't answer within ``close_timeout``
         seconds is broken; a handler that goes on for as long again is left
-        behind. Harmless when called again.
+        behind. Harmless when called again. A forked child only gives up its
+        copy of the listening socket: all else is its parent's.
         """
-        with self._lock:
+        if os.getpid() != self._process:
+            self._listener.close()
+            self._waker.close()
+            return
+        with self._lock():
             self._is_closed = True
             open_now = list(self._threads.items())
             threads = list(self._threads) + self._ended

@@ -165,6 +165,9 @@ class WebsocketSession(Sender):
         if transport is None:
             return
         transport.on_backlog = None     # it leads back here: let both go at once
+        if transport.is_inherited:
+            transport.close()   # whoever has the lock isn't here
+            return
         # A sender may be waiting inside the transport. It holds the lock, so
         # it is left to it to close: here, waiting for it could be for ever.
         if self._lock.acquire(False):

@@ -10,7 +10,8 @@ import logging
 import socket
 import threading
 
-from lomond._compat import TYPE_CHECKING, RLock, monotonic
+from lomond._compat import TYPE_CHECKING, monotonic
+from lomond.locks import ProcessLock
 from lomond.net.selectors import Waker
 from lomond.net.wait import Wait
 
@@ -77,7 +78,7 @@ class _Job(object):
         self._abandoned = [] if abandoned is None else abandoned
         # The collector may close a generator, and so abandon its job, in the
         # midst of `run`: hence an RLock.
-        self._lock = RLock()
+        self._lock = ProcessLock()
         self._is_abandoned = False
         self._result = None  # type: Any
         self._error = None  # type: Optional[BaseException]
@@ -106,7 +107,7 @@ class _Job(object):
         except BaseException as error:      # it is for the loop to raise
             self._error = error
         del call        # with what it holds, before anyone is told
-        with self._lock:
+        with self._lock():
             self.is_done = True
             is_abandoned = self._is_abandoned
         self.waker.wake()
@@ -128,7 +129,7 @@ class _Job(object):
     def abandon(self):
         # type: () -> None
         """Have nothing more to do with it; after `take`, or instead."""
-        with self._lock:
+        with self._lock():
             self._is_abandoned = True
             is_done = self.is_done
             if not is_done:

@@ -12,7 +12,8 @@ import select
 import socket
 from functools import partial
 
-from lomond._compat import TYPE_CHECKING, RLock, is_interrupt, monotonic, set_close_on_exec
+from lomond._compat import TYPE_CHECKING, is_interrupt, monotonic, set_close_on_exec
+from lomond.locks import ProcessLock
 
 if TYPE_CHECKING:
     from typing import Callable, List, Optional, Sequence, Tuple  # noqa: F401
@@ -111,7 +112,7 @@ class Waker(object):
 
     def __init__(self):
         # type: () -> None
-        self._lock = RLock()        # a signal's handler may wake, too
+        self._lock = ProcessLock()        # a signal's handler may wake, too
         self._is_closed = False
         self._is_wanted = False
         self._reader, self._writer = socket.socketpair()
@@ -148,7 +149,8 @@ class Waker(object):
         self._is_wanted = True
         # The lock: the descriptor must not become another's meanwhile. Who finds it taken doesn't
         # wait, as he may have what its holder waits for, in a signal's handler: it looks again.
-        while self._is_wanted and self._lock.acquire(False):
+        lock = self._lock()
+        while self._is_wanted and lock.acquire(False):
             try:
                 self._is_wanted = False
                 if not self._is_closed:
@@ -156,7 +158,7 @@ class Waker(object):
             except socket.error:
                 pass            # it is full of wakes already
             finally:
-                self._lock.release()
+                lock.release()
 
     def clear(self):
         # type: () -> None
@@ -169,7 +171,7 @@ class Waker(object):
 
     def close(self):
         # type: () -> None
-        with self._lock:
+        with self._lock():
             self._is_closed = True
             self._reader.close()
             self._writer.close()

@@ -12,8 +12,9 @@ import socket
 import threading
 from collections import deque
 
-from lomond._compat import TYPE_CHECKING, RLock, is_interrupt, monotonic, text_type
+from lomond._compat import TYPE_CHECKING, is_interrupt, monotonic, text_type
 from lomond.errors import TransportFail
+from lomond.locks import ProcessLock
 from lomond.net.selectors import READ, WRITE, wait
 
 if TYPE_CHECKING:
@@ -76,9 +77,8 @@ class Transport(object):
         self._read_lock = threading.Lock()
         self._backlog = deque()  # type: Deque[bytes]
         self._backlog_size = 0
-        self._close_lock = RLock()  # a signal's handler may abort, too
+        self._close_lock = ProcessLock()    # a signal's handler may abort, too
         self._is_closed = False
-        # A fork has a copy of the descriptor: what it ended would be its parent's connection.
         self._process = os.getpid()
         #: True once `abort` was called.
         self.is_aborted = False
@@ -88,10 +88,16 @@ class Transport(object):
         #: What to wait for before the next `receive`, as `selectors.wait` wants it.
         self.interest = ((self._fd, READ),)  # type: Interest
 
+    @property
+    def is_inherited(self):
+        # type: () -> bool
+        """Tell if this is a forked child: the connection is its parent's, the descriptor a copy."""
+        return os.getpid() != self._process
+
     def detach(self):
         # type: () -> Any
         """Return the socket, which is the caller's from now on; this transport is closed."""
-        with self._close_lock:
+        with self._close_lock():
             self._is_closed = True
             sock, self._sock = self._sock, None
             return sock
@@ -280,8 +286,8 @@ class Transport(object):
 
     def _shutdown(self, how):
         # type: (int) -> None
-        with self._close_lock:
-            if self._is_closed or os.getpid() != self._process:
+        with self._close_lock():
+            if self._is_closed or self.is_inherited:
                 return
             try:
                 self._raw_shutdown(how)
@@ -295,7 +301,7 @@ class Transport(object):
     def close(self):
         # type: () -> None
         """Free the descriptor. No thread may be sending or receiving. Never raises."""
-        with self._close_lock:
+        with self._close_lock():
             if self._is_closed:
                 return
             self._is_closed = True

@@ -81,8 +81,8 @@ class Connection(object):
       protocol itself sends: a pong, a Close. It hands them to `encode`, sends
       what that returns, and never raises.
     - ``limits``: what the peer may make us hold.
-    - ``lock``: guards the state where `encode` and `receive` run in two
-      threads. It is held for moments, never while anything is sent.
+    - ``lock``: called for what guards the state where `encode` and `receive`
+      run in two threads. That is held for moments, never while anything is sent.
     - ``stats``: where messages and bytes are counted, a `lomond.stats.Stats`.
     - ``random_bytes``, ``clock``: where masking keys and `received_time` come
       from.
@@ -92,7 +92,7 @@ class Connection(object):
     One thread may run `receive` while others call `encode`, one at a time.
     """
 
-    def __init__(self, role, reply, limits=DEFAULT_LIMITS, lock=None, stats=None,
+    def __init__(self, role, reply, limits=DEFAULT_LIMITS, lock=_NoLock, stats=None,
                  random_bytes=os.urandom, clock=time, text_class=events.Text):
         # type: (str, Callable[[int, bytes], None], Limits, Any, Optional[Stats], Callable[[int], bytes], Callable[[], float], Type[events.Text]) -> None
         self.state = State.CONNECTING
@@ -114,7 +114,7 @@ class Connection(object):
         self._sent = self._stats.sent
         self._is_client = role == CLIENT
         self._reply = reply
-        self._lock = lock or _NoLock()
+        self._lock = lock
         self._random_bytes = random_bytes
         self._clock = clock
         self._parser = FrameParser(expects_mask=not self._is_client, limits=limits)
@@ -177,7 +177,7 @@ class Connection(object):
 
     def _advance(self, trigger):
         # type: (str) -> None
-        with self._lock:
+        with self._lock():
             if (self.state, trigger) not in TRANSITIONS:
                 raise errors.WebSocketUnavailable(
                     'a WebSocket that is {} can not be {}', self.state, trigger)
@@ -212,7 +212,7 @@ class Connection(object):
         frame = encode_frame(opcode, payload, True, rsv1, self._masking_key())
         sent.wire_bytes += len(frame)
         if opcode == Opcode.CLOSE:
-            with self._lock:
+            with self._lock():
                 # The other thread may have moved on since the check above.
                 if self.state not in CAN_SEND:
                     raise unavailable(self.state)
@@ -454,7 +454,7 @@ class Connection(object):
         code, reason = decode_close(payload)
         self.is_receiving = False
         self._echo = payload[:2]
-        with self._lock:
+        with self._lock():
             self.state = TRANSITIONS[self.state, Trigger.CLOSE_RECEIVED]
             self.is_close_complete = self.state == State.CLOSED
         if self.state == State.CLOSED:

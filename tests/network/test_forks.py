@@ -8,28 +8,75 @@ import sys
 
 import pytest
 
-from tests.support import answer_upgrade, make_frame, read_frame
+from tests.support import PATIENCE, answer_upgrade, make_frame, read_frame
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
-# What the child does is for a test to say.
+# What the child does is for a test to say, and which lock another thread has meanwhile.
+NOBODYS = 'threading.Lock()'
 PROGRAM = """
-import os, sys
+import os, signal, sys, threading, warnings
 from lomond import WebSocket
+
+warnings.simplefilter('ignore', DeprecationWarning)     # 3.12: forks with threads may hang
+
+def hold(lock):
+    with lock:
+        is_held.set()
+        may_end.wait()
 
 websocket = WebSocket(sys.argv[1], ssl_cafile=sys.argv[2] or None, proxies={{}})
 for event in websocket:
     if event.name == 'ready':
+        is_held, may_end = threading.Event(), threading.Event()
+        holder = threading.Thread(target=hold, args=({lock},))
+        holder.start()
+        is_held.wait()
         child = os.fork()
         if child == 0:
-            {}
-        assert os.waitpid(child, 0)[1] == 0
+            signal.alarm({patience})
+            {ending}
+        status = os.waitpid(child, 0)[1]
+        may_end.set()
+        holder.join()
+        assert status == 0, status
         websocket.send_text(u'still here')
     elif event.name == 'text':
         websocket.close()
     elif event.name == 'disconnected':
         assert event.graceful, event
         print('graceful')
+"""
+
+
+needs_fork = pytest.mark.skipif(not hasattr(os, 'fork'), reason='there is no fork here')
+
+
+SERVER_PROGRAM = """
+import os, signal
+from lomond import WebSocket
+from lomond.server import Server
+
+def echo(websocket):
+    for event in websocket:
+        if event.name == 'text':
+            websocket.send_text(event.text)
+
+with Server(echo) as server:
+    websocket = WebSocket(server.url, proxies={{}})
+    for event in websocket:
+        if event.name == 'ready':
+            child = os.fork()
+            if child == 0:
+                signal.alarm({patience})
+                break
+            assert os.waitpid(child, 0)[1] == 0
+            websocket.send_text(u'still here')
+        elif event.name == 'text':
+            websocket.close()
+        elif event.name == 'disconnected':
+            assert event.graceful, event
+            print('graceful')
 """
 
 
@@ -42,16 +89,54 @@ def echo(sock):
         sock.sendall(make_frame(opcode, payload))
 
 
-@pytest.mark.skipif(not hasattr(os, 'fork'), reason='there is no fork here')
+def run(link, authority_file, ending, lock):
+    """Run it; it asks that what the child did was right, and tells how the parent's loop ended."""
+    program = PROGRAM.format(ending=ending, lock=lock, patience=int(PATIENCE))
+    with link.serve(echo) as server:
+        child = subprocess.Popen(
+            [sys.executable, '-c', program, server.url,
+             authority_file if server.url.startswith(u'wss') else ''],
+            cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        return child.communicate()[0]
+
+
+@needs_fork
 @pytest.mark.parametrize('ending', [
     'sys.exit()',
     'break',
     'websocket.force_disconnect(); sys.exit()',
 ])
 def test_end_of_a_child_leaves_the_connection_to_its_parent(link, authority_file, ending):
-    with link.serve(echo) as server:
-        output = subprocess.check_output(
-            [sys.executable, '-c', PROGRAM.format(ending), server.url,
-             authority_file if server.url.startswith(u'wss') else ''],
-            cwd=ROOT, stderr=subprocess.STDOUT)
+    assert run(link, authority_file, ending, NOBODYS) == b'graceful\n'
+
+
+@needs_fork
+@pytest.mark.parametrize('lock', [
+    'websocket.session._lock',
+    'websocket.session._transport._read_lock',
+    'websocket.session._transport._close_lock()',
+    'websocket.session._wake.__self__._lock()',
+    'websocket.stream._lock()',
+])
+def test_child_does_not_wait_for_a_thread_that_only_its_parent_has(link, authority_file, lock):
+    ending = 'websocket.force_disconnect(); break'
+    assert run(link, authority_file, ending, lock) == b'graceful\n'
+
+
+@needs_fork
+@pytest.mark.parametrize('lock', [NOBODYS, 'websocket.session._lock'])
+def test_child_can_free_its_copy_of_the_descriptor(link, authority_file, lock):
+    ending = (
+        'fd = websocket.session._transport.fileno(); websocket.session.dispose(); '
+        'os._exit(os.path.exists("/dev/fd/{}".format(fd)))')
+    assert run(link, authority_file, ending, lock) == b'graceful\n'
+
+
+@needs_fork
+def test_child_of_a_server_leaves_it_to_its_parent():
+    """At the end of its block: the threads that it would wait for aren't there."""
+    program = SERVER_PROGRAM.format(patience=int(PATIENCE))
+    output = subprocess.check_output(
+        [sys.executable, '-W', 'ignore::DeprecationWarning', '-c', program],
+        cwd=ROOT, stderr=subprocess.STDOUT)
     assert output == b'graceful\n'

@@ -425,6 +425,9 @@ class _SteppingLock(object):
         self._step = step
         self.uses = 0
 
+    def __call__(self):
+        return self
+
     def __enter__(self):
         self.uses += 1
         if self.uses == 2:

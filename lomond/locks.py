@@ -1,0 +1,30 @@
+"""Locks that a process which forks can't leave locked for its child."""
+
+from __future__ import absolute_import, division, print_function
+
+import os
+
+from lomond._compat import TYPE_CHECKING, RLock
+
+if TYPE_CHECKING:
+    from typing import Any  # noqa: F401
+
+
+class ProcessLock(object):
+    """Returns an RLock when it is called: ``with lock():``. A forked child gets its own.
+
+    Only the thread that forks goes on in the child: a lock that another one
+    held would be waited for for ever.
+    """
+
+    def __init__(self):
+        # type: () -> None
+        self._lock = RLock()
+        self._process = os.getpid()
+
+    def __call__(self):
+        # type: () -> Any
+        process = os.getpid()
+        if process != self._process:
+            self._lock, self._process = RLock(), process
+        return self._lock
