@@ -48,6 +48,7 @@ MODULES = {
     'extension': 'protocol/handshake property/parsers',
     'handshake': 'protocol/handshake property/parsers',
     'compression': 'protocol/compression protocol/limits property/round_trips property/receiving',
+    'encoder': 'protocol/closing protocol/compression unit/connection property/round_trips',
     'connection': 'protocol/messages protocol/closing protocol/violations protocol/limits'
                   ' protocol/compression property/inlet property/receiving property/round_trips',
 }

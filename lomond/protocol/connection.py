@@ -7,35 +7,22 @@ and where the bytes come from and go, is the driver's business.
 from __future__ import absolute_import, division, print_function
 
 import os
-import struct
 from time import time
 
 from lomond import errors, events
 from lomond._compat import TYPE_CHECKING, decode_utf8, indexable, text_type
 from lomond.opcode import Opcode
-from lomond.protocol.frame import (
-    CONTROL_BIT,
-    FIN,
-    KEY_SIZE,
-    LENGTH_16,
-    MASKED,
-    PIECE,
-    RSV1,
-    SHORT_HEADER,
-    cut_frame,
-    encode_frame,
-    encode_header,
-    pack_short_masked,
-)
+from lomond.protocol.encoder import Encoder
+from lomond.protocol.frame import CONTROL_BIT, FIN, KEY_SIZE, LENGTH_16, RSV1
 from lomond.protocol.frame_parser import FrameParser
 from lomond.protocol.limits import DEFAULT_LIMITS
-from lomond.protocol.mask import apply_mask, apply_mask_to_few
+from lomond.protocol.mask import apply_mask
 from lomond.protocol.message import MessageAssembler, decode_close, encode_close, invalid_utf8
-from lomond.protocol.state import CAN_SEND, TRANSITIONS, State, Trigger, unavailable
+from lomond.protocol.state import TRANSITIONS, State, Trigger
 from lomond.stats import Stats
 
 if TYPE_CHECKING:
-    from typing import Any, Callable, Iterable, Iterator, List, Optional, Tuple, Type, Union  # noqa: F401
+    from typing import Any, Callable, Iterator, Optional, Tuple, Type, Union  # noqa: F401
 
     from lomond.events import Event  # noqa: F401
     from lomond.protocol.compression import PermessageDeflate  # noqa: F401
@@ -45,8 +32,6 @@ if TYPE_CHECKING:
 CLIENT = 'client'
 SERVER = 'server'
 
-_MESSAGES = frozenset([Opcode.TEXT, Opcode.BINARY])
-
 _WHOLE_TEXT = FIN | Opcode.TEXT
 _WHOLE_BINARY = FIN | Opcode.BINARY
 _COMPRESSED_TEXT = FIN | RSV1 | Opcode.TEXT
@@ -54,9 +39,6 @@ _COMPRESSED = (_COMPRESSED_TEXT, FIN | RSV1 | Opcode.BINARY)
 
 # Where slices of what is received are bytes, they needn't be copied for zlib.
 _IS_BYTEARRAY = indexable is not bytes
-
-# One call of the system's random source serves this many masking keys.
-_keys_struct = struct.Struct('4s' * 64)
 
 
 class _NoLock(object):
@@ -71,7 +53,7 @@ class _NoLock(object):
         pass
 
 
-class Connection(object):
+class Connection(Encoder):
     """A WebSocket between its two handshakes.
 
     Parameters:
@@ -95,27 +77,20 @@ class Connection(object):
     def __init__(self, role, reply, limits=DEFAULT_LIMITS, lock=_NoLock, stats=None,
                  random_bytes=os.urandom, clock=time, text_class=events.Text):
         # type: (str, Callable[[int, bytes], None], Limits, Any, Optional[Stats], Callable[[int], bytes], Callable[[], float], Type[events.Text]) -> None
-        self.state = State.CONNECTING
+        super(Connection, self).__init__(role == CLIENT, lock, stats or Stats(), random_bytes)
         #: Answer pings by themselves.
         self.auto_pong = True
         #: False once nothing that arrives can become an event any more.
         self.is_receiving = False
         #: The protocol error that ended the connection, if one did.
         self.error = None  # type: Optional[errors.WebSocketError]
-        #: True once both Close frames were exchanged.
-        self.is_close_complete = False
         #: Where the next bytes from the peer may be received into, to be handed in as a part of
         #: this; None while they have to come as bytes.
         self.inlet = None  # type: Optional[memoryview]
         #: Called with the payload of each pong, before its event is handed out.
         self.on_pong = None  # type: Optional[Callable[[bytes], None]]
 
-        self._stats = stats or Stats()
-        self._sent = self._stats.sent
-        self._is_client = role == CLIENT
         self._reply = reply
-        self._lock = lock
-        self._random_bytes = random_bytes
         self._clock = clock
         self._parser = FrameParser(expects_mask=not self._is_client, limits=limits)
         self._message = MessageAssembler(limits, text_class)
@@ -124,12 +99,10 @@ class Connection(object):
         self._short_limit = min(
             size for size in (limits.frame, limits.message, 0xFFFF) if size is not None)
         self._max_message = limits.message
-        self._deflate = None  # type: Optional[PermessageDeflate]
 
         self._leftover = b''        # received, and not yet a whole header or control frame
         self._missing = 0           # payload bytes of the present data frame still to come
         self._header = None  # type: Optional[FrameHeader]  # that frame's
-        self._keys = []  # type: List[bytes]    # masking keys to come
 
     # -- the handshakes and the end --
 
@@ -182,102 +155,6 @@ class Connection(object):
                 raise errors.WebSocketUnavailable(
                     'a WebSocket that is {} can not be {}', self.state, trigger)
             self.state = TRANSITIONS[self.state, trigger]
-
-    # -- sending --
-
-    def encode(self, opcode, payload, compress=False):
-        # type: (int, bytes, bool) -> bytes
-        """Return the frame that carries a message or a control payload.
-
-        Deflates a message if ``compress`` is true and compression was agreed
-        on, so frames must be sent in the order of the calls. A CLOSE frame
-        ends sending: only one can be made.
-
-        Raises WebSocketUnavailable, or its kind, if the state forbids it, and
-        FrameBuildError.
-        """
-        sent = self._sent
-        size = len(payload)
-        # The short way: a small message of a client's, as it is.
-        if size < LENGTH_16 and self._is_client and opcode in _MESSAGES \
-                and (self._deflate is None or not compress) and self.state in CAN_SEND:
-            sent.messages += 1
-            sent.payload_bytes += size
-            sent.wire_bytes += size + SHORT_HEADER
-            key = (self._keys or self._draw_keys()).pop()
-            return pack_short_masked(FIN | opcode, MASKED | size, key) \
-                + apply_mask_to_few(payload, key)
-
-        payload, rsv1 = self._admit(opcode, payload, compress)
-        frame = encode_frame(opcode, payload, True, rsv1, self._masking_key())
-        sent.wire_bytes += len(frame)
-        if opcode == Opcode.CLOSE:
-            with self._lock():
-                # The other thread may have moved on since the check above.
-                if self.state not in CAN_SEND:
-                    raise unavailable(self.state)
-                self.state = TRANSITIONS[self.state, Trigger.CLOSE_SENT]
-                self.is_close_complete = self.state == State.CLOSED
-        return frame
-
-    def encode_in_pieces(self, opcode, payload, compress=False):
-        # type: (int, bytes, bool) -> Tuple[int, Iterator[Union[bytes, memoryview]]]
-        """Return the size of a message's frame, and its pieces, made while they are sent.
-
-        For large messages; otherwise as `encode`.
-        """
-        payload, rsv1 = self._admit(opcode, payload, compress)
-        key = self._masking_key()
-        header = encode_header(opcode, len(payload), True, rsv1, key)
-        size = len(header) + len(payload)
-        self._sent.wire_bytes += size
-        return size, cut_frame(header, payload, key)
-
-    def _admit(self, opcode, payload, compress):
-        # type: (int, bytes, bool) -> Tuple[bytes, bool]
-        """Count what is to be sent; return the payload, and whether it is compressed now."""
-        if self.state not in CAN_SEND:
-            raise unavailable(self.state)
-        if opcode == Opcode.CONTINUATION:
-            raise errors.FrameBuildError('a message goes out whole: there is none to continue')
-        if opcode in _MESSAGES:
-            self._sent.messages += 1
-            self._sent.payload_bytes += len(payload)
-            if compress and self._deflate is not None:
-                return self._deflate.compress(payload), True
-        elif opcode == Opcode.PING:
-            self._stats.pings_sent += 1
-        return payload, False
-
-    def encode_many(self, messages, compress=False):
-        # type: (Iterable[Tuple[int, bytes]], bool) -> Iterator[bytes]
-        """Yield the frames of pairs of an opcode and a payload, joined to pieces of some 64 KiB.
-
-        Each is to be sent before the next is asked for. Raises as `encode`.
-        """
-        frames = []  # type: List[bytes]
-        size = 0
-        for opcode, payload in messages:
-            frame = self.encode(opcode, payload, compress)
-            frames.append(frame)
-            size += len(frame)
-            if size >= PIECE:
-                yield b''.join(frames)
-                frames = []
-                size = 0
-        if frames:
-            yield b''.join(frames)
-
-    def _masking_key(self):
-        # type: () -> Optional[bytes]
-        """Return the next frame's, 4 bytes that a server can't foresee (RFC 6455 10.3)."""
-        return (self._keys or self._draw_keys()).pop() if self._is_client else None
-
-    def _draw_keys(self):
-        # type: () -> List[bytes]
-        drawn = _keys_struct.unpack(self._random_bytes(_keys_struct.size))
-        self._keys = list(reversed(drawn))
-        return self._keys
 
     # -- receiving --
 

@@ -7,7 +7,8 @@ import zlib
 
 from lomond.protocol.connection import CLIENT, SERVER, Connection
 from lomond.protocol.limits import DEFAULT_LIMITS
-from tests.support import make_frame, xor
+from lomond.protocol.state import State
+from tests.support import make_close, make_frame, xor
 
 ROLES = (CLIENT, SERVER)
 
@@ -16,6 +17,28 @@ KEY = b'\x37\xfa\x21\x3d'
 CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
 
 RSV1, RSV2, RSV3 = 0x40, 0x20, 0x10
+
+
+def never(opcode, payload):
+    """Stands for a `reply` that isn't to be called."""
+    raise AssertionError('nothing to reply to')
+
+
+def connection_in(state, role=CLIENT):
+    """Return a connection that was led to a state."""
+    connection = Connection(role, never)
+    key = KEY if role == SERVER else None
+    if state == 'rejected':
+        connection.reject()
+    elif state == 'disconnected':
+        connection.disconnect()
+    elif state != State.CONNECTING:
+        connection.accept()
+        if state in (State.CLOSING, State.CLOSED):
+            connection.encode(CLOSE, b'')
+        if state in (State.PEER_CLOSING, State.CLOSED):
+            next(connection.receive(make_close(1000, key=key)))
+    return connection
 
 
 class Wire(object):
@@ -63,6 +86,11 @@ def story(events):
     return [
         (event.name,) + tuple(getattr(event, field) for field in event.__match_args__)
         for event in events]
+
+
+def counted(traffic):
+    """Return the numbers of one way of a connection's `stats`."""
+    return traffic.messages, traffic.payload_bytes, traffic.wire_bytes
 
 
 def parse_frames(data, role):
