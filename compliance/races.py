@@ -1,4 +1,4 @@
-"""Race many threads on live connections, for minutes: the scenarios of tests/network/racing.py.
+"""Race many threads on live connections, for minutes: the scenarios of tests/network/races.
 
     python compliance/races.py [--seconds 120] [--only persists] [--calls 100] [--seed 1]
 
@@ -25,7 +25,8 @@ import trustme
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 from lomond._compat import monotonic
-from tests.network.racing import SCENARIOS, Arena
+from tests.network.races.match import Arena
+from tests.network.races.scenarios import SCENARIOS
 
 #: How long, in seconds, one round may take.
 PATIENCE = 60

@@ -19,7 +19,7 @@ from lomond import WebSocket, sending, session
 from lomond.net.transport import Transport
 from lomond.opcode import Opcode
 from tests.network.driving import Background
-from tests.network.racing import DOCUMENTED
+from tests.network.races.match import DOCUMENTED
 from tests.support import PATIENCE, read_frame
 
 _FILES = {os.path.splitext(module.__file__)[0] for module in (sending, session)}

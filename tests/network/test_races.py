@@ -1,4 +1,4 @@
-"""Many threads on one live connection, with a judge at its other end: see `racing`.
+"""Many threads on one live connection, with a judge at its other end: see `races`.
 
 A moment of each scenario; `make races` takes longer.
 """
@@ -12,7 +12,8 @@ import sys
 
 import pytest
 
-from tests.network.racing import SCENARIOS, Arena
+from tests.network.races.match import Arena
+from tests.network.races.scenarios import SCENARIOS
 
 pytestmark = pytest.mark.usefixtures('clean_environment')
 
