@@ -28,6 +28,9 @@ RECEIVE_SIZE = 64 * 1024
 #: What `send` takes in, at most, from a peer that sends while we do (bytes).
 MAX_BACKLOG = 16 * 1024 * 1024
 
+# Seconds until a sender tries again to take in what another receives.
+_PAUSE = 0.01
+
 _WOULD_BLOCK = frozenset([errno.EAGAIN, errno.EWOULDBLOCK])
 
 
@@ -246,8 +249,9 @@ class Transport(object):
 
         The receiver meets the end, or the error, by itself.
         """
-        # It may be this very thread that receives: we are in a signal's handler.
         if not self._read_lock.acquire(False):
+            # It may be this very thread that receives: in a signal's handler the bytes stay there.
+            wait(((self._fd, WRITE),), _PAUSE)
             return True
         try:
             try:
