@@ -28,8 +28,8 @@ from lomond._compat import monotonic
 from tests.network.races.match import Arena
 from tests.network.races.scenarios import SCENARIOS
 
-#: How long, in seconds, one round may take.
-PATIENCE = 60
+#: How long, in seconds, one round may take; less than a test of the suite.
+PATIENCE = 40
 
 
 class Watchdog(object):
@@ -52,13 +52,15 @@ class Watchdog(object):
             if self._what is None:
                 return
             self._is_patted.clear()
-        print('stuck: {}'.format(self._what))
-        names = {thread.ident: thread.name for thread in threading.enumerate()}
-        for ident, frame in sys._current_frames().items():
-            print('\n{}:'.format(names.get(ident, ident)))
-            traceback.print_stack(frame, file=sys.stdout)
-        sys.stdout.flush()
-        os._exit(3)
+        try:
+            print('stuck: {}'.format(self._what))
+            names = {thread.ident: thread.name for thread in threading.enumerate()}
+            for ident, frame in sys._current_frames().items():
+                print('\n{}:'.format(names.get(ident, ident)))
+                traceback.print_stack(frame, file=sys.stdout)
+            sys.stdout.flush()
+        finally:
+            os._exit(3)     # also if nobody reads that any more
 
 
 def make_tls(folder):
