@@ -46,6 +46,7 @@ MODULES = {
     'state': 'protocol/closing',
     'limits': 'protocol/limits protocol/messages',
     'extension': 'protocol/handshake property/parsers',
+    'body': 'unit/handshake',
     'handshake': 'protocol/handshake property/parsers',
     'compression': 'protocol/compression protocol/limits property/round_trips property/receiving',
     'encoder': 'protocol/closing protocol/compression unit/connection property/round_trips',

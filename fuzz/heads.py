@@ -105,7 +105,7 @@ def response(data):
                 happened.extend(websocket.feed(piece))
                 # What is refused isn't kept apart.
                 assert len(reader._head._gathered) <= limits.head or happened
-                assert len(reader._body) <= limits.body
+                assert reader._body is None or len(reader._body._gathered) <= limits.body
                 if happened and happened[-1].name == 'redirected':
                     break
             _check_events(happened, ('ready', 'rejected', 'redirected', 'protocol_error'))

@@ -11,6 +11,7 @@ from lomond.constants import WS_KEY, WS_VERSION
 from lomond.errors import CriticalProtocolError, HandshakeError
 from lomond.headers import END_OF_HEAD, parse_head
 from lomond.protocol import compression
+from lomond.protocol.body import BodyReader
 from lomond.protocol.extension import format_extension, parse_extensions
 from lomond.response import Response
 
@@ -25,11 +26,6 @@ _REQUEST_LINE = re.compile(r'([A-Z]+) ([^ ]+) (HTTP/1\.[0-9])\Z')
 
 # 16 bytes in base64
 _KEY = re.compile(r'[A-Za-z0-9+/]{22}==\Z')
-
-_LENGTH = re.compile(r'[0-9]{1,18}\Z')
-
-# A chunk's size is hexadecimal; extensions may follow (RFC 7230 4.1).
-_CHUNK_SIZE = re.compile(br'([0-9A-Fa-f]{1,8})[ \t]*(?:;[^\r\n]*)?\r\n')
 
 MAX_INTERIM = 8     # 1xx answers that may come before the answer
 
@@ -90,7 +86,7 @@ class ResponseReader(object):
         self._max_body = limits.body
         #: The answer, from when its head is there; the body may still be coming.
         self.response = None  # type: Optional[Response]
-        self._body = bytearray()
+        self._body = None  # type: Optional[BodyReader]     # from then on, too
         self._interim = 0
 
     def feed(self, data):
@@ -114,51 +110,16 @@ class ResponseReader(object):
                 return response, data
             if response.status_code >= 200:
                 self.response = response
+                self._body = BodyReader(response, self._max_body)
             else:
                 self._interim += 1
                 if self._interim > MAX_INTERIM:
                     raise CriticalProtocolError('more than {} interim answers', MAX_INTERIM)
-        # No more is kept than what counts, so that the cuts make no difference.
-        self._body += data
-        del self._body[self._max_body:]
-        body, is_complete = self._decode_body(self.response)
-        if not (is_end or is_complete or len(self._body) == self._max_body):
+        body = self._body.feed(data, is_end)    # type: ignore[union-attr]
+        if body is None:
             return None
         self.response.body = body
         return self.response, b''
-
-    def _decode_body(self, response):
-        # type: (Response) -> Tuple[bytes, bool]
-        """Return what there is of the body, and if that is all of it (RFC 7230 3.3.3)."""
-        if response.status_code in (204, 304):
-            return b'', True
-        body = bytes(self._body)
-        if response.headers.has_token(u'Transfer-Encoding', u'chunked'):
-            return decode_chunks(body)
-        length = response.get(u'Content-Length') or u''
-        if not _LENGTH.match(length):
-            return body, False
-        size = int(length)
-        return body[:size], len(body) >= size
-
-
-def decode_chunks(data):
-    # type: (bytes) -> Tuple[bytes, bool]
-    """Undo chunked coding (RFC 7230 4.1) as far as it goes; True if it came to its end."""
-    chunks = []  # type: List[bytes]
-    pos = 0
-    while True:
-        match = _CHUNK_SIZE.match(data, pos)
-        if match is None:
-            # More to come, or garbage: then waiting for more is pointless.
-            return b''.join(chunks), b'\r\n' in data[pos:]
-        size = int(match.group(1), 16)
-        if size == 0:
-            return b''.join(chunks), True
-        chunks.append(data[match.end():match.end() + size])
-        pos = match.end() + size + 2
-        if pos > len(data):
-            return b''.join(chunks), False
 
 
 def check_response(response, key, protocols):

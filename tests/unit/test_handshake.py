@@ -18,7 +18,6 @@ from lomond.protocol.handshake import (
     check_extensions,
     check_request,
     check_response,
-    decode_chunks,
     extension_names,
 )
 from lomond.protocol.limits import DEFAULT_LIMITS
@@ -252,31 +251,6 @@ def test_body_of_a_rejection_is_the_same_however_it_is_cut(answer):
     whole, _rest = ResponseReader(limits).feed(answer)
     (single, _rest), _left = _feed(ResponseReader(limits), bytewise(answer))
     assert single.body == whole.body
-
-
-def test_the_size_of_a_chunk_is_hexadecimal():
-    data = b''.join(b'%x\r\n' % size + b'x' * size + b'\r\n' for size in (9, 10, 16, 255, 4096))
-    assert decode_chunks(data + b'0\r\n\r\n') == (b'x' * (9 + 10 + 16 + 255 + 4096), True)
-
-
-@pytest.mark.parametrize('data, expected', [
-    (b'', (b'', False)),
-    (b'5', (b'', False)),
-    (b'5\r', (b'', False)),
-    (b'5\r\n', (b'', False)),
-    (b'5\r\nHel', (b'Hel', False)),
-    (b'5\r\nHello', (b'Hello', False)),
-    (b'5\r\nHello\r\n', (b'Hello', False)),
-    (b'5\r\nHello\r\n0\r\n', (b'Hello', True)),
-    (b'5\r\nHello\r\n0\r\nTrailer: x\r\n\r\n', (b'Hello', True)),
-    (b'00005\r\nHello\r\n', (b'Hello', False)),
-    (b'0000000005\r\nHello\r\n', (b'', True)),         # garbage: nothing to wait for
-    (b'x\r\nHello', (b'', True)),
-    (b'-5\r\nHello', (b'', True)),
-    (b'\r\nHello', (b'', True)),
-])
-def test_chunks_are_decoded_as_far_as_they_go(data, expected):
-    assert decode_chunks(data) == expected
 
 
 # -- the client's checks --
