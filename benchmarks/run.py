@@ -358,6 +358,8 @@ def parse_arguments():
     options.clients = select(options.client, ORDER, 'client')
     if options.idle_seconds is None:
         options.idle_seconds = 60 if options.is_whole else 0
+    if options.output:
+        os.makedirs(options.output, exist_ok=True)
     options.client_prefix = options.peer_prefix = []
     if options.pin:
         if not shutil.which('taskset') or (os.cpu_count() or 1) < 2:

@@ -8,13 +8,15 @@ from itertools import repeat
 
 import payloads
 
+from clients.opening import Opening
+
 #: From here on, a message is gathered in a buffer and copied out.
 LARGE = 16 * 1024
 
 _READ_SIZE = 65536
 
 
-class BareSocket(object):
+class BareSocket(Opening):
     """Does the same system calls, and nothing with the bytes but to copy large messages out."""
 
     def open(self, job, operation, context=None):
@@ -35,6 +37,9 @@ class BareSocket(object):
         while not head.endswith(b'\r\n\r\n'):
             head += sock.recv(length)
         return sock, int(head.split(b'X-Wire-Length:')[1].split()[0])
+
+    def close(self, connection):
+        connection[0].close()
 
     def receive(self, job):
         sock, length = self.open(job, 'receive')
@@ -106,23 +111,6 @@ class BareSocket(object):
             recv(_READ_SIZE)
             trips.append(job.clock() - started)
         return trips
-
-    def connect(self, job):
-        context = job.ssl_context()
-        spent = []
-        for _ in repeat(None, job.count):
-            started = job.clock()
-            sock, _ = self.open(job, 'connect', context)
-            spent.append(job.clock() - started)
-            sock.close()
-        return spent
-
-    def hold(self, job, opened):
-        connections = []
-        for _ in repeat(None, job.count):
-            connections.append(self.open(job, 'hold'))
-            opened()
-        return connections
 
 
 class PeerAlone(BareSocket):

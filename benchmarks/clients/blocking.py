@@ -4,13 +4,11 @@ from __future__ import absolute_import, division, print_function
 
 from itertools import repeat
 
+from clients.opening import Opening
 
-class BlockingClient(object):
+
+class BlockingClient(Opening):
     """Base: a subclass says how to open, to receive, to send and to close."""
-
-    def open(self, job, operation):
-        """Return an open connection."""
-        raise NotImplementedError
 
     def receiver(self, connection, is_text=True):
         """Return the function that returns the next message, as text or bytes."""
@@ -19,10 +17,6 @@ class BlockingClient(object):
     def sender(self, connection, is_text):
         """Return the function that sends a message."""
         raise NotImplementedError
-
-    def close(self, connection):
-        """Close a connection."""
-        connection.close()
 
     def receive(self, job):
         recv = self.receiver(self.open(job, 'receive'), job.is_text)
@@ -69,20 +63,3 @@ class BlockingClient(object):
             trips.append(job.clock() - started)
         job.check(message)
         return trips
-
-    def connect(self, job):
-        context = job.ssl_context()
-        spent = []
-        for _ in repeat(None, job.count):
-            started = job.clock()
-            connection = self.open(job, 'connect', context)
-            spent.append(job.clock() - started)
-            self.close(connection)
-        return spent
-
-    def hold(self, job, opened):
-        connections = []
-        for _ in repeat(None, job.count):
-            connections.append(self.open(job, 'hold'))
-            opened()
-        return connections

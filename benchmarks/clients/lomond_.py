@@ -5,8 +5,10 @@ from __future__ import absolute_import, division, print_function
 import sys
 from itertools import repeat
 
+from clients.opening import Opening
 
-class OldLomond(object):
+
+class OldLomond(Opening):
     """Lomond 0.3: an iterator over events."""
 
     uses_wsaccel = False
@@ -27,6 +29,10 @@ class OldLomond(object):
             if event.name == 'ready':
                 return websocket, events
         raise ValueError('no connection: {!r}'.format(event))
+
+    def close(self, connection):
+        _websocket, events = connection
+        events.close()
 
     def receive(self, job):
         _websocket, events = self.open(job, 'receive')
@@ -97,23 +103,6 @@ class OldLomond(object):
                 send(payload)
         job.check(message)
         return trips
-
-    def connect(self, job):
-        context = job.ssl_context()
-        spent = []
-        for _ in repeat(None, job.count):
-            started = job.clock()
-            _websocket, events = self.open(job, 'connect', context)
-            spent.append(job.clock() - started)
-            events.close()
-        return spent
-
-    def hold(self, job, opened):
-        connections = []
-        for _ in repeat(None, job.count):
-            connections.append(self.open(job, 'hold'))
-            opened()
-        return connections
 
 
 class Lomond(OldLomond):
