@@ -12,6 +12,16 @@ from tests.support import PATIENCE, answer_upgrade, make_frame, read_frame
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
+# The end of a program's loop, in the parent.
+GOES_ON = """\
+        websocket.send_text(u'still here')
+    elif event.name == 'text':
+        websocket.close()
+    elif event.name == 'disconnected':
+        assert event.graceful, event
+        print('graceful')
+"""
+
 # What the child does is for a test to say, and which lock another thread has meanwhile.
 NOBODYS = 'threading.Lock()'
 PROGRAM = """
@@ -40,18 +50,9 @@ for event in websocket:
         may_end.set()
         holder.join()
         assert status == 0, status
-        websocket.send_text(u'still here')
-    elif event.name == 'text':
-        websocket.close()
-    elif event.name == 'disconnected':
-        assert event.graceful, event
-        print('graceful')
-"""
+""" + GOES_ON
 
-
-needs_fork = pytest.mark.skipif(not hasattr(os, 'fork'), reason='there is no fork here')
-
-
+# Both processes close the server.
 SERVER_PROGRAM = """
 import os, signal
 from lomond import WebSocket
@@ -62,22 +63,20 @@ def echo(websocket):
         if event.name == 'text':
             websocket.send_text(event.text)
 
-with Server(echo) as server:
-    websocket = WebSocket(server.url, proxies={{}})
-    for event in websocket:
-        if event.name == 'ready':
-            child = os.fork()
-            if child == 0:
-                signal.alarm({patience})
-                break
-            assert os.waitpid(child, 0)[1] == 0
-            websocket.send_text(u'still here')
-        elif event.name == 'text':
-            websocket.close()
-        elif event.name == 'disconnected':
-            assert event.graceful, event
-            print('graceful')
+server = Server(echo).start()
+websocket = WebSocket(server.url, proxies={{}})
+for event in websocket:
+    if event.name == 'ready':
+        child = os.fork()
+        if child == 0:
+            signal.alarm({patience})
+            break
+        assert os.waitpid(child, 0)[1] == 0
+""" + GOES_ON + """
+server.close()
 """
+
+needs_fork = pytest.mark.skipif(not hasattr(os, 'fork'), reason='there is no fork here')
 
 
 def echo(sock):
