@@ -6,7 +6,7 @@
 #   make typecheck   mypy --strict
 #   make dist        the sdist and the wheel, built twice: the same bytes?
 #   make audit       known vulnerabilities in what lomond needs, where somebody can be asked
-#   make mutants     changes in lomond/protocol, each to be caught by a test; half an hour or more
+#   make mutants     changes in lomond/protocol, each to be caught by a test; a quarter of an hour
 #   make soak        2,000 connections, each broken in one way or another; some minutes
 #   make fuzz        any bytes to whatever reads them; 20 seconds a target, or SECONDS=300
 #   make compliance  the Autobahn test suite against client and server; 40 minutes
