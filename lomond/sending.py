@@ -92,32 +92,30 @@ class Sender(object):
             return
         if self._is_disposed:       # in its midst a handler must not wait for another thread
             raise unavailable(self._stream.state)
-        self._lock.acquire()
         try:
-            if self._is_sending:
-                self._send_interrupting(opcode, data)
-                return
-            self._is_sending = True
-            frame = None
-            try:
-                if len(data) > PIECE:
-                    size, pieces = self._stream.encode_in_pieces(opcode, data, compress)
-                    self._hand_over(pieces, size)
-                else:
-                    frame = self._stream.encode(opcode, data, compress)
-                    if self._broken is not None:
-                        raise self._refusal(len(frame))
-                    self._transport.send(frame, self._websocket.write_timeout or None)
-            except BaseException as error:
-                self._failed(error, frame is not None)
-                raise
-            finally:
-                self._is_sending = False
-            if opcode == Opcode.CLOSE:
-                self.sent_close_time = self.session_time
-                self._notice()
+            with self._lock:
+                if self._is_sending:
+                    self._send_interrupting(opcode, data)
+                    return
+                frame = None
+                try:
+                    self._is_sending = True
+                    if len(data) > PIECE:
+                        size, pieces = self._stream.encode_in_pieces(opcode, data, compress)
+                        self._hand_over(pieces, size)
+                    else:
+                        frame = self._stream.encode(opcode, data, compress)
+                        if self._broken is not None:
+                            raise self._refusal(len(frame))
+                        self._transport.send(frame, self._websocket.write_timeout or None)
+                    if opcode == Opcode.CLOSE:
+                        self.sent_close_time = self.session_time
+                        self._notice()
+                    self._is_sending = False
+                except BaseException as error:
+                    self._failed(error, frame is not None)
+                    raise
         finally:
-            self._lock.release()
             if self._owed_pong is not None or self._owed_close is not None or self._is_disposed:
                 self._catch_up()
 
@@ -142,22 +140,21 @@ class Sender(object):
             return
         if self._is_disposed:
             raise unavailable(self._stream.state)
-        self._lock.acquire()
         try:
-            if self._is_sending:
-                self._send_interrupting(None, b'')
-                return
-            self._is_sending = True
-            try:
-                for data in parts:
-                    self._hand_over(data)
-            except BaseException as error:
-                self._failed(error, False)
-                raise
-            finally:
-                self._is_sending = False
+            with self._lock:
+                if self._is_sending:
+                    self._send_interrupting(None, b'')
+                    return
+                try:
+                    self._is_sending = True
+                    for data in parts:
+                        self._hand_over(data)
+                    self._is_sending = False
+                except BaseException as error:
+                    self._failed(error, False)
+                    raise
         finally:
-            self._release()
+            self._catch_up()
 
     def _is_reading(self, opcode):
         # type: (Optional[int]) -> bool
@@ -215,6 +212,7 @@ class Sender(object):
         if self._broken is None and (has_begun or not isinstance(error, errors.WebSocketError)):
             self._break(error if isinstance(error, errors.TransportFail)
                         else errors.TransportFail(u'a send was interrupted'))
+        self._is_sending = False
 
     def _break(self, error):
         # type: (BaseException) -> None

@@ -98,11 +98,16 @@ class StageLock(object):
         self._depth += 1
         return True
 
+    __enter__ = acquire
+
     def release(self):
         assert self._holder is threading.current_thread()
         self._depth -= 1
         if not self._depth:
             self._holder = None
+
+    def __exit__(self, *_exc_info):
+        self.release()
 
 
 class WatchedTransport(Transport):
