@@ -112,7 +112,7 @@ class Waker(object):
 
     def __init__(self):
         # type: () -> None
-        self._lock = ProcessLock()        # a signal's handler may wake, too
+        self._lock = ProcessLock()  # a signal's handler may wake, too
         self._is_closed = False
         self._is_wanted = False
         self._reader, self._writer = socket.socketpair()
