@@ -8,6 +8,7 @@ import threading
 
 import pytest
 
+from lomond import WebSocket
 from lomond._compat import monotonic
 from lomond.session import WebsocketSession
 from tests.support import PATIENCE, answer_upgrade, read_frame
@@ -71,6 +72,15 @@ def wait_until_sending(websocket):
 def count_descriptors():
     """Return how many descriptors this process has open."""
     return len(os.listdir('/proc/self/fd'))
+
+
+def open_over(transport):
+    """Return a websocket that is open over a transport, without a handshake and a loop."""
+    websocket = WebSocket(u'ws://example.org/', proxies={})
+    websocket.connect().close()
+    websocket.session._transport = transport
+    websocket.stream.accept()
+    return websocket
 
 
 def drain(sock):

@@ -15,10 +15,10 @@ import threading
 
 import pytest
 
-from lomond import WebSocket, sending, session
+from lomond import sending, session
 from lomond.net.transport import Transport
 from lomond.opcode import Opcode
-from tests.network.driving import Background
+from tests.network.driving import Background, open_over
 from tests.network.races.match import DOCUMENTED
 from tests.support import PATIENCE, read_frame
 
@@ -138,15 +138,12 @@ class Play(object):
 
     def __init__(self, seed):
         self.stage = Stage(random.Random(seed))
-        self.websocket = WebSocket(u'ws://example.org/', proxies={})
-        self.websocket.connect().close()
-        self.session = self.websocket.session
         sock, self.peer = socket.socketpair()
         self.peer.settimeout(PATIENCE)
         self.transport = WatchedTransport(sock, self.stage)
+        self.websocket = open_over(self.transport)
+        self.session = self.websocket.session
         self.session._lock = StageLock(self.stage)
-        self.session._transport = self.transport
-        self.websocket.stream.accept()
 
     def run(self, *names):
         """Have these methods of ours take turns."""

@@ -3,6 +3,7 @@
 from __future__ import absolute_import, division, print_function
 
 import functools
+import inspect
 import itertools
 import linecache
 import socket
@@ -10,11 +11,13 @@ import sys
 
 import pytest
 
-from lomond import WebSocket, errors, sending
+from lomond import errors, sending
 from lomond.net.transport import Transport
-from tests.network.driving import Background
+from tests.network.driving import Background, drain, open_over
 from tests.protocol.harness import CLIENT, parse_frames
 from tests.support import PATIENCE
+
+SOURCE = inspect.getsourcefile(sending)
 
 
 class OpenEnd(object):
@@ -22,21 +25,10 @@ class OpenEnd(object):
 
     def __init__(self):
         ours, self._theirs = socket.socketpair()
-        self.websocket = WebSocket(u'ws://example.org/', proxies={})
-        self.websocket.connect().close()
-        self.session = self.websocket.session
-        self.session._transport = Transport(ours)
-        self.websocket.stream.accept()
-        self._reading = Background(self._read)
-
-    def _read(self):
-        received = b''
         self._theirs.settimeout(PATIENCE)
-        data = self._theirs.recv(65536)
-        while data:
-            received += data
-            data = self._theirs.recv(65536)
-        return received
+        self.websocket = open_over(Transport(ours))
+        self.session = self.websocket.session
+        self._reading = Background(drain, self._theirs)
 
     def is_unlocked(self):
         """Tell if nobody has the lock; for another thread than that which sends."""
@@ -56,11 +48,11 @@ class OpenEnd(object):
 def interrupt(call, at):
     """Raise KeyboardInterrupt before the `at`-th line of `sending`; tell if it came to that."""
     def trace(frame, event, _arg):
-        if frame.f_code.co_filename.rstrip('c') != sending.__file__.rstrip('c'):
+        if frame.f_code.co_filename != SOURCE:
             return None
         # At a bare `try`, and at the second visit to a `with`, which is its end, no signal comes
         # between; a tracer does, since 3.10.
-        line = linecache.getline(sending.__file__.rstrip('c'), frame.f_lineno).strip()
+        line = linecache.getline(SOURCE, frame.f_lineno).strip()
         if event == 'line' and line != 'try:' and frame.f_lineno not in lines:
             lines.append(frame.f_lineno)
             if len(lines) == at:
