@@ -37,6 +37,9 @@ if TYPE_CHECKING:
 #: The largest message taken in by default, in bytes.
 MAX_MESSAGE_SIZE = 64 * 1024 * 1024
 
+#: The largest frame of a message sent by default, in bytes of payload.
+FRAGMENT_SIZE = 1024 * 1024
+
 
 class Endpoint(object):
     """One end of a WebSocket, as its user holds it.
@@ -48,13 +51,17 @@ class Endpoint(object):
     _role = ''
 
     def __init__(self, protocols, compress, max_message_size, write_timeout, json_loads,
-                 json_dumps):
-        # type: (Optional[Iterable[str]], Union[bool, DeflateOptions], Optional[int], Optional[float], Optional[JSONLoads], Optional[JSONDumps]) -> None
+                 json_dumps, fragment_size, max_read_ahead):
+        # type: (Optional[Iterable[str]], Union[bool, DeflateOptions], Optional[int], Optional[float], Optional[JSONLoads], Optional[JSONDumps], Optional[int], Optional[int]) -> None
         self.protocols = check_protocols(protocols)
         self.compress = compress
         self.max_message_size = check_count(
             'max_message_size', max_message_size, 1, none_for='no limit')
         self.write_timeout = check_seconds('write_timeout', write_timeout)
+        self.fragment_size = check_count(
+            'fragment_size', fragment_size, 1, none_for='one frame for each message')
+        self.max_read_ahead = check_count(
+            'max_read_ahead', max_read_ahead, 1, none_for='no limit')
         self._text_class = text_class(check_callable('json_loads', json_loads))
         self._json_dumps = check_callable('json_dumps', json_dumps)  # type: Optional[JSONDumps]
         self._deflate_options = deflate_options(compress)
@@ -121,6 +128,14 @@ class Endpoint(object):
         return self._stream.state == State.CLOSED
 
     @property
+    def read_ahead_limit(self):
+        # type: () -> Optional[int]
+        """How many bytes a waiting send reads ahead, at most: a whole message, at least."""
+        if self.max_read_ahead is None or self.max_message_size is None:
+            return None
+        return max(self.max_read_ahead, self.max_message_size)  # type: ignore[no-any-return]
+
+    @property
     def supports_compression(self):
         # type: () -> bool
         """True if compression was agreed on."""
@@ -162,7 +177,8 @@ class Endpoint(object):
 
         Raises TypeError for another type, ValueError for a lone surrogate,
         TransportFail if the connection breaks, WebSocketUnavailable (or its
-        kinds WebSocketClosing and WebSocketClosed) if it isn't open.
+        kinds WebSocketClosing and WebSocketClosed) if it isn't open, or if a
+        Close frame goes out between two fragments of a large message.
         """
         if not isinstance(text, text_type):
             raise TypeError(
@@ -206,8 +222,8 @@ class Endpoint(object):
         # type: (Iterable[Union[text_type, BytesLike]], bool) -> None
         """Send several messages at once: for many small ones much faster than one by one.
 
-        They go out in this order, with no other thread's in between, and in
-        as few writes as 64 KiB each allow.
+        They go out in this order, with no other thread's message in between,
+        and in as few writes as 64 KiB each allow.
 
         Parameters: ``messages``, an iterable of text, for text messages, and
         of bytes, bytearrays and memoryviews, for binary ones; ``compress``, whether to
@@ -234,12 +250,12 @@ class Endpoint(object):
 
         Raises TypeError, ValueError over 125 bytes; otherwise as `send_text`.
         """
-        self._send(Opcode.PING, _check_control('send_ping', data), False)
+        self._send_control(Opcode.PING, _check_control('send_ping', data))
 
     def send_pong(self, data):
         # type: (BytesLike) -> None
         """Send a pong, unasked (RFC 6455 5.5.3); raises as `send_ping`."""
-        self._send(Opcode.PONG, _check_control('send_pong', data), False)
+        self._send_control(Opcode.PONG, _check_control('send_pong', data))
 
     def _send(self, opcode, payload, compress):
         # type: (int, bytes, bool) -> None
@@ -247,6 +263,13 @@ class Endpoint(object):
         if session is None:
             raise unavailable(self._stream.state)
         session.send(opcode, payload, compress)
+
+    def _send_control(self, opcode, payload):
+        # type: (int, bytes) -> None
+        session = self._session
+        if session is None:
+            raise unavailable(self._stream.state)
+        session.send_control(opcode, payload)
 
     # -- the end --
 
@@ -271,7 +294,7 @@ class Endpoint(object):
             session.close(payload)
             return
         try:
-            session.send(Opcode.CLOSE, payload)
+            session.send_control(Opcode.CLOSE, payload)
         except (errors.WebSocketUnavailable, errors.TransportFail):
             pass        # closed already, or broken: the loop tells
 

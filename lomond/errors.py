@@ -100,8 +100,10 @@ class TransportFail(WebSocketError):
     Attributes: ``size``, of what was to be sent, in bytes, with the frame's
     header, and ``sent``, how many of them the system took. None of them
     reached the peer if that is 0; if it is more, even all, nobody knows.
+    ``reason``, the words without these numbers.
     """
 
+    reason = u''
     sent = 0
     size = 0
 
@@ -110,6 +112,7 @@ class TransportFail(WebSocketError):
         # type: (int, int, Union[str, Text]) -> TransportFail
         """Make the error of a send that came so far, in words that need no formatting."""
         error = cls(u'{} ({} of {} bytes went out)', reason, sent, size)
+        error.reason = reason
         error.sent = sent
         error.size = size
         return error

@@ -12,19 +12,22 @@ import logging
 from lomond import errors
 from lomond._compat import TYPE_CHECKING, RLock, get_ident, text_type
 from lomond.opcode import Opcode
-from lomond.protocol.frame import PIECE
+from lomond.protocol.frame import CONTROL_BIT, PIECE
 from lomond.protocol.message import encode_close
-from lomond.protocol.state import State, unavailable
+from lomond.protocol.state import CAN_SEND, State, unavailable
 
 if TYPE_CHECKING:
-    from typing import Any, Callable, Iterable, Optional, Tuple  # noqa: F401
+    from typing import Any, Callable, Iterable, Iterator, List, Optional, Tuple  # noqa: F401
 
     from lomond.protocol.connection import Connection  # noqa: F401
 
 log = logging.getLogger('lomond')
 
-#: After a failed write, how long to go on reading what has arrived (seconds).
-SALVAGE = 1.0
+#: After a failed write, how many bytes at most are read of what had arrived.
+SALVAGE = 16 * 1024 * 1024
+
+#: How many of the user's control frames may wait for the end of another thread's frame.
+MAX_CONTROLS = 64
 
 _GOODBYE = encode_close(1000, u'goodbye')
 
@@ -50,10 +53,21 @@ class Sender(object):
         # The thread that is receiving, for as long as it does. Its signals' handlers can't wait
         # for a sender, who may wait for what it holds; nor can they enter OpenSSL once more.
         self._reader = None  # type: Optional[int]
-        # Put off until the loop's next step: by close, and by reply.
+        # A message is going out frame by frame: control frames are sent in between.
+        self._interleaves = False
+        # Control frames that wait for the loop's next step, or for the next frame's end: the
+        # user's, the latest pong, a Close. Lists, as their append and pop need no lock.
+        self._controls = []  # type: List[Tuple[int, bytes]]
+        self._pongs = []  # type: List[Tuple[int, bytes]]
         self._owed_close = None  # type: Optional[bytes]
-        self._owed_pong = None  # type: Optional[bytes]
-        self._wants_room = False        # for what is owed
+        # The peer's Close was read ahead: the user is still to see Closing, before ours goes out.
+        self._holds_close = False
+        # Set after one of these, so that a look at it finds all that came before.
+        self._has_controls = False
+        self._wants_room = False        # the send buffer is too full for what is pending
+        # The larger ones go out in pieces, or in fragments.
+        fragment_size = websocket.fragment_size
+        self._whole_size = PIECE if fragment_size is None else min(PIECE, fragment_size)
         self._broken = None  # type: Optional[BaseException]  # a write failed
         self._is_disposed = False
         #: When a Close frame went out, in seconds since the session began.
@@ -100,24 +114,53 @@ class Sender(object):
                 frame = None
                 try:
                     self._is_sending = True
-                    if len(data) > PIECE:
-                        size, pieces = self._stream.encode_in_pieces(opcode, data, compress)
-                        self._hand_over(pieces, size)
+                    if len(data) > self._whole_size and not opcode & CONTROL_BIT:
+                        size, frames = self._stream.encode_in_frames(
+                            opcode, data, compress, self._websocket.fragment_size)
+                        self._hand_over(self._interleave(frames), size)
                     else:
                         frame = self._stream.encode(opcode, data, compress)
                         if self._broken is not None:
                             raise self._refusal(len(frame))
                         self._transport.send(frame, self._websocket.write_timeout or None)
                     if opcode == Opcode.CLOSE:
-                        self.sent_close_time = self.session_time
-                        self._notice()
+                        self._close_was_sent()
                     self._is_sending = False
                 except BaseException as error:
                     self._failed(error, frame is not None)
                     raise
         finally:
-            if self._owed_pong is not None or self._owed_close is not None or self._is_disposed:
+            if self._has_controls or self._is_disposed:
                 self._catch_up()
+
+    def send_control(self, opcode, payload):
+        # type: (int, bytes) -> None
+        """Send a ping, a pong or a Close frame.
+
+        While another thread's message goes out in fragments the frame waits
+        for the end of a fragment, and this returns at once. Raises as `send`.
+        """
+        if self._interleaves and len(self._controls) < MAX_CONTROLS:
+            self._queue_control(opcode, payload)
+        else:
+            self.send(opcode, payload)
+
+    def _queue_control(self, opcode, payload):
+        # type: (int, bytes) -> None
+        """Leave a control frame to the thread that is sending; raises as `send`."""
+        if self._broken is not None:
+            raise self._refusal(len(payload))
+        if self._stream.state not in CAN_SEND:
+            raise unavailable(self._stream.state)
+        if self._owed_close is not None:
+            raise unavailable(State.CLOSING)
+        if opcode == Opcode.CLOSE:
+            self._owed_close = payload
+        else:
+            self._controls.append((opcode, payload))
+        self._has_controls = True
+        if not self._interleaves:       # it has just ended: the loop sends the frame
+            self._notice()
 
     def send_compressed(self, opcode, data):
         # type: (int, bytes) -> None
@@ -128,9 +171,10 @@ class Sender(object):
         # type: (Iterable[Tuple[int, bytes]], bool) -> None
         """Send a frame for each pair of an opcode and a payload, in as few writes as will do.
 
-        No other thread's frame comes in between. Raises as `send`.
+        No other thread's message comes in between, nor a Close frame. Raises as `send`.
         """
-        self._send_each(self._stream.encode_many(messages, compress))
+        self._send_each(self._stream.encode_many(
+            messages, compress, self._websocket.fragment_size))
 
     def _send_each(self, parts):
         # type: (Iterable[bytes]) -> None
@@ -146,15 +190,54 @@ class Sender(object):
                     self._send_interrupting(None, b'')
                     return
                 try:
-                    self._is_sending = True
+                    self._is_sending = self._interleaves = True
                     for data in parts:
                         self._hand_over(data)
-                    self._is_sending = False
+                        # All that was asked for goes out before a Close frame.
+                        self._between_frames(may_close=False)
+                    self._is_sending = self._interleaves = False
                 except BaseException as error:
                     self._failed(error, False)
                     raise
         finally:
             self._catch_up()
+
+    def _interleave(self, frames):
+        # type: (Iterable[Iterable[Any]]) -> Iterator[Any]
+        """Yield the pieces of a message's frames, and send control frames between the frames.
+
+        The transport asks for the next piece when it has sent the last.
+        """
+        self._interleaves = True
+        for pieces in frames:
+            for piece in pieces:
+                yield piece
+            self._between_frames()
+        self._interleaves = False
+
+    def _between_frames(self, may_close=True):
+        # type: (bool) -> None
+        """Send pending control frames, in the thread that is sending, which holds the lock."""
+        self._read_ahead()
+        while self._has_controls:
+            control = self._next_control(may_close)
+            if control is None:
+                return
+            opcode, payload = control
+            try:
+                frame = self._stream.encode(opcode, payload)
+            except errors.WebSocketUnavailable as error:
+                log.debug('%s was not sent: %s', Opcode.to_str(opcode), error)
+            else:
+                self._hand_over(frame)
+            if opcode == Opcode.CLOSE:
+                self._close_was_sent()
+                self._owed_close = None     # last: until then the loop waits for it
+
+    def _read_ahead(self):
+        # type: () -> None
+        """Answer pings that arrived while this thread, the loop's own, was sending."""
+        raise NotImplementedError
 
     def _is_reading(self, opcode):
         # type: (Optional[int]) -> bool
@@ -174,6 +257,7 @@ class Sender(object):
                 'only close() may interrupt it')
         if self._owed_close is None:
             self._owed_close = data
+        self._has_controls = True
         self._notice()
 
     def _hand_over(self, data, size=None):
@@ -194,6 +278,11 @@ class Sender(object):
             self._failed(error, True)
             raise
 
+    def _close_was_sent(self):
+        # type: () -> None
+        self.sent_close_time = self.session_time
+        self._notice()
+
     def _refusal(self, size):
         # type: (int) -> errors.TransportFail
         """Make the error for what may not follow a frame that was torn."""
@@ -204,30 +293,31 @@ class Sender(object):
 
     def _failed(self, error, has_begun):
         # type: (BaseException, bool) -> None
-        """Take note of what ended a send: whether more may follow it.
+        """A send raised: decide whether another may follow it.
 
-        Nothing may if bytes may have gone out. Nor after a signal's handler raised
+        None may if bytes of a torn frame may have gone out. Nor after a signal's handler raised
         (Ctrl-C): the deflate stream may be ahead of what the peer has of it.
         """
-        if self._broken is None and (has_begun or not isinstance(error, errors.WebSocketError)):
+        is_torn = has_begun or not isinstance(error, errors.WebSocketError)
+        # A message that a Close frame cut short ended with a whole frame.
+        if self._broken is None and is_torn and not isinstance(error, errors.WebSocketUnavailable):
             self._break(error if isinstance(error, errors.TransportFail)
                         else errors.TransportFail(u'a send was interrupted'))
-        self._is_sending = False
+        self._is_sending = self._interleaves = False
 
     def _break(self, error):
         # type: (BaseException) -> None
         """A write failed: read what has arrived, then end."""
-        self._salvage_until = self._clock() + SALVAGE
+        self._salvage = SALVAGE
         self._broken = error
         self._notice()
 
     def _catch_up(self):
         # type: () -> None
         """See to what was put off while the lock was held."""
-        if (self._owed_pong is not None or self._owed_close is not None) \
-                and not self._wants_room:
+        if self._has_controls and not self._wants_room:
             self._notice()
-        # Disposed of while we held the lock. Should another hold it now, that's for him to do.
+        # Disposed of while we held the lock. Whichever thread holds it now does this.
         if self._is_disposed and self._transport is not None and self._lock.acquire(False):
             try:
                 if not self._is_sending:
@@ -244,11 +334,12 @@ class Sender(object):
         # type: (bytes) -> None
         """End the attempt to connect; or close, should it have succeeded meanwhile."""
         self._owed_close = payload
+        self._has_controls = True
         if self._stream.state != State.CONNECTING:
             self._pay()
-        self._notice()      # last: the loop may be about to wait for less than what is owed needs
+        self._notice()      # last: the loop may be about to wait for less than is pending
 
-    # -- for the loop, which never waits for room, nor for another sender --
+    # -- for the loop, which never waits for the send buffer, nor for another sender --
 
     def reply(self, opcode, data):
         # type: (int, bytes) -> None
@@ -257,36 +348,52 @@ class Sender(object):
         What fails ends the loop, but isn't raised.
         """
         if opcode == Opcode.PONG:
-            self._owed_pong = data      # RFC 6455 5.5.3: that to the latest ping will do
+            self._pongs[:] = [(opcode, data)]   # RFC 6455 5.5.3: that to the latest ping will do
         else:
             self._owed_close = data
+        self._has_controls = True
         self._pay()
 
     def _pay(self):
         # type: () -> None
-        """Send what is owed, if that needs no waiting; the loop comes back to it.
+        """Send what is pending, if that needs no waiting; else the loop comes back to it.
 
-        A sender that is in the way wakes the loop when it is done. If it is
-        room that lacks, `_wants_room` says so.
+        A sender that holds the lock wakes the loop when it is done, or sends
+        what is pending itself. `_wants_room` is set if the send buffer is full.
         """
         self._wants_room = False
-        if not self._owes() or self._transport is None or not self._lock.acquire(False):
+        if not self._has_controls or self._transport is None or not self._lock.acquire(False):
             return
         try:
             if self._is_sending:
                 return          # a signal's handler: it is for the loop to go on
-            if self._owed_pong is not None and self._has_room():
-                owed, self._owed_pong = self._owed_pong, None
-                self._try_to_send(Opcode.PONG, owed)
-            if self._owed_close is not None and self._has_room():
-                owed, self._owed_close = self._owed_close, None
-                self._try_to_send(Opcode.CLOSE, owed)
+            while self._has_controls and self._has_room():
+                control = self._next_control(True)
+                if control is None:
+                    return
+                self._try_to_send(*control)
+                if control[0] == Opcode.CLOSE:
+                    self._owed_close = None
         finally:
             self._release()
 
-    def _owes(self):
-        # type: () -> bool
-        return self._owed_pong is not None or self._owed_close is not None
+    def _next_control(self, may_close):
+        # type: (bool) -> Optional[Tuple[int, bytes]]
+        """Return the next pending control frame, a Close last; for the holder of the lock.
+
+        The caller forgets a Close when it is sent: the loop's end waits for that.
+        """
+        self._has_controls = False
+        control = None
+        for waiting in (self._controls, self._pongs):
+            if waiting and control is None:
+                control = waiting.pop(0)
+        if control is None and may_close and self._owed_close is not None \
+                and not self._holds_close:
+            control = Opcode.CLOSE, self._owed_close
+        if self._controls or self._pongs or self._owed_close is not None:
+            self._has_controls = True
+        return control
 
     def _has_room(self):
         # type: () -> bool

@@ -25,10 +25,10 @@ from itertools import chain
 from lomond import errors, events
 from lomond._compat import TYPE_CHECKING, monotonic, set_close_on_exec, text_type
 from lomond.checks import check_count, check_protocols, check_seconds, check_ssl_context
-from lomond.endpoint import MAX_MESSAGE_SIZE, Endpoint
+from lomond.endpoint import FRAGMENT_SIZE, MAX_MESSAGE_SIZE, Endpoint
 from lomond.locks import ProcessLock
 from lomond.net.selectors import READ, Waker, wait
-from lomond.net.transport import Transport, describe, would_block
+from lomond.net.transport import MAX_READ_AHEAD, Transport, describe, would_block
 from lomond.net.url import bracket
 from lomond.protocol.connection import SERVER
 from lomond.protocol.handshake import (
@@ -81,10 +81,12 @@ class ServerWebSocket(Endpoint):
 
     def __init__(self, sock, address, ssl_context=None, protocols=None, compress=False,
                  max_message_size=MAX_MESSAGE_SIZE, handshake_timeout=10.0, write_timeout=30.0,
-                 json_loads=None, json_dumps=None):
-        # type: (Optional[socket.socket], Any, Any, Optional[Iterable[str]], Union[bool, DeflateOptions], Optional[int], Optional[float], Optional[float], Optional[JSONLoads], Optional[JSONDumps]) -> None
+                 json_loads=None, json_dumps=None, fragment_size=FRAGMENT_SIZE,
+                 max_read_ahead=MAX_READ_AHEAD):
+        # type: (Optional[socket.socket], Any, Any, Optional[Iterable[str]], Union[bool, DeflateOptions], Optional[int], Optional[float], Optional[float], Optional[JSONLoads], Optional[JSONDumps], Optional[int], Optional[int]) -> None
         super(ServerWebSocket, self).__init__(
-            protocols, compress, max_message_size, write_timeout, json_loads, json_dumps)
+            protocols, compress, max_message_size, write_timeout, json_loads, json_dumps,
+            fragment_size, max_read_ahead)
         self.sock = sock
         #: Where the client is, as `socket.accept` tells.
         self.address = address
@@ -225,8 +227,8 @@ class Server(object):
     - ``protocols``: names of subprotocols, the preferred first.
     - ``compress``: whether to accept permessage-deflate, or a
       `lomond.protocol.compression.DeflateOptions`.
-    - ``max_message_size``, ``write_timeout``, ``json_loads``, ``json_dumps``: as for a
-      client.
+    - ``max_message_size``, ``write_timeout``, ``json_loads``, ``json_dumps``,
+      ``fragment_size``, ``max_read_ahead``: as for a client.
     - ``handshake_timeout``: seconds for TLS and the upgrade request.
     - ``max_connections``: how many may be open at once; more are answered
       with HTTP 503.
@@ -244,8 +246,8 @@ class Server(object):
                  compress=False, max_message_size=MAX_MESSAGE_SIZE, handshake_timeout=10.0,
                  write_timeout=30.0, max_connections=100, close_timeout=10.0, poll=5.0,
                  ping_rate=30.0, ping_timeout=None, auto_pong=True, json_loads=None,
-                 json_dumps=None):
-        # type: (Handler, str, int, Any, Optional[Iterable[str]], Union[bool, DeflateOptions], Optional[int], Optional[float], Optional[float], int, Optional[float], Optional[float], Optional[float], Optional[float], bool, Optional[JSONLoads], Optional[JSONDumps]) -> None
+                 json_dumps=None, fragment_size=FRAGMENT_SIZE, max_read_ahead=MAX_READ_AHEAD):
+        # type: (Handler, str, int, Any, Optional[Iterable[str]], Union[bool, DeflateOptions], Optional[int], Optional[float], Optional[float], int, Optional[float], Optional[float], Optional[float], Optional[float], bool, Optional[JSONLoads], Optional[JSONDumps], Optional[int], Optional[int]) -> None
         if not callable(handler):
             raise TypeError('the handler must be callable, not {!r}'.format(handler))
         self._handler = handler
@@ -258,6 +260,8 @@ class Server(object):
             'write_timeout': write_timeout,
             'json_loads': json_loads,
             'json_dumps': json_dumps,
+            'fragment_size': fragment_size,
+            'max_read_ahead': max_read_ahead,
         }  # type: Dict[str, Any]
         ServerWebSocket(None, None, **self._endpoint_options)   # what is wrong raises here
         self._session_options = {

@@ -15,6 +15,8 @@ from __future__ import absolute_import, division, print_function
 import logging
 import socket
 import struct
+import weakref
+from collections import deque
 from itertools import chain
 
 from lomond import errors, events
@@ -22,9 +24,10 @@ from lomond._compat import TYPE_CHECKING, get_ident, monotonic, text_type
 from lomond.net.dial import dial
 from lomond.net.proxy import find_proxy
 from lomond.net.selectors import WRITE, Waker
-from lomond.net.transport import RECEIVE_SIZE, describe
+from lomond.net.transport import PROGRESS, RECEIVE_SIZE, describe
 from lomond.net.wait import Wait
 from lomond.opcode import Opcode
+from lomond.protocol.state import State
 from lomond.sending import Sender
 from lomond.timers import NEVER, Timers
 
@@ -75,6 +78,16 @@ class WebsocketSession(Sender):
         self._is_there_more = False     # the last read got all that it asked for
         self._is_open = False       # from Ready to the last Close frame
         self._is_forced = False     # force_disconnect() was called
+        # The generator that `run` returned, and the thread that drives it.
+        self._loop = None  # type: Any      # a weak reference
+        self._driver = None  # type: Optional[int]
+        # What the last step returned, and the events that a send made of what it read ahead.
+        self._events = iter(())  # type: Iterator[Event]
+        self._ahead = ()  # type: Any       # a deque, once there are some
+        # The transport's progress, when it last counted as a sign of life ...
+        self._progress = 0
+        # ... and when a send last looked for what it had read ahead.
+        self._read_ahead_at = 0
         # The loop's last ping that has no pong yet: its payload, and when it went out.
         self._ping_sent = None  # type: Optional[Tuple[bytes, float]]
 
@@ -90,18 +103,30 @@ class WebsocketSession(Sender):
 
         Parameters as in `WebSocket.connect`.
         """
+        loop = self._run(poll, ping_rate, ping_timeout, auto_pong, close_timeout)
+        self._loop = weakref.ref(loop)
+        return loop
+
+    def _run(self, *options):
+        # type: (*Any) -> Iterator[Event]
         if self._websocket.session is not self:
             raise errors.WebSocketUnavailable('another call of connect() took the place of this')
         waker = Waker()
         try:
-            self.begin(poll, ping_rate, ping_timeout, auto_pong, close_timeout, waker.wake)
+            self.begin(*(options + (waker.wake,)))
             while not self.is_finished:
-                for event in self.step():
+                self._events = iter(self.step())
+                for event in self._events:
                     yield event
+                while self._ahead:
+                    event = self._ahead.popleft()
+                    if not self._is_forced or event.name == 'disconnected':
+                        yield event
                 timeout = self.time_left()
                 if timeout != 0:
                     waker.wait(self.interest, timeout)
         finally:
+            self._events, self._ahead = iter(()), ()    # they lead back here: let both go at once
             self.dispose()
             waker.close()
 
@@ -122,7 +147,8 @@ class WebsocketSession(Sender):
 
         The driver exhausts them before it asks `time_left` and steps again.
         """
-        self._needs_step = self._is_there_more = False
+        self._needs_step = self._is_there_more = self._holds_close = False
+        self._driver = get_ident()
         return self._step()
 
     def time_left(self):
@@ -226,6 +252,7 @@ class WebsocketSession(Sender):
         # type: (Transport) -> None
         self._dialing = None
         transport.on_backlog = self._notice
+        transport.max_read_ahead = self._websocket.read_ahead_limit
         self._transport = transport
         if transport.can_receive_into:
             self._stream.offer_inlet()
@@ -317,7 +344,7 @@ class WebsocketSession(Sender):
         # type: () -> Iterable[Event]
         if self._is_forced:
             return self._disconnected(u'disconnected by the application')
-        if self._owed_pong is not None or self._owed_close is not None or self._wants_room:
+        if self._has_controls or self._wants_room:
             self._pay()
         is_receiving = self._stream.is_receiving
         if self._close_deadline == NEVER and (
@@ -333,8 +360,11 @@ class WebsocketSession(Sender):
 
         data, reason = self._receive()
         now = self._clock()
-        if self._broken is not None and (data is None or now >= self._salvage_until):
-            return self._disconnected(text_type(self._broken))
+        if self._broken is not None:
+            # Counted in bytes: the time goes by in the handlers of what had arrived.
+            if data is None or self._salvage <= 0:
+                return self._disconnected(text_type(self._broken))
+            self._salvage -= len(data)
         if data:
             self._timers.heard = now
             if now < self._deadline:
@@ -357,6 +387,11 @@ class WebsocketSession(Sender):
         """Do what is due. All that had arrived was received before."""
         self._stream.free_memory()
         timers = self._timers
+        if self._transport.progress - self._progress >= PROGRESS:
+            self._progress = self._transport.progress
+            timers.heard = now      # the peer reads what another thread sends
+            if self.sent_close_time is None and self._close_deadline != NEVER:
+                self._close_deadline = now + self._close_timeout
         if timers.ping_is_due(now) and self._ping():
             timers.asked(now)
         if timers.is_silent(now):
@@ -382,17 +417,22 @@ class WebsocketSession(Sender):
 
     def _ping(self):
         # type: () -> bool
-        """Send a ping if there is room for it: the loop never waits for that.
+        """Send a ping if the send buffer isn't full: the loop never waits for that.
 
-        Returns if the peer has something to answer. One that takes nothing in
-        has: it is asked as good as by a ping.
+        Returns True if the peer has something to answer, or doesn't read.
         """
+        payload = _ping_struct.pack(self._websocket.stats.pings_sent & 0xFFFFFFFF)
         if not self._lock.acquire(False):
-            return True     # a sender is at it
+            if self._interleaves and not self._controls:
+                try:
+                    self._queue_control(Opcode.PING, payload)
+                    self._ping_sent = (payload, self._clock())
+                except errors.WebSocketError as error:
+                    log.debug('no ping was sent: %s', error)
+            return True
         try:
             if not self._transport.has_room():
                 return True
-            payload = _ping_struct.pack(self._websocket.stats.pings_sent & 0xFFFFFFFF)
             self._ping_sent = (payload, self._clock())
             return self._try_to_send(Opcode.PING, payload)
         finally:
@@ -425,6 +465,36 @@ class WebsocketSession(Sender):
             self._is_there_more = len(data) >= (
                 RECEIVE_SIZE if inlet is None else min(RECEIVE_SIZE, len(inlet)))
         return data, None
+
+    def _read_ahead(self):
+        # type: () -> None
+        """Turn what a send has read ahead into events, which the loop yields next.
+
+        Only where the send was called in the loop's body: there nothing else
+        would answer the pings among them. And only if it had to wait.
+        """
+        if self._transport.progress == self._read_ahead_at:
+            return
+        self._read_ahead_at = self._transport.progress
+        loop = None if self._loop is None else self._loop()
+        if loop is None or loop.gi_running or self._driver != get_ident():
+            return
+        if not self._ahead:
+            self._ahead, self._ahead_size = deque(), 0
+        limit = self._websocket.read_ahead_limit or NEVER
+        events_ahead = self._events
+        while True:
+            for event in events_ahead:
+                self._ahead.append(event)
+                self._ahead_size += len(getattr(event, 'text', getattr(event, 'data', b'')))
+            self._holds_close = self._stream.state == State.PEER_CLOSING
+            data = None
+            if self._ahead_size < limit and self._stream.is_receiving:
+                data = self._transport.take_read_ahead()
+            if data is None:
+                return
+            self._timers.heard = self._clock()
+            events_ahead = self._websocket.feed(data)
 
     # -- the steps: the end --
 

@@ -12,9 +12,10 @@ from lomond import errors, events
 from lomond._compat import TYPE_CHECKING, text_type
 from lomond.checks import check_count, check_seconds
 from lomond.constants import USER_AGENT, WS_VERSION
-from lomond.endpoint import MAX_MESSAGE_SIZE, Endpoint
+from lomond.endpoint import FRAGMENT_SIZE, MAX_MESSAGE_SIZE, Endpoint
 from lomond.headers import check_line
 from lomond.net.options import NetOptions, TLSOptions
+from lomond.net.transport import MAX_READ_AHEAD
 from lomond.net.url import parse_url
 from lomond.protocol import compression
 from lomond.protocol.connection import CLIENT
@@ -81,7 +82,8 @@ class WebSocket(Endpoint):
       connection with 1009.
     - ``connect_timeout``: seconds for connecting, TLS and the handshake
       together (30); None for no limit.
-    - ``write_timeout``: seconds that one send may take (30); None for no limit.
+    - ``write_timeout``: seconds that a send may wait while the server reads
+      less than 16 KiB (30); None for no limit.
     - ``headers``: more headers for the request: a mapping, whose values may be
       lists, a list of pairs, or a function that returns either, called anew
       for each request.
@@ -109,6 +111,12 @@ class WebSocket(Endpoint):
     - ``json_dumps``: what writes the text of `send_json`: called with an object,
       returns text, or its UTF-8 in bytes, such as ``orjson.dumps``; None for
       `json.dumps`.
+    - ``fragment_size``: bytes of payload in one frame (1 MiB): a larger message
+      is sent in fragments (RFC 6455 5.4), and pings, pongs and Close frames go
+      out in between. None sends each message as one frame.
+    - ``max_read_ahead``: bytes that a send which waits for the server keeps of
+      what the server sends (64 MiB, and at least ``max_message_size``); None
+      for no limit.
 
     Raises TypeError and ValueError for arguments that make no sense.
     """
@@ -121,10 +129,12 @@ class WebSocket(Endpoint):
                  headers=None, cookies=None, netrc=False, max_redirects=5, ssl_certfile=None,
                  ssl_keyfile=None, ssl_server_hostname=None, ssl_fingerprint=None,
                  source_address=None, tcp_keepalive=60.0, socket_options=(), sock=None,
-                 resolver=None, json_loads=None, json_dumps=None):
-        # type: (str, Optional[Mapping[str, Optional[str]]], Optional[Iterable[str]], Optional[str], Union[bool, DeflateOptions], bool, Optional[str], Any, Optional[Trace], Optional[int], Optional[float], Optional[float], Any, Any, Union[bool, str], int, Optional[str], Optional[str], Optional[str], Union[None, str, Iterable[str]], Any, Optional[float], Iterable[Tuple[int, int, Any]], Any, Optional[Callable[..., Any]], Optional[JSONLoads], Optional[JSONDumps]) -> None
+                 resolver=None, json_loads=None, json_dumps=None, fragment_size=FRAGMENT_SIZE,
+                 max_read_ahead=MAX_READ_AHEAD):
+        # type: (str, Optional[Mapping[str, Optional[str]]], Optional[Iterable[str]], Optional[str], Union[bool, DeflateOptions], bool, Optional[str], Any, Optional[Trace], Optional[int], Optional[float], Optional[float], Any, Any, Union[bool, str], int, Optional[str], Optional[str], Optional[str], Union[None, str, Iterable[str]], Any, Optional[float], Iterable[Tuple[int, int, Any]], Any, Optional[Callable[..., Any]], Optional[JSONLoads], Optional[JSONDumps], Optional[int], Optional[int]) -> None
         super(WebSocket, self).__init__(
-            protocols, compress, max_message_size, write_timeout, json_loads, json_dumps)
+            protocols, compress, max_message_size, write_timeout, json_loads, json_dumps,
+            fragment_size, max_read_ahead)
         self.url = url
         self.agent = _check_agent(agent)
         self.proxies = proxies

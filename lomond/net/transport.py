@@ -25,10 +25,13 @@ if TYPE_CHECKING:
 #: The most that one call of `receive` asks the system for, in bytes.
 RECEIVE_SIZE = 64 * 1024
 
-#: What `send` takes in, at most, from a peer that sends while we do (bytes).
-MAX_BACKLOG = 16 * 1024 * 1024
+#: Bytes that a waiting send reads ahead from its peer, at most, unless `max_read_ahead` says more.
+MAX_READ_AHEAD = 64 * 1024 * 1024
 
-# Seconds until a sender tries again to take in what another receives.
+#: A write timeout starts again whenever this many bytes went out since it started.
+PROGRESS = 16 * 1024
+
+# Seconds until a sender tries again to read ahead where another thread is receiving.
 _PAUSE = 0.01
 
 _WOULD_BLOCK = frozenset([errno.EAGAIN, errno.EWOULDBLOCK])
@@ -56,8 +59,10 @@ def describe(error):
 
 def _send_failed(error, sent, size):
     # type: (BaseException, int, int) -> TransportFail
-    words = text_type(error) if isinstance(error, TransportFail) \
-        else u'could not send: {}'.format(describe(error))
+    if isinstance(error, TransportFail):
+        words = error.reason or text_type(error)
+    else:
+        words = u'could not send: {}'.format(describe(error))
     return TransportFail.after(sent, size, words)
 
 
@@ -83,6 +88,10 @@ class Transport(object):
         self._close_lock = ProcessLock()    # a signal's handler may abort, too
         self._is_closed = False
         self._process = os.getpid()
+        #: Bytes that a waiting send reads ahead, at most; None for no limit.
+        self.max_read_ahead = MAX_READ_AHEAD  # type: Optional[int]
+        #: Bytes that went out after a wait: it grows for as long as the peer reads.
+        self.progress = 0
         #: True once `abort` was called.
         self.is_aborted = False
         self.on_backlog = None  # type: Optional[Callable[[], None]]
@@ -121,10 +130,20 @@ class Transport(object):
         """
         with self._read_lock:
             if self._backlog:
-                data = self._backlog.popleft()
-                self._backlog_size -= len(data)
-                return data
+                return self._take_backlog()
             return self._receive_now() if inlet is None else self._receive_into(inlet)
+
+    def take_read_ahead(self):
+        # type: () -> Optional[bytes]
+        """Return a piece of what a send has read ahead, or None; leaves the socket alone."""
+        with self._read_lock:
+            return self._take_backlog() if self._backlog else None
+
+    def _take_backlog(self):
+        # type: () -> bytes
+        data = self._backlog.popleft()
+        self._backlog_size -= len(data)
+        return data
 
     def put_back(self, data):
         # type: (bytes) -> None
@@ -177,12 +196,15 @@ class Transport(object):
 
     def send(self, data, timeout):
         # type: (bytes, Optional[float]) -> None
-        """Send all of the bytes, or fail after `timeout` seconds (None: never).
+        """Send all of the bytes; wait while the send buffer is full.
 
-        While it waits for room it takes in what the peer sends, up to
-        `MAX_BACKLOG`, so that two peers that both send before they read don't
-        block each other. Raises TransportFail, which says how much went out:
-        then a frame is torn, and the connection is no use any more.
+        ``timeout`` is in seconds, None for no limit, and starts again with
+        each `PROGRESS` bytes that went out. A waiting send reads ahead what
+        the peer sends, up to `max_read_ahead` bytes, so that two peers that
+        both send before they read don't block each other.
+
+        Raises TransportFail, which says how much went out: after that a frame
+        is torn, and nothing more can be sent.
         """
         sent = 0
         try:
@@ -224,28 +246,51 @@ class Transport(object):
 
     def _send_all(self, pieces, timeout):
         # type: (Iterable[Any], Optional[float]) -> Iterator[int]
-        """Send all pieces, waiting for room; yield how many bytes went out, step by step."""
-        deadline = None if timeout is None else monotonic() + timeout
-        may_take_in = True
+        """Send all pieces; wait while the send buffer is full. Yield each number of bytes sent."""
+        deadline = 0.0
+        progress = PROGRESS     # bytes since the deadline was set: the first wait sets it
+        may_read = True
         for piece in pieces:
             view = memoryview(piece)
             count, need = self._send_now(view)
             while count < len(view):
                 view = view[count:]
                 yield count
-                left = None if deadline is None else deadline - monotonic()
-                if left is not None and left <= 0:
-                    raise TransportFail('the peer took no more in {} seconds', timeout)
-                take_in = may_take_in and self._backlog_size < MAX_BACKLOG
-                for _fd, ready in wait(((self._fd, need | READ if take_in else need),), left):
-                    if take_in and ready & READ:
-                        may_take_in = self._take_in()
+                progress += count
+                left = None
+                if timeout is not None:
+                    now = monotonic()
+                    if progress >= PROGRESS:
+                        deadline, progress = now + timeout, 0
+                    left = deadline - now
+                    if left <= 0:
+                        raise self._write_timeout(timeout, progress)
+                reads = may_read and not self._is_read_ahead_full()
+                for _fd, ready in wait(((self._fd, need | READ if reads else need),), left):
+                    if reads and ready & READ:
+                        may_read = self._read_ahead()
                 count, need = self._send_now(view)
+                self.progress += count
             yield count
+            progress += count
 
-    def _take_in(self):
+    def _is_read_ahead_full(self):
         # type: () -> bool
-        """Put received bytes aside; False if there will be no more.
+        return self.max_read_ahead is not None and self._backlog_size >= self.max_read_ahead
+
+    def _write_timeout(self, timeout, progress):
+        # type: (float, int) -> TransportFail
+        words = u'write timed out after {:g} s: '.format(timeout)
+        words += u'the peer read only {} bytes in that time'.format(progress) if progress \
+            else u"the peer isn't reading"
+        if self._is_read_ahead_full():
+            words += u', and has sent more than the {} bytes of max_read_ahead'.format(
+                self.max_read_ahead)
+        return TransportFail(words)
+
+    def _read_ahead(self):
+        # type: () -> bool
+        """Keep received bytes for the receiver; False if no more will come.
 
         The receiver meets the end, or the error, by itself.
         """

@@ -9,7 +9,7 @@ from __future__ import absolute_import, division, print_function
 import struct
 
 from lomond import errors
-from lomond._compat import TYPE_CHECKING
+from lomond._compat import TYPE_CHECKING, to_bytes
 from lomond.opcode import Opcode
 from lomond.protocol.frame import (
     FIN,
@@ -81,6 +81,9 @@ class Encoder(object):
 
         payload, rsv1 = self._admit(opcode, payload, compress)
         frame = encode_frame(opcode, payload, True, rsv1, self._masking_key())
+        if opcode in _MESSAGES:
+            sent.messages += 1
+            sent.payload_bytes += size
         sent.wire_bytes += len(frame)
         if opcode == Opcode.CLOSE:
             with self._lock():
@@ -91,51 +94,92 @@ class Encoder(object):
                 self.is_close_complete = self.state == State.CLOSED
         return frame
 
-    def encode_in_pieces(self, opcode, payload, compress=False):
-        # type: (int, bytes, bool) -> Tuple[int, Iterator[Union[bytes, memoryview]]]
-        """Return the size of a message's frame, and its pieces, made while they are sent.
+    def encode_in_frames(self, opcode, payload, compress=False, fragment_size=None):
+        # type: (int, bytes, bool, Optional[int]) -> Tuple[int, Iterator[Iterator[Union[bytes, memoryview]]]]
+        """Return how many bytes a message is on the wire, and its frames, each as its pieces.
+
+        A payload of more than ``fragment_size`` bytes (None: no limit) goes
+        into several frames (RFC 6455 5.4). A frame is made when it is asked
+        for, and its pieces while they are sent. If a Close frame was encoded
+        since the last one, asking raises WebSocketClosing or WebSocketClosed.
 
         For large messages; otherwise as `encode`.
         """
+        if opcode not in _MESSAGES:
+            raise errors.FrameBuildError(
+                '{} is no message: only messages go in several frames', Opcode.to_str(opcode))
+        payload_size = len(payload)
         payload, rsv1 = self._admit(opcode, payload, compress)
+        length = len(payload)
+        if fragment_size is None or length <= fragment_size:
+            fragment_size = length
         key = self._masking_key()
-        header = encode_header(opcode, len(payload), True, rsv1, key)
-        size = len(header) + len(payload)
-        self._sent.wire_bytes += size
-        return size, cut_frame(header, payload, key)
+        header = encode_header(opcode, fragment_size, fragment_size == length, rsv1, key)
+        full, rest = divmod(length, fragment_size or 1)
+        size = length + max(1, full) * len(header)
+        if rest:
+            size += len(encode_header(opcode, rest, True, False, key))
+        return size, self._cut_message(payload, payload_size, fragment_size, header, key)
+
+    def _cut_message(self, payload, payload_size, fragment_size, header, key):
+        # type: (bytes, int, int, bytes, Optional[bytes]) -> Iterator[Iterator[Union[bytes, memoryview]]]
+        start = 0
+        while True:
+            fragment = payload[start:start + fragment_size]
+            start += len(fragment)
+            left = len(payload) - start
+            self._sent.wire_bytes += len(header) + len(fragment)
+            if not left:
+                # Counted when it is whole: a Close frame may cut it short.
+                self._sent.messages += 1
+                self._sent.payload_bytes += payload_size
+            yield cut_frame(header, fragment, key)
+            if not left:
+                return
+            if self.state not in CAN_SEND:
+                raise type(unavailable(self.state))(
+                    'a Close frame was sent in the middle of this message: the peer discards it')
+            key = self._masking_key()
+            header = encode_header(
+                Opcode.CONTINUATION, min(left, fragment_size), left <= fragment_size, False, key)
 
     def _admit(self, opcode, payload, compress):
         # type: (int, bytes, bool) -> Tuple[bytes, bool]
-        """Count what is to be sent; return the payload, and whether it is compressed now."""
+        """Check that a frame may be sent; return its payload, and whether it is compressed now."""
         if self.state not in CAN_SEND:
             raise unavailable(self.state)
         if opcode == Opcode.CONTINUATION:
             raise errors.FrameBuildError('a message goes out whole: there is none to continue')
         if opcode in _MESSAGES:
-            self._sent.messages += 1
-            self._sent.payload_bytes += len(payload)
             if compress and self._deflate is not None:
                 return self._deflate.compress(payload), True
         elif opcode == Opcode.PING:
             self._stats.pings_sent += 1
         return payload, False
 
-    def encode_many(self, messages, compress=False):
-        # type: (Iterable[Tuple[int, bytes]], bool) -> Iterator[bytes]
-        """Yield the frames of pairs of an opcode and a payload, joined to pieces of some 64 KiB.
+    def encode_many(self, messages, compress=False, fragment_size=None):
+        # type: (Iterable[Tuple[int, bytes]], bool, Optional[int]) -> Iterator[bytes]
+        """Yield the frames of pairs of an opcode and a payload, joined to parts of some 64 KiB.
 
-        Each is to be sent before the next is asked for. Raises as `encode`.
+        Each part ends with a frame, and is to be sent before the next is asked
+        for. ``fragment_size`` and what is raised as of `encode_in_frames`.
         """
         frames = []  # type: List[bytes]
         size = 0
         for opcode, payload in messages:
-            frame = self.encode(opcode, payload, compress)
-            frames.append(frame)
-            size += len(frame)
-            if size >= PIECE:
+            if fragment_size is None or len(payload) <= fragment_size:
+                frame = self.encode(opcode, payload, compress)
+                frames.append(frame)
+                size += len(frame)
+                if size < PIECE:
+                    continue
+            if frames:
                 yield b''.join(frames)
                 frames = []
                 size = 0
+            if fragment_size is not None and len(payload) > fragment_size:
+                for pieces in self.encode_in_frames(opcode, payload, compress, fragment_size)[1]:
+                    yield b''.join([to_bytes(piece) for piece in pieces])
         if frames:
             yield b''.join(frames)
 

@@ -102,7 +102,7 @@ def test_write_that_fails_anywhere_says_how_much_went_out(ready_fd, role, is_sec
         assert outcome.events[:-1] == before + after, offset
         _name, reason, graceful = outcome.events[-1]
         assert not graceful, offset
-        assert ('took no more' if failure == FULL else 'could not send') in reason, offset
+        assert ('write timed out' if failure == FULL else 'could not send') in reason, offset
         assert has_failed or offset >= handshake + sum(sizes)
 
 

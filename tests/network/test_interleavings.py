@@ -181,7 +181,7 @@ class Play(object):
         """End it; check what arrived, and what was found on the way."""
         session = self.session
         if not session._is_disposed:
-            assert not session._owes() or session._needs_step, 'the loop was not woken up'
+            assert not session._has_controls or session._needs_step, 'the loop was not woken up'
             session.dispose()
         assert self.transport._is_closed, 'the socket was left open'
         assert not self.transport.faults

@@ -681,7 +681,7 @@ def test_close_frees_a_handler_that_is_stuck_in_a_send():
         is_called.set()
         try:
             websocket.send_binary(b'x' * (12 * 1024 * 1024))
-        except errors.TransportFail as error:
+        except errors.WebSocketError as error:
             failures.append(error)
 
     server = Server(handler, close_timeout=0.4, write_timeout=None).start()

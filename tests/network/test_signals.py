@@ -84,7 +84,7 @@ def test_a_handler_that_closes_in_the_midst_of_a_send_does_not_block(on_signal):
         sock.sendall(make_close(1001))
 
     with RawServer(script) as server:
-        websocket = WebSocket(server.url)
+        websocket = WebSocket(server.url, fragment_size=None)
 
         def terminate():
             websocket.close(1001, u'terminated')
@@ -311,7 +311,7 @@ def test_a_handler_that_returns_disturbs_no_send(on_signal):
 
     handler = on_signal(lambda: None)
     with RawServer(script) as server:
-        websocket = WebSocket(server.url)
+        websocket = WebSocket(server.url, fragment_size=None)
         events = []
         for event in websocket:
             events.append(event)

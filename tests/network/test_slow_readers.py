@@ -157,7 +157,8 @@ def test_a_close_waits_for_another_threads_send_but_the_loop_does_not():
         frames.extend(read_to_close(sock))
 
     with RawServer(script, receive_buffer=BUFFER) as server:
-        websocket = WebSocket(server.url, write_timeout=None, socket_options=SMALL)
+        websocket = WebSocket(
+            server.url, write_timeout=None, socket_options=SMALL, fragment_size=None)
 
         def loop():
             events = []

@@ -2,7 +2,9 @@
 
 from __future__ import absolute_import, division, print_function
 
+import os
 import threading
+import zlib
 
 import pytest
 
@@ -114,25 +116,101 @@ def test_control_frame_is_never_compressed(opcode):
     assert wire.connection.encode(opcode, payload, True) == make_frame(opcode, payload)
 
 
+def gather(frames):
+    """Return the frames, each joined from its pieces, as the sending thread takes them."""
+    return [b''.join([to_bytes(piece) for piece in pieces]) for pieces in frames]
+
+
 def test_pieces_of_a_message_are_its_frame():
     wire = Wire(SERVER)
-    size, pieces = wire.connection.encode_in_pieces(BINARY, b'x' * (3 * PIECE + 5))
-    data = b''.join([to_bytes(piece) for piece in pieces])
-    assert data == make_frame(BINARY, b'x' * (3 * PIECE + 5))
-    assert size == len(data)
+    size, frames = wire.connection.encode_in_frames(BINARY, b'x' * (3 * PIECE + 5))
+    frame, = gather(frames)
+    assert frame == make_frame(BINARY, b'x' * (3 * PIECE + 5))
+    assert size == len(frame)
+
+
+@BY_ROLE
+@pytest.mark.parametrize('length, fragment_size, expected', [
+    (0, 1, [0]), (1, 1, [1]), (3, 1, [1, 1, 1]), (10, 4, [4, 4, 2]), (8, 4, [4, 4]),
+    (7, 8, [7]), (8, 8, [8]), (9, 8, [8, 1]), (9, None, [9]),
+    (126, 125, [125, 1]), (300, 126, [126, 126, 48]), (65536, 65535, [65535, 1]),
+    (65537, 65536, [65536, 1]), (3 * PIECE, PIECE + 1, [PIECE + 1, PIECE + 1, PIECE - 2]),
+])
+def test_a_message_of_more_than_the_fragment_size_is_cut(role, length, fragment_size, expected):
+    """RFC 6455 5.4."""
+    payload = bytes(bytearray(i % 251 for i in range(length)))
+    stats = Stats()
+    connection = Wire(role, stats=stats).connection
+    size, frames = connection.encode_in_frames(TEXT, payload, False, fragment_size)
+    frames = gather(frames)
+    assert size == sum(len(frame) for frame in frames) == stats.sent.wire_bytes
+    parsed = parse_frames(b''.join(frames), role)
+    assert [len(part) for _first, part in parsed] == expected
+    assert b''.join([part for _first, part in parsed]) == payload
+    firsts = [0x01] + [0x00] * (len(expected) - 1)
+    firsts[-1] |= 0x80
+    assert [first for first, _part in parsed] == firsts
+    assert counted(stats.sent) == (1, length, size)
+
+
+@BY_ROLE
+def test_a_compressed_message_is_cut_after_compressing(role):
+    """RFC 7692 6.1: RSV1 is set on the first frame only."""
+    noise = os.urandom(1000)
+    wire = Wire(role, deflate=PermessageDeflate())
+    _size, frames = wire.connection.encode_in_frames(BINARY, noise, True, 400)
+    parsed = parse_frames(b''.join(gather(frames)), role)
+    assert [first for first, _part in parsed] == [0x42, 0x00, 0x80]
+    inflater = zlib.decompressobj(-15)
+    assert inflater.decompress(
+        b''.join([part for _first, part in parsed]) + b'\0\0\xff\xff') == noise
+    # What fits once it is deflated isn't cut.
+    _size, frames = wire.connection.encode_in_frames(BINARY, b'x' * 1000, True, 400)
+    assert [first for first, _part in parse_frames(b''.join(gather(frames)), role)] == [0xc2]
+
+
+@pytest.mark.parametrize('opcode', [PING, PONG, CLOSE, CONTINUATION, 3])
+def test_only_a_message_goes_in_several_frames(opcode):
+    wire = Wire(SERVER)
     with pytest.raises(errors.FrameBuildError):
-        wire.connection.encode_in_pieces(CONTINUATION, b'')
+        wire.connection.encode_in_frames(opcode, b'\x03\xe8bye', fragment_size=1)
+    assert wire.state == State.OPEN
 
 
-def test_messages_in_pieces_and_many_are_compressed_only_if_that_was_asked_for():
+@pytest.mark.parametrize('state, expected', [
+    (State.OPEN, errors.WebSocketClosing), (State.PEER_CLOSING, errors.WebSocketClosed)])
+def test_a_close_frame_between_fragments_ends_the_message(state, expected):
+    connection = connection_in(state, SERVER)
+    _size, frames = connection.encode_in_frames(TEXT, b'x' * 10, fragment_size=4)
+    assert gather([next(frames)]) == [make_frame(TEXT, b'xxxx', fin=False)]
+    assert connection.encode(PING, b'between') == make_frame(PING, b'between')
+    assert gather([next(frames)]) == [make_frame(CONTINUATION, b'xxxx', fin=False)]
+    connection.encode(CLOSE, b'\x03\xe8')
+    with pytest.raises(errors.WebSocketUnavailable, match='in the middle of this') as caught:
+        next(frames)
+    assert type(caught.value) is expected
+
+
+def test_messages_in_frames_and_many_are_compressed_only_if_that_was_asked_for():
     wire = Wire(SERVER, deflate=PermessageDeflate())
-    _size, pieces = wire.connection.encode_in_pieces(TEXT, b'Hello')
-    assert [to_bytes(piece) for piece in pieces] == [b'\x81\x05Hello']
+    _size, frames = wire.connection.encode_in_frames(TEXT, b'Hello')
+    assert gather(frames) == [b'\x81\x05Hello']
     assert list(wire.connection.encode_many([(TEXT, b'Hello')])) == [b'\x81\x05Hello']
-    _size, pieces = wire.connection.encode_in_pieces(TEXT, b'Hello', True)
-    assert [to_bytes(piece) for piece in pieces] == [b'\xc1\x07\xf2\x48\xcd\xc9\xc9\x07\x00']
+    _size, frames = wire.connection.encode_in_frames(TEXT, b'Hello', True)
+    assert gather(frames) == [b'\xc1\x07\xf2\x48\xcd\xc9\xc9\x07\x00']
     assert list(wire.connection.encode_many([(TEXT, b'Hello')], True)) == [
         b'\xc1\x05\xf2\x00\x11\x00\x00']
+
+
+@BY_ROLE
+def test_large_ones_of_many_messages_are_cut_and_each_part_ends_with_a_frame(role):
+    wire = Wire(role)
+    messages = [(TEXT, b'small'), (BINARY, b'y' * 250), (TEXT, b'last')]
+    parts = list(wire.connection.encode_many(messages, fragment_size=100))
+    assert [parse_frames(part, role) for part in parts] == [
+        [(0x81, b'small')],
+        [(0x02, b'y' * 100)], [(0x00, b'y' * 100)], [(0x80, b'y' * 50)],
+        [(0x81, b'last')]]
 
 
 @BY_ROLE
@@ -188,10 +266,10 @@ def test_messages_and_bytes_sent_are_counted(role, compress, size):
     for count, opcode in enumerate([TEXT, BINARY, TEXT], 1):
         wire_bytes += len(connection.encode(opcode, b'x' * size, compress))
         assert counted(stats.sent) == (count, count * size, wire_bytes)
-    frame_size, pieces = connection.encode_in_pieces(BINARY, b'x' * size, compress)
+    frame_size, frames = connection.encode_in_frames(BINARY, b'x' * size, compress)
+    assert frame_size == sum([len(frame) for frame in gather(frames)])
     wire_bytes += frame_size
     assert counted(stats.sent) == (4, 4 * size, wire_bytes)
-    assert frame_size == sum([len(piece) for piece in pieces])
     for opcode in (PING, PONG, CLOSE):
         wire_bytes += len(connection.encode(opcode, b'\x03\xe8', compress))
         assert counted(stats.sent) == (4, 4 * size, wire_bytes)

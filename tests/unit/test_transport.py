@@ -387,24 +387,113 @@ def test_pieces_arrive_as_one(ends):
     sender.end()
 
 
-def test_one_deadline_holds_for_all_pieces(ends):
-    started = monotonic()
-    with pytest.raises(TransportFail) as caught:
-        ends[0].send_pieces((b'x' * 1000000 for _ in iter(int, 1)), TOO_MUCH, 0.2)
-    assert 0.19 <= monotonic() - started < 5
-    assert caught.value.sent > 0
-    assert caught.value.size == TOO_MUCH
+def fix_buffers(end):
+    """Give an end buffers that don't grow: once full, they stay full."""
+    sock = socket.fromfd(end.fileno(), socket.AF_INET, socket.SOCK_STREAM)
+    for option in (socket.SO_SNDBUF, socket.SO_RCVBUF):
+        sock.setsockopt(socket.SOL_SOCKET, option, 64 * 1024)
+    sock.close()
 
 
-def test_peer_that_does_not_read_fails_the_send_in_time(ends):
+TIMED_OUT = re.compile(
+    r"write timed out after 0\.2 s: the peer (isn't reading|read only \d+ bytes in that time) "
+    r'\((\d+) of (\d+) bytes went out\)\Z')
+
+
+@pytest.mark.parametrize('in_pieces', [False, True], ids=['whole', 'in pieces'])
+def test_peer_that_does_not_read_fails_the_send(ends, in_pieces):
+    for end in ends:
+        fix_buffers(end)
     started = monotonic()
     with pytest.raises(TransportFail) as caught:
-        ends[0].send(b'x' * TOO_MUCH, 0.2)
-    assert 0.19 <= monotonic() - started < 5
+        if in_pieces:
+            ends[0].send_pieces((b'x' * 1000000 for _ in iter(int, 1)), TOO_MUCH, 0.2)
+        else:
+            ends[0].send(b'x' * TOO_MUCH, 0.2)
+    assert monotonic() - started >= 0.19
     error = caught.value
-    assert str(error) == 'the peer took no more in 0.2 seconds ({} of {} bytes went out)'.format(
-        error.sent, error.size)
+    match = TIMED_OUT.match(str(error))
+    assert match, str(error)
+    assert (int(match.group(2)), int(match.group(3))) == (error.sent, error.size)
     assert 0 < error.sent < error.size == TOO_MUCH
+
+
+class SlowPeer(object):
+    """A peer by a script of (seconds of a wait, bytes that can be sent then); patched in."""
+
+    def __init__(self, monkeypatch, script):
+        self.now = 1000.0
+        self._script = list(script)
+        self._space = 0
+        monkeypatch.setattr(transport, 'monotonic', lambda: self.now)
+        monkeypatch.setattr(transport, 'wait', self._wait)
+        self.end = Transport(socket.socket())
+        self.end._send_now = self._send_now
+
+    def _send_now(self, data):
+        count = min(len(data), self._space)
+        self._space -= count
+        return count, WRITE
+
+    def _wait(self, _interest, timeout):
+        seconds, space = self._script.pop(0)
+        assert timeout is None or timeout > 0
+        if timeout is not None and seconds > timeout:
+            self._script.insert(0, (seconds - timeout, space))
+            self.now += timeout
+            return []
+        self.now += seconds
+        self._space += space
+        return [(0, WRITE)]
+
+    def send(self, size, timeout):
+        """Send; return None, or the error."""
+        try:
+            self.end.send_pieces([b'x' * size], size, timeout)
+        except TransportFail as error:
+            assert error.size == size
+            return error
+        finally:
+            self.end.close()
+
+
+@pytest.mark.parametrize('script', [
+    [(0.9, 16384)] * 40,                                # 36 times the timeout
+    [(0.4, 8192), (0.4, 8192)] * 40,
+    [(0.9, 100000)] * 6 + [(0.9, 55360)],
+    [(0.99, 655360)],
+    [(0.9, 16384)] * 39 + [(0.9, 16383), (0.05, 1)],    # the rest
+], ids=['steady', 'in halves', 'coarse', 'at once', 'the rest'])
+def test_a_write_timeout_starts_again_with_each_16_kib_that_went_out(monkeypatch, script):
+    peer = SlowPeer(monkeypatch, script)
+    size = sum(count for _seconds, count in script)
+    assert peer.send(size, 1.0) is None
+    assert peer.end.progress == size
+
+
+@pytest.mark.parametrize('script, sent, words', [
+    ([(1.1, 16384)], 0, "the peer isn't reading"),
+    ([(0.9, 16384), (1.1, 16384)], 16384, "the peer isn't reading"),
+    # A trickle is no progress.
+    ([(0.5, 1)] * 9, 2, 'the peer read only 2 bytes in that time'),
+    ([(0.6, 8192), (0.6, 8192)], 8192, 'the peer read only 8192 bytes in that time'),
+    ([(0.1, 16383), (0.8, 0), (0.2, 1)], 16383, 'the peer read only 16383 bytes in that time'),
+    ([(0.9, 16384), (0.9, 16383), (0.2, 1)], 32767, 'the peer read only 16383 bytes in that time'),
+])
+def test_a_peer_that_reads_less_than_16_kib_in_the_timeout_fails_the_send(
+        monkeypatch, script, sent, words):
+    error = SlowPeer(monkeypatch, script).send(1000000, 1.0)
+    assert error.sent == sent
+    assert str(error) == 'write timed out after 1 s: {} ({} of 1000000 bytes went out)'.format(
+        words, sent)
+
+
+def test_a_send_without_a_timeout_reads_no_clock(monkeypatch):
+    peer = SlowPeer(monkeypatch, [(3600, 1)] * 5)
+    del peer.now        # asked for the time, it raises
+    monkeypatch.setattr(transport, 'wait', lambda _interest, timeout: setattr(
+        peer, '_space', 1) or [(0, WRITE)])
+    assert peer.send(5, None) is None
 
 
 def test_number_of_bytes_that_went_out_is_right(plain_pair):
@@ -432,13 +521,14 @@ def test_room_is_told(plain_pair):
 
 # -- taking in while sending --
 
-def test_two_peers_that_send_before_they_read_do_not_lock_up(ends):
+@pytest.mark.parametrize('size', [8 * MIB, 24 * MIB], ids=['8 MiB', '24 MiB'])
+def test_two_peers_that_send_before_they_read_do_not_lock_up(ends, size):
     def talk(end, data):
         end.send(data, PATIENCE)
         sent.append(1)
         received.append((end, receive(end, len(data))))
     sent, received = [], []
-    messages = [numbered(8 * MIB), numbered(8 * MIB)[::-1]]
+    messages = [numbered(size), numbered(size)[::-1]]
     threads = [Running(talk, ends[i], messages[i]) for i in (0, 1)]
     for thread in threads:
         thread.end()
@@ -508,7 +598,7 @@ def test_a_send_in_the_midst_of_a_receive_leaves_what_arrives_to_that(plain_pair
     assert len([size for size in attempts if size == attempts[-1]]) < 30
 
 
-def test_backlog_is_bounded(ends, monkeypatch):
+def test_what_is_read_ahead_is_bounded(ends):
     """A peer that sends without end, and doesn't read, can't fill our memory."""
     def flood():
         try:
@@ -517,10 +607,12 @@ def test_backlog_is_bounded(ends, monkeypatch):
         except TransportFail:
             pass        # we have gone
     limit = 4 * RECEIVE_SIZE
-    monkeypatch.setattr(transport, 'MAX_BACKLOG', limit)
+    for end in ends:
+        fix_buffers(end)
+        end.max_read_ahead = limit
     thread = Running(flood)
-    with pytest.raises(TransportFail):
-        ends[0].send(b'x' * (2 * TOO_MUCH), 0.3)
+    with pytest.raises(TransportFail, match='the {} bytes of max_read_ahead'.format(limit)):
+        ends[0].send(b'x' * (2 * TOO_MUCH), 1)
     taken = 0
     while ends[0]._backlog:
         taken += len(ends[0].receive())
@@ -559,10 +651,10 @@ def test_reset_while_sending_fails_the_send(plain_pair):
 
 def test_broken_stream_met_while_taking_in_is_the_readers_to_see(tls_pair):
     """What the sender reads of it is no reason for it to fail."""
-    assert tls_pair[0]._take_in()
+    assert tls_pair[0]._read_ahead()
     tls_pair[1].abort()
     assert wait(tls_pair[0].interest, PATIENCE)
-    assert not tls_pair[0]._take_in()
+    assert not tls_pair[0]._read_ahead()
     with pytest.raises(socket.error):
         tls_pair[0].receive()
 

@@ -3,7 +3,8 @@
 What a scenario holds:
 
 - Frames are whole, and each thread's come in the order of its calls, none missing: each call
-  carries its number. Between the frames of one send_many there is no other.
+  carries its number. Between the messages of one send_many there is no other, nor a Close frame,
+  and between the fragments of a message nothing but control frames.
 - The deflate stream is never mixed up: every message inflates to what was sent.
 - A call that returned before a graceful end has arrived; one that raised has not.
 - Disconnected comes once, and last. After our Close frame comes nothing.

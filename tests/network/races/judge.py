@@ -42,8 +42,8 @@ class Ledger(object):
         self._group = None      # what has to come next, within a send_many
         self.next = {}
 
-    def enter(self, content):
-        """Check a message."""
+    def enter(self, content, is_control=False):
+        """Check a message, or what a control frame carries, which may come at any time."""
         found = _MARK.match(content)
         assert found, 'not a message of ours: {!r}'.format(content[:80])
         word = found.group(1)
@@ -51,13 +51,14 @@ class Ledger(object):
         assert content == make_message(sender, number, size, index, word, length), (
             'a message was torn: {!r}'.format(content[:80]))
         place = (sender, number, size, index)
-        if self._group is not None:
+        if self._group is not None and not is_control:
             assert place == self._group, '{} came between: {} was due'.format(place, self._group)
         else:
             due = self.next.get(sender, number)
             assert index == 0 and (number >= due if self._has_gaps else number == due), (
                 '{} came, {} was due'.format(place, due))
-        self._group = (sender, number, size, index + 1) if index + 1 < size else None
+        if not is_control:
+            self._group = (sender, number, size, index + 1) if index + 1 < size else None
         self.next[sender] = number + 1
 
     def enter_other(self, what):
@@ -90,6 +91,8 @@ class Peer(object):
         self._inflater = self._deflater = None
         self.ledger = Ledger()
         self.frames = 0         # of senders
+        # Of a message in fragments: its first byte, the size of the frames, the payloads.
+        self._begun = None
         self.closes = []        # payloads
         self.messages = self.payload_bytes = self.wire_bytes = self.pings = 0
         self.sent_messages = self.sent_payload_bytes = self.sent_bytes = self.sent_pongs = 0
@@ -182,8 +185,19 @@ class Peer(object):
 
     def _judge(self, first, payload, size):
         assert not self.closes, 'a frame after a Close frame'
-        assert first & 0x80, 'a fragment'
         opcode = first & 0x0f
+        if opcode in (TEXT, BINARY) or not opcode:
+            assert bool(opcode) is (self._begun is None), 'a message within a message'
+            begun, size_before, parts = self._begun or (first, 0, [])
+            parts.append(payload)
+            size += size_before
+            if not first & 0x80:
+                self._begun = (begun, size, parts)
+                return
+            self._begun = None
+            first, opcode, payload = begun, begun & 0x0f, b''.join(parts)
+        else:
+            assert first & 0x80, 'a fragment of a control frame'
         assert first & 0x70 in ((0, 0x40) if opcode in (TEXT, BINARY) and self._inflater
                                 else (0,)), 'reserved bits'
         if opcode in (TEXT, BINARY):
@@ -193,15 +207,15 @@ class Peer(object):
         assert size <= 131
         if opcode == CLOSE:
             self.ledger.enter_other('a Close frame')
+            if self._begun is not None:     # it cut a message short
+                self.wire_bytes += self._begun[1]
             self.closes.append(payload)
             if not self.has_sent_close:
                 self.send(CLOSE, payload)
             return
         assert opcode in (PING, PONG), 'opcode {}'.format(opcode)
         if payload.startswith(b'race '):
-            self._enter(payload)
-        else:
-            self.ledger.enter_other('the loop\'s own frame')
+            self._enter(payload, is_control=True)
         if opcode == PING:
             self.pings += 1
             if not self.has_sent_close:
@@ -221,8 +235,8 @@ class Peer(object):
         if not self.has_sent_close:
             self.send(opcode, message)
 
-    def _enter(self, content):
-        self.ledger.enter(content)
+    def _enter(self, content, is_control=False):
+        self.ledger.enter(content, is_control)
         self.frames += 1
 
     def _inflate(self, payload):

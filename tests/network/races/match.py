@@ -19,6 +19,9 @@ from tests.support import PATIENCE, RawServer, make_frame
 #: What a call may raise.
 DOCUMENTED = (errors.WebSocketUnavailable, errors.TransportFail)
 
+# Less than many a message: those go out in fragments (bytes).
+FRAGMENT_SIZE = 200
+
 # How far a state is on the way.
 _STAGES = {'connecting': 0, 'open': 1, 'closing': 2, 'peer_closing': 2, 'closed': 3}
 
@@ -69,7 +72,7 @@ class Arena(object):
         return RawServer(script, ssl_context=self.server_tls, **options)
 
     def websocket(self, url, **options):
-        return WebSocket(url, proxies={}, compress=self.compress,
+        return WebSocket(url, proxies={}, compress=self.compress, fragment_size=FRAGMENT_SIZE,
                          ssl_cafile=self.authority_file, **options)
 
     def moment(self):
@@ -281,7 +284,8 @@ class Match(object):
             context = ssl.create_default_context(cafile=arena.authority_file)
             context.check_hostname = False      # 2.7 knows no addresses
         with Server(handle, compress=arena.compress, ssl_context=arena.server_tls, poll=0.05,
-                    ping_rate=0.01, close_timeout=PATIENCE) as server:
+                    ping_rate=0.01, close_timeout=PATIENCE,
+                    fragment_size=FRAGMENT_SIZE) as server:
             self.peer.call((server.host, server.port), context, arena.compress)
         if failures:
             raise failures[0]

@@ -1,0 +1,542 @@
+"""Large messages go out in fragments, with control frames in between (RFC 6455 5.4)."""
+
+from __future__ import absolute_import, division, print_function
+
+import os
+import signal
+import socket
+import threading
+import zlib
+
+import pytest
+
+from lomond import WebSocket, errors
+from lomond.net.transport import PROGRESS
+from lomond.sending import MAX_CONTROLS
+from lomond.server import Server
+from tests.network.driving import (
+    Background,
+    Clock,
+    drain,
+    read_to_close,
+    wait_for,
+    wait_until_sending,
+)
+from tests.support import RawServer, answer_upgrade, make_close, make_frame, names
+
+pytestmark = pytest.mark.usefixtures('nothing_is_left_open')
+
+# Buffers that don't grow, and together take less than one fragment (bytes).
+BUFFER = 32 * 1024
+SMALL = [(socket.SOL_SOCKET, socket.SO_SNDBUF, BUFFER)]
+FRAGMENT = 512 * 1024
+MESSAGE = os.urandom(4 * FRAGMENT)
+
+PING, PONG, CLOSE = 0x89, 0x8a, 0x88
+
+
+def split(frames):
+    """Return the data frames joined to (first byte, payload), and the control frames."""
+    data = [(first, payload) for first, payload in frames if not first & 0x08]
+    controls = [(first, payload) for first, payload in frames if first & 0x08]
+    assert [first & 0x0f for first, _payload in data[1:]] == [0] * (len(data) - 1)
+    return b''.join([payload for _first, payload in data]), controls
+
+
+class Upload(object):
+    """A client whose thread or loop sends a large message, and what the server sees of it.
+
+    ``interrupt(sock)`` is called by the server when the client waits in the middle of its
+    first fragment; then it reads all frames up to the client's Close, and answers that.
+    """
+
+    def __init__(self, interrupt=None, **options):
+        self.frames = []
+        self._interrupt = interrupt
+        self._may_begin = threading.Event()
+        options.setdefault('fragment_size', FRAGMENT)
+        self._server = RawServer(self._script, receive_buffer=BUFFER)
+        self.websocket = WebSocket(
+            self._server.url, write_timeout=None, socket_options=SMALL, **options)
+        self.is_ready = threading.Event()
+        self.may_read = threading.Event()
+
+    def _script(self, sock):
+        answer_upgrade(sock)
+        wait_for(self.is_ready)
+        wait_until_sending(self.websocket)
+        if self._interrupt is not None:
+            self._interrupt(sock)
+        wait_for(self.may_read)
+        self.frames.extend(read_to_close(sock))
+        sock.sendall(make_close(1000))
+
+    def __enter__(self):
+        self._server.__enter__()
+        return self
+
+    def __exit__(self, *exc_info):
+        self.may_read.set()
+        self._server.__exit__(*exc_info)
+
+    def loop(self, until=None, **options):
+        """Run the loop; the server reads on once there was an event with the name ``until``."""
+        events = []
+        for event in self.websocket.connect(**options):
+            events.append(event)
+            if event.name == 'ready':
+                self.is_ready.set()
+            if event.name == until:
+                self.may_read.set()
+        return events
+
+
+def send_in_background(upload, **options):
+    """Begin the loop and the upload, each in a thread; return both."""
+    reader = Background(lambda: upload.loop(**options))
+    wait_for(upload.is_ready)
+    return reader, Background(upload.websocket.send_binary, MESSAGE)
+
+
+def test_a_pong_goes_out_between_the_fragments_of_another_threads_message():
+    with Upload(lambda sock: sock.sendall(make_frame(9, b'now'))) as upload:
+        reader, sender = send_in_background(upload, until='ping')
+        sender.result()
+        upload.websocket.close()
+        events = reader.result()
+    assert events[-1].graceful
+    assert [first for first, _payload in upload.frames] == [0x02, PONG, 0x00, 0x00, 0x80, CLOSE]
+    assert split(upload.frames)[0] == MESSAGE
+
+
+@pytest.mark.parametrize('method', ['send_binary', 'send_many'])
+def test_a_pong_goes_out_while_the_loops_own_body_sends(method):
+    """What the server sent comes out of the loop afterwards, in its order."""
+    def interrupt(sock):
+        sock.sendall(make_frame(1, b'one') + make_frame(9, b'now') + make_frame(1, b'two'))
+        upload.may_read.set()
+
+    events = []
+    with Upload(interrupt) as upload:
+        websocket = upload.websocket
+        for event in websocket:
+            events.append(event)
+            if event.name == 'ready':
+                upload.is_ready.set()
+                getattr(websocket, method)(MESSAGE if method == 'send_binary' else [MESSAGE])
+                assert names(events)[-1] == 'ready'
+            elif event.name == 'text' and event.text == u'two':
+                websocket.close()
+    assert [first for first, _payload in upload.frames] == [0x02, PONG, 0x00, 0x00, 0x80, CLOSE]
+    assert split(upload.frames)[0] == MESSAGE
+    assert names(events)[2:] == ['ready', 'text', 'ping', 'text', 'closed', 'disconnected']
+    assert [event.text for event in events if event.name == 'text'] == [u'one', u'two']
+    assert events[-1].graceful
+
+
+def test_what_is_read_ahead_comes_before_the_rest_of_what_was_read_before():
+    """The body sends at the first of several messages that came in one piece."""
+    texts = [u'{}'.format(number) for number in range(100)]
+
+    def script(sock):
+        answer_upgrade(sock)
+        sock.sendall(b''.join([make_frame(1, text.encode('ascii')) for text in texts[:50]]))
+        wait_for(is_sending)
+        wait_until_sending(websocket)
+        sock.sendall(b''.join([make_frame(1, text.encode('ascii')) for text in texts[50:]]))
+        read_to_close(sock)
+        sock.sendall(make_close(1000))
+
+    received = []
+    is_sending = threading.Event()
+    with RawServer(script, receive_buffer=BUFFER) as server:
+        websocket = WebSocket(server.url, socket_options=SMALL, fragment_size=FRAGMENT)
+        for event in websocket:
+            if event.name == 'text':
+                received.append(event.text)
+                if len(received) == 1:
+                    is_sending.set()
+                    websocket.send_binary(MESSAGE)
+                    websocket.send_binary(MESSAGE)
+                elif len(received) == len(texts):
+                    websocket.close()
+    assert event.graceful
+    assert received == texts
+
+
+def test_what_was_read_ahead_is_dropped_by_force_disconnect():
+    def interrupt(sock):
+        sock.sendall(make_frame(1, b'unread'))
+        upload.may_read.set()
+
+    events = []
+    with Upload(interrupt) as upload:
+        for event in upload.websocket:
+            events.append(event)
+            if event.name == 'ready':
+                upload.is_ready.set()
+                upload.websocket.send_binary(MESSAGE)
+                assert [each.name for each in upload.websocket.session._ahead] == ['poll', 'text']
+                upload.websocket.force_disconnect()
+    assert [event.name for event in events[2:]] == ['ready', 'disconnected']
+
+
+def test_a_close_frame_of_the_users_goes_out_between_fragments():
+    with Upload() as upload:
+        reader, sender = send_in_background(upload)
+        wait_until_sending(upload.websocket)
+        upload.websocket.close(4000, u'enough')
+        upload.may_read.set()
+        with pytest.raises(errors.WebSocketClosing, match='in the middle of this message'):
+            sender.result()
+        events = reader.result()
+    assert upload.frames == [(0x02, MESSAGE[:FRAGMENT]), (CLOSE, b'\x0f\xa0enough')]
+    assert names(events)[-2:] == ['closed', 'disconnected']
+    assert events[-1].graceful
+
+
+def test_the_peers_close_is_answered_between_the_fragments_of_another_threads_message():
+    with Upload(lambda sock: sock.sendall(make_close(4001))) as upload:
+        reader, sender = send_in_background(upload, until='poll', poll=0.01)
+        with pytest.raises(errors.WebSocketClosed, match='in the middle of this message'):
+            sender.result()
+        events = reader.result()
+    assert [first for first, _payload in upload.frames] == [0x02, CLOSE]
+    assert names(events)[-2:] == ['closing', 'disconnected']
+    assert events[-1].graceful
+
+
+def test_a_message_of_the_loops_own_body_is_finished_before_the_peers_close_is_answered():
+    """The user is still to see Closing, and may send while it is handled."""
+    def interrupt(sock):
+        sock.sendall(make_close(4001))
+        upload.may_read.set()
+
+    events = []
+    with Upload(interrupt) as upload:
+        for event in upload.websocket:
+            events.append(event)
+            if event.name == 'ready':
+                upload.is_ready.set()
+                upload.websocket.send_binary(MESSAGE)
+            elif event.name == 'closing':
+                upload.websocket.send_text(u'last words')
+    assert [first for first, _payload in upload.frames] == [0x02, 0x00, 0x00, 0x80, 0x81, CLOSE]
+    assert names(events)[2:] == ['ready', 'closing', 'disconnected']
+    assert events[-1].graceful
+
+
+def test_a_protocol_error_that_is_read_ahead_ends_the_message():
+    def interrupt(sock):
+        sock.sendall(make_frame(3, b'reserved'))
+        upload.may_read.set()
+
+    events = []
+    with Upload(interrupt) as upload:
+        for event in upload.websocket:
+            events.append(event)
+            if event.name == 'ready':
+                upload.is_ready.set()
+                with pytest.raises(errors.WebSocketClosing, match='in the middle'):
+                    upload.websocket.send_binary(MESSAGE)
+    assert [first for first, _payload in upload.frames] == [0x02, CLOSE]
+    assert upload.frames[-1][1][:2] == b'\x03\xea'
+    assert names(events)[2:] == ['ready', 'protocol_error', 'disconnected']
+
+
+def test_pings_and_pongs_of_other_threads_go_out_between_fragments_in_their_order():
+    with Upload() as upload:
+        reader, sender = send_in_background(upload)
+        websocket = upload.websocket
+        wait_until_sending(websocket)
+        for number in range(10):
+            websocket.send_ping(b'%d' % number)
+            websocket.send_pong(b'%d' % number)
+        upload.may_read.set()
+        sender.result()
+        websocket.close()
+        assert reader.result()[-1].graceful
+    data, controls = split(upload.frames)
+    assert data == MESSAGE
+    assert controls[:-1] == [
+        (first, b'%d' % number) for number in range(10) for first in (PING, PONG)]
+    assert [first for first, _payload in upload.frames[:3]] == [0x02, PING, PONG]
+    assert websocket.stats.pings_sent == 10
+
+
+def test_control_frames_that_wait_are_limited():
+    """One more waits for the message, as any other frame does."""
+    with Upload() as upload:
+        reader, sender = send_in_background(upload)
+        websocket = upload.websocket
+        wait_until_sending(websocket)
+        for _ in range(MAX_CONTROLS):
+            websocket.send_ping(b'waits')
+        other = Background(websocket.send_ping, b'late')
+        upload.may_read.set()
+        sender.result()
+        other.result()
+        websocket.close()
+        assert reader.result()[-1].graceful
+    data, controls = split(upload.frames)
+    assert data == MESSAGE
+    assert controls[:-1] == [(PING, b'waits')] * MAX_CONTROLS + [(PING, b'late')]
+
+
+def test_nothing_follows_a_close_frame_that_waits():
+    with Upload() as upload:
+        reader, sender = send_in_background(upload)
+        websocket = upload.websocket
+        wait_until_sending(websocket)
+        websocket.close()
+        websocket.close()
+        for send in (websocket.send_ping, lambda: websocket.send_pong(b'')):
+            with pytest.raises(errors.WebSocketClosing):
+                send()
+        upload.may_read.set()
+        with pytest.raises(errors.WebSocketClosing):
+            sender.result()
+        assert reader.result()[-1].graceful
+    assert [first for first, _payload in upload.frames] == [0x02, CLOSE]
+
+
+def test_pings_of_the_loop_go_out_between_fragments():
+    is_sending = threading.Event()
+    polls = []
+
+    def loop():
+        for event in upload.websocket.connect(ping_rate=0.01, poll=0.05):
+            if event.name == 'ready':
+                upload.is_ready.set()
+            elif event.name == 'poll' and is_sending.is_set():
+                polls.append(event)
+                if len(polls) == 3:     # a ping was due before the last of them
+                    upload.may_read.set()
+        return event
+
+    with Upload() as upload:
+        reader = Background(loop)
+        wait_for(upload.is_ready)
+        sender = Background(upload.websocket.send_binary, MESSAGE)
+        wait_until_sending(upload.websocket)
+        is_sending.set()
+        sender.result()
+        upload.websocket.close()
+        assert reader.result().graceful
+    data = [first for first, _payload in upload.frames]
+    fragment = data.index(0x02)     # a ping may have gone out before the message
+    assert data[fragment:fragment + 2] == [0x02, PING]
+    assert split(upload.frames)[0] == MESSAGE
+
+
+def test_a_signals_handler_that_closes_ends_a_message_of_its_own_thread():
+    def interrupt(_sock):
+        os.kill(os.getpid(), signal.SIGUSR1)
+        upload.may_read.set()
+
+    before = signal.signal(signal.SIGUSR1, lambda *_args: upload.websocket.close(1001))
+    try:
+        with Upload(interrupt) as upload:
+            for event in upload.websocket:
+                if event.name == 'ready':
+                    upload.is_ready.set()
+                    with pytest.raises(errors.WebSocketClosing):
+                        upload.websocket.send_binary(MESSAGE)
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert event.graceful
+    assert upload.frames[-1] == (CLOSE, b'\x03\xe9goodbye')
+    assert 0x80 not in [first for first, _payload in upload.frames]
+
+
+def test_without_a_fragment_size_a_message_is_one_frame_and_a_pong_comes_after_it():
+    with Upload(lambda sock: sock.sendall(make_frame(9, b'now')), fragment_size=None) as upload:
+        reader, sender = send_in_background(upload, until='ping')
+        sender.result()
+        upload.websocket.close()
+        assert reader.result()[-1].graceful
+    assert [first for first, _payload in upload.frames] == [0x82, PONG, CLOSE]
+
+
+def test_a_compressed_message_is_sent_in_fragments_too():
+    frames = []
+
+    def script(sock):
+        answer_upgrade(sock, b'Sec-WebSocket-Extensions: permessage-deflate')
+        frames.extend(read_to_close(sock))
+        sock.sendall(make_close(1000))
+
+    with RawServer(script) as server:
+        websocket = WebSocket(server.url, compress=True, fragment_size=100000)
+        for event in websocket:
+            if event.name == 'ready':
+                websocket.send_binary(MESSAGE[:300000])
+                websocket.send_binary(b'x' * 300000)        # one frame, once deflated
+                websocket.close()
+    assert event.graceful
+    assert [first for first, _payload in frames] == [0x42, 0x00, 0x00, 0x80, 0xc2, CLOSE]
+    inflater = zlib.decompressobj(-15)
+    tail = b'\x00\x00\xff\xff'
+    first = b''.join([payload for _first, payload in frames[:4]])
+    assert inflater.decompress(first + tail) == MESSAGE[:300000]
+    assert inflater.decompress(frames[4][1] + tail) == b'x' * 300000
+
+
+@pytest.mark.parametrize('fragment_size', [1, 7, 125, 1000])
+def test_small_messages_are_cut_where_the_fragment_size_is_smaller(fragment_size):
+    frames = []
+
+    def script(sock):
+        answer_upgrade(sock)
+        frames.extend(read_to_close(sock))
+        sock.sendall(make_close(1000))
+
+    with RawServer(script) as server:
+        websocket = WebSocket(server.url, fragment_size=fragment_size)
+        for event in websocket:
+            if event.name == 'ready':
+                websocket.send_text(u'x' * 1001)
+                websocket.send_ping(b'whole' * 25)
+                websocket.close()
+    assert event.graceful
+    assert frames[-2] == (PING, b'whole' * 25)
+    data = frames[:-2]
+    assert data[0][0] == 0x01
+    assert data[-1][0] == 0x80
+    assert len(data) == -(-1001 // fragment_size)
+    assert split(data)[0] == b'x' * 1001
+
+
+def test_a_server_sends_in_fragments():
+    def handler(websocket):
+        for event in websocket:
+            if event.name == 'ready':
+                websocket.send_binary(MESSAGE)
+                websocket.send_text(u'end')
+
+    with Server(handler, fragment_size=FRAGMENT) as server:
+        websocket = WebSocket(server.url)
+        received = []
+        for event in websocket:
+            if event.name == 'binary':
+                received.append(event.data)
+            elif event.name == 'text':
+                websocket.close()
+    assert received == [MESSAGE]
+    assert websocket.stats.received.wire_bytes > len(MESSAGE) + 4 * 10 - 1
+
+
+def test_events_read_ahead_are_limited():
+    """By what they hold, inflated: a peer can't fill the memory while we send."""
+    limit = 256 * 1024
+    deflater = zlib.compressobj(9, zlib.DEFLATED, -15)
+    text = b'x' * 100000
+    messages = []
+    for _ in range(50):
+        data = deflater.compress(text) + deflater.flush(zlib.Z_SYNC_FLUSH)
+        messages.append(make_frame(1, data[:-4], rsv=0x40))
+
+    def script(sock):
+        answer_upgrade(sock, b'Sec-WebSocket-Extensions: permessage-deflate')
+        wait_until_sending(websocket)
+        for message in messages:
+            sock.sendall(message)
+        read_to_close(sock)
+        sock.sendall(make_close(1000))
+
+    received = []
+    most = []
+    with RawServer(script, receive_buffer=BUFFER) as server:
+        websocket = WebSocket(
+            server.url, socket_options=SMALL, fragment_size=FRAGMENT, compress=True,
+            max_message_size=len(text), max_read_ahead=limit)
+        for event in websocket:
+            if event.name == 'ready':
+                websocket.send_binary(MESSAGE, compress=False)
+                most.append(websocket.session._ahead_size)
+            elif event.name == 'text':
+                received.append(len(event.text))
+                if len(received) == len(messages):
+                    websocket.close()
+    assert event.graceful
+    assert received == [len(text)] * len(messages)
+    # It ends with what one read of the socket brought.
+    assert most[0] <= limit + 65536 // len(messages[1]) * len(text)
+
+
+# -- signs of life --
+
+def test_a_peer_that_reads_what_is_sent_is_not_unresponsive():
+    """It may have nothing to say before it has read a large message."""
+    clock = Clock()
+    may_end = threading.Event()
+
+    def script(sock):
+        answer_upgrade(sock)
+        wait_for(may_end)
+        drain(sock)
+
+    with RawServer(script) as server:
+        websocket = WebSocket(server.url)
+        events = []
+        for event in websocket.connect(
+                session_class=clock.session, poll=0.01, ping_rate=5, ping_timeout=10):
+            events.append(event)
+            if event.name == 'poll':
+                if len(events) < 50:
+                    websocket.session._transport.progress += PROGRESS
+                clock.ahead += 1
+        may_end.set()
+    assert names(events)[2:] == ['ready', 'unresponsive', 'disconnected']
+    assert len(events) > 60
+
+
+def test_a_slow_handler_loses_nothing_that_had_arrived_before_a_send_failed():
+    clock = Clock()
+    may_end = threading.Event()
+    texts = [b'%d' % number * 50000 for number in range(8)]
+
+    def script(sock):
+        answer_upgrade(sock)
+        for text in texts:
+            sock.sendall(make_frame(1, text))
+        wait_for(may_end)
+
+    received = []
+    with RawServer(script) as server:
+        websocket = WebSocket(server.url, write_timeout=0.05)
+        for event in websocket.connect(session_class=clock.session):
+            if event.name == 'ready':
+                with pytest.raises(errors.TransportFail):
+                    websocket.send_binary(b'x' * (16 * 1024 * 1024))
+            elif event.name == 'text':
+                received.append(event.text.encode('ascii'))
+                clock.ahead += 60
+        may_end.set()
+    assert received == texts
+    assert 'write timed out' in event.reason
+
+
+def test_a_broken_connection_to_a_peer_that_sends_on_ends(monkeypatch):
+    monkeypatch.setattr('lomond.sending.SALVAGE', 1024 * 1024)
+    text = b'x' * 60000
+
+    def script(sock):
+        answer_upgrade(sock)
+        while True:         # it ends with the connection
+            sock.sendall(make_frame(1, text))
+
+    with RawServer(script) as server:
+        websocket = WebSocket(server.url, write_timeout=0.05, max_read_ahead=1)
+        websocket.max_message_size = 65536
+        received = 0
+        for event in websocket:
+            if event.name == 'ready':
+                with pytest.raises(errors.TransportFail):
+                    websocket.send_binary(b'x' * (16 * 1024 * 1024))
+            elif event.name == 'text':
+                received += len(event.text)
+    assert event.name == 'disconnected'
+    assert not event.graceful
+    assert 'write timed out' in event.reason
+    assert received < 64 * 1024 * 1024
