@@ -114,6 +114,8 @@ class Sender(object):
                 frame = None
                 try:
                     self._is_sending = True
+                    if self._has_controls:
+                        self._send_controls_first()
                     if len(data) > self._whole_size and not opcode & CONTROL_BIT:
                         size, frames = self._stream.encode_in_frames(
                             opcode, data, compress, self._websocket.fragment_size)
@@ -191,10 +193,13 @@ class Sender(object):
                     return
                 try:
                     self._is_sending = self._interleaves = True
+                    if self._has_controls:
+                        self._send_controls_first()
                     for data in parts:
                         self._hand_over(data)
-                        # All that was asked for goes out before a Close frame.
-                        self._between_frames(may_close=False)
+                        self._read_ahead()
+                        # All of the parts go out before a Close frame.
+                        self._send_controls(may_close=False)
                     self._is_sending = self._interleaves = False
                 except BaseException as error:
                     self._failed(error, False)
@@ -212,13 +217,21 @@ class Sender(object):
         for pieces in frames:
             for piece in pieces:
                 yield piece
-            self._between_frames()
+            self._read_ahead()
+            self._send_controls()
         self._interleaves = False
 
-    def _between_frames(self, may_close=True):
+    def _send_controls_first(self):
+        # type: () -> None
+        """Keep the order of the calls: no message overtakes a control frame that is pending."""
+        try:
+            self._send_controls()
+        except errors.TransportFail:
+            pass        # the message is refused for it
+
+    def _send_controls(self, may_close=True):
         # type: (bool) -> None
         """Send pending control frames, in the thread that is sending, which holds the lock."""
-        self._read_ahead()
         while self._has_controls:
             control = self._next_control(may_close)
             if control is None:

@@ -11,18 +11,27 @@ import zlib
 import pytest
 
 from lomond import WebSocket, errors
-from lomond.net.transport import PROGRESS
+from lomond.net.transport import PROGRESS, Transport
 from lomond.sending import MAX_CONTROLS
 from lomond.server import Server
 from tests.network.driving import (
     Background,
     Clock,
     drain,
+    open_over,
     read_to_close,
     wait_for,
     wait_until_sending,
 )
-from tests.support import RawServer, answer_upgrade, make_close, make_frame, names
+from tests.support import (
+    PATIENCE,
+    RawServer,
+    answer_upgrade,
+    make_close,
+    make_frame,
+    names,
+    read_frame,
+)
 
 pytestmark = pytest.mark.usefixtures('nothing_is_left_open')
 
@@ -298,6 +307,47 @@ def test_nothing_follows_a_close_frame_that_waits():
             sender.result()
         assert reader.result()[-1].graceful
     assert [first for first, _payload in upload.frames] == [0x02, CLOSE]
+
+
+@pytest.fixture
+def open_pair():
+    """An open websocket without a loop, and the other end of its socket."""
+    ours, theirs = socket.socketpair()
+    theirs.settimeout(PATIENCE)
+    transport = Transport(ours)
+    yield open_over(transport), theirs
+    transport.close()
+    theirs.close()
+
+
+@pytest.mark.parametrize('send, first', [
+    (lambda ws: ws.send_text(u'x'), 0x81),
+    (lambda ws: ws.send_binary(b'x' * 70000), 0x82),
+    (lambda ws: ws.send_many([u'x']), 0x81),
+    (lambda ws: ws.send_ping(), PING),
+])
+def test_no_message_overtakes_a_control_frame_that_waits(open_pair, send, first):
+    """The message it waited for has just ended, and its thread sends the next."""
+    websocket, peer = open_pair
+    websocket.session._interleaves = True
+    websocket.send_ping(b'1')
+    websocket.send_pong(b'2')
+    websocket.session._interleaves = False
+    sender = Background(send, websocket)
+    assert read_frame(peer) == (PING, b'1')
+    assert read_frame(peer) == (PONG, b'2')
+    assert read_frame(peer)[0] == first
+    sender.result()
+
+
+def test_no_message_follows_a_close_frame_that_waits(open_pair):
+    websocket, peer = open_pair
+    websocket.session._interleaves = True
+    websocket.close()
+    websocket.session._interleaves = False
+    with pytest.raises(errors.WebSocketClosing):
+        websocket.send_text(u'x')
+    assert read_frame(peer)[0] == CLOSE
 
 
 def test_pings_of_the_loop_go_out_between_fragments():
