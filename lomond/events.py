@@ -55,6 +55,11 @@ class Event(object):
             '{}={}'.format(field, _short_repr(getattr(self, field)))
             for field in self.__match_args__))
 
+    def __reduce_ex__(self, protocol):
+        # type: (Any) -> Any
+        # Protocols 0 and 1 refuse slots, or lose what is in them, but they carry what 2 makes.
+        return super(Event, self).__reduce_ex__(max(protocol, 2))
+
 
 # Text and Binary come in great numbers: their constructors call nothing.
 

@@ -2,9 +2,14 @@
 
 from __future__ import absolute_import, division, print_function
 
+import copy
+import pickle
+
 import pytest
 
 from lomond import errors
+from lomond.protocol import handshake
+from lomond.response import Response
 
 FAMILY = {
     'FrameBuildError': 'WebSocketError',
@@ -95,3 +100,41 @@ def test_connect_fail_has_a_phase_and_no_cause_by_default():
     error = errors.ConnectFail('no')
     assert (error.phase, error.cause) == ('connect', None)
     assert errors.ConnectFail.during('tls', 'no').cause is None
+
+
+# -- copies and pickles --
+
+def _filled():
+    """Yield each exception with all the attributes that it may have."""
+    for name in sorted(FAMILY):
+        yield _exceptions()[name](u'caf\xe9 {} of {size}', u'{frame}', size=7)
+    for name in ('UpgradeRefused', '_UpgradeRequired', '_MethodNotAllowed'):
+        yield getattr(handshake, name)(u'no {}', u'GET')
+    error = errors.ConnectFail.during('proxy', u'refused {', OSError(111, 'refused'))
+    error.response = Response(b'HTTP/1.1 407 No\r\nVia: x\r\n\r\n')
+    error.tried = ((u'::1', u'refused'),)
+    yield error
+    yield errors.TransportFail.after(3, 5, u'cut {')
+    refused = handshake.UpgradeRefused('no')
+    refused.status_code = 403
+    refused.headers = ((u'X', u'1'),)
+    yield refused
+
+
+def _look(error):
+    # Attributes of the class count as well as its own.
+    seen = {name: getattr(error, name, None) for name in (
+        'args', 'close_code', 'phase', 'tried', 'sent', 'size', 'status_code', 'headers')}
+    for name in ('cause', 'response'):
+        value = getattr(error, name, None)
+        seen[name] = value if value is None else (type(value), repr(value))
+    return type(error), seen
+
+
+@pytest.mark.parametrize('error', list(_filled()), ids=lambda error: type(error).__name__)
+def test_copies_and_pickles_keep_the_words_and_every_attribute(error):
+    twins = [copy.copy(error), copy.deepcopy(error)]
+    twins.extend(pickle.loads(pickle.dumps(error, protocol))
+                 for protocol in range(pickle.HIGHEST_PROTOCOL + 1))
+    for twin in twins:
+        assert _look(twin) == _look(error)
