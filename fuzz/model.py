@@ -30,7 +30,7 @@ class Fault(Exception):
 
 
 class Unsure(Exception):
-    """The model doesn't know: a deflate stream ended, and another may begin."""
+    """The model doesn't know: a deflate stream ended, and another may begin within the message."""
 
 
 #: Of what is compressed may be wrong at once: it is too large, doesn't inflate, isn't UTF-8.
@@ -184,10 +184,12 @@ class Model(object):
             raise Fault(BAD)
         if limit is not None and len(inflated) > limit:
             raise Fault(BAD)
-        if inflater.unused_data:
+        left = len(inflater.unused_data)
+        if left > (4 if is_last else 0):
             raise Unsure
-        if is_last:
-            self._inflater = inflater if self._takeover else zlib.decompressobj(-15)
+        if is_last:     # what is left, if anything is, is of the four bytes above
+            keeps = self._takeover and not left
+            self._inflater = inflater if keeps else zlib.decompressobj(-15)
         return inflated
 
     def _control(self, opcode, payload):

@@ -70,6 +70,10 @@ def connection():
         ('spoilt', make_frame(1, bytes(spoilt), rsv=0x40)),
         ('rsv1_on_ping', make_frame(9, b'', rsv=0x40)),
         ('stream_ended', make_frame(2, b'\x03\x00' * 3 + b'\0', rsv=0x40)),
+        ('stream_ended_bare', make_frame(1, b'\x03\x00', rsv=0x40) * 2
+         + make_frame(1, b'\x4b\x04\x00', rsv=0x40)
+         + make_frame(1, b'\x4b\x04\x00', fin=False, rsv=0x40) + make_frame(0, b'')
+         + make_frame(1, raw_deflate(b'hi'), rsv=0x40)),
     ]
     compressor = zlib.compressobj(9, zlib.DEFLATED, -15)
     window = [

@@ -144,7 +144,7 @@ class PermessageDeflate(object):
             self._has_begun = False
         elif data:
             self._has_begun = True
-        message = self._gather(self._inflate(data, limit), limit) if data else b''
+        message = self._gather(self._inflate(data, limit), limit, is_last) if data else b''
         if is_last:
             self._stream_ends = 0
             if not self.inflate_takeover:
@@ -168,7 +168,7 @@ class PermessageDeflate(object):
         except self._zlib.error as error:
             raise _bad_data(error)
         if len(message) == room or inflater.unused_data:
-            message = self._gather(message, limit)
+            message = self._gather(message, limit, True)
             self._stream_ends = 0
         return message
 
@@ -185,9 +185,12 @@ class PermessageDeflate(object):
             raise _bad_data(error)
         return piece
 
-    def _gather(self, piece, limit):
-        # type: (bytes, Optional[int]) -> bytes
-        """Return a piece just inflated and all that is still to come of the same data."""
+    def _gather(self, piece, limit, is_last):
+        # type: (bytes, Optional[int], bool) -> bytes
+        """Return a piece just inflated and all that is still to come of the same data.
+
+        ``is_last``: `_TAIL` is at the end of this data.
+        """
         pieces = []  # type: List[bytes]
         while True:
             if limit is not None:
@@ -199,6 +202,9 @@ class PermessageDeflate(object):
             if not data and self._inflater.unused_data:
                 data = self._inflater.unused_data
                 self._restart()
+                if is_last and len(data) <= len(_TAIL):
+                    # Of the tail alone a new stream would keep half a block for the next message.
+                    data = b''
             if not data:
                 return b''.join(pieces)
             piece = self._inflate(data, limit)

@@ -139,9 +139,35 @@ def test_streams_that_end_with_each_message_are_read(role, takeover):
 
 
 @BY_ROLE
-def test_message_full_of_tiny_streams_closes_with_1007(role):
-    wire = _wire(role)
-    assert assert_fails(1007, wire, wire.frame(TEXT, b'\x03\x00' * 5000, rsv=RSV1)) == []
+@pytest.mark.parametrize('takeover', [True, False])
+def test_streams_that_end_with_each_message_are_read_without_00_behind_them(role, takeover):
+    """Some servers leave out what RFC 7692 7.2.3.4 asks for; others' clients take it."""
+    wire = _wire(role, inflate_takeover=takeover)
+    for text in (u'one', u'two two two', u'', u'x' * 2000, u'one'):
+        compressor = zlib.compressobj(9, zlib.DEFLATED, -15)
+        data = compressor.compress(text.encode('ascii')) + compressor.flush(zlib.Z_FINISH)
+        frame = wire.frame(TEXT, data, rsv=RSV1)
+        assert wire.receive(frame) == [('text', text)]
+        assert wire.receive(frame + frame) == [('text', text)] * 2
+        assert wire.receive(*bytewise(frame)) == [('text', text)]
+        for cut in range(len(data) + 1):
+            assert wire.receive(
+                wire.frame(TEXT, data[:cut], fin=False, rsv=RSV1),
+                wire.frame(PING, b''),
+                wire.frame(CONTINUATION, data[cut:]),
+            ) == [('ping', b''), ('text', text)]
+        assert wire.receive(wire.frame(TEXT, HELLO, rsv=RSV1)) == [('text', u'Hello')]
+
+
+@BY_ROLE
+@pytest.mark.parametrize('count', [9, 5000])
+@pytest.mark.parametrize('behind', [b'', b'\x00'])
+def test_message_full_of_tiny_streams_closes_with_1007(role, count, behind):
+    for before in (b'', b'\x00'):
+        wire = _wire(role)
+        assert wire.receive_frame(TEXT, before, rsv=RSV1) == [('text', u'')]
+        assert assert_fails(
+            1007, wire, wire.frame(TEXT, b'\x03\x00' * count + behind, rsv=RSV1)) == []
 
 
 @BY_ROLE

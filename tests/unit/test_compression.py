@@ -390,6 +390,126 @@ def test_stream_ends_count_toward_the_limit():
         PermessageDeflate().decompress(stream + stream + b'\x00', 119, True)
 
 
+# -- peers that end the stream of each message, with the 00 of RFC 7692 7.2.3.4 or without --
+
+def finished(library, message, bits=15, flush_first=False):
+    """Deflate a message into a stream of its own, and end it."""
+    # None of the libraries has a raw window of 8 bits to deflate with.
+    compressor = library.compressobj(9, zlib.DEFLATED, -max(bits, 9))
+    data = compressor.compress(message)
+    if flush_first:
+        data += compressor.flush(zlib.Z_SYNC_FLUSH)
+    return data + compressor.flush(zlib.Z_FINISH)
+
+
+def inflate_at(receiver, data, cut, limit):
+    """Inflate a message in two pieces."""
+    return receiver.decompress(data[:cut], limit, False) \
+        + receiver.decompress(data[cut:], limit, True)
+
+
+SHORT = [b'one', b'two two two', b'', b'\0\0\xff\xff', b'x' * 300, b'one']
+
+
+@pytest.mark.parametrize('bits', BITS)
+@pytest.mark.parametrize('takeover', [True, False])
+@pytest.mark.parametrize('behind', [b'', b'\x00'], ids=['nothing', '00'])
+@pytest.mark.parametrize('flush_first', [False, True])
+def test_streams_that_end_with_each_message_inflate(
+        deflate_library, bits, takeover, behind, flush_first):
+    messages = SHORT + [MESSAGE[:200], MESSAGE]
+    receiver = PermessageDeflate(inflate_bits=bits, inflate_takeover=takeover)
+    for message in messages:
+        data = finished(deflate_library, message, bits, flush_first) + behind
+        assert receiver.decompress(data, len(message), True) == message
+        assert receiver.decompress_whole(data, len(message)) == message
+    for message in messages[:-1]:
+        data = finished(deflate_library, message, bits, flush_first) + behind
+        for cut in range(len(data) + 1):
+            assert inflate_at(receiver, data, cut, len(message)) == message
+        single = [receiver.decompress(data[i:i + 1], len(message), False)
+                  for i in range(len(data))]
+        assert b''.join(single) + receiver.decompress(b'', len(message), True) == message
+
+
+@BOTH_LIBRARIES
+@pytest.mark.parametrize('takeover', [True, False])
+def test_ended_stream_leaves_the_next_message_to_a_new_one_of_any_kind(takeover):
+    """And the window goes with the stream that it belonged to."""
+    receiver = PermessageDeflate(inflate_takeover=takeover)
+    final = HELLO_FINAL[:-1]
+    for data, message in ((final, b'Hello'), (HELLO, b'Hello'), (final, b'Hello'), (b'', b''),
+                          (b'\x00', b''), (HELLO_FINAL, b'Hello'), (final + HELLO, b'HelloHello'),
+                          (final + final, b'HelloHello'), (HELLO, b'Hello')):
+        assert receiver.decompress_whole(data, 100) == message
+    assert receiver.decompress_whole(final, 100) == b'Hello'
+    with pytest.raises(InvalidPayload):
+        receiver.decompress_whole(HELLO_AGAIN, 100)
+
+
+@BOTH_LIBRARIES
+@pytest.mark.parametrize('data, message', [
+    (b'\x01', b''),                      # a stored block: its length is the tail that was cut off
+    (HELLO + b'\x00\x00\xff\xff\x01', b'Hello'),
+    (b'\x03', b''),                      # a block whose last bits are the tail's first
+])
+def test_stream_that_ends_within_the_tail_that_was_cut_off_is_whole(data, message):
+    receiver = PermessageDeflate()
+    for _again in range(2):
+        for cut in range(len(data) + 1):
+            assert inflate_at(receiver, data, cut, 100) == message
+        assert receiver.decompress_whole(data, 100) == message
+        assert receiver.decompress_whole(HELLO, 100) == b'Hello'
+
+
+@BOTH_LIBRARIES
+@pytest.mark.parametrize('left', [b'\xff', b'\x07', b'\xff\xff\xff\xff', b'\x00\x05\x00\x00\x00'])
+def test_what_the_peer_sent_behind_an_ended_stream_must_inflate(left):
+    """No more of it is let pass than our own tail."""
+    data = HELLO_FINAL[:-1] + left
+    for cut in range(len(data) + 1):
+        with pytest.raises(InvalidPayload):
+            inflate_at(PermessageDeflate(), data, cut, 100)
+    receiver = PermessageDeflate()
+    assert receiver.decompress_whole(HELLO, 100) == b'Hello'
+    with pytest.raises(InvalidPayload):
+        receiver.decompress_whole(data, 100)
+
+
+@BOTH_LIBRARIES
+def test_stream_that_ends_again_and_again_is_refused_without_00_too():
+    receiver = PermessageDeflate()
+    message = b'\x03\x00' * compression._MAX_STREAM_ENDS
+    for _again in range(3):
+        assert receiver.decompress(message, 100, True) == b''
+        assert receiver.decompress_whole(HELLO, 100) == b'Hello'
+        assert receiver.decompress_whole(message, 100) == b''
+        for cut in range(len(message) + 1):
+            assert inflate_at(receiver, message, cut, 100) == b''
+    for data in (b'\x03\x00' + message, message * 2):
+        for cut in range(len(data) + 1):
+            with pytest.raises(InvalidPayload):
+                inflate_at(PermessageDeflate(), data, cut, 100)
+
+
+def test_limit_holds_for_ended_streams(deflate_library):
+    bomb = finished(deflate_library, b'\0' * 10 ** 6)
+    assert len(bomb) < 2000
+    for data, size in ((bomb, 10 ** 6), (bomb * 2, 2 * 10 ** 6)):
+        for limit in (size, None):
+            assert len(PermessageDeflate().decompress(data, limit, True)) == size
+        receiver = PermessageDeflate()
+        assert receiver.decompress_whole(HELLO, 100) == b'Hello'
+        assert len(receiver.decompress_whole(data, size)) == size
+        for limit in (size - 1, 1000, 0):
+            with pytest.raises(PayloadTooLarge):
+                PermessageDeflate().decompress(data, limit, True)
+            receiver = PermessageDeflate()
+            assert receiver.decompress_whole(HELLO, 100) == b'Hello'
+            with pytest.raises(PayloadTooLarge):
+                receiver.decompress_whole(data, limit)
+
+
 @BOTH_LIBRARIES
 @pytest.mark.parametrize('bits', BITS)
 @pytest.mark.parametrize('level', range(-1, 10))
