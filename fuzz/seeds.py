@@ -215,7 +215,8 @@ def extensions():
         b'permessage-deflate; client_max_window_bits=8; server_max_window_bits=8',
         b'permessage-deflate; server_max_window_bits=16', b'foo; =', b'foo;;', b'foo bar',
         b'foo; a="unended', b'permessage-deflate; client_max_window_bits; client_max_window_bits',
-        b'permessage-deflate; server_no_context_takeover=1', b'foo; a="b\xe9"', b'\xe9']
+        b'permessage-deflate; server_no_context_takeover=1', b'foo; a="b\xe9"', b'\xe9',
+        b'foo; a="b,c;\\"d=", permessage-deflate', b'permessage-deflate; x="a,b"', b'foo; a=""']
     for number, value in enumerate(values):
         yield '{:02}'.format(number), options(number % 4) + value
 

@@ -344,8 +344,8 @@ def _check_parameters(parameters):
         elif name in _WINDOWS:
             if value is not None and value not in _WINDOW_VALUES:
                 raise CompressionParameterError(
-                    '{} must be from 8 to 15, not {!r}', name, value)
+                    '{} must be from 8 to 15, not {!r}', name, value[:80])
             checked[name] = _WINDOW_VALUES[value] if value is not None else None
         else:
-            raise CompressionParameterError('unknown parameter {!r}', name)
+            raise CompressionParameterError('unknown parameter {!r}', name[:80])
     return checked

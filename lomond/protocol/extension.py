@@ -9,7 +9,6 @@ import re
 
 from lomond._compat import TYPE_CHECKING, text_type
 from lomond.errors import HandshakeError
-from lomond.headers import is_token
 
 if TYPE_CHECKING:
     from typing import List, Optional, Tuple
@@ -17,11 +16,12 @@ if TYPE_CHECKING:
     Parameter = Tuple[text_type, Optional[text_type]]
     Extension = Tuple[text_type, List[Parameter]]
 
-# A token, a quoted string, or one separator (RFC 7230 3.2.6), after spaces.
+# A token, a quoted string, or one separator (RFC 7230 3.2.6), after spaces. Within quotes
+# anything but control characters may stand, Latin-1 as well.
 _LEXEME = re.compile(
     r'[ \t]*(?:'
     r"(?P<token>[!#$%&'*+\-.^_`|~0-9A-Za-z]+)"
-    r'|"(?P<quoted>(?:[^"\\]|\\.)*)"'
+    r'|"(?P<quoted>(?:[\t !\x23-\x5b\x5d-\x7e\x80-\xff]|\\[\t -\x7e\x80-\xff])*)"'
     r'|(?P<separator>[;,=])'
     r'|(?P<end>\Z)'
     r')')
@@ -63,11 +63,11 @@ class _Lexer(object):
 
     def take_value(self):
         # type: () -> text_type
-        if self.kind == 'quoted':
-            # RFC 6455 9.1: once unquoted, the value must be a token.
-            self.text = _ESCAPE.sub(r'\1', self.text)
-            self.kind = 'token' if is_token(self.text) else ''
-        return self.take_token()
+        if self.kind != 'quoted':
+            return self.take_token()
+        value = _ESCAPE.sub(r'\1', self.text)
+        self.advance()
+        return value
 
     def error(self):
         # type: () -> HandshakeError
@@ -77,6 +77,9 @@ class _Lexer(object):
 def parse_extensions(value):
     # type: (text_type) -> List[Extension]
     """Parse a header into ``[(name, [(parameter, value or None), ...]), ...]``.
+
+    A value that was quoted may be any text, though by RFC 6455 9.1 it must be a token: whether an
+    extension that has another is declined or refused is not for the grammar to decide.
 
     Raises HandshakeError if it breaks the grammar.
     """

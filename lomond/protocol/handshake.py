@@ -158,7 +158,7 @@ def check_extensions(value, deflate):
     for name, parameters in parse_extensions(value):
         if name != compression.NAME or deflate is None:
             raise HandshakeError(
-                'the server chose an extension that was not offered: {!r}', name)
+                'the server chose an extension that was not offered: {!r}', name[:80])
         if codec is not None:
             raise HandshakeError('the server chose {} twice', name)
         codec = compression.accept_answer(deflate, parameters)
