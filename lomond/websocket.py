@@ -93,7 +93,8 @@ class WebSocket(Endpoint):
       path of such a file.
     - ``max_redirects``: how many redirects are followed in one attempt (5).
     - ``ssl_certfile``, ``ssl_keyfile``: files with the client's own
-      certificate and its key, in PEM; the key may be in the first.
+      certificate and its key, in PEM; the key may be in the first. These and
+      the authorities' are read again for a connection if they have changed.
     - ``ssl_server_hostname``: the name to ask for in TLS (SNI), and to check
       the certificate against, instead of the URL's host.
     - ``ssl_fingerprint``: the SHA-256 of the server's certificate in

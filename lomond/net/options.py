@@ -116,18 +116,27 @@ class TLSOptions(object):
         self.sessions = {}  # type: Dict[Any, Any]
         #: How often it was tried.
         self.resumptions = 0
-        self._context = self._given_context = check_ssl_context(context)
+        self._given_context = check_ssl_context(context)
+        self._context = None  # type: Any       # the last one of our own, to keep it
         self._for_proxy = None  # type: Optional[TLSOptions]
         if context is not None and certfile is not None:
             raise ValueError('give the certificate to the ssl_context: it is used as it is')
 
     def context(self):
         # type: () -> Any
-        """Return the `ssl.SSLContext`: the caller's, or one of our own, made once."""
-        if self._context is None:
-            from lomond.net import tls  # ssl takes long to import
-            self._context = tls.client_context(
-                self.cafile, self.verify, self.certfile, self.keyfile, bool(self.fingerprints))
+        """Return the `ssl.SSLContext`: the caller's, or one of our own.
+
+        Options that are equal share one, until a file that it was made of
+        changes. Raises one of `lomond.net.tls.TLS_ERRORS`.
+        """
+        if self._given_context is not None:
+            return self._given_context
+        from lomond.net import tls, tls_contexts  # ssl takes long to import
+        is_first = self._context is None
+        self._context = tls_contexts.shared_context(
+            self.cafile, bool(self.verify), self.certfile, self.keyfile)
+        if is_first and not (self.verify or self.fingerprints):
+            tls.warn_of_no_check()
         return self._context
 
     def for_proxy(self):

@@ -21,7 +21,7 @@ from lomond.net.transport import describe
 from lomond.net.wait import Wait
 
 if TYPE_CHECKING:
-    from typing import Any, Dict, Iterator, List, Optional, Text, Union  # noqa: F401
+    from typing import Any, Dict, Iterator, List, Optional, Text, Tuple, Union  # noqa: F401
 
     from lomond.net.options import TLSOptions  # noqa: F401
     from lomond.net.transport import Transport  # noqa: F401
@@ -45,15 +45,14 @@ MAX_LEAKS = 64
 
 # -- contexts --
 
-def client_context(cafile=None, verify=True, certfile=None, keyfile=None, is_pinned=False):
-    # type: (Optional[str], bool, Optional[str], Optional[str], bool) -> ssl.SSLContext
+def client_context(cafile=None, verify=True, certfile=None, keyfile=None, capath=None):
+    # type: (Optional[str], bool, Optional[str], Optional[str], Optional[str]) -> ssl.SSLContext
     """Make a context that verifies the server, with TLS 1.2 or newer.
 
-    Parameters: ``cafile``, a file of certificates to trust; without it
-    SSL_CERT_FILE and SSL_CERT_DIR of the environment name them, and without
-    these certifi does. ``verify=False`` takes any certificate, and logs that,
-    unless it ``is_pinned``: something else is sure of it. ``certfile`` and
-    ``keyfile``, the client's own certificate and its key.
+    Parameters: ``cafile`` and ``capath``, a file and a directory of
+    certificates to trust, without either those of `find_authorities`.
+    ``verify=False`` takes any certificate. ``certfile`` and ``keyfile``, the
+    client's own certificate and its key.
 
     Raises one of `TLS_ERRORS`, which names the file that is to blame.
     """
@@ -63,11 +62,8 @@ def client_context(cafile=None, verify=True, certfile=None, keyfile=None, is_pin
     if verify:
         context.verify_mode = ssl.CERT_REQUIRED
         context.check_hostname = True
-        _load_authorities(context, cafile)
+        _load_authorities(context, cafile, capath)
     else:
-        if not is_pinned:
-            log.warning('TLS certificates are not verified: anyone on the way can read and '
-                        'change what is sent')
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
     if certfile is not None:
@@ -79,6 +75,9 @@ def client_context(cafile=None, verify=True, certfile=None, keyfile=None, is_pin
 def server_context(certfile, keyfile=None):
     # type: (str, Optional[str]) -> ssl.SSLContext
     """Make a server's context, with TLS 1.2 or newer.
+
+    After a renewal call ``load_cert_chain`` on it: it counts from the next
+    connection on.
 
     Raises one of `TLS_ERRORS`, which names the file that is to blame.
     """
@@ -109,16 +108,35 @@ def _new_context(protocol):
     return context
 
 
-def _load_authorities(context, cafile):
-    # type: (ssl.SSLContext, Optional[str]) -> None
-    capath = None
-    if cafile is None:
-        cafile = os.environ.get('SSL_CERT_FILE')
-        capath = os.environ.get('SSL_CERT_DIR')
-        if not (cafile or capath):
-            cafile = certifi.where()
+def find_authorities(cafile=None):
+    # type: (Optional[str]) -> Tuple[Optional[str], Optional[str]]
+    """Return the file and the directory of certificates to trust, one of them maybe None.
+
+    Those that SSL_CERT_FILE and SSL_CERT_DIR of the environment name now, or
+    certifi's file; with ``cafile`` that one alone.
+    """
+    if cafile is not None:
+        return cafile, None
+    cafile = os.environ.get('SSL_CERT_FILE') or None
+    capath = os.environ.get('SSL_CERT_DIR') or None
+    if cafile is None and capath is None:
+        cafile = certifi.where()
+    return cafile, capath
+
+
+def warn_of_no_check():
+    # type: () -> None
+    """Log that nothing makes sure of the server."""
+    log.warning('TLS certificates are not verified: anyone on the way can read and '
+                'change what is sent')
+
+
+def _load_authorities(context, cafile, capath):
+    # type: (ssl.SSLContext, Optional[str], Optional[str]) -> None
+    if capath is None:
+        cafile, capath = find_authorities(cafile)
     try:
-        context.load_verify_locations(cafile or None, capath or None)
+        context.load_verify_locations(cafile, capath)
     except EnvironmentError as error:
         raise _explain(error, u'no certificates in {!r}'.format(cafile or capath))
 
@@ -151,11 +169,19 @@ def _explain(error, words):
     return kind(error.errno, u'{}: {}'.format(words, describe(error)))
 
 
+def find_key_log():
+    # type: () -> Optional[str]
+    """Return the path that SSLKEYLOGFILE of the environment names now, or None."""
+    if sys.flags.ignore_environment:
+        return None
+    return os.environ.get('SSLKEYLOGFILE') or None
+
+
 def _log_keys(context):
     # type: (ssl.SSLContext) -> None
-    """Write the keys into the file that SSLKEYLOGFILE names, for Wireshark and its like (3.8+)."""
-    path = os.environ.get('SSLKEYLOGFILE')
-    if not path or sys.flags.ignore_environment or not hasattr(context, 'keylog_filename'):
+    """Write the keys into a file, for Wireshark and its like (3.8+)."""
+    path = find_key_log()
+    if path is None or not hasattr(context, 'keylog_filename'):
         return
     try:
         context.keylog_filename = path
@@ -179,7 +205,7 @@ def secure(transport, options, host, deadline):
         name = options.server_hostname or _server_name(host)
         # What was verified then is what would be verified now: a handshake
         # that resumes looks at no certificate.
-        key = (name, context.verify_mode, context.check_hostname)
+        key = (context, name, context.verify_mode, context.check_hostname)
         session = _take_session(options, key)
         for step in _begin(transport, context, deadline, name, session):
             if isinstance(step, Wait):
@@ -232,7 +258,10 @@ def _check_fingerprint(certificate, fingerprints):
 
 def _take_session(options, key):
     # type: (TLSOptions, Any) -> Any
-    """Return the `ssl.SSLSession` to resume, or None."""
+    """Return the `ssl.SSLSession` to resume, or None. The key begins with the context."""
+    for other in list(options.sessions):
+        if other[0] is not key[0]:      # by files that have changed since
+            options.sessions.pop(other, None)
     owner = options.sessions.pop(key, None)     # RFC 8446 C.4: once is enough
     # Not asked before it is needed: many a client never connects again.
     if owner is None or SESSIONS_LEAK and options.resumptions >= MAX_LEAKS:

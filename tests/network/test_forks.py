@@ -123,6 +123,15 @@ def test_child_does_not_wait_for_a_thread_that_only_its_parent_has(link, authori
 
 
 @needs_fork
+def test_child_does_not_wait_for_a_thread_that_makes_a_tls_context(link, authority_file):
+    lock = '__import__("lomond.net.tls_contexts").net.tls_contexts._contexts._lock()'
+    ending = (
+        'WebSocket("wss://example.org/", ssl_verify=False).net_options.tls.context(); '
+        'os._exit(0)')
+    assert run(link, authority_file, ending, lock) == b'graceful\n'
+
+
+@needs_fork
 @pytest.mark.parametrize('lock', [NOBODYS, 'websocket.session._lock'])
 def test_child_can_free_its_copy_of_the_descriptor(link, authority_file, lock):
     ending = (

@@ -256,7 +256,7 @@ def test_wrong_fingerprint_fails_before_the_request_and_tells_the_right_one(
     received = []
     options = {'ssl_cafile': authority_file}
     if has_context:
-        options = {'ssl_context': tls.client_context(authority_file, is_pinned=True)}
+        options = {'ssl_context': tls.client_context(authority_file)}
     with RawServer(lambda sock: received.append(drain(sock)), context_for(certificate)) as server:
         event = fail(server, ssl_verify=verify, ssl_fingerprint=['0' * 64, 'f' * 64], **options)
     assert fingerprint in event.reason
@@ -279,7 +279,7 @@ def test_fingerprint_alone_counts_if_nothing_is_verified(pinned_server, fingerpr
 
 
 def test_fingerprint_counts_with_a_context_that_trusts_anyone(pinned_server, fingerprint):
-    context = tls.client_context(verify=False, is_pinned=True)
+    context = tls.client_context(verify=False)
     assert names(live(pinned_server, ssl_context=context, ssl_fingerprint=fingerprint)) == LIFE
     fail(pinned_server, ssl_context=context, ssl_fingerprint='0' * 64)
 

@@ -162,7 +162,7 @@ def test_session_serves_the_name_that_was_verified_and_no_other(authority, autho
 
 def test_session_made_without_a_check_does_not_replace_it(server):
     """The caller's context may become strict, in whatever order."""
-    context = tls.client_context(verify=False, is_pinned=True)
+    context = tls.client_context(verify=False)
     client = Client(server.url, ssl_context=context)
     client.live()
     assert client.kept
@@ -247,7 +247,7 @@ def test_few_sessions_are_kept(server):
         client.websocket.net_options.tls.server_hostname = 'host-{}'.format(number)
         client.live()
     assert len(client.kept) == tls.MAX_SESSIONS
-    assert {name for name, _mode, _checks in client.kept} == {
+    assert {name for _context, name, _mode, _checks in client.kept} == {
         'host-{}'.format(last) for last in range(number + 1 - tls.MAX_SESSIONS, number + 1)}
 
 

@@ -185,7 +185,8 @@ UNNEEDED = {
     'email.utils', 'http', 'http.client', 'http.cookiejar', 'httplib', 'inspect',
     'netrc', 'pickle', 'python_socks', 'queue', 'random', 'subprocess', 'tempfile',
     'unittest', 'urllib.request', 'urllib2', 'uuid',
-    'lomond.cookies', 'lomond.net.socks', 'lomond.net.tls', 'lomond.persist', 'lomond.reconnect',
+    'lomond.cookies', 'lomond.net.socks', 'lomond.net.tls', 'lomond.net.tls_contexts',
+    'lomond.persist', 'lomond.reconnect',
     'lomond.server',
 }
 if not six.PY2:     # whose urllib has it
