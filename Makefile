@@ -1,6 +1,6 @@
 # On a machine with git, make and a python3:
 #
-#   make demo        the ticker on an embedded feed, for a few seconds
+#   make demo        the ticker on an embedded feed, which goes away once; some 6 seconds
 #   make test        all tests on every Python found
 #   make lint        ruff, bandit
 #   make typecheck   mypy --strict
@@ -24,7 +24,7 @@ PYENV_ROOT ?= $(or $(shell pyenv root 2>/dev/null),$(HOME)/.pyenv)
 .PHONY: demo test lint typecheck dist audit soak fuzz bench compliance faults races mutants peers programs clean
 
 demo: .venv/demo/ready
-	.venv/demo/bin/python -m lomond.examples.btcticker --local --count 10
+	.venv/demo/bin/python -m lomond.examples.btcticker --local --outage --count 12
 
 # pyenv's own shims come later on the path: they fail for the versions that aren't selected.
 test: .venv/tox/ready peers

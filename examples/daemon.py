@@ -3,16 +3,18 @@
     python daemon.py URL
 
 It reconnects after every outage, and ends, after a proper closing handshake,
-with SIGTERM or Ctrl-C.
+with SIGTERM or Ctrl-C. The exit status is 0 then, and 2 for wrong arguments.
 """
 
 import argparse
 import logging
 import signal
+import sys
 import threading
 
 from lomond import WebSocket
 from lomond.errors import WebSocketError
+from lomond.examples import cli
 from lomond.persist import persist
 
 log = logging.getLogger('daemon')
@@ -22,6 +24,10 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('url', help='ws://... or wss://...')
     options = parser.parse_args()
+    try:
+        websocket = WebSocket(options.url)
+    except ValueError as error:
+        parser.error(str(error))
     logging.basicConfig(level=logging.INFO, format='%(asctime)s %(levelname)s %(message)s')
 
     exit_event = threading.Event()
@@ -33,7 +39,6 @@ def main():
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
 
-    websocket = WebSocket(options.url)
     # The exit event is noticed with the next event, so after a second at most.
     for event in persist(websocket, poll=1, ping_timeout=60, exit_event=exit_event):
         try:
@@ -59,4 +64,4 @@ def on_event(websocket, event):
 
 
 if __name__ == '__main__':
-    main()
+    sys.exit(cli.run(main))

@@ -2,14 +2,17 @@
 
     python echo_server.py [--port PORT]
 
-It listens on this machine only, and ends with Ctrl-C.
+It listens on this machine only, prints its URL, and ends with Ctrl-C. The exit
+status is 0 then, 1 if it can't listen, and 2 for wrong arguments.
 """
 
 from __future__ import print_function
 
 import argparse
+import socket
 import sys
 
+from lomond.examples import cli
 from lomond.server import Server
 
 
@@ -24,19 +27,20 @@ def echo(websocket):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('--port', type=int, default=0, help='default: a free one')
+    parser.add_argument('--port', type=cli.port, default=0, help='default: a free one')
     options = parser.parse_args()
 
-    server = Server(echo, port=options.port, compress=True)
-    print(server.url)
-    sys.stdout.flush()
     try:
+        server = Server(echo, port=options.port, compress=True)
+    except socket.error as error:
+        cli.complain('cannot listen on 127.0.0.1:{}: {}'.format(options.port, error.strerror))
+        return 1
+    try:
+        cli.say(server.url)
         server.serve_forever()
-    except KeyboardInterrupt:
-        pass
     finally:
         server.close()
 
 
 if __name__ == '__main__':
-    main()
+    sys.exit(cli.run(main))

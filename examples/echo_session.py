@@ -2,7 +2,9 @@
 
     python echo_session.py URL LINE [LINE ...]
 
-`echo_server.py`, beside this, makes a server to try it on.
+`echo_server.py`, beside this, makes a server to try it on. The exit status is 0
+if all lines came back, or nobody reads them any more (as in a pipe to head); 1
+if the connection failed; 2 for wrong arguments; 130 with Ctrl-C.
 """
 
 from __future__ import print_function
@@ -10,7 +12,10 @@ from __future__ import print_function
 import argparse
 import sys
 
+import six
+
 from lomond import WebSocket
+from lomond.examples import cli
 
 
 def main():
@@ -18,37 +23,40 @@ def main():
     parser.add_argument('url', help='ws://... or wss://...')
     parser.add_argument('lines', metavar='LINE', nargs='+')
     options = parser.parse_args()
-    return run(WebSocket(options.url, compress=True), options.lines)
+    try:
+        websocket = WebSocket(options.url, compress=True)
+    except ValueError as error:
+        parser.error(str(error))
+    try:
+        return run(websocket, options.lines)
+    except KeyboardInterrupt:
+        return 130
 
 
 def run(websocket, lines):
     """Hold the session; return the exit status."""
     replies = 0
+    is_done = False
     for event in websocket:
         if event.name == 'ready':
             for line in lines:
-                websocket.send_text(to_text(line))
-        elif event.name == 'text':
-            print(event.text)
+                # On Python 2 an argument is bytes.
+                websocket.send_text(six.ensure_text(line, sys.stdin.encoding or 'utf-8'))
+        elif event.name == 'text' and not is_done:
             replies += 1
-            if replies == len(lines):
+            is_read = cli.say(event.text)
+            is_done = replies == len(lines) or not is_read
+            if is_done:
                 websocket.close()
         elif event.name == 'connect_fail':
-            print(event.reason, file=sys.stderr)
+            cli.complain(event.reason)
             return 1
         elif event.name == 'disconnected':
-            if event.graceful and replies == len(lines):
+            if event.graceful and is_done:
                 return 0
-            print('disconnected: {}'.format(event.reason), file=sys.stderr)
+            cli.complain(u'disconnected: ' + event.reason)
             return 1
-
-
-def to_text(argument):
-    """Return a command line argument as text: on Python 2 it is bytes."""
-    if isinstance(argument, bytes):
-        return argument.decode(sys.stdin.encoding or 'utf-8')
-    return argument
 
 
 if __name__ == '__main__':
-    sys.exit(main())
+    sys.exit(cli.run(main))

@@ -34,8 +34,8 @@ text_type = six.text_type
 __all__ = [
     'PY2', 'RLock', 'SESSIONS_LEAK', 'TYPE_CHECKING', 'Utf8Decoder', 'decode_utf8', 'encode_utf8',
     'get_ident', 'indexable', 'is_interrupt', 'join_text', 'latin1_to_native', 'make_cookie_jar',
-    'monotonic', 'native_to_text', 'quote', 'set_close_on_exec', 'text_type', 'to_bytes', 'unquote',
-    'urlsplit',
+    'monotonic', 'native_to_text', 'quote', 'set_close_on_exec', 'text_to_native', 'text_type',
+    'to_bytes', 'unquote', 'urlsplit',
 ]
 
 
@@ -116,6 +116,10 @@ if PY2:
     def native_to_text(value):
         # type: (Any) -> Any
         return value.decode('utf-8') if isinstance(value, bytes) else value
+
+    def text_to_native(text):
+        # type: (Any) -> Any
+        return text.encode('utf-8') if isinstance(text, text_type) else text
 
     def latin1_to_native(text):
         # type: (Text) -> Any
@@ -204,6 +208,11 @@ else:
         # type: (Any) -> Any
         """Make text of a native string; return anything else as it is."""
         return value
+
+    def text_to_native(text):
+        # type: (Any) -> Any
+        """Make a native string of text, which 2.7 couldn't print into a pipe."""
+        return text
 
     def latin1_to_native(text):
         # type: (Text) -> Any

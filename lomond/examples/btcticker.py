@@ -2,7 +2,8 @@
 
 It subscribes to the ticker channel of Coinbase Exchange's public feed, and
 reconnects for as long as it runs. With ``--local`` there is no need of a
-network: it starts a feed of its own, with simulated prices.
+network: it starts a feed of its own, with simulated prices. With ``--outage``
+that goes away once, and comes back.
 """
 
 from __future__ import absolute_import, division, print_function
@@ -13,11 +14,12 @@ import sys
 from lomond import WebSocket
 from lomond._compat import TYPE_CHECKING
 from lomond.errors import WebSocketError
-from lomond.examples import feed
+from lomond.examples import cli, feed
+from lomond.examples.outage import UnsteadyFeed
 from lomond.persist import persist
 
 if TYPE_CHECKING:
-    from typing import Any, List, Optional  # noqa: F401
+    from typing import Any, List, Optional, Text  # noqa: F401
 
 LIVE_FEED = 'wss://ws-feed.exchange.coinbase.com'
 
@@ -26,37 +28,53 @@ def main(arguments=None):
     # type: (Optional[List[str]]) -> int
     """Run the program; return its exit status."""
     options = parse_arguments(arguments)
-    try:
-        if not options.local:
-            return watch(options.websocket, options.product, options.count)
+    if options.outage:
+        return watch_outage(options.product, options.count)
+    if options.local:
         with feed.start() as server:
-            say('Simulated prices, from a feed on this machine ({}):'.format(server.url))
+            cli.say('Simulated prices, from a feed on this machine ({}):'.format(server.url))
             return watch(WebSocket(server.url, proxies={}), options.product, options.count)
-    except KeyboardInterrupt:
-        return 0
+    return watch(options.websocket, options.product, options.count)
 
 
 def parse_arguments(arguments):
     # type: (Optional[List[str]]) -> argparse.Namespace
     """Read the command line."""
     parser = argparse.ArgumentParser(
-        prog='btcticker', description='Print the price of Bitcoin, as it changes.')
-    parser.add_argument('--local', action='store_true', help=(
+        prog='btcticker', description='Print the price of Bitcoin, as it changes.', epilog=(
+            'Exit status: 0 after --count prices, with Ctrl-C, or when nobody reads the output any '
+            'more (as in a pipe to head); 1 if there is no feed, or it refuses; 2 for wrong '
+            'arguments.'))
+    source = parser.add_mutually_exclusive_group()
+    source.add_argument('--local', action='store_true', help=(
         'start a feed with simulated prices on this machine, and watch that'))
+    source.add_argument('--url', type=cli.argument(WebSocket), default=LIVE_FEED, dest='websocket',
+                        metavar='URL', help='another feed; default: %(default)s')
+    parser.add_argument('--outage', action='store_true', help=(
+        'with --local: after a few prices the feed goes away, and comes back'))
     parser.add_argument('--product', default='BTC-USD', help='default: %(default)s')
-    parser.add_argument('--count', type=positive, metavar='N', help='end after N prices')
-    parser.add_argument('--url', type=WebSocket, default=LIVE_FEED, dest='websocket', metavar='URL',
-                        help='another feed; default: %(default)s')
-    return parser.parse_args(arguments)
+    parser.add_argument(
+        '--count', type=cli.number(1), metavar='N', help='end after N prices; default: go on')
+    options = parser.parse_args(arguments)
+    if options.outage and not options.local:
+        parser.error('argument --outage: goes with --local')
+    return options
 
 
-def positive(text):
-    # type: (str) -> int
-    """Read a number from 1 on; argparse reports the ValueError."""
-    number = int(text)
-    if number < 1:
-        raise ValueError(text)
-    return number
+def watch_outage(product, count):
+    # type: (str, Optional[int]) -> int
+    """Print the prices of a feed that goes away once; return the exit status."""
+    with UnsteadyFeed() as unsteady:
+        cli.say('Simulated prices, from a feed on this machine ({}) that goes away once:'.format(
+            unsteady.url))
+        status = watch(
+            WebSocket(unsteady.url, proxies={}), product, count,
+            min_wait=1, max_wait=1, exit_event=unsteady.has_failed)
+        if unsteady.failure is not None:
+            complain('the feed cannot come back: port {}: {}'.format(
+                unsteady.port, unsteady.failure.strerror))
+            return 1
+        return status
 
 
 def watch(websocket, product, count=None, **options):
@@ -67,12 +85,14 @@ def watch(websocket, product, count=None, **options):
     """
     status = 0
     seen = 0
-    was_ready = False
-    trouble = ''
+    was_ready = is_lost = False
+    trouble = u''
 
     for event in persist(websocket, ping_timeout=60, **options):  # type: Any
         if event.name == 'ready':
-            was_ready = True
+            if is_lost:
+                complain('the feed is back')
+            was_ready, is_lost = True, False
             try:
                 websocket.send_json(type='subscribe', product_ids=[product], channels=['ticker'])
             except WebSocketError:
@@ -82,41 +102,40 @@ def watch(websocket, product, count=None, **options):
         elif event.name == 'text' and websocket.is_active:
             message = event.json
             if message['type'] == 'ticker':
-                say('{time}  {product_id}  {price:>12}'.format(**message))
                 seen += 1
-                if seen == count:
+                is_read = cli.say(u'{time}  {product_id}  {price:>12}'.format(**message))
+                if not is_read or seen == count:
                     websocket.close()
             elif message['type'] == 'error':
-                complain('{}: {}'.format(message['message'], message.get('reason')))
+                complain(u'{}: {}'.format(message['message'], message.get('reason')))
                 status = 1
                 websocket.close()
 
-        elif event.name in ('connect_fail', 'disconnected'):
+        elif event.name == 'closing':
+            trouble = u'closed with code {}: {}'.format(event.code, event.reason).rstrip(u': ')
+
+        elif event.name == 'connect_fail' or (event.name == 'disconnected' and not event.graceful):
             trouble = event.reason
 
         elif event.name == 'back_off':
             if not was_ready:
-                complain('no feed at {}: {}. Try --local, which needs no network.'.format(
-                    websocket.url, trouble))
+                complain(u'no feed at {}: {}. Try --local, which needs no network'.format(
+                    websocket.target.url, trouble))
                 return 1
-            complain('lost the feed: {}. Next attempt in {:.0f} s.'.format(
-                trouble, event.delay))
+            is_read = complain(u'{}: {}. Next attempt in {:.0f} s'.format(
+                u'still no feed' if is_lost else u'lost the feed', trouble, event.delay))
+            if not is_read:
+                websocket.close()
+            is_lost = True
 
     return status
 
 
-def say(line):
-    # type: (str) -> None
-    """Print a line at once, into a pipe too."""
-    print(line)
-    sys.stdout.flush()
-
-
 def complain(line):
-    # type: (str) -> None
-    """Report trouble on stderr."""
-    sys.stderr.write('btcticker: {}\n'.format(line))
+    # type: (Text) -> bool
+    """Report trouble on stderr; return False if nobody reads it any more."""
+    return cli.complain(u'btcticker: ' + line)
 
 
 if __name__ == '__main__':
-    sys.exit(main())
+    sys.exit(cli.run(main))

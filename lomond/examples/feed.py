@@ -1,4 +1,13 @@
-"""A price feed on loopback, in the messages of Coinbase Exchange's public one.
+"""A price feed, in the messages of Coinbase Exchange's public one.
+
+    python -m lomond.examples.feed [--host HOST] [--port PORT]
+
+That serves this machine until Ctrl-C, and prints the URL, which
+``python -m lomond.examples.btcticker --url URL`` takes. In a program of your own:
+
+    with start() as server:
+        print(server.url)
+        ...
 
 Its prices are simulated: each is a random step away from the one before. It
 knows the ticker channel, and these messages:
@@ -6,22 +15,22 @@ knows the ticker channel, and these messages:
     subscribe, unsubscribe    from the client, with product_ids and channels
     subscriptions, error      the answer to them
     ticker                    a price, a few times a second for each product
-
-    with start() as server:
-        print(server.url)
-        ...
 """
 
 from __future__ import absolute_import, division, print_function
 
+import argparse
 import random
+import socket
+import sys
 from datetime import datetime, timedelta
 
 from lomond._compat import TYPE_CHECKING
+from lomond.examples import cli
 from lomond.server import Server
 
 if TYPE_CHECKING:
-    from typing import Any, Dict, List  # noqa: F401
+    from typing import Any, Callable, Dict, List, Optional  # noqa: F401
 
     from lomond.server import ServerWebSocket  # noqa: F401
 
@@ -51,9 +60,41 @@ def start(**options):
     return Server(serve, **options).start()
 
 
-def serve(websocket):
-    # type: (ServerWebSocket) -> None
-    """Serve one client: the server calls this, in a thread of its own."""
+def main(arguments=None):
+    # type: (Optional[List[str]]) -> int
+    """Serve until Ctrl-C; return the exit status if that fails."""
+    options = parse_arguments(arguments)
+    try:
+        server = Server(serve, host=options.host, port=options.port, poll=TICK)
+    except socket.error as error:
+        cli.complain('feed: cannot listen on {}:{}: {}'.format(
+            options.host, options.port, error.strerror))
+        return 1
+    try:
+        cli.say(server.url)
+        server.serve_forever()
+    finally:
+        server.close()
+    return 0
+
+
+def parse_arguments(arguments):
+    # type: (Optional[List[str]]) -> argparse.Namespace
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        prog='feed', description='Serve simulated prices, and print the URL.',
+        epilog='Ctrl-C ends it. Exit status: 0 then; 1 if it cannot listen; 2 for wrong arguments.')
+    parser.add_argument('--host', default='127.0.0.1', help='default: %(default)s')
+    parser.add_argument('--port', type=cli.port, default=0, help='default: a free one')
+    return parser.parse_args(arguments)
+
+
+def serve(websocket, on_price=None):
+    # type: (ServerWebSocket, Optional[Callable[[], Any]]) -> None
+    """Serve one client: the server calls this, in a thread of its own.
+
+    ``on_price`` is called after each price that was sent.
+    """
     markets = {}  # type: Dict[str, Market]
     for event in websocket:
         if event.name == 'text':
@@ -61,6 +102,8 @@ def serve(websocket):
         elif event.name == 'poll':
             for market in markets.values():
                 websocket.send_json(market.trade(event.received_time))
+                if on_price is not None:
+                    on_price()
 
 
 class SubscriptionError(Exception):
@@ -160,3 +203,7 @@ def random_size():
     # type: () -> str
     """Return an amount of something traded."""
     return '{:.8f}'.format(_random.uniform(0.0001, 1))
+
+
+if __name__ == '__main__':
+    sys.exit(cli.run(main))

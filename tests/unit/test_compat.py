@@ -20,6 +20,7 @@ from lomond._compat import (
     monotonic,
     native_to_text,
     set_close_on_exec,
+    text_to_native,
     text_type,
     to_bytes,
     unquote,
@@ -141,6 +142,13 @@ def test_native_string_becomes_text_and_all_else_stays():
         assert native_to_text(value) == value
     assert native_to_text(7) == 7
     assert native_to_text(None) is None
+
+
+def test_text_becomes_a_native_string_and_back():
+    for text in (u'plain', u'caf\xe9 5 \u20ac'):
+        assert type(text_to_native(text)) is str
+        assert native_to_text(text_to_native(text)) == text
+    assert text_to_native('native') == 'native'
 
 
 @pytest.mark.parametrize('quoted, text', [
