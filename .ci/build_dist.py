@@ -31,6 +31,12 @@ ADDED_TO_SDIST = re.compile(r'PKG-INFO|lomond\.egg-info/[^/]+')
 DIST_INFO = re.compile(
     r'lomond-[^/]+\.dist-info/(METADATA|RECORD|WHEEL|top_level\.txt|licenses/LICENSE)')
 
+#: Where links and pictures lead, in Markdown and HTML.
+LINK = re.compile(
+    r'\]\(\s*([^)\s]+)|^\[[^\]]+\]:\s*(\S+)|<[a-z]+\b[^>]*\b(?:href|src)=["\']([^"\']+)',
+    re.MULTILINE)
+CODE_BLOCK = re.compile(r'^```.*?^```$', re.DOTALL | re.MULTILINE)
+
 
 def git(*command):
     return subprocess.check_output(('git',) + command, cwd=ROOT).decode('utf-8')
@@ -148,6 +154,26 @@ def check_contents(made, names):
     return faults
 
 
+def relative_links(text):
+    """Return where links and pictures in a Markdown text lead, if it's not an absolute URL."""
+    found = [''.join(groups) for groups in LINK.findall(CODE_BLOCK.sub('', text))]
+    return [target for target in found if not re.match('[a-z][a-z0-9+.-]*:', target)]
+
+
+def check_descriptions(made):
+    """Return what wouldn't work in the descriptions on a package index, in words."""
+    faults = []
+    for name, data in sorted(made.items()):
+        for path, (_when, _mode, content) in sorted(contents(name, data).items()):
+            if re.search(r'(^PKG-INFO|\.dist-info/METADATA)$', path):
+                description = content.decode('utf-8').partition('\n\n')[2]
+                if not description:
+                    faults.append('{} has no description in {}'.format(name, path))
+                faults.extend('{}: a link into the tree, in {}: {}'.format(name, path, target)
+                              for target in relative_links(description))
+    return faults
+
+
 def main(target):
     # What setuptools writes itself has its mode from here.
     os.umask(0o022)
@@ -158,7 +184,7 @@ def main(target):
     # A wheel has times in steps of two seconds.
     time.sleep(max(0, begin + 3 - time.time()))
     second = build_both(names, epoch, age=100 * 24 * 3600)
-    faults = compare(first, second) + check_contents(first, names)
+    faults = compare(first, second) + check_contents(first, names) + check_descriptions(first)
     if faults:
         sys.exit('\n'.join(faults))
     shutil.rmtree(target, ignore_errors=True)

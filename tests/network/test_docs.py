@@ -1,5 +1,7 @@
 """README.md and docs/: every block of Python runs, every table is complete, every link leads on.
 
+README.md is also the description on a package index, where links into the tree lead nowhere.
+
 A block runs as it stands, but for its URLs (and the path of a certificate):
 these lead to a server of the test's own, which sends a few messages, echoes
 what it gets, and after a while closes every WebSocket of the block.
@@ -10,25 +12,40 @@ from __future__ import absolute_import, division, print_function
 import io
 import os
 import re
+import shlex
+import subprocess
 import sys
 
 import pytest
 
-from lomond import WebSocket, errors, events
+from lomond import WebSocket, __version__, errors, events
 from lomond.persist import ReconnectPolicy, persist
 from lomond.server import Server
 from tests.support import RawServer, read_head
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+CI = os.path.join(ROOT, '.ci')
+
+sys.path.insert(0, CI)
+try:
+    from build_dist import relative_links
+finally:
+    sys.path.remove(CI)
+
 GUIDE = 'docs/guide.md'
 SECURITY = 'docs/security.md'
 PAGES = [
     'README.md', 'CHANGELOG.md', 'CONTRIBUTING.md', 'SECURITY.md', GUIDE, 'docs/migrating.md',
     SECURITY]
 
+#: Whose links are followed, too.
+LINKED_PAGES = PAGES + [
+    'compliance/README.md', 'benchmarks/README.md', 'benchmarks/RESULTS.md', 'benchmarks/NOTES.md']
+
 _BLOCK = re.compile(r'(?:<!-- needs ([0-9.]+) -->\n)?```python\n(.*?)```', re.DOTALL)
 _URL = re.compile(r"'wss?://[^']*'")
 _LINK = re.compile(r'\]\(([^)#]*)#?([^)]*)\)')
+_FENCED = re.compile(r'^```.*?^```$', re.DOTALL | re.MULTILINE)
 
 
 def read(page):
@@ -200,12 +217,20 @@ def test_every_stage_of_a_trace_is_in_the_guide(server_tls, authority_file):
 
 # -- the rest --
 
-@pytest.mark.parametrize('page', PAGES)
+def test_every_page_is_looked_at():
+    folders = ['', 'docs', 'compliance', 'benchmarks', 'fuzz', 'examples']
+    found = {os.path.join(folder, name) for folder in folders
+             for name in os.listdir(os.path.join(ROOT, folder)) if name.endswith('.md')}
+    assert found == set(LINKED_PAGES)
+
+
+@pytest.mark.parametrize('page', LINKED_PAGES)
 def test_every_link_leads_somewhere(page):
-    for path, anchor in _LINK.findall(read(page)):
+    for path, anchor in _LINK.findall(_FENCED.sub('', read(page))):
         if '://' in path:
             continue
         target = os.path.normpath(os.path.join(os.path.dirname(page), path)) if path else page
+        assert not target.startswith('..'), path
         assert os.path.exists(os.path.join(ROOT, target)), path
         if anchor:
             assert anchor in anchors(target), anchor
@@ -215,7 +240,7 @@ def anchors(page):
     """Return the anchors that a page's headlines have."""
     return {
         re.sub(r'[^\w -]', '', headline.lower()).replace(' ', '-')
-        for headline in re.findall(r'^#+ (.*)', read(page), re.MULTILINE)}
+        for headline in re.findall(r'^#+ (.*)', _FENCED.sub('', read(page)), re.MULTILINE)}
 
 
 def test_every_make_target_is_there():
@@ -223,6 +248,56 @@ def test_every_make_target_is_there():
     for page in PAGES:
         for target in re.findall(r'^\$ make ([a-z]+)', read(page), re.MULTILINE):
             assert target in targets
+
+
+# -- the description on a package index --
+
+@pytest.mark.parametrize('text, expected', [
+    (u'[a](b.md) ![c](d.svg) [e](#f) [`g`](h/#i)', [u'b.md', u'd.svg', u'#f', u'h/#i']),
+    (u'[![a](b.svg)](c.md) [d][e]\n\n[e]: f.md\n<img src="g.svg"> <a href=\'h\'>',
+     [u'b.svg', u'c.md', u'f.md', u'g.svg', u'h']),
+    (u'[a](https://example.org/) [b](mailto:c@example.org)\n[d]: http://example.org', []),
+    (u'<img src="https://example.org/e.svg">', []),
+    (u'a (b.md), c[d] and (e)\n```python\nf[g](h)\n```\n', []),
+])
+def test_relative_links_are_found(text, expected):
+    assert sorted(relative_links(text)) == sorted(expected)
+
+
+@pytest.fixture(scope='module')
+def description():
+    """What setup.py gives to a package index."""
+    pytest.importorskip('setuptools')
+    output = subprocess.check_output(
+        [sys.executable, 'setup.py', '--quiet', '--long-description'], cwd=ROOT,
+        stderr=subprocess.PIPE, env=dict(os.environ, PYTHONIOENCODING='utf-8'))
+    return output.decode('utf-8')
+
+
+def test_the_description_has_no_link_into_the_tree(description):
+    assert relative_links(read('README.md'))
+    assert relative_links(description) == []
+
+
+def test_the_description_names_what_the_readme_links_to(description):
+    for path, _anchor in _LINK.findall(_FENCED.sub('', read('README.md'))):
+        assert path in description
+
+
+def test_the_description_is_the_readme_but_for_its_links(description):
+    assert _FENCED.findall(description) == _FENCED.findall(read('README.md'))
+    headlines = re.compile(r'^#.*', re.MULTILINE)
+    assert headlines.findall(description) == headlines.findall(read('README.md'))
+    assert len(description) > 0.9 * len(read('README.md'))
+
+
+def test_the_readme_shows_the_version_that_is_printed():
+    command, printed = re.search(
+        r'^\$ (python -c .*__version__.*)\n(.*)\n', read('README.md'), re.MULTILINE).groups()
+    output = subprocess.check_output(
+        [sys.executable] + shlex.split(str(command))[1:], cwd=ROOT, universal_newlines=True)
+    assert output == printed + '\n'
+    assert printed == __version__
 
 
 # -- the promises --
