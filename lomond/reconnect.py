@@ -26,6 +26,9 @@ _MAX_DOUBLINGS = 30
 # Not isdigit(): a superscript two is a digit to it, but no number.
 _SECONDS = re.compile('[0-9]+\\Z')
 
+# An item of a header that was sent twice, and joined: the comma of a date is part of it.
+_DELAY = re.compile('(?i)(?:\\s*(?:mon|tue|wed|thu|fri|sat|sun)[a-z]*\\s*,)?[^,]+')
+
 
 class ReconnectPolicy(object):
     """What `persist` does after a connection ended, or didn't come about.
@@ -238,11 +241,16 @@ def parse_retry_after(value, now=time.time):
     # type: (Optional[str], Callable[[], float]) -> Optional[float]
     """Return the seconds that a Retry-After header (RFC 7231 7.1.3) names.
 
-    None for a header that isn't there or makes no sense.
+    Of several, after commas, the longest. None for a header that isn't there
+    or makes no sense.
     """
-    if value is None:
-        return None
-    value = value.strip()
+    found = [_parse_delay(item.strip(), now) for item in _DELAY.findall(value or '')]
+    delays = [delay for delay in found if delay is not None]
+    return max(delays) if delays else None
+
+
+def _parse_delay(value, now):
+    # type: (str, Callable[[], float]) -> Optional[float]
     if _SECONDS.match(value):
         # Anything of more digits is for ever, and float() has its limits.
         return float(value) if len(value) <= 15 else 1e15

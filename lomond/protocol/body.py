@@ -31,13 +31,14 @@ class BodyReader(object):
         self._chunks = None  # type: Optional[List[Tuple[int, int]]]    # where each begins and ends
         self._next_chunk = 0        # where its size stands
         self._searched = 0          # for the end of that line
-        length = response.get(u'Content-Length') or u''
+        lengths = set(response.headers.get_list(u'Content-Length'))
         if response.status_code in (204, 304):
             self._size = 0
         elif response.headers.has_token(u'Transfer-Encoding', u'chunked'):
             self._chunks = []
-        elif _LENGTH.match(length):
-            self._size = int(length)
+        elif len(lengths) == 1 and _LENGTH.match(min(lengths)):
+            # Said twice it counts; what contradicts itself doesn't (RFC 9112 6.3).
+            self._size = int(min(lengths))
 
     def feed(self, data, is_end):
         # type: (bytes, bool) -> Optional[bytes]

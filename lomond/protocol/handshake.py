@@ -16,7 +16,7 @@ from lomond.protocol.extension import format_extension, parse_extensions
 from lomond.response import Response
 
 if TYPE_CHECKING:
-    from typing import Iterable, List, Optional, Sequence, Set, Tuple, Union  # noqa: F401
+    from typing import Iterable, List, Optional, Sequence, Set, Tuple, Type, Union  # noqa: F401
 
     from lomond.protocol.compression import DeflateOptions, PermessageDeflate  # noqa: F401
     from lomond.protocol.limits import Limits  # noqa: F401
@@ -136,12 +136,12 @@ def check_response(response, key, protocols):
         raise HandshakeError('the server upgrades over HTTP/1.0, which knows no upgrade')
     _require_token(response, u'Upgrade', u'websocket')
     _require_token(response, u'Connection', u'Upgrade')
-    accept = response.get(u'Sec-WebSocket-Accept')
+    accept = _get_only(response, u'Sec-WebSocket-Accept')
     if accept is None:
         raise HandshakeError('Sec-WebSocket-Accept is missing')
     if accept.encode('latin-1') != accept_key(key):
         raise HandshakeError('Sec-WebSocket-Accept does not match the key: {!r}', accept)
-    protocol = response.get(u'Sec-WebSocket-Protocol')
+    protocol = _get_only(response, u'Sec-WebSocket-Protocol')
     if protocol is not None and protocol not in protocols:
         raise HandshakeError('the server chose a protocol that was not offered: {!r}', protocol)
     return protocol
@@ -169,6 +169,19 @@ def extension_names(codec):
     # type: (Optional[PermessageDeflate]) -> Set[text_type]
     """Return the names of the extensions in use."""
     return set() if codec is None else {compression.NAME}
+
+
+def _get_only(message, name, error_class=HandshakeError):
+    # type: (Union[Response, Request], text_type, Type[HandshakeError]) -> Optional[text_type]
+    """Return the value of a header that must not be repeated, or None.
+
+    Raises an error of the class if it is, be it with the same value (RFC 6455
+    11.3, RFC 9112 3.2).
+    """
+    values = message.headers.get_all(name)
+    if len(values) > 1:
+        raise error_class('there is more than one {} header', name)
+    return values[0] if values else None
 
 
 def _require_token(response, name, token):
@@ -242,15 +255,15 @@ def check_request(request):
         raise _MethodNotAllowed('a WebSocket begins with GET, not {}', request.method)
     if request.http_ver == u'HTTP/1.0':
         raise UpgradeRefused('a WebSocket needs HTTP/1.1')
-    if request.get(u'Host') is None:
+    if _get_only(request, u'Host', UpgradeRefused) is None:
         raise UpgradeRefused('the Host header is missing')
     if not request.headers.has_token(u'Upgrade', u'websocket'):
         raise _UpgradeRequired('this is a WebSocket endpoint')
     if not request.headers.has_token(u'Connection', u'Upgrade'):
         raise UpgradeRefused('the Connection header should be Upgrade')
-    if request.get(u'Sec-WebSocket-Version') != text_type(WS_VERSION):
+    if _get_only(request, u'Sec-WebSocket-Version', UpgradeRefused) != text_type(WS_VERSION):
         raise _UpgradeRequired('only WebSocket version {} is spoken here', WS_VERSION)
-    key = request.get(u'Sec-WebSocket-Key') or u''
+    key = _get_only(request, u'Sec-WebSocket-Key', UpgradeRefused) or u''
     if not _KEY.match(key):
         raise UpgradeRefused('Sec-WebSocket-Key is not 16 bytes in base64')
     return key.encode('ascii')

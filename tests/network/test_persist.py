@@ -174,6 +174,14 @@ def test_a_huge_retry_after_is_cut_and_a_broken_one_ignored():
         assert take_delays(persist(WebSocket(server.url), **FAST), 3) == [0, 0, 0]
 
 
+@pytest.mark.parametrize('header', [
+    b'Retry-After: 120, 120', b'Retry-After: 120\r\nRetry-After: 120',
+    b'Retry-After: 5\r\nretry-after: 120\r\nRetry-After: soon'])
+def test_of_a_retry_after_that_is_sent_twice_the_longest_counts(header):
+    with RawServer(refuse_with(header)) as server:
+        assert take_delays(persist(WebSocket(server.url), **FAST), 1) == [120]
+
+
 def test_retry_after_can_be_ignored():
     with RawServer(refuse_with(b'Retry-After: 120')) as server:
         websocket = WebSocket(server.url)

@@ -202,6 +202,17 @@ def test_wrong_answer_to_an_offer_of_compression_is_rejected(answer):
     assert websocket.state == State.CLOSED
 
 
+@pytest.mark.parametrize('name, value', [
+    (b'Sec-WebSocket-Accept', None), (b'Sec-WebSocket-Protocol', b'chat')])
+def test_header_that_must_not_be_repeated_is_rejected(name, value):
+    websocket = _websocket(protocols=['chat'])
+    line = name + b': ' + (value or accept_for(websocket.key))
+    right = _answer(websocket, line)
+    (happened, _response, reason), = _feed(websocket, right[:-2] + line + b'\r\n\r\n')
+    assert happened == 'rejected'
+    assert name.decode('ascii') in reason
+
+
 def test_extension_given_in_two_headers_is_rejected():
     websocket = _websocket(compress=True)
     answer = _answer(websocket, b'Sec-WebSocket-Extensions: permessage-deflate')

@@ -185,10 +185,11 @@ def test_body_of_a_rejection_may_come_byte_by_byte(head, body, expected):
 
 @pytest.mark.parametrize('head', [
     b'X: y', b'Content-Length: 6', b'Content-Length: x', b'Content-Length: -1', b'Content-Length:',
-    b'Content-Length: 5, 5', b'Content-Length: +5', b'Content-Length: 0x5',
+    b'Content-Length: 5, 6', b'Content-Length: +5', b'Content-Length: 0x5', b'Content-Length: 5 5',
     b'Content-Length: \xb2',                    # a digit, to Unicode
     b'Content-Length: ' + b'9' * 5000,          # more than int() takes
-    b'Content-Length: 5\r\nContent-Length: 5',
+    b'Content-Length: 5\r\nContent-Length: 6', b'Content-Length: 5\r\nContent-Length: 5, 3',
+    b'Content-Length: 5, x',
 ])
 def test_body_without_a_usable_length_ends_with_the_stream(head):
     reader = ResponseReader(DEFAULT_LIMITS)
@@ -196,6 +197,16 @@ def test_body_without_a_usable_length_ends_with_the_stream(head):
     assert reader.feed(b'lo') is None
     response, rest = reader.feed(b'')
     assert (response.body, rest) == (b'Hello', b'')
+
+
+@pytest.mark.parametrize('head', [
+    b'Content-Length: 5, 5', b'Content-Length: 5\r\nContent-Length: 5',
+    b'content-length: 5 ,5\r\nX: y\r\nContent-Length: 5,5'])
+def test_length_that_is_said_again_is_still_the_length(head):
+    """RFC 9112 6.3: a proxy may have joined them."""
+    reader = ResponseReader(DEFAULT_LIMITS)
+    response, _rest = reader.feed(b'HTTP/1.1 400 Bad Request\r\n' + head + b'\r\n\r\nHello')
+    assert response.body == b'Hello'
 
 
 def test_chunked_body_that_is_cut_off_is_kept_as_far_as_it_came():
@@ -293,6 +304,34 @@ def test_wrong_answer_is_refused(line, changes, words):
     with pytest.raises(HandshakeError) as caught:
         check_response(response, KEY, [])
     assert words in str(caught.value)
+
+
+def _repeat(head, name, value):
+    """Return a head with one more header."""
+    return head[:-2] + name + b': ' + value + b'\r\n\r\n'
+
+
+@pytest.mark.parametrize('name, value, again', [
+    (b'Sec-WebSocket-Accept', ACCEPT, ACCEPT),
+    (b'Sec-WebSocket-Accept', ACCEPT, accept_key(b'another')),
+    (b'Sec-WebSocket-Accept', ACCEPT, b''),
+    (b'Sec-WebSocket-Protocol', b'chat', b'chat'),
+    (b'Sec-WebSocket-Protocol', b'chat', b'superchat'),
+    (b'Sec-WebSocket-Protocol', b'chat', b''),
+    (b'Sec-WebSocket-Protocol', b'', b''),
+])
+def test_answer_that_repeats_what_it_may_say_once_is_refused(name, value, again):
+    """Be it with the same value: RFC 6455 11.3.3, 11.3.4."""
+    response = _response(**{name.decode('ascii').replace('-', '_'): value})
+    with pytest.raises(HandshakeError) as caught:
+        check_response(Response(_repeat(response.raw, name, again)), KEY, ['chat', 'superchat'])
+    assert 'more than one ' + name.decode('ascii') in str(caught.value)
+
+
+@pytest.mark.parametrize('name, value', [
+    (b'Upgrade', b'websocket'), (b'Connection', b'keep-alive'), (b'Server', b'x')])
+def test_answer_may_repeat_other_headers(name, value):
+    assert check_response(Response(_repeat(_response().raw, name, value)), KEY, []) is None
 
 
 def test_accept_given_twice_is_refused():
@@ -411,6 +450,26 @@ def test_wrong_request_is_refused_with_its_http_status(line, changes, status_cod
         assert headers == {u'Upgrade': u'websocket', u'Sec-WebSocket-Version': u'13'}
     else:
         assert headers == {}
+
+
+@pytest.mark.parametrize('name, again', [
+    (b'Host', b'example.org'), (b'Host', b'example.com'), (b'Host', b''),       # RFC 9112 3.2
+    (b'Sec-WebSocket-Version', b'13'), (b'Sec-WebSocket-Version', b'8'),        # RFC 6455 11.3.5
+    (b'Sec-WebSocket-Key', KEY), (b'Sec-WebSocket-Key', b''),                   # RFC 6455 11.3.1
+])
+def test_request_that_repeats_what_it_may_say_once_is_refused(name, again):
+    with pytest.raises(UpgradeRefused) as caught:
+        check_request(Request(_repeat(_request().raw, name, again)))
+    assert caught.value.status_code == 400
+    assert 'more than one ' + name.decode('ascii') in str(caught.value)
+
+
+@pytest.mark.parametrize('name, value', [
+    (b'Upgrade', b'h2c'), (b'Connection', b'keep-alive'), (b'Origin', b'http://example.org'),
+    (b'Sec-WebSocket-Protocol', b'chat')])
+def test_request_may_repeat_other_headers(name, value):
+    head = _repeat(_repeat(_request().raw, name, value), name, value)
+    assert check_request(Request(head)) == KEY
 
 
 # -- the server's answer --

@@ -156,6 +156,33 @@ def test_retry_after_of_another_form_is_no_delay(value):
     assert parse_retry_after(value) is None
 
 
+DATE = u'Wed, 21 Oct 2015 07:28:00 GMT'         # 1445412480
+LATER = u'Wednesday, 21-Oct-15 07:29:00 GMT'    # of the old form
+LATEST = u'Wed Oct 21 07:30:00 2015'            # of C
+
+
+@pytest.mark.parametrize('value, expected', [
+    (u'120, 120', 120), (u'120,120', 120), (u'5, 120', 120), (u'120, 5', 120), (u'5,, 7 ,', 7),
+    (u', 5', 5), (u'120, soon', 120), (u'soon, 120', 120), (u'-5, 0', 0),
+    (DATE, 80), (LATER, 140), (LATEST, 200),
+    (DATE + u', ' + DATE, 80), (DATE + u',' + LATER, 140), (LATER + u', ' + DATE, 140),
+    (LATEST + u', ' + DATE, 200), (DATE + u', 90', 90), (u'90, ' + LATER, 140),
+    (u'90, ' + DATE + u', soon', 90), (u'0,' + DATE, 80),
+    (u'soon, later', None), (u'Wed, Wed', None), (u'Wed, 5', None),
+])
+def test_of_several_retry_afters_the_longest_counts(value, expected):
+    """Sent twice, or joined by a proxy. A date has a comma of its own."""
+    assert parse_retry_after(value, now=lambda: 1445412400.0) == expected
+
+
+@pytest.mark.parametrize('first, second, delay', [
+    (u'120', u'120', 120), (u'120', u'7', 120), (u'7', u'120', 120), (u'soon', u'120', 120),
+    (u'120, 130', u'7', 130)])
+def test_retry_after_in_two_headers_is_read(first, second, delay):
+    assert Course(draw=0.0).reject(
+        retry_after=u'{}\r\nRetry-After: {}'.format(first, second)).delay == delay
+
+
 def test_retry_after_is_read_as_seconds_or_as_a_date():
     assert parse_retry_after(u'120') == 120
     date = formatdate(NOW + 90, usegmt=True)
