@@ -14,7 +14,7 @@ import time
 
 import six
 from six.moves._thread import allocate_lock, get_ident
-from six.moves.urllib.parse import quote, urlsplit
+from six.moves.urllib.parse import quote
 from six.moves.urllib.parse import unquote as _unquote
 
 #: False when run, True for a type checker: 2.7 has no typing module.
@@ -35,7 +35,7 @@ __all__ = [
     'PY2', 'RLock', 'SESSIONS_LEAK', 'TYPE_CHECKING', 'Utf8Decoder', 'decode_utf8', 'encode_utf8',
     'get_ident', 'indexable', 'is_interrupt', 'join_text', 'latin1_to_native', 'make_cookie_jar',
     'monotonic', 'native_to_text', 'quote', 'set_close_on_exec', 'text_to_native', 'text_type',
-    'to_bytes', 'unquote', 'urlsplit',
+    'to_bytes', 'unquote',
 ]
 
 

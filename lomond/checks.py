@@ -2,11 +2,11 @@
 
 from __future__ import absolute_import, division, print_function
 
-from lomond._compat import TYPE_CHECKING, text_type
+from lomond._compat import TYPE_CHECKING, encode_utf8, text_type
 from lomond.headers import is_token
 
 if TYPE_CHECKING:
-    from typing import Any, Iterable, List, Optional  # noqa: F401
+    from typing import Any, Iterable, List, Optional, Text  # noqa: F401
 
 
 def check_seconds(name, value):
@@ -45,6 +45,18 @@ def check_callable(name, value):
     if value is not None and not callable(value):
         raise TypeError('{} must be callable, not {!r}'.format(name, value))
     return value
+
+
+def check_utf8(name, text):
+    # type: (str, Text) -> bytes
+    """Return text in UTF-8; raises ValueError, which hasn't the text in it: it may be a secret."""
+    try:
+        data = encode_utf8(text)  # type: Optional[bytes]
+    except ValueError:      # has the text
+        data = None
+    if data is None:
+        raise ValueError('{} has a lone surrogate, which UTF-8 cannot carry'.format(name))
+    return data
 
 
 def check_protocols(protocols):

@@ -8,7 +8,8 @@ from __future__ import absolute_import, division, print_function
 
 import logging
 
-from lomond._compat import TYPE_CHECKING, encode_utf8, latin1_to_native, make_cookie_jar, text_type
+from lomond._compat import TYPE_CHECKING, latin1_to_native, make_cookie_jar, text_type
+from lomond.checks import check_utf8
 
 if TYPE_CHECKING:
     from typing import Any, List, Optional, Tuple, Union  # noqa: F401
@@ -37,7 +38,7 @@ def check_cookies(cookies):
         return Cookies(make_cookie_jar(), MAX_COOKIES)
     if not (hasattr(cookies, 'add_cookie_header') and hasattr(cookies, 'extract_cookies')):
         raise TypeError('cookies must be an http.cookiejar.CookieJar (cookielib on Python 2), '
-                        'or True for a new one, not {!r}'.format(cookies))
+                        'or True for a new one, not {}'.format(type(cookies).__name__))
     return Cookies(cookies)
 
 
@@ -163,10 +164,8 @@ def _to_wire(value):
     # type: (Any) -> bytes
     """Return a jar's Cookie header as bytes; raises ValueError."""
     if isinstance(value, text_type):
-        try:
-            value = value.encode('latin-1')     # as it was read
-        except UnicodeError:
-            value = encode_utf8(value)
+        is_latin_1 = all(character <= u'\xff' for character in value)    # as it was read
+        value = value.encode('latin-1') if is_latin_1 else check_utf8('a cookie', value)
     if any(character in value for character in (b'\r', b'\n', b'\0')):
         raise ValueError('a cookie has CR, LF or NUL in it')
     return bytes(value)

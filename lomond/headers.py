@@ -10,6 +10,7 @@ from __future__ import absolute_import, division, print_function
 import re
 
 from lomond._compat import TYPE_CHECKING
+from lomond._redact import redact_line, redact_text, redact_value
 from lomond.errors import HandshakeError
 
 if TYPE_CHECKING:
@@ -50,13 +51,15 @@ def parse_head(data):
     if not lines:
         raise HandshakeError('the HTTP head is empty')
     fields = []
-    for line in lines:
+    for number, line in enumerate(lines):
         if u'\0' in line or u'\r' in line or u'\n' in line:
-            raise HandshakeError('control character in an HTTP head: {!r}', line[:80])
+            raise HandshakeError(
+                'control character in an HTTP head: {!r}',
+                (redact_line(line) if number else redact_text(line))[:80])
     for line in lines[1:]:
         name, colon, value = line.partition(u':')
         if not colon or not is_token(name):
-            raise HandshakeError('not an HTTP header: {!r}', line[:80])
+            raise HandshakeError('not an HTTP header: {!r}', redact_line(line)[:80])
         fields.append((name, value.strip(u' \t')))
     return lines[0], Headers(fields)
 
@@ -119,4 +122,5 @@ class Headers(object):
 
     def __repr__(self):
         # type: () -> str
-        return 'Headers({!r})'.format(self._fields)
+        return 'Headers({!r})'.format(
+            [(name, redact_value(name, value)) for name, value in self._fields])

@@ -290,7 +290,7 @@ def _check_urls(urls):
     if urls is None:
         return None
     if isinstance(urls, (bytes, text_type)) or not hasattr(urls, '__iter__'):
-        raise TypeError('urls must be a list of URLs, or None, not {!r}'.format(urls))
+        raise TypeError('urls must be a list of URLs, or None, not {}'.format(type(urls).__name__))
     urls = tuple(urls)
     if not urls:
         raise ValueError('urls is empty: name at least one, or None for that of the websocket')

@@ -9,6 +9,7 @@ import re
 from collections import namedtuple
 
 from lomond._compat import TYPE_CHECKING, text_type
+from lomond._redact import hide_credentials
 from lomond.errors import HandshakeError
 from lomond.net.url import parse_url
 
@@ -69,7 +70,7 @@ class Course(namedtuple('Course', ['home', 'target', 'redirects', 'is_foreign'])
         is_elsewhere = not _is_same_origin(target, self.target)
         if is_elsewhere and (is_bound or _is_local(self.target)):
             raise _refusal(response, u'it leads to {}, away from the given socket'.format(
-                target.url[:200]))
+                hide_credentials(target.url)[:200]))
         return self._replace(
             target=target, redirects=self.redirects + 1,
             is_foreign=self.is_foreign or is_elsewhere)
@@ -83,21 +84,23 @@ def resolve(location, target):
     that a server is told. Credentials in it count; those of the target are
     kept as long as the origin is the same.
     """
-    location = _to_text(location).partition(u'#')[0]
+    location = _to_text(location)
     match = _SCHEME.match(location)
     if match is not None:
         scheme = _SCHEMES.get(match.group(1).lower())
         if scheme is None:
-            raise ValueError('it leads to a {}: URL'.format(match.group(1)[:20]))
+            raise ValueError('it leads to {!r}, which is not a ws, wss, http or https URL'.format(
+                hide_credentials(location)[:80]))
         url = scheme + location[match.end(1):]
     elif location.startswith(u'//'):
         url = u'{}:{}'.format(u'wss' if target.is_secure else u'ws', location)
     else:
         # Only the path is resolved: the rest of the target needn't fit into
         # a URL (an IPv6 zone, a socket's path).
-        path = parse_url(u'ws://localhost' + _resolve_path(location, target.resource))
-        return target._replace(resource=path.resource)
-    found = parse_url(url)
+        path = location.partition(u'#')[0]
+        path = parse_url(u'ws://localhost' + _resolve_path(path, target.resource)).resource
+        return target._replace(resource=path)
+    found = parse_url(url, drops_fragment=True)
     if _is_same_origin(found, target):
         return target._replace(
             resource=found.resource, credentials=found.credentials or target.credentials)

@@ -12,7 +12,8 @@ import os
 import re
 import stat
 
-from lomond._compat import TYPE_CHECKING, encode_utf8, native_to_text, text_type
+from lomond._compat import TYPE_CHECKING, native_to_text, text_type
+from lomond.checks import check_utf8
 from lomond.errors import ConnectFail
 from lomond.headers import is_token
 from lomond.net.transport import describe
@@ -144,16 +145,17 @@ def check_header(name, value):
     if isinstance(name, bytes):
         name = name.decode('latin-1')
     if not isinstance(name, text_type):
-        raise TypeError('a header name must be text or bytes, not {!r}'.format(name))
+        raise TypeError('a header name must be text or bytes, not {}'.format(type(name).__name__))
     if not is_token(name):
-        raise ValueError('not a header name: {!r}'.format(name))
+        # Of a whole line, given by mistake, the value isn't shown.
+        raise ValueError('not a header name: {!r}'.format(name.partition(u':')[0]))
     if name.lower() in _RESERVED:
         raise ValueError('{} is set by the handshake itself'.format(name))
     if name.lower() == u'proxy-authorization':
         raise ValueError('{} would go to the server: put the password into the URL of the proxy'
                          .format(name))
     if isinstance(value, text_type):
-        value = encode_utf8(value)
+        value = check_utf8('the value of {}'.format(name), value)
     if not isinstance(value, bytes):
         raise TypeError('the value of {} must be text or bytes, not {}'.format(
             name, type(value).__name__))

@@ -5,6 +5,7 @@ from __future__ import absolute_import, division, print_function
 import re
 
 from lomond._compat import TYPE_CHECKING
+from lomond._redact import redact_text
 from lomond.errors import HandshakeError
 from lomond.headers import parse_head
 
@@ -32,7 +33,7 @@ class Response(object):
         line, self.headers = parse_head(header_data)
         match = _STATUS_LINE.match(line)
         if match is None:
-            raise HandshakeError('not an HTTP response: {!r}', line[:80])
+            raise HandshakeError('not an HTTP response: {!r}', redact_text(line)[:80])
         self.http_ver = match.group(1)          # type: Text
         self.status_code = int(match.group(2))
         self.status = match.group(3) or u''     # type: Text

@@ -21,6 +21,7 @@ from itertools import chain
 
 from lomond import errors, events
 from lomond._compat import TYPE_CHECKING, get_ident, monotonic, text_type
+from lomond._redact import TraceRecord
 from lomond.net.dial import dial
 from lomond.net.proxy import find_proxy
 from lomond.net.selectors import WRITE, Waker
@@ -561,9 +562,9 @@ class WebsocketSession(Sender):
         tracer = self._websocket.trace
         if not tracer:
             return
-        record = dict(fields, stage=stage, url=self._websocket.target.url)
+        record = TraceRecord(fields, stage=stage, url=self._websocket.target.url)
         if tracer is True:
-            log.debug('trace: %r', record)
+            log.debug('trace: %r', record.redacted())
             return
         try:
             tracer(record)

@@ -76,7 +76,8 @@ class WebSocket(Endpoint):
     - ``ssl_context``: an `ssl.SSLContext` to use as it is; then the two
       above don't count.
     - ``trace``: called on the way to the connection and at its end with a
-      dict, whose 'stage' is a name and 'url' where it goes; True logs these.
+      dict, whose 'stage' is a name and 'url' where it goes; True logs these,
+      without passwords, tokens and cookies.
     - ``max_message_size``: bytes of the largest message taken in, on the wire
       and inflated (64 MiB); None for no limit. A larger one ends the
       connection with 1009.

@@ -9,7 +9,15 @@ import base64
 import re
 from collections import namedtuple
 
-from lomond._compat import TYPE_CHECKING, native_to_text, quote, text_type, unquote, urlsplit
+from lomond._compat import (
+    TYPE_CHECKING,
+    encode_utf8,
+    native_to_text,
+    quote,
+    text_type,
+    unquote,
+)
+from lomond._redact import HIDDEN, hide_credentials
 
 if TYPE_CHECKING:
     from typing import Any, Dict, Optional, Tuple, Union  # noqa: F401
@@ -17,8 +25,8 @@ if TYPE_CHECKING:
 _DEFAULT_PORTS = {u'ws': 80, u'wss': 443, u'ws+unix': 80, u'wss+unix': 443}
 _SECURE = (u'wss', u'wss+unix')
 _PROXY_PORTS = {
-    u'http': 80, u'https': 443, u'socks4': 1080, u'socks4a': 1080, u'socks5': 1080,
-    u'socks5h': 1080,
+    u'http': 80, u'https': 443, u'socks': 1080, u'socks4': 1080, u'socks4a': 1080,
+    u'socks5': 1080, u'socks5h': 1080,
 }
 
 # What stands for itself in a path and query (RFC 3986 3.3, 3.4); '%' too, as
@@ -30,11 +38,19 @@ _SAFE_IN_FILE = "/@!$&'()*+,;=-._~"
 
 _NOT_ALLOWED = re.compile(u'[\\x00-\\x1f\\x7f]')
 
-# What follows '@' in the authority (RFC 3986 3.2.2, RFC 6874): address, zone,
-# name, port. urlsplit lets much more pass, and not the same on every Python.
+# Scheme, authority, path, query, fragment (RFC 3986 B). Not by urlsplit: it differs
+# from Python to Python, and its errors have the password in them.
+_URL = re.compile(
+    u'(?s)(?:([A-Za-z][A-Za-z0-9+.-]*):)?(?://([^/?#]*))?([^?#]*)(?:\\?([^#]*))?(?:#(.*))?\\Z')
+_PROXY_URL = re.compile(u'(?s)(?:([A-Za-z][A-Za-z0-9+.-]*)://)?(.*)\\Z')
+
+# What follows '@' in the authority (RFC 3986 3.2.2, RFC 6874): address, zone, name, port.
 _HOST_AND_PORT = re.compile(
     u'(?:\\[([0-9A-Fa-f.]*:[0-9A-Fa-f:.]*)(?:%(?:25)?([A-Za-z0-9_.~-]+))?\\]|([^\\[\\]:]*))'
     u'(?::([0-9]{0,5}))?\\Z')
+
+# For an '@' behind a '/', '?' or '#', which end the authority (RFC 3986 3.2).
+_ADVICE = ' (in a user or a password write / as %2F, ? as %3F and # as %23)'
 
 
 class Target(namedtuple(
@@ -54,6 +70,10 @@ class Target(namedtuple(
         # type: (text_type, text_type, int, text_type, Any, Optional[text_type]) -> Target
         return super(Target, cls).__new__(
             cls, scheme, host, port, resource, credentials, unix_path)
+
+    def __repr__(self):
+        # type: () -> str
+        return super(Target, _without_secret(self)).__repr__()
 
     @property
     def is_secure(self):
@@ -83,11 +103,15 @@ class Target(namedtuple(
 class ProxyTarget(namedtuple('ProxyTarget', ['scheme', 'host', 'port', 'credentials'])):
     """Where a proxy URL leads; fields as in `Target`.
 
-    ``scheme`` is one of 'http', 'https', 'socks4', 'socks4a', 'socks5' and
-    'socks5h'.
+    ``scheme`` is one of 'http', 'https', 'socks4', 'socks4a', 'socks5',
+    'socks5h' and 'socks', which is SOCKS5.
     """
 
     __slots__ = ()
+
+    def __repr__(self):
+        # type: () -> str
+        return super(ProxyTarget, _without_secret(self)).__repr__()
 
     @property
     def is_secure(self):
@@ -107,59 +131,68 @@ class ProxyTarget(namedtuple('ProxyTarget', ['scheme', 'host', 'port', 'credenti
         return u'{}://{}:{}'.format(self.scheme, bracket(self.host), self.port)
 
 
-def parse_url(url):
-    # type: (Union[bytes, text_type]) -> Target
+def parse_url(url, drops_fragment=False):
+    # type: (Union[bytes, text_type], bool) -> Target
     """Parse a ws, wss, ws+unix or wss+unix URL; raises TypeError or ValueError.
 
     The latter two are ``ws+unix:///path/to/socket:/resource?query``, the
-    socket's path and the resource being percent-encoded.
+    socket's path and the resource being percent-encoded. A fragment is
+    refused, unless it ``drops_fragment``. No error has the credentials in it.
     """
     text = _to_text(url)
-    parts = _split(text)
-    if parts.scheme not in _DEFAULT_PORTS:
+    shown = hide_credentials(text)
+    scheme, authority, path, query, fragment = _URL.match(text).groups()  # type: ignore[union-attr]
+    scheme = (scheme or u'').lower()
+    if scheme not in _DEFAULT_PORTS:
         raise ValueError(
             'a WebSocket URL begins with ws:// or wss:// (or ws+unix:// or wss+unix://), '
-            'not {!r}'.format(_shown(text)[:80]))
-    if u'#' in text:
+            'not {!r}'.format(shown[:80]))
+    if fragment is not None and not drops_fragment:
         # RFC 6455 3: no fragment; a '#' that is data is written %23.
-        raise ValueError(
-            'a WebSocket URL has no fragment: write # as %23 in {!r}'.format(_shown(text)))
-    path, unix_path = parts.path, None
-    if parts.scheme.endswith(u'+unix'):
+        raise ValueError('a WebSocket URL has no fragment: write # as %23 in {!r}'.format(shown))
+    userinfo, mark, place = (authority or u'').rpartition(u'@')
+    unix_path = None
+    if scheme.endswith(u'+unix'):
         host, port = u'localhost', None
-        unix_path, path = _unix_path_and_rest(parts, text)
+        unix_path, path = _unix_path_and_rest(place, path, query, shown)
     else:
-        host, port = _host_and_port(parts, text)
+        is_cut_off = text.count(u'@') > (authority or u'').count(u'@')
+        host, port = _host_and_port(place, shown, _ADVICE if is_cut_off else '')
     resource = _quote(path or u'/')
-    if parts.query:
-        resource += u'?' + _quote(parts.query)
+    if query:
+        resource += u'?' + _quote(query)
     return Target(
-        scheme=text_type(parts.scheme),
+        scheme=scheme,
         host=host,
-        port=port or _DEFAULT_PORTS[parts.scheme],
+        port=port or _DEFAULT_PORTS[scheme],
         resource=resource,
-        credentials=_credentials(parts),
+        credentials=_credentials(userinfo, shown) if mark else None,
         unix_path=unix_path,
     )
 
 
 def parse_proxy_url(url):
     # type: (Union[bytes, text_type]) -> ProxyTarget
-    """Parse a proxy's URL; without a scheme it is an http one. Raises ValueError."""
+    """Parse a proxy's URL; without a scheme it is an http one. Raises TypeError, ValueError.
+
+    The credentials end at the last ``@``, as urllib has it: a
+    password may contain ``/``, ``?``, ``#`` and ``@``. No error has them in it.
+    """
     text = _to_text(url)
-    if u'://' not in text:
-        text = u'http://' + text
-    parts = _split(text)
-    if parts.scheme not in _PROXY_PORTS:
+    shown = hide_credentials(text)
+    scheme, rest = _PROXY_URL.match(text).groups()      # type: ignore[union-attr]
+    scheme = (scheme or u'http').lower()
+    if scheme not in _PROXY_PORTS:
         raise ValueError(
             'a proxy URL begins with http://, https://, socks4a:// or socks5://, not {}://'.format(
-                parts.scheme))
-    host, port = _host_and_port(parts, text)
+                scheme))
+    userinfo, mark, rest = rest.rpartition(u'@')
+    host, port = _host_and_port(re.split(u'[/?#]', rest, maxsplit=1)[0], shown)
     return ProxyTarget(
-        scheme=text_type(parts.scheme),
+        scheme=scheme,
         host=host,
-        port=port or _PROXY_PORTS[parts.scheme],
-        credentials=_credentials(parts),
+        port=port or _PROXY_PORTS[scheme],
+        credentials=_credentials(userinfo, shown) if mark else None,
     )
 
 
@@ -176,90 +209,121 @@ def basic_authorization(credentials):
     return u'Basic ' + base64.b64encode(data).decode('ascii')
 
 
+# What raises an exception that holds the URL, or a part, returns None here instead: an
+# exception raised while another is handled has that for its context, and shows it.
+
 def _to_text(url):
     # type: (Union[bytes, text_type]) -> text_type
-    url = native_to_text(url)
-    if not isinstance(url, text_type):
+    if not isinstance(url, (str, text_type)):
         raise TypeError('the URL must be text, not {!r}'.format(type(url).__name__))
-    # urlsplit drops some of these in silence: a header could be hidden there.
-    if _NOT_ALLOWED.search(url):
-        raise ValueError('control characters in the URL {!r}'.format(_shown(url)))
-    return url.strip()
+    text = _decode(url)
+    if text is None:
+        raise ValueError('the URL is not UTF-8: percent-encode what is not ASCII')
+    # A header could be hidden there.
+    if _NOT_ALLOWED.search(text):
+        raise ValueError('control characters in the URL {!r}'.format(hide_credentials(text)))
+    return text.strip()
 
 
-def _shown(text):
-    # type: (text_type) -> text_type
-    """Return a URL without credentials, for a message that may end in a log."""
-    return re.sub(u'(?s)[^/]*@', u'', text)
-
-
-def _split(text):
-    # type: (text_type) -> Any
+def _decode(url):
+    # type: (Union[str, text_type]) -> Optional[text_type]
+    """Return a URL as text; None if that isn't UTF-8."""
     try:
-        return urlsplit(text)
-    except ValueError:      # its words have the credentials in them
-        raise ValueError('not a URL: {!r}'.format(_shown(text)))
+        text = native_to_text(url)  # type: text_type
+        encode_utf8(text)       # a lone surrogate is a byte of the environment
+    except ValueError:
+        return None
+    return text
 
 
-def _host_and_port(parts, text):
-    # type: (Any, text_type) -> Tuple[text_type, Optional[int]]
+def _unquote(text):
+    # type: (text_type) -> Optional[text_type]
+    """Return percent-encoded text decoded; None if that isn't UTF-8."""
+    try:
+        return unquote(text)
+    except ValueError:
+        return None
+
+
+def _host_and_port(place, shown, advice=''):
+    # type: (text_type, text_type, str) -> Tuple[text_type, Optional[int]]
     """Return the host in ASCII, and the port or None."""
-    match = _HOST_AND_PORT.match(parts.netloc.rpartition(u'@')[2])
+    match = _HOST_AND_PORT.match(place)
     if match is None:
-        raise ValueError('not a host and port in the URL {!r}'.format(_shown(text)))
+        raise ValueError('not a host and port in the URL {!r}{}'.format(shown, advice))
     address, zone, name, digits = match.groups()
     port = int(digits) if digits else None
     if port is not None and not 1 <= port <= 65535:
-        raise ValueError('the port must be from 1 to 65535 in {!r}'.format(_shown(text)))
+        raise ValueError('the port must be from 1 to 65535 in {!r}'.format(shown))
     if address:
         return address.lower() + (u'%' + zone if zone else u''), port
     if not name:
-        raise ValueError('there is no host in the URL {!r}'.format(_shown(text)))
-    return to_ascii(name.lower()), port
+        raise ValueError('there is no host in the URL {!r}'.format(shown))
+    ascii_name = _to_ascii(name.lower())
+    if ascii_name is None:
+        raise ValueError('not a host name in the URL {!r}{}'.format(shown, advice))
+    return ascii_name, port
 
 
-def _unix_path_and_rest(parts, text):
-    # type: (Any, text_type) -> Tuple[text_type, text_type]
+def _unix_path_and_rest(place, resource, query, shown):
+    # type: (text_type, text_type, Optional[text_type], text_type) -> Tuple[text_type, text_type]
     """Return the path of the Unix socket, decoded, and that of the resource."""
-    path, colon, rest = parts.path.partition(u':')
+    path, colon, rest = resource.partition(u':')
     # Relative to what, in a daemon? And a name after // would be a host.
-    if parts.netloc.rpartition(u'@')[2] or not path.startswith(u'/') or path == u'/':
+    if place or not path.startswith(u'/') or path == u'/':
         raise ValueError(
             'the URL of a Unix socket is ws+unix:///path/to/socket:/resource, not {!r}'.format(
-                _shown(text)))
-    if parts.query and not colon:
+                shown))
+    if query and not colon:
         raise ValueError(
             'a query comes after the resource, as in ws+unix:///path/to/socket:/resource?query; '
-            'a ? in the path of the socket is written %3F in {!r}'.format(_shown(text)))
+            'a ? in the path of the socket is written %3F in {!r}'.format(shown))
     if rest and not rest.startswith(u'/'):
-        raise ValueError('after the : comes a /, or the : is written %3A, in {!r}'.format(
-            _shown(text)))
-    path = unquote(path)
-    if u'\0' in path:
+        raise ValueError('after the : comes a /, or the : is written %3A, in {!r}'.format(shown))
+    decoded = _unquote(path)
+    if decoded is None:
+        raise ValueError('the path of the socket is not UTF-8 in {!r}'.format(shown))
+    if u'\0' in decoded:
         raise ValueError('there is no NUL in a path; to a socket with an abstract name connect '
                          'yourself, and give it as sock')
-    return path, rest
+    return decoded, rest
 
 
 def to_ascii(host):
     # type: (text_type) -> text_type
     """Return a host's name as DNS has it (IDNA); raises ValueError."""
-    try:
-        name = host.encode('idna')
-    except UnicodeError as error:
-        raise ValueError('not a host name: {!r} ({})'.format(host, error))
-    ascii_name = name.decode('ascii')  # type: text_type
-    # NFKC, a part of IDNA, may have made some of these.
-    if re.search(u'[ "#/:<>?@\\\\^`{|}%]', ascii_name):
+    name = _to_ascii(host)
+    if name is None:
         raise ValueError('not a host name: {!r}'.format(host))
-    return ascii_name
+    return name
 
 
-def _credentials(parts):
-    # type: (Any) -> Optional[Tuple[text_type, text_type]]
-    if parts.username is None:
+def _to_ascii(host):
+    # type: (text_type) -> Optional[text_type]
+    """Return a host's name as DNS has it (IDNA); None if that isn't one."""
+    try:
+        name = host.encode('idna').decode('ascii')  # type: text_type
+    except UnicodeError:
         return None
-    return unquote(parts.username), unquote(parts.password or u'')
+    # NFKC, a part of IDNA, may have made some of these.
+    return None if re.search(u'[ "#/:<>?@\\\\^`{|}%]', name) else name
+
+
+def _credentials(userinfo, shown):
+    # type: (text_type, text_type) -> Tuple[text_type, text_type]
+    user, _colon, password = userinfo.partition(u':')
+    user, password = _unquote(user), _unquote(password)     # type: ignore[assignment]
+    if user is None or password is None:
+        raise ValueError(
+            'the user or the password is percent-encoded, but not from UTF-8, in the URL '
+            '{!r}'.format(shown))
+    return user, password
+
+
+def _without_secret(target):
+    # type: (Any) -> Any
+    """Return a target that may be shown."""
+    return target if target.credentials is None else target._replace(credentials=HIDDEN)
 
 
 def _quote(text):

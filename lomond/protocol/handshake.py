@@ -7,6 +7,7 @@ import hashlib
 import re
 
 from lomond._compat import TYPE_CHECKING, text_type
+from lomond._redact import redact_text
 from lomond.constants import WS_KEY, WS_VERSION
 from lomond.errors import CriticalProtocolError, HandshakeError
 from lomond.headers import END_OF_HEAD, parse_head
@@ -205,7 +206,7 @@ class Request(object):
         line, self.headers = parse_head(header_data)
         match = _REQUEST_LINE.match(line)
         if match is None:
-            raise HandshakeError('not an HTTP request: {!r}', line[:80])
+            raise HandshakeError('not an HTTP request: {!r}', redact_text(line)[:80])
         self.method = match.group(1)        # type: text_type
         self.resource = match.group(2)      # type: text_type
         self.http_ver = match.group(3)      # type: text_type
@@ -217,7 +218,7 @@ class Request(object):
 
     def __repr__(self):
         # type: () -> str
-        return '<request {} {}>'.format(self.method, self.resource)
+        return '<request {} {}>'.format(self.method, redact_text(self.resource))
 
 
 class UpgradeRefused(HandshakeError):

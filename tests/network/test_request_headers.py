@@ -2,6 +2,7 @@
 
 from __future__ import absolute_import, division, print_function
 
+import logging
 import threading
 
 import pytest
@@ -35,6 +36,46 @@ class Visits(object):
 
     def headers(self, name):
         return [get_header(request, name) for request in self.requests]
+
+
+SECRETS = {
+    'Authorization': 'Bearer hunter2', 'Cookie': 'session=hunter2', 'X-API-Key': 'hunter2',
+    'X-Device': 'thermometer 7'}
+
+
+def test_a_logged_trace_shows_no_secret(link, caplog):
+    caplog.set_level(logging.DEBUG, 'lomond')
+    visits = Visits([b'Set-Cookie: a=hunter2'])
+    with link.serve(visits) as server:
+        list(link.connect(server.url, headers=SECRETS, trace=True))
+    assert visits.headers(b'Authorization') == [b'Bearer hunter2']
+    assert 'thermometer 7' in caplog.text
+    assert 'Authorization: ***' in caplog.text
+    for record in caplog.records:
+        assert 'hunter2' not in record.getMessage()
+        assert 'hunter2' not in repr(record.args)
+        assert b'hunter2' not in (record.args if isinstance(record.args, dict) else {}).get(
+            'head', b'')
+
+
+def test_a_tracer_gets_the_head_as_sent_and_one_to_show(link):
+    records = []
+    visits = Visits([])
+    with link.serve(visits) as server:
+        url = server.url.replace(u'//', u'//me:hunter2@')
+        headers = {name: SECRETS[name] for name in SECRETS if name != 'Authorization'}
+        list(link.connect(url, headers=headers, trace=records.append))
+    record, = [record for record in records if record['stage'] == 'request']
+    assert record['head'] == visits.requests[0]
+    lines = record['redacted_head'].split(b'\r\n')
+    assert len(lines) == record['head'].count(b'\r\n') + 1
+    for line, shown in zip(record['head'].split(b'\r\n'), lines):
+        name = line.partition(b':')[0]
+        if name in (b'Authorization', b'Cookie', b'X-API-Key'):
+            assert shown == name + b': ***'
+        else:
+            assert shown == line
+    assert 'hunter2' not in ''.join(map(repr, records))
 
 
 def test_a_token_is_fetched_for_each_attempt_as_late_as_possible(link):

@@ -371,6 +371,37 @@ def test_a_wrong_upgrade_is_answered_with_400(changes):
     assert response.getheader('Content-Length') == str(len(response.text.encode('utf-8')))
 
 
+@pytest.mark.parametrize('again', [
+    b'Host: 127.0.0.1', b'host: example.org', b'Sec-WebSocket-Version: 13',
+    b'Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA=='])
+def test_a_header_that_must_not_be_repeated_is_answered_with_400(again):
+    """RFC 9112 3.2, RFC 6455 11.3."""
+    lines = [b'GET / HTTP/1.1', b'Host: 127.0.0.1', b'Upgrade: websocket', b'Connection: Upgrade',
+             b'Sec-WebSocket-Version: 13', b'Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==']
+    with Server(echo) as server:
+        for more, status in (([], b'101'), ([again], b'400')):
+            with RawClient(server) as sock:
+                sock.sendall(b'\r\n'.join(lines + more) + b'\r\n\r\n')
+                answer = read_head(sock)
+            assert answer.startswith(b'HTTP/1.1 ' + status)
+
+
+@pytest.mark.parametrize('data', [
+    b'GET http://me:hunter2@a/ HTTP/2\r\n\r\n',
+    b'GET / HTTP/1.1\r\nHost: a\r\nAuthorization : Basic hunter2\r\n\r\n',
+    b'GET / HTTP/1.1\r\nHost: a\r\nCookie: a=hunter2\0\r\n\r\n',
+])
+def test_a_secret_in_a_malformed_request_is_neither_logged_nor_sent_back(caplog, data):
+    caplog.set_level(logging.DEBUG, 'lomond')
+    with Server(echo) as server, RawClient(server) as sock:
+        sock.sendall(data)
+        answer = drain(sock)
+    assert answer.startswith(b'HTTP/1.1 400 ')
+    assert b'hunter2' not in answer
+    assert caplog.records
+    assert 'hunter2' not in caplog.text
+
+
 def test_wrong_extensions_are_answered_with_400():
     with Server(echo, compress=True) as server:
         response = request(server, **dict(UPGRADE, Sec_WebSocket_Extensions='=;'))

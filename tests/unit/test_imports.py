@@ -24,6 +24,7 @@ HOME = os.path.dirname(os.path.abspath(lomond.__file__))
 #: A module or a package, and its level: it imports from its own level or below.
 LEVELS = {
     'lomond._compat': 0,
+    'lomond._redact': 0,
     'lomond.checks': 0,
     'lomond.constants': 0,
     'lomond.errors': 0,

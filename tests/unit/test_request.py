@@ -119,6 +119,8 @@ WRONG_HEADERS = [
     ({'X-Token': [['secret']]}, TypeError),
     ({'X-Token': bytearray(b'secret')}, TypeError),
     ({5: 'secret'}, TypeError),
+    ([(('X-Token', 'secret'), 'a')], TypeError),
+    ([('X-Token: secret', '')], ValueError),
     ([('X-Token',)], TypeError),
     ([('X-Token', 'a', 'b')], TypeError),
     (['X-Token: secret'], TypeError),
@@ -133,7 +135,8 @@ WRONG_HEADERS = [
 def test_headers_that_cannot_be_sent_raise_at_once_and_their_values_are_not_told(headers, error):
     with pytest.raises(error) as caught:
         WebSocket(URL, headers=headers)
-    assert 'secret' not in str(caught.value)
+    assert 'secret' not in str(caught.value) + repr(caught.value)
+    assert getattr(caught.value, '__context__', None) is None       # which would have it
 
 
 @pytest.mark.parametrize('headers, error', WRONG_HEADERS + [(None, TypeError)])
@@ -511,10 +514,20 @@ def test_a_cookie_with_a_line_break_injects_nothing():
     assert isinstance(fail(websocket).cause, ValueError)
 
 
-@pytest.mark.parametrize('cookies', [{'a': '1'}, 'a=1', 1, [('a', '1')], object()])
+def test_a_cookie_that_utf_8_cannot_carry_is_not_told():
+    websocket = WebSocket(URL, cookies=True)
+    websocket.cookies.set_cookie(make_cookie('a', u'secret\udcff'))
+    cause = fail(websocket).cause
+    assert type(cause) is ValueError
+    assert 'secret' not in repr(cause) + repr(getattr(cause, '__context__', None))
+
+
+@pytest.mark.parametrize('cookies', [
+    {'a': 'secret'}, 'a=secret', 1, [('a', 'secret')], object()])
 def test_what_is_no_jar_raises(cookies):
-    with pytest.raises(TypeError):
+    with pytest.raises(TypeError) as caught:
         WebSocket(URL, cookies=cookies)
+    assert 'secret' not in str(caught.value)
 
 
 def test_a_policy_of_rfc_2965_works_too():

@@ -59,7 +59,14 @@ def test_other_proxies_are_no_socks():
     assert parse_proxy_url(u'https://proxy').is_secure
 
 
-@pytest.mark.parametrize('url', [u'socks://proxy', u'socks6://proxy'])
+def test_socks_without_a_version_is_socks5():
+    """GNOME has ALL_PROXY so."""
+    proxy = parse_proxy_url(u'socks://proxy')
+    assert proxy.is_socks
+    assert proxy.port == 1080
+
+
+@pytest.mark.parametrize('url', [u'sock://proxy', u'socks6://proxy'])
 def test_other_versions_are_refused(url):
     with pytest.raises(ValueError):
         parse_proxy_url(url)

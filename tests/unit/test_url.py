@@ -252,17 +252,32 @@ def test_zone_stays_with_the_address_to_connect_to(url):
     (u'user:a:b', (u'user', u'a:b')),
     (u'us@er:pass', (u'us@er', u'pass')),
     (u'\xfcser:p%C3%A4ss', (u'\xfcser', u'p\xe4ss')),
+    (u'user:100%', (u'user', u'100%')),
+    (u'user:a\\b[c]', (u'user', u'a\\b[c]')),
+    (u'', (u'', u'')),
 ])
 def test_credentials_are_percent_decoded(userinfo, credentials):
     assert parse_url(u'ws://{}@example.org/'.format(userinfo)).credentials == credentials
     assert parse_proxy_url(u'http://{}@example.org/'.format(userinfo)).credentials == credentials
 
 
-@pytest.mark.parametrize('userinfo', [u'%ff:password', u'user:%e4'])
+@pytest.mark.parametrize('userinfo', [u'%ff:password', u'user:%e4', u'user:password\udcff'])
 def test_credentials_that_are_not_utf_8_are_refused(userinfo):
     """Nothing good comes of sending others than the user wrote."""
-    with pytest.raises(ValueError):
-        parse_url(u'ws://{}@example.org/'.format(userinfo))
+    for parse in (parse_url, parse_proxy_url):
+        with pytest.raises(ValueError) as caught:
+            parse(u'ws://{}@example.org/'.format(userinfo).replace(
+                u'ws:', u'ws:' if parse is parse_url else u'http:'))
+        assert 'UTF-8' in str(caught.value)
+        check_bare(caught.value)
+
+
+@pytest.mark.skipif(str is not bytes, reason='native strings are text on 3.x')
+def test_native_string_that_is_not_utf_8_is_refused():
+    for parse in (parse_url, parse_proxy_url):
+        with pytest.raises(ValueError) as caught:
+            parse(b'ws://user:secret\xff@example.org/')
+        check_bare(caught.value)
 
 
 def test_no_credentials_is_none():
@@ -295,6 +310,62 @@ def test_own_authorization_header_wins_over_the_url():
     assert get_header(request, b'Authorization') == b'Bearer token'
 
 
+def check_bare(error):
+    """Assert that nothing hangs on an error: Python's own hold the text that they are about."""
+    assert type(error) is ValueError
+    assert getattr(error, '__context__', None) is None
+    assert 'secret' not in repr(error).lower()
+
+
+@pytest.mark.parametrize('url', [
+    u'ws://me:SECRET/tail@127.0.0.1:9', u'ws://me:SECRET?tail@127.0.0.1:9',
+    u'wss://me:pass/SECRET/tail@example.org/path', u'ws://me:p@s:s/SECRET@example.org/',
+    u'ws://me SECRET/tail@example.org', u'ws://SECRET\u2100/@example.org', u'ws://[SECRET/@a',
+    u'ws://' + u'SECRET' * 20 + u'/@example.org', u'ws+unix://me:SECRET/a@/run/feed.sock'])
+def test_password_that_ends_too_early_is_not_shown_and_the_refusal_says_what_to_write(url):
+    """By RFC 3986 its '/' ends the authority."""
+    with pytest.raises(ValueError) as caught:
+        parse_url(url)
+    check_bare(caught.value)
+    assert '%2F' in str(caught.value) or url.startswith(u'ws+unix')
+    assert '***@' in str(caught.value)
+
+
+def test_password_with_a_number_sign_is_not_shown():
+    with pytest.raises(ValueError) as caught:
+        parse_url(u'ws://me:SECRET#secret@127.0.0.1:9')
+    check_bare(caught.value)
+    assert '%23' in str(caught.value)
+
+
+@pytest.mark.parametrize('resource', [u'/path?user=a@b', u'/@me', u'/a/@b?c=@', u'/?next=x://a@b'])
+def test_at_sign_in_a_path_or_query_is_part_of_it(resource):
+    target = parse_url(u'ws://example.org' + resource)
+    assert target == (u'ws', u'example.org', 80, resource, None, None)
+    assert target.url == u'ws://example.org' + resource
+
+
+@pytest.mark.parametrize('url, words', [
+    (u'ws://example.org:port/', 'not a host and port'), (u'ws://me:secret@:80/', 'no host'),
+    (u'ws://me:secret@a b/', 'not a host name')])
+def test_refusal_gives_no_advice_where_no_password_ended_too_early(url, words):
+    with pytest.raises(ValueError) as caught:
+        parse_url(url)
+    assert words in str(caught.value)
+    assert '%2F' not in str(caught.value)
+
+
+def test_repr_of_a_target_has_no_credentials():
+    target = parse_url(u'ws://me:secret@example.org/a')
+    proxy = parse_proxy_url(u'http://me:secret@proxy:3128')
+    assert target.credentials == proxy.credentials == (u'me', u'secret')
+    for one in (target, proxy):
+        assert repr(one).startswith(type(one).__name__)
+        assert '***' in repr(one)
+        assert 'secret' not in repr(one) + str(one) + '{}'.format(one) + '%s' % (one,)
+    assert '***' not in repr(parse_url(u'ws://example.org/'))
+
+
 def test_shown_url_has_no_credentials():
     target = parse_url(u'wss://user:secret@example.org:444/path?q')
     assert target.url == u'wss://example.org:444/path?q'
@@ -315,6 +386,7 @@ def test_refusal_does_not_show_the_password(parse, url):
     with pytest.raises(ValueError) as caught:
         parse(url)
     assert 'ret' not in str(caught.value)
+    check_bare(caught.value)
 
 
 # -- header injection --
@@ -375,9 +447,25 @@ def test_header_that_is_no_text_raises_type_error(name, value):
     (u'user:password@proxy:3128', u'http', u'proxy', 3128),
     (u'http://[::1]:3128', u'http', u'::1', 3128),
     (u'[::1]:3128', u'http', u'::1', 3128),
+    (u'http://proxy:3128?ignored', u'http', u'proxy', 3128),
+    (u'http://proxy#ignored/:1', u'http', u'proxy', 80),
+    (u'socks5h://[fe80::1%25eth0]', u'socks5h', u'fe80::1%eth0', 1080),
 ])
 def test_proxy_url_is_taken_apart(url, scheme, host, port):
     assert parse_proxy_url(url)[:3] == (scheme, host, port)
+
+
+@pytest.mark.parametrize('scheme', [u'http://', u'https://', u'socks5://', u''])
+@pytest.mark.parametrize('password, meant', [
+    (u'SECRET/tail', u'SECRET/tail'), (u'SECRET#tail', u'SECRET#tail'),
+    (u'SECRET?tail', u'SECRET?tail'), (u'SEC@RET', u'SEC@RET'), (u'a/b?c#d@e:f', u'a/b?c#d@e:f'),
+    (u'/', u'/'), (u'x://y', u'x://y'), (u'[a]', u'[a]'), (u'a/%2Fb', u'a//b'), (u'%', u'%'),
+    (u'\u2100', u'\u2100'), (u'', u''),
+])
+def test_password_of_a_proxy_ends_at_the_last_at_sign(scheme, password, meant):
+    """As urllib takes it."""
+    proxy = parse_proxy_url(u'{}me:{}@127.0.0.1:9/path'.format(scheme, password))
+    assert proxy[1:] == (u'127.0.0.1', 9, (u'me', meant))
 
 
 @pytest.mark.parametrize('url', [
