@@ -64,8 +64,9 @@ class WebSocket(Endpoint):
 
     - ``url``: ``ws://`` or ``wss://``, or ``ws+unix:///path:/resource`` and
       ``wss+unix:``; ``user:password@`` becomes Basic authorization.
-    - ``proxies``: a dict with a proxy's URL under 'http' (for ws) and 'https'
-      (for wss); None asks the environment, {} means none.
+    - ``proxies``: a dict with a proxy's URL under 'ws' or 'http' (for ws), 'wss'
+      or 'https' (for wss), or 'all', the first of these that is there; 'no' is
+      as NO_PROXY. None asks the environment, {} means none.
     - ``protocols``: names of the subprotocols to offer, the preferred first.
     - ``agent``: the User-Agent header; None for `constants.USER_AGENT`.
     - ``compress``: True to offer permessage-deflate, or a

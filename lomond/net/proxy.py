@@ -6,10 +6,12 @@ The tunnel is made step by step: nothing here waits.
 from __future__ import absolute_import, division, print_function
 
 import os
+import re
 import socket
 from binascii import hexlify
 
-from lomond._compat import TYPE_CHECKING, monotonic, native_to_text
+from lomond._compat import TYPE_CHECKING, monotonic, native_to_text, text_type
+from lomond._redact import hide_credentials
 from lomond.constants import USER_AGENT
 from lomond.errors import ConnectFail, HandshakeError, TransportFail
 from lomond.headers import END_OF_HEAD
@@ -19,7 +21,7 @@ from lomond.net.wait import Wait
 from lomond.response import Response
 
 if TYPE_CHECKING:
-    from typing import Any, Dict, Iterator, Mapping, Optional, Text  # noqa: F401
+    from typing import Any, Dict, Iterable, Iterator, List, Mapping, Optional, Text, Tuple  # noqa: F401
 
     from lomond.net.transport import Transport  # noqa: F401
     from lomond.net.url import ProxyTarget, Target  # noqa: F401
@@ -27,58 +29,124 @@ if TYPE_CHECKING:
 #: The most that a proxy's answer may take, in bytes.
 MAX_HEAD = 64 * 1024
 
+# For ws and for wss: the keys of `proxies` that count, which are also what stands in front of
+# _PROXY in the environment. The first that is there decides.
+_KINDS = {False: ('ws', 'http', 'all'), True: ('wss', 'https', 'all')}
+
+# Proxies of other protocols, which may be in the settings of the system.
+_OTHER_KINDS = frozenset(['ftp', 'gopher', 'rsync'])
+
+# NO_PROXY has commas to most programs, and blanks to some.
+_SEPARATORS = re.compile(r'[,\s]+')
+
 
 def parse_proxies(proxies):
-    # type: (Optional[Mapping[str, Optional[str]]]) -> Optional[Dict[str, Optional[ProxyTarget]]]
-    """Parse the user's ``proxies``: keys 'http' (for ws) and 'https' (for wss).
+    # type: (Optional[Mapping[str, Any]]) -> Optional[Dict[str, Any]]
+    """Parse the user's ``proxies``: keys 'ws', 'wss', 'http', 'https', 'all' and 'no'.
 
-    What `urllib.request.getproxies` has besides ('no', 'ftp') is passed over.
-    Raises TypeError, and ValueError for a proxy that can't be used.
+    The result has the same keys, with a `ProxyTarget` or None for each, and
+    the text of 'no'. What `urllib.request.getproxies` has besides, for other
+    protocols, is left out. Raises TypeError, and ValueError for another key
+    or a proxy that can't be used.
     """
     if proxies is None:
         return None
     if not hasattr(proxies, 'get'):
-        raise TypeError('proxies must be a dict, not {!r}'.format(proxies))
-    return {
-        kind: _parse_proxy(proxies[kind])   # type: ignore[arg-type]
-        for kind in ('http', 'https') if proxies.get(kind)
-    }
+        raise TypeError('proxies must be a dict, not {}'.format(type(proxies).__name__))
+    parsed = {}  # type: Dict[str, Any]
+    others = []  # type: List[Any]
+    for key in proxies:
+        value = proxies[key]
+        if not isinstance(key, (str, text_type)):
+            raise ValueError('the keys of proxies must be text, not {}'.format(type(key).__name__))
+        if key == 'no':
+            parsed['no'] = _check_exceptions(value)
+        elif key in _KINDS[False] + _KINDS[True]:
+            parsed[str(key)] = _parse_proxy('proxies[{!r}]'.format(key), value) if value else None
+        else:
+            others.append(key)
+    for key in others:
+        _check_is_for_others(key, parsed)
+    return parsed
+
+
+def _check_exceptions(value):
+    # type: (Any) -> str
+    if value and not isinstance(value, (str, text_type)):
+        raise TypeError("proxies['no'] must be text, as NO_PROXY is, not {}".format(
+            type(value).__name__))
+    return value or ''
+
+
+def _check_is_for_others(key, parsed):
+    # type: (Any, Dict[str, Any]) -> None
+    """Raise ValueError unless a key names the proxy of a protocol that isn't ours.
+
+    To pass a key over is to connect past a proxy that may be meant for us.
+    """
+    if key == 'socks' and not all(
+            any(kind in parsed for kind in kinds) for kinds in _KINDS.values()):
+        raise ValueError("give a SOCKS proxy under 'all', as socks5://host:port, "
+                         "instead of under 'socks' in proxies")
+    if key == 'socks' or key in _OTHER_KINDS:
+        return
+    # getproxies() takes any name.
+    if not any(name.lower() == key + '_proxy' for name in os.environ):
+        raise ValueError(
+            "the keys of proxies are 'ws', 'wss', 'http', 'https', 'all' and 'no', not {}".format(
+                hide_credentials(native_to_text(repr(key)))))
 
 
 def find_proxy(target, proxies, environ=None):
-    # type: (Target, Optional[Mapping[str, Optional[ProxyTarget]]], Optional[Mapping[str, str]]) -> Optional[ProxyTarget]
+    # type: (Target, Optional[Mapping[str, Any]], Optional[Mapping[str, str]]) -> Optional[ProxyTarget]
     """Return the proxy to reach the target through, or None.
 
-    ``proxies`` is what `parse_proxies` made; only None asks the environment:
-    HTTP_PROXY for ws, HTTPS_PROXY for wss, NO_PROXY for exceptions, each in
-    lower case first. Raises ValueError for a proxy that can't be used.
+    ``proxies`` is what `parse_proxies` made: 'ws' and 'wss' go before 'http'
+    and 'https', and these before 'all'. Only None asks the environment:
+    WS_PROXY, HTTP_PROXY and ALL_PROXY for ws, WSS_PROXY, HTTPS_PROXY and
+    ALL_PROXY for wss, NO_PROXY for exceptions, each in lower case first.
+    Raises ValueError for a proxy that can't be used.
     """
-    kind = 'https' if target.is_secure else 'http'
+    kinds = _KINDS[target.is_secure]
     if proxies is not None:
-        return proxies.get(kind)
+        proxy = next((proxies[kind] for kind in kinds if kind in proxies), None)
+        is_direct = is_exempt(target.host, target.port, proxies.get('no', ''))
+        return None if is_direct else proxy
     if environ is None:
         environ = os.environ
-    url = environ.get(kind + '_proxy')
-    if url is None and not (kind == 'http' and 'REQUEST_METHOD' in environ):
-        # In a CGI script HTTP_PROXY is the client's Proxy header ("httpoxy").
-        url = environ.get(kind.upper() + '_PROXY')
+    name, url = next(_variables(kinds, environ), ('', ''))
     if not url:
         return None
-    exceptions = environ.get('no_proxy')
-    if exceptions is None:
-        exceptions = environ.get('NO_PROXY', '')
+    _name, exceptions = next(_variables(('no',), environ), ('', ''))
     if is_exempt(target.host, target.port, exceptions):
         return None
-    return _parse_proxy(url)
+    return _parse_proxy(name, url)
 
 
-def _parse_proxy(url):
-    # type: (str) -> ProxyTarget
-    """Parse a proxy's URL; raises ValueError also for what only this machine can't do."""
-    proxy = parse_proxy_url(url)
-    if proxy.is_socks:
-        from lomond.net.socks import check_usable  # few need it
-        check_usable(proxy)
+def _variables(kinds, environ):
+    # type: (Iterable[str], Mapping[str, str]) -> Iterator[Tuple[str, str]]
+    """Yield the name and the value of each variable that is set, empty ones too."""
+    for kind in kinds:
+        for name in (kind + '_proxy', kind.upper() + '_PROXY'):
+            # In a CGI script HTTP_PROXY is the client's Proxy header ("httpoxy").
+            if name in environ and not (name == 'HTTP_PROXY' and 'REQUEST_METHOD' in environ):
+                yield name, environ[name]
+
+
+def _parse_proxy(where, url):
+    # type: (str, str) -> ProxyTarget
+    """Parse a proxy's URL; raises ValueError also for what only this machine can't do.
+
+    ``where`` it was found is in the error's words.
+    """
+    try:
+        proxy = parse_proxy_url(url)
+        if proxy.is_socks:
+            from lomond.net.socks import check_usable  # few need it
+            check_usable(proxy)
+    except (TypeError, ValueError) as error:
+        error.args = (u'{}: {}'.format(where, text_type(error)),)
+        raise
     return proxy
 
 
@@ -86,13 +154,16 @@ def is_exempt(host, port, exceptions):
     # type: (Text, int, str) -> bool
     """Tell if NO_PROXY names the host.
 
-    Its items, between commas, are ``*``, a domain (it stands for the hosts in
-    it too, with a leading dot or without), an address or a network such as
-    ``10.0.0.0/8``; a domain or address may end in ``:port``.
+    Its items, between commas or blanks, are ``*``, a domain (it stands for the
+    hosts in it too, with a leading dot or without), an address or a network
+    such as ``10.0.0.0/8``; a domain or address may end in ``:port``. Neither
+    a final dot nor case makes a difference. A zone of an IPv6 address counts
+    where both sides have one.
     """
-    for item in exceptions.split(','):
+    host = _without_dot(host.lower())
+    for item in _SEPARATORS.split(exceptions):
         try:
-            if _names(native_to_text(item).strip().lower(), host, port):
+            if _names(native_to_text(item).lower(), host, port):
                 return True
         except ValueError:
             continue        # no host is named so
@@ -107,10 +178,16 @@ def _names(item, host, port):
     name, wanted_port = _split_port(item)
     if wanted_port is not None and wanted_port != port:
         return False
-    if _is_in_network(host, name):
+    if _is_in_network(host, _without_dot(name)):
         return True
-    name = to_ascii(name.lstrip(u'*.'))
+    name = _without_dot(to_ascii(name.lstrip(u'*.')))
     return bool(name) and (host == name or host.endswith(u'.' + name))
+
+
+def _without_dot(name):
+    # type: (Text) -> Text
+    """Return a name without the final dot, by which DNS takes it for a whole one."""
+    return name[:-1] if name.endswith(u'.') else name
 
 
 def _split_port(item):
@@ -129,6 +206,10 @@ def _is_in_network(host, network):
     # type: (Text, Text) -> bool
     """Tell if the host is an address of the network, or the very address."""
     base, slash, prefix = network.partition(u'/')
+    base, base_zone = _split_zone(base)
+    host, zone = _split_zone(host)
+    if zone and base_zone and zone != base_zone:
+        return False
     family, width = (socket.AF_INET6, 128) if u':' in host else (socket.AF_INET, 32)
     try:
         host_bits = int(hexlify(socket.inet_pton(family, str(host))), 16)
@@ -137,6 +218,13 @@ def _is_in_network(host, network):
         return False
     shift = width - int(prefix) if slash else 0
     return 0 <= shift <= width and host_bits >> shift == base_bits >> shift
+
+
+def _split_zone(address):
+    # type: (Text) -> Tuple[Text, Text]
+    """Split 'fe80::1%eth0', or with %25 as URLs have it (RFC 6874); the zone may be empty."""
+    address, _percent, zone = address.partition(u'%')
+    return address, zone[2:] if zone.startswith(u'25') and len(zone) > 2 else zone
 
 
 def open_tunnel(transport, target, proxy, deadline):

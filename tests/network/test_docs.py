@@ -102,7 +102,7 @@ class Playground(object):
 def test_the_block_runs(needs, source, authority_file, monkeypatch):
     if sys.version_info < needs:
         pytest.skip('a newer Python has this')
-    for name in ('http_proxy', 'HTTP_PROXY'):
+    for name in ('http_proxy', 'HTTP_PROXY', 'all_proxy', 'ALL_PROXY'):
         monkeypatch.delenv(name, raising=False)
     playground = Playground()
     with Server(playground.serve, poll=0.1, compress=True) as server:

@@ -47,7 +47,8 @@ class Program(object):
 
     def __init__(self, *arguments, **options):
         environ = dict(os.environ, PYTHONPATH=ROOT)
-        for name in ('http_proxy', 'HTTP_PROXY', 'PYTHONIOENCODING', 'PYTHONUNBUFFERED'):
+        for name in ('http_proxy', 'HTTP_PROXY', 'all_proxy', 'ALL_PROXY', 'PYTHONIOENCODING',
+                     'PYTHONUNBUFFERED'):
             environ.pop(name, None)
         environ.update(options.pop('environ', {}))
         options.setdefault('stdout', subprocess.PIPE)

@@ -38,7 +38,8 @@ TEXT, CLOSE, PING, PONG = 0x81, 0x88, 0x89, 0x8a
 @pytest.fixture
 def no_proxy(monkeypatch):
     """No proxy in the environment."""
-    for name in ('http_proxy', 'https_proxy', 'no_proxy', 'REQUEST_METHOD'):
+    for name in ('http_proxy', 'https_proxy', 'ws_proxy', 'wss_proxy', 'all_proxy', 'no_proxy',
+                 'REQUEST_METHOD'):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.upper(), raising=False)
 

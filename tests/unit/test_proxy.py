@@ -4,12 +4,14 @@
 from __future__ import absolute_import, division, print_function
 
 import base64
+import os
 import socket
 import ssl
 import struct
 import threading
 
 import pytest
+from six.moves.urllib.request import getproxies
 
 from lomond._compat import monotonic
 from lomond.errors import ConnectFail
@@ -54,6 +56,18 @@ def url_of(proxy):
     ({'http_proxy': '', 'HTTP_PROXY': 'http://b:2'}, None, None),
     ({'HTTP_PROXY': ''}, None, None),
     ({'HTTP_PROXY': 'a:3128'}, u'http://a:3128', None),
+    # for both, and asked last
+    ({'ALL_PROXY': 'http://a:1'}, u'http://a:1', u'http://a:1'),
+    ({'all_proxy': 'http://a:1'}, u'http://a:1', u'http://a:1'),
+    ({'all_proxy': 'http://a:1', 'ALL_PROXY': 'http://b:2'}, u'http://a:1', u'http://a:1'),
+    ({'all_proxy': 'http://a:1', 'HTTP_PROXY': 'http://b:2'}, u'http://b:2', u'http://a:1'),
+    ({'ALL_PROXY': 'http://a:1', 'https_proxy': 'http://b:2'}, u'http://a:1', u'http://b:2'),
+    ({'ALL_PROXY': 'http://a:1', 'https_proxy': ''}, u'http://a:1', None),
+    ({'all_proxy': '', 'ALL_PROXY': 'http://b:2'}, None, None),
+    # for WebSockets alone, and asked first
+    ({'WS_PROXY': 'http://a:1', 'http_proxy': 'http://b:2'}, u'http://a:1', None),
+    ({'wss_proxy': 'http://a:1', 'HTTPS_PROXY': 'http://b:2'}, None, u'http://a:1'),
+    ({'ws_proxy': '', 'HTTP_PROXY': 'http://b:2'}, None, None),
 ])
 def test_proxy_comes_from_the_environment(environ, ws, wss):
     """Lower case first; set but empty is none."""
@@ -62,7 +76,7 @@ def test_proxy_comes_from_the_environment(environ, ws, wss):
 
 
 def test_own_environment_is_asked_by_default(monkeypatch):
-    for name in ('http_proxy', 'no_proxy', 'NO_PROXY', 'REQUEST_METHOD'):
+    for name in ('http_proxy', 'ws_proxy', 'WS_PROXY', 'no_proxy', 'NO_PROXY', 'REQUEST_METHOD'):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv('HTTP_PROXY', 'http://a:1')
     assert url_of(find_proxy(WS, None)) == u'http://a:1'
@@ -74,19 +88,28 @@ def test_proxy_header_of_a_cgi_request_is_no_proxy():
     assert find_proxy(WS, None, environ) is None
     environ['http_proxy'] = 'http://good:1'
     assert url_of(find_proxy(WS, None, environ)) == u'http://good:1'
+    assert url_of(find_proxy(WS, None, dict(
+        environ, http_proxy='', ALL_PROXY='http://evil:1'))) is None
+    assert url_of(find_proxy(WS, None, {
+        'HTTP_PROXY': 'http://evil:1', 'REQUEST_METHOD': 'GET', 'ALL_PROXY': 'http://good:3',
+    })) == u'http://good:3'     # no header makes that
     environ['HTTPS_PROXY'] = 'http://good:2'
     assert url_of(find_proxy(WSS, None, environ)) == u'http://good:2'
 
 
-@pytest.mark.parametrize('proxy', ['http://a:port', 'ftp://a', 'http://'])
-def test_proxy_of_the_environment_that_makes_no_sense_raises_value_error(proxy):
-    with pytest.raises(ValueError):
-        find_proxy(WS, None, {'HTTP_PROXY': proxy})
+@pytest.mark.parametrize('name', ['HTTP_PROXY', 'http_proxy', 'ALL_PROXY'])
+@pytest.mark.parametrize('proxy', ['http://a:port', 'ftp://a', 'http://', 'http://me:secret@a b'])
+def test_proxy_of_the_environment_that_makes_no_sense_raises_value_error(name, proxy):
+    with pytest.raises(ValueError) as caught:
+        find_proxy(WS, None, {name: proxy})
+    assert str(caught.value).startswith(name + ': ')
+    assert 'secret' not in repr(caught.value)
 
 
 @pytest.mark.parametrize('name', ['NO_PROXY', 'no_proxy'])
-def test_no_proxy_is_honoured(name):
-    environ = {'HTTP_PROXY': 'http://a:1', name: 'localhost,example.org'}
+@pytest.mark.parametrize('proxy', ['HTTP_PROXY', 'all_proxy'])
+def test_no_proxy_is_honoured(name, proxy):
+    environ = {proxy: 'http://a:1', name: 'localhost,example.org'}
     assert find_proxy(WS, None, environ) is None
     assert url_of(find_proxy(parse_url(u'ws://example.com/'), None, environ)) == u'http://a:1'
 
@@ -105,6 +128,17 @@ def test_lower_case_no_proxy_goes_first():
     ({'http': 'http://a:1', 'https': 'http://b:2'}, u'http://a:1', u'http://b:2'),
     ({'http': None, 'https': ''}, None, None),
     ({u'http': u'http://a:1'}, u'http://a:1', None),
+    ({'ws': 'http://a:1'}, u'http://a:1', None),
+    ({'wss': 'http://a:1'}, None, u'http://a:1'),
+    ({u'all': 'http://a:1'}, u'http://a:1', u'http://a:1'),
+    ({'ws': 'http://a:1', 'http': 'http://b:2'}, u'http://a:1', None),
+    ({'wss': 'http://a:1', 'https': 'http://b:2'}, None, u'http://a:1'),
+    ({'http': 'http://a:1', 'all': 'http://b:2'}, u'http://a:1', u'http://b:2'),
+    ({'https': 'http://a:1', 'all': 'http://b:2'}, u'http://b:2', u'http://a:1'),
+    ({'wss': 'http://a:1', 'all': 'http://b:2'}, u'http://b:2', u'http://a:1'),
+    ({'ws': None, 'http': 'http://b:2', 'all': 'http://c:3'}, None, u'http://c:3'),
+    ({'https': '', 'all': 'http://c:3'}, u'http://c:3', None),
+    ({'all': None}, None, None),
 ])
 def test_proxies_argument_takes_the_place_of_the_environment(proxies, ws, wss):
     environ = {'HTTP_PROXY': 'http://env:1', 'HTTPS_PROXY': 'http://env:2'}
@@ -125,22 +159,89 @@ def test_no_proxies_argument_asks_the_environment():
 
 @pytest.mark.parametrize('proxies', [
     {'http': 'http://'}, {'http': 'ftp://a:1'}, {'https': 'http://a:99999'},
-    {'http': 'http://a\r\nb'},
+    {'http': 'http://a\r\nb'}, {'all': 'http://'}, {'ws': 'ws://a'}, {'wss': 'http://a b'},
 ])
 def test_proxies_argument_that_makes_no_sense_raises_value_error(proxies):
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError) as caught:
         WebSocket(u'ws://example.org/', proxies=proxies)
+    assert str(caught.value).startswith('proxies[\'{}\']: '.format(list(proxies)[0]))
 
 
-def test_proxies_of_another_type_raise_type_error():
-    with pytest.raises(TypeError):
-        WebSocket(u'ws://example.org/', proxies='http://a:1')
+@pytest.mark.parametrize('proxies', [
+    'http://me:secret@a:1', u'http://me:secret@a:1', ['http://me:secret@a:1'],
+    {'http://me:secret@a:1'}, {'http': 1}, {'http': ['http://me:secret@a:1']},
+    {'http': 'http://a', 'no': ['example.org']}])
+def test_proxies_of_another_type_raise_type_error(proxies):
+    with pytest.raises(TypeError) as caught:
+        WebSocket(u'ws://example.org/', proxies=proxies)
+    assert 'secret' not in repr(caught.value)
 
 
-def test_what_getproxies_has_besides_is_passed_over():
-    proxies = parse_proxies({'no': 'example.org', 'ftp': 'ftp://a', 'http': 'http://a:1'})
-    assert url_of(find_proxy(WS, proxies, {})) == u'http://a:1'
-    assert find_proxy(WSS, proxies, {}) is None
+@pytest.mark.parametrize('proxies', [
+    {'Authorization': 'Basic secret'},              # headers in their place
+    {'User-Agent': 'me', 'http': 'http://a:1'}, {'host': 'example.org'}, {'cookie': 'a=secret'},
+    {'HTTP': 'http://a:1'}, {'Https': 'http://a:1'}, {'http_proxy': 'http://a:1'},
+    {'https://': 'http://a:1'}, {'http://example.org': 'http://a:1'}, {'': 'http://a:1'},
+    {'http://me:secret@a:1': 'http'}, {'me:secret@a:1': 'http'}, {'url': 'http://me:secret@a:1'},
+    {'*': 'http://a:1'}, {'no_proxy': '*'}, {'ws+unix': 'http://a:1'}, {'socks5': 'socks5://a'},
+    {u'\xe9': 'http://a:1'}, {1: 'http://a:1'}, {None: 'http://a:1'}, {b'\xff': 'http://a:1'},
+])
+def test_key_of_proxies_that_means_nothing_raises_value_error(proxies):
+    """Else it would connect directly, past the proxy that was asked for."""
+    with pytest.raises(ValueError) as caught:
+        WebSocket(u'ws://example.org/', proxies=proxies)
+    assert 'keys of proxies' in str(caught.value)
+    assert 'secret' not in repr(caught.value)
+
+
+@pytest.mark.parametrize('proxies, is_refused', [
+    ({'socks': 'socks5://a'}, True),
+    ({'socks': 'socks5://a', 'http': 'http://a:1'}, True),
+    ({'socks': 'socks5://a', 'http': 'http://a:1', 'https': 'http://a:1'}, False),
+    ({'socks': 'socks5://a', 'all': 'http://a:1'}, False),
+])
+def test_socks_is_refused_where_it_would_be_passed_by(proxies, is_refused):
+    """On Windows getproxies() has it beside what it led to for http and https."""
+    if is_refused:
+        with pytest.raises(ValueError) as caught:
+            parse_proxies(proxies)
+        assert "'all'" in str(caught.value)
+    else:
+        assert 'socks' not in parse_proxies(proxies)
+
+
+def test_no_of_proxies_is_as_no_proxy():
+    proxies = parse_proxies({'no': 'example.org', 'http': 'http://a:1'})
+    assert find_proxy(WS, proxies, {}) is None
+    assert url_of(find_proxy(parse_url(u'ws://example.com/'), proxies, {})) == u'http://a:1'
+    for nothing in (None, '', u''):
+        proxies = parse_proxies({'no': nothing, 'http': 'http://a:1'})
+        assert url_of(find_proxy(WS, proxies, {})) == u'http://a:1'
+
+
+def test_what_getproxies_has_besides_is_left_out():
+    """For other protocols, in the system's settings."""
+    proxies = parse_proxies({'ftp': 'ftp://a', 'gopher': 'x', 'rsync': 'y', 'http': 'http://a:1'})
+    assert list(proxies) == ['http']
+
+
+def test_what_getproxies_makes_of_the_environment_is_taken(monkeypatch):
+    """Whatever is set: its keys are all that stands in front of _PROXY."""
+    for name in list(os.environ):
+        if name.lower().endswith('_proxy'):
+            monkeypatch.delenv(name)
+    variables = {
+        'http_proxy': 'http://a:1', 'HTTPS_PROXY': 'http://me:b/c@b:2', 'ALL_PROXY': 'http://c:3',
+        'no_proxy': 'localhost, .example.com', 'FTP_PROXY': 'ftp://d', 'grpc_proxy': 'e',
+        'npm_config_https_proxy': 'f', 'SOCKS_PROXY': 'socks5://g'}
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    found = getproxies()
+    assert {'ftp', 'grpc', 'npm_config_https', 'no', 'socks'} <= set(found)
+    proxies = parse_proxies(found)
+    for url in (u'ws://example.org/', u'wss://example.org/', u'ws://www.example.com/'):
+        target = parse_url(url)
+        assert find_proxy(target, proxies) == find_proxy(target, None)
 
 
 # -- NO_PROXY --
@@ -199,6 +300,49 @@ def test_what_getproxies_has_besides_is_passed_over():
     ('10.0.0.0/8', u'example.org', 80, False),
     ('10.0.0.0/', u'10.0.0.1', 80, False),
     ('10.0.0.0/x', u'10.0.0.1', 80, False),
+    # a final dot, on either side
+    ('example.org.', u'example.org', 80, True),
+    ('example.org', u'example.org.', 80, True),
+    ('example.org.', u'example.org.', 80, True),
+    ('.example.org.', u'www.example.org', 80, True),
+    ('*.example.org.', u'www.example.org.', 80, True),
+    ('example.org.:80', u'example.org', 80, True),
+    ('example.org.:81', u'example.org.', 80, False),
+    ('example.org..', u'example.org', 80, False),
+    ('127.0.0.1', u'127.0.0.1.', 80, True),
+    ('127.0.0.1.', u'127.0.0.1', 80, True),
+    ('org.', u'example.com', 80, False),
+    # zones
+    ('fe80::1', u'fe80::1%eth0', 80, True),
+    ('fe80::1%eth0', u'fe80::1', 80, True),
+    ('fe80::1%eth0', u'fe80::1%eth0', 80, True),
+    ('FE80::1%ETH0', u'fe80::1%eth0', 80, True),
+    ('fe80::1%eth0', u'fe80::1%Eth0', 80, True),
+    ('fe80::1%eth1', u'fe80::1%eth0', 80, False),
+    ('[fe80::1%eth0]', u'fe80::1%eth0', 80, True),
+    ('[fe80::1%25eth0]', u'fe80::1%eth0', 80, True),
+    ('fe80::1%25', u'fe80::1%25', 80, True),
+    ('[fe80::1%eth0]:80', u'fe80::1%eth0', 80, True),
+    ('[fe80::1%eth0]:81', u'fe80::1%eth0', 80, False),
+    ('fe80::/10', u'fe80::1%eth0', 80, True),
+    ('fe80::%eth0/10', u'fe80::1%eth0', 80, True),
+    ('fe80::%eth1/10', u'fe80::1%eth0', 80, False),
+    ('fe80::2', u'fe80::1%eth0', 80, False),
+    ('example.org%eth0', u'example.org', 80, False),
+    # separators
+    ('localhost example.org', u'example.org', 80, True),
+    ('localhost\texample.org\n', u'example.org', 80, True),
+    ('localhost ,  example.org:80\t,a', u'example.org', 80, True),
+    ('localhost other *', u'example.org', 80, True),
+    ('example com', u'example.org', 80, False),
+    ('   ', u'example.org', 80, False),
+    # other letters
+    ('b\xfccher.example.' if str is not bytes else 'b\xc3\xbccher.example.',
+     u'xn--bcher-kva.example', 80, True),
+    ('xn--BCHER-kva.example', u'xn--bcher-kva.example.', 80, True),
+    ('example\u3002org\u3002' if str is not bytes else 'example\xe3\x80\x82org\xe3\x80\x82',
+     u'example.org', 80, True),
+    ('example.org', u'EXAMPLE.org', 80, True),
     ('10.0.0.0/-1', u'10.0.0.1', 80, False),
     ('example.org/8', u'example.org', 80, False),
 ])
