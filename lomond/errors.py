@@ -72,11 +72,11 @@ class CriticalProtocolError(WebSocketError):
 class ConnectFail(WebSocketError):
     """There is no connection.
 
-    Attributes: ``phase``, one of 'resolve', 'connect', 'proxy', 'tls' and
-    'request', and ``cause``, the exception behind it or None; ``response``, a
-    `Response`, if a proxy said no by one; ``tried``, pairs of an address and
-    what became of the attempt to connect to it, in words, in the order of the
-    attempts.
+    Attributes: ``phase``, one of 'resolve', 'connect', 'proxy' (connecting to
+    the proxy, and all that goes on with it), 'tls' and 'request', and
+    ``cause``, the exception behind it or None; ``response``, a `Response`, if
+    a proxy said no by one; ``tried``, pairs of an address and what became of
+    the attempt to connect to it, in words, in the order of the attempts.
     """
 
     phase = 'connect'

@@ -156,9 +156,8 @@ class _Race(object):
         # type: (Text, int) -> ConnectFail
         """Return the error that says what became of each address."""
         tried = tuple((attempt.where, attempt.outcome) for attempt in self._attempts)
-        words = u'; '.join(u'{}: {}'.format(where, outcome) for where, outcome in tried)
         where = u'{}:{}'.format(bracket(host), port)
-        return _failure(where, words, _most_telling(self._attempts), tried)
+        return _failure(where, describe_tried(tried), _most_telling(self._attempts), tried)
 
     def close(self):
         # type: () -> None
@@ -376,6 +375,12 @@ def _explained(where, error):
     """Return the error with words that say what it is about."""
     return socket.error(
         getattr(error, 'errno', None), u'{}: {}'.format(where, describe(error)))
+
+
+def describe_tried(tried):
+    # type: (Tuple[Tuple[Text, Text], ...]) -> Text
+    """Say what became of each address."""
+    return u'; '.join(u'{}: {}'.format(where, outcome) for where, outcome in tried)
 
 
 def _failure(where, words, cause, tried):

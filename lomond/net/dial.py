@@ -6,9 +6,9 @@ transport, so that whoever drives it decides how to wait. Nothing here blocks.
 
 from __future__ import absolute_import, division, print_function
 
-from lomond._compat import TYPE_CHECKING
+from lomond._compat import TYPE_CHECKING, text_type
 from lomond.errors import ConnectFail
-from lomond.net.connect import connect, connect_unix, take_over
+from lomond.net.connect import connect, connect_unix, describe_tried, take_over
 from lomond.net.proxy import open_tunnel
 from lomond.net.transport import Transport, describe
 from lomond.net.wait import Wait
@@ -65,13 +65,33 @@ def _reach(target, proxy, options, deadline, trace):
     """Yield each `Wait`, and last a plain transport to the first hop."""
     if options.sock is not None:
         steps = take_over(options, deadline)
-    elif proxy is None and target.unix_path is not None:
+    elif proxy is not None:
+        steps = _reach_proxy(proxy, options, deadline, trace)
+    elif target.unix_path is not None:
         steps = connect_unix(target.unix_path, options, deadline, trace)
     else:
-        hop = target if proxy is None else proxy
-        steps = connect(hop.host, hop.port, options, deadline, trace)
+        steps = connect(target.host, target.port, options, deadline, trace)
     for step in steps:
         yield step if isinstance(step, Wait) else Transport(step)
+
+
+def _reach_proxy(proxy, options, deadline, trace):
+    # type: (ProxyTarget, NetOptions, float, Trace) -> Iterator[Any]
+    """Yield each `Wait`, and last a socket connected to the proxy."""
+    try:
+        for step in connect(proxy.host, proxy.port, options, deadline, trace):
+            yield step
+    except ConnectFail as error:
+        _blame_proxy(proxy, error)
+        raise
+
+
+def _blame_proxy(proxy, error):
+    # type: (ProxyTarget, ConnectFail) -> None
+    """Have an error say that it is the proxy that can't be reached; its cause stays."""
+    words = describe_tried(error.tried) or text_type(error)
+    error.args = (u'could not connect to the proxy {} ({})'.format(proxy.url, words),)
+    error.phase = 'proxy'
 
 
 def _pass_proxy(transport, target, proxy, options, deadline, trace):
@@ -83,8 +103,7 @@ def _pass_proxy(transport, target, proxy, options, deadline, trace):
     way = transport  # type: Any
     try:
         if proxy.is_secure:
-            for step in _secure(
-                    transport, proxy.host, options.tls.for_proxy(), 'proxy', deadline, trace):
+            for step in _secure_proxy(transport, proxy, options, deadline, trace):
                 if isinstance(step, Wait):
                     yield step
                 else:
@@ -95,6 +114,18 @@ def _pass_proxy(transport, target, proxy, options, deadline, trace):
         way.close()
         raise
     yield way
+
+
+def _secure_proxy(transport, proxy, options, deadline, trace):
+    # type: (Transport, ProxyTarget, NetOptions, float, Trace) -> Iterator[Any]
+    """Yield each `Wait`, and last the TLS transport to the proxy itself."""
+    try:
+        for step in _secure(
+                transport, proxy.host, options.tls.for_proxy(), 'proxy', deadline, trace):
+            yield step
+    except ConnectFail as error:
+        _blame_proxy(proxy, error)
+        raise
 
 
 def _secure(transport, host, options, phase, deadline, trace):

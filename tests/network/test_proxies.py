@@ -6,6 +6,7 @@ Those through programs that others wrote are in test_real_proxies.py.
 from __future__ import absolute_import, division, print_function
 
 import functools
+import logging
 import socket
 import ssl
 import sys
@@ -244,6 +245,7 @@ def test_proxy_that_does_not_speak_tls_is_a_connect_fail(script):
         event, took = fail(
             WebSocket(u'ws://far.invalid/', proxies=proxies, connect_timeout=0.3))
     assert event.phase == 'proxy'
+    assert 'could not connect to the proxy {}'.format(proxies['http']) in event.reason
     assert 'TLS with 127.0.0.1 failed' in event.reason
     assert isinstance(event.cause, socket.error)
     assert took < PATIENCE / 4
@@ -290,6 +292,41 @@ def test_wrong_credentials_are_a_connect_fail_with_the_proxys_answer(userinfo, w
     assert event.response.get('Proxy-Authenticate') == 'Basic realm="test"'
 
 
+@pytest.mark.parametrize('password', [
+    u'SECRET/tail', u'SECRET#tail', u'SECRET?tail', u'SEC@RET', u'a/b?c#d@e:f', u'a://b'])
+@pytest.mark.parametrize('is_in_environment', [True, False])
+def test_password_with_delimiters_works_and_is_shown_by_nothing(
+        monkeypatch, caplog, password, is_in_environment):
+    caplog.set_level(logging.DEBUG, 'lomond')
+    with RawServer(greet) as server:
+        with ProxyServer(credentials=(b'me', password.encode('ascii'))) as proxy:
+            url = u'http://me:{}@127.0.0.1:{}'.format(password, proxy.port)
+            if is_in_environment:
+                monkeypatch.setenv('HTTP_PROXY', str(url))
+            events = live(WebSocket(
+                server.url, proxies=None if is_in_environment else {'all': url}, trace=True))
+            assert names(events) == FULL_LIFE
+            assert events[1].proxy == proxy.url
+    assert caplog.records
+    assert password not in repr(events) + caplog.text
+
+
+@pytest.mark.parametrize('name', ['ALL_PROXY', 'all_proxy', 'WS_PROXY'])
+def test_proxy_of_the_environment_by_another_name_is_used(monkeypatch, name):
+    with RawServer(greet) as server, ProxyServer() as proxy:
+        monkeypatch.setenv(name, str(proxy.url))
+        assert live(WebSocket(server.url))[1].proxy == proxy.url
+        monkeypatch.setenv('NO_PROXY', 'localhost 127.0.0.1.')
+        assert live(WebSocket(server.url))[1].proxy is None
+
+
+@pytest.mark.parametrize('keys', [('ws',), ('all',), ('http', 'wss')])
+def test_proxy_under_any_key_that_fits_is_used(keys):
+    with RawServer(greet) as server, ProxyServer() as proxy:
+        assert live(WebSocket(
+            server.url, proxies=dict.fromkeys(keys, proxy.url)))[1].proxy == proxy.url
+
+
 # -- bad manners --
 
 def test_answer_that_drips_is_an_answer(way):
@@ -331,11 +368,66 @@ def test_proxy_that_cannot_reach_the_target_is_a_connect_fail(dead_port):
     assert event.response.status_code == 502
 
 
-def test_proxy_that_is_not_there_is_a_connect_fail(dead_port):
-    proxies = {'http': u'http://127.0.0.1:{}'.format(dead_port)}
-    event, _took = fail(WebSocket(u'ws://far.invalid/', proxies=proxies))
-    assert event.phase == 'connect'
+# -- proxies that can't be reached --
+
+@pytest.mark.parametrize('scheme', [u'http', u'https', u'socks5', u'socks4a'])
+@pytest.mark.parametrize('url', [u'ws://far.invalid/', u'wss://far.invalid/'])
+def test_proxy_that_is_down_is_a_connect_fail_that_says_so(dead_port, scheme, url):
+    if scheme.startswith(u'socks'):
+        pytest.importorskip('python_socks')
+    proxy = u'{}://127.0.0.1:{}'.format(scheme, dead_port)
+    event, _took = fail(WebSocket(url, proxies={'all': proxy.replace(u'//', u'//me:pw@')
+                                                if scheme != u'socks4a' else proxy}))
+    assert event.phase == 'proxy'
+    assert event.reason.startswith(u'could not connect to the proxy {} (127.0.0.1: '.format(proxy))
     assert isinstance(event.cause, socket.error)
+    assert [where for where, _outcome in event.tried] == [u'127.0.0.1']
+
+
+def test_proxy_of_which_no_address_answers_says_what_became_of_each(dead_port):
+    def resolver(_host, port, *_rest):
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, '', (address, port))
+                for address in ('127.0.0.1', '127.0.0.2')]
+
+    proxy = u'http://proxy.invalid:{}'.format(dead_port)
+    event, _took = fail(WebSocket(
+        u'ws://far.invalid/', proxies={'http': proxy}, resolver=resolver))
+    assert event.phase == 'proxy'
+    assert event.reason.startswith(u'could not connect to the proxy {} ('.format(proxy))
+    assert [where for where, _outcome in event.tried] == [u'127.0.0.1', u'127.0.0.2']
+    for where, outcome in event.tried:
+        assert u'{}: {}'.format(where, outcome) in event.reason
+
+
+def test_proxy_whose_name_leads_nowhere_is_a_connect_fail_that_says_so():
+    def resolver(*_args):
+        raise error
+
+    error = socket.gaierror(socket.EAI_NONAME, 'nobody knows it')
+    event, _took = fail(WebSocket(
+        u'ws://far.invalid/', proxies={'http': 'http://me:pw@proxy.invalid'}, resolver=resolver))
+    assert event.phase == 'proxy'
+    assert event.reason == (
+        u'could not connect to the proxy http://proxy.invalid:80 '
+        u'(could not find proxy.invalid: nobody knows it)')
+    assert event.cause is error
+    assert event.tried == ()
+
+
+def test_proxy_that_takes_no_connection_fails_at_the_deadline(full_listener):
+    proxies = {'http': u'http://{}:{}'.format(*full_listener)}
+    event, took = fail(WebSocket(u'ws://far.invalid/', proxies=proxies, connect_timeout=0.3))
+    assert event.phase == 'proxy'
+    assert event.reason.startswith(u'could not connect to the proxy {} ('.format(proxies['http']))
+    assert isinstance(event.cause, socket.timeout)
+    assert took < PATIENCE / 4
+
+
+def test_server_that_is_down_is_not_blamed_on_a_proxy(dead_port):
+    event, _took = fail(WebSocket(
+        u'ws://127.0.0.1:{}/'.format(dead_port), proxies={'https': 'http://127.0.0.1:1'}))
+    assert event.phase == 'connect'
+    assert 'proxy' not in event.reason
 
 
 def test_bytes_that_follow_the_answer_in_one_packet_are_the_servers(way):
