@@ -1,0 +1,236 @@
+"""A password in a URL stands in no error, event, log record or repr, however the URL is written."""
+
+from __future__ import absolute_import, division, print_function
+
+import logging
+import os
+import re
+import socket
+import traceback
+
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from lomond import WebSocket
+from lomond._compat import text_type
+from lomond.errors import HandshakeError
+from lomond.net.proxy import find_proxy, parse_proxies
+from lomond.net.url import parse_proxy_url, parse_url
+from lomond.persist import ReconnectPolicy
+from lomond.redirects import Course, resolve
+from lomond.response import Response
+
+SECRET = u'hunter2'
+
+#: What surrounds the secret: delimiters of a URL, what IDNA and percent-encoding trip over, ...
+_PIECES = [
+    u':', u'/', u'?', u'#', u'@', u'[', u']', u'%', u'%2F', u'%ff', u'%00', u'\\', u' ', u'.',
+    u'..', u'://', u'a', u'1', u'me', u'\xe9', u'\u2100', u'\uff20', u'\xa0', u'\t', u'\n', u'{0}',
+    u'%s', u'\udcff', u'x' * 64]
+
+surroundings = st.lists(st.sampled_from(_PIECES), max_size=4).map(u''.join)
+
+
+@st.composite
+def userinfos(draw):
+    return draw(surroundings) + SECRET + draw(surroundings)
+
+
+places = st.sampled_from([
+    u'proxy.invalid', u'proxy.invalid:9', u'proxy.invalid:9/path?query', u'proxy.invalid:port', u'',
+    u':9', u'[::1', u'a b', u'proxy.invalid/#part', u'x' * 64, u'proxy.invalid:99999', u'\u2100',
+    u'.', u'/', u'/run/a.sock:/b', u'/run/a.sock:b', u'proxy.invalid\n'])
+
+ws_schemes = st.sampled_from([
+    u'ws://', u'WSS://', u'ws+unix://', u'http://', u'nonsense://', u' ws://', u'\xa0wss://'])
+
+proxy_schemes = st.sampled_from([
+    u'http://', u'https://', u'socks5://', u'socks4a://', u'socks://', u'ftp://', u'', u'me:',
+    u' '])
+
+
+def is_scheme(url):
+    """Tell if the secret is (part of) the scheme: it is known to be none then."""
+    return re.match(u'(?i)[a-z0-9+.-]*' + SECRET + u'[a-z0-9+.-]*:', url.strip()) is not None
+
+
+def is_in_credentials(target):
+    """Tell if the secret was taken for one; a path, say, may have an @ in it by RFC 3986."""
+    return target.credentials is not None and SECRET in u''.join(target.credentials)
+
+
+def all_shown(value, seen=None):
+    """Return all that may be seen of an object, and of what it holds and came from, in texts."""
+    seen = [] if seen is None else seen
+    if any(value is one for one in seen):
+        return []
+    seen.append(value)
+    texts = [repr(value)]
+    if isinstance(value, (bytes, text_type)):
+        texts.append(value if isinstance(value, text_type) else value.decode('latin-1'))
+    elif isinstance(value, BaseException):
+        texts.extend(traceback.format_exception(type(value), value, None))
+        for held in (value.args, getattr(value, '__context__', None),
+                     getattr(value, '__cause__', None), vars(value)):
+            texts.extend(all_shown(held, seen))
+    elif isinstance(value, dict):
+        for pair in value.items():
+            texts.extend(all_shown(pair, seen))
+    elif isinstance(value, (tuple, list)):
+        for item in value:
+            texts.extend(all_shown(item, seen))
+    elif isinstance(value, logging.LogRecord):
+        texts.append(value.getMessage())
+        texts.extend(all_shown(value.args, seen))
+        texts.extend(all_shown(value.exc_info, seen))
+    elif hasattr(value, '__match_args__'):
+        for name in value.__match_args__:
+            texts.extend(all_shown(getattr(value, name), seen))
+    return [text if isinstance(text, text_type) else text.decode('utf-8', 'replace')
+            for text in texts]
+
+
+def check_hidden(*values):
+    """Assert that nothing shows the secret."""
+    for value in values:
+        for text in all_shown(value):
+            assert SECRET not in text.lower(), text
+
+
+class _Log(logging.Handler):
+    """Keeps the records of the package's logger while it is entered."""
+
+    def __init__(self):
+        super(_Log, self).__init__()
+        self.records = []
+
+    def emit(self, record):
+        self.records.append(record)
+
+    def __enter__(self):
+        logger = logging.getLogger('lomond')
+        self._level = logger.level
+        logger.addHandler(self)
+        logger.setLevel(logging.DEBUG)
+        return self
+
+    def __exit__(self, *_exc_info):
+        logger = logging.getLogger('lomond')
+        logger.removeHandler(self)
+        logger.setLevel(self._level)
+
+
+def _find_nothing(*_args):
+    raise socket.gaierror(socket.EAI_NONAME, 'no such host')
+
+
+def _connect(**options):
+    """Connect to a name that leads nowhere; return the events, the log and the websocket."""
+    with _Log() as log:
+        websocket = WebSocket(resolver=_find_nothing, trace=True, **options)
+        return list(websocket), log.records, websocket
+
+
+@given(userinfos(), places, ws_schemes)
+def test_url_of_a_websocket_shows_no_password(userinfo, place, scheme):
+    url = scheme + userinfo + u'@' + place
+    try:
+        target = parse_url(url)
+    except ValueError as error:
+        check_hidden(error)
+        for make in (WebSocket, lambda url: ReconnectPolicy(urls=[url])):
+            with pytest.raises(ValueError) as caught:
+                make(url)
+            check_hidden(caught.value)
+        return
+    if not is_in_credentials(target):
+        return
+    check_hidden(repr(target), target.url, repr(ReconnectPolicy(urls=[url])))
+    if target.unix_path is None:
+        events, records, websocket = _connect(url=url, proxies={})
+        check_hidden(events, records, repr(websocket))
+
+
+@settings(max_examples=200)
+@given(userinfos(), places, proxy_schemes)
+def test_url_of_a_proxy_shows_no_password(userinfo, place, scheme):
+    url = scheme + userinfo + u'@' + place
+    assume(not is_scheme(url))
+    for parse in (parse_proxy_url, lambda url: parse_proxies({'http': url})['http'],
+                  lambda url: find_proxy(parse_url(u'ws://a'), None, {'HTTP_PROXY': url})):
+        try:
+            proxy = parse(url)
+        except ValueError as error:
+            check_hidden(error)
+            continue
+        check_hidden(repr(proxy), proxy.url)
+        assert SECRET in u''.join(proxy.credentials)
+    try:
+        check_hidden(*_connect(url=u'ws://a.invalid/', proxies={'all': url}))
+    except ValueError as error:
+        check_hidden(error)
+
+
+@pytest.fixture(scope='module')
+def environment():
+    """The environment, put right afterwards; for `given`, which knows no monkeypatch."""
+    before = dict(os.environ)
+    for name in list(os.environ):
+        if name.lower().endswith('_proxy'):
+            del os.environ[name]
+    yield
+    for name in set(os.environ) - set(before):
+        del os.environ[name]
+    os.environ.update(before)
+
+
+@pytest.mark.usefixtures('environment')
+@given(st.sampled_from(['HTTP_PROXY', 'http_proxy', 'ALL_PROXY', 'ws_proxy']), userinfos(), places,
+       proxy_schemes)
+def test_proxy_of_the_environment_shows_no_password(name, userinfo, place, scheme):
+    value = scheme + userinfo + u'@' + place
+    assume(not is_scheme(value))
+    os.environ[name] = value if isinstance(value, str) else value.encode('utf-8')
+    try:
+        events, records, _websocket = _connect(url=u'ws://a.invalid/')
+    finally:
+        del os.environ[name]
+    assert [event.name for event in events] == ['connecting', 'connect_fail']
+    assert events[-1].phase == 'proxy'
+    check_hidden(events, records)
+
+
+@given(userinfos(), places, st.sampled_from([
+    u'ws://', u'http://', u'https://', u'//', u'ftp://', u'ws:', u'']))
+def test_redirect_shows_no_password(userinfo, place, scheme):
+    location = scheme + userinfo + u'@' + place
+    assume(not is_scheme(location))
+    data = location.encode('utf-8', 'replace').replace(b'\n', b'')
+    response = Response(b'HTTP/1.1 302 Found\r\nLocation: ' + data + b'\r\n\r\n')
+    check_hidden(response)
+    for base in (parse_url(u'ws://here.invalid/a/b'), parse_url(u'ws+unix:///run/a.sock')):
+        try:
+            if not is_in_credentials(resolve(response.get(u'Location'), base)):
+                continue
+        except ValueError as error:
+            check_hidden(error)
+        try:
+            course = Course.begin(base).follow(response, 5)
+        except HandshakeError as error:
+            check_hidden(error)
+        else:
+            check_hidden(repr(course), course.target.url)
+
+
+@given(userinfos(), places)
+def test_options_of_the_wrong_type_show_no_password(userinfo, place):
+    url = u'http://' + userinfo + u'@' + place
+    for make in (
+            lambda: WebSocket('ws://a', proxies=url), lambda: WebSocket('ws://a', proxies=[url]),
+            lambda: WebSocket('ws://a', proxies={url: 'http://b'}),
+            lambda: WebSocket('ws://a', proxies={'http': [url]}), lambda: WebSocket([url]),
+            lambda: ReconnectPolicy(urls=url), lambda: ReconnectPolicy(urls=[[url]])):
+        with pytest.raises((TypeError, ValueError)) as caught:
+            make()
+        check_hidden(caught.value)
