@@ -273,6 +273,16 @@ def test_http_proxy_that_wants_other_credentials_is_told_apart(
     assert event.response.status_code in ((401, 407) if userinfo else (407,))
 
 
+def test_password_with_delimiters_is_the_right_one(plain_server, monkeypatch):
+    pytest.importorskip('python_socks')
+    with microsocks('-u', 'user', '-P', 's/e?c#r@t') as program:
+        proxy_url = url_of(program, u'socks5', u'user:s/e?c#r@t@')
+        check(live(WebSocket(plain_server.url, proxies={'all': proxy_url})))
+        monkeypatch.setenv('ALL_PROXY', proxy_url)
+        check(live(WebSocket(plain_server.url)))
+        fail(plain_server.url, url_of(program, u'socks', u'user:s/e?c#r@'))
+
+
 @pytest.mark.parametrize('userinfo, words', [
     (u'', 'No acceptable authentication method'),
     (u'user:wrong@', 'authentication failure'),
