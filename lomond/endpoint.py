@@ -106,13 +106,36 @@ class Endpoint(object):
     @property
     def state(self):
         # type: () -> str
-        """One of `lomond.protocol.state.State`: 'connecting', 'open', ..."""
+        """How far the connection has come, one of `lomond.protocol.state.State`.
+
+        - 'connecting': before Ready, and before the first loop: nothing may be sent.
+        - 'open': from Ready on: anything may be sent.
+        - 'closing': our Close frame went out: messages may still arrive, none may be sent.
+        - 'peer_closing': the peer's came, and Closing is being handled: the
+          last messages may be sent, none will arrive.
+        - 'closed': it is over. The next loop begins with 'connecting'.
+        """
         return self._stream.state
+
+    @property
+    def is_open(self):
+        # type: () -> bool
+        """True from Ready until a Close frame goes either way, or the connection ends or fails.
+
+        So it tells if there is a point in sending. (While Closing is being
+        handled it is False, though the last messages may still be sent.)
+        """
+        stream, session = self._stream, self._session
+        return stream.state == State.OPEN and stream.is_receiving \
+            and session is not None and not session.is_broken
 
     @property
     def is_active(self):
         # type: () -> bool
-        """True until our Close frame goes out, or the connection ends."""
+        """True until our Close frame goes out, or the connection ends; before Ready, too.
+
+        Ask `is_open` for whether there is a connection.
+        """
         return self._stream.state not in (State.CLOSING, State.CLOSED)
 
     @property

@@ -368,17 +368,23 @@ class Poll(Event):
 
 
 class BackOff(Event):
-    """`persist` is about to wait ``delay`` seconds before it reconnects."""
+    """`persist` is about to wait ``delay`` seconds before it reconnects.
 
-    __slots__ = ('delay',)
-    __match_args__ = ('delay',)
+    ``reason`` says in words why the attempt failed, or how the connection
+    ended: the reason of ConnectFail, Rejected or Disconnected, whichever came
+    first.
+    """
+
+    __slots__ = ('delay', 'reason')
+    __match_args__ = ('delay', 'reason')
 
     name = 'back_off'
 
-    def __init__(self, delay, received_time=None):
-        # type: (float, Optional[float]) -> None
+    def __init__(self, delay, reason=None, received_time=None):
+        # type: (float, Optional[text_type], Optional[float]) -> None
         Event.__init__(self, received_time)
         self.delay = delay
+        self.reason = reason
 
 
 class GaveUp(Event):

@@ -155,6 +155,7 @@ class Attempts(object):
         self._ended_at = None  # type: Optional[float]
         self._asked = None  # type: Optional[float]
         self._verdict = None  # type: Optional[text_type]
+        self._reason = None  # type: Optional[text_type]    # of its end
         self._retry_after[self._index] = None
 
     def note(self, event):
@@ -164,6 +165,7 @@ class Attempts(object):
         if name == 'ready':
             self._ready_at = policy.clock()
         elif name == 'rejected':
+            self._reason = event.reason
             self._asked = parse_retry_after(event.response.get('Retry-After'))
             if event.response.status_code in policy.stop_on_status:
                 self._verdict = event.reason
@@ -173,6 +175,8 @@ class Attempts(object):
                     event.code, event.reason).rstrip()
         else:
             self._ended_at = policy.clock()
+            if self._reason is None:
+                self._reason = event.reason
 
     def conclude(self):
         # type: () -> Union[events.BackOff, events.GaveUp]
@@ -189,16 +193,19 @@ class Attempts(object):
         else:
             self._failures += 1
             delay = self._go_on(now)
-        reason = self._verdict
-        if reason is None:
-            reason = self._reached_limit(now, delay)
-        return events.BackOff(delay) if reason is None else events.GaveUp(reason)
+        verdict = self._verdict
+        if verdict is None:
+            verdict = self._reached_limit(now, delay)
+        if verdict is None:
+            return events.BackOff(delay, self._reason)
+        return events.GaveUp(verdict)
 
     def _reached_limit(self, now, delay):
         # type: (float, float) -> Optional[text_type]
         policy = self._policy
         if policy.max_attempts is not None and self._failures >= policy.max_attempts:
-            return u'{} attempts in a row failed'.format(self._failures)
+            why = u'' if self._reason is None else u', the last: {}'.format(self._reason)
+            return u'{} attempts in a row failed{}'.format(self._failures, why)
         outage = now - self._since
         if policy.max_outage is not None and outage + delay > policy.max_outage:
             return u'no success in {:.0f} s, and the next attempt only in {:.0f} s'.format(

@@ -79,6 +79,12 @@ class Sender(object):
         """Seconds since the session began."""
         return self._clock() - self._started
 
+    @property
+    def is_broken(self):
+        # type: () -> bool
+        """True once a send failed: none can follow it."""
+        return self._broken is not None
+
     def _notice(self):
         # type: () -> None
         """Have the loop look around, wherever it is; from any thread."""

@@ -56,6 +56,91 @@ def accept_answer_close(sock):
     sock.sendall(make_frame(8, payload))
 
 
+def describe(websocket):
+    """Return the state, and which of the predicates are true."""
+    predicates = ('is_active', 'is_open', 'is_closing', 'is_closed')
+    return (websocket.state,) + tuple(name for name in predicates if getattr(websocket, name))
+
+
+# -- how it stands --
+
+def test_it_is_open_from_ready_until_we_close():
+    stood = []
+
+    def note():
+        stood.append(describe(websocket))
+
+    def close():
+        note()
+        websocket.close()
+        note()
+
+    with RawServer(accept_answer_close) as server:
+        websocket = WebSocket(server.url)
+        note()
+        run(websocket, connecting=note, connected=note, ready=close, closed=note,
+            disconnected=note)
+    before, open_ = ('connecting', 'is_active'), ('open', 'is_active', 'is_open')
+    closing, over = ('closing', 'is_closing'), ('closed', 'is_closed')
+    assert stood == [before, before, before, open_, closing, over, over]
+    websocket.reset()
+    assert describe(websocket) == before
+
+
+def test_it_is_open_no_more_while_the_server_closes_though_something_may_be_sent():
+    def answer():
+        assert describe(websocket) == ('peer_closing', 'is_active')
+        websocket.send_text(u'good night')
+
+    def script(sock):
+        answer_upgrade(sock)
+        sock.sendall(make_close(1001))
+        assert read_frame(sock)[1] == b'good night'
+
+    with RawServer(script) as server:
+        websocket = WebSocket(server.url)
+        events = run(websocket, closing=answer)
+    assert 'closing' in names(events)
+    assert describe(websocket) == ('closed', 'is_closed')
+
+
+def test_it_is_never_open_without_a_connection(dead_port):
+    websocket = WebSocket(u'ws://127.0.0.1:{}/'.format(dead_port))
+    for _event in websocket:
+        assert not websocket.is_open
+    assert not websocket.is_open
+
+
+@pytest.mark.parametrize('end', [
+    lambda websocket: websocket.force_disconnect(),
+    lambda websocket: list(websocket.feed(make_frame(3))),      # a reserved opcode
+], ids=['force_disconnect', 'protocol error'])
+def test_it_is_open_no_more_once_its_end_is_certain(end):
+    with RawServer(accept_then_drain) as server:
+        websocket = WebSocket(server.url)
+        for event in websocket:
+            if event.name == 'ready':
+                assert websocket.is_open
+                end(websocket)
+                assert not websocket.is_open
+
+
+def test_it_is_open_no_more_once_a_send_has_failed():
+    """Though what had arrived is still handed out."""
+    def script(sock):
+        answer_upgrade(sock)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 0))
+
+    with RawServer(script) as server:
+        websocket = WebSocket(server.url)
+        for event in websocket:
+            if event.name == 'ready':
+                with pytest.raises(errors.TransportFail):
+                    while True:
+                        websocket.send_binary(b'x' * 65536)
+                assert not websocket.is_open
+
+
 # -- we close --
 
 def test_we_close_and_messages_still_arrive_until_closed():

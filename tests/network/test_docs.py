@@ -112,6 +112,50 @@ def test_the_block_runs(needs, source, authority_file, monkeypatch):
         playground.run('from __future__ import print_function\n' + source)
 
 
+# -- the blocks that a reader tries first, with no server to be reached --
+
+def first_blocks():
+    """Yield README's programs that run a loop, the guide's first one, and that of Threads."""
+    readme, guide = read('README.md'), read(GUIDE)
+    threads = guide[guide.index('\n## Threads'):]
+    for name, text, number in (
+            ('README', readme, 0), ('README, persist', readme, 1), ('README, errors', readme, 2),
+            ('guide', guide, 0), ('guide, threads', threads, 0)):
+        yield pytest.param(_BLOCK.findall(text)[number][1], id=name)
+
+
+def refuse(sock):
+    read_head(sock)
+    sock.sendall(b'HTTP/1.1 403 Not You\r\nContent-Length: 0\r\n\r\n')
+
+
+def run_and_note(source, url):
+    """Run a block to its end, or to the first time that it waits; return what it printed."""
+    printed = []
+
+    def note(*args):
+        printed.append(u' '.join(
+            arg if isinstance(arg, type(u'')) else repr(arg) for arg in args))
+        if u'next attempt' in printed[-1]:
+            block['websocket'].close()
+
+    block = {'__name__': '__main__', 'print': note}
+    exec('from __future__ import print_function\n' + _URL.sub(repr(str(url)), source), block)
+    return u'\n'.join(printed)
+
+
+@pytest.mark.parametrize('source', list(first_blocks()))
+def test_a_first_program_says_why_there_is_no_connection_and_ends(source, dead_port):
+    printed = run_and_note(source, 'ws://127.0.0.1:{}/'.format(dead_port))
+    assert 'could not connect to 127.0.0.1' in printed
+
+
+@pytest.mark.parametrize('source', list(first_blocks()))
+def test_a_first_program_says_that_it_was_rejected_and_ends(source):
+    with RawServer(refuse) as server:
+        assert '403' in run_and_note(source, server.url)
+
+
 # -- the tables --
 
 def rows(text):

@@ -39,7 +39,7 @@ EVENTS = [
     (events.ProtocolError, ('error', 'critical'), 'protocol_error'),
     (events.Unresponsive, (), 'unresponsive'),
     (events.Poll, (), 'poll'),
-    (events.BackOff, ('delay',), 'back_off'),
+    (events.BackOff, ('delay', 'reason'), 'back_off'),
     (events.GaveUp, ('reason',), 'gave_up'),
     (events.UnknownMessage, ('message',), 'unknown'),
 ]

@@ -32,7 +32,7 @@ class Course(object):
     def url(self):
         return self.attempts.url
 
-    def _attempt(self, *told):
+    def go_through(self, *told):
         self.attempts.begin()
         for event in told:
             assert event.name in self.attempts.telling
@@ -40,14 +40,14 @@ class Course(object):
         return self.attempts.conclude()
 
     def fail(self):
-        return self._attempt(events.ConnectFail(u'x'))
+        return self.go_through(events.ConnectFail(u'x'))
 
     def reject(self, status=503, retry_after=None):
         head = u'HTTP/1.1 {} Busy\r\n'.format(status)
         if retry_after is not None:
             head += u'Retry-After: {}\r\n'.format(retry_after)
         response = Response((head + u'\r\n').encode('latin-1'))
-        return self._attempt(events.Rejected(response, u'no'), events.Disconnected())
+        return self.go_through(events.Rejected(response, u'no'), events.Disconnected())
 
     def succeed(self, lasting=10.0, code=None):
         self.attempts.begin()
@@ -62,6 +62,28 @@ class Course(object):
 def give_up(event):
     """Tell if an event is GaveUp; it has a reason then."""
     return event.name == 'gave_up' and bool(event.reason)
+
+
+# -- why --
+
+@pytest.mark.parametrize('told, reason', [
+    ([events.ConnectFail(u'nobody listens')], u'nobody listens'),
+    ([events.Disconnected(u'the server closed the connection')],
+     u'the server closed the connection'),
+    ([events.Ready(None, None, set()), events.Disconnected()], u'closed'),
+    ([events.Rejected(Response(b'HTTP/1.1 503 Busy\r\n\r\n'), u'the server is full'),
+      events.Disconnected(u'what came of that')], u'the server is full'),
+])
+def test_a_back_off_says_why_the_attempt_failed_or_the_connection_ended(told, reason):
+    course = Course()
+    assert course.go_through(*told).reason == reason
+    # Each attempt has its own.
+    assert course.fail().reason == u'x'
+
+
+def test_a_back_off_after_an_attempt_without_an_end_has_no_reason():
+    """The caller's own session class may not tell."""
+    assert Course().go_through().reason is None
 
 
 # -- the delay --
@@ -208,7 +230,7 @@ def test_it_gives_up_after_max_attempts_in_a_row():
     assert course.attempts.number == 3
     gave_up = course.fail()
     assert gave_up.name == 'gave_up'
-    assert gave_up.reason == u'3 attempts in a row failed'
+    assert gave_up.reason == u'3 attempts in a row failed, the last: x'
 
 
 def test_max_attempts_counts_from_the_last_success():

@@ -110,7 +110,7 @@ CONSTANTS = {
 PROPERTIES = [
     'is_secure', 'is_active', 'is_closing', 'is_closed', 'sent_close_time',
     'supports_compression', 'session', 'stream', 'key', 'scheme', 'host', 'port', 'resource',
-    'state',
+    'state', 'is_open',
 ]
 
 
