@@ -11,9 +11,10 @@ import logging as _logging
 
 __version__ = '1.0.0.dev0'
 
+from lomond._compat import show_warnings as _show_warnings
 from lomond.websocket import WebSocket
 
 __all__ = ['WebSocket', '__version__']
 
-# A library stays silent unless the application asks for its log.
-_logging.getLogger(__name__).addHandler(_logging.NullHandler())
+# An exception in the application's handler or tracer must not vanish.
+_show_warnings(_logging.getLogger(__name__))

@@ -7,6 +7,7 @@ from __future__ import absolute_import, division, print_function
 
 import codecs
 import errno
+import logging
 import os
 import re
 import sys
@@ -34,8 +35,8 @@ text_type = six.text_type
 __all__ = [
     'PY2', 'RLock', 'SESSIONS_LEAK', 'TYPE_CHECKING', 'Utf8Decoder', 'decode_utf8', 'encode_utf8',
     'get_ident', 'indexable', 'is_interrupt', 'join_text', 'latin1_to_native', 'make_cookie_jar',
-    'monotonic', 'native_to_text', 'quote', 'set_close_on_exec', 'text_to_native', 'text_type',
-    'to_bytes', 'unquote',
+    'monotonic', 'native_to_text', 'quote', 'set_close_on_exec', 'show_warnings', 'text_to_native',
+    'text_type', 'to_bytes', 'unquote',
 ]
 
 
@@ -189,6 +190,28 @@ if PY2:
         flags = fcntl.fcntl(sock.fileno(), fcntl.F_GETFD)
         fcntl.fcntl(sock.fileno(), fcntl.F_SETFD, flags | fcntl.FD_CLOEXEC)
 
+    class _LastResort(logging.StreamHandler):
+        """What Python 3 has built in: stderr, for a program that has set up no logging.
+
+        2.7 would print that there are no handlers, once, and drop what it has to say.
+        """
+
+        def emit(self, record):
+            # type: (logging.LogRecord) -> None
+            logger = logging.getLogger(record.name)  # type: Any
+            while logger is not None:
+                if any(handler is not self for handler in logger.handlers):
+                    return
+                logger = logger.parent if logger.propagate else None
+            self.stream = sys.stderr
+            logging.StreamHandler.emit(self, record)
+
+    def show_warnings(logger):
+        # type: (logging.Logger) -> None
+        handler = _LastResort()
+        handler.setLevel(logging.WARNING)
+        logger.addHandler(handler)
+
 else:
     indexable = bytes
 
@@ -238,6 +261,10 @@ else:
     def set_close_on_exec(sock):
         # type: (Any) -> None
         """Keep a socket from child processes: the default since PEP 446."""
+
+    def show_warnings(logger):
+        # type: (logging.Logger) -> None
+        """Have warnings and errors on stderr where no logging is set up: `logging.lastResort`."""
 
 
 def make_cookie_jar():

@@ -16,6 +16,7 @@ those who open many.
 
 from __future__ import absolute_import, division, print_function
 
+import errno
 import logging
 import os
 import socket
@@ -42,6 +43,7 @@ from lomond.protocol.handshake import (
 from lomond.protocol.limits import DEFAULT_LIMITS
 from lomond.session import WebsocketSession
 from lomond.status import Status
+from lomond.timers import NEVER
 
 if TYPE_CHECKING:
     from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Set, Union  # noqa: F401
@@ -56,6 +58,15 @@ log = logging.getLogger('lomond')
 
 # After running out of descriptors, when to try to accept again (seconds).
 _PAUSE = 0.1
+
+# How often at most to warn of what keeps it from accepting (seconds).
+_WARN_EVERY = 60.0
+
+# What accept() says when this machine is short of something. All else is the client's doing.
+_SHORTAGES = frozenset([errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM])
+
+# What a send raises when the other end, or `Server.close`, has ended the connection.
+_GONE = (errors.TransportFail, errors.WebSocketClosing, errors.WebSocketClosed)
 
 _PHRASES = {
     400: u'Bad Request',
@@ -219,8 +230,8 @@ class Server(object):
     Parameters:
 
     - ``handler``: called with a `ServerWebSocket`. When it returns, an open
-      connection is closed with 1000; when it raises, that is logged, and the
-      connection is closed with 1011.
+      connection is closed with 1000; when it raises, that is logged with its
+      traceback, and the connection is closed with 1011.
     - ``host``, ``port``: where to listen; port 0 takes a free one.
     - ``ssl_context``: an `ssl.SSLContext` for wss, see
       `lomond.net.tls.server_context`.
@@ -282,6 +293,7 @@ class Server(object):
         self._has_stopped = threading.Event()                       # it has, or never began
         self._has_stopped.set()
         self._is_closed = False
+        self._next_warning = -NEVER     # of what keeps it from accepting
         self._process = os.getpid()
         self._listener = _listen(host, port)
         self._address = self._listener.getsockname()
@@ -335,14 +347,32 @@ class Server(object):
             if would_block(error):
                 wait(((self._listener.fileno(), READ), self._waker.interest), None)
             elif not self._is_closed:
-                log.warning('could not accept a connection: %s', error)
+                if error.errno in _SHORTAGES:
+                    self._log('could not accept a connection: {}: lower max_connections, or raise '
+                              'the limit of this machine or process'.format(error), logging.WARNING)
+                else:
+                    self._log('a connection was gone before it was accepted', logging.DEBUG)
                 wait((self._waker.interest,), _PAUSE)
             return
         try:
             self._accept(sock, address)
         except Exception:       # no more threads, say: it must not end the server
-            log.exception('could not serve %r', address)
+            self._log('could not serve {!r}'.format(address), logging.ERROR)
             sock.close()
+
+    def _log(self, words, level):
+        # type: (str, int) -> None
+        """Log the exception being handled; as debug if there was a warning a moment ago.
+
+        Clients can make it happen as often as they like.
+        """
+        if level > logging.DEBUG:
+            now = monotonic()
+            if now < self._next_warning:
+                level = logging.DEBUG
+            else:
+                self._next_warning = now + _WARN_EVERY
+        log.log(level, words, exc_info=level != logging.WARNING)
 
     def _accept(self, sock, address):
         # type: (socket.socket, Any) -> None
@@ -385,8 +415,11 @@ class Server(object):
         # type: (ServerWebSocket) -> None
         try:
             self._handler(websocket)
-        except Exception:       # a handler's fault must not end the server
-            log.exception('the handler failed for %r', websocket)
+        except Exception as error:      # a handler's fault must not end the server
+            if isinstance(error, _GONE) and not websocket.is_open:
+                log.debug('%r went while its handler was sending', websocket, exc_info=True)
+            else:
+                log.exception('the handler failed for %r', websocket)
             websocket.close(Status.UNEXPECTED_CONDITION, u'')
         else:
             websocket.close(Status.NORMAL, u'')

@@ -14,7 +14,7 @@ from collections import deque
 from lomond._compat import TYPE_CHECKING, monotonic, set_close_on_exec, text_type
 from lomond.errors import ConnectFail
 from lomond.net.keepalive import keep_alive
-from lomond.net.offload import offload
+from lomond.net.offload import logged, offload
 from lomond.net.options import check_sock
 from lomond.net.resolve import read_address, resolve
 from lomond.net.selectors import WRITE
@@ -293,7 +293,7 @@ def take_over(options, deadline):
     try:
         sock = options.take_sock()
         if callable(sock):
-            make, sock = sock, None
+            make, sock = logged(sock, 'sock'), None
             for step in offload(make, deadline, _close, options.abandoned):
                 if isinstance(step, Wait):
                     yield step

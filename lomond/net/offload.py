@@ -66,6 +66,24 @@ def offload(call, deadline, discard=None, abandoned=None):
     yield result
 
 
+def logged(function, name):
+    # type: (Callable[..., Any], str) -> Callable[..., Any]
+    """Return the caller's function, made to log what it raises, but for errors of the system.
+
+    In the thread: when it raises, the loop may have stopped to wait for it.
+    """
+    def call(*args):
+        # type: (*Any) -> Any
+        try:
+            return function(*args)
+        except EnvironmentError:
+            raise               # the network's doing: an event will say so
+        except Exception:
+            log.exception('the function given as %s failed', name)
+            raise
+    return call
+
+
 class _Job(object):
     """A call, and what becomes of it."""
 
@@ -149,5 +167,7 @@ class _Job(object):
             return
         try:
             self._discard(result)
-        except Exception:       # a closed connection's close, say; nobody is there to be told
-            log.debug('what a call returned too late was not discarded', exc_info=True)
+        except EnvironmentError:        # the close of a broken connection
+            log.debug('could not close what a call returned too late', exc_info=True)
+        except Exception:               # nobody is there to raise it at
+            log.exception('could not close what a call returned too late')

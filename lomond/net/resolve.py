@@ -15,7 +15,7 @@ import socket
 
 from lomond._compat import TYPE_CHECKING
 from lomond.errors import ConnectFail
-from lomond.net.offload import offload
+from lomond.net.offload import logged, offload
 from lomond.net.transport import describe
 from lomond.net.wait import Wait
 
@@ -40,7 +40,10 @@ def resolve(host, port, options, deadline):
             raise _failed(host, describe(error), error)
         addresses = None
     if addresses is None:
-        look_up = functools.partial(_look_up, options.resolver or socket.getaddrinfo, name, port)
+        look_up = functools.partial(
+            _look_up, options.resolver or socket.getaddrinfo, name, port)  # type: Callable[[], Any]
+        if options.resolver is not None:
+            look_up = logged(look_up, 'resolver')
         try:
             for step in offload(look_up, deadline, abandoned=options.abandoned):
                 if isinstance(step, Wait):
