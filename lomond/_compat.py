@@ -33,10 +33,10 @@ SESSIONS_LEAK = sys.version_info >= (3, 10)
 text_type = six.text_type
 
 __all__ = [
-    'PY2', 'RLock', 'SESSIONS_LEAK', 'TYPE_CHECKING', 'Utf8Decoder', 'decode_utf8', 'encode_utf8',
-    'get_ident', 'indexable', 'is_interrupt', 'join_text', 'latin1_to_native', 'make_cookie_jar',
-    'monotonic', 'native_to_text', 'quote', 'set_close_on_exec', 'show_warnings', 'text_to_native',
-    'text_type', 'to_bytes', 'unquote',
+    'PY2', 'RLock', 'SESSIONS_LEAK', 'TYPE_CHECKING', 'Utf8Decoder', 'decode_utf8', 'encode_text',
+    'encode_utf8', 'get_ident', 'indexable', 'is_interrupt', 'join_text', 'latin1_to_native',
+    'make_cookie_jar', 'monotonic', 'native_to_text', 'quote', 'set_close_on_exec', 'show_warnings',
+    'surrogate_error', 'text_to_native', 'text_type', 'to_bytes', 'unquote',
 ]
 
 
@@ -53,6 +53,23 @@ _VIABLE_TAIL = re.compile(
     b'|\xf4(?:[\x80-\x8f][\x80-\xbf]?)?'
     b')?\\Z'
 )
+
+
+def surrogate_error(text, name='text'):
+    # type: (Text, str) -> ValueError
+    """Make the error for text that `encode_utf8` has refused; it shows no more of it than it must.
+
+    (The codec's own error has the whole text in its repr.)
+    """
+    data = text.encode('utf-8', 'strict' if PY2 else 'surrogatepass')
+    start = _SURROGATE.search(data).start()     # type: ignore[union-attr]  # there is one
+    second, third = bytearray(data[start + 1:start + 3])
+    index = len(data[:start].decode('utf-8'))
+    error = ValueError(
+        '{} has the lone surrogate U+{:04X} at index {}, which UTF-8 can not carry: replace it, '
+        'or leave it out'.format(name, 0xd000 | (second & 0x3f) << 6 | third & 0x3f, index))
+    error.__cause__ = None      # a traceback shows this error alone
+    return error
 
 
 class Utf8Decoder(codecs.getincrementaldecoder('utf-8')):  # type: ignore[misc]
@@ -107,7 +124,7 @@ if PY2:
         # type: (Text) -> bytes
         data = text.encode('utf-8')
         if _SURROGATE.search(data):
-            raise ValueError('text has a lone surrogate, which UTF-8 cannot carry')
+            raise surrogate_error(text)
         return data
 
     def to_bytes(data):
@@ -221,7 +238,8 @@ else:
     #: Make one text of what `Utf8Decoder` returned.
     join_text = u''.join  # type: Callable[[Iterable[Text]], Text]
 
-    #: Text to UTF-8; a ValueError for a lone surrogate. It costs no frame, either.
+    #: Text to UTF-8; UnicodeEncodeError for a lone surrogate: see `surrogate_error`. It costs no
+    #: frame, either.
     encode_utf8 = str.encode  # type: Callable[[Text], bytes]
 
     #: A byte string with the content of any bytes-like object.
@@ -265,6 +283,19 @@ else:
     def show_warnings(logger):
         # type: (logging.Logger) -> None
         """Have warnings and errors on stderr where no logging is set up: `logging.lastResort`."""
+
+
+def encode_text(text, name='text'):
+    # type: (Text, str) -> bytes
+    """Encode as `encode_utf8` does, at the cost of a call; raises `surrogate_error`."""
+    data = None  # type: Any
+    try:
+        data = encode_utf8(text)
+    except ValueError:
+        pass        # raised in here, the other would have this for its context, with the text
+    if data is None:
+        raise surrogate_error(text, name)
+    return data     # type: ignore[no-any-return]
 
 
 def make_cookie_jar():

@@ -2,11 +2,38 @@
 
 from __future__ import absolute_import, division, print_function
 
-from lomond._compat import TYPE_CHECKING, encode_utf8, text_type
+import numbers
+import operator
+
+from lomond._compat import TYPE_CHECKING, text_type
 from lomond.headers import is_token
 
 if TYPE_CHECKING:
     from typing import Any, Iterable, List, Optional, Text  # noqa: F401
+
+
+# -- numbers --
+
+def whole_number(value):
+    # type: (Any) -> Optional[int]
+    """Return a whole number as Python's own (2.7's long and numpy's are some, too), else None.
+
+    None for a bool, and for a float, whatever its value.
+    """
+    if isinstance(value, bool):
+        return None
+    try:
+        return int(operator.index(value))   # on 2.7 numpy.int64 is a kind of int
+    except TypeError:
+        return None
+
+
+def instead_of(value):
+    # type: (Any) -> str
+    """Return 'not ...' for an error about a value's type, and what to write if that is known."""
+    if isinstance(value, float) and value.is_integer():
+        return 'not the float {0!r}: write int({0!r})'.format(value)
+    return 'not {!r}'.format(value)
 
 
 def check_seconds(name, value):
@@ -14,30 +41,42 @@ def check_seconds(name, value):
     """Return a time in seconds, None and 0 included; raises TypeError, ValueError."""
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise TypeError('{} must be a number of seconds, or None, not {!r}'.format(name, value))
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        hint = ': write its total_seconds()' if hasattr(value, 'total_seconds') else ''
+        raise TypeError('{} must be a number of seconds, or None, not {!r}{}'.format(
+            name, value, hint))
     if not 0 <= value < float('inf'):
         raise ValueError(
             '{} must be a number of seconds from 0 on, or None, not {!r}'.format(name, value))
-    return value
+    return value if isinstance(value, (int, float)) else float(value)
 
 
-def check_count(name, value, least, none_for=None):
-    # type: (str, Any, int, Optional[str]) -> Any
-    """Return a whole number from ``least`` on, or None if that stands for something.
+def check_count(name, value, least, none_for=None, most=None):
+    # type: (str, Any, int, Optional[str], Optional[int]) -> Any
+    """Return a whole number from ``least`` to ``most``, or None if that stands for something.
 
     Raises TypeError, ValueError.
     """
     if value is None and none_for is not None:
         return None
     or_none = '' if none_for is None else ', or None for {}'.format(none_for)
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError('{} must be a number{}, not {!r}'.format(name, or_none, value))
-    if value < least:
-        raise ValueError(
-            '{} must be a number from {} on{}, not {!r}'.format(name, least, or_none, value))
-    return value
+    number = whole_number(value)
+    if number is None:
+        raise TypeError('{} must be a whole number{}, {}'.format(name, or_none, instead_of(value)))
+    if number < least or most is not None and number > most:
+        bounds = 'from {} on'.format(least) if most is None else 'from {} to {}'.format(least, most)
+        raise ValueError('{} must be a whole number {}{}, not {!r}'.format(
+            name, bounds, or_none, value))
+    return number
 
+
+def check_port(name, value):
+    # type: (str, Any) -> int
+    """Return a port, 0 included; raises TypeError, ValueError."""
+    return check_count(name, value, 0, most=65535)      # type: ignore[no-any-return]
+
+
+# -- other values --
 
 def check_callable(name, value):
     # type: (str, Any) -> Any
@@ -45,18 +84,6 @@ def check_callable(name, value):
     if value is not None and not callable(value):
         raise TypeError('{} must be callable, not {!r}'.format(name, value))
     return value
-
-
-def check_utf8(name, text):
-    # type: (str, Text) -> bytes
-    """Return text in UTF-8; raises ValueError, which hasn't the text in it: it may be a secret."""
-    try:
-        data = encode_utf8(text)  # type: Optional[bytes]
-    except ValueError:      # has the text
-        data = None
-    if data is None:
-        raise ValueError('{} has a lone surrogate, which UTF-8 cannot carry'.format(name))
-    return data
 
 
 def check_protocols(protocols):
@@ -82,3 +109,16 @@ def check_ssl_context(context):
     if context is not None and not hasattr(context, 'wrap_socket'):
         raise TypeError('ssl_context must be an ssl.SSLContext, not {!r}'.format(context))
     return context
+
+
+def check_ssl_verify(verify):
+    # type: (Any) -> bool
+    """Return whether to verify certificates; raises TypeError."""
+    if isinstance(verify, (bytes, text_type)):
+        raise TypeError('ssl_verify must be True or False, not {0!r}: '
+                        'the file of certificates to trust is ssl_cafile={0!r}'.format(verify))
+    if hasattr(verify, 'wrap_socket'):
+        raise TypeError('ssl_verify must be True or False: a context is ssl_context=...')
+    if verify not in (True, False):
+        raise TypeError('ssl_verify must be True or False, not {!r}'.format(verify))
+    return bool(verify)

@@ -8,8 +8,7 @@ from __future__ import absolute_import, division, print_function
 
 import logging
 
-from lomond._compat import TYPE_CHECKING, latin1_to_native, make_cookie_jar, text_type
-from lomond.checks import check_utf8
+from lomond._compat import TYPE_CHECKING, encode_text, latin1_to_native, make_cookie_jar, text_type
 
 if TYPE_CHECKING:
     from typing import Any, List, Optional, Tuple, Union  # noqa: F401
@@ -165,7 +164,7 @@ def _to_wire(value):
     """Return a jar's Cookie header as bytes; raises ValueError."""
     if isinstance(value, text_type):
         is_latin_1 = all(character <= u'\xff' for character in value)    # as it was read
-        value = value.encode('latin-1') if is_latin_1 else check_utf8('a cookie', value)
+        value = value.encode('latin-1') if is_latin_1 else encode_text(value, 'a cookie')
     if any(character in value for character in (b'\r', b'\n', b'\0')):
         raise ValueError('a cookie has CR, LF or NUL in it')
     return bytes(value)

@@ -7,9 +7,17 @@ the server's. An endpoint does no I/O: its session does.
 from __future__ import absolute_import, division, print_function
 
 import json
+from functools import partial
 
 from lomond import errors
-from lomond._compat import TYPE_CHECKING, decode_utf8, encode_utf8, text_type, to_bytes
+from lomond._compat import (
+    TYPE_CHECKING,
+    decode_utf8,
+    encode_utf8,
+    surrogate_error,
+    text_type,
+    to_bytes,
+)
 from lomond.checks import check_callable, check_count, check_protocols, check_seconds
 from lomond.events import text_class
 from lomond.locks import ProcessLock
@@ -24,7 +32,18 @@ from lomond.stats import Stats
 
 if TYPE_CHECKING:
     from types import TracebackType  # noqa: F401
-    from typing import Any, Callable, Iterable, Iterator, List, Optional, Type, TypeVar, Union  # noqa: F401
+    from typing import (  # noqa: F401
+        Any,
+        Callable,
+        Dict,
+        Iterable,
+        Iterator,
+        List,
+        Optional,
+        Type,
+        TypeVar,
+        Union,
+    )
 
     from lomond.events import Event  # noqa: F401
     from lomond.session import WebsocketSession  # noqa: F401
@@ -40,42 +59,89 @@ MAX_MESSAGE_SIZE = 64 * 1024 * 1024
 #: The largest frame of a message sent by default, in bytes of payload.
 FRAGMENT_SIZE = 1024 * 1024
 
+# RFC 8259 6: JSON has no NaN and no Infinity, though Python's writes them unless told not to.
+_dumps = json.JSONEncoder(allow_nan=False).encode
+
+
+def deflate_options(compress):
+    # type: (Union[bool, DeflateOptions]) -> Optional[DeflateOptions]
+    """Return what to offer or allow of permessage-deflate, None for nothing."""
+    if isinstance(compress, DeflateOptions):
+        return compress
+    if compress in (True, False, None):
+        return DeflateOptions() if compress else None
+    raise TypeError('compress must be a bool or DeflateOptions, not {!r}'.format(compress))
+
+
+def _check_compress(compress):
+    # type: (Union[bool, DeflateOptions]) -> Union[bool, DeflateOptions]
+    deflate_options(compress)
+    return compress
+
 
 class Endpoint(object):
     """One end of a WebSocket, as its user holds it.
 
     Every method may be called from any thread, in any state: it works, or
     raises WebSocketUnavailable, WebSocketClosing or WebSocketClosed.
+
+    Each parameter is an attribute, too. One that is set anew is checked as
+    the constructor does, and goes for the connections that are made after
+    that; ``write_timeout`` and ``json_dumps`` for what is sent from then on.
     """
 
     _role = ''
+    _is_made = False    # the constructor is done
+
+    # By a parameter's name: what returns the value to keep, or raises.
+    _checks = {
+        'protocols': check_protocols,
+        'compress': _check_compress,
+        'max_message_size': partial(
+            check_count, 'max_message_size', least=1, none_for='no limit'),
+        'write_timeout': partial(check_seconds, 'write_timeout'),
+        'json_loads': partial(check_callable, 'json_loads'),
+        'json_dumps': partial(check_callable, 'json_dumps'),
+        'fragment_size': partial(
+            check_count, 'fragment_size', least=1, none_for='one frame for each message'),
+        'max_read_ahead': partial(
+            check_count, 'max_read_ahead', least=1, none_for='no limit'),
+    }  # type: Dict[str, Callable[[Any], Any]]
 
     def __init__(self, protocols, compress, max_message_size, write_timeout, json_loads,
                  json_dumps, fragment_size, max_read_ahead):
         # type: (Optional[Iterable[str]], Union[bool, DeflateOptions], Optional[int], Optional[float], Optional[JSONLoads], Optional[JSONDumps], Optional[int], Optional[int]) -> None
-        self.protocols = check_protocols(protocols)
+        self.protocols = protocols  # type: List[str]   # type: ignore[assignment]  # once checked
         self.compress = compress
-        self.max_message_size = check_count(
-            'max_message_size', max_message_size, 1, none_for='no limit')
-        self.write_timeout = check_seconds('write_timeout', write_timeout)
-        self.fragment_size = check_count(
-            'fragment_size', fragment_size, 1, none_for='one frame for each message')
-        self.max_read_ahead = check_count(
-            'max_read_ahead', max_read_ahead, 1, none_for='no limit')
-        self._text_class = text_class(check_callable('json_loads', json_loads))
-        self._json_dumps = check_callable('json_dumps', json_dumps)  # type: Optional[JSONDumps]
-        self._deflate_options = deflate_options(compress)
+        self.max_message_size = max_message_size
+        self.write_timeout = write_timeout
+        self.json_loads = json_loads
+        self.json_dumps = json_dumps
+        self.fragment_size = fragment_size
+        self.max_read_ahead = max_read_ahead
         self._stats = Stats()
         self._stream = self._new_stream()
         self._session = None  # type: Optional[WebsocketSession]
         #: How often close() was called: `persist` goes by it.
         self.close_calls = 0
 
+    if not TYPE_CHECKING:       # with it, mypy would let any attribute be set
+        # Not properties: `write_timeout` is read for each message.
+        def __setattr__(self, name, value):
+            """Set an attribute; a parameter's is checked."""
+            check = self._checks.get(name)
+            object.__setattr__(self, name, value if check is None else check(value))
+
+    @property
+    def _deflate_options(self):
+        # type: () -> Optional[DeflateOptions]
+        return deflate_options(self.compress)
+
     def _new_stream(self):
         # type: () -> Connection
         return Connection(
             self._role, self._reply, message_limits(self.max_message_size), ProcessLock(),
-            self._stats, text_class=self._text_class)
+            self._stats, text_class=text_class(self.json_loads))
 
     def _reply(self, opcode, payload):
         # type: (int, bytes) -> None
@@ -156,7 +222,7 @@ class Endpoint(object):
         """How many bytes a waiting send reads ahead, at most: a whole message, at least."""
         if self.max_read_ahead is None or self.max_message_size is None:
             return None
-        return max(self.max_read_ahead, self.max_message_size)  # type: ignore[no-any-return]
+        return max(self.max_read_ahead, self.max_message_size)
 
     @property
     def supports_compression(self):
@@ -204,10 +270,11 @@ class Endpoint(object):
         Close frame goes out between two fragments of a large message.
         """
         if not isinstance(text, text_type):
-            raise TypeError(
-                'send_text takes {}, not {}; bytes go through send_binary'.format(
-                    text_type.__name__, type(text).__name__))
-        payload = encode_utf8(text)
+            raise _wrong_type('send_text', text_type.__name__, text)
+        try:
+            payload = encode_utf8(text)
+        except UnicodeEncodeError:
+            raise surrogate_error(text)
         # As `_send`, without the call: most messages come through here.
         session = self._session
         if session is None:
@@ -226,16 +293,22 @@ class Endpoint(object):
         # type: (Any, **Any) -> None
         """Send an object, or the keyword arguments as an object, as JSON text.
 
-        By `json.dumps`, or by the option ``json_dumps``. Raises what that does:
-        TypeError if it can't be encoded. Otherwise as `send_text`.
+        By Python's `json`, or by the option ``json_dumps``. Raises what that
+        does: TypeError if it can't be encoded, ValueError for NaN and
+        Infinity, which JSON hasn't (RFC 8259 6). Otherwise as `send_text`.
         """
         if _obj is Ellipsis:
             _obj = kwargs
         elif kwargs:
             raise TypeError('send_json takes one object, or keyword arguments, not both')
-        text = json.dumps(_obj) if self._json_dumps is None else self._json_dumps(_obj)
+        text = _to_json(_obj) if self.json_dumps is None \
+            else self.json_dumps(_obj)  # type: Union[bytes, text_type]
         if isinstance(text, bytes):
-            text = decode_utf8(text)
+            try:
+                text = decode_utf8(text)
+            except UnicodeDecodeError:
+                raise ValueError('json_dumps must return text, or its UTF-8 in bytes: '
+                                 'these bytes are not UTF-8')
         elif not isinstance(text, text_type):
             raise TypeError('json_dumps must return text, or its UTF-8 in bytes, not {}'.format(
                 type(text).__name__))
@@ -256,12 +329,15 @@ class Endpoint(object):
         `send_text`. A TransportFail counts the bytes of the write that failed.
         """
         if isinstance(messages, (bytes, bytearray, memoryview, text_type)):
-            raise TypeError('send_many takes several messages, not {}'.format(
-                type(messages).__name__))
-        checked = [
-            (Opcode.TEXT, encode_utf8(message)) if isinstance(message, text_type)
-            else (Opcode.BINARY, _check_bytes('send_many', message))
-            for message in messages]
+            raise TypeError('send_many takes several messages, such as a list of them, '
+                            'not one {}'.format(type(messages).__name__))
+        try:
+            checked = [
+                (Opcode.TEXT, encode_utf8(message)) if isinstance(message, text_type)
+                else (Opcode.BINARY, _check_bytes('send_many', message))
+                for message in messages]
+        except UnicodeEncodeError as error:
+            raise surrogate_error(error.object)
         session = self._session
         if session is None:
             raise unavailable(self._stream.state)
@@ -345,25 +421,39 @@ class Endpoint(object):
         self.force_disconnect()
 
 
-def deflate_options(compress):
-    # type: (Union[bool, DeflateOptions]) -> Optional[DeflateOptions]
-    """Return what to offer or allow of permessage-deflate, None for nothing."""
-    if isinstance(compress, DeflateOptions):
-        return compress
-    if compress in (True, False, None):
-        return DeflateOptions() if compress else None
-    raise TypeError('compress must be a bool or DeflateOptions, not {!r}'.format(compress))
-
-
 def _check_bytes(method, data):
     # type: (str, BytesLike) -> bytes
     if isinstance(data, bytes):
         return data
     if not isinstance(data, (bytearray, memoryview)):
-        raise TypeError(
-            '{} takes bytes, bytearray or memoryview, not {}'.format(
-                method, type(data).__name__))
+        raise _wrong_type(method, 'bytes, bytearray or memoryview', data)
     return to_bytes(data)
+
+
+def _wrong_type(method, wanted, given):
+    # type: (str, str, Any) -> TypeError
+    """Make the error for a message of a type that a method doesn't take; it names one that does."""
+    hint = ''
+    if isinstance(given, (dict, list, tuple)):
+        hint = ': send_json takes this'
+    elif isinstance(given, bytes):
+        hint = ': decode it, or give bytes to send_binary'
+    elif isinstance(given, (bytearray, memoryview)):
+        hint = ': send_binary takes this'
+    elif isinstance(given, text_type):
+        hint = ': encode it' if method != 'send_binary' else ': send_text takes this'
+    return TypeError('{} takes {}, not {}{}'.format(method, wanted, type(given).__name__, hint))
+
+
+def _to_json(obj):
+    # type: (Any) -> str
+    try:
+        return _dumps(obj)
+    except ValueError as error:
+        if 'float' not in str(error):
+            raise       # it holds itself
+    raise ValueError('send_json was given NaN or Infinity, which are no numbers of JSON '
+                     '(RFC 8259 6): send null, or have json_dumps= write what the other end reads')
 
 
 def _check_control(method, data):

@@ -11,7 +11,8 @@ import threading
 import time
 
 from lomond import events
-from lomond._compat import TYPE_CHECKING
+from lomond._compat import TYPE_CHECKING, text_type
+from lomond.hints import takes_options
 from lomond.net.transport import describe
 from lomond.reconnect import Attempts, ReconnectPolicy, check_wait
 
@@ -25,10 +26,14 @@ __all__ = ['ReconnectPolicy', 'persist']
 
 log = logging.getLogger('lomond')
 
+# What a stand-in for a WebSocket has to have.
+_NEEDED = ('connect', 'close', 'close_calls')
+
 # While it waits, `persist` looks this often, in seconds, if it should end.
 _GLANCE = 0.1
 
 
+@takes_options('persist', 'persist(websocket, {}=...)')
 def persist(websocket, poll=5, min_wait=5, max_wait=30, ping_rate=30, ping_timeout=None,
             exit_event=None, respect_retry_after=True, stable_after=10.0, max_retry_after=3600.0,
             policy=None, **connect_options):
@@ -58,10 +63,14 @@ def persist(websocket, poll=5, min_wait=5, max_wait=30, ping_rate=30, ping_timeo
     - ``policy``: a `ReconnectPolicy`, instead of ``min_wait``, ``max_wait``,
       ``respect_retry_after``, ``stable_after`` and ``max_retry_after``.
 
+    ``websocket`` is a `WebSocket`, or what has its ``connect``, ``close`` and
+    ``close_calls``, and its ``url`` for a policy with ``urls``.
+
     Raises TypeError and ValueError for arguments that make no sense, and
     WebSocketUnavailable, here or out of the loop, if another loop over the
     WebSocket is running.
     """
+    _check_websocket(websocket)
     if policy is None:
         policy = _Contract(
             min_wait, max_wait, stable_after, max_retry_after, respect_retry_after)
@@ -151,6 +160,24 @@ def _persist(websocket, attempt, calls_before, policy, exit_event, connect_optio
         _wait(event.delay, policy.clock, is_over)
         if is_over():
             return
+
+
+def _check_websocket(websocket):
+    # type: (Any) -> None
+    """Raise TypeError for what can't be run, in words that say what can."""
+    missing = [name for name in _NEEDED if not hasattr(websocket, name)]
+    if isinstance(websocket, (bytes, text_type)):
+        what = "not a URL: write persist(WebSocket('ws://...'))"
+    elif isinstance(websocket, type):
+        what = 'not the class: write persist(WebSocket(url))'
+    elif not missing:
+        return
+    elif hasattr(websocket, '__next__') or hasattr(websocket, 'next'):
+        what = 'not its iterator: write persist(websocket), which connects by itself'
+    else:
+        shown = 'None' if websocket is None else 'this {}'.format(type(websocket).__name__)
+        what = 'not {}, which has no {}'.format(shown, ', '.join(missing))
+    raise TypeError('persist takes a WebSocket, {}'.format(what))
 
 
 def _prepare(websocket, before_attempt, number):

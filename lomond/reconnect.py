@@ -12,7 +12,13 @@ from random import random as draw
 
 from lomond import events
 from lomond._compat import TYPE_CHECKING, monotonic, text_type
-from lomond.checks import check_callable, check_count, check_seconds
+from lomond.checks import (
+    check_callable,
+    check_count,
+    check_seconds,
+    whole_number,
+)
+from lomond.hints import takes_options
 from lomond.net.url import parse_url
 
 if TYPE_CHECKING:
@@ -78,6 +84,7 @@ class ReconnectPolicy(object):
     Raises TypeError and ValueError for arguments that make no sense.
     """
 
+    @takes_options('ReconnectPolicy', 'persist(websocket, policy=ReconnectPolicy({}=...))')
     def __init__(self, min_wait=0.0, max_wait=60.0, spread=5.0, max_attempts=None,
                  max_outage=None, stop_on_status=(), stop_on_code=(), stable_after=10.0,
                  max_retry_after=3600.0, urls=None, before_attempt=None, random=draw,
@@ -85,7 +92,7 @@ class ReconnectPolicy(object):
         # type: (float, float, float, Optional[int], Optional[float], Union[int, Iterable[Any]], Union[int, Iterable[Any]], float, Optional[float], Optional[Iterable[str]], Optional[Callable[[WebSocket, int], Any]], Callable[[], float], Callable[[], float]) -> None
         self.min_wait = check_wait('min_wait', min_wait)
         self.max_wait = check_wait('max_wait', max_wait)
-        if min_wait > max_wait:
+        if self.min_wait > self.max_wait:
             raise ValueError(
                 'min_wait, {!r}, is more than max_wait, {!r}'.format(min_wait, max_wait))
         self.spread = check_wait('spread', spread)
@@ -273,19 +280,21 @@ def _parse_delay(value, now):
 def check_wait(name, value):
     # type: (str, float) -> float
     """Return a time in seconds, not None; raises TypeError, ValueError."""
-    if check_seconds(name, value) is None:
+    seconds = check_seconds(name, value)
+    if seconds is None:
         raise TypeError('{} must be a number of seconds, not None'.format(name))
-    return value
+    return seconds
 
 
 def _check_numbers(name, value, least, most):
     # type: (str, Any, int, int) -> FrozenSet[int]
     """Return the numbers in a number, or in a nest of lists and ranges of them."""
-    if isinstance(value, int) and not isinstance(value, bool):
-        if not least <= value <= most:
+    number = whole_number(value)
+    if number is not None:
+        if not least <= number <= most:
             raise ValueError(
                 '{} takes numbers from {} to {}, not {!r}'.format(name, least, most, value))
-        return frozenset([value])
+        return frozenset([number])
     if isinstance(value, (bytes, text_type)) or not hasattr(value, '__iter__'):
         raise TypeError('{} takes numbers, or ranges of them, not {!r}'.format(name, value))
     return frozenset(

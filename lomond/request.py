@@ -12,8 +12,7 @@ import os
 import re
 import stat
 
-from lomond._compat import TYPE_CHECKING, native_to_text, text_type
-from lomond.checks import check_utf8
+from lomond._compat import TYPE_CHECKING, encode_text, native_to_text, text_type
 from lomond.errors import ConnectFail
 from lomond.headers import is_token
 from lomond.net.transport import describe
@@ -51,20 +50,25 @@ class RequestOptions(object):
 
     def __init__(self, headers=None, cookies=None, netrc=False):
         # type: (Any, Any, Any) -> None
-        self._make_headers = headers if callable(headers) else None
-        self._headers = [] if headers is None or callable(headers) else check_headers(headers)
-        self._added = []  # type: List[Field]
-        self._netrc = check_netrc(netrc)
-        self._cookies = None  # type: Optional[Cookies]
+        #: Fields, or a function that returns what they are made of.
+        self.headers = _check_own_headers(headers)  # type: Any
+        self.netrc = check_netrc(netrc)
+        self.cookies = None  # type: Optional[Cookies]
         if cookies is not None:
             from lomond.cookies import check_cookies  # few need it
-            self._cookies = check_cookies(cookies)
+            self.cookies = check_cookies(cookies)
+        self._added = []  # type: List[Field]
 
     @property
     def jar(self):
         # type: () -> Any
         """The cookie jar, or None."""
-        return None if self._cookies is None else self._cookies.jar
+        return None if self.cookies is None else self.cookies.jar
+
+    def change(self, name, value):
+        # type: (str, Any) -> None
+        """Set one parameter; raises as the constructor does, and then nothing has changed."""
+        setattr(self, name, getattr(RequestOptions(**{name: value}), name))
 
     def add_header(self, name, value):
         # type: (Any, Any) -> None
@@ -82,15 +86,15 @@ class RequestOptions(object):
             fields = [field for field in fields if field[0].lower() in _FOR_ANYONE]
         if not any(name.lower() == u'authorization' for name, _value in fields):
             credentials = course.target.credentials
-            if credentials is None and self._netrc is not None:
-                credentials = self._netrc.find(course.target.host, not course.is_foreign)
+            if credentials is None and self.netrc is not None:
+                credentials = self.netrc.find(course.target.host, not course.is_foreign)
             if credentials is not None:
                 fields.append((
                     u'Authorization', basic_authorization(credentials).encode('ascii')))
-        if self._cookies is None:
+        if self.cookies is None:
             return fields
         try:
-            return self._cookies.add_to(fields, course)
+            return self.cookies.add_to(fields, course)
         except Exception as error:      # the caller's jar, or policy
             log.exception('the cookie jar failed')
             raise ConnectFail.during(
@@ -98,10 +102,10 @@ class RequestOptions(object):
 
     def _own_fields(self):
         # type: () -> List[Field]
-        if self._make_headers is None:
-            return self._headers + self._added
+        if not callable(self.headers):
+            return self.headers + self._added       # type: ignore[no-any-return]
         try:
-            return check_headers(self._make_headers()) + self._added
+            return check_headers(self.headers()) + self._added
         except Exception as error:      # the caller's function: the next attempt asks it again
             log.exception('the headers function failed')
             raise ConnectFail.during(
@@ -110,8 +114,15 @@ class RequestOptions(object):
     def take_cookies(self, response, course):
         # type: (Response, Course) -> None
         """Keep the cookies that a response sets, if any are kept. Never raises."""
-        if self._cookies is not None:
-            self._cookies.take(response, course)
+        if self.cookies is not None:
+            self.cookies.take(response, course)
+
+
+def _check_own_headers(headers):
+    # type: (Any) -> Any
+    if headers is None:
+        return []
+    return headers if callable(headers) else check_headers(headers)
 
 
 def check_headers(headers):
@@ -155,7 +166,7 @@ def check_header(name, value):
         raise ValueError('{} would go to the server: put the password into the URL of the proxy'
                          .format(name))
     if isinstance(value, text_type):
-        value = check_utf8('the value of {}'.format(name), value)
+        value = encode_text(value, 'the value of {}'.format(name))
     if not isinstance(value, bytes):
         raise TypeError('the value of {} must be text or bytes, not {}'.format(
             name, type(value).__name__))

@@ -24,13 +24,27 @@ import threading
 from itertools import chain
 
 from lomond import errors, events
-from lomond._compat import TYPE_CHECKING, monotonic, set_close_on_exec, text_type
-from lomond.checks import check_count, check_protocols, check_seconds, check_ssl_context
+from lomond._compat import (
+    TYPE_CHECKING,
+    monotonic,
+    native_to_text,
+    set_close_on_exec,
+    text_type,
+)
+from lomond.checks import (
+    check_count,
+    check_port,
+    check_protocols,
+    check_seconds,
+    check_ssl_context,
+)
 from lomond.endpoint import FRAGMENT_SIZE, MAX_MESSAGE_SIZE, Endpoint
+from lomond.hints import takes_options
 from lomond.locks import ProcessLock
+from lomond.net.resolve import read_address
 from lomond.net.selectors import READ, Waker, wait
 from lomond.net.transport import MAX_READ_AHEAD, Transport, describe, would_block
-from lomond.net.url import bracket
+from lomond.net.url import bracket, to_ascii
 from lomond.protocol.connection import SERVER
 from lomond.protocol.handshake import (
     HeadReader,
@@ -67,6 +81,18 @@ _SHORTAGES = frozenset([errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM]
 
 # What a send raises when the other end, or `Server.close`, has ended the connection.
 _GONE = (errors.TransportFail, errors.WebSocketClosing, errors.WebSocketClosed)
+
+# Parameters that a connection goes by from its beginning.
+_AGREED_ON = frozenset(['protocols', 'compress', 'max_message_size', 'json_loads'])
+
+# What to do when it can't listen.
+_REMEDIES = {
+    errno.EADDRINUSE: ': another program listens there: give another port, or port=0 for '
+                      'a free one',
+    errno.EACCES: ': this port is for the system alone: give one from 1024 on',
+    errno.EADDRNOTAVAIL: ": it is no address of this machine: give 127.0.0.1 for this machine's "
+                         'programs alone, 0.0.0.0 for all its addresses',
+}
 
 _PHRASES = {
     400: u'Bad Request',
@@ -112,6 +138,15 @@ class ServerWebSocket(Endpoint):
         self._events = None  # type: Optional[Iterator[Event]]
         # From the start, so that close() counts before open() too.
         self._session = ServerSession(self)
+        self._is_made = True
+
+    if not TYPE_CHECKING:
+        def __setattr__(self, name, value):
+            """Set an attribute; AttributeError for what was agreed on with the client already."""
+            if self._is_made and name in _AGREED_ON:
+                raise AttributeError('{0} can not be changed for a connection that is there: '
+                                     'Server(handler, {0}=...)'.format(name))
+            super(ServerWebSocket, self).__setattr__(name, value)
 
     def __repr__(self):
         # type: () -> str
@@ -250,9 +285,10 @@ class Server(object):
 
     It listens from the start; `start` or `serve_forever` accept. Raises
     TypeError and ValueError for arguments that make no sense, and
-    socket.error if it can't listen.
+    socket.error if it can't listen, in words that name the address.
     """
 
+    @takes_options('Server', 'Server(handler, {}=...)')
     def __init__(self, handler, host=u'127.0.0.1', port=0, ssl_context=None, protocols=None,
                  compress=False, max_message_size=MAX_MESSAGE_SIZE, handshake_timeout=10.0,
                  write_timeout=30.0, max_connections=100, close_timeout=10.0, poll=5.0,
@@ -260,7 +296,8 @@ class Server(object):
                  json_dumps=None, fragment_size=FRAGMENT_SIZE, max_read_ahead=MAX_READ_AHEAD):
         # type: (Handler, str, int, Any, Optional[Iterable[str]], Union[bool, DeflateOptions], Optional[int], Optional[float], Optional[float], int, Optional[float], Optional[float], Optional[float], Optional[float], bool, Optional[JSONLoads], Optional[JSONDumps], Optional[int], Optional[int]) -> None
         if not callable(handler):
-            raise TypeError('the handler must be callable, not {!r}'.format(handler))
+            raise TypeError('the handler must be callable, not {!r}: '
+                            'Server(handler, host, port)'.format(handler))
         self._handler = handler
         self._endpoint_options = {
             'ssl_context': check_ssl_context(ssl_context),
@@ -482,15 +519,38 @@ class Server(object):
 
 def _listen(host, port):
     # type: (str, int) -> socket.socket
+    """Return a socket that listens; raises TypeError, ValueError, socket.error."""
+    port = check_port('port', port)
+    host = _check_host(host)
     family = socket.AF_INET6 if ':' in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener = None  # type: Optional[socket.socket]
     try:
+        listener = socket.socket(family, socket.SOCK_STREAM)
         set_close_on_exec(listener)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((host, port))
         listener.listen(128)
         listener.setblocking(False)
-    except BaseException:
-        listener.close()
-        raise
-    return listener
+        return listener
+    except BaseException as error:
+        if listener is not None:
+            listener.close()
+        if not isinstance(error, socket.error):
+            raise
+        raise type(error)(error.errno, 'could not listen on {}:{}: {}{}'.format(
+            bracket(text_type(host)), port, describe(error), _REMEDIES.get(error.errno or 0, '')))
+
+
+def _check_host(host):
+    # type: (Any) -> str
+    """Return the name or address to listen on, '' for any; raises TypeError, ValueError."""
+    if not isinstance(host, (str, text_type)):
+        raise TypeError('host must be an address or a name, not {!r}'.format(host))
+    try:
+        if ':' not in host:
+            return str(to_ascii(native_to_text(host)))
+        read_address(host, 0)
+        return str(host)
+    except (socket.error, ValueError) as error:
+        raise ValueError('host must be an address of this machine, or a name of one, not {!r}: '
+                         '{}'.format(host, describe(error)))

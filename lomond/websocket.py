@@ -7,13 +7,15 @@ from __future__ import absolute_import, division, print_function
 
 import base64
 import os
+from functools import partial
 
 from lomond import errors, events
-from lomond._compat import TYPE_CHECKING, text_type
+from lomond._compat import TYPE_CHECKING, encode_text, text_type
 from lomond.checks import check_count, check_seconds
 from lomond.constants import USER_AGENT, WS_VERSION
 from lomond.endpoint import FRAGMENT_SIZE, MAX_MESSAGE_SIZE, Endpoint
 from lomond.headers import check_line
+from lomond.hints import takes_options
 from lomond.net.options import NetOptions, TLSOptions
 from lomond.net.transport import MAX_READ_AHEAD
 from lomond.net.url import parse_url
@@ -55,6 +57,36 @@ if TYPE_CHECKING:
     from lomond.response import Response  # noqa: F401
 
     Trace = Union[bool, Callable[[Dict[str, Any]], Any]]
+
+
+# Parameters that `_net_options` and `_request_options` hold, taken apart.
+_NET = frozenset([
+    'proxies', 'source_address', 'tcp_keepalive', 'socket_options', 'sock', 'resolver'])
+_TLS = ('ssl_verify', 'ssl_cafile', 'ssl_context', 'ssl_certfile', 'ssl_keyfile',
+        'ssl_server_hostname', 'ssl_fingerprint')
+_REQUEST = frozenset(['headers', 'cookies', 'netrc'])
+
+
+def _check_agent(agent):
+    # type: (Optional[Union[bytes, text_type]]) -> text_type
+    if agent is None:
+        agent = USER_AGENT
+    if isinstance(agent, bytes):
+        try:
+            agent = agent.decode('utf-8')
+        except UnicodeDecodeError:
+            raise ValueError('agent must be text, or bytes of UTF-8: these are not')
+    if not isinstance(agent, text_type):
+        raise TypeError('agent must be text or bytes, not {!r}'.format(agent))
+    encode_text(agent)
+    return check_line('agent', agent)
+
+
+def _check_trace(trace):
+    # type: (Optional[Trace]) -> Optional[Trace]
+    if not (callable(trace) or trace in (None, True, False)):
+        raise TypeError('trace must be callable, or True, not {!r}'.format(trace))
+    return trace
 
 
 class WebSocket(Endpoint):
@@ -122,10 +154,24 @@ class WebSocket(Endpoint):
       for no limit.
 
     Raises TypeError and ValueError for arguments that make no sense.
+
+    Each is an attribute, too. One that is set anew is checked as here, and
+    goes for the connections that are made after that (``write_timeout``,
+    ``trace`` and ``json_dumps``: from then on). A dict or list that was given
+    is looked at once: set another one. ``cookies`` is the jar, or None.
     """
 
     _role = CLIENT
 
+    _checks = dict(
+        Endpoint._checks,
+        agent=_check_agent,
+        trace=_check_trace,
+        connect_timeout=partial(check_seconds, 'connect_timeout'),
+        max_redirects=partial(check_count, 'max_redirects', least=0),
+    )
+
+    @takes_options('WebSocket', 'WebSocket(url, {}=...)')
     def __init__(self, url, proxies=None, protocols=None, agent=None, compress=False,
                  ssl_verify=True, ssl_cafile=None, ssl_context=None, trace=None,
                  max_message_size=MAX_MESSAGE_SIZE, connect_timeout=30.0, write_timeout=30.0,
@@ -139,25 +185,49 @@ class WebSocket(Endpoint):
             protocols, compress, max_message_size, write_timeout, json_loads, json_dumps,
             fragment_size, max_read_ahead)
         self.url = url
-        self.agent = _check_agent(agent)
-        self.proxies = proxies
-        self.ssl_verify = ssl_verify
-        self.ssl_cafile = ssl_cafile
-        self.ssl_context = ssl_context
+        self.agent = agent
+        self.trace = trace
+        self.connect_timeout = connect_timeout
+        self.max_redirects = max_redirects
         #: How to reach the server: a `lomond.net.options.NetOptions`.
         self._net_options = NetOptions(
             proxies, source_address, tcp_keepalive, socket_options, sock, resolver,
             TLSOptions(ssl_verify, ssl_cafile, ssl_context, ssl_certfile, ssl_keyfile,
                        ssl_server_hostname, ssl_fingerprint))
-        self.max_redirects = check_count('max_redirects', max_redirects, 0)
-        if not (callable(trace) or trace in (None, True, False)):
-            raise TypeError('trace must be callable, or True, not {!r}'.format(trace))
-        self.trace = trace
-        self.connect_timeout = check_seconds('connect_timeout', connect_timeout)
-        self.headers = headers
-        self.netrc = netrc
+        self.proxies = proxies
+        self.source_address = source_address
+        self.tcp_keepalive = tcp_keepalive
+        self.socket_options = socket_options
+        self.sock = sock
+        self.resolver = resolver
+        self.ssl_verify = ssl_verify
+        self.ssl_cafile = ssl_cafile
+        self.ssl_context = ssl_context
+        self.ssl_certfile = ssl_certfile
+        self.ssl_keyfile = ssl_keyfile
+        self.ssl_server_hostname = ssl_server_hostname
+        self.ssl_fingerprint = ssl_fingerprint
         self._request_options = RequestOptions(headers, cookies, netrc)
+        self.headers = headers
+        self.cookies = self._request_options.jar
+        self.netrc = netrc
         self.reset()
+        self._is_made = True
+
+    if not TYPE_CHECKING:
+        def __setattr__(self, name, value):
+            """Set an attribute; a parameter's goes for the connections that are made after that."""
+            if self._is_made:
+                if name in _NET:
+                    self._net_options.change(name, value)
+                elif name in _TLS:
+                    given = dict(self.__dict__, **{name: value})
+                    self._net_options.tls = TLSOptions(*[given[each] for each in _TLS])
+                elif name in _REQUEST:
+                    self._request_options.change(name, value)
+                    if name == 'cookies':
+                        value = self._request_options.jar
+            super(WebSocket, self).__setattr__(name, value)
 
     def __repr__(self):
         # type: () -> str
@@ -194,12 +264,6 @@ class WebSocket(Endpoint):
         """How to connect to the target."""
         options = self._net_options
         return options.for_strangers() if self._course.is_foreign else options
-
-    @property
-    def cookies(self):
-        # type: () -> Any
-        """The cookie jar, or None."""
-        return self._request_options.jar
 
     @property
     def scheme(self):
@@ -239,6 +303,7 @@ class WebSocket(Endpoint):
 
     # -- the loop --
 
+    @takes_options('connect', 'websocket.connect({}=...)')
     def connect(self, session_class=WebsocketSession, poll=5.0, ping_rate=30.0,
                 ping_timeout=None, auto_pong=True, close_timeout=30.0):
         # type: (Callable[[WebSocket], Any], Optional[float], Optional[float], Optional[float], bool, Optional[float]) -> Iterator[Event]
@@ -258,15 +323,15 @@ class WebSocket(Endpoint):
 
         Raises WebSocketUnavailable if a loop over this WebSocket is running.
         """
-        check_seconds('poll', poll)
-        check_seconds('ping_rate', ping_rate)
-        check_seconds('ping_timeout', ping_timeout)
-        check_seconds('close_timeout', close_timeout)
+        options = {
+            'poll': check_seconds('poll', poll),
+            'ping_rate': check_seconds('ping_rate', ping_rate),
+            'ping_timeout': check_seconds('ping_timeout', ping_timeout),
+            'close_timeout': check_seconds('close_timeout', close_timeout),
+        }
         self.reset()
         session = self._session = session_class(self)
-        return session.run(     # type: ignore[no-any-return]
-            poll=poll, ping_rate=ping_rate, ping_timeout=ping_timeout,
-            auto_pong=auto_pong, close_timeout=close_timeout)
+        return session.run(auto_pong=auto_pong, **options)  # type: ignore[no-any-return]
 
     def __iter__(self):
         # type: () -> Iterator[Event]
@@ -290,7 +355,10 @@ class WebSocket(Endpoint):
     def _check_idle(self):
         # type: () -> None
         if self._session is not None and self._session.is_running:
-            raise errors.WebSocketUnavailable('a loop over this WebSocket is running already')
+            raise errors.WebSocketUnavailable(
+                'a loop over this WebSocket is running already: let it come to its end (close() or '
+                'force_disconnect() has it do so), or, if it was left, call close() on its '
+                'iterator; a second connection takes another WebSocket')
 
     # -- the handshake --
 
@@ -402,14 +470,3 @@ class WebSocket(Endpoint):
         codec = check_extensions(u', '.join(extensions), self._deflate_options)
         self._stream.accept(codec)
         return extension_names(codec)
-
-
-def _check_agent(agent):
-    # type: (Optional[Union[bytes, text_type]]) -> text_type
-    if agent is None:
-        agent = USER_AGENT
-    if isinstance(agent, bytes):
-        agent = agent.decode('utf-8')
-    if not isinstance(agent, text_type):
-        raise TypeError('agent must be text or bytes, not {!r}'.format(agent))
-    return check_line('agent', agent)

@@ -13,7 +13,14 @@ import re
 import socket
 
 from lomond._compat import TYPE_CHECKING, native_to_text, text_type, to_bytes
-from lomond.checks import check_callable, check_count, check_seconds, check_ssl_context
+from lomond.checks import (
+    check_callable,
+    check_port,
+    check_seconds,
+    check_ssl_context,
+    check_ssl_verify,
+    whole_number,
+)
 from lomond.net.proxy import parse_proxies
 from lomond.net.resolve import read_address
 from lomond.net.url import to_ascii
@@ -52,7 +59,11 @@ class NetOptions(object):
         #: Calls of `resolver` and `sock` that didn't return in time, as for `offload`.
         self.abandoned = []  # type: List[Any]
         self.tls = TLSOptions() if tls is None else tls
-        self._for_strangers = None  # type: Optional[NetOptions]
+
+    def change(self, name, value):
+        # type: (str, Any) -> None
+        """Set one parameter; raises as the constructor does, and then nothing has changed."""
+        setattr(self, name, getattr(NetOptions(**{name: value}), name))
 
     def take_sock(self):
         # type: () -> Any
@@ -71,10 +82,9 @@ class NetOptions(object):
     def for_strangers(self):
         # type: () -> NetOptions
         """Return how to reach a server that a redirect led away to: without our certificate."""
-        if self._for_strangers is None:
-            self._for_strangers = copy.copy(self)
-            self._for_strangers.tls = self.tls.without_certificate()
-        return self._for_strangers
+        for_strangers = copy.copy(self)
+        for_strangers.tls = self.tls.without_certificate()
+        return for_strangers
 
 
 # Stands in the place of a socket that was taken.
@@ -102,7 +112,7 @@ class TLSOptions(object):
     def __init__(self, verify=True, cafile=None, context=None, certfile=None, keyfile=None,
                  server_hostname=None, fingerprint=None):
         # type: (bool, Optional[str], Any, Optional[str], Optional[str], Optional[str], Union[None, str, Iterable[str]]) -> None
-        self.verify = verify
+        self.verify = check_ssl_verify(verify)
         self.cafile = _check_file('ssl_cafile', cafile)
         self.certfile = _check_file('ssl_certfile', certfile)
         self.keyfile = _check_file('ssl_keyfile', keyfile)
@@ -119,6 +129,7 @@ class TLSOptions(object):
         self._given_context = check_ssl_context(context)
         self._context = None  # type: Any       # the last one of our own, to keep it
         self._for_proxy = None  # type: Optional[TLSOptions]
+        self._without_certificate = None  # type: Optional[TLSOptions]
         if context is not None and certfile is not None:
             raise ValueError('give the certificate to the ssl_context: it is used as it is')
 
@@ -152,9 +163,11 @@ class TLSOptions(object):
     def without_certificate(self):
         # type: () -> TLSOptions
         """Return the same without our own certificate, unless that is in a context given."""
-        return TLSOptions(
-            self.verify, self.cafile, self._given_context, None, None, self.server_hostname,
-            self.fingerprints)
+        if self._without_certificate is None:
+            self._without_certificate = TLSOptions(
+                self.verify, self.cafile, self._given_context, None, None, self.server_hostname,
+                self.fingerprints)
+        return self._without_certificate
 
 
 def _check_file(name, path):
@@ -187,15 +200,13 @@ def _check_source_address(address):
             or not isinstance(address[0], (bytes, text_type)):
         raise TypeError('source_address must be an address, or a pair of one and a port, '
                         'not {!r}'.format(address))
-    port = check_count('the port of source_address', address[1], 0)
+    port = check_port('the port of source_address', address[1])
     try:
         host = str(native_to_text(address[0]))
         # A zone may come up later. A name would have to be looked up, and that may take long.
         read_address(host.partition('%')[0] or '::', port)
     except (socket.error, UnicodeError):
         raise ValueError('source_address must have an IP address, not {!r}'.format(address[0]))
-    if port > 65535:
-        raise ValueError('the port of source_address must be from 0 to 65535, not {}'.format(port))
     return host, port
 
 
@@ -221,12 +232,16 @@ def _check_socket_options(options):
         level, name, value = option
         if isinstance(value, (bytes, bytearray, memoryview)):
             value = to_bytes(value)
-        elif not isinstance(value, int):
-            raise TypeError('the value of a socket option is a number or bytes, in {!r}'.format(
-                option))
-        if not (isinstance(level, int) and isinstance(name, int)):
-            raise TypeError('level and name of a socket option are numbers, in {!r}'.format(option))
-        checked.append((level, name, value))
+        else:
+            value = whole_number(int(value) if isinstance(value, bool) else value)
+            if value is None:
+                raise TypeError('the value of a socket option is a whole number or bytes, '
+                                'in {!r}'.format(option))
+        where = whole_number(level), whole_number(name)
+        if where[0] is None or where[1] is None:
+            raise TypeError('level and name of a socket option are whole numbers, '
+                            'in {!r}'.format(option))
+        checked.append((where[0], where[1], value))
     return checked
 
 

@@ -8,6 +8,7 @@ from __future__ import absolute_import, division, print_function
 import zlib
 
 from lomond._compat import TYPE_CHECKING, text_type
+from lomond.checks import whole_number
 from lomond.errors import CompressionParameterError, InvalidPayload, PayloadTooLarge
 
 if TYPE_CHECKING:
@@ -74,20 +75,23 @@ class DeflateOptions(object):
                  server_max_window_bits=15, client_max_window_bits=15,
                  level=zlib.Z_DEFAULT_COMPRESSION, mem_level=8):
         # type: (bool, bool, int, int, int, int) -> None
-        for name, value, low, high in (
-                ('server_max_window_bits', server_max_window_bits, 8, 15),
-                ('client_max_window_bits', client_max_window_bits, 8, 15),
-                ('level', level, -1, 9),
-                ('mem_level', mem_level, 1, 9)):
-            if not isinstance(value, int) or not low <= value <= high:
-                raise ValueError(
-                    '{} must be from {} to {}, not {!r}'.format(name, low, high, value))
         self.server_no_context_takeover = server_no_context_takeover
         self.client_no_context_takeover = client_no_context_takeover
-        self.server_max_window_bits = server_max_window_bits
-        self.client_max_window_bits = client_max_window_bits
-        self.level = level
-        self.mem_level = mem_level
+        self.server_max_window_bits = _check_range(
+            'server_max_window_bits', server_max_window_bits, 8, 15)
+        self.client_max_window_bits = _check_range(
+            'client_max_window_bits', client_max_window_bits, 8, 15)
+        self.level = _check_range('level', level, -1, 9)
+        self.mem_level = _check_range('mem_level', mem_level, 1, 9)
+
+
+def _check_range(name, value, low, high):
+    # type: (str, int, int, int) -> int
+    number = whole_number(value)
+    if number is None or not low <= number <= high:
+        raise ValueError(
+            '{} must be a whole number from {} to {}, not {!r}'.format(name, low, high, value))
+    return number
 
 
 class PermessageDeflate(object):

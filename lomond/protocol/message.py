@@ -12,10 +12,11 @@ from lomond._compat import (
     TYPE_CHECKING,
     Utf8Decoder,
     decode_utf8,
-    encode_utf8,
+    encode_text,
     join_text,
     text_type,
 )
+from lomond.checks import instead_of, whole_number
 from lomond.errors import InvalidPayload, PayloadTooLarge, ProtocolError
 from lomond.events import Binary, Text
 from lomond.opcode import Opcode
@@ -180,20 +181,24 @@ def encode_close(code, reason):
     """
     if code is None:
         return b''
-    if isinstance(code, bool) or not isinstance(code, int):
-        raise TypeError('the close code must be an int, not {!r}'.format(code))
-    if not is_valid_on_wire(code):
+    number = whole_number(code)
+    if number is None:
+        raise TypeError('the close code must be a whole number, {}'.format(instead_of(code)))
+    if not is_valid_on_wire(number):
         raise ValueError(
             'close code {} may not be sent: use 1000 to 1003, 1007 to 1014 '
-            'or 3000 to 4999 (RFC 6455 7.4)'.format(code))
+            'or 3000 to 4999 (RFC 6455 7.4)'.format(number))
     if isinstance(reason, bytes):
-        reason = decode_utf8(reason)
+        try:
+            reason = decode_utf8(reason)
+        except UnicodeDecodeError:
+            raise ValueError('the close reason must be text, or bytes of UTF-8: these are not')
     elif not isinstance(reason, text_type):
         raise TypeError('the close reason must be text, not {!r}'.format(reason))
-    data = encode_utf8(reason)
+    data = encode_text(reason)
     if len(data) > MAX_REASON:
-        data = encode_utf8(data[:MAX_REASON].decode('utf-8', 'ignore'))
-    return _code_struct.pack(code) + data
+        data = encode_text(data[:MAX_REASON].decode('utf-8', 'ignore'))
+    return _code_struct.pack(number) + data
 
 
 def decode_close(payload):

@@ -186,6 +186,7 @@ def public_classes(module, base):
 
 def parameters_of(function):
     """Return a function's parameters as a dict, with their defaults as text."""
+    function = getattr(function, '__wrapped__', function)
     code = function.__code__
     names = code.co_varnames[:code.co_argcount]
     defaults = [''] * (len(names) - len(function.__defaults__))

@@ -64,13 +64,14 @@ def echo_url():
 
 def parameters_of(function):
     """Return the names of a function's parameters."""
+    function = getattr(function, '__wrapped__', function)
     return list(function.__code__.co_varnames[:function.__code__.co_argcount])
 
 
 def default_of(function, name):
     """Return the default of a parameter."""
-    return dict(zip(
-        reversed(parameters_of(function)), reversed(function.__defaults__)))[name]
+    defaults = getattr(function, '__wrapped__', function).__defaults__
+    return dict(zip(reversed(parameters_of(function)), reversed(defaults)))[name]
 
 
 # -- Example --

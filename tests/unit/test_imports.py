@@ -30,6 +30,7 @@ LEVELS = {
     'lomond.errors': 0,
     'lomond.events': 0,
     'lomond.headers': 0,
+    'lomond.hints': 0,
     'lomond.locks': 0,
     'lomond.opcode': 0,
     'lomond.response': 0,

@@ -127,6 +127,7 @@ def parameters_of(function):
     """Return [(name, (default,) or ())] of a callable, without self or cls."""
     if inspect.isclass(function):
         function = function.__init__
+    function = getattr(function, '__wrapped__', function)
     if hasattr(inspect, 'signature'):
         kinds = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
         parameters = [

@@ -1,0 +1,440 @@
+"""What a mistake of the caller's says: each error names what to do instead.
+
+The first argument of each case is what is done, as a reader would write it.
+"""
+
+from __future__ import absolute_import, division, print_function
+
+import datetime
+import errno
+import fractions
+import re
+import socket
+import ssl
+import subprocess
+import sys
+
+import pytest
+import six
+
+from lomond import WebSocket, errors
+from lomond.hints import FOREIGN, FOREIGN_TO_A_SERVER, PLACES
+from lomond.persist import ReconnectPolicy, persist
+from lomond.protocol.compression import DeflateOptions
+from lomond.server import Server
+from tests.network.driving import open_over
+
+URL = u'ws://example.org/feed'
+
+class Sink(object):
+    """A transport that takes everything in, and keeps the frames."""
+
+    is_secure = False
+
+    def __init__(self):
+        self.sent = []
+
+    def send(self, data, timeout=None):
+        self.sent.append(data)
+
+
+def handler(websocket):
+    pass
+
+
+def make(**options):
+    return WebSocket(URL, **options)
+
+
+def serve(*args, **options):
+    Server(*args, **options).close()
+
+
+def fails(call, error, *words):
+    """Check what a call raises, and that its words have these in them."""
+    with pytest.raises(error) as caught:
+        call()
+    assert type(caught.value) is error
+    for word in words:
+        assert word in str(caught.value)
+
+
+# -- options that belong elsewhere, or have another name elsewhere --
+
+@pytest.mark.parametrize('call, words', [
+    (lambda: make(ping_timeout=5), ['WebSocket()', 'ping_timeout', 'websocket.connect(']),
+    (lambda: make(poll=1), ['websocket.connect(poll=', 'persist(websocket, poll=']),
+    (lambda: make(max_attempts=3), ['ReconnectPolicy(max_attempts=']),
+    (lambda: make(exit_event=None), ['persist(websocket, exit_event=']),
+    (lambda: make(max_connections=5), ['Server(handler, max_connections=']),
+    (lambda: make().connect(connect_timeout=5), ['connect()', 'WebSocket(url, connect_timeout=']),
+    (lambda: make().connect(headers={}), ['WebSocket(url, headers=']),
+    (lambda: make().connect(min_wait=1), ['persist(websocket, min_wait=']),
+    (lambda: persist(make(), max_attempts=3), ['policy=ReconnectPolicy(max_attempts=']),
+    (lambda: persist(make(), connect_timeout=3), ['WebSocket(url, connect_timeout=']),
+    (lambda: ReconnectPolicy(exit_event=None), ['ReconnectPolicy()', 'persist(websocket, exit']),
+    (lambda: serve(handler, ssl_cafile='x'), ['Server()', 'WebSocket(url, ssl_cafile=']),
+    # other libraries' names
+    (lambda: make(timeout=3), ['connect_timeout', 'write_timeout', 'ping_timeout']),
+    (lambda: make().connect(timeout=3), ['connect_timeout']),
+    (lambda: persist(make(), timeout=3), ['connect_timeout']),
+    (lambda: make(header=['A: b']), ['headers=']),
+    (lambda: make(extra_headers={}), ['headers=']),
+    (lambda: make(additional_headers={}), ['headers=']),
+    (lambda: make(on_message=print), ["for event in websocket", "'text'"]),
+    (lambda: make(on_open=print), ["for event in websocket", "'ready'"]),
+    (lambda: make(on_error=print), ["for event in websocket", "'connect_fail'"]),
+    (lambda: make(sslopt={}), ['ssl_context=', 'ssl_verify=']),
+    (lambda: make(ssl=None), ['ssl_context=']),
+    (lambda: make(verify=False), ['ssl_verify=']),
+    (lambda: make(subprotocols=['a']), ['protocols=']),
+    (lambda: make(compression='deflate'), ['compress=']),
+    (lambda: make(max_size=2 ** 20), ['max_message_size=']),
+    (lambda: make(ping_interval=20), ['websocket.connect(ping_rate=']),
+    (lambda: make(reconnect=5), ['persist(websocket)']),
+    (lambda: make(http_proxy_host='proxy'), ['proxies=']),
+    (lambda: make(proxy='http://proxy'), ['proxies=']),
+    (lambda: make(origin='http://here'), ["headers={'Origin'"]),
+    (lambda: make(cookie='a=b'), ["headers={'Cookie'", 'cookies=']),
+    (lambda: make(auth=('me', 'pw')), ['user:password@']),
+    (lambda: make(sockopt=[]), ['socket_options=']),
+    # slips of the pen
+    (lambda: make(ssl_verfy=False), ['did you mean ssl_verify']),
+    (lambda: make().connect(ping_rat=5), ['did you mean ping_rate']),
+    (lambda: serve(handler, hosts='x'), ['did you mean host']),
+    # and what nobody has heard of
+    (lambda: make(no_such_thing=1), ['WebSocket()', "unexpected keyword argument 'no_such_thing'"]),
+])
+def test_an_unknown_option_is_told_where_it_belongs(call, words):
+    fails(call, TypeError, *words)
+
+
+def test_every_hint_names_options_that_there_are():
+    known = set().union(*(taken for _name, _written, taken in PLACES))
+    # A client's, that is: a server has these.
+    assert known.intersection(FOREIGN) == {'handshake_timeout', 'host', 'port'}
+    for words in list(FOREIGN.values()) + list(FOREIGN_TO_A_SERVER.values()):
+        for name in re.findall(r'\b([a-z_]+)=', words):
+            assert name in known, words
+
+
+def test_a_type_error_of_the_body_keeps_its_words():
+    fails(lambda: make(proxies='http://localhost'), TypeError, 'proxies must be a dict')
+
+
+def test_arguments_that_are_missing_or_too_many_are_python_s_own_affair():
+    fails(WebSocket, TypeError, 'url' if not six.PY2 else 'argument')
+    fails(lambda: make().connect(*range(9)), TypeError, 'argument')
+
+
+# -- persist --
+
+class Fake(object):
+    """Has what `persist` needs of a WebSocket."""
+
+    close_calls = 0
+
+    def connect(self, **_options):
+        return iter([])
+
+    def close(self):
+        pass
+
+
+@pytest.mark.parametrize('given, words', [
+    (URL, ['not a URL', "persist(WebSocket('ws://...'))"]),
+    (b'ws://user:secret@example.org', ['not a URL']),
+    (WebSocket, ['WebSocket(url)', 'not the class']),
+    (make().connect(), ['not its iterator']),
+    (None, ['not None']),
+    (object(), ['connect']),
+    (5, ['persist takes a WebSocket']),
+])
+def test_persist_says_what_it_takes(given, words):
+    fails(lambda: persist(given), TypeError, 'persist takes a WebSocket', *words)
+
+
+def test_persist_shows_no_password():
+    with pytest.raises(TypeError) as caught:
+        persist('ws://me:secret@example.org/')
+    assert 'secret' not in str(caught.value)
+
+
+@pytest.mark.parametrize('missing', ['connect', 'close', 'close_calls'])
+def test_persist_says_what_a_stand_in_for_a_websocket_has_to_have(missing):
+    members = {name: value for name, value in vars(Fake).items() if name != missing}
+    fails(lambda: persist(type('Other', (object,), members)()), TypeError, 'Other', missing)
+
+
+def test_persist_takes_what_has_the_members_of_a_websocket():
+    loop = persist(Fake(), min_wait=0, max_wait=0)
+    assert next(loop).name == 'back_off'
+    loop.close()
+
+
+# -- numbers --
+
+if six.PY2:
+    LONG = long     # noqa: F821
+else:
+    LONG = int
+
+
+class Index(object):
+    """A whole number of some other kind, such as numpy's."""
+
+    def __init__(self, value):
+        self._value = value
+
+    def __index__(self):
+        return self._value
+
+
+SECONDS = [5, 5.0, LONG(5), fractions.Fraction(11, 2)]
+COUNTS = [1009, LONG(1009), Index(1009)]
+
+
+@pytest.mark.parametrize('given', SECONDS, ids=lambda given: type(given).__name__)
+def test_seconds_are_any_real_number(given):
+    websocket = make(connect_timeout=given, write_timeout=given, tcp_keepalive=given)
+    assert websocket.connect_timeout == given
+    assert isinstance(websocket.connect_timeout, (float,) + six.integer_types)
+    websocket.connect(poll=given, ping_rate=given, ping_timeout=given, close_timeout=given).close()
+    persist(websocket, min_wait=given, max_wait=given, stable_after=given).close()
+    ReconnectPolicy(given, given, given, max_outage=given, max_retry_after=given)
+    serve(handler, handshake_timeout=given, poll=given)
+
+
+@pytest.mark.parametrize('given', COUNTS, ids=lambda given: type(given).__name__)
+def test_counts_are_any_whole_number(given):
+    websocket = make(max_message_size=given, max_redirects=given,
+                     socket_options=[(socket.SOL_SOCKET, given, given)])
+    assert type(websocket.max_message_size) in six.integer_types
+    websocket.close(given, u'')
+    policy = ReconnectPolicy(max_attempts=given, stop_on_code=[given, [given]])
+    assert policy.stop_on_code == {1009}
+    serve(handler, max_connections=given, max_message_size=given)
+
+
+@pytest.mark.parametrize('given', [LONG(9), Index(9)])
+def test_the_numbers_of_compression_and_ports_are_any_whole_number(given):
+    options = DeflateOptions(
+        server_max_window_bits=given, client_max_window_bits=given, level=given, mem_level=given)
+    assert type(options.level) in six.integer_types
+    make(source_address=('127.0.0.1', given))
+
+
+NUMPY = '''
+import numpy
+from lomond import WebSocket
+from lomond.checks import check_count, check_seconds
+from lomond.persist import ReconnectPolicy
+
+for number in (numpy.int64(1009), numpy.uint16(1009), numpy.float32(1009), numpy.float64(1009)):
+    kept = check_seconds('seconds', number)
+    assert kept == 1009 and isinstance(kept, (int, float)), number
+for number in (numpy.int64(1009), numpy.uint16(1009)):
+    kept = check_count('count', number, 1)
+    assert kept == 1009 and type(kept) is int, number
+    WebSocket('ws://localhost/', max_message_size=number).close(number)
+    assert ReconnectPolicy(stop_on_code=numpy.array([number])).stop_on_code == {1009}
+'''
+
+
+def test_numbers_of_numpy_are_numbers():
+    """In a process of its own, as numpy masks from its import on."""
+    process = subprocess.Popen([sys.executable, '-c', NUMPY], stderr=subprocess.PIPE)
+    _out, told = process.communicate()
+    if b'No module named' in told and b'numpy' in told:
+        pytest.skip('numpy is not installed')
+    assert process.returncode == 0, told
+
+
+@pytest.mark.parametrize('call, words', [
+    (lambda: make(max_message_size=1e6), ['max_message_size', 'int(1000000.0)']),
+    (lambda: make(max_redirects=2.0), ['max_redirects', 'int(2.0)']),
+    (lambda: make(max_message_size='64M'), ['whole number', 'None for no limit']),
+    (lambda: make(connect_timeout=datetime.timedelta(0, 5)), ['total_seconds()']),
+    (lambda: make(write_timeout='5'), ['number of seconds']),
+    (lambda: make().close(1000.0), ['close code', 'int(1000.0)']),
+    (lambda: ReconnectPolicy(max_attempts=3.0), ['int(3.0)']),
+])
+def test_a_number_of_another_type_says_which_to_write(call, words):
+    fails(call, TypeError, *words)
+
+
+# -- TLS --
+
+@pytest.mark.parametrize('given, words', [
+    ('/ca.pem', ['ssl_cafile']),
+    (u'/ca.pem', ['ssl_cafile']),
+    (ssl.create_default_context(), ['ssl_context']),
+    (ssl.CERT_REQUIRED, ['True']),
+    (None, ['True or False']),
+])
+def test_ssl_verify_is_true_or_false(given, words):
+    fails(lambda: make(ssl_verify=given), TypeError, 'ssl_verify', *words)
+
+
+# -- sending --
+
+@pytest.mark.parametrize('call, words', [
+    (lambda ws: ws.send_text({'a': 1}), ['send_text', 'dict', 'send_json']),
+    (lambda ws: ws.send_text([1]), ['list', 'send_json']),
+    (lambda ws: ws.send_text(b'x'), ['send_binary', 'decode']),
+    (lambda ws: ws.send_text(None), ['NoneType']),
+    (lambda ws: ws.send_binary(u'x'), ['send_binary', 'send_text']),
+    (lambda ws: ws.send_binary({'a': 1}), ['send_json']),
+    (lambda ws: ws.send_ping(u'x'), ['send_ping', 'bytes']),
+    (lambda ws: ws.send_many(u'x'), ['several messages', 'list']),
+    (lambda ws: ws.send_many([{'a': 1}]), ['send_json']),
+])
+def test_a_message_of_the_wrong_type_is_told_which_method_takes_it(call, words):
+    fails(lambda: call(make()), TypeError, *words)
+
+
+NAN, INFINITY = float('nan'), float('inf')
+
+
+@pytest.mark.parametrize('value', [
+    NAN, INFINITY, -INFINITY, {'a': [NAN]}, [1.0, [INFINITY]]], ids=repr)
+def test_send_json_refuses_what_json_has_no_number_for(value):
+    fails(lambda: make().send_json(value), ValueError, 'NaN', 'RFC 8259', 'json_dumps=')
+    fails(lambda: make().send_json(value=value), ValueError, 'RFC 8259')
+
+
+def test_send_json_leaves_such_numbers_to_the_caller_s_own_writer():
+    sink = Sink()
+    websocket = open_over(sink)
+    websocket.json_dumps = lambda value: u'NaN'
+    websocket.send_json(NAN)
+    assert sink.sent
+
+
+def test_send_json_of_what_holds_itself_keeps_its_words():
+    looped = []
+    looped.append(looped)
+    fails(lambda: make().send_json(looped), ValueError, 'Circular')
+
+
+LONE = u'a secret \ud800 text'
+
+
+@pytest.mark.parametrize('call', [
+    lambda: make().send_text(LONE),
+    lambda: make().send_many([u'x', LONE]),
+    lambda: make().close(1000, LONE),
+    lambda: make(headers={'X-A': LONE}),
+    lambda: make().add_header(u'X-A', LONE),
+    lambda: make(agent=LONE),
+    lambda: make(json_dumps=lambda _value: LONE).send_json(1),
+    lambda: WebSocket(u'ws://example.org/' + LONE),
+    lambda: WebSocket(u'ws://example.org/?' + LONE),
+    lambda: WebSocket(u'ws://me:' + LONE + u'@example.org/'),
+], ids=str)
+def test_a_lone_surrogate_says_what_to_do_and_shows_no_text(call):
+    with pytest.raises(ValueError) as caught:
+        call()
+    assert 'surrogate' in str(caught.value)
+    assert 'U+D800' in str(caught.value)
+    assert 'replace' in str(caught.value)
+    assert 'secret' not in str(caught.value) + repr(caught.value)
+
+
+@pytest.mark.parametrize('call', [
+    lambda: make(json_dumps=lambda _value: b'a secret \xff').send_json(1),
+    lambda: make().close(1000, b'a secret \xff'),
+    lambda: make(agent=b'a secret \xff'),
+])
+def test_bytes_that_are_not_utf_8_say_so_and_are_not_shown(call):
+    with pytest.raises(ValueError) as caught:
+        call()
+    assert 'UTF-8' in str(caught.value)
+    assert 'secret' not in str(caught.value) + repr(caught.value)
+
+
+# -- a loop that goes on --
+
+def test_a_kept_iterator_says_how_to_end_it(dead_port):
+    websocket = WebSocket(u'ws://127.0.0.1:{}/'.format(dead_port))
+    loop = iter(websocket)
+    next(loop)
+    for call in (websocket.connect, websocket.reset, lambda: persist(websocket),
+                 lambda: setattr(websocket, 'url', URL)):
+        fails(call, errors.WebSocketUnavailable, 'running already', 'close()', 'iterator')
+    loop.close()
+    websocket.connect().close()
+
+
+def test_a_loop_that_was_left_and_let_go_is_over(dead_port):
+    websocket = WebSocket(u'ws://127.0.0.1:{}/'.format(dead_port))
+    for _event in websocket:
+        break
+    websocket.connect().close()
+
+
+def test_a_loop_that_force_disconnect_ended_is_over_when_it_has_come_to_its_end(dead_port):
+    websocket = WebSocket(u'ws://127.0.0.1:{}/'.format(dead_port))
+    loop = iter(websocket)
+    next(loop)
+    websocket.force_disconnect()
+    assert [event.name for event in loop] == ['connect_fail']
+    websocket.connect().close()
+
+
+# -- the server --
+
+@pytest.mark.parametrize('options, error, words', [
+    ({'port': '8000'}, TypeError, ['port', "'8000'"]),
+    ({'port': None}, TypeError, ['port']),
+    ({'port': 8000.0}, TypeError, ['int(8000.0)']),
+    ({'port': True}, TypeError, ['port']),
+    ({'port': -1}, ValueError, ['port', '65535']),
+    ({'port': 65536}, ValueError, ['port', '65535']),
+    ({'host': None}, TypeError, ['host']),
+    ({'host': 8000}, TypeError, ['host']),
+    ({'host': 'ws://localhost'}, ValueError, ['host', 'ws://localhost']),
+    ({'host': 'a..b'}, ValueError, ['host', 'a..b']),
+])
+def test_a_server_says_what_is_wrong_with_its_address(options, error, words):
+    fails(lambda: serve(handler, **options), error, *words)
+
+
+def test_a_server_without_a_handler_says_what_comes_first():
+    fails(lambda: serve('127.0.0.1', 8000), TypeError, 'Server(handler, host, port)')
+
+
+@pytest.mark.parametrize('host', ['127.0.0.1', 'localhost'])
+def test_a_port_in_use_is_named(host):
+    with Server(handler, host) as server:
+        with pytest.raises(socket.error) as caught:
+            Server(handler, host, server.port)
+    assert caught.value.errno == errno.EADDRINUSE
+    assert '{}:{}'.format(host, server.port) in str(caught.value)
+    assert 'port=0' in str(caught.value)
+
+
+def test_an_address_of_another_machine_is_named():
+    with pytest.raises(socket.error) as caught:
+        Server(handler, '192.0.2.1', 0)
+    assert caught.value.errno == errno.EADDRNOTAVAIL
+    assert '192.0.2.1' in str(caught.value)
+    assert '0.0.0.0' in str(caught.value)
+
+
+def test_a_host_that_is_not_there_is_named(monkeypatch):
+    class Socket(socket.socket):
+        """Asks no name server."""
+
+        def __init__(self, *args):
+            super(Socket, self).__init__(*args)
+            self.bind = self.look_up
+
+        def look_up(self, _address):
+            raise socket.gaierror(socket.EAI_NONAME, 'Name or service not known')
+
+    monkeypatch.setattr('lomond.server.socket.socket', Socket)
+    with pytest.raises(socket.gaierror) as caught:
+        Server(handler, 'no-such-host.invalid', 8000)
+    assert caught.value.errno == socket.EAI_NONAME
+    assert 'no-such-host.invalid:8000' in str(caught.value)
