@@ -139,5 +139,6 @@ def _secure(transport, host, options, phase, deadline, trace):
             secured = step      # the last step
     except tls.TLS_ERRORS as error:
         raise ConnectFail.during(
-            phase, u'TLS with {} failed: {}'.format(host, describe(error)), error)
+            phase, u'TLS with {} failed: {}{}'.format(
+                host, describe(error), tls.advise(error, options, phase)), error)
     trace('tls', version=secured.version, cipher=secured.cipher, resumed=secured.is_resumed)

@@ -133,6 +133,12 @@ class TLSOptions(object):
         if context is not None and certfile is not None:
             raise ValueError('give the certificate to the ssl_context: it is used as it is')
 
+    @property
+    def has_context(self):
+        # type: () -> bool
+        """True if the context is the caller's."""
+        return self._given_context is not None
+
     def context(self):
         # type: () -> Any
         """Return the `ssl.SSLContext`: the caller's, or one of our own.

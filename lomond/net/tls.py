@@ -27,7 +27,9 @@ if TYPE_CHECKING:
     from lomond.net.transport import Transport  # noqa: F401
 
 __all__ = [
-    'TLS_ERRORS', 'TLSTransport', 'client_context', 'handshake', 'secure', 'server_context']
+    'TLS_ERRORS', 'TLSTransport', 'advise', 'client_context', 'handshake', 'secure',
+    'server_context',
+]
 
 log = logging.getLogger('lomond')
 
@@ -188,6 +190,64 @@ def _log_keys(context):
     except EnvironmentError as error:
         log.warning(u'SSLKEYLOGFILE names %r, which can not be written: %s',
                     path, describe(error))
+
+
+# -- what to do --
+
+# OpenSSL's verdicts on a certificate (x509_vfy.h): the first are about who has signed it.
+_UNTRUSTED = frozenset([2, 18, 19, 20, 21])
+_OUT_OF_TIME = frozenset([9, 10])
+_OTHER_NAME = frozenset([62, 64])
+
+# What OpenSSL calls an answer that isn't TLS.
+_NO_TLS = frozenset(['WRONG_VERSION_NUMBER', 'UNKNOWN_PROTOCOL', 'HTTP_REQUEST'])
+
+_TIME_ADVICE = u'the certificate has expired or is not valid yet, or the clock here is wrong'
+
+
+def advise(error, options, phase):
+    # type: (BaseException, TLSOptions, str) -> Text
+    """Return ': ' and what to do about an error of making TLS; nothing if that isn't known.
+
+    Parameters: one of `TLS_ERRORS`; the options that were gone by; the phase,
+    'tls' or 'proxy'.
+    """
+    reason = getattr(error, 'reason', None)
+    verdict = getattr(error, 'verify_code', None)
+    advice = None  # type: Optional[Text]
+    if reason in _NO_TLS:
+        advice = u'there is no TLS: the scheme without it is {}'.format(
+            u'ws://' if phase == 'tls' else u'http://')
+    elif verdict in _OTHER_NAME \
+            or isinstance(error, ssl.CertificateError) and not isinstance(error, ssl.SSLError):
+        advice = u'the certificate is for another name'
+        if phase == 'tls':      # a proxy's is that of its URL
+            advice += u': if that is the right one, give it as ssl_server_hostname'
+    elif verdict in _OUT_OF_TIME:
+        advice = _TIME_ADVICE
+    elif verdict in _UNTRUSTED:
+        advice = _tell_trusted(options)
+    elif reason == 'CERTIFICATE_VERIFY_FAILED' and verdict is None:
+        # Up to 3.6 Python doesn't tell any more.
+        advice = u'{}; or {}'.format(_tell_trusted(options), _TIME_ADVICE)
+    return u'' if advice is None else u': {}'.format(advice)
+
+
+def _tell_trusted(options):
+    # type: (TLSOptions) -> Text
+    """Say which authorities are trusted, and how to trust another."""
+    if options.has_context:
+        return u'load the authority that signed the certificate into your ssl_context'
+    if options.cafile is not None:
+        return u'the authority that signed the certificate is not in ssl_cafile, {!r}'.format(
+            options.cafile)
+    cafile, capath = find_authorities()
+    if os.environ.get('SSL_CERT_FILE') or os.environ.get('SSL_CERT_DIR'):
+        trusted = u'what SSL_CERT_FILE or SSL_CERT_DIR names, {!r}'.format(cafile or capath)
+    else:
+        trusted = u"certifi's, {!r}".format(cafile)
+    return (u'the authority that signed the certificate is not among those trusted here ({}): '
+            u'give the file of its own certificate as ssl_cafile'.format(trusted))
 
 
 # -- making TLS as a client --

@@ -1,4 +1,4 @@
-"""Parameters of a WebSocket as attributes: checked when set, and in force from the next connection on."""
+"""Parameters of a WebSocket as attributes: checked when set, used by the next connection."""
 
 from __future__ import absolute_import, division, print_function
 

@@ -188,6 +188,20 @@ def test_parameters_and_defaults_stay(path):
     assert all(default for _name, default in actual[len(expected):])
 
 
+@pytest.mark.skipif(not hasattr(inspect, 'signature'), reason='2.7 has no signatures')
+@pytest.mark.parametrize('path', [
+    'lomond.websocket.WebSocket', 'lomond.websocket.WebSocket.connect', 'lomond.persist.persist',
+    'lomond.persist.ReconnectPolicy', 'lomond.server.Server'])
+def test_signatures_name_each_parameter(path):
+    """For help() and editors: what explains unknown options isn't to be seen."""
+    shown = [parameter for parameter in inspect.signature(find(path)).parameters.values()
+             if parameter.name != 'self']
+    assert [parameter.name for parameter in shown if parameter.kind
+            == parameter.POSITIONAL_OR_KEYWORD] == [name for name, _ in parameters_of(find(path))]
+    others = [parameter.name for parameter in shown if parameter.kind == parameter.VAR_KEYWORD]
+    assert others == (['connect_options'] if path.endswith('persist') else [])
+
+
 def test_send_json_takes_an_object_or_fields():
     """Any name may be a field's, so none is a parameter's, but for hidden ones."""
     for name, _default in parameters_of(WebSocket.send_json):
