@@ -60,7 +60,7 @@ from lomond.status import Status
 from lomond.timers import NEVER
 
 if TYPE_CHECKING:
-    from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Set, Union  # noqa: F401
+    from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Set, Tuple, Union  # noqa: F401
 
     from lomond.endpoint import JSONDumps, JSONLoads  # noqa: F401
     from lomond.events import Event  # noqa: F401
@@ -326,9 +326,8 @@ class Server(object):
         self._threads = {}  # type: Dict[threading.Thread, ServerWebSocket]
         self._ended = []  # type: List[threading.Thread]    # or just about to
         self._thread = None  # type: Optional[threading.Thread]     # made by `start`
-        self._accepting = None  # type: Optional[threading.Thread]  # runs `serve_forever`
-        self._has_stopped = threading.Event()                       # it has, or never began
-        self._has_stopped.set()
+        # The threads that run `serve_forever`, each with what is set when it has stopped.
+        self._acceptors = []  # type: List[Tuple[threading.Thread, threading.Event]]
         self._is_closed = False
         self._next_warning = -NEVER     # of what keeps it from accepting
         self._process = os.getpid()
@@ -357,23 +356,32 @@ class Server(object):
 
     def start(self):
         # type: () -> Server
-        """Accept connections in a thread of their own; return the server."""
+        """Accept connections in a thread of their own, if none does yet; return the server."""
         thread = threading.Thread(target=self.serve_forever, name='lomond server')
         thread.daemon = True
-        thread.start()
-        self._thread = thread
+        with self._lock():
+            if self._thread is not None:
+                return self
+            self._thread = thread
+        try:
+            thread.start()
+        except BaseException:       # no more threads, or Ctrl-C: it may be started again
+            self._thread = None
+            raise
         return self
 
     def serve_forever(self):
         # type: () -> None
         """Accept connections in this thread, until `close` is called."""
-        self._accepting = threading.current_thread()
-        self._has_stopped.clear()
+        acceptor = threading.current_thread(), threading.Event()
+        # Before `_is_closed` is read: `close` sets that before it looks who accepts.
+        self._acceptors.append(acceptor)
         try:
             while not self._is_closed:
                 self._accept_one()
         finally:
-            self._has_stopped.set()
+            acceptor[1].set()
+            self._acceptors.remove(acceptor)
 
     def _accept_one(self):
         # type: () -> None
@@ -481,8 +489,9 @@ class Server(object):
             open_now = list(self._threads.items())
             threads = list(self._threads) + self._ended
         self._waker.wake()
-        if self._accepting is not threading.current_thread():
-            self._has_stopped.wait()
+        for thread, has_stopped in list(self._acceptors):
+            if thread is not threading.current_thread():
+                has_stopped.wait()
         self._listener.close()
         self._waker.close()
         # Each in a thread, as another may be in the midst of a long write.
@@ -505,7 +514,8 @@ class Server(object):
         """Wait for threads, not longer than ``close_timeout`` for all together."""
         deadline = None if self._close_timeout is None else monotonic() + self._close_timeout
         for thread in threads:
-            if thread is not threading.current_thread():
+            # One without an identifier is about to start, and will find that all is over.
+            if thread is not threading.current_thread() and thread.ident is not None:
                 thread.join(None if deadline is None else max(0.0, deadline - monotonic()))
 
     def __enter__(self):

@@ -12,6 +12,7 @@ import threading
 
 import pytest
 from six.moves.http_client import HTTPConnection
+from six.moves.queue import Queue
 from six.moves.urllib.error import HTTPError
 from six.moves.urllib.request import ProxyHandler, build_opener
 
@@ -772,6 +773,50 @@ def test_serve_forever_ends_when_another_thread_closes():
     assert talk(server.url, u'x')[-1].graceful
     server.close()
     serving.result()
+
+
+def count_acceptors():
+    return len([thread for thread in threading.enumerate() if thread.name == 'lomond server'])
+
+
+def test_a_server_that_is_started_twice_accepts_in_one_thread():
+    """As in ``with Server(handler).start() as server``."""
+    before = count_acceptors()
+    with Server(echo).start() as server:
+        assert server.start() is server
+        assert count_acceptors() == before + 1
+        assert talk(server.url, u'x')[-1].graceful
+    assert count_acceptors() == before
+
+
+def test_close_waits_for_every_thread_that_accepts():
+    """Whichever stops first: the others still need the listening socket."""
+    class Watched(Server):
+        def _accept_one(self):
+            begun.put(None)
+            Server._accept_one(self)
+            woken.put(None)
+            if threading.current_thread() is not first._thread:
+                wait_for(may_go_on)
+            still_open.append(self._listener.fileno() >= 0)
+
+    begun, woken = Queue(), Queue()
+    still_open = []
+    may_go_on = threading.Event()
+    server = Watched(echo)
+    acceptors = [Background(server.serve_forever) for _ in range(3)]
+    first = acceptors[0]
+    for _acceptor in acceptors:
+        begun.get(timeout=PATIENCE)
+    closing = Background(server.close)
+    for _acceptor in acceptors:
+        woken.get(timeout=PATIENCE)
+    first.result()
+    may_go_on.set()
+    closing.result()
+    for acceptor in acceptors:
+        acceptor.result()
+    assert still_open == [True] * 3
 
 
 def test_serve_forever_may_close_its_server_itself():
