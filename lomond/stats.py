@@ -5,7 +5,7 @@ Numbers only: whoever moves the bytes counts them here.
 
 from __future__ import absolute_import, division, print_function
 
-from lomond._compat import TYPE_CHECKING, monotonic
+from lomond._compat import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from typing import Any, Callable, Dict, Optional, Tuple  # noqa: F401
@@ -43,34 +43,83 @@ class RoundTrips(object):
     As the loop sees them: what a slow handler takes in between counts too.
     """
 
-    __slots__ = ('count', 'last', 'minimum', '_total')
+    __slots__ = ('_numbers',)
 
     def __init__(self):
         # type: () -> None
-        self.count = 0
-        self.last = None  # type: Optional[float]
-        self.minimum = None  # type: Optional[float]
-        self._total = 0.0
+        # One step replaces all of them: another thread may read at any moment.
+        self._numbers = (0, None, None, 0.0)  # type: Tuple[int, Optional[float], Optional[float], float]
 
     def add(self, seconds):
         # type: (float) -> None
-        """Take note of a round trip."""
-        self.count += 1
-        self.last = seconds
-        self.minimum = seconds if self.minimum is None else min(self.minimum, seconds)
-        self._total += seconds
+        """Count a round trip."""
+        count, _last, minimum, total = self._numbers
+        self._numbers = (
+            count + 1, seconds, seconds if minimum is None else min(minimum, seconds),
+            total + seconds)
+
+    @property
+    def count(self):
+        # type: () -> int
+        """How many there were."""
+        return self._numbers[0]
+
+    @property
+    def last(self):
+        # type: () -> Optional[float]
+        """The latest."""
+        return self._numbers[1]
+
+    @property
+    def minimum(self):
+        # type: () -> Optional[float]
+        """The shortest."""
+        return self._numbers[2]
 
     @property
     def mean(self):
         # type: () -> Optional[float]
         """The mean of all."""
-        return self._total / self.count if self.count else None
+        count, _last, _minimum, total = self._numbers
+        return total / count if count else None
 
     def as_dict(self):
         # type: () -> Dict[str, Any]
-        """Return the numbers by their names."""
+        """Return the numbers by their names, all of the same moment."""
+        count, last, minimum, total = self._numbers
         return {
-            'count': self.count, 'last': self.last, 'minimum': self.minimum, 'mean': self.mean}
+            'count': count, 'last': last, 'minimum': minimum,
+            'mean': total / count if count else None}
+
+
+class _Span(object):
+    """The time of one connection, on top of that of the earlier ones. It never falls.
+
+    Parameters: ``before``, the seconds of the earlier ones; ``clock``, the session's.
+    """
+
+    def __init__(self, before, clock):
+        # type: (float, Callable[[], float]) -> None
+        self._before = before
+        self._clock = clock
+        self._since = clock()
+        self._is_over = False
+        self._end = {}  # type: Dict[None, float]   # the moment; one step sets it, only once
+
+    def seconds(self):
+        # type: () -> float
+        """Return the seconds so far; for any thread."""
+        now = self._clock()
+        # Read after the clock: a thread that still finds it open has a moment before the end.
+        if self._is_over:
+            now = self._end.setdefault(None, self._clock())
+        return self._before + (now - self._since)
+
+    def end(self):
+        # type: () -> None
+        """Stop: at this moment, or at that of a thread which has seen the end before."""
+        self._is_over = True
+        self._end.setdefault(None, self._clock())
 
 
 class Stats(object):
@@ -92,10 +141,7 @@ class Stats(object):
         self.attempts = 0
         #: How often that led to Ready.
         self.connections = 0
-        # Seconds of the connections that ended, and since when there is the present one.
-        # One step replaces both: another thread may look at any moment.
-        self._connected = (0.0, None)  # type: Tuple[float, Optional[float]]
-        self._clock = monotonic  # type: Callable[[], float]
+        self._span = None  # type: Optional[_Span]      # the present or last connection's
 
     @property
     def reconnects(self):
@@ -107,34 +153,42 @@ class Stats(object):
     def time_connected(self):
         # type: () -> float
         """Seconds from Ready to the end, of all connections together, the present one included."""
-        ended, since = self._connected
-        return ended + (0.0 if since is None else self._clock() - since)
+        span = self._span
+        return 0.0 if span is None else span.seconds()
 
     def opened(self, clock):
         # type: (Callable[[], float]) -> None
-        """Take note of a connection, for the session; ``clock`` is what it goes by."""
+        """Count a connection, for the session; ``clock`` is what it goes by."""
         self.connections += 1
-        self._clock = clock
-        self._connected = (self._connected[0], clock())
+        self._span = _Span(self.time_connected, clock)
 
     def closed(self):
         # type: () -> None
-        """Take note of its end."""
-        self._connected = (self.time_connected, None)
+        """Stop its time; harmless if there is no connection."""
+        if self._span is not None:
+            self._span.end()
 
     def as_dict(self):
         # type: () -> Dict[str, Any]
         """Return all numbers by their names, for a log or a monitor."""
+        # The consequence before its cause: so a number that grows meanwhile never gets ahead of
+        # the one that it follows from.
+        round_trips = self.round_trips.as_dict()
+        pongs_received = self.pongs_received
+        pings_sent = self.pings_sent
+        time_connected = self.time_connected
+        connections = self.connections
+        attempts = self.attempts
         return {
             'received': self.received.as_dict(),
             'sent': self.sent.as_dict(),
-            'pings_sent': self.pings_sent,
-            'pongs_received': self.pongs_received,
-            'round_trips': self.round_trips.as_dict(),
-            'attempts': self.attempts,
-            'connections': self.connections,
-            'reconnects': self.reconnects,
-            'time_connected': self.time_connected,
+            'pings_sent': pings_sent,
+            'pongs_received': pongs_received,
+            'round_trips': round_trips,
+            'attempts': attempts,
+            'connections': connections,
+            'reconnects': max(0, connections - 1),
+            'time_connected': time_connected,
         }
 
     def __repr__(self):
