@@ -28,7 +28,7 @@ from lomond.net.selectors import WRITE, Waker
 from lomond.net.transport import PROGRESS, RECEIVE_SIZE, describe
 from lomond.net.wait import Wait
 from lomond.opcode import Opcode
-from lomond.protocol.state import State
+from lomond.protocol.state import CAN_SEND, State
 from lomond.sending import Sender
 from lomond.timers import NEVER, Timers
 
@@ -159,7 +159,7 @@ class WebsocketSession(Sender):
             return 0
         if self._broken is not None:
             return 0
-        if self._is_open and not self._stream.is_receiving and self._owed_close is None:
+        if self._is_open and not self._stream.is_receiving and not self._is_close_to_come():
             return 0
         if self._transport is not None and self._has_pending():
             return 0
@@ -352,7 +352,7 @@ class WebsocketSession(Sender):
                 self.sent_close_time is not None or not is_receiving):
             self._await_close()
         if not is_receiving:
-            if self._owed_close is None or self._broken is not None:
+            if self._broken is not None or not self._is_close_to_come():
                 return self._begin_linger()
             # The peer takes nothing in, or another thread's send is in the way.
             self.interest = [
@@ -374,6 +374,12 @@ class WebsocketSession(Sender):
         if reason is not None:
             return self._disconnected(reason)
         return self._on_time(now)
+
+    def _is_close_to_come(self):
+        # type: () -> bool
+        """Tell if our Close frame is still to go out: by the loop, or by a thread that sends it."""
+        return self._owed_close is not None or (
+            self.sent_close_time is None and self._stream.state not in CAN_SEND)
 
     def _await_close(self):
         # type: () -> None
@@ -528,7 +534,8 @@ class WebsocketSession(Sender):
     def _disconnected(self, reason):
         # type: (text_type) -> Iterable[Event]
         """Free the socket; return the last event."""
-        graceful = self._stream.is_close_complete and self._broken is None
+        graceful = self._stream.is_close_complete and self.sent_close_time is not None \
+            and self._broken is None
         self.trace('disconnected', reason=reason, graceful=graceful)
         self._finish()
         return [events.Disconnected(u'closed' if graceful else reason, graceful)]

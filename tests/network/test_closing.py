@@ -10,6 +10,7 @@ import threading
 import pytest
 
 from lomond import WebSocket, errors
+from lomond.server import Server
 from lomond.status import Status
 from tests.network.driving import (
     Background,
@@ -21,6 +22,7 @@ from tests.network.driving import (
     wait_for,
 )
 from tests.support import (
+    PATIENCE,
     RawServer,
     answer_upgrade,
     make_close,
@@ -466,6 +468,134 @@ def test_both_close_at_once():
     assert names(events)[3:] == ['closed', 'disconnected']
     assert events[-1].graceful
     assert len(frames) == 2
+
+
+class HeldUp(object):
+    """Holds the thread that calls a session's transport with a Close frame: it isn't out yet."""
+
+    def __init__(self):
+        self.is_sending = threading.Event()
+        self.may_go_on = threading.Event()
+
+    def hold(self, transport):
+        send = transport.send
+
+        def send_later(data, timeout):
+            if bytearray(data)[0] == 0x88:
+                self.is_sending.set()
+                wait_for(self.may_go_on)
+            send(data, timeout)
+
+        transport.send = send_later
+
+
+def close_crosses(websocket, loop, held_up, may_answer):
+    """Run a loop; another thread closes, and is held up until Poll has come after Closed."""
+    events = []
+    for event in loop:
+        events.append(event)
+        if event.name == 'ready':
+            held_up.hold(websocket.session._transport)
+            closer = Background(websocket.close)
+            wait_for(held_up.is_sending)
+            may_answer.set()
+        elif event.name == 'poll' and events[-2].name == 'closed':
+            held_up.may_go_on.set()
+    held_up.may_go_on.set()
+    closer.result()
+    return events
+
+
+def test_the_end_waits_for_a_close_frame_that_another_thread_is_sending():
+    """Both Close frames are exchanged when ours is out, not when it is made."""
+    held_up, may_answer = HeldUp(), threading.Event()
+    frames = []
+
+    def script(sock):
+        answer_upgrade(sock)
+        wait_for(may_answer)
+        sock.sendall(make_close(1001))
+        frames.append(read_frame(sock))
+
+    with RawServer(script) as server:
+        websocket = WebSocket(server.url)
+        events = close_crosses(
+            websocket, websocket.connect(poll=0.01, ping_rate=0), held_up, may_answer)
+    assert names(events)[3:] == ['closed', 'disconnected']
+    assert events[-1].graceful
+    assert frames == [(0x88, b'\x03\xe8goodbye')]
+
+
+def test_the_end_of_a_server_waits_for_a_close_frame_that_another_thread_is_sending():
+    held_up, may_answer = HeldUp(), threading.Event()
+    told = []
+
+    def handler(websocket):
+        told.extend(close_crosses(websocket, iter(websocket), held_up, may_answer))
+
+    with Server(handler, poll=0.01, ping_rate=0) as server:
+        sock = socket.create_connection((server.host, server.port), PATIENCE)
+        sock.sendall(b'GET / HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\n'
+                     b'Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n'
+                     b'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n')
+        read_head(sock)
+        wait_for(may_answer)
+        sock.sendall(make_close(1001, key=b'\x01\x02\x03\x04'))
+        assert read_frame(sock) == (0x88, b'\x03\xe8goodbye')
+        assert sock.recv(1) == b''
+        sock.close()
+    assert names(told) == ['ready', 'closed', 'disconnected']
+    assert told[-1].graceful
+
+
+def test_a_close_frame_that_fails_while_theirs_arrives_is_not_graceful():
+    held_up, may_answer = HeldUp(), threading.Event()
+
+    def script(sock):
+        answer_upgrade(sock)
+        wait_for(may_answer)
+        sock.sendall(make_close(1001))
+        drain(sock)
+
+    with RawServer(script) as server:
+        websocket = WebSocket(server.url)
+        loop = websocket.connect(poll=0.01, ping_rate=0)
+        abort = held_up.may_go_on.set
+        held_up.may_go_on.set = lambda: (websocket.session._transport.abort(), abort())
+        events = close_crosses(websocket, loop, held_up, may_answer)
+    assert names(events)[3:] == ['closed', 'disconnected']
+    assert not events[-1].graceful
+
+
+def test_a_close_frame_that_cannot_be_sent_holds_the_end_up_for_close_timeout_at_most():
+    held_up, may_answer = HeldUp(), threading.Event()
+    clock = Clock()
+
+    def script(sock):
+        answer_upgrade(sock)
+        wait_for(may_answer)
+        sock.sendall(make_close(1001))
+        drain(sock)
+
+    with RawServer(script) as server:
+        websocket = WebSocket(server.url)
+        loop = websocket.connect(
+            session_class=clock.session, poll=0.01, ping_rate=0, close_timeout=100)
+        events = []
+        for event in loop:
+            events.append(event)
+            if event.name == 'ready':
+                held_up.hold(websocket.session._transport)
+                closer = Background(websocket.close)
+                wait_for(held_up.is_sending)
+                may_answer.set()
+            elif event.name == 'poll' and events[-2].name == 'closed':
+                clock.ahead += 100
+        held_up.may_go_on.set()
+        closer.result()
+    assert names(events)[3:] == ['closed', 'disconnected']
+    assert not events[-1].graceful
+    assert events[-1].reason == u'the Close frame could not be sent in 100 seconds'
 
 
 def test_data_after_the_close_frame_is_not_delivered():
