@@ -122,6 +122,8 @@ class Endpoint(object):
         self._stats = Stats()
         self._stream = self._new_stream()
         self._session = None  # type: Optional[WebsocketSession]
+        # Held while a loop begins, and while what it goes by is replaced.
+        self._loop_lock = ProcessLock()
         #: How often close() was called: `persist` goes by it.
         self.close_calls = 0
 
@@ -156,6 +158,18 @@ class Endpoint(object):
         # type: () -> Optional[WebsocketSession]
         """The session that drives the present or last connection."""
         return self._session
+
+    def claim(self, session):
+        # type: (WebsocketSession) -> None
+        """Let a session's loop begin; the session calls this.
+
+        Raises WebSocketUnavailable if another connect() has made another session since.
+        """
+        with self._loop_lock():
+            if self._session is not session:
+                raise errors.WebSocketUnavailable(
+                    'another call of connect() took the place of this')
+            session.is_running = True
 
     @property
     def stream(self):

@@ -1,6 +1,7 @@
 """One connection's life: dial, shake hands, wait, receive, keep time, end.
 
-A session drives a websocket that it knows by these members only: ``target``,
+A session drives a websocket that it knows by these members only:
+``claim(session)`` to be the only one that does; ``target``,
 ``net_options``, ``trace``, ``connect_timeout`` and ``write_timeout`` to
 connect; ``build_request()``, ``feed(data)`` and ``on_disconnect()`` for its
 bytes; ``stream``, the protocol's `Connection`.
@@ -110,10 +111,10 @@ class WebsocketSession(Sender):
 
     def _run(self, *options):
         # type: (*Any) -> Iterator[Event]
-        if self._websocket.session is not self:
-            raise errors.WebSocketUnavailable('another call of connect() took the place of this')
-        waker = Waker()
+        self._websocket.claim(self)
+        waker = None
         try:
+            waker = Waker()
             self.begin(*(options + (waker.wake,)))
             while not self.is_finished:
                 self._events = iter(self.step())
@@ -129,7 +130,8 @@ class WebsocketSession(Sender):
         finally:
             self._events, self._ahead = iter(()), ()    # they lead back here: let both go at once
             self.dispose()
-            waker.close()
+            if waker is not None:
+                waker.close()
 
     def begin(self, poll, ping_rate, ping_timeout, auto_pong, close_timeout, wake):
         # type: (Optional[float], Optional[float], Optional[float], bool, Optional[float], Callable[[], Any]) -> None
@@ -181,10 +183,13 @@ class WebsocketSession(Sender):
         if self._is_disposed:       # the websocket may have begun anew
             return
         self._is_disposed = True
-        self.is_running = False
         self.is_finished = True
-        self._websocket.on_disconnect()
-        self._websocket.stats.closed()
+        try:
+            self._websocket.on_disconnect()
+            self._websocket.stats.closed()
+        finally:
+            # Not earlier: another thread may connect from now on, with a stream of its own.
+            self.is_running = False
         self._stream.on_pong = None
         if self._dialing is not None:
             self._dialing.close()       # type: ignore[attr-defined]

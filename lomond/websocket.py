@@ -248,9 +248,10 @@ class WebSocket(Endpoint):
     def url(self, url):
         # type: (str) -> None
         target = parse_url(url)
-        self._check_idle()
-        self._url = url
-        self._course = Course.begin(target)
+        with self._loop_lock():
+            self._check_idle()
+            self._url = url
+            self._course = Course.begin(target)
 
     @property
     def target(self):
@@ -329,8 +330,9 @@ class WebSocket(Endpoint):
             'ping_timeout': check_seconds('ping_timeout', ping_timeout),
             'close_timeout': check_seconds('close_timeout', close_timeout),
         }
-        self.reset()
-        session = self._session = session_class(self)
+        with self._loop_lock():
+            self.reset()
+            session = self._session = session_class(self)
         return session.run(auto_pong=auto_pong, **options)  # type: ignore[no-any-return]
 
     def __iter__(self):
@@ -340,10 +342,11 @@ class WebSocket(Endpoint):
     def reset(self):
         # type: () -> None
         """Forget the last connection; WebSocketUnavailable while there is one."""
-        self._check_idle()
-        self._session = None
-        self._stream = self._new_stream()
-        self._set_out(Course.begin(self._course.home))
+        with self._loop_lock():
+            self._check_idle()
+            self._session = None
+            self._stream = self._new_stream()
+            self._set_out(Course.begin(self._course.home))
 
     def _set_out(self, course):
         # type: (Course) -> None

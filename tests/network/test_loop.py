@@ -5,6 +5,7 @@ from __future__ import absolute_import, division, print_function
 import logging
 import socket
 import struct
+import sys
 import threading
 import zlib
 from time import time
@@ -467,6 +468,114 @@ def test_of_two_loops_the_later_one_counts():
         with pytest.raises(errors.WebSocketUnavailable):
             next(early)
         assert names(late) == ['connected', 'ready', 'disconnected']
+
+
+def is_refused(function, *args):
+    """Call a function in another thread; tell if that raised WebSocketUnavailable."""
+    try:
+        Background(function, *args).result()
+    except errors.WebSocketUnavailable:
+        return True
+    return False
+
+
+@pytest.mark.parametrize('change', [
+    lambda websocket: websocket.connect(),
+    lambda websocket: websocket.reset(),
+    lambda websocket: setattr(websocket, 'url', u'ws://elsewhere.invalid/'),
+], ids=['connect', 'reset', 'url'])
+def test_no_other_thread_gets_in_while_a_loop_begins_or_ends(change):
+    """Else it would swap the stream, or the target, of a connection that goes on by the old one."""
+    refused = []
+
+    class Beginning(WebsocketSession):
+        def begin(self, *args):
+            assert is_refused(change, websocket)
+            refused.append('begin')
+            WebsocketSession.begin(self, *args)
+
+    class Ending(WebSocket):
+        def on_disconnect(self):
+            assert is_refused(change, self)
+            refused.append('end')
+            WebSocket.on_disconnect(self)
+
+    with RawServer(accept_and_send(make_close(1000))) as server:
+        websocket = Ending(server.url)
+        for _again in range(2):
+            assert names(websocket.connect(session_class=Beginning)) == [
+                'connecting', 'connected', 'ready', 'closing', 'disconnected']
+            assert websocket.is_closed
+    assert refused == ['begin', 'end'] * 2
+
+
+class TellingLock(object):
+    """A lock that its holder may take again; sets an Event when a thread has to wait for it."""
+
+    def __init__(self, is_awaited):
+        self._lock = threading.RLock()
+        self._is_awaited = is_awaited
+
+    def __enter__(self):
+        if not self._lock.acquire(False):
+            self._is_awaited.set()
+            self._lock.acquire()
+
+    def __exit__(self, *_exc_info):
+        self._lock.release()
+
+
+def race_for_the_loop(dead_port, moment):
+    """Have a loop begin at so many lines into another connect(); return which came through."""
+    websocket = WebSocket(u'ws://127.0.0.1:{}/'.format(dead_port))
+    early = websocket.connect()
+    has_gone_on = threading.Event()
+    lock = TellingLock(has_gone_on)
+    websocket._loop_lock = lambda: lock
+    lines, beginning = [], []
+
+    def begin():
+        try:
+            return next(early).name
+        except errors.WebSocketUnavailable:
+            return None
+        finally:
+            has_gone_on.set()
+
+    def trace(frame, _event, _argument):
+        if frame.f_globals['__name__'] not in ('lomond.websocket', 'lomond.endpoint'):
+            return None
+        lines.append(frame.f_lineno)
+        if len(lines) == moment:
+            beginning.append(Background(begin))
+            wait_for(has_gone_on)
+        return trace
+
+    late = None
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        late = websocket.connect()
+    except errors.WebSocketUnavailable:
+        pass
+    finally:
+        sys.settrace(before)
+    if not beginning:
+        return None
+    has_begun = beginning[0].result() == 'connecting'
+    if late is not None:
+        assert next(late).name == 'connecting'
+        late.close()
+    early.close()
+    return has_begun, late is not None
+
+
+def test_of_two_loops_that_begin_at_once_one_counts(dead_port):
+    outcomes = []
+    while not outcomes or outcomes[-1] is not None:
+        outcomes.append(race_for_the_loop(dead_port, len(outcomes) + 1))
+    assert len(outcomes) > 10
+    assert set(outcomes[:-1]) == {(True, False), (False, True)}
 
 
 def test_a_loop_that_is_over_does_not_disturb_the_next():
