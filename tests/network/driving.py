@@ -63,6 +63,30 @@ def wait_for(event):
     assert event.wait(PATIENCE), 'it did not happen'
 
 
+def stall(make_websocket, is_far_enough):
+    """Run a WebSocket into its connect_timeout; return the last event, a ConnectFail.
+
+    ``make_websocket(connect_timeout)`` is called again, with more time, if the event isn't far
+    enough: on a busy machine it may take long to come to where it is to stall.
+    """
+    event = first_far_enough(lambda timeout: list(make_websocket(timeout)), lambda events: (
+        is_far_enough(events[-1])))[-1]
+    assert event.name == 'connect_fail'
+    return event
+
+
+def first_far_enough(attempt, is_far_enough):
+    """Call ``attempt(timeout)`` with more and more seconds; return the first outcome that will do.
+
+    When none does, this fails.
+    """
+    for timeout in (0.1, 1.0, PATIENCE / 2):
+        outcome = attempt(timeout)
+        if is_far_enough(outcome):
+            return outcome
+    raise AssertionError('not far enough: {}'.format(outcome))
+
+
 def wait_until_sending(websocket):
     """Wait until another thread's send has filled the system's buffer."""
     while websocket.session._transport.has_room():
