@@ -76,7 +76,7 @@ def full_listener():
             waiting.append(client)
             client.setblocking(False)
             client.connect_ex(sock.getsockname())
-            if not wait(((client.fileno(), WRITE),), 0.05):
+            if not wait(((client.fileno(), WRITE),), 0.25):
                 break
         else:
             pytest.skip('on this system a listener is never full')

@@ -40,7 +40,7 @@ from ..support import (
     read_frame,
     read_head,
 )
-from .driving import Background, needs_proc, wait_for
+from .driving import Background, first_far_enough, needs_proc, wait_for
 
 pytestmark = pytest.mark.usefixtures('clean_environment', 'nothing_is_left_open')
 
@@ -84,7 +84,7 @@ def test_name_that_does_not_resolve_is_a_connect_fail():
     assert event.phase == 'resolve'
     assert host in event.reason
     assert isinstance(event.cause, socket.gaierror)
-    assert took < PATIENCE / 4
+    assert took < PATIENCE / 2
 
 
 def test_nothing_is_resolved_before_the_first_event():
@@ -149,7 +149,7 @@ def test_look_up_stands_under_the_deadline(stuck):
     assert event.phase == 'resolve'
     assert 'in time' in event.reason
     assert isinstance(event.cause, socket.timeout)
-    assert took < PATIENCE / 4
+    assert took < PATIENCE / 2
 
 
 @pytest.mark.parametrize('end', [WebSocket.close, WebSocket.force_disconnect])
@@ -279,8 +279,8 @@ def test_every_address_that_failed_is_named(dead_port):
 
 def test_address_that_never_answers_leaves_time_for_the_next(full_listener, listener):
     started = monotonic()
-    transport = drive(start([full_listener, listener.getsockname()], timeout=0.4))
-    assert monotonic() - started < PATIENCE / 4
+    transport = drive(start([full_listener, listener.getsockname()], timeout=PATIENCE / 4))
+    assert monotonic() - started < PATIENCE / 2
     transport.close()
 
 
@@ -558,18 +558,20 @@ def test_function_that_makes_no_socket_is_a_connect_fail(result, words):
 
 def test_function_that_makes_no_socket_in_time_is_left():
     """What it returns in the end is closed."""
-    may_end = threading.Event()
+    has_begun, may_end = threading.Event(), threading.Event()
     made = []
 
     def make():
         made.append(threading.current_thread())
+        has_begun.set()
         may_end.wait(PATIENCE)
         made.append(socket.socket())
         return made[1]
 
     event, took = fail(WebSocket(u'ws://far.invalid/', sock=make, connect_timeout=0.05))
-    assert took < PATIENCE / 4
+    assert took < PATIENCE / 2
     assert 'timed out' in event.reason
+    wait_for(has_begun)
     may_end.set()
     made[0].join(PATIENCE)
     del made[:]
@@ -614,7 +616,7 @@ def test_listener_that_never_accepts_times_out(full_listener):
     assert event.phase == 'connect'
     assert 'timed out' in event.reason
     assert isinstance(event.cause, socket.timeout)
-    assert took < PATIENCE / 4
+    assert took < PATIENCE / 2
 
 
 def test_server_that_never_answers_the_handshake_times_out():
@@ -622,10 +624,11 @@ def test_server_that_never_answers_the_handshake_times_out():
         read_head(sock)
         assert sock.recv(1) == b''
     with RawServer(script) as server:
-        started = monotonic()
-        events = list(WebSocket(server.url, connect_timeout=0.3))
-        assert monotonic() - started < PATIENCE / 4
+        events = first_far_enough(
+            lambda timeout: list(WebSocket(server.url, connect_timeout=timeout)),
+            lambda events: 'connected' in names(events))
     assert names(events) == ['connecting', 'connected', 'disconnected']
+    assert 'too long' in events[-1].reason
 
 
 def test_wait_that_ended_early_goes_on(full_listener):

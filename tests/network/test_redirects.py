@@ -423,7 +423,7 @@ def test_one_deadline_holds_for_all():
             seen.append(event)
             if event.name == 'redirected':
                 clock.ahead += 29.9
-        assert monotonic() - started < PATIENCE / 4
+        assert monotonic() - started < PATIENCE / 2
     assert names(seen) == ONCE + ['connecting', 'connected', 'disconnected']
     assert 'too long' in seen[-1].reason
 

@@ -150,7 +150,7 @@ def test_resolver_that_does_not_answer_is_left_at_the_deadline():
     try:
         started = monotonic()
         failure = fail(u'far.invalid', lambda *_args: may_end.wait(PATIENCE), timeout=0.05)
-        assert monotonic() - started < PATIENCE / 4
+        assert monotonic() - started < PATIENCE / 2
         assert 'in time' in str(failure)
         assert isinstance(failure.cause, socket.timeout)
     finally:
