@@ -18,7 +18,7 @@ from lomond.net.wait import Wait
 GUID = b'258EAFA5-E914-47DA-95CA-C5AB0DC85B11'
 
 #: How long, in seconds, anything on loopback may take before a test fails.
-PATIENCE = 20.0
+PATIENCE = 40.0
 
 
 def make_frame(opcode, payload=b'', fin=True, rsv=0, key=None):

@@ -442,23 +442,31 @@ HUGE = b'x' * (12 * 1024 * 1024)
 
 
 def accept_and_ignore(may_end, *frames):
-    """Make a script that accepts, sends, and reads nothing until it may end."""
+    """Make a script that accepts, sends, and reads nothing until it may end.
+
+    Its ``has_sent`` is an Event that tells how far it is.
+    """
     def script(sock):
         answer_upgrade(sock)
         sock.sendall(b''.join(frames))
+        script.has_sent.set()
         wait_for(may_end)
+
+    script.has_sent = threading.Event()
     return script
 
 
 def test_a_peer_that_does_not_read_fails_a_send_within_write_timeout():
     may_end = threading.Event()
     failures = []
-    with RawServer(accept_and_ignore(may_end, make_frame(1, b'unread'))) as server:
+    script = accept_and_ignore(may_end, make_frame(1, b'unread'))
+    with RawServer(script) as server:
         websocket = WebSocket(server.url, write_timeout=0.1)
         events = []
         for event in websocket:
             events.append(event)
             if event.name == 'ready':
+                wait_for(script.has_sent)
                 with pytest.raises(errors.TransportFail) as caught:
                     websocket.send_binary(HUGE)
                 failures.append(caught.value)
@@ -473,12 +481,14 @@ def test_a_peer_that_does_not_read_fails_a_send_within_write_timeout():
 
 def test_a_close_frame_that_had_arrived_does_not_hide_that_a_send_failed():
     may_end = threading.Event()
-    with RawServer(accept_and_ignore(may_end, make_close(1000))) as server:
+    script = accept_and_ignore(may_end, make_close(1000))
+    with RawServer(script) as server:
         websocket = WebSocket(server.url, write_timeout=0.1)
         events = []
         for event in websocket:
             events.append(event)
             if event.name == 'ready':
+                wait_for(script.has_sent)
                 with pytest.raises(errors.TransportFail) as torn:
                     websocket.send_binary(HUGE)
         may_end.set()

@@ -330,11 +330,12 @@ HUGE = b'x' * (12 * 1024 * 1024)
 
 
 def test_a_peer_that_does_not_read_fails_a_send_within_write_timeout(connect, server_tls):
-    may_end = threading.Event()
+    has_sent, may_end = threading.Event(), threading.Event()
 
     def script(sock):
         answer_upgrade(sock)
         sock.sendall(make_frame(1, b'unread'))
+        has_sent.set()
         wait_for(may_end)
 
     with RawServer(script, server_tls) as server:
@@ -343,6 +344,7 @@ def test_a_peer_that_does_not_read_fails_a_send_within_write_timeout(connect, se
         for event in websocket:
             events.append(event)
             if event.name == 'ready':
+                wait_for(has_sent)
                 with pytest.raises(errors.TransportFail):
                     websocket.send_binary(HUGE)
         may_end.set()

@@ -9,7 +9,7 @@ from __future__ import absolute_import, division, print_function
 from tests.programs import Program, find_program, write_file
 
 #: After how long, in seconds, an idle connection on ``/idle`` is cut.
-IDLE = 1.2
+IDLE = 3.0
 
 #: How long a worker of nginx that was told to end keeps its connections, in seconds.
 SHUTDOWN = 0.5
