@@ -7,13 +7,14 @@ from fuzz.wire import check_story
 from lomond import WebSocket
 from lomond.errors import ConnectFail, HandshakeError
 from lomond.headers import is_token
+from lomond.http.answer import ResponseReader
 from lomond.net import proxy as http_proxy
 from lomond.net.socks import SocksExchange
 from lomond.net.url import parse_proxy_url, parse_url
 from lomond.protocol import compression
 from lomond.protocol.compression import DeflateOptions
 from lomond.protocol.extension import format_extension, parse_extensions
-from lomond.protocol.handshake import HeadReader, ResponseReader, check_extensions
+from lomond.protocol.handshake import RequestReader, check_extensions
 from lomond.protocol.limits import DEFAULT_LIMITS
 from lomond.response import Response
 from lomond.server import ServerWebSocket
@@ -45,7 +46,7 @@ class _Driver(object):
         self.sent.append(data)
 
     def reply(self, opcode, payload):
-        self.write(self._websocket.stream.encode(opcode, payload))
+        self.sent.append(self._websocket.stream.encode(opcode, payload))
 
 
 def _tell(event):
@@ -99,7 +100,7 @@ def response(data):
         told = []
         for answer in answers:
             websocket._key = KEY
-            reader = websocket._reader = ResponseReader(limits)
+            reader = websocket._reader = ResponseReader(limits.head, limits.body)
             happened = []
             pieces = [piece for piece in cut(answer, sizes) if piece]
             for piece in pieces + [b'']:        # empty: the end of the stream
@@ -141,7 +142,7 @@ def request(data):
         websocket = ServerWebSocket(
             None, None, protocols=['superchat', 'chat'], compress=compress)
         driver = websocket._session = _Driver(websocket)
-        reader = websocket._reader = HeadReader(limits)
+        reader = websocket._reader = RequestReader(limits.head)
         happened = []
         for piece in pieces:
             happened.extend(websocket.feed(piece))
@@ -245,9 +246,10 @@ def proxy(data):
             exchange = SocksExchange(target, chosen)
         else:
             exchange = http_proxy.ConnectExchange(target, chosen)
-        for index, piece in enumerate(pieces):
+        pieces = [piece for piece in pieces if piece]
+        for index, piece in enumerate(pieces + [b'']):      # empty: the end of the stream
             try:
-                exchange.receive(piece)
+                exchange.receive(piece) if piece else exchange.end()
             except ConnectFail as error:
                 assert error.phase == 'proxy'
                 words = error.args[0]
@@ -255,7 +257,10 @@ def proxy(data):
                 return words
             if exchange.rest is not None:
                 return exchange.output, exchange.rest + b''.join(pieces[index + 1:])
-            assert len(exchange._received) <= http_proxy.MAX_HEAD
+            if not chosen.is_socks:
+                reader = exchange._reader
+                assert len(reader._head._gathered) <= http_proxy.MAX_HEAD
+                assert reader._body is None or len(reader._body._gathered) <= http_proxy.MAX_BODY
         return exchange.output, None
 
     whole = run([answer])

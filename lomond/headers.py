@@ -1,8 +1,8 @@
 """HTTP/1.1 heads: taking them apart, looking fields up, checking fields to send.
 
-Shared by the response, the server's request and a proxy's answer. Strict, as
-RFC 7230 3.2.4 and 3.5 allow: lines end in CRLF, none is folded, no space
-stands before a colon. A field's bytes are read as Latin-1, so all can be.
+Shared by the response, the server's request and a proxy's answer. Strict about requests:
+lines end in CRLF, none is folded. In a response a line may end in LF alone, and a folded
+one is unfolded (RFC 9112 2.2, 5.2). A field's bytes are read as Latin-1, so all can be.
 """
 
 from __future__ import absolute_import, division, print_function
@@ -15,9 +15,6 @@ from lomond.errors import HandshakeError
 
 if TYPE_CHECKING:
     from typing import Iterator, List, Optional, Text, Tuple, Union  # noqa: F401
-
-#: What ends a head.
-END_OF_HEAD = b'\r\n\r\n'
 
 # RFC 7230 3.2.6
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+\Z")
@@ -38,30 +35,49 @@ def check_line(what, text):
     return text
 
 
-def parse_head(data):
-    # type: (bytes) -> Tuple[Text, Headers]
+def parse_head(data, is_response=False):
+    # type: (bytes, bool) -> Tuple[Text, Headers]
     """Split a head into its first line and its fields.
 
     `data` may end in the empty line or without it. Raises HandshakeError if
-    it isn't a head by RFC 7230.
+    it isn't a head by RFC 9112.
     """
-    lines = data.decode('latin-1').split(u'\r\n')
+    text = data.decode('latin-1')
+    lines = text.replace(u'\r\n', u'\n').split(u'\n') if is_response else text.split(u'\r\n')
     while lines and not lines[-1]:
         lines.pop()
     if not lines:
         raise HandshakeError('the HTTP head is empty')
-    fields = []
     for number, line in enumerate(lines):
         if u'\0' in line or u'\r' in line or u'\n' in line:
             raise HandshakeError(
                 'control character in an HTTP head: {!r}',
                 (redact_line(line) if number else redact_text(line))[:80])
+    if is_response:
+        lines = _unfold(lines)
+    fields = []
     for line in lines[1:]:
         name, colon, value = line.partition(u':')
         if not colon or not is_token(name):
             raise HandshakeError('not an HTTP header: {!r}', redact_line(line)[:80])
         fields.append((name, value.strip(u' \t')))
     return lines[0], Headers(fields)
+
+
+def _unfold(lines):
+    # type: (List[Text]) -> List[Text]
+    """Join each line that begins with a blank to the header before it (RFC 9112 5.2)."""
+    unfolded = lines[:1]
+    pieces = []  # type: List[Text]     # of the present header
+    for line in lines[1:] + [u'']:
+        # What stands between the first line and the first header continues nothing.
+        if line[:1] in (u' ', u'\t') and pieces:
+            pieces.append(line.strip(u' \t'))
+            continue
+        if pieces:
+            unfolded.append(u' '.join(pieces))
+        pieces = [line.rstrip(u' \t')]
+    return unfolded
 
 
 class Headers(object):

@@ -10,10 +10,19 @@ from lomond.errors import HandshakeError
 from lomond.headers import parse_head
 
 if TYPE_CHECKING:
-    from typing import List, Optional, Text, Union  # noqa: F401
+    from typing import List, Match, Optional, Text, Union  # noqa: F401
 
 # RFC 7230 3.1.2. Some servers leave the space before an empty reason out.
 _STATUS_LINE = re.compile(r'(HTTP/1\.[0-9]) ([1-9][0-9][0-9])(?: (.*))?\Z')
+
+
+def check_status_line(line):
+    # type: (Text) -> Match[Text]
+    """Take the first line of a response apart; raises HandshakeError if it isn't HTTP/1."""
+    match = _STATUS_LINE.match(line)
+    if match is None:
+        raise HandshakeError('not an HTTP response: {!r}', redact_text(line)[:80])
+    return match
 
 
 class Response(object):
@@ -30,10 +39,8 @@ class Response(object):
     def __init__(self, header_data):
         # type: (bytes) -> None
         self.raw = header_data
-        line, self.headers = parse_head(header_data)
-        match = _STATUS_LINE.match(line)
-        if match is None:
-            raise HandshakeError('not an HTTP response: {!r}', redact_text(line)[:80])
+        line, self.headers = parse_head(header_data, is_response=True)
+        match = check_status_line(line)
         self.http_ver = match.group(1)          # type: Text
         self.status_code = int(match.group(2))
         self.status = match.group(3) or u''     # type: Text

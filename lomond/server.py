@@ -47,8 +47,8 @@ from lomond.net.transport import MAX_READ_AHEAD, Transport, describe, would_bloc
 from lomond.net.url import bracket, to_ascii
 from lomond.protocol.connection import SERVER
 from lomond.protocol.handshake import (
-    HeadReader,
     Request,
+    RequestReader,
     UpgradeRefused,
     answer_request,
     build_head,
@@ -133,7 +133,7 @@ class ServerWebSocket(Endpoint):
         self.request = None  # type: Optional[Request]
         #: The subprotocol, or None.
         self.protocol = None  # type: Optional[text_type]
-        self._reader = HeadReader(DEFAULT_LIMITS)
+        self._reader = RequestReader(DEFAULT_LIMITS.head)
         self._loop = None  # type: Any      # the session's generator
         self._events = None  # type: Optional[Iterator[Event]]
         # From the start, so that close() counts before open() too.

@@ -16,6 +16,7 @@ from lomond.constants import USER_AGENT, WS_VERSION
 from lomond.endpoint import FRAGMENT_SIZE, MAX_MESSAGE_SIZE, Endpoint
 from lomond.headers import check_line
 from lomond.hints import takes_options
+from lomond.http.answer import ResponseReader
 from lomond.net.options import NetOptions, TLSOptions
 from lomond.net.transport import MAX_READ_AHEAD
 from lomond.net.url import parse_url
@@ -23,7 +24,6 @@ from lomond.protocol import compression
 from lomond.protocol.connection import CLIENT
 from lomond.protocol.extension import format_extension
 from lomond.protocol.handshake import (
-    ResponseReader,
     build_head,
     check_extensions,
     check_response,
@@ -353,7 +353,9 @@ class WebSocket(Endpoint):
         """Be ready to ask where the course has come to."""
         self._course = course
         self._key = base64.b64encode(os.urandom(16))    # RFC 6455 4.1
-        self._reader = ResponseReader(DEFAULT_LIMITS)
+        self._reader = ResponseReader(
+            DEFAULT_LIMITS.head, DEFAULT_LIMITS.body,
+            secure_scheme=None if course.target.is_secure else u'wss')
 
     def _check_idle(self):
         # type: () -> None
@@ -374,6 +376,12 @@ class WebSocket(Endpoint):
         sets, and for Proxy-Authorization.
         """
         self._request_options.add_header(header, value)
+
+    @property
+    def is_refused(self):
+        # type: () -> bool
+        """True once the handshake can only fail, the rest of the answer being on its way."""
+        return self._reader.is_refusal
 
     def build_request(self):
         # type: () -> bytes

@@ -13,20 +13,21 @@ from binascii import hexlify
 from lomond._compat import TYPE_CHECKING, monotonic, native_to_text, text_type
 from lomond._redact import hide_credentials
 from lomond.constants import USER_AGENT
-from lomond.errors import ConnectFail, HandshakeError, TransportFail
-from lomond.headers import END_OF_HEAD
-from lomond.net.transport import describe
+from lomond.errors import ConnectFail, CriticalProtocolError, TransportFail
+from lomond.http.answer import ResponseReader, RestTimer
+from lomond.net.selectors import merge
+from lomond.net.transport import describe, is_broken_pipe
 from lomond.net.url import basic_authorization, bracket, parse_proxy_url, to_ascii
 from lomond.net.wait import Wait
-from lomond.response import Response
 
 if TYPE_CHECKING:
     from typing import Any, Dict, Iterable, Iterator, List, Mapping, Optional, Text, Tuple  # noqa: F401
 
+    from lomond.net.selectors import Interest  # noqa: F401
     from lomond.net.transport import Transport  # noqa: F401
     from lomond.net.url import ProxyTarget, Target  # noqa: F401
 
-#: The most that a proxy's answer may take, in bytes.
+#: The most that the head of a proxy's answer may take, in bytes ...
 MAX_HEAD = 64 * 1024
 
 # For ws and for wss: the keys of `proxies` that count, which are also what stands in front of
@@ -38,6 +39,8 @@ _OTHER_KINDS = frozenset(['ftp', 'gopher', 'rsync'])
 
 # NO_PROXY has commas to most programs, and blanks to some.
 _SEPARATORS = re.compile(r'[,\s]+')
+#: ... and what is kept of a refusal's body.
+MAX_BODY = 64 * 1024
 
 
 def parse_proxies(proxies):
@@ -238,24 +241,8 @@ def open_tunnel(transport, target, proxy, deadline):
         exchange = SocksExchange(target, proxy)  # type: Any
     else:
         exchange = ConnectExchange(target, proxy)
-    try:
-        while exchange.rest is None:
-            while exchange.output:
-                sent, interest = transport.send_some(exchange.output)
-                exchange.output = exchange.output[sent:]
-                if not sent:
-                    yield Wait(interest, deadline)
-                    _check_deadline(deadline)
-            data = transport.receive()
-            if data is None:
-                yield Wait(transport.interest, deadline)
-            elif data:
-                exchange.receive(data)
-            else:
-                raise ConnectFail.during('proxy', 'the proxy closed the connection')
-            _check_deadline(deadline)
-    except (socket.error, TransportFail) as error:
-        raise ConnectFail.during('proxy', u'the proxy failed: {}'.format(describe(error)), error)
+    for step in _converse(transport, exchange, deadline):
+        yield step
     if not exchange.rest:
         return
     if target.is_secure:
@@ -264,8 +251,63 @@ def open_tunnel(transport, target, proxy, deadline):
     transport.put_back(exchange.rest)
 
 
+def _converse(transport, exchange, deadline):
+    # type: (Transport, Any, float) -> Iterator[Wait]
+    """Send what the exchange wants to, and give it what comes, until it has its consent."""
+    write_error = None  # type: Any
+    rest_timer = RestTimer()
+    wait_until = deadline
+    has_waited = False
+    while exchange.rest is None:
+        need = ()  # type: Interest
+        if write_error is None:
+            try:
+                need = _send_output(transport, exchange)
+            except (socket.error, TransportFail) as error:
+                write_error = error     # the answer may have come before, and say why
+        try:
+            data = transport.receive()
+        except (socket.error, TransportFail) as error:
+            exchange.end()
+            raise _failure(error)
+        if data:
+            exchange.receive(data)
+            if exchange.is_refused:
+                wait_until = min(deadline, rest_timer.progress(monotonic()))
+        elif data is not None:
+            exchange.end()
+            if write_error is None or is_broken_pipe(write_error):
+                raise ConnectFail.during('proxy', 'the proxy closed the connection')
+            raise _failure(write_error)
+        elif write_error is not None:
+            exchange.end()
+            raise _failure(write_error)
+        elif has_waited and monotonic() >= wait_until:
+            exchange.end()
+            raise ConnectFail.during('proxy', 'the proxy did not answer in time')
+        else:
+            yield Wait(merge(transport.interest, need), wait_until)
+            has_waited = True
+
+
+def _send_output(transport, exchange):
+    # type: (Transport, Any) -> Interest
+    """Send what can be sent without waiting; return what to wait for before the next call."""
+    while exchange.output:
+        sent, interest = transport.send_some(exchange.output)
+        if not sent:
+            return interest
+        exchange.output = exchange.output[sent:]
+    return ()
+
+
+def _failure(error):
+    # type: (BaseException) -> ConnectFail
+    return ConnectFail.during('proxy', u'the proxy failed: {}'.format(describe(error)), error)
+
+
 class ConnectExchange(object):
-    """Asks an HTTP proxy to reach the target, by CONNECT (RFC 7231 4.3.6).
+    """Asks an HTTP proxy to reach the target, by CONNECT (RFC 9110 9.3.6).
 
     Attributes: ``output``, bytes to send next; ``rest``, what was received
     behind the proxy's consent, None until that is there.
@@ -274,31 +316,29 @@ class ConnectExchange(object):
     def __init__(self, target, proxy):
         # type: (Target, ProxyTarget) -> None
         self._has_credentials = proxy.credentials is not None
-        self._received = bytearray()
+        self._reader = ResponseReader(MAX_HEAD, MAX_BODY, u'it', u'https', is_tunnel=True)
         self.output = connect_request(target, proxy)
         self.rest = None  # type: Optional[bytes]
+
+    @property
+    def is_refused(self):
+        # type: () -> bool
+        """True once there can be no consent any more: what still comes is the refusal's body."""
+        return self._reader.is_refusal
 
     def receive(self, data):
         # type: (bytes) -> None
         """Take in what came from the proxy; raises ConnectFail if that is a no, or nonsense."""
-        # The end may have begun in what was received before.
-        searched = max(0, len(self._received) - (len(END_OF_HEAD) - 1))
-        self._received += data
-        found = self._received.find(END_OF_HEAD, searched)
-        size = len(self._received) if found < 0 else found + len(END_OF_HEAD)
-        if size > MAX_HEAD:
-            raise ConnectFail.during('proxy', 'the answer of the proxy is too long')
-        if found >= 0:
-            self._check(bytes(self._received[:size]))
-            self.rest = bytes(self._received[size:])
-
-    def _check(self, head):
-        # type: (bytes) -> None
         try:
-            response = Response(head)
-        except HandshakeError as error:
-            raise ConnectFail.during('proxy', 'the proxy does not speak HTTP', error)
-        if 200 <= response.status_code < 300:
+            found = self._reader.feed(data)
+        except CriticalProtocolError as error:
+            raise ConnectFail.during(
+                'proxy', u'the proxy does not speak HTTP: {}'.format(text_type(error)), error)
+        if found is None:
+            return
+        response, rest = found
+        if not self._reader.is_refusal:
+            self.rest = rest
             return
         # 401 is an origin server's; tinyproxy 1.11 says it where the password is wrong.
         if response.status_code in (401, 407):
@@ -309,6 +349,11 @@ class ConnectExchange(object):
         refusal = ConnectFail.during('proxy', words)
         refusal.response = response
         raise refusal
+
+    def end(self):
+        # type: () -> None
+        """Take in that nothing more will come; raises ConnectFail if what came was a no."""
+        self.receive(b'')
 
 
 def connect_request(target, proxy):
@@ -324,9 +369,3 @@ def connect_request(target, proxy):
     if proxy.credentials is not None:
         lines.append(u'Proxy-Authorization: ' + basic_authorization(proxy.credentials))
     return u'\r\n'.join(lines + [u'', u'']).encode('ascii')
-
-
-def _check_deadline(deadline):
-    # type: (float) -> None
-    if monotonic() >= deadline:
-        raise ConnectFail.during('proxy', 'the proxy did not answer in time')

@@ -51,6 +51,13 @@ def wait(interest, timeout):
         left = deadline - monotonic()
 
 
+def merge(interest, more):
+    # type: (Interest, Interest) -> Interest
+    """Return an interest with what more is wanted of its descriptors."""
+    wanted = dict(more)
+    return tuple((fd, mask | wanted.get(fd, 0)) for fd, mask in interest)
+
+
 def _wait_with_poll(interest, timeout):
     # type: (Interest, float) -> List[Tuple[int, int]]
     return [(fd, _masks_of_poll(events)) for fd, events in _prepare_poll(interest)(timeout)]

@@ -52,6 +52,9 @@ class SocksExchange(object):
     behind the proxy's consent, None until that is there.
     """
 
+    #: A refusal is raised with its last byte: there is never more of it to wait for.
+    is_refused = False
+
     def __init__(self, target, proxy):
         # type: (Target, ProxyTarget) -> None
         self._target = target
@@ -79,6 +82,10 @@ class SocksExchange(object):
             self.rest = stream.unread
         self.output += stream.written[self._written:]
         self._written = len(stream.written)
+
+    def end(self):
+        # type: () -> None
+        """Do nothing: what came so far says neither yes nor no."""
 
     def _run(self, stream):
         # type: (_Stream) -> None

@@ -57,6 +57,12 @@ def describe(error):
     return words.decode('utf-8', 'replace') if isinstance(words, bytes) else words
 
 
+def is_broken_pipe(error):
+    # type: (BaseException) -> bool
+    """Tell if a write failed because the peer had closed: reading says the same in better words."""
+    return getattr(error, 'errno', None) == errno.EPIPE
+
+
 def _send_failed(error, sent, size):
     # type: (BaseException, int, int) -> TransportFail
     if isinstance(error, TransportFail):

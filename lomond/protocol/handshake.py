@@ -9,18 +9,27 @@ import re
 from lomond._compat import TYPE_CHECKING, text_type
 from lomond._redact import redact_text
 from lomond.constants import WS_KEY, WS_VERSION
-from lomond.errors import CriticalProtocolError, HandshakeError
-from lomond.headers import END_OF_HEAD, parse_head
+from lomond.errors import HandshakeError
+from lomond.headers import parse_head
+from lomond.http.head import HeadReader
 from lomond.protocol import compression
-from lomond.protocol.body import BodyReader
 from lomond.protocol.extension import format_extension, parse_extensions
-from lomond.response import Response
 
 if TYPE_CHECKING:
-    from typing import Iterable, List, Optional, Sequence, Set, Tuple, Type, Union  # noqa: F401
+    from typing import (  # noqa: F401
+        Iterable,
+        List,
+        Match,
+        Optional,
+        Sequence,
+        Set,
+        Tuple,
+        Type,
+        Union,
+    )
 
     from lomond.protocol.compression import DeflateOptions, PermessageDeflate  # noqa: F401
-    from lomond.protocol.limits import Limits  # noqa: F401
+    from lomond.response import Response  # noqa: F401
 
 # RFC 7230 3.1.1
 _REQUEST_LINE = re.compile(r'([A-Z]+) ([^ ]+) (HTTP/1\.[0-9])\Z')
@@ -28,7 +37,8 @@ _REQUEST_LINE = re.compile(r'([A-Z]+) ([^ ]+) (HTTP/1\.[0-9])\Z')
 # 16 bytes in base64
 _KEY = re.compile(r'[A-Za-z0-9+/]{22}==\Z')
 
-MAX_INTERIM = 8     # 1xx answers that may come before the answer
+#: How a client begins that speaks TLS: with a record of its handshake (RFC 8446 5.1).
+TLS_HANDSHAKE = b'\x16'
 
 
 def accept_key(key):
@@ -49,78 +59,6 @@ def build_head(first_line, fields):
         lines.append(name.encode('ascii') + b': ' + data)
     lines.append(b'\r\n')
     return b'\r\n'.join(lines)
-
-
-class HeadReader(object):
-    """Gathers an HTTP head, up to a limit, in linear time."""
-
-    def __init__(self, limits):
-        # type: (Limits) -> None
-        self._max_size = limits.head
-        self._gathered = bytearray()
-
-    def feed(self, data):
-        # type: (bytes) -> Optional[Tuple[bytes, bytes]]
-        """Return the head and what follows it, or None while it isn't complete.
-
-        Raises CriticalProtocolError if it exceeds the limit.
-        """
-        searched = max(0, len(self._gathered) - len(END_OF_HEAD) + 1)
-        self._gathered += data
-        end = self._gathered.find(END_OF_HEAD, searched)
-        size = len(self._gathered) if end < 0 else end + len(END_OF_HEAD)
-        if size > self._max_size:
-            raise CriticalProtocolError('an HTTP head of over {} bytes', self._max_size)
-        if end < 0:
-            return None
-        head, rest = bytes(self._gathered[:size]), bytes(self._gathered[size:])
-        del self._gathered[:]
-        return head, rest
-
-
-class ResponseReader(object):
-    """Reads the server's answer: interim ones are skipped, a rejection's body kept."""
-
-    def __init__(self, limits):
-        # type: (Limits) -> None
-        self._head = HeadReader(limits)
-        self._max_body = limits.body
-        #: The answer, from when its head is there; the body may still be coming.
-        self.response = None  # type: Optional[Response]
-        self._body = None  # type: Optional[BodyReader]     # from then on, too
-        self._interim = 0
-
-    def feed(self, data):
-        # type: (bytes) -> Optional[Tuple[Response, bytes]]
-        """Return the response and the bytes after it, or None while incomplete.
-
-        Empty `data` is the end of the stream: it completes a body. Raises
-        CriticalProtocolError if this isn't HTTP.
-        """
-        is_end = not data
-        while self.response is None:
-            found = self._head.feed(data)
-            if found is None:
-                return None
-            head, data = found
-            try:
-                response = Response(head)
-            except HandshakeError as error:
-                raise CriticalProtocolError(text_type(error))
-            if response.status_code == 101:
-                return response, data
-            if response.status_code >= 200:
-                self.response = response
-                self._body = BodyReader(response, self._max_body)
-            else:
-                self._interim += 1
-                if self._interim > MAX_INTERIM:
-                    raise CriticalProtocolError('more than {} interim answers', MAX_INTERIM)
-        body = self._body.feed(data, is_end)    # type: ignore[union-attr]
-        if body is None:
-            return None
-        self.response.body = body
-        return self.response, b''
 
 
 def check_response(response, key, protocols):
@@ -192,6 +130,30 @@ def _require_token(response, name, token):
             'the {} header should be {!r}, not {!r}', name, token, response.get(name))
 
 
+class RequestReader(HeadReader):
+    """Gathers the head of a client's request, up to ``max_size`` bytes."""
+
+    def _check_start(self, is_end):
+        # type: (bool) -> None
+        first = bytes(self._gathered[:1])
+        if first == TLS_HANDSHAKE:
+            raise HandshakeError('this port speaks plain HTTP, not TLS: use ws://')
+        if first and not b'A' <= first <= b'Z':
+            raise HandshakeError('not an HTTP request: the first byte is {!r}', first)
+
+    def _check_first_line(self, line):
+        # type: (text_type) -> None
+        _check_request_line(line)
+
+
+def _check_request_line(line):
+    # type: (text_type) -> Match[text_type]
+    match = _REQUEST_LINE.match(line)
+    if match is None:
+        raise HandshakeError('not an HTTP request: {!r}', redact_text(line)[:80])
+    return match
+
+
 class Request(object):
     """A client's request, as a server sees it.
 
@@ -204,9 +166,7 @@ class Request(object):
         # type: (bytes) -> None
         self.raw = header_data
         line, self.headers = parse_head(header_data)
-        match = _REQUEST_LINE.match(line)
-        if match is None:
-            raise HandshakeError('not an HTTP request: {!r}', redact_text(line)[:80])
+        match = _check_request_line(line)
         self.method = match.group(1)        # type: text_type
         self.resource = match.group(2)      # type: text_type
         self.http_ver = match.group(3)      # type: text_type

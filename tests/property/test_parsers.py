@@ -6,19 +6,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lomond import errors
+from lomond.http.answer import ResponseReader
 from lomond.protocol import compression
 from lomond.protocol.compression import DeflateOptions
 from lomond.protocol.extension import format_extension, parse_extensions
 from lomond.protocol.handshake import (
     Request,
-    ResponseReader,
     UpgradeRefused,
     answer_request,
     check_extensions,
     check_request,
     check_response,
 )
-from lomond.protocol.limits import DEFAULT_LIMITS
 from lomond.response import Response
 from tests.property.strategies import cuts
 
@@ -111,7 +110,7 @@ def test_response_is_read_or_refused(head):
 @given(st.data(), _heads(response_lines), st.binary(max_size=60))
 def test_reader_gives_a_response_or_a_critical_error_however_it_is_fed(data, head, rest):
     def read(pieces):
-        reader = ResponseReader(DEFAULT_LIMITS._replace(head=5000, body=50))
+        reader = ResponseReader(5000, 50)
         for piece in pieces:
             try:
                 found = reader.feed(piece)

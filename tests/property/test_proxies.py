@@ -49,7 +49,9 @@ def feed(exchange, pieces):
 def test_any_cut_of_any_answer_leads_to_the_same(url, data):
     whole = data.draw(st.sampled_from(PROXIES[url])) + data.draw(st.binary(max_size=60))
     cuts = sorted(data.draw(st.lists(st.integers(0, len(whole)))))
-    pieces = [whole[start:end] for start, end in zip([0] + cuts, cuts + [len(whole)])]
+    # No bytes would be the end.
+    pieces = [
+        whole[start:end] for start, end in zip([0] + cuts, cuts + [len(whole)]) if start < end]
     assert feed(begin(url), pieces) == feed(begin(url), [whole])
 
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from lomond import WebSocket
 from lomond.errors import CriticalProtocolError
-from lomond.protocol.handshake import ResponseReader
+from lomond.http.answer import ResponseReader
 from lomond.protocol.limits import DEFAULT_LIMITS
 from tests.faults.scripted import CLIENT, END, HANDSHAKE_KEY, HEAD_LINES, RESET, SERVER, run
 from tests.property.strategies import conversations, cuts
@@ -124,7 +124,7 @@ def test_nothing_comes_out_of_feed_but_events(data):
 @given(st.data())
 def test_handshake_holds_no_more_than_its_limits_and_one_read(data):
     limits = DEFAULT_LIMITS._replace(head=200, body=20)
-    reader = ResponseReader(limits)
+    reader = ResponseReader(limits.head, limits.body)
     for piece in data.draw(cuts(data.draw(streams(CLIENT)) + b'x' * 300)):
         try:
             found = reader.feed(piece)

@@ -4,9 +4,10 @@ from __future__ import absolute_import, division, print_function
 
 import pytest
 
+from lomond.http.answer import MAX_INTERIM
 from lomond.protocol.compression import DeflateOptions
 from lomond.protocol.connection import SERVER, Connection
-from lomond.protocol.handshake import MAX_INTERIM, Request, UpgradeRefused, answer_request
+from lomond.protocol.handshake import Request, UpgradeRefused, answer_request
 from lomond.protocol.limits import DEFAULT_LIMITS
 from lomond.protocol.state import State
 from lomond.websocket import WebSocket

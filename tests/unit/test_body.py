@@ -4,8 +4,8 @@ from __future__ import absolute_import, division, print_function
 
 import pytest
 
-from lomond.protocol import body
-from lomond.protocol.body import BodyReader
+from lomond.http import body
+from lomond.http.body import BodyReader
 from lomond.response import Response
 from tests.protocol.harness import bytewise
 

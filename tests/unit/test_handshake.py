@@ -5,12 +5,12 @@ from __future__ import absolute_import, division, print_function
 import pytest
 
 from lomond.errors import CompressionParameterError, CriticalProtocolError, HandshakeError
+from lomond.http.answer import MAX_INTERIM, ResponseReader, RestTimer
+from lomond.http.head import HeadReader
 from lomond.protocol.compression import DeflateOptions
 from lomond.protocol.handshake import (
-    MAX_INTERIM,
-    HeadReader,
     Request,
-    ResponseReader,
+    RequestReader,
     UpgradeRefused,
     accept_key,
     answer_request,
@@ -86,7 +86,7 @@ def test_head_is_found_in_whatever_pieces_it_comes():
     data = b'HTTP/1.1 101 OK\r\nA: b\r\n\r\n\x81\x05Hello'
     head, rest = data[:-7], data[-7:]
     for split in range(len(data) + 1):
-        reader = HeadReader(DEFAULT_LIMITS)
+        reader = HeadReader(DEFAULT_LIMITS.head)
         found = reader.feed(data[:split])
         if split < len(head):
             assert found is None
@@ -97,32 +97,63 @@ def test_head_is_found_in_whatever_pieces_it_comes():
 
 
 def test_reader_is_ready_for_another_head():
-    reader = HeadReader(DEFAULT_LIMITS)
+    reader = HeadReader(DEFAULT_LIMITS.head)
     assert reader.feed(b'a\r\n\r\nb') == (b'a\r\n\r\n', b'b')
     assert reader.feed(b'c\r\n\r\n') == (b'c\r\n\r\n', b'')
-    assert reader.feed(b'\r\n\r\nd') == (b'\r\n\r\n', b'd')
+    assert reader.feed(b'\r\nd') == (b'\r\n', b'd')
 
 
 @pytest.mark.parametrize('pieces', [
     [b'x' * 97 + b'\r\n\r\n'], [b'x' * 101], bytewise(b'x' * 101),
     bytewise(b'x' * 97 + b'\r\n\r\n')], ids=['whole', 'endless', 'dripping', 'dripping-whole'])
 def test_head_over_the_limit_is_refused(pieces):
-    reader = HeadReader(DEFAULT_LIMITS._replace(head=100))
+    reader = HeadReader(100)
     with pytest.raises(CriticalProtocolError):
         _feed(reader, pieces)
 
 
 def test_head_at_the_limit_is_taken_whatever_follows():
-    reader = HeadReader(DEFAULT_LIMITS._replace(head=100))
+    reader = HeadReader(100)
     head = b'x' * 96 + b'\r\n\r\n'
     assert reader.feed(head + b'y' * 1000) == (head, b'y' * 1000)
 
 
+# -- reading a client's request --
+
+@pytest.mark.parametrize('start, words, at', [
+    (b'\x16\x03\x01\x02\x00', 'this port speaks plain HTTP, not TLS', 1),
+    (b'\x81\x02hi', 'the first byte', 1), (b'get / HTTP/1.1\r\n', 'the first byte', 1),
+    (b'\r\n\r\n', 'the first byte', 1),
+    (b'GET /\r\n', 'not an HTTP request', 7), (b'GET / HTTP/2\r\n', 'not an HTTP request', 14),
+    (b'EHLO example.org\r\n', 'not an HTTP request', 18),
+    (b'GET / HTTP/1.1\n', 'CRLF', 15), (b'GET / HTTP/1.1\r\nHost: x\n', 'CRLF', 24),
+])
+def test_what_cannot_become_a_request_is_refused_at_once(start, words, at):
+    for pieces in ([start], bytewise(start)):
+        reader = RequestReader(100)
+        with pytest.raises(HandshakeError) as caught:
+            for count, piece in enumerate(pieces, 1):
+                assert reader.feed(piece) is None
+        assert words in str(caught.value)
+    assert count == at
+
+
+def test_folded_line_of_a_request_is_refused():
+    """RFC 9112 5.2: of a response it has to be unfolded."""
+    with pytest.raises(HandshakeError):
+        _request(X=b'a\r\n b')
+    assert _response(X=b'a\r\n b').get(u'X') == u'a b'
+
+
 # -- reading the server's answer --
+
+def _reader(max_body=DEFAULT_LIMITS.body):
+    return ResponseReader(DEFAULT_LIMITS.head, max_body)
+
 
 def test_bytes_after_the_101_are_not_lost():
     data = _response().raw + b'\x81\x05Hello'
-    (response, rest), _left = _feed(ResponseReader(DEFAULT_LIMITS), [data])
+    (response, rest), _left = _feed(_reader(), [data])
     assert response.status_code == 101
     assert rest == b'\x81\x05Hello'
 
@@ -131,21 +162,47 @@ def test_interim_answers_are_skipped():
     data = b'HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n'
     data += b'HTTP/1.1 199 New\r\n\r\n' + _response().raw
     for pieces in ([data], bytewise(data)):
-        (response, rest), left = _feed(ResponseReader(DEFAULT_LIMITS), pieces)
+        (response, rest), left = _feed(_reader(), pieces)
         assert (response.status_code, rest, left) == (101, b'', [])
 
 
 @pytest.mark.parametrize('status', [200, 201, 299, 300, 400, 599])
 def test_any_other_answer_is_the_last(status):
-    reader = ResponseReader(DEFAULT_LIMITS)
+    reader = _reader()
     head = 'HTTP/1.1 {} Something\r\nContent-Length: 0\r\n\r\n'.format(status)
     response, _rest = reader.feed(head.encode('ascii'))
     assert response.status_code == status
 
 
+def test_folded_headers_of_the_101_are_unfolded():
+    data = _response(Connection=b'keep-alive,\r\n\tUpgrade').raw
+    for pieces in ([data], bytewise(data)):
+        (response, _rest), _left = _feed(_reader(), pieces)
+        assert check_response(response, KEY, []) is None
+
+
+@pytest.mark.parametrize('data, is_refusal', [
+    (b'', False), (b'HTTP/1.1 1', False), (b'HTTP/1.1 100 Continue\r\n\r\n', False),
+    (b'HTTP/1.1 400 No\r\n', False), (b'HTTP/1.1 400 No\r\n\r\n', True), (b'SSH', True),
+    (b'HTTP/1.1 100 Continue\r\n\r\nSSH', True)])
+def test_refusal_is_known_before_its_end(data, is_refusal):
+    reader = _reader()
+    if data:
+        assert reader.feed(data) is None
+    assert reader.is_refusal is is_refusal
+
+
+def test_time_for_the_rest_of_a_refusal_starts_again_with_progress_but_not_for_ever():
+    timer = RestTimer()
+    assert timer.progress(10.0) == 11.0
+    assert timer.progress(10.5) == 11.5
+    assert timer.progress(11.4) == 12.0
+    assert timer.progress(11.9) == 12.0
+
+
 def test_endless_interim_answers_are_refused():
     data = b'HTTP/1.1 100 Continue\r\n\r\n'
-    reader = ResponseReader(DEFAULT_LIMITS)
+    reader = _reader()
     assert reader.feed(data * MAX_INTERIM) is None
     with pytest.raises(CriticalProtocolError):
         reader.feed(data)
@@ -156,7 +213,7 @@ def test_endless_interim_answers_are_refused():
     b'HTTP/2 200\r\n\r\n', b'220 {braces}\r\n\r\n', b'\x16\x03\x01\r\n\r\n'])
 def test_what_is_not_http_is_critical(data):
     with pytest.raises(CriticalProtocolError):
-        ResponseReader(DEFAULT_LIMITS).feed(data)
+        _reader().feed(data)
 
 
 @pytest.mark.parametrize('head, body, expected, left', [
@@ -169,7 +226,7 @@ def test_what_is_not_http_is_critical(data):
 ])
 def test_body_of_a_rejection_ends_where_it_says(head, body, expected, left):
     data = b'HTTP/1.1 400 Bad Request\r\n' + head + b'\r\n\r\n' + body
-    response, rest = ResponseReader(DEFAULT_LIMITS).feed(data)
+    response, rest = _reader().feed(data)
     assert (response.status_code, response.body, rest) == (400, expected, left)
 
 
@@ -179,7 +236,7 @@ def test_body_of_a_rejection_ends_where_it_says(head, body, expected, left):
 ])
 def test_body_of_a_rejection_may_come_byte_by_byte(head, body, expected):
     data = b'HTTP/1.1 400 Bad Request\r\n' + head + b'\r\n\r\n' + body
-    (response, _rest), left = _feed(ResponseReader(DEFAULT_LIMITS), bytewise(data))
+    (response, _rest), left = _feed(_reader(), bytewise(data))
     assert (response.body, left) == (expected, [])
 
 
@@ -192,7 +249,7 @@ def test_body_of_a_rejection_may_come_byte_by_byte(head, body, expected):
     b'Content-Length: 5, x',
 ])
 def test_body_without_a_usable_length_ends_with_the_stream(head):
-    reader = ResponseReader(DEFAULT_LIMITS)
+    reader = _reader()
     assert reader.feed(b'HTTP/1.1 400 Bad Request\r\n' + head + b'\r\n\r\nHel') is None
     assert reader.feed(b'lo') is None
     response, rest = reader.feed(b'')
@@ -210,7 +267,7 @@ def test_length_that_is_said_again_is_still_the_length(head):
 
 
 def test_chunked_body_that_is_cut_off_is_kept_as_far_as_it_came():
-    reader = ResponseReader(DEFAULT_LIMITS)
+    reader = _reader()
     head = b'HTTP/1.1 400 Bad Request\r\nTransfer-Encoding: chunked\r\n\r\n'
     assert reader.feed(head + b'3\r\nHel\r\n9\r\nlo') is None
     response, _rest = reader.feed(b'')
@@ -218,7 +275,7 @@ def test_chunked_body_that_is_cut_off_is_kept_as_far_as_it_came():
 
 
 def test_end_of_the_stream_within_the_head_completes_nothing():
-    reader = ResponseReader(DEFAULT_LIMITS)
+    reader = _reader()
     assert reader.feed(b'HTTP/1.1 400') is None
     assert reader.feed(b'') is None
 
@@ -227,26 +284,26 @@ def test_end_of_the_stream_within_the_head_completes_nothing():
 def test_some_rejections_have_no_body(status):
     head = b'HTTP/1.1 ' + status + b'\r\n\r\n'
     for rest in (b'', b'more'):
-        response, _rest = ResponseReader(DEFAULT_LIMITS).feed(head + rest)
+        response, _rest = _reader().feed(head + rest)
         assert response.body == b''
 
 
 @pytest.mark.parametrize('head', [b'X: y', b'Content-Length: 1000000'])
 def test_only_the_start_of_a_long_body_is_kept_and_waited_for(head):
-    reader = ResponseReader(DEFAULT_LIMITS._replace(body=100))
+    reader = _reader(100)
     assert reader.feed(b'HTTP/1.1 400 Bad Request\r\n' + head + b'\r\n\r\n' + b'x' * 99) is None
     response, rest = reader.feed(b'x' * 50)
     assert (response.body, rest) == (b'x' * 100, b'')
 
 
 def test_a_body_that_fills_the_room_is_not_waited_for_any_more():
-    reader = ResponseReader(DEFAULT_LIMITS._replace(body=100))
+    reader = _reader(100)
     response, _rest = reader.feed(b'HTTP/1.1 400 Bad Request\r\n\r\n' + b'x' * 100)
     assert response.body == b'x' * 100
 
 
 def test_long_chunked_body_is_cut_too():
-    reader = ResponseReader(DEFAULT_LIMITS._replace(body=100))
+    reader = _reader(100)
     response, _rest = reader.feed(
         b'HTTP/1.1 400 Bad Request\r\nTransfer-Encoding: chunked\r\n\r\nFFF\r\n' + b'x' * 4095)
     assert response.body == b'x' * 95       # of 100 as they came
@@ -258,9 +315,8 @@ def test_long_chunked_body_is_cut_too():
     b'HTTP/1.1 304 Not Modified\r\n\r\nbody',
 ])
 def test_body_of_a_rejection_is_the_same_however_it_is_cut(answer):
-    limits = DEFAULT_LIMITS._replace(body=100)
-    whole, _rest = ResponseReader(limits).feed(answer)
-    (single, _rest), _left = _feed(ResponseReader(limits), bytewise(answer))
+    whole, _rest = _reader(100).feed(answer)
+    (single, _rest), _left = _feed(_reader(100), bytewise(answer))
     assert single.body == whole.body
 
 

@@ -112,6 +112,39 @@ def test_what_is_not_a_head_is_refused(head):
         parse_head(head)
 
 
+@pytest.mark.parametrize('lines, expected', [
+    (b'A: b\r\n c\r\n', [(u'A', u'b c')]),
+    (b'A: b\r\n\tc\r\n', [(u'A', u'b c')]),
+    (b'A: b \r\n \t c \t\r\nD: e\r\n', [(u'A', u'b c'), (u'D', u'e')]),
+    (b'A:\r\n b\r\n c\r\n', [(u'A', u'b c')]),
+    (b'A: b\r\n \r\n c\r\n', [(u'A', u'b  c')]),
+    (b'A: b\r\n \r\n', [(u'A', u'b')]),
+    (b'A: b\r\n C: d\r\n', [(u'A', u'b C: d')]),
+    (b'A: b\n c\nD: e\n', [(u'A', u'b c'), (u'D', u'e')]),
+    (b'A: b\nD: e\r\n', [(u'A', u'b'), (u'D', u'e')]),
+    (b'', []),
+])
+@pytest.mark.parametrize('end', [b'', b'\r\n', b'\n'])
+def test_folded_lines_and_bare_lf_are_taken_from_a_response(lines, expected, end):
+    """RFC 9112 5.2 and 2.2: from a response only."""
+    head = b'HTTP/1.1 200 OK\r\n' + lines + end
+    line, headers = parse_head(head, is_response=True)
+    assert (line, headers.items()) == (u'HTTP/1.1 200 OK', expected)
+    if b'\r\n ' in lines or b'\r\n\t' in lines:
+        with pytest.raises(HandshakeError):
+            parse_head(head)
+
+
+@pytest.mark.parametrize('head', [
+    b'', b'\r\n', b'\n', b'X\r\n folded: x\r\n', b'X\n folded: x\n', b'X\r\n \r\nA: b\r\n',
+    b'X\r\nA: b\r\n\r\n c\r\n',                     # it continues the empty line
+    b'X\r\nA: b\rc\r\n', b'X\r\nA: b\r\r\n', b'X\r\nA: b\r\n c\0\r\n',
+    b'X\r\nno colon\r\n with: one\r\n', b'X\r\nA : b\n c\n'])
+def test_what_is_no_head_of_a_response_either_is_refused(head):
+    with pytest.raises(HandshakeError):
+        parse_head(head, is_response=True)
+
+
 def test_error_shows_only_the_start_of_a_line():
     with pytest.raises(HandshakeError) as caught:
         parse_head(b'X\r\n' + b'{' * 5000)

@@ -540,7 +540,7 @@ def test_request_that_meets_a_full_buffer_is_sent_later(plain_ends):
     ours, proxys = plain_ends
     fill(ours)
     steps = tunnel(ours)
-    assert next(steps).interest == ((ours.fileno(), WRITE),)
+    assert next(steps).interest == ((ours.fileno(), READ | WRITE),)
     received = b''
     while not received.endswith(b'\r\n\r\n'):
         received = (received + proxys.recv(1 << 20))[-1000:]
@@ -569,6 +569,7 @@ def fail(steps):
 ])
 def test_other_answers_fail_in_words_and_are_kept(plain_ends, head, words):
     plain_ends[1].sendall(head)
+    plain_ends[1].shutdown(socket.SHUT_WR)
     error = fail(tunnel(plain_ends[0]))
     assert words in error.args[0]
     assert error.response.raw == head
@@ -579,7 +580,7 @@ def test_other_answers_fail_in_words_and_are_kept(plain_ends, head, words):
 @pytest.mark.parametrize('proxy, words', [
     (PROXY, 'wants credentials'), (PROXY_WITH_PASSWORD, 'wants other credentials')])
 def test_407_says_whether_there_were_credentials(plain_ends, status, proxy, words):
-    plain_ends[1].sendall(b'HTTP/1.1 ' + status + b' Authenticate\r\n\r\n')
+    plain_ends[1].sendall(b'HTTP/1.1 ' + status + b' Authenticate\r\nContent-Length: 0\r\n\r\n')
     assert words in str(fail(tunnel(plain_ends[0], proxy=proxy)))
 
 
@@ -596,6 +597,97 @@ def test_what_is_not_http_fails_in_words(plain_ends, head):
     error = fail(tunnel(plain_ends[0]))
     assert 'does not speak HTTP' in str(error)
     assert error.response is None
+
+
+@pytest.mark.parametrize('interim', [
+    b'HTTP/1.1 100 Continue\r\n\r\n', b'HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n' * 2])
+@pytest.mark.parametrize('cut', [0, 1, 27])
+def test_interim_answers_are_skipped(plain_ends, interim, cut):
+    """As a server's are: it is the same reader."""
+    ours, proxys = plain_ends
+    steps = tunnel(ours)
+    next(steps)
+    answer = interim + b'HTTP/1.1 200 OK\r\n\r\nmore'
+    if cut:
+        proxys.sendall(answer[:cut])
+        assert wait(((ours.fileno(), READ),), PATIENCE)
+        next(steps)
+    proxys.sendall(answer[cut:])
+    finish(steps)
+    assert receive(ours, 4) == b'more'
+
+
+def test_interim_answers_without_end_fail(plain_ends):
+    plain_ends[1].sendall(b'HTTP/1.1 100 Continue\r\n\r\n' * 9)
+    assert 'interim' in str(fail(tunnel(plain_ends[0])))
+
+
+@pytest.mark.parametrize('head', [
+    b'HTTP/1.1 200 OK\r\nVia: a,\r\n b\r\n\r\n',
+    b'HTTP/1.0 200 OK\nVia: a\n\n',
+    b'HTTP/1.1 200 OK\nVia: a\r\n\tb\n\r\n',
+])
+def test_folded_lines_and_bare_lf_are_taken(plain_ends, head):
+    """RFC 9112 5.2 and 2.2."""
+    plain_ends[1].sendall(head)
+    finish(tunnel(plain_ends[0]))
+
+
+@pytest.mark.parametrize('sent, words', [
+    (b'SSH-2.0-OpenSSH_9.6\r\n', 'an SSH banner'),
+    (b'220 mx.example.org ESMTP\r\n', 'an SMTP or FTP greeting'),
+    (b'\x15\x03\x01\x00\x02\x02\x16', 'use https://'),
+    (b'HTTP/2 200\r\n', 'HTTP/2 200'),
+    (b'\x05\xff', '0x05'),
+])
+def test_what_cannot_become_http_fails_at_once_and_is_named(plain_ends, sent, words):
+    """With nothing more to come, and no deadline."""
+    plain_ends[1].sendall(sent)
+    assert words in str(fail(tunnel(plain_ends[0], float('inf'))))
+
+
+@pytest.mark.parametrize('body, kept', [
+    (b'Content-Length: 4\r\n\r\nSorry', b'Sorr'),
+    (b'Transfer-Encoding: chunked\r\n\r\n3\r\nSor\r\n2\r\nry\r\n0\r\n\r\n', b'Sorry'),
+])
+def test_body_of_a_refusal_is_kept(plain_ends, body, kept):
+    plain_ends[1].sendall(b'HTTP/1.1 403 Forbidden\r\n' + body)
+    assert fail(tunnel(plain_ends[0])).response.body == kept
+
+
+@pytest.mark.parametrize('body, kept', [
+    (b'Content-Length: 9\r\n\r\nSorr', b'Sorr'), (b'\r\nSorry', b'Sorry'), (b'\r\n', b''),
+    (b'Transfer-Encoding: chunked\r\n\r\n3\r\nSor\r\n', b'Sor'),
+])
+@pytest.mark.parametrize('deadline', [0.0, float('inf')])
+def test_body_without_an_end_is_waited_for_only_a_moment(plain_ends, body, kept, deadline):
+    plain_ends[1].sendall(b'HTTP/1.1 403 Forbidden\r\n' + body)
+    steps = tunnel(plain_ends[0], deadline)
+    step = next(steps)
+    if step.deadline:
+        assert step.deadline <= monotonic() + 1.0
+        wait((), step.deadline - monotonic())
+    assert fail(steps).response.body == kept
+
+
+def test_answer_that_came_before_a_reset_is_told(plain_ends):
+    """The request can't be sent any more, but why is there to read."""
+    ours, proxys = plain_ends
+    proxys.sendall(b'HTTP/1.1 503 Busy\r\nRetry-After: 7\r\n\r\nSorry')
+    reset(proxys)
+    assert wait(((ours.fileno(), READ),), PATIENCE)
+    error = fail(tunnel(ours))
+    assert error.response.get(u'Retry-After') == u'7'
+    assert error.response.body == b'Sorry'
+
+
+def test_answer_is_read_while_the_request_waits_to_be_sent(plain_ends):
+    ours, proxys = plain_ends
+    fill(ours)
+    steps = tunnel(ours)
+    next(steps)
+    proxys.sendall(b'HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n')
+    assert fail(steps).response.status_code == 503
 
 
 @pytest.mark.parametrize('start', [b'', b'HTTP/1.1 200 OK\r\n'])
@@ -636,6 +728,7 @@ def test_endless_head_fails(ends, filler):
     ours, proxys = ends
     steps = tunnel(ours)
     next(steps)
+    proxys.sendall(b'HTTP/1.1 200 ')
     proxys.settimeout(0)
     sent = 0
     with pytest.raises(ConnectFail) as caught:

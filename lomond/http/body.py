@@ -1,4 +1,4 @@
-"""The body of an HTTP answer that turned the upgrade down: where it ends, and what it says.
+"""The body of an HTTP answer that is a refusal: where it ends, and what it says.
 
 Linear in its size, however it is cut.
 """
@@ -32,7 +32,7 @@ class BodyReader(object):
         self._next_chunk = 0        # where its size stands
         self._searched = 0          # for the end of that line
         lengths = set(response.headers.get_list(u'Content-Length'))
-        if response.status_code in (204, 304):
+        if response.status_code in (101, 204, 304):
             self._size = 0
         elif response.headers.has_token(u'Transfer-Encoding', u'chunked'):
             self._chunks = []

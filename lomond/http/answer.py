@@ -1,0 +1,100 @@
+"""Reads an HTTP answer: the server's to the handshake, or a proxy's to CONNECT."""
+
+from __future__ import absolute_import, division, print_function
+
+from lomond._compat import TYPE_CHECKING, text_type
+from lomond.errors import CriticalProtocolError, HandshakeError
+from lomond.http.body import BodyReader
+from lomond.http.head import ResponseHeadReader
+from lomond.response import Response
+
+if TYPE_CHECKING:
+    from typing import Optional, Text, Tuple  # noqa: F401
+
+MAX_INTERIM = 8     # 1xx answers that may come before the answer
+
+#: How long to wait, in seconds, for the rest of an answer that can't become an acceptance:
+#: without progress ...
+REST_TIMEOUT = 1.0
+
+#: ... and in all.
+MAX_REST_TIME = 2.0
+
+
+class RestTimer(object):
+    """How long to wait for the rest of a refusal. Reads no clock: it is told the time."""
+
+    def __init__(self):
+        # type: () -> None
+        self._end = None  # type: Optional[float]
+
+    def progress(self, now):
+        # type: (float) -> float
+        """Return until when to wait, some of it having come just now."""
+        if self._end is None:
+            self._end = now + MAX_REST_TIME
+        return min(self._end, now + REST_TIMEOUT)
+
+
+class ResponseReader(object):
+    """Reads an answer: interim ones are skipped, a refusal's body is kept.
+
+    Parameters: ``max_head`` and ``max_body``, in bytes; ``subject`` and ``secure_scheme``, as of
+    `ResponseHeadReader`; ``is_tunnel``, for the answer to CONNECT, which any 2xx accepts,
+    without a body (RFC 9110 9.3.6). Otherwise 101 does.
+    """
+
+    def __init__(self, max_head, max_body, subject=u'the server', secure_scheme=u'wss',
+                 is_tunnel=False):
+        # type: (int, int, Text, Optional[Text], bool) -> None
+        self._head = ResponseHeadReader(max_head, subject, secure_scheme)
+        self._max_body = max_body
+        self._is_tunnel = is_tunnel
+        #: The answer, from when its head is there; the body may still be coming.
+        self.response = None  # type: Optional[Response]
+        self._body = None  # type: Optional[BodyReader]     # from then on, too
+        self._interim = 0
+
+    @property
+    def is_refusal(self):
+        # type: () -> bool
+        """True once nothing that is still to come can make this an acceptance."""
+        return self.response is not None or self._head.is_wrong
+
+    def feed(self, data):
+        # type: (bytes) -> Optional[Tuple[Response, bytes]]
+        """Return the response and the bytes after it, or None while incomplete.
+
+        Empty `data` is the end of the stream: it completes a body. Raises
+        CriticalProtocolError if this isn't HTTP.
+        """
+        is_end = not data
+        while self.response is None:
+            try:
+                found = self._head.feed(data)
+                if found is None:
+                    return None
+                head, data = found
+                response = Response(head)
+            except HandshakeError as error:
+                raise CriticalProtocolError(text_type(error))
+            if self._accepts(response):
+                return response, data
+            if response.status_code >= 200 or response.status_code == 101:
+                self.response = response
+                self._body = BodyReader(response, self._max_body)
+            else:
+                self._interim += 1
+                if self._interim > MAX_INTERIM:
+                    raise CriticalProtocolError('more than {} interim answers', MAX_INTERIM)
+        body = self._body.feed(data, is_end)    # type: ignore[union-attr]
+        if body is None:
+            return None
+        self.response.body = body
+        return self.response, b''
+
+    def _accepts(self, response):
+        # type: (Response) -> bool
+        if self._is_tunnel:
+            return 200 <= response.status_code < 300
+        return response.status_code == 101

@@ -1,0 +1,148 @@
+"""Finds the end of an HTTP/1.1 head, and names what isn't one as soon as that is certain.
+
+Linear in its size, however it is cut; and the result doesn't depend on the cuts.
+"""
+
+from __future__ import absolute_import, division, print_function
+
+import re
+
+from lomond._compat import TYPE_CHECKING
+from lomond._redact import redact_line
+from lomond.errors import CriticalProtocolError, HandshakeError
+from lomond.response import check_status_line
+
+if TYPE_CHECKING:
+    from typing import Optional, Text, Tuple  # noqa: F401
+
+_START_OF_RESPONSE = b'HTTP/1.'
+
+# A record of TLS: its type, and the version, which is 3.something in all of them (RFC 8446 5.1).
+_TLS_RECORD = re.compile(b'[\x14-\x17]\x03[\x00-\x04]')
+
+#: How much of what isn't HTTP is read, and shown, in bytes.
+MAX_SHOWN = 60
+
+_BANNERS = (
+    (b'SSH-', u'an SSH banner'),
+    (b'220', u'an SMTP or FTP greeting'),
+    (b'+OK', u'a POP3 greeting'),
+    (b'* OK', u'an IMAP greeting'),
+    (b'RFB ', u'a VNC greeting'),
+)
+
+
+class HeadReader(object):
+    """Gathers an HTTP head, up to ``max_size`` bytes.
+
+    A line ends in CRLF, or in LF alone if ``allows_bare_lf`` (RFC 9112 2.2).
+    """
+
+    def __init__(self, max_size, allows_bare_lf=False):
+        # type: (int, bool) -> None
+        self._max_size = max_size
+        self._allows_bare_lf = allows_bare_lf
+        self._gathered = bytearray()
+        self._line_start = 0
+        self._searched = 0      # for the end of that line
+
+    def feed(self, data):
+        # type: (bytes) -> Optional[Tuple[bytes, bytes]]
+        """Return the head and what follows it, or None while it isn't complete.
+
+        Empty `data` is the end of the stream. Raises CriticalProtocolError if
+        the head exceeds the limit, HandshakeError if this can't become one.
+        """
+        self._gathered += data
+        self._check_start(not data)
+        while True:
+            line_end = self._gathered.find(b'\n', self._searched) + 1
+            if (line_end or len(self._gathered)) > self._max_size:
+                raise CriticalProtocolError(
+                    'the HTTP head is too long: over {} bytes', self._max_size)
+            if not line_end:
+                self._searched = len(self._gathered)
+                return None
+            line = bytes(self._gathered[self._line_start:line_end])
+            self._check_line(line)
+            is_first = self._line_start == 0
+            self._line_start = self._searched = line_end
+            if line in (b'\r\n', b'\n'):
+                return self._take(line_end)
+            if is_first:
+                self._check_first_line(line.rstrip(b'\r\n').decode('latin-1'))
+
+    def _take(self, size):
+        # type: (int) -> Tuple[bytes, bytes]
+        """Return the head and the rest, and be ready for another head."""
+        head, rest = bytes(self._gathered[:size]), bytes(self._gathered[size:])
+        del self._gathered[:]
+        self._line_start = self._searched = 0
+        return head, rest
+
+    def _check_line(self, line):
+        # type: (bytes) -> None
+        if not self._allows_bare_lf and not line.endswith(b'\r\n'):
+            raise HandshakeError(
+                'a line of an HTTP head must end in CRLF: {!r}',
+                redact_line(line.decode('latin-1'))[:MAX_SHOWN])
+
+    def _check_start(self, is_end):
+        # type: (bool) -> None
+        """Raise HandshakeError if what has come so far begins no head."""
+
+    def _check_first_line(self, line):
+        # type: (Text) -> None
+        """Raise HandshakeError if this line can't be the first of a head."""
+
+
+class ResponseHeadReader(HeadReader):
+    """Gathers the head of an answer, with lines that may end in LF alone.
+
+    Parameters: ``max_size`` in bytes; for the words of errors ``subject``, such as
+    'the server', and ``secure_scheme``, of a URL for one that speaks TLS, or None within TLS.
+    """
+
+    def __init__(self, max_size, subject, secure_scheme):
+        # type: (int, Text, Optional[Text]) -> None
+        super(ResponseHeadReader, self).__init__(max_size, allows_bare_lf=True)
+        self._subject = subject
+        self._secure_scheme = secure_scheme
+        #: True once this can't be HTTP/1, and only the rest of a line to show is awaited.
+        self.is_wrong = False
+
+    def _check_start(self, is_end):
+        # type: (bool) -> None
+        start = bytes(self._gathered[:len(_START_OF_RESPONSE)])
+        self.is_wrong = not _START_OF_RESPONSE.startswith(start)
+        if self.is_wrong:
+            words = self._name(bytes(self._gathered[:MAX_SHOWN]), is_end)
+            if words is not None:
+                raise HandshakeError(words)
+
+    def _name(self, start, is_end):
+        # type: (bytes, bool) -> Optional[Text]
+        """Say what came instead of HTTP, or return None if more has to come for that."""
+        if self._secure_scheme is not None and _TLS_RECORD.match(start):
+            return u'{} speaks TLS on this port: use {}://'.format(
+                self._subject, self._secure_scheme)
+        first = bytearray(start)[0]
+        if first < 0x20 or first > 0x7e:
+            # Two more bytes would tell if it is TLS.
+            if len(start) < 3 and 0x14 <= first <= 0x17 and not is_end:
+                return None
+            return u'{} answered with bytes that are not HTTP: the first is 0x{:02x}'.format(
+                self._subject, first)
+        line, end, _rest = start.partition(b'\n')
+        if not (end or is_end or len(start) == MAX_SHOWN):
+            return None
+        for prefix, name in _BANNERS:
+            if start.startswith(prefix):
+                return u'{} answered with {}, not HTTP: {!r}'.format(
+                    self._subject, name, line.rstrip(b'\r'))
+        return u'{} answered with what is not HTTP/1: {!r}'.format(
+            self._subject, line.rstrip(b'\r'))
+
+    def _check_first_line(self, line):
+        # type: (Text) -> None
+        check_status_line(line)
