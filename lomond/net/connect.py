@@ -53,6 +53,9 @@ _OUR_OWN = frozenset([
     errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL, errno.EINVAL, errno.ENETUNREACH,
     errno.EPROTONOSUPPORT])
 
+# A connection was made, and broke.
+_BROKEN = frozenset([errno.ECONNRESET, errno.EPIPE])
+
 # A user's resolver may return what no address is made of.
 _ATTEMPT_ERRORS = (socket.error, TypeError, ValueError, OverflowError)
 
@@ -207,6 +210,8 @@ class _Attempt(object):
         """Tell if it has succeeded; sets `error` if it has failed."""
         code = self._sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         if code:
+            if code in _BROKEN and self._has_received():
+                return True
             self.fail(socket.error(code, os.strerror(code)))
             return False
         try:
@@ -219,6 +224,14 @@ class _Attempt(object):
             self.fail(socket.error(errno.ECONNREFUSED, os.strerror(errno.ECONNREFUSED)))
             return False
         return True
+
+    def _has_received(self):
+        # type: () -> bool
+        """Tell if there are bytes to read: from one that accepted, spoke and broke it off."""
+        try:
+            return bool(self._sock.recv(1, socket.MSG_PEEK))
+        except socket.error:
+            return False
 
     def fail(self, error, outcome=None):
         # type: (BaseException, Optional[Text]) -> None

@@ -138,7 +138,10 @@ def _secure(transport, host, options, phase, deadline, trace):
             yield step
             secured = step      # the last step
     except tls.TLS_ERRORS as error:
-        raise ConnectFail.during(
-            phase, u'TLS with {} failed: {}{}'.format(
-                host, describe(error), tls.advise(error, options, phase)), error)
+        words = describe(error) + tls.advise(error, options, phase)
+        if tls.speaks_no_tls(error):
+            peer, scheme = (u'proxy', u'http') if phase == 'proxy' else (u'server', u'ws')
+            words = u"the {} doesn't speak TLS on this port: use {}:// ({})".format(
+                peer, scheme, words)
+        raise ConnectFail.during(phase, u'TLS with {} failed: {}'.format(host, words), error)
     trace('tls', version=secured.version, cipher=secured.cipher, resumed=secured.is_resumed)

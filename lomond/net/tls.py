@@ -16,7 +16,12 @@ from functools import partial
 import certifi
 
 from lomond._compat import SESSIONS_LEAK, TYPE_CHECKING
-from lomond.net.tls_transport import TLSTransport, handshake, handshake_within
+from lomond.net.tls_transport import (
+    TLSTransport,
+    handshake,
+    handshake_within,
+    speaks_no_tls,
+)
 from lomond.net.transport import describe
 from lomond.net.wait import Wait
 
@@ -28,7 +33,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     'TLS_ERRORS', 'TLSTransport', 'advise', 'client_context', 'handshake', 'secure',
-    'server_context',
+    'server_context', 'speaks_no_tls',
 ]
 
 log = logging.getLogger('lomond')

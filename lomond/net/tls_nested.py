@@ -69,12 +69,17 @@ class NestedSocket(object):
                 self._sslobj.do_handshake()
                 break
             except ssl.SSLWantReadError:
-                self._flush()
-                self._fill()
+                error = self._flush_or_fail()
+                try:
+                    self._fill()    # also after that failed: what had come may say why
+                except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+                    if error is not None:
+                        raise error
+                    raise
             except ssl.SSLError:
                 self._try_to_flush()    # the alert tells the server why
                 raise
-        self._flush()
+        self._flush_or_fail()       # the next write meets what fails, and reads on before the end
 
     def recv(self, size):
         # type: (int) -> bytes
@@ -135,6 +140,17 @@ class NestedSocket(object):
             if not count:
                 raise _WANT_ERRORS[interest[0][1]]()
             self._unsent = self._unsent[count:]
+
+    def _flush_or_fail(self):
+        # type: () -> Optional[BaseException]
+        """Flush; raises what to wait for, but returns what has failed."""
+        try:
+            self._flush()
+        except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            raise
+        except (socket.error, TransportFail) as error:
+            return error
+        return None
 
     def _try_to_flush(self):
         # type: () -> None

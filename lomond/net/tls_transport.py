@@ -7,6 +7,7 @@ from __future__ import absolute_import, division, print_function
 
 import errno
 import os
+import re
 import socket
 import ssl
 import threading
@@ -15,13 +16,19 @@ from lomond._compat import TYPE_CHECKING, monotonic
 from lomond.errors import TransportFail
 from lomond.net.selectors import READ, WRITE
 from lomond.net.tls_nested import NestedSocket
-from lomond.net.transport import RECEIVE_SIZE, Transport
+from lomond.net.transport import RECEIVE_SIZE, Transport, describe
 from lomond.net.wait import Wait
 
 if TYPE_CHECKING:
     from typing import Any, Callable, Iterator, List, Optional, Tuple, Union  # noqa: F401
 
 _HAS_SESSIONS = hasattr(ssl, 'SSLSession')
+
+# OpenSSL's words for a first record that isn't one.
+_NOT_TLS = ('wrong version number', 'unknown protocol', 'http request', 'https proxy request')
+
+# An alert in the clear: of one record, two bytes long (RFC 8446 6).
+_ALERT = re.compile(b'\x15\x03[\x00-\x04]\x00\x02[\x01\x02](.)', re.DOTALL)
 
 
 def handshake(sock, context, deadline, server_hostname=None, session=None):
@@ -34,9 +41,9 @@ def handshake(sock, context, deadline, server_hostname=None, session=None):
     """
     sock.setblocking(False)
     # From 3.8 to 3.12 wrap_socket trips over a connection that is broken, and leaves it open.
-    code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-    if code:
-        raise socket.error(code, os.strerror(code))
+    broken = _find_error(sock)
+    if broken is not None:
+        raise _read_on(sock, broken)
     tls_sock = context.wrap_socket(
         sock,
         server_side=server_hostname is None,
@@ -102,22 +109,85 @@ def _shake_hands(tls_sock, deadline, server_hostname):
                 raise
             return
         except (ssl.SSLError, socket.error) as error:
-            raise _tell_cut(error)
+            raise _read_on(tls_sock, _explain(error))
         yield Wait(((tls_sock.fileno(), mask),), deadline)
         if monotonic() >= deadline:
             raise socket.timeout('timed out')
 
 
-def _tell_cut(error):
-    # type: (Any) -> Any
-    """Return an error that says what happened if TCP ended before TLS did.
+def _find_error(sock):
+    # type: (Any) -> Optional[socket.error]
+    """Return what has broken a connection, or None."""
+    code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+    if code:
+        return socket.error(code, os.strerror(code))
+    try:
+        sock.getpeername()
+    except socket.error as error:       # the code was asked for before
+        return error
+    return None
 
-    It may be an attacker's doing. Up to 3.6 Python has no words for it, or wrong ones.
+
+def _read_on(sock, error):
+    # type: (Any, socket.error) -> socket.error
+    """Return the error that had arrived in the clear when a handshake broke, or the same.
+
+    Where a write fails OpenSSL reads no more; a server may have said no before, and gone.
     """
+    if isinstance(error, ssl.SSLError) or not isinstance(sock, socket.socket):
+        return error        # OpenSSL has read; or a `NestedSocket`, which reads on by itself
+    try:
+        # Past OpenSSL, which has never asked for more than the record that it was at.
+        below = socket.fromfd(sock.fileno(), sock.family, sock.type)
+    except socket.error:
+        return error
+    try:
+        data = below.recv(RECEIVE_SIZE)
+    except socket.error:
+        return error
+    finally:
+        below.close()
+    if data.startswith(b'HTTP/'):
+        return ssl.SSLError(ssl.SSL_ERROR_SSL, 'wrong version number: it is plain HTTP')
+    alert = _ALERT.match(data)
+    return error if alert is None else ssl.SSLError(
+        ssl.SSL_ERROR_SSL, 'TLS alert: {}'.format(_name_alert(ord(alert.group(1)))))
+
+
+def _name_alert(code):
+    # type: (int) -> str
+    """Return the name of an alert, such as 'handshake failure'."""
+    prefix = 'ALERT_DESCRIPTION_'
+    for name in dir(ssl):
+        if name.startswith(prefix) and getattr(ssl, name) == code:
+            return name[len(prefix):].lower().replace('_', ' ')
+    return str(code)
+
+
+def _explain(error):
+    # type: (Any) -> Any
+    """Return an error of TLS in words that say what happened, or the same."""
     if isinstance(error, (ssl.SSLEOFError, ssl.SSLSyscallError)) or error.errno == 0 \
             or 'unexpected eof' in str(error):
+        # TCP ended before TLS did, which may be an attacker's doing. Up to 3.6 Python has no
+        # words for it, or wrong ones.
         return socket.error(errno.ECONNRESET, 'the connection was cut off')
-    return error
+    words = describe(error)
+    if not isinstance(error, ssl.SSLError):
+        return error
+    if 'alert certificate required' not in words:
+        return error
+    explained = ssl.SSLError(error.errno, u'a client certificate is required: give ssl_certfile, '
+                             u'or an ssl_context that has one ({})'.format(words))
+    explained.library, explained.reason = error.library, error.reason
+    return explained
+
+
+def speaks_no_tls(error):
+    # type: (BaseException) -> bool
+    """Tell if a handshake failed because the peer speaks something else on this port."""
+    words = describe(error)
+    return isinstance(error, ssl.SSLError) and any(known in words for known in _NOT_TLS)
 
 
 def is_for_address(certificate, host):
@@ -223,7 +293,7 @@ class TLSTransport(Transport):
                 if pieces:      # first what arrived whole; the error comes again
                     self._is_at_end = True
                     break
-                raise _tell_cut(error)
+                raise _explain(error)
             if not piece:
                 if pieces:
                     self._is_at_end = True
@@ -251,9 +321,9 @@ class TLSTransport(Transport):
             return 0, WRITE
         except ssl.SSLWantReadError:
             return 0, READ
-        except socket.error:
+        except socket.error as error:
             self._is_broken = self._is_broken or not self.is_aborted
-            raise
+            raise _explain(error)
 
     def _raw_shutdown(self, how):
         # type: (int) -> None
