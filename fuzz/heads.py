@@ -42,8 +42,9 @@ class _Driver(object):
         self._websocket = websocket
         self.sent = []
 
-    def write(self, data):
-        self.sent.append(data)
+    def answer(self, head):
+        self.sent.append(head)
+        return True
 
     def reply(self, opcode, payload):
         self.sent.append(self._websocket.stream.encode(opcode, payload))

@@ -43,10 +43,12 @@ from lomond.hints import takes_options
 from lomond.locks import ProcessLock
 from lomond.net.resolve import read_address
 from lomond.net.selectors import READ, Waker, wait
-from lomond.net.transport import MAX_READ_AHEAD, Transport, describe, would_block
+from lomond.net.transport import MAX_READ_AHEAD, RECEIVE_SIZE, Transport, describe, would_block
 from lomond.net.url import bracket, to_ascii
+from lomond.net.wait import Wait
 from lomond.protocol.connection import SERVER
 from lomond.protocol.handshake import (
+    TLS_HANDSHAKE,
     Request,
     RequestReader,
     UpgradeRefused,
@@ -115,6 +117,7 @@ class ServerWebSocket(Endpoint):
     #: The session knows these of a client.
     trace = None
     connect_timeout = None  # type: Optional[float]
+    is_refused = False
 
     def __init__(self, sock, address, ssl_context=None, protocols=None, compress=False,
                  max_message_size=MAX_MESSAGE_SIZE, handshake_timeout=10.0, write_timeout=30.0,
@@ -134,6 +137,8 @@ class ServerWebSocket(Endpoint):
         #: The subprotocol, or None.
         self.protocol = None  # type: Optional[text_type]
         self._reader = RequestReader(DEFAULT_LIMITS.head)
+        # Once the request has come: why it is refused, the codec agreed on, what came behind it.
+        self._verdict = None  # type: Any
         self._loop = None  # type: Any      # the session's generator
         self._events = None  # type: Optional[Iterator[Event]]
         # From the start, so that close() counts before open() too.
@@ -183,8 +188,7 @@ class ServerWebSocket(Endpoint):
 
     def _shake_hands(self, data):
         # type: (bytes) -> Iterator[Event]
-        session = self._session
-        assert session is not None      # nosec B101  # for mypy
+        session = self._session  # type: Any
         try:
             found = self._reader.feed(data)
             if found is None:
@@ -193,20 +197,33 @@ class ServerWebSocket(Endpoint):
             self.request = Request(head)
             answer, self.protocol, codec = answer_request(
                 self.request, self.protocols, self._deflate_options)
-            session.write(answer)
-        except (errors.CriticalProtocolError, errors.TransportFail) as error:
+            self._verdict = (None, codec, rest)
+        except errors.CriticalProtocolError as error:
             self._stream.reject()
             yield events.ProtocolError(text_type(error), critical=True)
             return
         except errors.HandshakeError as error:
-            self._stream.reject()
             refusal = error if isinstance(error, UpgradeRefused) else UpgradeRefused()
-            try:
-                session.write(plain_answer(
-                    refusal.status_code, text_type(error), refusal.headers))
-            except errors.TransportFail:
-                pass        # the client didn't wait for it
-            yield events.Rejected(None, text_type(error))   # type: ignore[arg-type]
+            answer = plain_answer(refusal.status_code, text_type(error), refusal.headers)
+            self._verdict = (text_type(error), None, b'')
+        if session.answer(answer):
+            for event in self.answered(None):
+                yield event
+
+    def answered(self, write_error):
+        # type: (Optional[text_type]) -> Iterator[Event]
+        """Yield the events that follow once our answer is out; the session calls this.
+
+        ``write_error`` says why it could not be sent, or is None.
+        """
+        refusal, codec, rest = self._verdict
+        if refusal is not None:     # whether or not the client waited to read it
+            self._stream.reject()
+            yield events.Rejected(None, refusal)    # type: ignore[arg-type]
+            return
+        if write_error is not None:
+            self._stream.reject()
+            yield events.ProtocolError(write_error, critical=True)
             return
         self._stream.accept(codec)
         yield events.Ready(self.request, self.protocol, extension_names(codec))
@@ -234,15 +251,74 @@ class ServerSession(WebsocketSession):
             return
         from lomond.net import tls  # ssl takes long to import: ws goes without
         try:
-            for step in tls.handshake(sock, websocket.ssl_context, self._connect_deadline):
+            for step in chain(
+                    _check_for_tls(sock, self._connect_deadline),
+                    tls.handshake(sock, websocket.ssl_context, self._connect_deadline)):
                 yield step
         except tls.TLS_ERRORS as error:
             sock.close()
             raise errors.ConnectFail.during('tls', describe(error), error)
+        except BaseException:
+            sock.close()
+            raise
 
     def _dialed(self):
         # type: () -> Iterable[Event]
         return ()
+
+    def answer(self, head):
+        # type: (bytes) -> bool
+        """Send our answer to the client's request; the websocket calls this.
+
+        Tells if all of it is out. If not, the steps go on, and come to `answered` in the end.
+        """
+        self._send_head(head)
+        self._needs_step = bool(self._unsent)
+        return not self._unsent
+
+    def _step_handshake(self):
+        # type: () -> Iterable[Event]
+        if not self._unsent or self._is_forced or self._owed_close is not None:
+            return super(ServerSession, self)._step_handshake()
+        self._flush()
+        if self._write_error is not None:
+            return self._follow(self._websocket.answered(text_type(self._broken)), None)
+        if not self._unsent:
+            return self._follow(self._websocket.answered(None), None)
+        if self._clock() >= self._deadline:
+            return self._disconnected(u'the handshake took too long')
+        # What the client sends now has to wait, as it has to for what it asked.
+        self.interest = self._send_interest
+        return ()
+
+    def _explain_silence(self, reason):
+        # type: (text_type) -> text_type
+        return reason
+
+
+def _check_for_tls(sock, deadline):
+    # type: (socket.socket, float) -> Iterator[Wait]
+    """Yield each `Wait` for the client's first byte; raises TLS_ERRORS if that isn't one of TLS.
+
+    OpenSSL would tell after the same byte, but let no answer through.
+    """
+    sock.setblocking(False)
+    while True:
+        try:
+            first = sock.recv(1, socket.MSG_PEEK)
+            break
+        except socket.error as error:
+            if not would_block(error):
+                raise
+        if monotonic() >= deadline:
+            raise socket.timeout('timed out')
+        yield Wait(((sock.fileno(), READ),), deadline)
+    if first in (b'', TLS_HANDSHAKE):
+        return
+    if b'A' <= first <= b'Z':       # an HTTP request, which has to be read before the end
+        sock.recv(RECEIVE_SIZE)
+        sock.send(plain_answer(400, u'this port speaks TLS: use wss://'))
+    raise ValueError('the client speaks no TLS')
 
 
 def plain_answer(status_code, text, headers=()):

@@ -3,8 +3,8 @@
 A session drives a websocket that it knows by these members only:
 ``claim(session)`` to be the only one that does; ``target``,
 ``net_options``, ``trace``, ``connect_timeout`` and ``write_timeout`` to
-connect; ``build_request()``, ``feed(data)`` and ``on_disconnect()`` for its
-bytes; ``stream``, the protocol's `Connection`.
+connect; ``build_request()``, ``feed(data)``, ``is_refused`` and ``on_disconnect()``
+for its bytes; ``stream``, the protocol's `Connection`.
 
 `WebsocketSession.run` is a thin loop: `step` does what can be done without
 waiting and returns events, `interest` and `time_left` say what to wait for and
@@ -23,10 +23,11 @@ from itertools import chain
 from lomond import errors, events
 from lomond._compat import TYPE_CHECKING, get_ident, monotonic, text_type
 from lomond._redact import TraceRecord
+from lomond.http.answer import RestTimer
 from lomond.net.dial import dial
 from lomond.net.proxy import find_proxy
-from lomond.net.selectors import WRITE, Waker
-from lomond.net.transport import PROGRESS, RECEIVE_SIZE, describe
+from lomond.net.selectors import WRITE, Waker, merge
+from lomond.net.transport import PROGRESS, RECEIVE_SIZE, describe, is_broken_pipe
 from lomond.net.wait import Wait
 from lomond.opcode import Opcode
 from lomond.protocol.state import CAN_SEND, State
@@ -90,6 +91,7 @@ class WebsocketSession(Sender):
         self._progress = 0
         # ... and when a send last looked for what it had read ahead.
         self._read_ahead_at = 0
+        self._read_error = None  # type: Optional[BaseException]    # the last, if there was one
         # The loop's last ping that has no pong yet: its payload, and when it went out.
         self._ping_sent = None  # type: Optional[Tuple[bytes, float]]
 
@@ -260,6 +262,13 @@ class WebsocketSession(Sender):
         transport.on_backlog = self._notice
         transport.max_read_ahead = self._websocket.read_ahead_limit
         self._transport = transport
+        # Our head of the handshake: what has not gone out yet, what to wait for before the rest
+        # can, and why it could not.
+        self._unsent = b''  # type: Any
+        self._send_interest = ()  # type: Interest
+        self._write_error = None  # type: Optional[BaseException]
+        self._has_heard = False     # the peer has sent something
+        self._rest_timer = RestTimer()
         if transport.can_receive_into:
             self._stream.offer_inlet()
         if self._is_forced:         # it was called before there was a transport
@@ -270,13 +279,10 @@ class WebsocketSession(Sender):
 
     def _dialed(self):
         # type: () -> Iterable[Event]
-        """Begin the handshake; raises ConnectFail."""
+        """Begin the handshake; raises ConnectFail if there is no request to send."""
         request = self._websocket.build_request()
         self.trace('request', head=request)
-        try:
-            self._transport.send(request, self._connect_deadline - self._clock())
-        except errors.TransportFail as error:
-            raise errors.ConnectFail.during('request', text_type(error), error)
+        self._send_head(request)
         proxy_url = self._proxy.url if self._proxy is not None else None
         return [events.Connected(self._websocket.target.url, proxy_url)]
 
@@ -291,19 +297,90 @@ class WebsocketSession(Sender):
         # type: () -> Iterable[Event]
         if self._is_forced or self._owed_close is not None:
             return self._disconnected(u'closed by the application during the handshake')
+        self._flush()
         data, reason = self._receive()
-        if reason is None and data is None:
-            if self._clock() < self._connect_deadline:
-                return ()
-            data, reason = b'', u'the handshake took too long'
+        if self._send_interest:
+            self.interest = merge(self.interest, self._send_interest)
+        if data is not None:
+            self._has_heard = True
+            return self._follow(self._websocket.feed(data), None)
+        if self._write_error is not None:
+            reason = self._why_broken(reason)
+        if self._is_forced:     # just now, which is what broke it
+            reason = u'closed by the application during the handshake'
+        elif reason is not None:
+            reason = reason if self._has_heard else self._explain_silence(reason)
+        elif self._clock() < self._deadline:
+            return ()
+        else:
+            reason = u'the handshake took too long'
         # An end, or a deadline, completes a rejection's body.
-        return self._shake_hands(data or b'', reason)
+        return self._follow(self._websocket.feed(b''), reason)
 
-    def _shake_hands(self, data, reason):
-        # type: (bytes, Optional[text_type]) -> Iterator[Event]
+    def _send_head(self, data):
+        # type: (bytes) -> None
+        """Send our head of the handshake: now what needs no waiting, the rest in later steps."""
+        self._unsent = memoryview(data)
+        self._head_size = len(data)
+        self._flush()
+
+    def _flush(self):
+        # type: () -> None
+        """Send what is left of our head, as far as that needs no waiting.
+
+        A write that fails is no verdict: what the peer had sent before may say why.
+        """
+        self._send_interest = ()
+        if not self._unsent or self._write_error is not None:
+            return
+        if not self._lock.acquire(False):       # another thread's `write`
+            self._send_interest = [(self._transport.fileno(), WRITE)]
+            return
+        try:
+            self._is_sending = True
+            while self._unsent:
+                count, interest = self._transport.send_some(self._unsent)
+                if not count:
+                    self._send_interest = interest
+                    return
+                self._unsent = self._unsent[count:]
+        except (socket.error, ValueError, errors.TransportFail) as error:
+            # ValueError: as in `_receive`.
+            self._write_error = error
+            self._break(errors.TransportFail.after(
+                self._head_size - len(self._unsent), self._head_size,
+                u'could not send: {}'.format(describe(error))))
+        finally:
+            self._is_sending = False
+            self._release()
+
+    def _why_broken(self, reason):
+        # type: (Optional[text_type]) -> text_type
+        """Return why the connection broke in a write, given what reading on led to.
+
+        The words are those that there would be, had the read been first.
+        """
+        error = self._write_error  # type: Any
+        if reason is not None and (self._read_error is not None or is_broken_pipe(error)):
+            return reason
+        return u'the connection broke: {}'.format(describe(error))
+
+    def _explain_silence(self, reason):
+        # type: (text_type) -> text_type
+        """Add to a reason what may be behind a connection that ended before any answer."""
+        target = self._websocket.target
+        if target.is_secure or target.unix_path is not None:
+            return reason
+        return reason + u' (before any answer: if this port speaks TLS, use wss://)'
+
+    def _follow(self, happened, reason):
+        # type: (Iterable[Event], Optional[text_type]) -> Iterator[Event]
         """Yield what the handshake leads to; Poll comes right after Ready."""
-        for event in self._websocket.feed(data):
+        for event in happened:
             if event.name == 'ready':
+                if self._unsent:
+                    reason = u'the server accepted a request that it did not have'
+                    break
                 self._open()
                 yield event
                 yield events.Poll()
@@ -322,6 +399,9 @@ class WebsocketSession(Sender):
         if reason is not None:
             for event in self._disconnected(reason):
                 yield event
+        elif self._websocket.is_refused:
+            self._deadline = min(
+                self._connect_deadline, self._rest_timer.progress(self._clock()))
 
     def _redial(self):
         # type: () -> None
@@ -329,6 +409,7 @@ class WebsocketSession(Sender):
         transport, self._transport = self._transport, None
         transport.on_backlog = None
         transport.close()
+        self._broken = None
         self.interest = ()
         self._step = self._step_dial
         self._needs_step = True
@@ -465,6 +546,7 @@ class WebsocketSession(Sender):
             data = self._transport.receive(inlet)
         except (socket.error, ValueError) as error:
             # ValueError: an SSLSocket whose session is gone.
+            self._read_error = error
             return None, u'the connection broke: {}'.format(describe(error))
         finally:
             self._reader = None

@@ -13,6 +13,7 @@ from tests.faults.scripted import (
     FULL,
     HEADS,
     PAUSE,
+    RESET,
     SERVER,
     SILENCE,
     run,
@@ -149,20 +150,66 @@ def test_one_byte_taken_at_a_time_changes_nothing(ready_fd, role, is_secure):
     assert [payload for first, payload in outcome.frames if first == 0x89] == [b'?']
 
 
+@by_link
+@pytest.mark.parametrize('failure', [BROKEN, ERROR, FULL])
+@pytest.mark.parametrize('answer, told', [
+    ([b'HTTP/1.1 503 Busy\r\nRetry-After: 7\r\nContent-Length: 5\r\n\r\nSorry', END],
+     ('rejected', u'the server answered 503 Busy', 503, b'Sorry')),
+    ([b'HTTP/1.1 503 Busy\r\n\r\nSor', b'ry', RESET],
+     ('rejected', u'the server answered 503 Busy', 503, b'Sorry')),
+    ([b'HTTP/1.1 503 Busy\r\n\r\nSor', b'ry', SILENCE],
+     ('rejected', u'the server answered 503 Busy', 503, b'Sorry')),
+    ([b'HTTP/1.1 503\nContent-Length: 0\n\n', SILENCE],
+     ('rejected', u'the server answered 503 ', 503, b'')),
+    ([b'+OK ready\r\n', END],
+     ('protocol_error', u'the server answered with a POP3 greeting, not HTTP: {!r}'.format(
+         b'+OK ready'), True, None)),
+], ids=['503', 'until the end', 'no end', 'bare LF', 'banner'])
+def test_answer_is_told_wherever_the_request_fails(ready_fd, is_secure, failure, answer, told):
+    """Whether a read or a write is the first to fail makes no difference."""
+    _sizes_of, size, _total = _sizes(ready_fd, CLIENT, SENDS)
+    expected = [('connecting',), ('connected',), told, ('disconnected', told[1], False)]
+    for offset in range(size + 1):
+        outcome = run(ready_fd, CLIENT, answer, is_secure=is_secure, on_ready=SENDS,
+                      fails_at=offset, failure=failure)
+        assert outcome.events == expected, offset
+        assert len(outcome.sock.sent) == offset
+
+
+@by_link
+@pytest.mark.parametrize('failure', [BROKEN, ERROR])
+@pytest.mark.parametrize('end, words', [
+    (END, None), (SILENCE, None), (RESET, u'the connection broke: Connection reset by peer')])
+def test_request_that_fails_with_no_answer_says_why(ready_fd, is_secure, failure, end, words):
+    """What the read says counts for more, if that failed too."""
+    _sizes_of, size, _total = _sizes(ready_fd, CLIENT, SENDS)
+    if words is None:
+        words = u'the connection broke: ' + (
+            u'Connection reset by peer' if failure == BROKEN else u'No buffer space available')
+    for offset in range(size):
+        outcome = run(
+            ready_fd, CLIENT, [end], is_secure=is_secure, fails_at=offset, failure=failure)
+        assert [event[0] for event in outcome.events] == [
+            'connecting', 'connected', 'disconnected']
+        assert outcome.events[-1][1].startswith(words), offset
+
+
 @pytest.mark.parametrize('failure', [BROKEN, FULL])
-def test_request_that_fails_anywhere_is_a_connect_fail(ready_fd, failure):
+def test_acceptance_of_half_a_request_is_none(ready_fd, failure):
     _sizes_of, size, _total = _sizes(ready_fd, CLIENT, SENDS)
     for offset in range(size):
-        outcome = _talk(
-            ready_fd, CLIENT, on_ready=SENDS, fails_at=offset, failure=failure,
-            connect_timeout=0.001 if failure == FULL else 30)
-        assert [event[0] for event in outcome.events] == ['connecting', 'connect_fail']
-        _name, reason, phase, cause, response, _tried = outcome.events[-1]
-        assert '({} of {} bytes went out)'.format(offset, size) in reason
-        assert phase == 'request'
-        assert (cause.sent, cause.size) == (offset, size)
-        assert response is None
+        outcome = _talk(ready_fd, CLIENT, on_ready=SENDS, fails_at=offset, failure=failure)
+        assert outcome.events == [('connecting',), ('connected',), (
+            'disconnected', u'the server accepted a request that it did not have', False)]
         assert outcome.calls == []
+        assert len(outcome.sock.sent) == offset
+
+
+def test_request_that_is_never_taken_ends_with_the_time_for_it(ready_fd):
+    _sizes_of, size, _total = _sizes(ready_fd, CLIENT, SENDS)
+    for offset in range(size):
+        outcome = run(ready_fd, CLIENT, [SILENCE], fails_at=offset, failure=FULL)
+        assert outcome.events[-1] == ('disconnected', u'the handshake took too long', False)
 
 
 @pytest.mark.parametrize('failure', [BROKEN, FULL])
@@ -171,7 +218,11 @@ def test_answer_to_the_handshake_that_fails_anywhere_is_no_ready(ready_fd, failu
     for offset in range(size):
         outcome = _talk(
             ready_fd, SERVER, on_ready=SENDS, fails_at=offset, failure=failure,
-            write_timeout=AT_ONCE if failure == FULL else None)
+            connect_timeout=0.001 if failure == FULL else 30)
+        assert outcome.calls == []
+        if failure == FULL:
+            assert outcome.events == [('disconnected', u'the handshake took too long', False)]
+            continue
         assert [event[0] for event in outcome.events] == ['protocol_error', 'disconnected']
         _name, error, critical, _code = outcome.events[0]
         assert critical
