@@ -1,4 +1,4 @@
-"""Change lomond/protocol in one small way after another: a test has to fail each time.
+"""Change lomond/protocol and lomond/http in one small way after another: a test has to fail.
 
     python -bb compliance/mutants.py [--jobs 2] [MODULE ...]
 
@@ -35,7 +35,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(HERE)
 ALLOWED = os.path.join(HERE, 'mutants.txt')
 
-#: Each module of lomond/protocol, and what judges it after its own unit tests.
+#: Each module, and what judges it after its own unit tests; of lomond/protocol, or another room.
 MODULES = {
     'frame_parser': 'protocol/violations protocol/limits protocol/messages',
     'frame': 'unit/mask protocol/messages property/round_trips',
@@ -46,7 +46,9 @@ MODULES = {
     'state': 'protocol/closing',
     'limits': 'protocol/limits protocol/messages',
     'extension': 'protocol/handshake property/parsers',
-    'body': 'unit/handshake',
+    'http/body': 'unit/handshake',
+    'http/head': 'unit/handshake protocol/handshake property/parsers',
+    'http/answer': 'unit/handshake protocol/handshake property/sessions',
     'handshake': 'protocol/handshake property/parsers',
     'compression': 'protocol/compression protocol/limits property/round_trips property/receiving',
     'encoder': 'protocol/closing protocol/compression unit/connection property/round_trips',
@@ -121,22 +123,23 @@ def passes(tree, *tests):
         os._exit(1)
 
 
-def judge(module):
+def judge(name):
     """Try all mutants of a module; return how many survived that shouldn't."""
     begin = time.time()
     allowed = read_allowed()
     tree = tempfile.mkdtemp()
     try:
-        for name in ('lomond', 'tests'):
-            shutil.copytree(os.path.join(ROOT, name), os.path.join(tree, name),
+        for folder in ('lomond', 'tests'):
+            shutil.copytree(os.path.join(ROOT, folder), os.path.join(tree, folder),
                             ignore=shutil.ignore_patterns('__pycache__', 'node_modules'))
         shutil.copy(os.path.join(ROOT, 'tox.ini'), tree)
-        path = os.path.join(tree, 'lomond', 'protocol', module + '.py')
+        room, _slash, module = ('protocol/' + name if '/' not in name else name).partition('/')
+        path = os.path.join(tree, 'lomond', room, module + '.py')
         with io.open(path, encoding='utf-8') as opened:
             source = opened.read()
         own = ['tests/unit/test_{}.py'.format(module)]
         others = [
-            'tests/{}/test_{}.py'.format(*name.split('/')) for name in MODULES[module].split()]
+            'tests/{}/test_{}.py'.format(*other.split('/')) for other in MODULES[name].split()]
         # Or all mutants would seem to be caught.
         assert passes(tree, *own + others), 'the tests fail without any change'
 
@@ -176,7 +179,7 @@ def read_allowed():
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('modules', metavar='MODULE', nargs='*', help='of lomond/protocol; else all')
+    parser.add_argument('modules', metavar='MODULE', nargs='*', help='as in MODULES; else all')
     parser.add_argument('--jobs', type=int, default=1, help='so many at once')
     options = parser.parse_args()
     if not sys.flags.bytes_warning > 1:

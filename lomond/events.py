@@ -166,7 +166,7 @@ class ConnectFail(Event):
     ``reason`` says why in words, ``phase`` how far it came ('resolve',
     'connect', 'proxy', 'tls' or 'request'), ``cause`` is the exception behind
     it or None. ``response`` is what a proxy answered that won't let us
-    through, such as one with the ``status_code`` 407; else None. ``tried`` has
+    through, such as one with the ``status_code`` 407, and its ``body``; else None. ``tried`` has
     a pair for each address tried, in this order: the address, and what became
     of it in words.
     """
@@ -226,7 +226,8 @@ class Ready(Event):
 class Rejected(Event):
     """The server answered, but didn't upgrade; Disconnected follows.
 
-    ``response.body`` is the start of what it had to say.
+    ``response.body`` is the start of what it had to say: up to 64 KiB, and what has come of it
+    by the time that nothing more came for a second.
     """
 
     __slots__ = ('response', 'reason')

@@ -20,13 +20,15 @@ def failure(data):
     told = []
     for pieces in ([data], bytewise(data)):
         reader = responses()
+        fed = []
         with pytest.raises(HandshakeError) as caught:
-            for count, piece in enumerate(pieces, 1):
+            for piece in pieces:
+                fed.append(piece)
                 assert reader.feed(piece) is None
-        told.append((str(caught.value), count))
-    (whole, _count), (by_byte, count) = told
+        told.append(str(caught.value))
+    whole, by_byte = told
     assert whole == by_byte
-    return whole, count
+    return whole, len(fed)
 
 
 @pytest.mark.parametrize('head', [

@@ -6,6 +6,7 @@ tests/network/test_tls_nested.py have.
 
 from __future__ import absolute_import, division, print_function
 
+import errno
 import socket
 import ssl
 
@@ -141,6 +142,27 @@ def test_server_that_is_not_trusted_is_told(below, peer):
     with pytest.raises(ssl.SSLError) as caught:
         peer.tls.do_handshake()
     assert 'unknown ca' in str(caught.value)
+
+
+def fail_to_send(_data):
+    raise socket.error(errno.EPIPE, 'Broken pipe')
+
+
+def test_alert_that_came_before_a_write_failed_below_is_told(below, context):
+    below.send_some = fail_to_send
+    below.arrived = [b'\x15\x03\x03', b'\x00\x02\x02\x28']     # fatal: handshake failure
+    with pytest.raises(ssl.SSLError) as caught:
+        list(begin(below, context))
+    assert 'handshake failure' in str(caught.value)
+    assert not below.is_open
+
+
+def test_write_that_fails_below_with_nothing_to_read_is_told(below, context):
+    below.send_some = fail_to_send
+    with pytest.raises(socket.error) as caught:
+        list(begin(below, context))
+    assert caught.value.errno == errno.EPIPE
+    assert not below.is_open
 
 
 @pytest.mark.parametrize('need', [READ, WRITE])
