@@ -353,7 +353,7 @@ class Server(object):
       ``fragment_size``, ``max_read_ahead``: as for a client.
     - ``handshake_timeout``: seconds for TLS and the upgrade request.
     - ``max_connections``: how many may be open at once; more are answered
-      with HTTP 503.
+      with HTTP 503, or dropped if ``ssl_context`` is given.
     - ``close_timeout``: as for `WebSocket.connect`; and how long `close` waits
       for the handlers.
     - ``poll``, ``ping_rate``, ``ping_timeout``, ``auto_pong``: as for
@@ -514,7 +514,8 @@ class Server(object):
                 self._ended = [ended for ended in self._ended if ended.is_alive()]
         if not is_welcome:
             try:
-                sock.send(plain_answer(503, u'too many connections'))
+                if self._endpoint_options['ssl_context'] is None:   # in the clear it would mislead
+                    sock.send(plain_answer(503, u'too many connections'))
             except socket.error:
                 pass
             sock.close()

@@ -521,6 +521,17 @@ def test_ws_to_a_tls_server_of_ours_ends_at_once_on_both_sides(server_tls):
     assert b'use wss://' in events[2].response.body
 
 
+def test_tls_server_of_ours_that_is_full_says_nothing_in_the_clear(server_tls):
+    with Server(listen, ssl_context=server_tls, max_connections=1) as server:
+        sock = socket.create_connection((server.host, server.port), PATIENCE)
+        while not server._threads:
+            pass
+        _connecting, event = WebSocket(server.url)
+        assert event.phase == 'tls'
+        assert '://' not in event.reason
+        sock.close()
+
+
 @pytest.mark.parametrize('first', [b'\0', b'SSH-2.0-x\r\n', b'\x80'])
 def test_tls_server_of_ours_drops_what_is_neither(server_tls, first):
     with Server(listen, ssl_context=server_tls, handshake_timeout=None) as server:
