@@ -307,8 +307,8 @@ class WebsocketSession(Sender):
         if self._write_error is not None:
             reason = self._why_broken(reason)
         if self._is_forced:     # just now, which is what broke it
-            reason = u'closed by the application during the handshake'
-        elif reason is not None:
+            return self._disconnected(u'closed by the application during the handshake')
+        if reason is not None:
             reason = reason if self._has_heard else self._explain_silence(reason)
         elif self._clock() < self._deadline:
             return ()

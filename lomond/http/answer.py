@@ -22,7 +22,7 @@ MAX_REST_TIME = 2.0
 
 
 class RestTimer(object):
-    """How long to wait for the rest of a refusal. Reads no clock: it is told the time."""
+    """How long to wait for the rest of a refusal. Reads no clock: the caller has the time."""
 
     def __init__(self):
         # type: () -> None
