@@ -2,6 +2,8 @@
 
 from __future__ import absolute_import, division, print_function
 
+import re
+
 from fuzz.reading import Input, check_same, cut
 from fuzz.wire import check_story
 from lomond import WebSocket
@@ -67,6 +69,11 @@ def _tell(event):
     return told
 
 
+def _strict(head):
+    """Return a response's head with its lines unfolded, each ending in CRLF."""
+    return re.sub(br'\r?\n', b'\r\n', re.sub(br'[ \t]*\r?\n[ \t]+', b' ', head))
+
+
 def _check_events(happened, first):
     """Assert that a handshake ended in one of the documented ways."""
     names = [event.name for event in happened]
@@ -120,7 +127,7 @@ def response(data):
             assert websocket.state != 'connecting'
         for event in told:
             if event[0] == 'ready':
-                assert get_header(event[1], b'Sec-WebSocket-Accept') == accept_for(KEY)
+                assert get_header(_strict(event[1]), b'Sec-WebSocket-Accept') == accept_for(KEY)
             elif event[0] == 'rejected':
                 assert len(event[3]) <= limits.body
         return told, websocket.state
