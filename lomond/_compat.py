@@ -12,6 +12,7 @@ import os
 import re
 import sys
 import time
+from functools import partial
 
 import six
 from six.moves._thread import allocate_lock, get_ident
@@ -186,7 +187,7 @@ if PY2:
             self.release()
 
     if os.name == 'nt':
-        monotonic = time.clock
+        monotonic = partial(time.clock)
     else:
         def monotonic():
             # type: () -> float
@@ -268,8 +269,12 @@ else:
     #: A lock that its holder may take again, also from a signal's handler.
     RLock = six.moves._thread.RLock
 
-    #: Seconds from some fixed point, never set back.
-    monotonic = time.monotonic
+    #: Seconds from some fixed point, never set back; those that pass, also in an application's
+    #: tests. Their tools (freezegun) replace time.monotonic wherever a module has it by that name.
+    if hasattr(time, 'clock_gettime'):
+        monotonic = partial(time.clock_gettime, time.CLOCK_MONOTONIC)
+    else:   # pragma: no cover  (Windows)
+        monotonic = partial(time.monotonic)
 
     def is_interrupt(error):
         # type: (BaseException) -> bool

@@ -251,12 +251,12 @@ class Attempts(object):
         return max(0.0, seconds - (now - asked_at))
 
 
-def parse_retry_after(value, now=time.time):
-    # type: (Optional[str], Callable[[], float]) -> Optional[float]
+def parse_retry_after(value, now=None):
+    # type: (Optional[str], Optional[Callable[[], float]]) -> Optional[float]
     """Return the seconds that a Retry-After header (RFC 7231 7.1.3) names.
 
     Of several, after commas, the longest. None for a header that isn't there
-    or makes no sense.
+    or makes no sense. A date is compared with ``now()``, or with the time of day.
     """
     found = [_parse_delay(item.strip(), now) for item in _DELAY.findall(value or '')]
     delays = [delay for delay in found if delay is not None]
@@ -264,13 +264,13 @@ def parse_retry_after(value, now=time.time):
 
 
 def _parse_delay(value, now):
-    # type: (str, Callable[[], float]) -> Optional[float]
+    # type: (str, Optional[Callable[[], float]]) -> Optional[float]
     if _SECONDS.match(value):
         # Anything of more digits is for ever, and float() has its limits.
         return float(value) if len(value) <= 15 else 1e15
     try:
         date = parsedate_tz(value)
-        return None if date is None else max(0.0, mktime_tz(date) - now())
+        return None if date is None else max(0.0, mktime_tz(date) - (now or time.time)())
     except (ValueError, OverflowError, TypeError, IndexError):
         return None
 

@@ -4,6 +4,8 @@ from __future__ import absolute_import, division, print_function
 
 import os
 import socket
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -12,6 +14,8 @@ from lomond import WebSocket
 from lomond._compat import monotonic
 from lomond.session import WebsocketSession
 from tests.support import PATIENCE, answer_upgrade, read_frame
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 needs_proc = pytest.mark.skipif(
     not os.path.isdir('/proc/self/fd'), reason='open descriptors are counted in /proc')
@@ -56,6 +60,21 @@ class Background(object):
         if self._error is not None:
             raise self._error
         return self._returned
+
+
+def run_program(source, *arguments):
+    """Run a program in a fresh process; return what it printed, once it has ended well."""
+    child = subprocess.Popen(
+        [sys.executable, '-c', source] + list(arguments), cwd=ROOT, stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT, universal_newlines=True)
+    killer = threading.Timer(2 * PATIENCE, child.kill)
+    killer.start()
+    try:
+        output = child.communicate()[0]
+    finally:
+        killer.cancel()
+    assert child.returncode == 0, output
+    return output
 
 
 def wait_for(event):

@@ -14,7 +14,9 @@ import pytest
 import six
 
 from lomond import WebSocket
+from lomond._compat import monotonic
 from lomond.events import Binary, Text, text_class
+from lomond.session import WebsocketSession
 from tests.network.driving import drain, wait_for
 from tests.support import RawServer, answer_upgrade, make_frame
 
@@ -55,8 +57,8 @@ class Work(object):
             self.c_calls[what.__name__] = self.c_calls.get(what.__name__, 0) + 1
 
 
-def receive(count, **options):
-    """Receive so many texts that come at once; return the work."""
+def receive(count, clock=monotonic, **options):
+    """Receive so many texts that come at once; return the work. The session goes by ``clock``."""
     is_ready = threading.Event()
 
     def script(sock):
@@ -68,7 +70,8 @@ def receive(count, **options):
     received = 0
     work = Work()
     with RawServer(script) as server:
-        loop = iter(WebSocket(server.url, **options))
+        loop = WebSocket(server.url, **options).connect(
+            session_class=lambda websocket: WebsocketSession(websocket, clock=clock))
         for event in loop:
             if event.name == 'poll':
                 break
@@ -92,6 +95,19 @@ def test_a_small_message_received_is_a_few_calls_and_no_system_call(count):
     assert work.c_calls.get('poll', 0) <= 2 * reads
     assert work.c_calls.get('time', 0) <= 2 * reads
     assert work.c_calls.get('monotonic', 0) <= 8 * reads
+
+
+def test_the_clock_is_looked_at_once_or_twice_for_a_read_not_for_a_message():
+    readings = []
+
+    def clock():
+        readings.append(monotonic())
+        return readings[-1]
+
+    count = 4000
+    work = receive(count, clock)
+    # Connecting and the handshake take a few.
+    assert 0 < len(readings) <= 2 * work.c_calls['recv'] + 20 < count
 
 
 def test_a_reader_of_json_costs_a_message_received_no_call():
