@@ -13,9 +13,10 @@ import re
 import sys
 import time
 from functools import partial
+from types import BuiltinFunctionType
 
 import six
-from six.moves._thread import allocate_lock, get_ident
+from six.moves import _thread as thread_module
 from six.moves.urllib.parse import quote
 from six.moves.urllib.parse import unquote as _unquote
 
@@ -23,7 +24,7 @@ from six.moves.urllib.parse import unquote as _unquote
 TYPE_CHECKING = False
 
 if TYPE_CHECKING:
-    from typing import Any, Callable, Iterable, Text, Union  # noqa: F401
+    from typing import Any, Callable, Dict, Iterable, List, Text, Tuple, Union  # noqa: F401
 
 PY2 = six.PY2
 
@@ -34,11 +35,14 @@ SESSIONS_LEAK = sys.version_info >= (3, 10)
 text_type = six.text_type
 
 __all__ = [
-    'PY2', 'RLock', 'SESSIONS_LEAK', 'TYPE_CHECKING', 'Utf8Decoder', 'decode_utf8', 'encode_text',
-    'encode_utf8', 'get_ident', 'indexable', 'is_interrupt', 'join_text', 'latin1_to_native',
+    'PY2', 'RLock', 'SESSIONS_LEAK', 'SteppedRLock', 'TYPE_CHECKING', 'Utf8Decoder', 'decode_utf8',
+    'encode_text', 'encode_utf8', 'indexable', 'is_interrupt', 'join_text', 'latin1_to_native',
     'make_cookie_jar', 'monotonic', 'native_to_text', 'quote', 'set_close_on_exec', 'show_warnings',
-    'surrogate_error', 'text_to_native', 'text_type', 'to_bytes', 'unquote',
+    'surrogate_error', 'text_to_native', 'text_type', 'thread_module', 'to_bytes', 'unquote',
 ]
+
+# Of `thread_module`, which is _thread (on 2.7 thread), nothing is imported by name: monkey
+# patching replaces what is in it at any time, and makes a greenlet's identity of a thread's.
 
 
 # 2.7's codec takes surrogates for characters. 0xED is never anything but a
@@ -95,6 +99,63 @@ class Utf8Decoder(codecs.getincrementaldecoder('utf-8')):  # type: ignore[misc]
         return text
 
 
+class SteppedRLock(object):
+    """A lock that its holder may take again, also from a signal's handler; in Python.
+
+    The holder is a thread, or the greenlet that monkey patching made of it. threading's
+    own, where it is in Python, fails a handler that comes between two of its steps, and takes
+    it: that waits for its own thread for ever.
+    """
+
+    def __init__(self):
+        # type: () -> None
+        # At most one: (thread, a lock to wait on). Each change of it is one step, in C.
+        self._holder = {}  # type: Dict[None, Tuple[int, Any]]
+        self._are_first = []  # type: List[bool]    # of each acquire, its holder's alone
+        self._waiting = []  # type: List[None]      # as long as there are waiters
+
+    def acquire(self, blocking=True):
+        # type: (bool) -> bool
+        if self._waiting and blocking and not self._holder:
+            # They come first: a greenlet that sends one message after the other would never let
+            # them in.
+            try:
+                time.sleep(0)
+            except AssertionError:
+                pass        # the hub, see below
+        mine = (thread_module.get_ident(), thread_module.allocate_lock())
+        mine[1].acquire()
+        while True:
+            holder = self._holder.setdefault(None, mine)
+            if holder[0] == mine[0]:
+                self._are_first.append(holder is mine)
+                return True
+            if not blocking:
+                return False
+            self._waiting.append(None)
+            try:
+                holder[1].acquire()
+            except AssertionError:
+                # This is the hub of gevent or eventlet, where nothing may wait: a signal's handler
+                # runs here if it comes while all greenlets wait. So it interrupts the holder, too.
+                self._are_first.append(False)
+                return True
+            finally:
+                self._waiting.pop()
+            holder[1].release()     # for the others who wait
+
+    __enter__ = acquire
+
+    def release(self):
+        # type: () -> None
+        if self._are_first.pop():
+            self._holder.pop(None)[1].release()
+
+    def __exit__(self, *_exc_info):
+        # type: (*Any) -> None
+        self.release()
+
+
 if PY2:
     #: Received bytes in a form whose items are integers and whose slices,
     #: passed through bytes(), are byte strings.
@@ -148,43 +209,9 @@ if PY2:
         # type: (Text) -> Text
         return _unquote(text.encode('utf-8')).decode('utf-8')  # type: ignore[attr-defined]
 
-    class RLock(object):
-        """A lock that its holder may take again, also from a signal's handler.
-
-        threading's is written in Python there. A handler that comes between
-        two of its steps, and takes it, waits for its own thread for ever.
-        """
-
-        def __init__(self):
-            # type: () -> None
-            # At most one: (thread, a lock to wait on). Each change of it is one step, in C.
-            self._holder = {}  # type: dict[None, tuple[int, Any]]
-            self._are_first = []  # type: list[bool]    # of each acquire, its holder's alone
-
-        def acquire(self, blocking=True):
-            # type: (bool) -> bool
-            mine = (get_ident(), allocate_lock())
-            mine[1].acquire()
-            while True:
-                holder = self._holder.setdefault(None, mine)
-                if holder[0] == mine[0]:
-                    self._are_first.append(holder is mine)
-                    return True
-                if not blocking:
-                    return False
-                holder[1].acquire()
-                holder[1].release()     # for the others who wait
-
-        __enter__ = acquire
-
-        def release(self):
-            # type: () -> None
-            if self._are_first.pop():
-                self._holder.pop(None)[1].release()
-
-        def __exit__(self, *_exc_info):
-            # type: (*Any) -> None
-            self.release()
+    def RLock():
+        # type: () -> Any
+        return SteppedRLock()
 
     if os.name == 'nt':
         monotonic = partial(time.clock)
@@ -266,8 +293,13 @@ else:
         """Decode percent-encoded text; ValueError if that isn't UTF-8."""
         return _unquote(text, errors='strict')
 
-    #: A lock that its holder may take again, also from a signal's handler.
-    RLock = six.moves._thread.RLock
+    def RLock():
+        # type: () -> Any
+        """Make a lock that its holder, a thread or greenlet, may take again, also in a handler."""
+        # The one in C knows threads only. Monkey patching leaves it as it is.
+        if isinstance(thread_module.get_ident, BuiltinFunctionType):
+            return thread_module.RLock()
+        return SteppedRLock()
 
     #: Seconds from some fixed point, never set back; those that pass, also in an application's
     #: tests. Their tools (freezegun) replace time.monotonic wherever a module has it by that name.

@@ -10,7 +10,7 @@ from __future__ import absolute_import, division, print_function
 import logging
 
 from lomond import errors
-from lomond._compat import TYPE_CHECKING, RLock, get_ident, text_type
+from lomond._compat import TYPE_CHECKING, RLock, text_type, thread_module
 from lomond.opcode import Opcode
 from lomond.protocol.frame import CONTROL_BIT, PIECE
 from lomond.protocol.message import encode_close
@@ -264,7 +264,7 @@ class Sender(object):
 
         But for a Close, plain TCP lets it send all the same.
         """
-        return self._reader == get_ident() and (
+        return self._reader == thread_module.get_ident() and (
             opcode == Opcode.CLOSE or self._transport.is_secure)
 
     def _send_interrupting(self, opcode, data):

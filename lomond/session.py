@@ -21,7 +21,7 @@ from collections import deque
 from itertools import chain
 
 from lomond import errors, events
-from lomond._compat import TYPE_CHECKING, get_ident, monotonic, text_type
+from lomond._compat import TYPE_CHECKING, monotonic, text_type, thread_module
 from lomond._redact import TraceRecord
 from lomond.http.answer import RestTimer
 from lomond.net.dial import dial
@@ -153,7 +153,7 @@ class WebsocketSession(Sender):
         The driver exhausts them before it asks `time_left` and steps again.
         """
         self._needs_step = self._is_there_more = self._holds_close = False
-        self._driver = get_ident()
+        self._driver = thread_module.get_ident()
         return self._step()
 
     def time_left(self):
@@ -173,7 +173,7 @@ class WebsocketSession(Sender):
 
     def _has_pending(self):
         # type: () -> bool
-        self._reader = get_ident()
+        self._reader = thread_module.get_ident()
         try:
             return self._transport.has_pending()    # type: ignore[no-any-return]
         finally:
@@ -541,7 +541,7 @@ class WebsocketSession(Sender):
         # type: () -> Any
         """Return (bytes or None, reason of the end or None)."""
         inlet = self._stream.inlet
-        self._reader = get_ident()
+        self._reader = thread_module.get_ident()
         try:
             data = self._transport.receive(inlet)
         except (socket.error, ValueError) as error:
@@ -571,7 +571,7 @@ class WebsocketSession(Sender):
             return
         self._read_ahead_at = self._transport.progress
         loop = None if self._loop is None else self._loop()
-        if loop is None or loop.gi_running or self._driver != get_ident():
+        if loop is None or loop.gi_running or self._driver != thread_module.get_ident():
             return
         if not self._ahead:
             self._ahead, self._ahead_size = deque(), 0

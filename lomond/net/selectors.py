@@ -3,11 +3,13 @@
 poll where there is one: it has no limit on descriptor numbers (select ends at
 1,024), and one socket costs no more than one entry, which is where epoll and
 kqueue have nothing to win. select serves Windows, where poll is missing and
-select has no such limit.
+select has no such limit. Each wait looks which one there is: monkey patching
+takes poll away (eventlet) or replaces it (gevent), at any time.
 """
 
 from __future__ import absolute_import, division, print_function
 
+import os
 import select
 import socket
 from functools import partial
@@ -16,7 +18,7 @@ from lomond._compat import TYPE_CHECKING, is_interrupt, monotonic, set_close_on_
 from lomond.locks import ProcessLock
 
 if TYPE_CHECKING:
-    from typing import Callable, List, Optional, Sequence, Tuple  # noqa: F401
+    from typing import Any, Callable, List, Optional, Sequence, Tuple  # noqa: F401
 
     Interest = Sequence[Tuple[int, int]]
 
@@ -25,7 +27,12 @@ WRITE = 2
 
 # Seconds of one system call. A signal that comes right before it is only seen
 # after it, and on Windows no select is cut short by Ctrl-C.
-_LONGEST = 5.0 if hasattr(select, 'poll') else 0.5
+_LONGEST = 0.5 if os.name == 'nt' else 5.0
+
+# Where there is no poll (Windows) these are not needed.
+_POLLIN, _POLLOUT = getattr(select, 'POLLIN', 1), getattr(select, 'POLLOUT', 4)
+
+_POLL_EVENTS = {READ: _POLLIN, WRITE: _POLLOUT, READ | WRITE: _POLLIN | _POLLOUT}
 
 
 def wait(interest, timeout):
@@ -58,15 +65,27 @@ def merge(interest, more):
     return tuple((fd, mask | wanted.get(fd, 0)) for fd, mask in interest)
 
 
-def _wait_with_poll(interest, timeout):
+def _wait_once(interest, timeout):
     # type: (Interest, float) -> List[Tuple[int, int]]
-    return [(fd, _masks_of_poll(events)) for fd, events in _prepare_poll(interest)(timeout)]
+    make_poller = getattr(select, 'poll', None)
+    if make_poller is None:
+        return _wait_with_select(interest, timeout)
+    wait_for = _prepare_poll(interest, make_poller)
+    return [(fd, _masks_of_poll(events)) for fd, events in wait_for(timeout)]
 
 
-def _prepare_poll(interest):
+def _prepare(interest):
     # type: (Interest) -> Callable[[float], List[Tuple[int, int]]]
-    """Return a function that waits for so many seconds, and returns what poll does."""
-    poller = select.poll()
+    """Return a function that waits for so many seconds, and returns (descriptor, what) pairs."""
+    make_poller = getattr(select, 'poll', None)
+    if make_poller is None:
+        return partial(_wait_with_select, interest)
+    return _prepare_poll(interest, make_poller)
+
+
+def _prepare_poll(interest, make_poller):
+    # type: (Interest, Callable[[], Any]) -> Callable[[float], List[Tuple[int, int]]]
+    poller = make_poller()
     for fd, mask in interest:
         poller.register(fd, _POLL_EVENTS[mask])
     poll = poller.poll
@@ -88,30 +107,14 @@ def _wait_with_select(interest, timeout):
     return list(masks.items())
 
 
-def _prepare_select(interest):
-    # type: (Interest) -> Callable[[float], List[Tuple[int, int]]]
-    return partial(_wait_with_select, interest)
-
-
 def _masks_of_poll(events):
     # type: (int) -> int
     mask = 0
-    if events & ~select.POLLOUT:
+    if events & ~_POLLOUT:
         mask |= READ
-    if events & ~select.POLLIN:
+    if events & ~_POLLIN:
         mask |= WRITE
     return mask
-
-
-if hasattr(select, 'poll'):
-    _POLL_EVENTS = {
-        READ: select.POLLIN,
-        WRITE: select.POLLOUT,
-        READ | WRITE: select.POLLIN | select.POLLOUT,
-    }
-    _wait_once, _prepare = _wait_with_poll, _prepare_poll
-else:  # pragma: no cover  (Windows)
-    _wait_once, _prepare = _wait_with_select, _prepare_select
 
 
 class Waker(object):

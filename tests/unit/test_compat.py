@@ -12,6 +12,7 @@ import pytest
 from lomond import _compat
 from lomond._compat import (
     RLock,
+    SteppedRLock,
     Utf8Decoder,
     decode_utf8,
     encode_utf8,
@@ -169,8 +170,16 @@ def test_all_public_names_are_there():
         getattr(_compat, name)
 
 
-def test_an_rlock_lets_one_thread_in_at_a_time():
-    lock = RLock()
+@pytest.fixture(params=[RLock, SteppedRLock])
+def lock(request):
+    return request.param()
+
+
+def test_an_rlock_is_the_one_in_c_where_there_is_one_and_threads_are_threads():
+    assert isinstance(RLock(), SteppedRLock) is _compat.PY2
+
+
+def test_an_rlock_lets_one_thread_in_at_a_time(lock):
     counts = [0]
 
     def count():
@@ -188,8 +197,7 @@ def test_an_rlock_lets_one_thread_in_at_a_time():
     assert counts == [8000]
 
 
-def test_an_rlock_that_another_thread_holds_is_not_had_without_waiting():
-    lock = RLock()
+def test_an_rlock_that_another_thread_holds_is_not_had_without_waiting(lock):
     had = []
     with lock:
         thread = threading.Thread(target=lambda: had.append(lock.acquire(False)))
@@ -200,9 +208,8 @@ def test_an_rlock_that_another_thread_holds_is_not_had_without_waiting():
     lock.release()
 
 
-def test_an_rlock_may_be_taken_by_a_handler_that_comes_between_any_two_of_its_steps():
-    """Where it has steps: on 2.7 the one of threading would have the handler wait for ever."""
-    lock = RLock()
+def test_an_rlock_may_be_taken_by_a_handler_that_comes_between_any_two_of_its_steps(lock):
+    """Where it has steps: the one of threading that is in Python would wait for ever."""
     refused = []
 
     def handle(frame, _event, _argument):
@@ -226,3 +233,62 @@ def test_an_rlock_may_be_taken_by_a_handler_that_comes_between_any_two_of_its_st
     other.start()
     other.join()
     assert refused == [True]
+
+
+class Patched(object):
+    """What monkey patching makes of the module of threads; `greenlet` is the present one."""
+
+    greenlet = 1
+
+    def get_ident(self):
+        return self.greenlet
+
+    class allocate_lock(object):
+        """A lock in the hub, where nothing may wait."""
+
+        is_locked = False
+
+        def acquire(self):
+            assert not self.is_locked, 'Impossible to call blocking function'
+            self.is_locked = True
+
+        def release(self):
+            self.is_locked = False
+
+
+def test_an_rlock_lets_a_handler_in_that_runs_where_nothing_may_wait(monkeypatch):
+    """In the hub of gevent or eventlet, while greenlets wait, the one that holds it too."""
+    def sleep(_seconds):
+        raise AssertionError('Impossible to call blocking function')
+
+    monkeypatch.setattr(_compat, 'thread_module', Patched())
+    monkeypatch.setattr(_compat.time, 'sleep', sleep)
+    lock = RLock()
+    assert isinstance(lock, SteppedRLock)
+    with lock:
+        _compat.thread_module.greenlet = 'hub'
+        with lock:
+            assert not lock.acquire(False)
+        _compat.thread_module.greenlet = 1
+        assert lock.acquire(False)
+        lock.release()
+    lock._waiting.append(None)          # a greenlet that is about to be woken
+    with lock:
+        _compat.thread_module.greenlet = 2
+        assert not lock.acquire(False)
+
+
+def test_who_comes_to_a_free_rlock_lets_those_go_first_who_wait_for_it(monkeypatch):
+    """Else a greenlet that sends one message after the other would keep it."""
+    yields = []
+    monkeypatch.setattr(_compat.time, 'sleep', yields.append)
+    lock = SteppedRLock()
+    with lock:
+        pass
+    lock._waiting.append(None)      # one that was woken, and has not run yet
+    assert lock.acquire(False)
+    lock.release()
+    assert yields == []
+    with lock, lock:
+        pass
+    assert yields == [0]
