@@ -157,6 +157,15 @@ class SteppedRLock(object):
 
 
 if PY2:
+    # Later there may be no descriptor left to read their modules by, and what can't be read once
+    # stays unknown for good.
+    for _codec in ('ascii', 'idna', 'latin-1', 'utf-8'):
+        codecs.lookup(_codec)
+    try:
+        import fcntl
+    except ImportError:     # pragma: no cover  (Windows)
+        fcntl = None  # type: ignore[assignment]
+
     #: Received bytes in a form whose items are integers and whose slices,
     #: passed through bytes(), are byte strings.
     indexable = bytearray  # type: Callable[[Any], Any]
@@ -228,9 +237,7 @@ if PY2:
 
     def set_close_on_exec(sock):
         # type: (Any) -> None
-        try:
-            import fcntl
-        except ImportError:
+        if fcntl is None:   # pragma: no cover  (Windows)
             return
         flags = fcntl.fcntl(sock.fileno(), fcntl.F_GETFD)
         fcntl.fcntl(sock.fileno(), fcntl.F_SETFD, flags | fcntl.FD_CLOEXEC)

@@ -41,6 +41,7 @@ from lomond.checks import (
 from lomond.endpoint import FRAGMENT_SIZE, MAX_MESSAGE_SIZE, Endpoint
 from lomond.hints import takes_options
 from lomond.locks import ProcessLock
+from lomond.net.offload import start_thread
 from lomond.net.resolve import read_address
 from lomond.net.selectors import READ, Waker, wait
 from lomond.net.transport import MAX_READ_AHEAD, RECEIVE_SIZE, Transport, describe, would_block
@@ -57,6 +58,7 @@ from lomond.protocol.handshake import (
     extension_names,
 )
 from lomond.protocol.limits import DEFAULT_LIMITS
+from lomond.protocol.message import encode_close
 from lomond.session import WebsocketSession
 from lomond.status import Status
 from lomond.timers import NEVER
@@ -95,6 +97,8 @@ _REMEDIES = {
     errno.EADDRNOTAVAIL: ": it is no address of this machine: give 127.0.0.1 for this machine's "
                          'programs alone, 0.0.0.0 for all its addresses',
 }
+# What `Server.close` closes with.
+_SHUTDOWN = (Status.GOING_AWAY, u'the server shuts down')
 
 _PHRASES = {
     400: u'Bad Request',
@@ -169,7 +173,9 @@ class ServerWebSocket(Endpoint):
             if event.name == 'ready':
                 self._events = chain([event], self._loop)
                 return True
-            log.debug('%r: %r', self, event)
+            # Anybody may fail at the handshake. Before it, the fault is on this side.
+            is_ours = event.name == 'connect_fail' and event.phase == 'connect'
+            log.log(logging.WARNING if is_ours else logging.DEBUG, '%r: %r', self, event)
         return False
 
     def dispose(self):
@@ -245,11 +251,12 @@ class ServerSession(WebsocketSession):
     def _dial(self):
         # type: () -> Iterator[Any]
         websocket = self._websocket
-        sock, websocket.sock = websocket.sock, None
         if websocket.ssl_context is None:
+            sock, websocket.sock = websocket.sock, None
             yield Transport(sock)
             return
         from lomond.net import tls  # ssl takes long to import: ws goes without
+        sock, websocket.sock = websocket.sock, None
         try:
             for step in chain(
                     _check_for_tls(sock, self._connect_deadline),
@@ -361,7 +368,8 @@ class Server(object):
 
     It listens from the start; `start` or `serve_forever` accept. Raises
     TypeError and ValueError for arguments that make no sense, and
-    socket.error if it can't listen, in words that name the address.
+    socket.error if it can't listen, in words that name the address. A connection
+    for which there is no thread is answered with HTTP 503.
     """
 
     @takes_options('Server', 'Server(handler, {}=...)')
@@ -407,9 +415,13 @@ class Server(object):
         self._is_closed = False
         self._next_warning = -NEVER     # of what keeps it from accepting
         self._process = os.getpid()
-        self._listener = _listen(host, port)
-        self._address = self._listener.getsockname()
         self._waker = Waker()
+        try:
+            self._listener = _listen(host, port)
+        except BaseException:
+            self._waker.close()
+            raise
+        self._address = self._listener.getsockname()
 
     @property
     def host(self):
@@ -432,7 +444,10 @@ class Server(object):
 
     def start(self):
         # type: () -> Server
-        """Accept connections in a thread of their own, if none does yet; return the server."""
+        """Accept connections in a thread of their own, if none does yet; return the server.
+
+        Raises socket.error if there is no thread to be had.
+        """
         thread = threading.Thread(target=self.serve_forever, name='lomond server')
         thread.daemon = True
         with self._lock():
@@ -440,7 +455,7 @@ class Server(object):
                 return self
             self._thread = thread
         try:
-            thread.start()
+            start_thread(thread)
         except BaseException:       # no more threads, or Ctrl-C: it may be started again
             self._thread = None
             raise
@@ -477,7 +492,7 @@ class Server(object):
             return
         try:
             self._accept(sock, address)
-        except Exception:       # no more threads, say: it must not end the server
+        except Exception:       # it must not end the server
             self._log('could not serve {!r}'.format(address), logging.ERROR)
             sock.close()
 
@@ -507,9 +522,9 @@ class Server(object):
                 thread = threading.Thread(
                     target=self._serve, args=(websocket,), name='lomond {}'.format(address))
                 thread.daemon = True
-                is_welcome = not self._is_closed    # by a signal's handler, even in here
+                # A signal's handler may have closed, even in here.
+                is_welcome = not self._is_closed and _try_to_start(thread)
             if is_welcome:
-                thread.start()
                 self._threads[thread] = websocket
                 self._ended = [ended for ended in self._ended if ended.is_alive()]
         if not is_welcome:
@@ -571,13 +586,17 @@ class Server(object):
                 has_stopped.wait()
         self._listener.close()
         self._waker.close()
-        # Each in a thread, as another may be in the midst of a long write.
         for _thread, websocket in open_now:
-            closing = threading.Thread(
-                target=websocket.close, args=(Status.GOING_AWAY, u'the server shuts down'))
+            # Each in a thread, as another may be in the midst of a long write.
+            closing = threading.Thread(target=websocket.close, args=_SHUTDOWN)
             closing.daemon = True
-            closing.start()
-            threads.append(closing)
+            if _try_to_start(closing):
+                threads.append(closing)
+            else:
+                # It doesn't wait: where a write is under way, the handler's loop closes after it.
+                session = websocket.session
+                assert session is not None      # nosec B101  # for mypy
+                session.close(encode_close(*_SHUTDOWN))
         if self._thread is not None:
             threads.append(self._thread)
         self._join(threads)
@@ -597,11 +616,26 @@ class Server(object):
 
     def __enter__(self):
         # type: () -> Server
-        return self.start()
+        try:
+            return self.start()
+        except BaseException:       # no thread
+            self.close()
+            raise
 
     def __exit__(self, *_exc_info):
         # type: (*Any) -> None
         self.close()
+
+
+def _try_to_start(thread):
+    # type: (threading.Thread) -> bool
+    """Start a thread; False if there is none to be had, which is logged."""
+    try:
+        start_thread(thread)
+    except socket.error as error:
+        log.warning(u'could not start a thread: %s', describe(error))
+        return False
+    return True
 
 
 def _listen(host, port):

@@ -65,6 +65,8 @@ class WebsocketSession(Sender):
         # type: (Any, Callable[[], float]) -> None
         super(WebsocketSession, self).__init__(websocket, clock)
         self._dialing = None  # type: Optional[Iterator[Any]]
+        # Why it can't even begin to dial.
+        self._obstacle = None  # type: Optional[errors.ConnectFail]
         self._proxy = None  # type: Optional[ProxyTarget]
         self._wake = lambda: None  # type: Callable[[], Any]
 
@@ -116,8 +118,8 @@ class WebsocketSession(Sender):
         self._websocket.claim(self)
         waker = None
         try:
-            waker = Waker()
-            self.begin(*(options + (waker.wake,)))
+            waker = self._make_waker()
+            self.begin(*(options + (self._wake if waker is None else waker.wake,)))
             while not self.is_finished:
                 self._events = iter(self.step())
                 for event in self._events:
@@ -134,6 +136,18 @@ class WebsocketSession(Sender):
             self.dispose()
             if waker is not None:
                 waker.close()
+
+    def _make_waker(self):
+        # type: () -> Any
+        """Return a `Waker`, or None without the descriptors for one: then dialling fails."""
+        try:
+            return Waker()
+        except EnvironmentError as error:
+            error.__traceback__ = None      # it leads back here
+            self._obstacle = errors.ConnectFail.during(
+                'connect', u'could not open the socket pair that wakes the loop: {}'.format(
+                    describe(error)), error)
+            return None
 
     def begin(self, poll, ping_rate, ping_timeout, auto_pong, close_timeout, wake):
         # type: (Optional[float], Optional[float], Optional[float], bool, Optional[float], Callable[[], Any]) -> None
@@ -233,6 +247,8 @@ class WebsocketSession(Sender):
         try:
             if self._owed_close is not None or self._is_forced:
                 raise errors.ConnectFail('closed by the application while connecting')
+            if self._obstacle is not None:
+                raise self._obstacle
             if self._dialing is None:
                 self._dialing = self._dial()
             step = next(self._dialing)
@@ -243,6 +259,9 @@ class WebsocketSession(Sender):
             return self._dialed()
         except errors.ConnectFail as error:
             return self._connect_failed(error)
+        except EnvironmentError as error:       # of an import, say, that needs a descriptor
+            return self._connect_failed(
+                errors.ConnectFail.during('connect', describe(error), error))
 
     def _dial(self):
         # type: () -> Iterator[Any]

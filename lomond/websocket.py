@@ -18,7 +18,7 @@ from lomond.headers import check_line
 from lomond.hints import takes_options
 from lomond.http.answer import ResponseReader
 from lomond.net.options import NetOptions, TLSOptions
-from lomond.net.transport import MAX_READ_AHEAD
+from lomond.net.transport import MAX_READ_AHEAD, describe
 from lomond.net.url import parse_url
 from lomond.protocol import compression
 from lomond.protocol.connection import CLIENT
@@ -211,6 +211,7 @@ class WebSocket(Endpoint):
         self.headers = headers
         self.cookies = self._request_options.jar
         self.netrc = netrc
+        self._key = None  # type: Optional[bytes]
         self.reset()
         self._is_made = True
 
@@ -300,6 +301,8 @@ class WebSocket(Endpoint):
     def key(self):
         # type: () -> bytes
         """The Sec-WebSocket-Key of the present or next attempt."""
+        if self._key is None:
+            self._key = base64.b64encode(os.urandom(16))    # RFC 6455 4.1
         return self._key
 
     # -- the loop --
@@ -352,7 +355,7 @@ class WebSocket(Endpoint):
         # type: (Course) -> None
         """Be ready to ask where the course has come to."""
         self._course = course
-        self._key = base64.b64encode(os.urandom(16))    # RFC 6455 4.1
+        self._key = None    # it is drawn when it is asked for
         self._reader = ResponseReader(
             DEFAULT_LIMITS.head, DEFAULT_LIMITS.body,
             secure_scheme=None if course.target.is_secure else u'wss')
@@ -390,6 +393,11 @@ class WebSocket(Endpoint):
         Raises ConnectFail if there are no headers, no cookies or no password
         to be had: these are asked for anew each time.
         """
+        try:
+            key = self.key
+        except EnvironmentError as error:       # 2.7 opens a device for it
+            raise errors.ConnectFail.during(
+                'request', u'no random numbers for the key: {}'.format(describe(error)), error)
         own = self._request_options.fields(self._course)
         replaced = {name.lower() for name, _value in own}
         target = self.target
@@ -397,7 +405,7 @@ class WebSocket(Endpoint):
             (u'Host', target.host_header),
             (u'Upgrade', u'websocket'),
             (u'Connection', u'Upgrade'),
-            (u'Sec-WebSocket-Key', self._key.decode('ascii')),
+            (u'Sec-WebSocket-Key', key.decode('ascii')),
             (u'Sec-WebSocket-Version', text_type(WS_VERSION)),
         ]  # type: List[Tuple[text_type, Union[bytes, text_type]]]
         if self.protocols:
@@ -467,7 +475,7 @@ class WebSocket(Endpoint):
 
         Raises HandshakeError.
         """
-        protocol = check_response(response, self._key, self.protocols)
+        protocol = check_response(response, self.key, self.protocols)
         extensions = self.process_extensions(
             response.headers.get_all(u'Sec-WebSocket-Extensions'))
         return protocol, extensions

@@ -10,7 +10,7 @@ from lomond._compat import TYPE_CHECKING, text_type
 from lomond.errors import ConnectFail
 from lomond.net.connect import connect, connect_unix, describe_tried, take_over
 from lomond.net.proxy import open_tunnel
-from lomond.net.transport import Transport, describe
+from lomond.net.transport import Transport, describe, find_shortage
 from lomond.net.wait import Wait
 
 if TYPE_CHECKING:
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from lomond.net.url import ProxyTarget, Target  # noqa: F401
 
     Trace = Callable[..., None]
+
+# How many descriptors imports may have open at once: 2.7 has one for each that another waits for.
+_FOR_IMPORTS = 16
 
 
 def dial(target, proxy, options, deadline, trace):
@@ -131,7 +134,7 @@ def _secure_proxy(transport, proxy, options, deadline, trace):
 def _secure(transport, host, options, phase, deadline, trace):
     # type: (Transport, Text, TLSOptions, str, float, Trace) -> Iterator[Any]
     """Yield each `Wait`, and last the TLS transport on top of this one."""
-    from lomond.net import tls  # ssl takes long to import: ws goes without
+    tls = _import_tls(phase)
     secured = transport  # type: Any
     try:
         for step in tls.secure(transport, options, str(host), deadline):
@@ -145,3 +148,17 @@ def _secure(transport, host, options, phase, deadline, trace):
                 peer, scheme, words)
         raise ConnectFail.during(phase, u'TLS with {} failed: {}'.format(host, words), error)
     trace('tls', version=secured.version, cipher=secured.cipher, resumed=secured.is_resumed)
+
+
+def _import_tls(phase):
+    # type: (str) -> Any
+    """Return the module; raises ConnectFail if there is no descriptor left to read it by."""
+    try:
+        from lomond.net import tls  # ssl takes long to import: ws goes without
+    except (EnvironmentError, ImportError):    # the latter on 2.7, or from a library in C
+        shortage = find_shortage(_FOR_IMPORTS)
+        if shortage is None:
+            raise
+        raise ConnectFail.during(
+            phase, u'could not import ssl: {}'.format(describe(shortage)), shortage)
+    return tls

@@ -6,6 +6,7 @@ through. The thread lives as long as the call, which nothing can cut short.
 
 from __future__ import absolute_import, division, print_function
 
+import errno
 import logging
 import socket
 import threading
@@ -13,6 +14,7 @@ import threading
 from lomond._compat import TYPE_CHECKING, monotonic
 from lomond.locks import ProcessLock
 from lomond.net.selectors import Waker
+from lomond.net.transport import describe, find_shortage
 from lomond.net.wait import Wait
 
 if TYPE_CHECKING:
@@ -37,7 +39,8 @@ def offload(call, deadline, discard=None, abandoned=None):
     are left to themselves. With `MAX_ABANDONED` in it raises socket.error: a
     call that never returns must not cost a thread with each attempt.
 
-    Where no thread can be started the call is made on the spot, and may block.
+    Raises socket.error as well where there is no thread to be had, or no
+    descriptor: the call isn't made in the loop, which it would block.
     """
     if abandoned is not None and len(abandoned) >= MAX_ABANDONED:
         raise socket.error('{} earlier calls have not come back yet'.format(len(abandoned)))
@@ -46,16 +49,15 @@ def offload(call, deadline, discard=None, abandoned=None):
         thread = threading.Thread(target=job.run_in_thread, name='lomond call')
         thread.daemon = True
         try:
-            thread.start()
-        except threading.ThreadError as error:  # RuntimeError on 3
-            if thread.ident is not None or thread in threading.enumerate():
-                # It was. This is what start() may make of a Ctrl-C that comes while it waits for
-                # the thread to begin; 2.7 doesn't say any more what it was made of.
-                raise getattr(error, '__context__', None) or KeyboardInterrupt()
-            # No more of them, or the interpreter is about to end: better to
-            # wait for the call than to fail.
-            log.debug('no thread could be started: a call blocks the loop')
-            job.run()
+            shortage = find_shortage()
+            if shortage is not None:
+                # The call will want one. And if the first thread that ends finds none, then up to
+                # 3.8 that aborts the process ("libgcc_s.so.1 must be installed").
+                raise shortage
+            start_thread(thread)
+        except socket.error:
+            job.cancel()
+            raise
         while not job.is_done:
             yield Wait((job.waker.interest,), deadline)
             if not job.is_done and monotonic() >= deadline:
@@ -82,6 +84,21 @@ def logged(function, name):
             log.exception('the function given as %s failed', name)
             raise
     return call
+
+
+def start_thread(thread):
+    # type: (threading.Thread) -> None
+    """Start a thread; raises socket.error if there is none to be had."""
+    try:
+        thread.start()
+    except threading.ThreadError as error:      # RuntimeError on 3
+        if thread.ident is not None or thread in threading.enumerate():
+            # It was. This is what start() may make of a Ctrl-C that comes while it waits for
+            # the thread to begin; 2.7 doesn't say any more what it was made of.
+            raise getattr(error, '__context__', None) or KeyboardInterrupt()
+        # No more of them, or the interpreter is about to end.
+        raise socket.error(errno.EAGAIN, u'{} (raise the limit of threads: ulimit -u)'.format(
+            describe(error)))
 
 
 class _Job(object):
@@ -131,6 +148,12 @@ class _Job(object):
         self.waker.wake()
         if is_abandoned:
             self._drop()
+
+    def cancel(self):
+        # type: () -> None
+        """Give up the call, which no thread has begun."""
+        self._call = None
+        self.is_done = True
 
     def take(self):
         # type: () -> Any

@@ -16,7 +16,7 @@ import socket
 from lomond._compat import TYPE_CHECKING
 from lomond.errors import ConnectFail
 from lomond.net.offload import logged, offload
-from lomond.net.transport import describe
+from lomond.net.transport import describe, find_shortage
 from lomond.net.wait import Wait
 
 if TYPE_CHECKING:
@@ -74,7 +74,14 @@ def read_address(host, port):
 def _look_up(resolver, name, port):
     # type: (Callable[..., Iterable[Any]], str, int) -> List[Any]
     """Ask a resolver; in the thread."""
-    return list(resolver(name, port, 0, socket.SOCK_STREAM))
+    try:
+        return list(resolver(name, port, 0, socket.SOCK_STREAM))
+    except socket.gaierror:
+        # The system's says that there is no such name when it has no descriptor to ask by.
+        shortage = find_shortage()
+        if shortage is not None:
+            raise shortage
+        raise
 
 
 def _check(host, addresses):

@@ -18,7 +18,7 @@ from lomond.locks import ProcessLock
 from lomond.net.selectors import READ, WRITE, wait
 
 if TYPE_CHECKING:
-    from typing import Any, Callable, Deque, Iterable, Iterator, Optional, Text, Tuple, Union  # noqa: F401
+    from typing import Any, Callable, Deque, Iterable, Iterator, List, Optional, Text, Tuple, Union  # noqa: F401
 
     from lomond.net.selectors import Interest  # noqa: F401
 
@@ -33,6 +33,9 @@ PROGRESS = 16 * 1024
 
 # Seconds until a sender tries again to read ahead where another thread is receiving.
 _PAUSE = 0.01
+
+# No descriptors left: for this process, for the system.
+_SHORTAGES = frozenset([errno.EMFILE, errno.ENFILE])
 
 _WOULD_BLOCK = frozenset([errno.EAGAIN, errno.EWOULDBLOCK])
 
@@ -54,7 +57,30 @@ def describe(error):
     except Exception:       # of the caller's own making; or 2.7, and text that isn't ASCII
         words = type(error).__name__
     # 2.7 has bytes, in the user's language if the application asked for that.
-    return words.decode('utf-8', 'replace') if isinstance(words, bytes) else words
+    text = words.decode('utf-8', 'replace') if isinstance(words, bytes) else words  # type: Text
+    if getattr(error, 'errno', None) == errno.EMFILE and u'ulimit' not in text:
+        text += u' (close some, or raise the limit: ulimit -n)'
+    return text
+
+
+def find_shortage(count=1):
+    # type: (int) -> Optional[socket.error]
+    """Return the error of opening so many descriptors at once, None if they can be opened.
+
+    For what fails in other words when there are too few: a look-up, an import.
+    """
+    opened = []  # type: List[socket.socket]
+    try:
+        while len(opened) < count:
+            opened.append(socket.socket())
+    except socket.error as error:
+        if error.errno in _SHORTAGES:
+            error.__traceback__ = None      # it leads to the caller
+            return error
+    finally:
+        for sock in opened:
+            sock.close()
+    return None
 
 
 def is_broken_pipe(error):

@@ -58,6 +58,8 @@ def find_zlib():
             _found_zlib = zlib_ng
         except (ImportError, SyntaxError):      # SyntaxError: a package for another Python
             _found_zlib = zlib
+        except EnvironmentError:        # no descriptor left to read it by
+            return zlib
     return _found_zlib
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import absolute_import, division, print_function
 
+import errno
 import gc
 import os
 import socket
@@ -351,19 +352,17 @@ def no_thread_starts():
         threading.stack_size(before)
 
 
-@pytest.mark.parametrize('end', ['result', ValueError('v')])
-def test_call_is_made_on_the_spot_where_no_thread_starts(no_thread_starts, end):
-    def call():
-        threads.append(threading.current_thread())
-        if isinstance(end, Exception):
-            raise end
-        return end
-
-    threads = []
-    steps = offload(call, monotonic() + PATIENCE)
-    if isinstance(end, Exception):
-        with pytest.raises(ValueError):
-            next(steps)
-    else:
-        assert list(steps) == ['result']
-    assert threads == [threading.current_thread()]
+def test_call_is_not_made_in_the_loop_where_no_thread_starts(no_thread_starts):
+    """It would block the loop, for which there would be no deadline."""
+    calls = []
+    abandoned = []
+    before = count_descriptors()
+    for _ in range(MAX_ABANDONED + 1):
+        with pytest.raises(socket.error) as caught:
+            next(offload(lambda: calls.append(1), monotonic() + PATIENCE, abandoned=abandoned))
+        assert caught.value.errno == errno.EAGAIN
+        assert 'ulimit -u' in str(caught.value)
+        caught = None
+    assert calls == []
+    assert abandoned == []
+    assert count_descriptors() == before
