@@ -44,7 +44,14 @@ from lomond.locks import ProcessLock
 from lomond.net.offload import start_thread
 from lomond.net.resolve import read_address
 from lomond.net.selectors import READ, Waker, wait
-from lomond.net.transport import MAX_READ_AHEAD, RECEIVE_SIZE, Transport, describe, would_block
+from lomond.net.transport import (
+    MAX_READ_AHEAD,
+    RECEIVE_SIZE,
+    SHORTAGES,
+    Transport,
+    describe,
+    would_block,
+)
 from lomond.net.url import bracket, to_ascii
 from lomond.net.wait import Wait
 from lomond.protocol.connection import SERVER
@@ -79,9 +86,6 @@ _PAUSE = 0.1
 
 # How often at most to warn of what keeps it from accepting (seconds).
 _WARN_EVERY = 60.0
-
-# What accept() says when this machine is short of something. All else is the client's doing.
-_SHORTAGES = frozenset([errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM])
 
 # What a send raises when the other end, or `Server.close`, has ended the connection.
 _GONE = (errors.TransportFail, errors.WebSocketClosing, errors.WebSocketClosed)
@@ -483,7 +487,7 @@ class Server(object):
             if would_block(error):
                 wait(((self._listener.fileno(), READ), self._waker.interest), None)
             elif not self._is_closed:
-                if error.errno in _SHORTAGES:
+                if error.errno in SHORTAGES:
                     self._log('could not accept a connection: {}: lower max_connections, or raise '
                               'the limit of this machine or process'.format(error), logging.WARNING)
                 else:

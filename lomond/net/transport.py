@@ -34,8 +34,8 @@ PROGRESS = 16 * 1024
 # Seconds until a sender tries again to read ahead where another thread is receiving.
 _PAUSE = 0.01
 
-# No descriptors left: for this process, for the system.
-_SHORTAGES = frozenset([errno.EMFILE, errno.ENFILE])
+#: The errors of too few descriptors, for this process or the system, and of too little memory.
+SHORTAGES = frozenset([errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM])
 
 _WOULD_BLOCK = frozenset([errno.EAGAIN, errno.EWOULDBLOCK])
 
@@ -74,7 +74,7 @@ def find_shortage(count=1):
         while len(opened) < count:
             opened.append(socket.socket())
     except socket.error as error:
-        if error.errno in _SHORTAGES:
+        if error.errno in SHORTAGES:
             error.__traceback__ = None      # it leads to the caller
             return error
     finally:

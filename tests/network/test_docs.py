@@ -19,6 +19,7 @@ import sys
 import pytest
 
 from lomond import WebSocket, __version__, errors, events
+from lomond._compat import monotonic
 from lomond.persist import ReconnectPolicy, persist
 from lomond.server import Server
 from tests.support import RawServer, read_head
@@ -190,7 +191,8 @@ def parameters_of(function):
     code = function.__code__
     names = code.co_varnames[:code.co_argcount]
     defaults = [''] * (len(names) - len(function.__defaults__))
-    defaults += [getattr(value, '__name__', str(value)) for value in function.__defaults__]
+    defaults += ['monotonic' if value is monotonic else getattr(value, '__name__', str(value))
+                 for value in function.__defaults__]
     parameters = dict(zip(names, defaults))
     parameters.pop('self', None)
     return parameters

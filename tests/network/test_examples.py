@@ -262,7 +262,7 @@ def test_the_ticker_reports_a_bad_product(product):
     (BTCTICKER, ['--url', 'http://x/'], 'argument --url: a WebSocket URL begins with ws://'),
     (BTCTICKER, ['--url', 'ws://x:70000/'], 'argument --url: the port must be from 1 to 65535'),
     (BTCTICKER, ['--url', 'ws://me:secret@/'], 'argument --url: there is no host in the URL'),
-    (BTCTICKER, ['--url', 'http://me:secret@x/'], "not 'http://x/'"),
+    (BTCTICKER, ['--url', 'http://me:secret@x/'], "not 'http://***@x/'"),
     (BTCTICKER, ['--local', '--url', 'ws://x/'], 'not allowed with argument'),
     (BTCTICKER, ['--outage'], 'argument --outage: goes with --local'),
     (FEED, ['--port', '65536'], "argument --port: must be a number from 0 to 65535, not '65536'"),
@@ -413,7 +413,7 @@ def test_the_demo_says_that_its_port_is_taken_in_the_meantime(capsys, monkeypatc
         taker.close()
     line = capsys.readouterr().err.splitlines()[-1]
     assert line.startswith('btcticker: the feed cannot come back: ')
-    assert line.endswith(': Address already in use')
+    assert 'Address already in use' in line
 
 
 def test_a_feed_is_closed_while_it_is_away():

@@ -273,7 +273,7 @@ def attach():
 
 ended, codes = [], []
 is_open = threading.Event()
-with Server(len) as warm_up:        # imports what it takes
+with Server(list) as warm_up:        # imports what it takes
     list(WebSocket(warm_up.url, proxies={}))
 before = count_open()
 """

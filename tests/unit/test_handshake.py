@@ -244,8 +244,7 @@ def test_body_without_a_usable_length_ends_with_the_stream(head):
     b'content-length: 5 ,5\r\nX: y\r\nContent-Length: 5,5'])
 def test_length_that_is_said_again_is_still_the_length(head):
     """RFC 9112 6.3: a proxy may have joined them."""
-    reader = ResponseReader(DEFAULT_LIMITS)
-    response, _rest = reader.feed(b'HTTP/1.1 400 Bad Request\r\n' + head + b'\r\n\r\nHello')
+    response, _rest = _reader().feed(b'HTTP/1.1 400 Bad Request\r\n' + head + b'\r\n\r\nHello')
     assert response.body == b'Hello'
 
 

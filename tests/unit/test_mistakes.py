@@ -328,9 +328,6 @@ LONE = u'a secret \ud800 text'
     lambda: make().add_header(u'X-A', LONE),
     lambda: make(agent=LONE),
     lambda: make(json_dumps=lambda _value: LONE).send_json(1),
-    lambda: WebSocket(u'ws://example.org/' + LONE),
-    lambda: WebSocket(u'ws://example.org/?' + LONE),
-    lambda: WebSocket(u'ws://me:' + LONE + u'@example.org/'),
 ], ids=str)
 def test_a_lone_surrogate_says_what_to_do_and_shows_no_text(call):
     with pytest.raises(ValueError) as caught:
@@ -338,6 +335,16 @@ def test_a_lone_surrogate_says_what_to_do_and_shows_no_text(call):
     assert 'surrogate' in str(caught.value)
     assert 'U+D800' in str(caught.value)
     assert 'replace' in str(caught.value)
+    assert 'secret' not in str(caught.value) + repr(caught.value)
+
+
+@pytest.mark.parametrize('url', [
+    u'ws://example.org/' + LONE, u'ws://example.org/?' + LONE,
+    u'ws://me:' + LONE + u'@example.org/'])
+def test_a_lone_surrogate_in_a_url_is_to_be_percent_encoded(url):
+    with pytest.raises(ValueError) as caught:
+        WebSocket(url)
+    assert 'not UTF-8: percent-encode' in str(caught.value)
     assert 'secret' not in str(caught.value) + repr(caught.value)
 
 
