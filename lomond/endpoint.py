@@ -85,9 +85,9 @@ class Endpoint(object):
     Every method may be called from any thread, in any state: it works, or
     raises WebSocketUnavailable, WebSocketClosing or WebSocketClosed.
 
-    Each parameter is an attribute, too. One that is set anew is checked as
-    the constructor does, and goes for the connections that are made after
-    that; ``write_timeout`` and ``json_dumps`` for what is sent from then on.
+    Each parameter is an attribute, too. Setting it checks the value as the
+    constructor does. It holds from the next connection on; ``write_timeout``
+    and ``json_dumps`` from the next message on.
     """
 
     _role = ''

@@ -155,10 +155,10 @@ class WebSocket(Endpoint):
 
     Raises TypeError and ValueError for arguments that make no sense.
 
-    Each is an attribute, too. One that is set anew is checked as here, and
-    goes for the connections that are made after that (``write_timeout``,
-    ``trace`` and ``json_dumps``: from then on). A dict or list that was given
-    is looked at once: set another one. ``cookies`` is the jar, or None.
+    Each is an attribute, too. Setting it checks the value as the constructor
+    does. It holds from the next connection on (``write_timeout``, ``trace``
+    and ``json_dumps``: at once). A dict or list is read once, when it is given:
+    set another one instead of changing it. ``cookies`` is the jar, or None.
     """
 
     _role = CLIENT
@@ -185,7 +185,7 @@ class WebSocket(Endpoint):
             protocols, compress, max_message_size, write_timeout, json_loads, json_dumps,
             fragment_size, max_read_ahead)
         self.url = url
-        self.agent = agent
+        self.agent = agent  # type: text_type   # type: ignore[assignment]  # once checked
         self.trace = trace
         self.connect_timeout = connect_timeout
         self.max_redirects = max_redirects
@@ -217,7 +217,7 @@ class WebSocket(Endpoint):
 
     if not TYPE_CHECKING:
         def __setattr__(self, name, value):
-            """Set an attribute; a parameter's goes for the connections that are made after that."""
+            """Set an attribute; a parameter's holds from the next connection on."""
             if self._is_made:
                 if name in _NET:
                     self._net_options.change(name, value)

@@ -105,7 +105,7 @@ def fails(call, error, *words):
     # and what nobody has heard of
     (lambda: make(no_such_thing=1), ['WebSocket()', "unexpected keyword argument 'no_such_thing'"]),
 ])
-def test_an_unknown_option_is_told_where_it_belongs(call, words):
+def test_an_unknown_option_says_where_it_belongs(call, words):
     fails(call, TypeError, *words)
 
 
@@ -289,7 +289,7 @@ def test_ssl_verify_is_true_or_false(given, words):
     (lambda ws: ws.send_many(u'x'), ['several messages', 'list']),
     (lambda ws: ws.send_many([{'a': 1}]), ['send_json']),
 ])
-def test_a_message_of_the_wrong_type_is_told_which_method_takes_it(call, words):
+def test_a_message_of_the_wrong_type_names_the_method_that_takes_it(call, words):
     fails(lambda: call(make()), TypeError, *words)
 
 
