@@ -207,7 +207,7 @@ class Endpoint(object):
         """
         stream, session = self._stream, self._session
         return stream.state == State.OPEN and stream.is_receiving \
-            and session is not None and not session.is_broken
+            and session is not None and not session.is_ending
 
     @property
     def is_active(self):

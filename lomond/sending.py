@@ -80,10 +80,10 @@ class Sender(object):
         return self._clock() - self._started
 
     @property
-    def is_broken(self):
+    def is_ending(self):
         # type: () -> bool
-        """True once a send failed: none can follow it."""
-        return self._broken is not None
+        """True once a send failed, or a Close frame waits to be sent."""
+        return self._broken is not None or self._owed_close is not None
 
     def _notice(self):
         # type: () -> None
