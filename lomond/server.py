@@ -500,6 +500,16 @@ class Server(object):
             self._log('could not serve {!r}'.format(address), logging.ERROR)
             sock.close()
 
+    def _try_to_start(self, thread):
+        # type: (threading.Thread) -> bool
+        """Start a thread; False if the system has none, which is logged."""
+        try:
+            start_thread(thread)
+        except socket.error as error:
+            self._log(u'could not start a thread: {}'.format(describe(error)), logging.WARNING)
+            return False
+        return True
+
     def _log(self, words, level):
         # type: (str, int) -> None
         """Log the exception being handled; as debug if there was a warning a moment ago.
@@ -527,7 +537,7 @@ class Server(object):
                     target=self._serve, args=(websocket,), name='lomond {}'.format(address))
                 thread.daemon = True
                 # A signal's handler may have closed, even in here.
-                is_welcome = not self._is_closed and _try_to_start(thread)
+                is_welcome = not self._is_closed and self._try_to_start(thread)
             if is_welcome:
                 self._threads[thread] = websocket
                 self._ended = [ended for ended in self._ended if ended.is_alive()]
@@ -594,7 +604,7 @@ class Server(object):
             # Each in a thread, as another may be in the midst of a long write.
             closing = threading.Thread(target=websocket.close, args=_SHUTDOWN)
             closing.daemon = True
-            if _try_to_start(closing):
+            if self._try_to_start(closing):
                 threads.append(closing)
             else:
                 # It doesn't wait: where a write is under way, the handler's loop closes after it.
@@ -629,17 +639,6 @@ class Server(object):
     def __exit__(self, *_exc_info):
         # type: (*Any) -> None
         self.close()
-
-
-def _try_to_start(thread):
-    # type: (threading.Thread) -> bool
-    """Start a thread; False if there is none to be had, which is logged."""
-    try:
-        start_thread(thread)
-    except socket.error as error:
-        log.warning(u'could not start a thread: %s', describe(error))
-        return False
-    return True
 
 
 def _listen(host, port):
