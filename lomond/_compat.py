@@ -99,6 +99,18 @@ class Utf8Decoder(codecs.getincrementaldecoder('utf-8')):  # type: ignore[misc]
         return text
 
 
+class _Clock(partial):  # type: ignore[type-arg]
+    """A clock of the system's, at the cost of a call in C.
+
+    What freezes the time for an application's tests (freezegun) replaces the functions of `time`
+    in every module that has them by name. A connection needs the time that passes.
+    """
+
+    def __repr__(self):
+        # type: () -> str
+        return 'monotonic'      # in the signatures that help() shows
+
+
 class SteppedRLock(object):
     """A lock that its holder may take again, also from a signal's handler; in Python.
 
@@ -223,7 +235,7 @@ if PY2:
         return SteppedRLock()
 
     if os.name == 'nt':
-        monotonic = partial(time.clock)
+        monotonic = _Clock(time.clock)
     else:
         def monotonic():
             # type: () -> float
@@ -308,12 +320,11 @@ else:
             return thread_module.RLock()
         return SteppedRLock()
 
-    #: Seconds from some fixed point, never set back; those that pass, also in an application's
-    #: tests. Their tools (freezegun) replace time.monotonic wherever a module has it by that name.
+    #: Seconds from some fixed point, never set back.
     if hasattr(time, 'clock_gettime'):
-        monotonic = partial(time.clock_gettime, time.CLOCK_MONOTONIC)
+        monotonic = _Clock(time.clock_gettime, time.CLOCK_MONOTONIC)
     else:   # pragma: no cover  (Windows)
-        monotonic = partial(time.monotonic)
+        monotonic = _Clock(time.monotonic)
 
     def is_interrupt(error):
         # type: (BaseException) -> bool

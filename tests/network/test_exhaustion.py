@@ -2,11 +2,20 @@
 
 from __future__ import absolute_import, division, print_function
 
+import errno
+import importlib
+import socket
+import sys
+import threading
+
 import pytest
 import six
 
-from tests.network.driving import needs_proc, run_program
-from tests.support import RawServer, answer_upgrade, make_frame, read_frame
+from lomond import WebSocket
+from lomond.server import Server
+from tests.network.driving import Background, drain, needs_proc, run_program, wait_for
+from tests.shortages import few_descriptors, no_threads
+from tests.support import RawServer, answer_upgrade, make_frame, names, read_frame
 
 pytest.importorskip('resource')
 
@@ -246,6 +255,69 @@ for options in ({}, {'sock': lambda: tell('called')}):
             tell(describe(event))
 """) == ['connecting', 'connected', 'ready', 'closed', 'disconnected',
          'connecting', 'connect_fail:connect:EAGAIN']
+
+
+# -- in this process --
+
+@pytest.mark.parametrize('count', [0, 1, 2])
+def test_a_loop_without_descriptors_ends_and_frees_them(dead_port, count, nothing_is_left_open):
+    websocket = WebSocket(u'ws://127.0.0.1:{}/'.format(dead_port), proxies={})
+    with few_descriptors(count):
+        for _again in range(2):
+            connecting, failure = websocket
+            assert (connecting.name, failure.name) == ('connecting', 'connect_fail')
+            assert (failure.phase, failure.cause.errno) == ('connect', errno.EMFILE)
+    assert [event.cause.errno for event in websocket if event.name == 'connect_fail'] == [
+        errno.ECONNREFUSED]
+
+
+@pytest.mark.parametrize('count', [None, 8])
+def test_an_import_that_fails_for_want_of_descriptors_is_an_event(count, monkeypatch):
+    """2.7 says that there is no such module. Where there is none, that is raised."""
+    importlib.import_module('lomond.net.tls')
+    monkeypatch.setitem(sys.modules, 'lomond.net.tls', None)
+    monkeypatch.delattr('lomond.net.tls')
+    with RawServer(drain) as server:
+        websocket = WebSocket(server.url.replace(u'ws', u'wss'), proxies={})
+        if count is None:
+            with pytest.raises(ImportError):
+                list(websocket)
+            return
+        with few_descriptors(count):
+            failure = list(websocket)[-1]
+    assert (failure.name, failure.phase) == ('connect_fail', 'tls')
+    assert failure.cause.errno == errno.EMFILE
+
+
+def test_any_other_error_of_the_system_while_connecting_is_an_event(dead_port, monkeypatch):
+    def find_proxy(_target, _proxies):
+        raise EnvironmentError(errno.EMFILE, 'Too many open files', 'python_socks.py')
+
+    monkeypatch.setattr('lomond.session.find_proxy', find_proxy)
+    failure = list(WebSocket(u'ws://127.0.0.1:{}/'.format(dead_port)))[-1]
+    assert (failure.name, failure.phase) == ('connect_fail', 'connect')
+    assert 'ulimit' in failure.reason
+
+
+def test_a_server_without_threads_in_this_process(nothing_is_left_open):
+    def hold(websocket):
+        for event in websocket:
+            if event.name == 'poll':
+                is_open.set()
+
+    is_open = threading.Event()
+    server = Server(hold).start()
+    client = Background(list, WebSocket(server.url, proxies={}).connect(poll=None))
+    wait_for(is_open)
+    with no_threads():
+        refused = list(WebSocket(server.url, proxies={}))
+        server.close()
+        with pytest.raises(socket.error) as caught:
+            Server(hold).__enter__()
+    assert caught.value.errno == errno.EAGAIN
+    assert names(refused) == ['connecting', 'connected', 'rejected', 'disconnected']
+    assert refused[2].response.status_code == 503
+    assert [event.code for event in client.result() if event.name == 'closing'] == [1001]
 
 
 # -- the server --

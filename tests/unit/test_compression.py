@@ -608,6 +608,18 @@ def test_zlib_ng_for_another_python_is_as_good_as_none(fresh, monkeypatch, tmpdi
     assert compression.find_zlib() is zlib
 
 
+def test_zlib_ng_that_can_not_be_read_now_is_looked_for_again(fresh, monkeypatch, tmpdir):
+    """There may be no descriptor left."""
+    tmpdir.mkdir('zlib_ng').join('__init__.py').write(
+        'raise EnvironmentError(24, "Too many open files")\n')
+    for name in list(sys.modules):
+        if name.split('.')[0] == 'zlib_ng':
+            monkeypatch.delitem(sys.modules, name)
+    monkeypatch.syspath_prepend(str(tmpdir))
+    assert compression.find_zlib() is zlib
+    assert compression._found_zlib is None
+
+
 def test_zlib_ng_is_imported_once_compression_is_agreed_on():
     code = (
         'import sys, lomond\n'

@@ -16,6 +16,7 @@ from lomond.net.offload import MAX_ABANDONED, offload
 from lomond.net.selectors import wait
 from lomond.net.wait import Wait
 
+from ..shortages import few_descriptors, no_threads
 from ..support import PATIENCE, drive
 
 
@@ -335,34 +336,30 @@ def test_ctrl_c_while_a_thread_begins_comes_through(call, monkeypatch, is_over):
     assert discarded == ['result']
 
 
-@pytest.fixture
-def no_thread_starts():
-    """Each thread wants a stack of more memory than there is."""
-    before = threading.stack_size()
-    try:
-        threading.stack_size(1 << 46)
-        threading.Thread(target=len).start()
-    except (ValueError, OverflowError):
-        pytest.skip('a stack of this size is refused')
-    except threading.ThreadError:
-        yield
-    else:
-        pytest.skip('a stack of this size is there')
-    finally:
-        threading.stack_size(before)
-
-
-def test_call_is_not_made_in_the_loop_where_no_thread_starts(no_thread_starts):
-    """It would block the loop, for which there would be no deadline."""
-    calls = []
-    abandoned = []
-    before = count_descriptors()
+def refuse(code, words):
+    """Begin calls that can't be made: one more than may be left to themselves."""
+    calls, abandoned = [], []
     for _ in range(MAX_ABANDONED + 1):
         with pytest.raises(socket.error) as caught:
             next(offload(lambda: calls.append(1), monotonic() + PATIENCE, abandoned=abandoned))
-        assert caught.value.errno == errno.EAGAIN
-        assert 'ulimit -u' in str(caught.value)
-        caught = None
+        assert caught.value.errno == code
+        assert words in str(caught.value)
     assert calls == []
     assert abandoned == []
+
+
+def test_call_is_not_made_in_the_loop_where_no_thread_starts():
+    """It would block the loop, deadline or not."""
+    before = count_descriptors()
+    with no_threads():
+        refuse(errno.EAGAIN, 'ulimit -u')
+    assert count_descriptors() == before
+
+
+@pytest.mark.parametrize('count', [0, 1, 2])
+def test_call_is_not_made_without_a_descriptor_for_it(count):
+    """Two tell of its end. And one is for the call, which may say something else without it."""
+    before = count_descriptors()
+    with few_descriptors(count):
+        refuse(errno.EMFILE, 'Too many open files')
     assert count_descriptors() == before

@@ -2,6 +2,7 @@
 
 from __future__ import absolute_import, division, print_function
 
+import errno
 import socket
 import threading
 
@@ -12,6 +13,7 @@ from lomond.errors import ConnectFail
 from lomond.net.options import NetOptions
 from lomond.net.resolve import read_address, resolve
 
+from ..shortages import few_descriptors
 from ..support import PATIENCE, drive
 
 ANSWER = (socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, '', ('127.0.0.1', 80))
@@ -99,7 +101,7 @@ def test_resolver_is_asked_as_getaddrinfo_is_but_in_a_thread():
 
 
 @pytest.mark.parametrize('error', [
-    socket.gaierror(-2, 'Name or service not known'), socket.error(24, 'Too many open files'),
+    socket.gaierror(-2, 'Name or service not known'), socket.error(111, 'Connection refused'),
     UnicodeError('label too long')])
 def test_fault_of_the_system_is_told_in_its_words(error):
     def resolver(*_args):
@@ -108,6 +110,21 @@ def test_fault_of_the_system_is_told_in_its_words(error):
     assert failure.cause is error
     assert str(failure).startswith('could not find far.invalid: {}'.format(
         getattr(error, 'strerror', None) or error))
+
+
+def test_look_up_that_has_no_descriptor_does_not_say_that_the_name_is_unknown():
+    """As the system's does: it can read no file then, and ask no server."""
+    def resolver(*_args):
+        shortage.__enter__()
+        raise socket.gaierror(-2, 'Name or service not known')
+
+    shortage = few_descriptors(0)
+    try:
+        failure = fail(u'far.invalid', resolver)
+    finally:
+        shortage.__exit__(None, None, None)
+    assert failure.cause.errno == errno.EMFILE
+    assert 'Too many open files' in str(failure)
 
 
 @pytest.mark.parametrize('error', [

@@ -7,6 +7,7 @@ for TLS within TLS.
 from __future__ import absolute_import, division, print_function
 
 import errno
+import os
 import re
 import socket
 import ssl
@@ -19,9 +20,16 @@ from lomond._compat import monotonic
 from lomond.errors import TransportFail
 from lomond.net import tls, tls_transport, transport
 from lomond.net.selectors import READ, WRITE, Waker, wait
-from lomond.net.transport import RECEIVE_SIZE, Transport, would_block
+from lomond.net.transport import (
+    RECEIVE_SIZE,
+    Transport,
+    describe,
+    find_shortage,
+    would_block,
+)
 from lomond.net.wait import Wait
 
+from ..shortages import few_descriptors
 from ..support import PATIENCE, read_exactly
 
 MIB = 1024 * 1024
@@ -842,6 +850,33 @@ def test_nothing_there_is_no_error(code):
     with pytest.raises(TransportFail) as caught:
         end.send(b'x', 0)
     assert (caught.value.sent, caught.value.size) == (0, 1)
+
+
+def test_a_shortage_of_descriptors_is_described_with_what_to_do():
+    error = socket.error(errno.EMFILE, os.strerror(errno.EMFILE))
+    words = describe(error)
+    assert words.startswith(os.strerror(errno.EMFILE))
+    assert 'ulimit -n' in words
+    assert describe(socket.error(errno.EMFILE, words)) == words
+    assert 'ulimit' not in describe(socket.error(errno.ENFILE, os.strerror(errno.ENFILE)))
+
+
+def test_a_shortage_of_descriptors_is_found_without_leaving_any_open():
+    assert find_shortage(5) is None
+    for count in (0, 2, 4):
+        with few_descriptors(count):
+            assert find_shortage(5).errno == errno.EMFILE
+            assert count == 0 or find_shortage() is None
+    with few_descriptors(5):
+        assert find_shortage(5) is None
+
+
+def test_an_error_that_is_no_shortage_is_none(monkeypatch):
+    def no_such_family():
+        raise socket.error(errno.EAFNOSUPPORT, 'no')
+
+    monkeypatch.setattr(transport.socket, 'socket', no_such_family)
+    assert find_shortage() is None
 
 
 @pytest.mark.parametrize('code', [errno.ECONNRESET, errno.EPIPE, errno.EBADF])

@@ -2,6 +2,9 @@
 
 from __future__ import absolute_import, division, print_function
 
+import base64
+import errno
+import os
 import ssl
 
 import pytest
@@ -487,6 +490,28 @@ def test_feed_negotiates_a_protocol_and_compression():
     assert event.protocol == u'b'
     assert event.extensions == {u'permessage-deflate'}
     assert websocket.supports_compression
+
+
+def test_a_key_is_one_of_16_random_bytes_for_each_connection():
+    websocket = WebSocket(URL)
+    key = websocket.key
+    assert len(base64.b64decode(key)) == 16
+    assert websocket.key == key
+    assert b'\r\nSec-WebSocket-Key: ' + key + b'\r\n' in websocket.build_request()
+    websocket.reset()
+    assert websocket.key != key
+
+
+def test_no_random_numbers_are_a_reason_not_to_connect(monkeypatch):
+    """2.7 needs a descriptor for them, and there may be none left."""
+    def urandom(_count):
+        raise OSError(errno.EMFILE, 'Too many open files')
+
+    monkeypatch.setattr(os, 'urandom', urandom)
+    websocket = WebSocket(URL)
+    with pytest.raises(errors.ConnectFail) as caught:
+        websocket.build_request()
+    assert (caught.value.phase, caught.value.cause.errno) == ('request', errno.EMFILE)
 
 
 def test_replies_without_a_session_go_nowhere():
