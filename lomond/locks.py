@@ -19,12 +19,10 @@ class ProcessLock(object):
 
     def __init__(self):
         # type: () -> None
-        self._lock = RLock()
-        self._process = os.getpid()
+        # By process. One step puts a lock there: two threads may ask for it at once.
+        self._locks = {os.getpid(): RLock()}
 
     def __call__(self):
         # type: () -> Any
         process = os.getpid()
-        if process != self._process:
-            self._lock, self._process = RLock(), process
-        return self._lock
+        return self._locks.get(process) or self._locks.setdefault(process, RLock())

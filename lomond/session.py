@@ -438,6 +438,8 @@ class WebsocketSession(Sender):
         self._timers = Timers(self._clock(), self._poll, self._ping_rate, self._ping_timeout)
         self._close_deadline = NEVER
         self._is_open = True
+        if self._is_forced:     # it was called right before the stream began to receive
+            self._stream.stop_receiving()
         self._websocket.stats.opened(self._clock)
         self._stream.on_pong = self._on_pong
         self._step = self._step_open

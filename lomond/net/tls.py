@@ -338,6 +338,7 @@ def _take_session(options, key):
 
 def _keep_session(sessions, key, owner):
     # type: (Dict[Any, Any], Any, Any) -> None
-    while len(sessions) >= MAX_SESSIONS:
-        del sessions[next(iter(sessions))]
+    # A copy: the loop may take one meanwhile, while a sender closes the last connection.
+    for oldest in list(sessions)[:1 - MAX_SESSIONS]:
+        sessions.pop(oldest, None)
     sessions[key] = owner

@@ -25,7 +25,9 @@ from tests.network.driving import (
 from tests.support import (
     PATIENCE,
     RawServer,
+    accept_for,
     answer_upgrade,
+    get_header,
     make_close,
     make_frame,
     names,
@@ -889,7 +891,7 @@ def full_port():
         for _ in range(8):
             sock = socket.socket()
             socks.append(sock)
-            sock.settimeout(0.05)
+            sock.settimeout(0.25)
             try:
                 sock.connect(listener.getsockname())
             except socket.error as error:
@@ -932,6 +934,27 @@ def test_force_disconnect_while_we_close_ends_it_at_once():
             websocket.force_disconnect()
 
         events = run(websocket, ready=end)
+    assert names(events)[3:] == ['disconnected']
+    assert not events[-1].graceful
+
+
+@pytest.mark.parametrize('data', [make_frame(1, b'hello'), make_frame(9) + make_close(1000)])
+def test_force_disconnect_right_before_the_answer_is_accepted_delivers_nothing_more(data):
+    """Not even what came with the answer."""
+    class Ended(WebSocket):
+        def process_extensions(self, extensions):
+            Background(self.force_disconnect).result()
+            return WebSocket.process_extensions(self, extensions)
+
+    def script(sock):
+        key = get_header(read_head(sock), b'Sec-WebSocket-Key')
+        sock.sendall(b'HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n'
+                     b'Connection: Upgrade\r\nSec-WebSocket-Accept: ' + accept_for(key)
+                     + b'\r\n\r\n' + data)
+        drain(sock)
+
+    with RawServer(script) as server:
+        events = list(Ended(server.url))
     assert names(events)[3:] == ['disconnected']
     assert not events[-1].graceful
 

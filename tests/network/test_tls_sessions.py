@@ -20,6 +20,25 @@ pytestmark = [
 ]
 
 
+def test_a_session_is_kept_while_another_thread_takes_one():
+    """A sender closes the last connection while the loop dials the next."""
+    class Sessions(dict):
+        def __iter__(self):
+            for name in list(dict.__iter__(self)):
+                dict.pop(self, name, None)      # the other thread
+                yield name
+
+        def __delitem__(self, name):
+            dict.pop(self, name, None)
+            dict.__delitem__(self, name)
+
+    sessions = Sessions((number, object()) for number in range(tls.MAX_SESSIONS + 2))
+    owner = object()
+    tls._keep_session(sessions, 'new', owner)
+    assert dict.get(sessions, 'new') is owner
+    assert dict.__len__(sessions) <= tls.MAX_SESSIONS
+
+
 def greet(websocket):
     """Say hello, then close when the client wants to."""
     for event in websocket:

@@ -1,0 +1,46 @@
+"""The lock of which a forked child gets its own."""
+
+from __future__ import absolute_import, division, print_function
+
+from lomond import locks
+from lomond.locks import ProcessLock
+from tests.network.driving import Background
+
+
+def test_it_is_one_lock_in_one_process():
+    lock = ProcessLock()
+    assert lock() is lock()
+    with lock():
+        assert not Background(lock().acquire, False).result()
+        with lock():
+            pass
+    assert Background(lock().acquire, False).result()
+
+
+def test_a_child_has_another(monkeypatch):
+    lock = ProcessLock()
+    own = lock()
+    with own:
+        monkeypatch.setattr(locks.os, 'getpid', lambda: -1)
+        assert lock() is lock()
+        assert lock() is not own
+        with lock():
+            pass
+
+
+def test_all_threads_of_a_child_have_the_same(monkeypatch):
+    """Also if two ask for it at once, for the first time."""
+    def make_lock():
+        if not others:
+            others.append(None)
+            others[0] = Background(lock).result()
+        return real_lock()
+
+    others = []
+    real_lock = locks.RLock
+    lock = ProcessLock()
+    monkeypatch.setattr(locks.os, 'getpid', lambda: -1)
+    monkeypatch.setattr(locks, 'RLock', make_lock)
+    found = lock()
+    assert found is others[0]
+    assert lock() is found
