@@ -124,8 +124,9 @@ class Endpoint(object):
         self._session = None  # type: Optional[WebsocketSession]
         # Held while a loop begins, and while what it goes by is replaced.
         self._loop_lock = ProcessLock()
-        #: How often close() was called: `persist` goes by it.
-        self.close_calls = 0
+        #: Another object after each call of close(), by which `persist` knows of it. No counter:
+        #: two threads that count at once may count one.
+        self.last_close = None  # type: Optional[object]
 
     if not TYPE_CHECKING:       # with it, mypy would let any attribute be set
         # Not properties: `write_timeout` is read for each message.
@@ -399,7 +400,7 @@ class Endpoint(object):
         TypeError.
         """
         payload = encode_close(code, reason)
-        self.close_calls += 1
+        self.last_close = object()
         session = self._session
         if session is None:
             return

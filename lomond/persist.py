@@ -89,7 +89,7 @@ def persist(websocket, poll=5, min_wait=5, max_wait=30, ping_rate=30, ping_timeo
     # Made here, so that wrong options raise here; it doesn't connect yet.
     attempt = websocket.connect(**connect_options)
     return _persist(
-        websocket, attempt, websocket.close_calls, policy, exit_event, connect_options)
+        websocket, attempt, websocket.last_close, policy, exit_event, connect_options)
 
 
 class _Contract(ReconnectPolicy):
@@ -115,11 +115,11 @@ class _Contract(ReconnectPolicy):
         return super(_Contract, self).delay(waits)
 
 
-def _persist(websocket, attempt, calls_before, policy, exit_event, connect_options):
-    # type: (WebSocket, Any, int, ReconnectPolicy, threading.Event, dict[str, Any]) -> Iterator[Event]
+def _persist(websocket, attempt, close_before, policy, exit_event, connect_options):
+    # type: (WebSocket, Any, Optional[object], ReconnectPolicy, threading.Event, dict[str, Any]) -> Iterator[Event]
     def is_over():
         # type: () -> bool
-        return websocket.close_calls != calls_before or exit_event.is_set()
+        return websocket.last_close is not close_before or exit_event.is_set()
 
     attempts = Attempts(policy)
     telling = attempts.telling

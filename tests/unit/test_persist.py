@@ -2,6 +2,7 @@
 
 from __future__ import absolute_import, division, print_function
 
+import sys
 import threading
 
 import pytest
@@ -208,3 +209,48 @@ def test_a_clock_set_back_does_not_make_the_wait_longer():
 
 def test_the_wait_ends_when_it_is_told_to():
     assert run_wait(1000, 7.0) == 5
+
+
+# -- close() --
+
+def close_at(moment, websocket, act):
+    """Call close(), and ``act()`` before so many steps of its bytecode; tell if it came to that."""
+    def trace(frame, event, _argument):
+        if frame.f_code.co_name != 'close':
+            return None
+        frame.f_trace_opcodes = True
+        if event == 'opcode':
+            steps.append(None)
+            if len(steps) == moment:
+                act()
+        return trace
+
+    steps = []
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        websocket.close()
+    finally:
+        sys.settrace(before)
+    return len(steps) >= moment
+
+
+@pytest.mark.skipif(sys.version_info < (3, 7), reason='bytecode is traced from 3.7 on')
+def test_a_close_ends_the_loop_whatever_another_thread_is_about_in_its_own():
+    """The other one began before the loop did, and ends after this close()."""
+    def close_run_close():
+        websocket.close()
+        loops.append(persist(websocket))
+        websocket.close()
+
+    moment = 0
+    is_reached = True
+    while is_reached:
+        moment += 1
+        websocket = WebSocket('ws://127.0.0.1:1/')
+        loops = []
+        is_reached = close_at(moment, websocket, close_run_close)
+        for loop in loops:
+            assert [event.name for event, _ in zip(loop, range(3))] == [
+                'connecting', 'connect_fail']
+    assert moment > 10

@@ -185,7 +185,7 @@ class Crew(object):
             assert _STAGES[state] >= stage, 'from stage {} back to {}'.format(stage, state)
             stage = _STAGES[state]
             for name in ('state', 'is_active', 'is_closing', 'is_closed', 'sent_close_time',
-                         'supports_compression', 'session', 'close_calls'):
+                         'supports_compression', 'session', 'last_close'):
                 getattr(websocket, name)
             repr(websocket), repr(websocket.session), repr(websocket.stats)
             now = flatten(websocket.stats.as_dict())
