@@ -13,6 +13,7 @@ from lomond.websocket import WebSocket
 
 from ..programs import Program, find_program, write_file
 from ..support import names
+from .driving import stall
 
 pytestmark = pytest.mark.usefixtures('clean_environment', 'nothing_is_left_open')
 
@@ -308,4 +309,6 @@ def test_proxy_of_another_kind_is_a_connect_fail(request, plain_server, fixture,
         pytest.importorskip('python_socks')
     proxy_url = url_of(request.getfixturevalue(fixture), scheme)
     # To an HTTP proxy SOCKS is a request that never ends.
-    fail(plain_server.url, proxy_url, connect_timeout=0.3)
+    stall(lambda timeout: WebSocket(
+        plain_server.url, proxies={'http': proxy_url}, connect_timeout=timeout),
+        lambda event: event.phase == 'proxy')
