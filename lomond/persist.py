@@ -27,7 +27,7 @@ __all__ = ['ReconnectPolicy', 'persist']
 log = logging.getLogger('lomond')
 
 # What a stand-in for a WebSocket has to have.
-_NEEDED = ('connect', 'close', 'close_calls')
+_NEEDED = ('connect', 'close', 'last_close')
 
 # While it waits, `persist` looks this often, in seconds, if it should end.
 _GLANCE = 0.1
@@ -64,7 +64,7 @@ def persist(websocket, poll=5, min_wait=5, max_wait=30, ping_rate=30, ping_timeo
       ``respect_retry_after``, ``stable_after`` and ``max_retry_after``.
 
     ``websocket`` is a `WebSocket`, or what has its ``connect``, ``close`` and
-    ``close_calls``, and its ``url`` for a policy with ``urls``.
+    ``last_close``, and its ``url`` for a policy with ``urls``.
 
     Raises TypeError and ValueError for arguments that make no sense, and
     WebSocketUnavailable, here or out of the loop, if another loop over the

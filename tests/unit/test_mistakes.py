@@ -132,7 +132,7 @@ def test_arguments_that_are_missing_or_too_many_are_python_s_own_affair():
 class Fake(object):
     """Has what `persist` needs of a WebSocket."""
 
-    close_calls = 0
+    last_close = None
 
     def connect(self, **_options):
         return iter([])
@@ -160,7 +160,7 @@ def test_persist_shows_no_password():
     assert 'secret' not in str(caught.value)
 
 
-@pytest.mark.parametrize('missing', ['connect', 'close', 'close_calls'])
+@pytest.mark.parametrize('missing', ['connect', 'close', 'last_close'])
 def test_persist_says_what_a_stand_in_for_a_websocket_has_to_have(missing):
     members = {name: value for name, value in vars(Fake).items() if name != missing}
     fails(lambda: persist(type('Other', (object,), members)()), TypeError, 'Other', missing)
