@@ -119,6 +119,18 @@ def test_it_echoes_over_wss(server_tls, authority_file):
     assert events[-1].graceful
 
 
+def test_a_server_that_was_started_before_with_has_one_thread():
+    before = set(threading.enumerate())
+    server = Server(echo).start()
+    started = set(threading.enumerate()) - before
+    with server:
+        assert set(threading.enumerate()) - before == started
+        assert server.start() is server
+        assert set(threading.enumerate()) - before == started
+    # Each of them was waited for.
+    assert not any(thread.is_alive() for thread in started)
+
+
 def test_it_listens_on_a_free_port_each():
     with Server(echo) as one, Server(echo) as other:
         assert one.port != other.port != 0
