@@ -76,7 +76,7 @@ def _wait_once(interest, timeout):
 
 def _prepare(interest):
     # type: (Interest) -> Callable[[float], List[Tuple[int, int]]]
-    """Return a function that waits for so many seconds, and returns (descriptor, what) pairs."""
+    """Return a function that waits, for a time in seconds, and returns (descriptor, what) pairs."""
     make_poller = getattr(select, 'poll', None)
     if make_poller is None:
         return partial(_wait_with_select, interest)

@@ -65,7 +65,7 @@ def describe(error):
 
 def find_shortage(count=1):
     # type: (int) -> Optional[socket.error]
-    """Return the error of opening so many descriptors at once, None if they can be opened.
+    """Return the error of opening ``count`` descriptors at once, None if they can be opened.
 
     For what fails in other words when there are too few: a look-up, an import.
     """

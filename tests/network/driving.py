@@ -13,7 +13,7 @@ import pytest
 from lomond import WebSocket
 from lomond._compat import monotonic
 from lomond.session import WebsocketSession
-from tests.support import PATIENCE, answer_upgrade, read_frame
+from tests.support import PATIENCE, answer_upgrade, make_frame, read_frame
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
@@ -148,6 +148,16 @@ def read_to_close(sock):
     while frames[-1][0] != 0x88:
         frames.append(read_frame(sock))
     return frames
+
+
+def echo(sock):
+    """Accept, and send each message back, the client's Close too; a script of `RawServer`."""
+    answer_upgrade(sock)
+    opcode = None
+    while opcode != 8:
+        first, payload = read_frame(sock)
+        opcode = first & 15
+        sock.sendall(make_frame(opcode, payload))
 
 
 def accept_and_send(*frames):

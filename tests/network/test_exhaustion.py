@@ -13,9 +13,9 @@ import six
 
 from lomond import WebSocket
 from lomond.server import Server
-from tests.network.driving import Background, drain, needs_proc, run_program, wait_for
+from tests.network.driving import Background, drain, echo, needs_proc, run_program, wait_for
 from tests.shortages import few_descriptors, no_threads
-from tests.support import RawServer, answer_upgrade, make_frame, names, read_frame
+from tests.support import RawServer, names
 
 pytest.importorskip('resource')
 
@@ -82,15 +82,6 @@ def run(request, authority_file):
             PROGRAM.format(body=body), url, authority_file if url.startswith(u'wss') else ''
         ).splitlines()
     return run
-
-
-def echo(sock):
-    answer_upgrade(sock)
-    opcode = None
-    while opcode != 8:
-        first, payload = read_frame(sock)
-        opcode = first & 15
-        sock.sendall(make_frame(opcode, payload))
 
 
 WHOLE = 'connecting connected ready text closed disconnected'

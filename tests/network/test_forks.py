@@ -8,7 +8,8 @@ import sys
 
 import pytest
 
-from tests.support import PATIENCE, answer_upgrade, make_frame, read_frame
+from tests.network.driving import echo
+from tests.support import PATIENCE
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
@@ -77,15 +78,6 @@ server.close()
 """
 
 needs_fork = pytest.mark.skipif(not hasattr(os, 'fork'), reason='there is no fork here')
-
-
-def echo(sock):
-    answer_upgrade(sock)
-    opcode = None
-    while opcode != 8:
-        first, payload = read_frame(sock)
-        opcode = first & 15
-        sock.sendall(make_frame(opcode, payload))
 
 
 def run(link, authority_file, ending, lock):
