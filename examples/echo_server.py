@@ -33,7 +33,7 @@ def main():
     try:
         server = Server(echo, port=options.port, compress=True)
     except socket.error as error:
-        cli.complain('cannot listen on 127.0.0.1:{}: {}'.format(options.port, error.strerror))
+        cli.complain(error.strerror)
         return 1
     try:
         cli.say(server.url)

@@ -19,8 +19,14 @@ HIDDEN = u'***'
 _SCHEME = re.compile(u'[A-Za-z][A-Za-z0-9+.-]*://')
 
 # The names Authorization, Proxy-Authorization, Cookie, Set-Cookie, X-API-Key and so on.
-_SECRET_NAME = re.compile(
-    u'(?i)[^:]*?(?:authorization|cookie|key|passw|secret|session|signature|token)[^:\\s]*')
+_SECRET_WORD = re.compile(
+    u'(?i)authorization|cookie|key|passw|secret|session|signature|token')
+_SECRET_NAME = re.compile(u'(?i)[^:]*?(?:{})[A-Za-z0-9_-]*'.format(_SECRET_WORD.pattern[4:]))
+
+# What stands before the colon of a URL that lacks its slashes.
+_BARE_SCHEME = re.compile(u'["\'<(=]*[A-Za-z][A-Za-z0-9+.-]{0,20}\\Z')
+
+_CONTROL = re.compile(u'[\\r\\n\\0]')
 
 # RFC 6455 11.3.1: a nonce.
 _PUBLIC_NAME = u'sec-websocket-key'
@@ -43,13 +49,24 @@ def hide_credentials(url):
 def redact_text(text):
     # type: (Text) -> Text
     """Return a text without what may be the credentials of a URL in it."""
-    start, end = text.find(u'://'), text.rfind(u'@')
-    return text if not 0 <= start < end else text[:start + 3] + HIDDEN + text[end:]
+    end = text.rfind(u'@')
+    start = text.find(u'//', 0, max(0, end)) + 2
+    if start < 2:
+        word = max(text.rfind(u' ', 0, max(0, end)), text.rfind(u'\t', 0, max(0, end))) + 1
+        start = text.find(u':', word, max(0, end)) + 1
+        if not start or not _BARE_SCHEME.match(text[word:start - 1]):
+            return text
+    return text[:start] + HIDDEN + text[end:]
 
 
 def redact_line(line):
     # type: (Text) -> Text
     """Return a header line as it may be shown. It may be malformed."""
+    if _CONTROL.search(line):
+        # There is no telling where a name or a value ends.
+        line = redact_text(line)
+        word = _SECRET_WORD.search(line)
+        return line if word is None else line[:word.end()] + HIDDEN
     if line.startswith((u' ', u'\t')):
         return HIDDEN       # folded: it goes on with the value of some header
     name = _SECRET_NAME.match(line)

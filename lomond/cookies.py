@@ -7,6 +7,7 @@ requests and responses as urllib has them: here is as much of these as it needs.
 from __future__ import absolute_import, division, print_function
 
 import logging
+import re
 
 from lomond._compat import TYPE_CHECKING, encode_text, latin1_to_native, make_cookie_jar, text_type
 
@@ -26,6 +27,12 @@ MAX_COOKIE_SIZE = 8192
 #: How many cookies a jar of our own holds: a hostile server could fill it over
 #: the years of a daemon.
 MAX_COOKIES = 1024
+
+
+_MAX_AGE = re.compile(u'-?[0-9]{1,10}\\Z')
+
+# No number in a date has more digits than its year.
+_TOO_LONG = re.compile(u'[0-9]{5}')
 
 
 def check_cookies(cookies):
@@ -81,10 +88,12 @@ class Cookies(object):
         if not values:
             return
         try:
-            if self._limit is not None and len(self.jar) >= self._limit:
-                log.debug('no cookies taken from %s: there are enough', course.target.url)
-                return
-            self.jar.extract_cookies(_Response(values[:MAX_COOKIES_AT_ONCE]), _Request(course))
+            # One by one: a jar drops all of an answer's cookies if it fails at one.
+            for value in values[:MAX_COOKIES_AT_ONCE]:
+                if self._limit is not None and len(self.jar) >= self._limit:
+                    log.debug('no cookies taken from %s: there are enough', course.target.url)
+                    return
+                self.jar.extract_cookies(_Response([_without_faults(value)]), _Request(course))
         except Exception:       # a jar or a policy of the caller's, over what the server sent
             log.exception('the cookie jar failed at an answer of %s', course.target.url)
 
@@ -152,6 +161,25 @@ class _Response(object):
     def getheaders(self, name):     # 2.7
         # type: (str) -> List[str]
         return self._values if name.lower() == 'set-cookie' else []
+
+
+def _without_faults(value):
+    # type: (text_type) -> text_type
+    """Return a Set-Cookie without the attributes that the standard jar trips over, and warns of.
+
+    RFC 6265 5.2 has them ignored.
+    """
+    parts = value.split(u';')
+    return u';'.join(parts[:1] + [part for part in parts[1:] if not _is_faulty(part)])
+
+
+def _is_faulty(attribute):
+    # type: (text_type) -> bool
+    name, _equals, value = attribute.partition(u'=')
+    name, value = name.strip().lower(), value.strip(u' \t"')
+    if name == u'max-age':
+        return _MAX_AGE.match(value) is None
+    return name == u'expires' and _TOO_LONG.search(value) is not None
 
 
 def _name(pair):

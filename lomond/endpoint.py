@@ -93,6 +93,10 @@ class Endpoint(object):
     _role = ''
     _is_made = False    # the constructor is done
 
+    #: Another object after each call of close(), by which `persist` knows of it. No counter:
+    #: two threads that count at once may count one.
+    last_close = None  # type: Optional[object]
+
     # By a parameter's name: what returns the value to keep, or raises.
     _checks = {
         'protocols': check_protocols,
@@ -124,9 +128,6 @@ class Endpoint(object):
         self._session = None  # type: Optional[WebsocketSession]
         # Held while a loop begins, and while what it goes by is replaced.
         self._loop_lock = ProcessLock()
-        #: Another object after each call of close(), by which `persist` knows of it. No counter:
-        #: two threads that count at once may count one.
-        self.last_close = None  # type: Optional[object]
 
     if not TYPE_CHECKING:       # with it, mypy would let any attribute be set
         # Not properties: `write_timeout` is read for each message.
@@ -134,6 +135,12 @@ class Endpoint(object):
             """Set an attribute; a parameter's is checked."""
             check = self._checks.get(name)
             object.__setattr__(self, name, value if check is None else check(value))
+
+    def __reduce_ex__(self, _protocol):
+        # type: (Any) -> Any
+        # A copy would share what it goes by: options, TLS sessions, the connection.
+        raise TypeError("a {} can't be copied or pickled: make another one with the same "
+                        'options'.format(type(self).__name__))
 
     @property
     def _deflate_options(self):
@@ -449,7 +456,7 @@ def _wrong_type(method, wanted, given):
     # type: (str, str, Any) -> TypeError
     """Make the error for a message of a type that a method doesn't take; it names one that does."""
     hint = ''
-    if isinstance(given, (dict, list, tuple)):
+    if isinstance(given, dict) or method == 'send_text' and isinstance(given, (list, tuple)):
         hint = ': send_json takes this'
     elif isinstance(given, bytes):
         hint = ': decode it, or give bytes to send_binary'

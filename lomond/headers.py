@@ -10,7 +10,7 @@ from __future__ import absolute_import, division, print_function
 import re
 
 from lomond._compat import TYPE_CHECKING
-from lomond._redact import redact_line, redact_text, redact_value
+from lomond._redact import redact_line, redact_value
 from lomond.errors import HandshakeError
 
 if TYPE_CHECKING:
@@ -48,11 +48,11 @@ def parse_head(data, is_response=False):
         lines.pop()
     if not lines:
         raise HandshakeError('the HTTP head is empty')
-    for number, line in enumerate(lines):
+    for line in lines:
         if u'\0' in line or u'\r' in line or u'\n' in line:
             raise HandshakeError(
                 'control character in an HTTP head: {!r}',
-                (redact_line(line) if number else redact_text(line))[:80])
+                redact_line(line)[:80])
     if is_response:
         lines = _unfold(lines)
     fields = []

@@ -127,6 +127,8 @@ def _persist(websocket, attempt, close_before, policy, exit_event, connect_optio
         if attempts.url is not None:
             websocket.url = attempts.url
         failure = None
+        if attempt is not None and (attempts.url is not None or policy.before_attempt is not None):
+            attempt = None      # what is set now counts for the first attempt, too
         if policy.before_attempt is not None and not is_over():
             failure = _prepare(websocket, policy.before_attempt, attempts.number)
             if is_over():

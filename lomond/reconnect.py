@@ -177,9 +177,10 @@ class Attempts(object):
             if event.response.status_code in policy.stop_on_status:
                 self._verdict = event.reason
         elif name == 'closing':
+            self._reason = u'the server closed with code {} {}'.format(
+                event.code, event.reason).rstrip()
             if event.code in policy.stop_on_code:
-                self._verdict = u'the server closed with code {} {}'.format(
-                    event.code, event.reason).rstrip()
+                self._verdict = self._reason
         else:
             self._ended_at = policy.clock()
             if self._reason is None:

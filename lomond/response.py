@@ -5,7 +5,7 @@ from __future__ import absolute_import, division, print_function
 import re
 
 from lomond._compat import TYPE_CHECKING
-from lomond._redact import redact_text
+from lomond._redact import redact_line
 from lomond.errors import HandshakeError
 from lomond.headers import parse_head
 
@@ -21,7 +21,7 @@ def check_status_line(line):
     """Take the first line of a response apart; raises HandshakeError if it isn't HTTP/1."""
     match = _STATUS_LINE.match(line)
     if match is None:
-        raise HandshakeError('not an HTTP response: {!r}', redact_text(line)[:80])
+        raise HandshakeError('not an HTTP response: {!r}', redact_line(line)[:80])
     return match
 
 

@@ -87,6 +87,9 @@ _PAUSE = 0.1
 # How often at most to warn of what keeps it from accepting (seconds).
 _WARN_EVERY = 60.0
 
+# Flags of the code of generators, coroutines and asynchronous generators.
+_NOT_RUN_BY_A_CALL = 0x20 | 0x80 | 0x200
+
 # What a send raises when the other end, or `Server.close`, has ended the connection.
 _GONE = (errors.TransportFail, errors.WebSocketClosing, errors.WebSocketClosed)
 
@@ -247,6 +250,7 @@ class ServerSession(WebsocketSession):
     linger = 0.0        # it is the server that ends TCP first (RFC 6455 7.1.1)
 
     _peer = u'client'
+    _time_limit = u'handshake_timeout'
 
     def _announce(self):
         # type: () -> Iterable[Event]
@@ -297,7 +301,7 @@ class ServerSession(WebsocketSession):
         if not self._unsent:
             return self._follow(self._websocket.answered(None), None)
         if self._clock() >= self._deadline:
-            return self._disconnected(u'the handshake took too long')
+            return self._disconnected(self._too_late())
         # What the client sends now has to wait, as it has to for what it asked.
         self.interest = self._send_interest
         return ()
@@ -386,6 +390,9 @@ class Server(object):
         if not callable(handler):
             raise TypeError('the handler must be callable, not {!r}: '
                             'Server(handler, host, port)'.format(handler))
+        if getattr(getattr(handler, '__code__', None), 'co_flags', 0) & _NOT_RUN_BY_A_CALL:
+            raise TypeError('the handler must be a plain function, not one with async or yield in '
+                            'it: {!r}'.format(handler))
         self._handler = handler
         self._endpoint_options = {
             'ssl_context': check_ssl_context(ssl_context),

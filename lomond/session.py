@@ -60,6 +60,7 @@ class WebsocketSession(Sender):
     linger_after_error = 1.0
 
     _peer = u'server'
+    _time_limit = u'connect_timeout'    # the option's name
 
     def __init__(self, websocket, clock=monotonic):
         # type: (Any, Callable[[], float]) -> None
@@ -332,9 +333,14 @@ class WebsocketSession(Sender):
         elif self._clock() < self._deadline:
             return ()
         else:
-            reason = u'the handshake took too long'
+            reason = self._too_late()
         # An end, or a deadline, completes a rejection's body.
         return self._follow(self._websocket.feed(b''), reason)
+
+    def _too_late(self):
+        # type: () -> text_type
+        return u'the handshake took longer than {} allows ({:g} s)'.format(
+            self._time_limit, self._websocket.connect_timeout or 0)
 
     def _send_head(self, data):
         # type: (bytes) -> None

@@ -11,7 +11,7 @@ from functools import partial
 
 from lomond import errors, events
 from lomond._compat import TYPE_CHECKING, encode_text, text_type
-from lomond.checks import check_count, check_seconds
+from lomond.checks import check_count, check_protocols, check_seconds
 from lomond.constants import USER_AGENT, WS_VERSION
 from lomond.endpoint import FRAGMENT_SIZE, MAX_MESSAGE_SIZE, Endpoint
 from lomond.headers import check_line
@@ -327,6 +327,10 @@ class WebSocket(Endpoint):
 
         Raises WebSocketUnavailable if a loop over this WebSocket is running.
         """
+        if not callable(session_class):
+            raise TypeError(
+                'session_class must be a class, not {!r}: give options by name, as in '
+                'connect(poll=1)'.format(session_class))
         options = {
             'poll': check_seconds('poll', poll),
             'ping_rate': check_seconds('ping_rate', ping_rate),
@@ -408,8 +412,9 @@ class WebSocket(Endpoint):
             (u'Sec-WebSocket-Key', key.decode('ascii')),
             (u'Sec-WebSocket-Version', text_type(WS_VERSION)),
         ]  # type: List[Tuple[text_type, Union[bytes, text_type]]]
-        if self.protocols:
-            fields.append((u'Sec-WebSocket-Protocol', u', '.join(self.protocols)))
+        protocols = check_protocols(self.protocols)     # a list: it may have been changed
+        if protocols:
+            fields.append((u'Sec-WebSocket-Protocol', u', '.join(protocols)))
         if self._deflate_options is not None:
             fields.append((u'Sec-WebSocket-Extensions', format_extension(
                 compression.NAME, compression.offer(self._deflate_options))))

@@ -67,8 +67,7 @@ def main(arguments=None):
     try:
         server = Server(serve, host=options.host, port=options.port, poll=TICK)
     except socket.error as error:
-        cli.complain('feed: cannot listen on {}:{}: {}'.format(
-            options.host, options.port, error.strerror))
+        cli.complain('feed: {}'.format(error.strerror))
         return 1
     try:
         cli.say(server.url)

@@ -113,6 +113,14 @@ def _pass_proxy(transport, target, proxy, options, deadline, trace):
                     way = step
         for step in open_tunnel(way, target, proxy, deadline):
             yield step
+    except ConnectFail as error:
+        way.close()
+        if proxy.url in text_type(error):
+            raise
+        named = ConnectFail.during(
+            'proxy', u'{} ({})'.format(text_type(error), proxy.url), error.cause)
+        named.response = error.response
+        raise named
     except BaseException:
         way.close()
         raise

@@ -55,15 +55,21 @@ def parse_proxies(proxies):
     if proxies is None:
         return None
     if not hasattr(proxies, 'get'):
-        raise TypeError('proxies must be a dict, not {}'.format(type(proxies).__name__))
+        raise TypeError("proxies must be a dict such as {{'all': 'http://host:port'}}, "
+                        'not {}'.format(type(proxies).__name__))
     parsed = {}  # type: Dict[str, Any]
     others = []  # type: List[Any]
+    # Then 'all' is never asked, and may be of a kind that can't be used here.
+    is_all_unused = all(
+        any(kind in proxies for kind in kinds if kind != 'all') for kinds in _KINDS.values())
     for key in proxies:
         value = proxies[key]
         if not isinstance(key, (str, text_type)):
             raise ValueError('the keys of proxies must be text, not {}'.format(type(key).__name__))
         if key == 'no':
             parsed['no'] = _check_exceptions(value)
+        elif key == 'all' and is_all_unused:
+            continue
         elif key in _KINDS[False] + _KINDS[True]:
             parsed[str(key)] = _parse_proxy('proxies[{!r}]'.format(key), value) if value else None
         else:

@@ -270,7 +270,7 @@ def secure(transport, options, host, deadline):
         name = options.server_hostname or _server_name(host)
         # What was verified then is what would be verified now: a handshake
         # that resumes looks at no certificate.
-        key = (context, name, context.verify_mode, context.check_hostname)
+        key = (context, name, context.verify_mode, context.check_hostname, context.verify_flags)
         session = _take_session(options, key)
         for step in _begin(transport, context, deadline, name, session):
             if isinstance(step, Wait):

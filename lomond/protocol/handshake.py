@@ -7,7 +7,7 @@ import hashlib
 import re
 
 from lomond._compat import TYPE_CHECKING, text_type
-from lomond._redact import redact_text
+from lomond._redact import redact_line, redact_text
 from lomond.constants import WS_KEY, WS_VERSION
 from lomond.errors import HandshakeError
 from lomond.headers import parse_head
@@ -150,7 +150,7 @@ def _check_request_line(line):
     # type: (text_type) -> Match[text_type]
     match = _REQUEST_LINE.match(line)
     if match is None:
-        raise HandshakeError('not an HTTP request: {!r}', redact_text(line)[:80])
+        raise HandshakeError('not an HTTP request: {!r}', redact_line(line)[:80])
     return match
 
 

@@ -209,7 +209,8 @@ def test_request_that_is_never_taken_ends_with_the_time_for_it(ready_fd):
     _sizes_of, size, _total = _sizes(ready_fd, CLIENT, SENDS)
     for offset in range(size):
         outcome = run(ready_fd, CLIENT, [SILENCE], fails_at=offset, failure=FULL)
-        assert outcome.events[-1] == ('disconnected', u'the handshake took too long', False)
+        assert outcome.events[-1] == (
+            'disconnected', u'the handshake took longer than connect_timeout allows (30 s)', False)
 
 
 @pytest.mark.parametrize('failure', [BROKEN, FULL])
@@ -221,7 +222,9 @@ def test_answer_to_the_handshake_that_fails_anywhere_is_no_ready(ready_fd, failu
             connect_timeout=0.001 if failure == FULL else 30)
         assert outcome.calls == []
         if failure == FULL:
-            assert outcome.events == [('disconnected', u'the handshake took too long', False)]
+            assert outcome.events == [(
+                'disconnected', u'the handshake took longer than handshake_timeout allows (0.001 s)',
+                False)]
             continue
         assert [event[0] for event in outcome.events] == ['protocol_error', 'disconnected']
         _name, error, critical, _code = outcome.events[0]

@@ -987,3 +987,13 @@ def test_a_server_websocket_that_was_closed_before_it_opened_frees_its_socket():
         assert far.recv(1) == b''
     finally:
         far.close()
+
+
+def generator(_websocket):
+    yield
+
+
+@pytest.mark.parametrize('handler', [generator, lambda websocket: (yield)])
+def test_a_handler_that_a_call_would_not_run_is_refused(handler):
+    with pytest.raises(TypeError, match='plain function'):
+        Server(handler)

@@ -8,6 +8,7 @@ import threading
 import pytest
 
 from lomond import WebSocket, errors, events
+from lomond.events import text_class
 from lomond.persist import ReconnectPolicy, _Contract, _wait, persist
 from lomond.reconnect import Attempts
 from lomond.response import Response
@@ -254,3 +255,21 @@ def test_a_close_ends_the_loop_whatever_another_thread_is_about_in_its_own():
             assert [event.name for event, _ in zip(loop, range(3))] == [
                 'connecting', 'connect_fail']
     assert moment > 10
+
+
+@pytest.mark.parametrize('name, value', [('max_message_size', 5), ('json_loads', float)])
+def test_what_before_attempt_sets_holds_for_the_first_attempt(name, value, dead_port):
+    def before_attempt(websocket, attempt):
+        setattr(websocket, name, value)
+
+    websocket = WebSocket('ws://127.0.0.1:{}/'.format(dead_port), proxies={})
+    streams = []
+    for event in persist(websocket, policy=ReconnectPolicy(before_attempt=before_attempt)):
+        streams.append(websocket.stream)
+        if event.name == 'back_off':
+            break
+    stream = streams[0]
+    if name == 'max_message_size':
+        assert stream._max_message == 5
+    else:
+        assert stream._text_class is text_class(float)

@@ -8,6 +8,7 @@ import os
 import socket
 import ssl
 import struct
+import sys
 import threading
 
 import pytest
@@ -787,3 +788,15 @@ def test_request_that_is_not_taken_fails_at_the_deadline(plain_ends):
 def test_transport_that_was_given_up_fails(plain_ends):
     plain_ends[0].abort()
     assert 'given up' in str(fail(tunnel(plain_ends[0])))
+
+
+def test_all_that_is_never_asked_need_not_be_usable(monkeypatch):
+    """As `urllib.request.getproxies` has it where python-socks isn't installed."""
+    monkeypatch.setitem(sys.modules, 'python_socks', None)
+    monkeypatch.setitem(sys.modules, 'python_socks.sync', None)
+    monkeypatch.setitem(sys.modules, 'python_socks.sync.v2', None)
+    proxies = {'http': 'http://a:1', 'https': 'http://a:1', 'all': 'socks5://b:1'}
+    assert set(parse_proxies(proxies)) == {'http', 'https'}
+    del proxies['https']
+    with pytest.raises(ValueError, match='python-socks'):
+        parse_proxies(proxies)

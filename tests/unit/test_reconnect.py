@@ -450,3 +450,11 @@ def test_a_policy_has_no_state():
         attempts.begin()
         attempts.note(events.ConnectFail(u'x'))
         assert give_up(attempts.conclude())
+
+
+def test_the_servers_close_code_is_the_reason_of_the_wait():
+    attempts = Attempts(ReconnectPolicy())
+    attempts.begin()
+    attempts.note(events.Closing(1008, u'expired'))
+    attempts.note(events.Disconnected(u'closed', True))
+    assert attempts.conclude().reason == u'the server closed with code 1008 expired'

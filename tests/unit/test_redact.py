@@ -42,6 +42,10 @@ def test_nothing_before_the_last_at_sign_of_a_url_is_left_but_its_scheme(url, sh
     (u'me@b, http://a', u'me@b, http://a'),
     (u'http://a:S@b, http://c:S@d', u'http://***@d'),
     (u'://' * 30000, u'://' * 30000),
+    (u'//me:S@b/', u'//***@b/'), (u'Location: //me:S@b/', u'Location: //***@b/'),
+    (u'ws:me:S@b', u'ws:***@b'), (u'X: ws:/me:S@b', u'X: ws:***@b'),
+    (u'GET /ws:price@trade HTTP/1.1', u'GET /ws:price@trade HTTP/1.1'),
+    (u'a:' * 30000 + u' @', u'a:' * 30000 + u' @'), (u'a' * 60000 + u'@', u'a' * 60000 + u'@'),
 ])
 def test_credentials_of_urls_in_a_text_are_hidden(text, shown):
     assert redact_text(text) == shown
@@ -66,6 +70,8 @@ def test_credentials_of_urls_in_a_text_are_hidden(text, shown):
     (u'Authorization : Basic SECRET', u'Authorization: ***'),
     (u'Authorization Basic me:SECRET', u'Authorization: ***'),
     (u'Authorization', u'Authorization: ***'),
+    (u'Cookie=SECRET', u'Cookie: ***'), (u'Authorization=SECRET', u'Authorization: ***'),
+    (u'X: 1\rAuthorization: SECRET', u'X: 1\rAuthorization***'),
     (u'The Cookie SECRET', u'The Cookie: ***'),
     (u' SECRET', u'***'), (u'\tSECRET: x', u'***'),
     (u'no colon', u'no colon'), (u': x', u': x'), (u'', u''),
@@ -111,6 +117,13 @@ def test_refusal_of_a_head_shows_no_secret(line):
         parse_head(b'GET / HTTP/1.1\r\nHost: a\r\n' + line + b'\r\n\r\n')
     assert 'SECRET' not in repr(caught.value)
     assert 'SECRET' not in str(caught.value)
+
+
+@pytest.mark.parametrize('make', [Request, Response])
+def test_refusal_of_a_head_without_a_first_line_shows_no_secret(make):
+    with pytest.raises(HandshakeError) as caught:
+        make(b'AUTHORIZATION: SECRET\r\nHost: a\r\n\r\n')
+    assert 'SECRET' not in repr(caught.value)
 
 
 @pytest.mark.parametrize('make', [Request, Response])

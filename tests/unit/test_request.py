@@ -576,3 +576,27 @@ def test_a_cookie_that_makes_no_sense_ends_nothing(cookie):
     websocket = WebSocket(URL, cookies=True)
     answer(websocket, cookie)
     websocket.build_request()
+
+
+def sent(websocket):
+    """Return the cookies of the next request, sorted."""
+    return sorted(get_header(websocket.build_request(), b'Cookie').split(b'; '))
+
+
+@pytest.mark.parametrize('attribute', [
+    b'Max-Age', b'max-age = ', b'Max-Age=x', b'Max-Age=' + b'9' * 400, b'Max-Age="soon"',
+    b'expires=1 Jan 10000 00:00:00 GMT', b'Expires=Mon, 01 Jan 99999999999 00:00:00 GMT',
+    b'expires=1 Jan ' + b'9' * 5000])
+def test_an_attribute_that_the_jar_trips_over_is_ignored_without_a_warning(attribute):
+    """RFC 6265 5.2. The jar would warn on stderr, and drop all cookies of the answer."""
+    websocket = WebSocket(URL, cookies=True)
+    answer(websocket, b'one=1; ' + attribute + b'; Path=/', b'two=2')
+    assert sent(websocket) == [b'one=1', b'two=2']
+
+
+def test_an_attribute_that_makes_sense_counts():
+    websocket = WebSocket(URL, cookies=True)
+    answer(websocket, b'one=1; Max-Age=100', b'two=2; Max-Age=0', b'three=3; Max-Age=-5',
+           b'four=4; expires=Thu, 01 Jan 1970 00:00:00 GMT',
+           b'five=5; expires=Fri, 31 Dec 9999 23:59:59 GMT')
+    assert sent(websocket) == [b'five=5', b'one=1']

@@ -3,8 +3,10 @@
 from __future__ import absolute_import, division, print_function
 
 import base64
+import copy
 import errno
 import os
+import pickle
 import ssl
 
 import pytest
@@ -542,3 +544,27 @@ def test_process_extensions_puts_them_in_force():
 def test_process_extensions_refuses_what_was_not_offered():
     with pytest.raises(errors.HandshakeError):
         WebSocket(URL).process_extensions([u'permessage-deflate'])
+
+
+@pytest.mark.parametrize('copy_it', [copy.copy, copy.deepcopy, pickle.dumps])
+def test_a_websocket_can_not_be_copied(copy_it):
+    """A copy would share options and TLS sessions: what is set on it would hold for the original."""
+    with pytest.raises(TypeError, match="can't be copied"):
+        copy_it(WebSocket('wss://example.org/'))
+
+
+def test_a_list_of_protocols_that_was_changed_is_checked_again():
+    websocket = WebSocket('ws://example.org/', protocols=['a'])
+    websocket.protocols.append('b\r\nX-Injected: y')
+    with pytest.raises(ValueError):
+        websocket.build_request()
+
+
+def test_connect_says_that_options_are_given_by_name():
+    for wrong in (0.5, 'ws://example.org/'):
+        with pytest.raises(TypeError, match='give options by name'):
+            WebSocket('ws://example.org/').connect(wrong)
+
+
+def test_close_is_known_on_the_class_for_mocks_of_it():
+    assert WebSocket.last_close is None
