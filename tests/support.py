@@ -8,6 +8,7 @@ from __future__ import absolute_import, division, print_function
 import base64
 import hashlib
 import socket
+import ssl
 import struct
 import threading
 
@@ -108,6 +109,18 @@ def answer_upgrade(sock, *headers):
     return request
 
 
+def shut_down(sock):
+    """End TCP both ways, whatever another thread does with the socket. Never raises."""
+    try:
+        if isinstance(sock, ssl.SSLSocket):
+            # Its own would pull TLS away from under the other thread.
+            socket.socket.shutdown(sock, socket.SHUT_RDWR)
+        else:
+            sock.shutdown(socket.SHUT_RDWR)
+    except (socket.error, ValueError):
+        pass
+
+
 class RawServer(object):
     """A peer on loopback that does what the test says, byte for byte.
 
@@ -148,12 +161,10 @@ class RawServer(object):
         except socket.error:
             pass
         self._listener.close()
-        for sock in self._socks:
-            try:
-                # An SSLSocket's own would pull TLS away from under the script.
-                socket.socket.shutdown(sock, socket.SHUT_RDWR)
-            except (socket.error, ValueError):
-                pass
+        # The one that accepts first: after that there is no new connection.
+        self._threads[0].join(PATIENCE)
+        for sock in list(self._socks):
+            shut_down(sock)
         for thread in list(self._threads):
             thread.join(PATIENCE)
             assert not thread.is_alive(), 'a script did not end'

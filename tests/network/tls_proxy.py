@@ -6,7 +6,7 @@ import select
 import socket
 import ssl
 
-from tests.support import PATIENCE, RawServer, read_head
+from tests.support import PATIENCE, RawServer, read_head, shut_down
 
 
 class TLSProxy(RawServer):
@@ -29,8 +29,8 @@ class TLSProxy(RawServer):
 
     def cut(self):
         """Break off what is there, under TLS."""
-        for sock in self._socks:
-            _shut_down(sock)
+        for sock in list(self._socks):
+            shut_down(sock)
 
     def _run(self, sock):
         # On 3.x the TLS socket takes the descriptor over: for `cut`, and for the end, have a copy.
@@ -71,11 +71,3 @@ def _relay(sock, upstream):
             if not data:
                 return
             others[source].sendall(data)
-
-
-def _shut_down(sock):
-    try:
-        # An SSLSocket's own would pull TLS away from under the script.
-        socket.socket.shutdown(sock, socket.SHUT_RDWR)
-    except socket.error:
-        pass
