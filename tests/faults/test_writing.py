@@ -222,9 +222,8 @@ def test_answer_to_the_handshake_that_fails_anywhere_is_no_ready(ready_fd, failu
             connect_timeout=0.001 if failure == FULL else 30)
         assert outcome.calls == []
         if failure == FULL:
-            assert outcome.events == [(
-                'disconnected', u'the handshake took longer than handshake_timeout allows (0.001 s)',
-                False)]
+            reason = u'the handshake took longer than handshake_timeout allows (0.001 s)'
+            assert outcome.events == [('disconnected', reason, False)]
             continue
         assert [event[0] for event in outcome.events] == ['protocol_error', 'disconnected']
         _name, error, critical, _code = outcome.events[0]

@@ -548,7 +548,7 @@ def test_process_extensions_refuses_what_was_not_offered():
 
 @pytest.mark.parametrize('copy_it', [copy.copy, copy.deepcopy, pickle.dumps])
 def test_a_websocket_can_not_be_copied(copy_it):
-    """A copy would share options and TLS sessions: what is set on it would hold for the original."""
+    """What is set on a copy would hold for the original, too: they would share their options."""
     with pytest.raises(TypeError, match="can't be copied"):
         copy_it(WebSocket('wss://example.org/'))
 
