@@ -10,7 +10,6 @@ import argparse
 import logging
 import signal
 import sys
-import threading
 
 from lomond import WebSocket
 from lomond.errors import WebSocketError
@@ -30,17 +29,15 @@ def main():
         parser.error(str(error))
     logging.basicConfig(level=logging.INFO, format='%(asctime)s %(levelname)s %(message)s')
 
-    exit_event = threading.Event()
-
     def stop(_signum, _frame):
-        # Nothing else: it may have interrupted anything, a line of the log too.
-        exit_event.set()
+        # It ends a connection, an attempt to connect, or the wait for the next attempt. Nothing
+        # else is done here: the signal may have interrupted anything, a line of the log too.
+        websocket.close()
 
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
 
-    # The exit event is noticed with the next event, so after a second at most.
-    for event in persist(websocket, poll=1, ping_timeout=60, exit_event=exit_event):
+    for event in persist(websocket, ping_timeout=60):
         try:
             on_event(websocket, event)
         except WebSocketError as error:
