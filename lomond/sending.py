@@ -238,20 +238,26 @@ class Sender(object):
     def _send_controls(self, may_close=True):
         # type: (bool) -> None
         """Send pending control frames, in the thread that is sending, which holds the lock."""
-        while self._has_controls:
-            control = self._next_control(may_close)
-            if control is None:
-                return
-            opcode, payload = control
-            try:
-                frame = self._stream.encode(opcode, payload)
-            except errors.WebSocketUnavailable as error:
-                log.debug('%s was not sent: %s', Opcode.to_str(opcode), error)
-            else:
-                self._hand_over(frame)
-            if opcode == Opcode.CLOSE:
-                self._close_was_sent()
-                self._owed_close = None     # last: until then the loop waits for it
+        while self._has_controls and self._send_next_control(may_close):
+            pass
+
+    def _send_next_control(self, may_close=True):
+        # type: (bool) -> bool
+        """Send one pending control frame, under the lock; False if there is none."""
+        control = self._next_control(may_close)
+        if control is None:
+            return False
+        opcode, payload = control
+        try:
+            frame = self._stream.encode(opcode, payload)
+        except errors.WebSocketUnavailable as error:
+            log.debug('%s was not sent: %s', Opcode.to_str(opcode), error)
+        else:
+            self._hand_over(frame)
+        if opcode == Opcode.CLOSE:
+            self._close_was_sent()
+            self._owed_close = None     # last: until then the loop waits for it
+        return True
 
     def _read_ahead(self):
         # type: () -> None
@@ -386,13 +392,17 @@ class Sender(object):
         try:
             if self._is_sending:
                 return          # a signal's handler: it is for the loop to go on
-            while self._has_controls and self._has_room():
-                control = self._next_control(True)
-                if control is None:
-                    return
-                self._try_to_send(*control)
-                if control[0] == Opcode.CLOSE:
-                    self._owed_close = None
+            self._is_sending = True
+            try:
+                while self._has_controls and self._has_room() and self._send_next_control():
+                    pass
+                self._is_sending = False
+            except errors.WebSocketError as error:
+                self._failed(error, False)
+                log.debug('a control frame was not sent: %s', error)
+            except BaseException as error:
+                self._failed(error, False)
+                raise
         finally:
             self._release()
 

@@ -46,6 +46,9 @@ log = logging.getLogger('lomond')
 
 _ping_struct = struct.Struct('!I')
 
+# Bytes that an event takes beside what it holds, about.
+_EVENT_SIZE = 200
+
 
 class WebsocketSession(Sender):
     """Drives one connection of a websocket.
@@ -90,6 +93,7 @@ class WebsocketSession(Sender):
         # What the last step returned, and the events that a send made of what it read ahead.
         self._events = iter(())  # type: Iterator[Event]
         self._ahead = ()  # type: Any       # a deque, once there are some
+        self._ahead_rest = None  # type: Optional[Iterator[Event]]    # more of these
         # The transport's progress, when it last counted as a sign of life ...
         self._progress = 0
         # ... and when a send last looked for what it had read ahead.
@@ -129,11 +133,15 @@ class WebsocketSession(Sender):
                     event = self._ahead.popleft()
                     if not self._is_forced or event.name == 'disconnected':
                         yield event
+                    if not self._ahead:
+                        for event in self._end_ahead():
+                            yield event
                 timeout = self.time_left()
                 if timeout != 0:
                     waker.wait(self.interest, timeout)
         finally:
-            self._events, self._ahead = iter(()), ()    # they lead back here: let both go at once
+            # They lead back here: let all go at once.
+            self._events, self._ahead, self._ahead_rest = iter(()), (), None
             self.dispose()
             if waker is not None:
                 waker.close()
@@ -180,8 +188,13 @@ class WebsocketSession(Sender):
             return 0
         if self._is_open and not self._stream.is_receiving and not self._is_close_to_come():
             return 0
-        if self._transport is not None and self._has_pending():
+        # What comes behind the last frame that counts is left where it is until the end.
+        reads = self._stream.is_receiving or not self._is_open
+        if reads and self._transport is not None and self._has_pending():
             return 0
+        if self._wants_room and not any(mask & WRITE for _fd, mask in self.interest):
+            # The step's events brought a pong, say, that the send buffer is too full for.
+            self.interest = [(fd, mask | WRITE) for fd, mask in self.interest]
         if self._deadline == NEVER:
             return None
         return max(0.0, self._deadline - self._clock())
@@ -462,7 +475,8 @@ class WebsocketSession(Sender):
             self._pay()
         is_receiving = self._stream.is_receiving
         if self._close_deadline == NEVER and (
-                self.sent_close_time is not None or not is_receiving):
+                self.sent_close_time is not None or self._owed_close is not None
+                or not is_receiving):
             self._await_close()
         if not is_receiving:
             if self._broken is not None or not self._is_close_to_come():
@@ -473,6 +487,8 @@ class WebsocketSession(Sender):
             return self._on_time(self._clock())
 
         data, reason = self._receive()
+        if self._is_forced:     # just now, which is what ended it
+            return self._disconnected(u'disconnected by the application')
         now = self._clock()
         if self._broken is not None:
             # Counted in bytes: the time goes by in the handlers of what had arrived.
@@ -549,6 +565,7 @@ class WebsocketSession(Sender):
                     self._ping_sent = (payload, self._clock())
                 except errors.WebSocketError as error:
                     log.debug('no ping was sent: %s', error)
+                    return False
             return True
         try:
             if not self._transport.has_room():
@@ -557,6 +574,11 @@ class WebsocketSession(Sender):
             return self._try_to_send(Opcode.PING, payload)
         finally:
             self._release()
+
+    def _close_was_sent(self):
+        # type: () -> None
+        self._close_deadline = NEVER    # from now on it's the answer that is waited for
+        super(WebsocketSession, self)._close_was_sent()
 
     def _on_pong(self, payload):
         # type: (bytes) -> None
@@ -600,22 +622,46 @@ class WebsocketSession(Sender):
         loop = None if self._loop is None else self._loop()
         if loop is None or loop.gi_running or self._driver != thread_module.get_ident():
             return
+        if self._ahead_rest is not None:
+            return
         if not self._ahead:
             self._ahead, self._ahead_size = deque(), 0
         limit = self._websocket.read_ahead_limit or NEVER
-        events_ahead = self._events
-        while True:
-            for event in events_ahead:
-                self._ahead.append(event)
-                self._ahead_size += len(getattr(event, 'text', getattr(event, 'data', b'')))
-            self._holds_close = self._stream.state == State.PEER_CLOSING
-            data = None
-            if self._ahead_size < limit and self._stream.is_receiving:
-                data = self._transport.take_read_ahead()
+        # The loop is in the midst of these, so that all of them come first.
+        self._take_ahead(self._events, NEVER)
+        while self._ahead_size < limit and self._stream.is_receiving:
+            data = self._transport.take_read_ahead()
             if data is None:
-                return
+                break
             self._timers.heard = self._clock()
-            events_ahead = self._websocket.feed(data)
+            rest = iter(self._websocket.feed(data))
+            if not self._take_ahead(rest, limit):
+                self._ahead_rest = rest
+        if limit != NEVER:
+            # What is read ahead and what became of it share one limit.
+            self._transport.max_read_ahead = max(1, limit - self._ahead_size)
+
+    def _take_ahead(self, happened, limit):
+        # type: (Iterator[Event], float) -> bool
+        """Keep events until the limit is reached; False if there may be more."""
+        for event in happened:
+            self._ahead.append(event)
+            self._ahead_size += _EVENT_SIZE + len(
+                getattr(event, 'text', getattr(event, 'data', b'')))
+            self._holds_close = self._stream.state == State.PEER_CLOSING
+            if self._ahead_size >= limit:
+                return False
+        self._holds_close = self._stream.state == State.PEER_CLOSING
+        return True
+
+    def _end_ahead(self):
+        # type: () -> Iterator[Event]
+        """Return what is left of the events that were read ahead, once the others are yielded."""
+        rest, self._ahead_rest = self._ahead_rest, None
+        self._events = iter(()) if rest is None or self._is_forced else rest
+        if self._transport is not None:
+            self._transport.max_read_ahead = self._websocket.read_ahead_limit
+        return self._events
 
     # -- the steps: the end --
 

@@ -13,6 +13,7 @@ import os
 import select
 import socket
 from functools import partial
+from math import ceil
 
 from lomond._compat import TYPE_CHECKING, is_interrupt, monotonic, set_close_on_exec
 from lomond.locks import ProcessLock
@@ -90,7 +91,7 @@ def _prepare_poll(interest, make_poller):
         poller.register(fd, _POLL_EVENTS[mask])
     poll = poller.poll
     # Rounded up: a wait must not end just before its deadline, and spin.
-    return lambda timeout: poll(int(timeout * 1000 + 0.999))
+    return lambda timeout: poll(int(ceil(timeout * 1000)))
 
 
 def _wait_with_select(interest, timeout):

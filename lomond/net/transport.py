@@ -31,6 +31,10 @@ MAX_READ_AHEAD = 64 * 1024 * 1024
 #: A write timeout starts again whenever this many bytes went out since it started.
 PROGRESS = 16 * 1024
 
+# Seconds until a waiting sender tries again: a large send buffer takes bytes long before poll(2)
+# tells, and so the peer's progress shows.
+_LONGEST_WAIT = 0.5
+
 # Seconds until a sender tries again to read ahead where another thread is receiving.
 _PAUSE = 0.01
 
@@ -289,12 +293,12 @@ class Transport(object):
                 view = view[count:]
                 yield count
                 progress += count
-                left = None
+                left = _LONGEST_WAIT
                 if timeout is not None:
                     now = monotonic()
                     if progress >= PROGRESS:
                         deadline, progress = now + timeout, 0
-                    left = deadline - now
+                    left = min(left, deadline - now)
                     if left <= 0:
                         raise self._write_timeout(timeout, progress)
                 reads = may_read and not self._is_read_ahead_full()

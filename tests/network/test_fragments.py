@@ -11,6 +11,7 @@ import zlib
 import pytest
 
 from lomond import WebSocket, errors
+from lomond.net.selectors import WRITE
 from lomond.net.transport import PROGRESS, Transport
 from lomond.sending import MAX_CONTROLS
 from lomond.server import Server
@@ -590,3 +591,154 @@ def test_a_broken_connection_to_a_peer_that_sends_on_ends(monkeypatch):
     assert not event.graceful
     assert 'write timed out' in event.reason
     assert received < 64 * 1024 * 1024
+
+
+# -- what the loop does beside a send --
+
+def test_the_loop_sends_control_frames_in_the_order_of_the_calls(open_pair):
+    """The message that they waited for ended before its thread looked for them."""
+    websocket, peer = open_pair
+    session = websocket.session
+    session._interleaves = True
+    for number in range(3):
+        websocket.send_ping(b'%d' % number)
+    session._interleaves = False
+    session._pay()
+    assert [read_frame(peer) for _ in range(3)] == [(PING, b'%d' % number) for number in range(3)]
+    assert not session._is_sending
+    assert not session._has_controls
+
+
+def count_steps(session):
+    """Have the open session count its steps; return the list that grows."""
+    steps = []
+    original = session._step_open
+
+    def step():
+        steps.append(None)
+        return original()
+
+    session._step = step
+    return steps
+
+
+@pytest.mark.parametrize('last', [make_frame(3, b''), make_close(4001)], ids=['error', 'close'])
+def test_the_loop_does_not_spin_while_a_send_is_stuck_behind_the_peers_last_frame(last):
+    """What the peer sends behind it is read ahead, and is nothing to wake up for."""
+    is_last = threading.Event()
+    may_end = threading.Event()
+
+    def script(sock):
+        answer_upgrade(sock)
+        wait_until_sending(websocket)
+        sock.sendall(last)
+        wait_for(is_last)
+        sock.sendall(b'junk' * 100)
+        wait_for(may_end)
+
+    polls = []
+    with RawServer(script, receive_buffer=BUFFER) as server:
+        websocket = WebSocket(server.url, socket_options=SMALL, fragment_size=None)
+        steps = None
+        for event in websocket.connect(poll=0.05, ping_rate=0):
+            if event.name == 'ready':
+                sender = Background(websocket.send_binary, MESSAGE)
+            elif event.name in ('protocol_error', 'closing'):
+                is_last.set()
+            elif event.name == 'poll' and is_last.is_set():
+                if websocket.session._transport.has_pending():
+                    steps = count_steps(websocket.session) if steps is None else steps
+                    polls.append(event)
+                if len(polls) == 5:
+                    websocket.force_disconnect()
+        may_end.set()
+        with pytest.raises(errors.WebSocketError):
+            sender.result()
+    assert len(steps) < 50
+
+
+def test_a_pong_that_finds_the_send_buffer_full_goes_out_as_soon_as_it_is_not(open_pair):
+    """The ping comes out of the step's events, after the step had said what to wait for."""
+    websocket, peer = open_pair
+    session = websocket.session
+    session._deadline = float('inf')
+    session.interest = session._transport.interest
+    ours = session._transport._sock
+    try:
+        while True:
+            ours.send(b'x' * 65536)
+    except socket.error:
+        pass
+    session.reply(10, b'now')
+    assert session._wants_room
+    session._needs_step = False
+    assert session.time_left() is None
+    (_fd, mask), = session.interest
+    assert mask & WRITE
+
+
+def test_a_close_that_waits_for_a_fragment_has_close_timeout():
+    """Even where the peer never reads, and a send may wait for ever."""
+    may_end = threading.Event()
+
+    def script(sock):
+        answer_upgrade(sock)
+        wait_for(may_end)
+
+    with RawServer(script, receive_buffer=BUFFER) as server:
+        websocket = WebSocket(
+            server.url, socket_options=SMALL, fragment_size=FRAGMENT, write_timeout=None)
+        for event in websocket.connect(poll=None, ping_rate=0, close_timeout=0.2):
+            if event.name == 'ready':
+                sender = Background(websocket.send_binary, MESSAGE)
+                wait_until_sending(websocket)
+                websocket.close()
+        may_end.set()
+        with pytest.raises(errors.WebSocketError):
+            sender.result()
+    assert event.reason == 'the Close frame could not be sent in 0.2 seconds'
+
+
+def test_events_that_hold_nothing_count_too():
+    """A flood of empty messages can't fill the memory while the body sends."""
+    limit = 64 * 1024
+
+    def script(sock):
+        answer_upgrade(sock)
+        wait_until_sending(websocket)
+        sock.sendall(make_frame(1) * count)
+        read_to_close(sock)
+        sock.sendall(make_close(1000))
+
+    received = 0
+    count = 20000
+    with RawServer(script, receive_buffer=BUFFER) as server:
+        websocket = WebSocket(
+            server.url, socket_options=SMALL, fragment_size=FRAGMENT, max_message_size=limit,
+            max_read_ahead=limit)
+        for event in websocket:
+            if event.name == 'ready':
+                websocket.send_binary(MESSAGE)
+                assert len(websocket.session._ahead) <= limit // 200 + 2
+            elif event.name == 'text':
+                received += 1
+                if received == count:
+                    websocket.close()
+    assert event.graceful
+    assert received == count
+
+
+def test_force_disconnect_in_the_midst_of_a_step_is_the_reason():
+    def script(sock):
+        answer_upgrade(sock)
+        drain(sock)
+
+    with RawServer(script) as server:
+        websocket = WebSocket(server.url)
+        for event in websocket.connect(poll=0.01, ping_rate=0):
+            if event.name == 'poll':
+                transport = websocket.session._transport
+                receive = transport.receive
+                transport.receive = lambda inlet=None: (
+                    websocket.force_disconnect(), receive(inlet))[1]     # noqa: B023
+    assert event.reason == 'disconnected by the application'
