@@ -543,10 +543,13 @@ class Server(object):
                 thread = threading.Thread(
                     target=self._serve, args=(websocket,), name='lomond {}'.format(address))
                 thread.daemon = True
-                # A signal's handler may have closed, even in here.
-                is_welcome = not self._is_closed and self._try_to_start(thread)
+                is_welcome = not self._is_closed    # by a signal's handler, even in here
             if is_welcome:
+                # Before it starts, as Ctrl-C may interrupt that while the thread already runs.
                 self._threads[thread] = websocket
+                is_welcome = self._try_to_start(thread)
+                if not is_welcome:
+                    del self._threads[thread]
                 self._ended = [ended for ended in self._ended if ended.is_alive()]
         if not is_welcome:
             try:
@@ -631,7 +634,7 @@ class Server(object):
         """Wait for threads, not longer than ``close_timeout`` for all together."""
         deadline = None if self._close_timeout is None else monotonic() + self._close_timeout
         for thread in threads:
-            # One without an identifier is about to start, and will find that all is over.
+            # One without an identifier is about to start, or never did, as Ctrl-C came first.
             if thread is not threading.current_thread() and thread.ident is not None:
                 thread.join(None if deadline is None else max(0.0, deadline - monotonic()))
 

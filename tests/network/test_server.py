@@ -778,6 +778,30 @@ def test_a_server_that_never_started_closes():
     server.serve_forever()
 
 
+def test_ctrl_c_while_a_connection_gets_its_thread_loses_no_connection(monkeypatch):
+    """The server closes it, as it does all others."""
+    class Interrupted(threading.Thread):
+        def start(self):
+            super(Interrupted, self).start()
+            if self.name.startswith('lomond ('):
+                serving_threads.append(self)
+                raise KeyboardInterrupt
+
+    serving_threads = []
+    server = Server(echo)
+    client = Background(list, WebSocket(server.url, proxies={}))
+    monkeypatch.setattr(threading, 'Thread', Interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        server.serve_forever()
+    server.close()
+    thread, = serving_threads
+    assert not thread.is_alive()
+    events = client.result()
+    if 'ready' in names(events):        # else it was closed in the midst of the handshake
+        assert [event.code for event in events if event.name == 'closing'] == [1001]
+        assert events[-1].graceful
+
+
 def test_serve_forever_ends_when_another_thread_closes():
     server = Server(echo)
     serving = Background(server.serve_forever)
