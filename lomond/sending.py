@@ -65,6 +65,7 @@ class Sender(object):
         # Set after one of these, so that a look at it finds all that came before.
         self._has_controls = False
         self._wants_room = False        # the send buffer is too full for what is pending
+        self._is_paying = False     # the loop is sending them, in their order
         # The larger ones go out in pieces, or in fragments.
         fragment_size = websocket.fragment_size
         self._whole_size = PIECE if fragment_size is None else min(PIECE, fragment_size)
@@ -120,7 +121,7 @@ class Sender(object):
                 frame = None
                 try:
                     self._is_sending = True
-                    if self._has_controls:
+                    if self._has_controls and not self._is_paying:
                         self._send_controls_first()
                     if len(data) > self._whole_size and not opcode & CONTROL_BIT:
                         size, frames = self._stream.encode_in_frames(
@@ -392,18 +393,16 @@ class Sender(object):
         try:
             if self._is_sending:
                 return          # a signal's handler: it is for the loop to go on
-            self._is_sending = True
-            try:
-                while self._has_controls and self._has_room() and self._send_next_control():
-                    pass
-                self._is_sending = False
-            except errors.WebSocketError as error:
-                self._failed(error, False)
-                log.debug('a control frame was not sent: %s', error)
-            except BaseException as error:
-                self._failed(error, False)
-                raise
+            self._is_paying = True
+            while self._has_controls and self._has_room():
+                control = self._next_control(True)
+                if control is None:
+                    return
+                self._try_to_send(*control)
+                if control[0] == Opcode.CLOSE:
+                    self._owed_close = None
         finally:
+            self._is_paying = False
             self._release()
 
     def _next_control(self, may_close):

@@ -226,7 +226,7 @@ def test_a_host_that_is_not_here_is_one_line_and_status_1():
         status, output, errors = program.finish()
     assert (status, output) == (1, [])
     line, = errors
-    assert 'cannot listen on 192.0.2.1:8080: ' in line
+    assert 'could not listen on 192.0.2.1:8080: ' in line
 
 
 # -- lomond.examples.btcticker --

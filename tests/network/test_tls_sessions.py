@@ -266,7 +266,7 @@ def test_few_sessions_are_kept(server):
         client.websocket.net_options.tls.server_hostname = 'host-{}'.format(number)
         client.live()
     assert len(client.kept) == tls.MAX_SESSIONS
-    assert {name for _context, name, _mode, _checks in client.kept} == {
+    assert {key[1] for key in client.kept} == {
         'host-{}'.format(last) for last in range(number + 1 - tls.MAX_SESSIONS, number + 1)}
 
 
