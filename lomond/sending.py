@@ -168,7 +168,8 @@ class Sender(object):
         else:
             self._controls.append((opcode, payload))
         self._has_controls = True
-        if not self._interleaves:       # it has just ended: the loop sends the frame
+        if opcode == Opcode.CLOSE or not self._interleaves:
+            # close_timeout begins; or the message has just ended, and the loop sends the frame.
             self._notice()
 
     def send_compressed(self, opcode, data):

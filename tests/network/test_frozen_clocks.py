@@ -208,10 +208,12 @@ def test_a_write_timeout_ends_on_a_frozen_clock(link, run):
         wait_for(may_end)
 
     may_end = threading.Event()
-    with link.serve(script) as server:
+    with link.serve(script, receive_buffer=65536) as server:    # that doesn't grow: it stays full
         try:
             assert run(server, """
-                websocket = WebSocket(url, write_timeout=0.1, **options)
+                import socket
+                small = [(socket.SOL_SOCKET, socket.SO_SNDBUF, 65536)]
+                websocket = WebSocket(url, write_timeout=0.1, socket_options=small, **options)
                 for event in websocket:
                     if event.name == 'ready':
                         try:
