@@ -26,9 +26,12 @@ PYENV_ROOT ?= $(or $(shell pyenv root 2>/dev/null),$(HOME)/.pyenv)
 demo: .venv/demo/ready
 	.venv/demo/bin/python -m lomond.examples.btcticker --local --outage --count 12
 
+# Half as many environments again as there are cores: a suite spends most of its time waiting.
+PARALLEL ?= $(shell expr $$(nproc 2>/dev/null || echo 2) \* 3 / 2)
+
 # pyenv's own shims come later on the path: they fail for the versions that aren't selected.
 test: .venv/tox/ready peers
-	PATH="$$(printf '%s:' $(PYENV_ROOT)/versions/*/bin)$$PATH" .venv/tox/bin/tox --parallel auto
+	PATH="$$(printf '%s:' $(PYENV_ROOT)/versions/*/bin)$$PATH" .venv/tox/bin/tox --parallel $(PARALLEL)
 
 lint: .venv/lint/ready
 	.venv/lint/bin/ruff check .
