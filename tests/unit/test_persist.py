@@ -236,7 +236,9 @@ def close_at(moment, websocket, act):
     return len(steps) >= moment
 
 
-@pytest.mark.skipif(sys.version_info < (3, 7), reason='bytecode is traced from 3.7 on')
+@pytest.mark.skipif(
+    sys.version_info < (3, 7) or sys.version_info[:2] == (3, 12),
+    reason='bytecode is traced from 3.7 on, but by 3.12.1 not in frames that are entered later')
 def test_a_close_ends_the_loop_whatever_another_thread_is_about_in_its_own():
     """The other one began before the loop did, and ends after this close()."""
     def close_run_close():
