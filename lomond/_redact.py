@@ -18,12 +18,12 @@ HIDDEN = u'***'
 # RFC 3986 3.1
 _SCHEME = re.compile(u'[A-Za-z][A-Za-z0-9+.-]*://')
 
-# The names Authorization, Proxy-Authorization, Cookie, Set-Cookie, X-API-Key and so on.
-_SECRET_WORD = re.compile(
-    u'(?i)authorization|cookie|key|passw|secret|session|signature|token')
-_SECRET_NAME = re.compile(u'(?i)[^:]*?(?:{})[A-Za-z0-9_-]*'.format(_SECRET_WORD.pattern[4:]))
+# Of the names Authorization, Proxy-Authorization, Cookie, Set-Cookie, X-API-Key and so on.
+_WORDS = u'authorization|cookie|key|passw|secret|session|signature|token'
+_SECRET_WORD = re.compile(_WORDS, re.IGNORECASE)
+_SECRET_NAME = re.compile(u'[^:]*?(?:{})[A-Za-z0-9_-]*'.format(_WORDS), re.IGNORECASE)
 
-# What stands before the colon of a URL that lacks its slashes.
+# What stands before the colon of a URL without its slashes.
 _BARE_SCHEME = re.compile(u'["\'<(=]*[A-Za-z][A-Za-z0-9+.-]{0,20}\\Z')
 
 _CONTROL = re.compile(u'[\\r\\n\\0]')
@@ -49,14 +49,14 @@ def hide_credentials(url):
 def redact_text(text):
     # type: (Text) -> Text
     """Return a text without what may be the credentials of a URL in it."""
-    end = text.rfind(u'@')
-    start = text.find(u'//', 0, max(0, end)) + 2
+    before, mark, after = text.rpartition(u'@')
+    start = before.find(u'//') + 2
     if start < 2:
-        word = max(text.rfind(u' ', 0, max(0, end)), text.rfind(u'\t', 0, max(0, end))) + 1
-        start = text.find(u':', word, max(0, end)) + 1
-        if not start or not _BARE_SCHEME.match(text[word:start - 1]):
+        word = max(before.rfind(u' '), before.rfind(u'\t')) + 1
+        start = before.find(u':', word) + 1
+        if not start or not _BARE_SCHEME.match(before[word:start - 1]):
             return text
-    return text[:start] + HIDDEN + text[end:]
+    return before[:start] + HIDDEN + mark + after
 
 
 def redact_line(line):

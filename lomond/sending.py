@@ -66,9 +66,11 @@ class Sender(object):
         self._has_controls = False
         self._wants_room = False        # the send buffer is too full for what is pending
         self._is_paying = False     # the loop is sending them, in their order
-        # The larger ones go out in pieces, or in fragments.
-        fragment_size = websocket.fragment_size
-        self._whole_size = PIECE if fragment_size is None else min(PIECE, fragment_size)
+        # As they are when the connection begins, as the other parameters are.
+        self._fragment_size = websocket.fragment_size  # type: Optional[int]
+        self._read_ahead_limit = websocket.read_ahead_limit  # type: Optional[int]
+        # Larger messages go out in pieces, or in fragments.
+        self._whole_size = min(PIECE, self._fragment_size or PIECE)
         self._broken = None  # type: Optional[BaseException]  # a write failed
         self._is_disposed = False
         #: When a Close frame went out, in seconds since the session began.
@@ -125,7 +127,7 @@ class Sender(object):
                         self._send_controls_first()
                     if len(data) > self._whole_size and not opcode & CONTROL_BIT:
                         size, frames = self._stream.encode_in_frames(
-                            opcode, data, compress, self._websocket.fragment_size)
+                            opcode, data, compress, self._fragment_size)
                         self._hand_over(self._interleave(frames), size)
                     else:
                         frame = self._stream.encode(opcode, data, compress)
@@ -183,8 +185,7 @@ class Sender(object):
 
         No other thread's message comes in between, nor a Close frame. Raises as `send`.
         """
-        self._send_each(self._stream.encode_many(
-            messages, compress, self._websocket.fragment_size))
+        self._send_each(self._stream.encode_many(messages, compress, self._fragment_size))
 
     def _send_each(self, parts):
         # type: (Iterable[bytes]) -> None

@@ -94,7 +94,8 @@ _NOT_RUN_BY_A_CALL = 0x20 | 0x80 | 0x200
 _GONE = (errors.TransportFail, errors.WebSocketClosing, errors.WebSocketClosed)
 
 # Parameters that a connection goes by from its beginning.
-_AGREED_ON = frozenset(['protocols', 'compress', 'max_message_size', 'json_loads'])
+_AGREED_ON = frozenset([
+    'protocols', 'compress', 'max_message_size', 'json_loads', 'fragment_size', 'max_read_ahead'])
 
 # What to do when it can't listen.
 _REMEDIES = {

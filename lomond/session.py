@@ -293,7 +293,7 @@ class WebsocketSession(Sender):
         # type: (Transport) -> None
         self._dialing = None
         transport.on_backlog = self._notice
-        transport.max_read_ahead = self._websocket.read_ahead_limit
+        transport.max_read_ahead = self._read_ahead_limit
         self._transport = transport
         # Our head of the handshake: what has not gone out yet, what to wait for before the rest
         # can, and why it could not.
@@ -626,7 +626,7 @@ class WebsocketSession(Sender):
             return
         if not self._ahead:
             self._ahead, self._ahead_size = deque(), 0
-        limit = self._websocket.read_ahead_limit or NEVER
+        limit = self._read_ahead_limit or NEVER
         # The loop is in the midst of these, so that all of them come first.
         self._take_ahead(self._events, NEVER)
         while self._ahead_size < limit and self._stream.is_receiving:
@@ -660,7 +660,7 @@ class WebsocketSession(Sender):
         rest, self._ahead_rest = self._ahead_rest, None
         self._events = iter(()) if rest is None or self._is_forced else rest
         if self._transport is not None:
-            self._transport.max_read_ahead = self._websocket.read_ahead_limit
+            self._transport.max_read_ahead = self._read_ahead_limit
         return self._events
 
     # -- the steps: the end --

@@ -111,20 +111,23 @@ def _pass_proxy(transport, target, proxy, options, deadline, trace):
                     yield step
                 else:
                     way = step
-        for step in open_tunnel(way, target, proxy, deadline):
+        for step in _ask_proxy(way, target, proxy, deadline):
             yield step
-    except ConnectFail as error:
-        way.close()
-        if proxy.url in text_type(error):
-            raise
-        named = ConnectFail.during(
-            'proxy', u'{} ({})'.format(text_type(error), proxy.url), error.cause)
-        named.response = error.response
-        raise named
     except BaseException:
         way.close()
         raise
     yield way
+
+
+def _ask_proxy(transport, target, proxy, deadline):
+    # type: (Transport, Target, ProxyTarget, float) -> Iterator[Wait]
+    """Yield each `Wait`; the proxy has reached the target when it ends."""
+    try:
+        for step in open_tunnel(transport, target, proxy, deadline):
+            yield step
+    except ConnectFail as error:
+        error.args = (u'{} ({})'.format(text_type(error), proxy.url),)
+        raise
 
 
 def _secure_proxy(transport, proxy, options, deadline, trace):

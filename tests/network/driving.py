@@ -106,6 +106,17 @@ def first_far_enough(attempt, is_far_enough):
     raise AssertionError('not far enough: {}'.format(outcome))
 
 
+def count_steps(session, steps):
+    """Have the open session add to ``steps`` with each of its steps."""
+    original = session._step_open
+
+    def step():
+        steps.append(None)
+        return original()
+
+    session._step = step
+
+
 def wait_until_sending(websocket):
     """Wait until another thread's send has filled the system's buffer."""
     while websocket.session._transport.has_room():

@@ -18,6 +18,7 @@ from lomond.server import Server
 from tests.network.driving import (
     Background,
     Clock,
+    count_steps,
     drain,
     open_over,
     read_to_close,
@@ -458,6 +459,25 @@ def test_small_messages_are_cut_where_the_fragment_size_is_smaller(fragment_size
     assert split(data)[0] == b'x' * 1001
 
 
+def test_a_fragment_size_that_is_set_holds_from_the_next_connection_on():
+    counts = []
+
+    def script(sock):
+        answer_upgrade(sock)
+        counts.append(len(read_to_close(sock)) - 1)
+        sock.sendall(make_close(1000))
+
+    with RawServer(script) as server:
+        websocket = WebSocket(server.url, fragment_size=100000)
+        for _ in range(2):
+            for event in websocket:
+                if event.name == 'ready':
+                    websocket.fragment_size = 1000
+                    websocket.send_binary(MESSAGE[:200000])
+                    websocket.close()
+    assert counts == [2, 200]
+
+
 def test_a_server_sends_in_fragments():
     def handler(websocket):
         for event in websocket:
@@ -609,19 +629,6 @@ def test_the_loop_sends_control_frames_in_the_order_of_the_calls(open_pair):
     assert not session._has_controls
 
 
-def count_steps(session):
-    """Have the open session count its steps; return the list that grows."""
-    steps = []
-    original = session._step_open
-
-    def step():
-        steps.append(None)
-        return original()
-
-    session._step = step
-    return steps
-
-
 @pytest.mark.parametrize('last', [make_frame(3, b''), make_close(4001)], ids=['error', 'close'])
 def test_the_loop_does_not_spin_while_a_send_is_stuck_behind_the_peers_last_frame(last):
     """What the peer sends behind it is read ahead, and is nothing to wake up for."""
@@ -636,10 +643,9 @@ def test_the_loop_does_not_spin_while_a_send_is_stuck_behind_the_peers_last_fram
         sock.sendall(b'junk' * 100)
         wait_for(may_end)
 
-    polls = []
+    polls, steps = [], []
     with RawServer(script, receive_buffer=BUFFER) as server:
         websocket = WebSocket(server.url, socket_options=SMALL, fragment_size=None)
-        steps = None
         for event in websocket.connect(poll=0.05, ping_rate=0):
             if event.name == 'ready':
                 sender = Background(websocket.send_binary, MESSAGE)
@@ -647,7 +653,8 @@ def test_the_loop_does_not_spin_while_a_send_is_stuck_behind_the_peers_last_fram
                 is_last.set()
             elif event.name == 'poll' and is_last.is_set():
                 if websocket.session._transport.has_pending():
-                    steps = count_steps(websocket.session) if steps is None else steps
+                    if not polls:
+                        count_steps(websocket.session, steps)
                     polls.append(event)
                 if len(polls) == 5:
                     websocket.force_disconnect()

@@ -10,7 +10,14 @@ import pytest
 from lomond import WebSocket, errors
 from lomond.net.selectors import WRITE, wait
 from lomond.net.transport import RECEIVE_SIZE
-from tests.network.driving import Background, drain, read_to_close, wait_for, wait_until_sending
+from tests.network.driving import (
+    Background,
+    count_steps,
+    drain,
+    read_to_close,
+    wait_for,
+    wait_until_sending,
+)
 from tests.support import RawServer, answer_upgrade, make_close, make_frame, names, read_frame
 
 pytestmark = pytest.mark.usefixtures('nothing_is_left_open')
@@ -30,17 +37,6 @@ def fill(websocket, moment=0.1):
     descriptor = websocket.session.interest[0][0]
     while wait(((descriptor, WRITE),), moment):
         websocket.send_binary(b'x' * 1000)
-
-
-def count_steps(session, steps):
-    """Have the open session add to ``steps`` with each of its steps."""
-    original = session._step_open
-
-    def step():
-        steps.append(None)
-        return original()
-
-    session._step = step
 
 
 def count_polls(events):

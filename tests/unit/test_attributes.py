@@ -198,7 +198,8 @@ def test_a_subclass_may_set_attributes_before_the_constructor_and_its_own_after(
 
 def test_what_was_agreed_on_with_a_client_can_not_be_set():
     websocket = ServerWebSocket(None, 'here')
-    for name in ('protocols', 'compress', 'max_message_size', 'json_loads'):
+    for name in ('protocols', 'compress', 'max_message_size', 'json_loads', 'fragment_size',
+                 'max_read_ahead'):
         before = getattr(websocket, name)
         with pytest.raises(AttributeError) as caught:
             setattr(websocket, name, before)
