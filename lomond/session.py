@@ -193,7 +193,7 @@ class WebsocketSession(Sender):
         if reads and self._transport is not None and self._has_pending():
             return 0
         if self._wants_room and not any(mask & WRITE for _fd, mask in self.interest):
-            # The step's events brought a pong, say, that the send buffer is too full for.
+            # A control frame waits; it may have come out of the step's events.
             self.interest = [(fd, mask | WRITE) for fd, mask in self.interest]
         if self._deadline == NEVER:
             return None
@@ -600,8 +600,6 @@ class WebsocketSession(Sender):
         finally:
             self._reader = None
         self.interest = self._transport.interest
-        if self._wants_room:
-            self.interest = [(fd, mask | WRITE) for fd, mask in self.interest]
         if data == b'':
             return None, u'the {} closed the connection'.format(self._peer)
         if data is not None:
