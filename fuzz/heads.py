@@ -8,17 +8,17 @@ from fuzz.reading import Input, check_same, cut
 from fuzz.wire import check_story
 from lomond import WebSocket
 from lomond.errors import ConnectFail, HandshakeError
-from lomond.headers import is_token
 from lomond.http.answer import ResponseReader
-from lomond.net import proxy as http_proxy
-from lomond.net.socks import SocksExchange
-from lomond.net.url import parse_proxy_url, parse_url
-from lomond.protocol import compression
-from lomond.protocol.compression import DeflateOptions
-from lomond.protocol.extension import format_extension, parse_extensions
+from lomond.http.grammar import is_token
+from lomond.http.response import Response
+from lomond.http.url import parse_proxy_url, parse_url
+from lomond.net.proxy import settings as http_proxy
+from lomond.net.proxy.socks import SocksExchange
+from lomond.protocol.extensions import permessage_deflate
+from lomond.protocol.extensions.grammar import format_extension, parse_extensions
+from lomond.protocol.extensions.permessage_deflate import DeflateOptions
 from lomond.protocol.handshake import RequestReader, check_extensions
 from lomond.protocol.limits import DEFAULT_LIMITS
-from lomond.response import Response
 from lomond.server import ServerWebSocket
 from tests.protocol.harness import story
 from tests.support import accept_for, get_header
@@ -201,20 +201,20 @@ def extensions(data):
         value is None or is_token(value) for _name, value in item[1])]
     assert parse_extensions(u', '.join(format_extension(*item) for item in written)) == written
 
-    answered = compression.answer_offers(options, found)
+    answered = permessage_deflate.answer_offers(options, found)
     if answered is not None:
         parameters, codec = answered
         _check_codec(codec)
         assert codec.deflate_bits <= max(options.server_max_window_bits, 9)
-        assert parse_extensions(format_extension(compression.NAME, parameters)) == [
-            (compression.NAME, parameters)]
+        assert parse_extensions(format_extension(permessage_deflate.NAME, parameters)) == [
+            (permessage_deflate.NAME, parameters)]
     try:
         codec = check_extensions(value, options)
     except HandshakeError:
         return
     assert (codec is None) is (not found)
     if codec is not None:
-        assert [name for name, _parameters in found] == [compression.NAME]
+        assert [name for name, _parameters in found] == [permessage_deflate.NAME]
         _check_codec(codec)
         assert codec.inflate_bits <= options.server_max_window_bits
         assert codec.deflate_bits <= max(options.client_max_window_bits, 9)

@@ -9,15 +9,17 @@ import tempfile
 
 from fuzz.reading import Input, as_text
 from lomond import WebSocket
-from lomond.cookies import MAX_COOKIES, MAX_COOKIES_AT_ONCE, check_cookies
 from lomond.errors import ConnectFail, HandshakeError
-from lomond.headers import parse_head
-from lomond.net.proxy import ConnectExchange, is_exempt
-from lomond.net.url import parse_proxy_url, parse_url
+from lomond.http.cookies import MAX_COOKIES, MAX_COOKIES_AT_ONCE, check_cookies
+from lomond.http.headers import parse_head
+from lomond.http.netrc import NetrcFile
+from lomond.http.redirects import REDIRECTS, Course
+from lomond.http.request import check_headers
+from lomond.http.response import Response
+from lomond.http.url import parse_proxy_url, parse_url
+from lomond.net.proxy.settings import is_exempt
+from lomond.net.proxy.tunnel import ConnectExchange
 from lomond.protocol.handshake import Request, build_head
-from lomond.redirects import REDIRECTS, Course
-from lomond.request import NetrcFile, check_headers
-from lomond.response import Response
 
 _HOME = parse_url(u'ws://example.org/')
 

@@ -10,8 +10,8 @@ import struct
 from fuzz.model import BAD, Fault, Model, Unsure, check_close
 from fuzz.reading import Input, check_same, cut
 from lomond import errors
-from lomond.protocol.compression import PermessageDeflate
 from lomond.protocol.connection import CLIENT, SERVER
+from lomond.protocol.extensions.permessage_deflate import PermessageDeflate
 from lomond.protocol.gathering import MAX_PLACE, MIN_PLACE, Place
 from lomond.protocol.limits import DEFAULT_LIMITS
 from lomond.protocol.message import decode_close, encode_close

@@ -1,7 +1,7 @@
 """A loop that survives outages: connect, and connect again, after a while.
 
 Runs attempts and waits between them. How to connect is the WebSocket's
-business; when to, and when to give up, the policy's (`lomond.reconnect`).
+business; when to, and when to give up, the policy's (`lomond.engine.reconnect`).
 """
 
 from __future__ import absolute_import, division, print_function
@@ -12,9 +12,9 @@ import time
 
 from lomond import events
 from lomond._compat import TYPE_CHECKING, text_type
-from lomond.hints import takes_options
-from lomond.net.transport import describe
-from lomond.reconnect import Attempts, ReconnectPolicy, check_wait
+from lomond._describe import describe
+from lomond._hints import takes_options
+from lomond.engine.reconnect import Attempts, ReconnectPolicy, check_wait
 
 if TYPE_CHECKING:
     from typing import Any, Callable, Iterator, Optional  # noqa: F401

@@ -1,63 +1,8 @@
-"""The server's answer to the upgrade request."""
+"""The server's answer to the upgrade request, as events carry it."""
 
 from __future__ import absolute_import, division, print_function
 
-import re
+from lomond.http.headers import Headers
+from lomond.http.response import Response
 
-from lomond._compat import TYPE_CHECKING
-from lomond._redact import redact_line
-from lomond.errors import HandshakeError
-from lomond.headers import parse_head
-
-if TYPE_CHECKING:
-    from typing import List, Match, Optional, Text, Union  # noqa: F401
-
-# RFC 7230 3.1.2. Some servers leave the space before an empty reason out.
-_STATUS_LINE = re.compile(r'(HTTP/1\.[0-9]) ([1-9][0-9][0-9])(?: (.*))?\Z')
-
-
-def check_status_line(line):
-    # type: (Text) -> Match[Text]
-    """Take the first line of a response apart; raises HandshakeError if it isn't HTTP/1."""
-    match = _STATUS_LINE.match(line)
-    if match is None:
-        raise HandshakeError('not an HTTP response: {!r}', redact_line(line)[:80])
-    return match
-
-
-class Response(object):
-    """An HTTP response.
-
-    Parameters: ``header_data``, the bytes of the head. Raises HandshakeError
-    if they aren't an HTTP/1 head.
-
-    Attributes: ``raw`` (those bytes), ``http_ver`` ('HTTP/1.1'),
-    ``status_code`` (int), ``status`` (its phrase), ``headers``, and ``body``,
-    that of a rejected upgrade, cut off after 64 KiB.
-    """
-
-    def __init__(self, header_data):
-        # type: (bytes) -> None
-        self.raw = header_data
-        line, self.headers = parse_head(header_data, is_response=True)
-        match = check_status_line(line)
-        self.http_ver = match.group(1)          # type: Text
-        self.status_code = int(match.group(2))
-        self.status = match.group(3) or u''     # type: Text
-        self.body = b''
-
-    def get(self, name, default=None):
-        # type: (Union[bytes, Text], Optional[Text]) -> Optional[Text]
-        """Return a header's value, repeated ones joined by ', ', or the default."""
-        return self.headers.get(name, default)
-
-    def get_list(self, name):
-        # type: (Union[bytes, Text]) -> List[Text]
-        """Return the items of a comma-separated header."""
-        return self.headers.get_list(name)
-
-    def __repr__(self):
-        # type: () -> str
-        return '<response {} {} {}>'.format(
-            self.http_ver, self.status_code,
-            self.status.encode('ascii', 'replace').decode('ascii'))
+__all__ = ['Headers', 'Response']

@@ -24,6 +24,7 @@ import threading
 from itertools import chain
 
 from lomond import errors, events
+from lomond._checks import check_count, check_port, check_seconds, check_ssl_context
 from lomond._compat import (
     TYPE_CHECKING,
     monotonic,
@@ -31,29 +32,18 @@ from lomond._compat import (
     set_close_on_exec,
     text_type,
 )
-from lomond.checks import (
-    check_count,
-    check_port,
-    check_protocols,
-    check_seconds,
-    check_ssl_context,
-)
-from lomond.endpoint import FRAGMENT_SIZE, MAX_MESSAGE_SIZE, Endpoint
-from lomond.hints import takes_options
-from lomond.locks import ProcessLock
+from lomond._describe import describe
+from lomond._endpoint import FRAGMENT_SIZE, MAX_MESSAGE_SIZE, Endpoint
+from lomond._hints import takes_options
+from lomond._locks import ProcessLock
+from lomond.engine.timers import NEVER
+from lomond.http.url import bracket, to_ascii
+from lomond.net.address import read_address
 from lomond.net.offload import start_thread
-from lomond.net.resolve import read_address
-from lomond.net.selectors import READ, Waker, wait
-from lomond.net.transport import (
-    MAX_READ_AHEAD,
-    RECEIVE_SIZE,
-    SHORTAGES,
-    Transport,
-    describe,
-    would_block,
-)
-from lomond.net.url import bracket, to_ascii
-from lomond.net.wait import Wait
+from lomond.net.steps import Wait
+from lomond.net.transport import MAX_READ_AHEAD, RECEIVE_SIZE, SHORTAGES, Transport, would_block
+from lomond.net.waiter import READ, wait
+from lomond.net.waker import Waker
 from lomond.protocol.connection import SERVER
 from lomond.protocol.handshake import (
     TLS_HANDSHAKE,
@@ -62,20 +52,20 @@ from lomond.protocol.handshake import (
     UpgradeRefused,
     answer_request,
     build_head,
+    check_protocols,
     extension_names,
 )
 from lomond.protocol.limits import DEFAULT_LIMITS
 from lomond.protocol.message import encode_close
 from lomond.session import WebsocketSession
 from lomond.status import Status
-from lomond.timers import NEVER
 
 if TYPE_CHECKING:
     from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Set, Tuple, Union  # noqa: F401
 
-    from lomond.endpoint import JSONDumps, JSONLoads  # noqa: F401
+    from lomond._endpoint import JSONDumps, JSONLoads  # noqa: F401
     from lomond.events import Event  # noqa: F401
-    from lomond.protocol.compression import DeflateOptions  # noqa: F401
+    from lomond.protocol.extensions.permessage_deflate import DeflateOptions  # noqa: F401
 
     Handler = Callable[['ServerWebSocket'], Any]
 
@@ -361,10 +351,10 @@ class Server(object):
       traceback, and the connection is closed with 1011.
     - ``host``, ``port``: where to listen; port 0 takes a free one.
     - ``ssl_context``: an `ssl.SSLContext` for wss, see
-      `lomond.net.tls.server_context`.
+      `lomond.tls.server_context`.
     - ``protocols``: names of subprotocols, the preferred first.
     - ``compress``: whether to accept permessage-deflate, or a
-      `lomond.protocol.compression.DeflateOptions`.
+      `lomond.extensions.DeflateOptions`.
     - ``max_message_size``, ``write_timeout``, ``json_loads``, ``json_dumps``,
       ``fragment_size``, ``max_read_ahead``: as for a client.
     - ``handshake_timeout``: seconds for TLS and the upgrade request.

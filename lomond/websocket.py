@@ -10,28 +10,30 @@ import os
 from functools import partial
 
 from lomond import errors, events
+from lomond._checks import check_count, check_seconds
 from lomond._compat import TYPE_CHECKING, encode_text, text_type
-from lomond.checks import check_count, check_protocols, check_seconds
+from lomond._describe import describe
+from lomond._endpoint import FRAGMENT_SIZE, MAX_MESSAGE_SIZE, Endpoint
+from lomond._hints import takes_options
 from lomond.constants import USER_AGENT, WS_VERSION
-from lomond.endpoint import FRAGMENT_SIZE, MAX_MESSAGE_SIZE, Endpoint
-from lomond.headers import check_line
-from lomond.hints import takes_options
 from lomond.http.answer import ResponseReader
+from lomond.http.grammar import check_line
+from lomond.http.redirects import Course
+from lomond.http.request import RequestOptions
+from lomond.http.url import parse_url
 from lomond.net.options import NetOptions, TLSOptions
-from lomond.net.transport import MAX_READ_AHEAD, describe
-from lomond.net.url import parse_url
-from lomond.protocol import compression
+from lomond.net.transport import MAX_READ_AHEAD
 from lomond.protocol.connection import CLIENT
-from lomond.protocol.extension import format_extension
+from lomond.protocol.extensions import permessage_deflate
+from lomond.protocol.extensions.grammar import format_extension
 from lomond.protocol.handshake import (
     build_head,
     check_extensions,
+    check_protocols,
     check_response,
     extension_names,
 )
 from lomond.protocol.limits import DEFAULT_LIMITS
-from lomond.redirects import Course
-from lomond.request import RequestOptions
 from lomond.session import WebsocketSession
 
 if TYPE_CHECKING:
@@ -50,11 +52,11 @@ if TYPE_CHECKING:
         Union,
     )
 
-    from lomond.endpoint import JSONDumps, JSONLoads  # noqa: F401
+    from lomond._endpoint import JSONDumps, JSONLoads  # noqa: F401
     from lomond.events import Event  # noqa: F401
-    from lomond.net.url import Target  # noqa: F401
-    from lomond.protocol.compression import DeflateOptions  # noqa: F401
-    from lomond.response import Response  # noqa: F401
+    from lomond.http.response import Response  # noqa: F401
+    from lomond.http.url import Target  # noqa: F401
+    from lomond.protocol.extensions.permessage_deflate import DeflateOptions  # noqa: F401
 
     Trace = Union[bool, Callable[[Dict[str, Any]], Any]]
 
@@ -102,7 +104,7 @@ class WebSocket(Endpoint):
     - ``protocols``: names of the subprotocols to offer, the preferred first.
     - ``agent``: the User-Agent header; None for `constants.USER_AGENT`.
     - ``compress``: True to offer permessage-deflate, or a
-      `lomond.protocol.compression.DeflateOptions`.
+      `lomond.extensions.DeflateOptions`.
     - ``ssl_verify``: False takes any certificate.
     - ``ssl_cafile``: a file of certificates to trust; None for certifi's,
       or what SSL_CERT_FILE and SSL_CERT_DIR name.
@@ -417,7 +419,7 @@ class WebSocket(Endpoint):
             fields.append((u'Sec-WebSocket-Protocol', u', '.join(protocols)))
         if self._deflate_options is not None:
             fields.append((u'Sec-WebSocket-Extensions', format_extension(
-                compression.NAME, compression.offer(self._deflate_options))))
+                permessage_deflate.NAME, permessage_deflate.offer(self._deflate_options))))
         if self.agent:
             fields.append((u'User-Agent', self.agent))
         fields = [field for field in fields if field[0].lower() not in replaced]

@@ -10,7 +10,7 @@ import zlib
 import pytest
 import trustme
 
-from lomond.protocol import compression
+from lomond.protocol.extensions import permessage_deflate
 
 try:
     from zlib_ng import zlib_ng
@@ -69,6 +69,6 @@ def deflate_library(request):
     library = {'zlib': zlib, 'zlib-ng': zlib_ng}[request.param]
     if library is None:
         pytest.skip('zlib-ng has no wheel for this Python: see requirements/test.txt')
-    before, compression._found_zlib = compression._found_zlib, library
+    before, permessage_deflate._found_zlib = permessage_deflate._found_zlib, library
     yield library
-    compression._found_zlib = before
+    permessage_deflate._found_zlib = before

@@ -13,8 +13,8 @@ import struct
 import threading
 
 from lomond._compat import monotonic
-from lomond.net.selectors import wait
-from lomond.net.wait import Wait
+from lomond.net.steps import Wait
+from lomond.net.waiter import wait
 
 GUID = b'258EAFA5-E914-47DA-95CA-C5AB0DC85B11'
 

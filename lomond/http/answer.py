@@ -6,7 +6,7 @@ from lomond._compat import TYPE_CHECKING, text_type
 from lomond.errors import CriticalProtocolError, HandshakeError
 from lomond.http.body import BodyReader
 from lomond.http.head import ResponseHeadReader
-from lomond.response import Response
+from lomond.http.response import Response
 
 if TYPE_CHECKING:
     from typing import Optional, Text, Tuple  # noqa: F401

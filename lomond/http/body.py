@@ -12,7 +12,7 @@ from lomond._compat import TYPE_CHECKING
 if TYPE_CHECKING:
     from typing import List, Optional, Tuple  # noqa: F401
 
-    from lomond.response import Response  # noqa: F401
+    from lomond.http.response import Response  # noqa: F401
 
 _LENGTH = re.compile(r'[0-9]{1,18}\Z')
 

@@ -8,9 +8,9 @@ from __future__ import absolute_import, division, print_function
 import re
 
 from lomond._compat import TYPE_CHECKING
-from lomond._redact import redact_line
 from lomond.errors import CriticalProtocolError, HandshakeError
-from lomond.response import check_status_line
+from lomond.http.redact import redact_line
+from lomond.http.response import check_status_line
 
 if TYPE_CHECKING:
     from typing import Optional, Text, Tuple  # noqa: F401

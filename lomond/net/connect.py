@@ -12,15 +12,16 @@ import socket
 from collections import deque
 
 from lomond._compat import TYPE_CHECKING, monotonic, set_close_on_exec, text_type
+from lomond._describe import describe
 from lomond.errors import ConnectFail
+from lomond.http.url import bracket
+from lomond.net.address import read_address
 from lomond.net.keepalive import keep_alive
 from lomond.net.offload import logged, offload
 from lomond.net.options import check_sock
-from lomond.net.resolve import read_address, resolve
-from lomond.net.selectors import WRITE
-from lomond.net.transport import describe
-from lomond.net.url import bracket
-from lomond.net.wait import Wait
+from lomond.net.resolve import resolve
+from lomond.net.steps import Wait
+from lomond.net.waiter import WRITE
 
 if TYPE_CHECKING:
     from typing import Any, Callable, Deque, Dict, Iterator, List, Optional, Text, Tuple  # noqa: F401

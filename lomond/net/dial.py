@@ -7,17 +7,18 @@ transport, so that whoever drives it decides how to wait. Nothing here blocks.
 from __future__ import absolute_import, division, print_function
 
 from lomond._compat import TYPE_CHECKING, text_type
+from lomond._describe import describe
 from lomond.errors import ConnectFail
 from lomond.net.connect import connect, connect_unix, describe_tried, take_over
-from lomond.net.proxy import open_tunnel
-from lomond.net.transport import Transport, describe, find_shortage
-from lomond.net.wait import Wait
+from lomond.net.proxy.tunnel import open_tunnel
+from lomond.net.steps import Wait
+from lomond.net.transport import Transport, find_shortage
 
 if TYPE_CHECKING:
     from typing import Any, Callable, Iterator, Optional, Text, Union  # noqa: F401
 
+    from lomond.http.url import ProxyTarget, Target  # noqa: F401
     from lomond.net.options import NetOptions, TLSOptions  # noqa: F401
-    from lomond.net.url import ProxyTarget, Target  # noqa: F401
 
     Trace = Callable[..., None]
 

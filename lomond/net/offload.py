@@ -12,10 +12,11 @@ import socket
 import threading
 
 from lomond._compat import TYPE_CHECKING, monotonic
-from lomond.locks import ProcessLock
-from lomond.net.selectors import Waker
-from lomond.net.transport import describe, find_shortage
-from lomond.net.wait import Wait
+from lomond._describe import describe
+from lomond._locks import ProcessLock
+from lomond.net.steps import Wait
+from lomond.net.transport import find_shortage
+from lomond.net.waker import Waker
 
 if TYPE_CHECKING:
     from typing import Any, Callable, Iterator, List, Optional  # noqa: F401

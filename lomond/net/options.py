@@ -12,8 +12,7 @@ import os
 import re
 import socket
 
-from lomond._compat import TYPE_CHECKING, native_to_text, text_type, to_bytes
-from lomond.checks import (
+from lomond._checks import (
     check_callable,
     check_port,
     check_seconds,
@@ -21,9 +20,10 @@ from lomond.checks import (
     check_ssl_verify,
     whole_number,
 )
-from lomond.net.proxy import parse_proxies
-from lomond.net.resolve import read_address
-from lomond.net.url import to_ascii
+from lomond._compat import TYPE_CHECKING, native_to_text, text_type, to_bytes
+from lomond.http.url import to_ascii
+from lomond.net.address import read_address
+from lomond.net.proxy.settings import parse_proxies
 
 if TYPE_CHECKING:
     from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional, Tuple, Union  # noqa: F401
@@ -148,7 +148,8 @@ class TLSOptions(object):
         """
         if self._given_context is not None:
             return self._given_context
-        from lomond.net import tls, tls_contexts  # ssl takes long to import
+        from lomond.net import tls  # ssl takes long to import
+        from lomond.net.tls import contexts as tls_contexts  # ssl takes long to import
         is_first = self._context is None
         self._context = tls_contexts.shared_context(
             self.cafile, bool(self.verify), self.certfile, self.keyfile)

@@ -14,10 +14,12 @@ import functools
 import socket
 
 from lomond._compat import TYPE_CHECKING
+from lomond._describe import describe
 from lomond.errors import ConnectFail
+from lomond.net.address import read_address
 from lomond.net.offload import logged, offload
-from lomond.net.transport import describe, find_shortage
-from lomond.net.wait import Wait
+from lomond.net.steps import Wait
+from lomond.net.transport import find_shortage
 
 if TYPE_CHECKING:
     from typing import Any, Callable, Iterable, Iterator, List, Text  # noqa: F401
@@ -59,16 +61,6 @@ def resolve(host, port, options, deadline):
                 error)
         _check(host, addresses)
     yield addresses
-
-
-def read_address(host, port):
-    # type: (str, int) -> List[Any]
-    """Return what `socket.getaddrinfo` does of an address; never looks anything up.
-
-    Raises socket.gaierror, or UnicodeError, if it isn't one.
-    """
-    return socket.getaddrinfo(
-        host, port, 0, socket.SOCK_STREAM, 0, socket.AI_NUMERICHOST)
 
 
 def _look_up(resolver, name, port):

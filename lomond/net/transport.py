@@ -13,14 +13,15 @@ import threading
 from collections import deque
 
 from lomond._compat import TYPE_CHECKING, is_interrupt, monotonic, text_type
+from lomond._describe import describe
+from lomond._locks import ProcessLock
 from lomond.errors import TransportFail
-from lomond.locks import ProcessLock
-from lomond.net.selectors import READ, WRITE, wait
+from lomond.net.waiter import READ, WRITE, wait
 
 if TYPE_CHECKING:
     from typing import Any, Callable, Deque, Iterable, Iterator, List, Optional, Text, Tuple, Union  # noqa: F401
 
-    from lomond.net.selectors import Interest  # noqa: F401
+    from lomond.net.waiter import Interest  # noqa: F401
 
 #: The most that one call of `receive` asks the system for, in bytes.
 RECEIVE_SIZE = 64 * 1024
@@ -48,23 +49,6 @@ def would_block(error):
     # type: (socket.error) -> bool
     """Tell if a call on a non-blocking socket just has to be made later."""
     return error.errno in _WOULD_BLOCK or is_interrupt(error)
-
-
-def describe(error):
-    # type: (BaseException) -> Text
-    """Say in one line what an exception of the socket layer says."""
-    if isinstance(error, socket.timeout):
-        return u'timed out'
-    try:
-        words = getattr(error, 'strerror', None) or str(error) \
-            or type(error).__name__  # type: Any
-    except Exception:       # of the caller's own making; or 2.7, and text that isn't ASCII
-        words = type(error).__name__
-    # 2.7 has bytes, in the user's language if the application asked for that.
-    text = words.decode('utf-8', 'replace') if isinstance(words, bytes) else words  # type: Text
-    if getattr(error, 'errno', None) == errno.EMFILE and u'ulimit' not in text:
-        text += u' (close some, or raise the limit: ulimit -n)'
-    return text
 
 
 def find_shortage(count=1):

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from typing import Any, Callable, Iterator, Optional, Tuple, Type, Union  # noqa: F401
 
     from lomond.events import Event  # noqa: F401
-    from lomond.protocol.compression import PermessageDeflate  # noqa: F401
+    from lomond.protocol.extensions.permessage_deflate import PermessageDeflate  # noqa: F401
     from lomond.protocol.frame import FrameHeader  # noqa: F401
     from lomond.protocol.limits import Limits  # noqa: F401
 

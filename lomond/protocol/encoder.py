@@ -28,7 +28,7 @@ from lomond.protocol.state import CAN_SEND, TRANSITIONS, State, Trigger, unavail
 if TYPE_CHECKING:
     from typing import Any, Callable, Iterable, Iterator, List, Optional, Tuple, Union  # noqa: F401
 
-    from lomond.protocol.compression import PermessageDeflate  # noqa: F401
+    from lomond.protocol.extensions.permessage_deflate import PermessageDeflate  # noqa: F401
     from lomond.stats import Stats  # noqa: F401
 
 _MESSAGES = frozenset([Opcode.TEXT, Opcode.BINARY])

@@ -7,13 +7,14 @@ import hashlib
 import re
 
 from lomond._compat import TYPE_CHECKING, text_type
-from lomond._redact import redact_line, redact_text
 from lomond.constants import WS_KEY, WS_VERSION
 from lomond.errors import HandshakeError
-from lomond.headers import parse_head
+from lomond.http.grammar import is_token
 from lomond.http.head import HeadReader
-from lomond.protocol import compression
-from lomond.protocol.extension import format_extension, parse_extensions
+from lomond.http.headers import parse_head
+from lomond.http.redact import redact_line, redact_text
+from lomond.protocol.extensions import permessage_deflate
+from lomond.protocol.extensions.grammar import format_extension, parse_extensions
 
 if TYPE_CHECKING:
     from typing import (  # noqa: F401
@@ -28,8 +29,8 @@ if TYPE_CHECKING:
         Union,
     )
 
-    from lomond.protocol.compression import DeflateOptions, PermessageDeflate  # noqa: F401
-    from lomond.response import Response  # noqa: F401
+    from lomond.http.response import Response  # noqa: F401
+    from lomond.protocol.extensions.permessage_deflate import DeflateOptions, PermessageDeflate  # noqa: F401
 
 # RFC 7230 3.1.1
 _REQUEST_LINE = re.compile(r'([A-Z]+) ([^ ]+) (HTTP/1\.[0-9])\Z')
@@ -59,6 +60,23 @@ def build_head(first_line, fields):
         lines.append(name.encode('ascii') + b': ' + data)
     lines.append(b'\r\n')
     return b'\r\n'.join(lines)
+
+
+def check_protocols(protocols):
+    # type: (Optional[Iterable[str]]) -> List[str]
+    """Return the subprotocols as a list; raises TypeError, ValueError (RFC 6455 4.1)."""
+    if protocols is None:
+        return []
+    if isinstance(protocols, (bytes, text_type)):
+        raise TypeError('protocols must be a list of names, not {!r}'.format(protocols))
+    checked = []  # type: List[str]
+    for name in protocols:
+        if not isinstance(name, (str, text_type)) or not is_token(name):
+            raise ValueError('not a subprotocol name: {!r}'.format(name))
+        if name in checked:
+            raise ValueError('the subprotocol {!r} is named twice'.format(name))
+        checked.append(name)
+    return checked
 
 
 def check_response(response, key, protocols):
@@ -95,19 +113,19 @@ def check_extensions(value, deflate):
     """
     codec = None
     for name, parameters in parse_extensions(value):
-        if name != compression.NAME or deflate is None:
+        if name != permessage_deflate.NAME or deflate is None:
             raise HandshakeError(
                 'the server chose an extension that was not offered: {!r}', name[:80])
         if codec is not None:
             raise HandshakeError('the server chose {} twice', name)
-        codec = compression.accept_answer(deflate, parameters)
+        codec = permessage_deflate.accept_answer(deflate, parameters)
     return codec
 
 
 def extension_names(codec):
     # type: (Optional[PermessageDeflate]) -> Set[text_type]
     """Return the names of the extensions in use."""
-    return set() if codec is None else {compression.NAME}
+    return set() if codec is None else {permessage_deflate.NAME}
 
 
 def _get_only(message, name, error_class=HandshakeError):
@@ -254,10 +272,10 @@ def answer_request(request, protocols, deflate):
             offers = parse_extensions(request.get(u'Sec-WebSocket-Extensions') or u'')
         except HandshakeError as error:
             raise UpgradeRefused(text_type(error))
-        answer = compression.answer_offers(deflate, offers)
+        answer = permessage_deflate.answer_offers(deflate, offers)
         if answer is not None:
             parameters, codec = answer
             fields.append((
                 u'Sec-WebSocket-Extensions',
-                format_extension(compression.NAME, parameters)))
+                format_extension(permessage_deflate.NAME, parameters)))
     return build_head(u'HTTP/1.1 101 Switching Protocols', fields), protocol, codec

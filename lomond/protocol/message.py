@@ -8,6 +8,7 @@ from __future__ import absolute_import, division, print_function
 
 import struct
 
+from lomond._checks import instead_of, whole_number
 from lomond._compat import (
     TYPE_CHECKING,
     Utf8Decoder,
@@ -16,7 +17,6 @@ from lomond._compat import (
     join_text,
     text_type,
 )
-from lomond.checks import instead_of, whole_number
 from lomond.errors import InvalidPayload, PayloadTooLarge, ProtocolError
 from lomond.events import Binary, Text
 from lomond.opcode import Opcode
@@ -27,7 +27,7 @@ from lomond.status import Status, is_valid_on_wire
 if TYPE_CHECKING:
     from typing import Any, Optional, Tuple, Type, Union  # noqa: F401
 
-    from lomond.protocol.compression import PermessageDeflate  # noqa: F401
+    from lomond.protocol.extensions.permessage_deflate import PermessageDeflate  # noqa: F401
     from lomond.protocol.frame import FrameHeader  # noqa: F401
     from lomond.protocol.limits import Limits  # noqa: F401
 

@@ -17,7 +17,7 @@ import pytest
 
 from lomond import WebSocket, errors
 from lomond._compat import text_type
-from lomond.net.tls_transport import TLSTransport
+from lomond.net.tls.transport import TLSTransport
 from lomond.net.transport import Transport
 from lomond.server import ServerSession, ServerWebSocket
 from lomond.session import WebsocketSession

@@ -10,7 +10,7 @@ import socket
 import pytest
 
 from lomond import WebSocket
-from lomond.net.selectors import WRITE, wait
+from lomond.net.waiter import WRITE, wait
 from tests.support import RawServer
 
 

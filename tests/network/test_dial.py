@@ -19,14 +19,14 @@ import threading
 import pytest
 
 from lomond._compat import monotonic
+from lomond._describe import describe
 from lomond.errors import ConnectFail
+from lomond.http.url import parse_url
 from lomond.net.dial import dial
 from lomond.net.keepalive import PROBE_INTERVAL, PROBES
 from lomond.net.offload import MAX_ABANDONED
 from lomond.net.options import NetOptions
-from lomond.net.transport import describe
-from lomond.net.url import parse_url
-from lomond.net.wait import Wait
+from lomond.net.steps import Wait
 from lomond.persist import persist
 from lomond.websocket import WebSocket
 

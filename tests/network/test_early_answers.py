@@ -15,14 +15,14 @@ import pytest
 
 from lomond import WebSocket
 from lomond._compat import monotonic
+from lomond.engine.reconnect import ReconnectPolicy
 from lomond.errors import ConnectFail
+from lomond.http.url import parse_url
 from lomond.net import tls
 from lomond.net.dial import dial
 from lomond.net.options import NetOptions
-from lomond.net.selectors import READ, wait
-from lomond.net.url import parse_url
+from lomond.net.waiter import READ, wait
 from lomond.persist import persist
-from lomond.reconnect import ReconnectPolicy
 from lomond.server import Server
 from tests.network.driving import (
     Background,

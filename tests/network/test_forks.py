@@ -116,7 +116,7 @@ def test_child_does_not_wait_for_a_thread_that_only_its_parent_has(link, authori
 
 @needs_fork
 def test_child_does_not_wait_for_a_thread_that_makes_a_tls_context(link, authority_file):
-    lock = '__import__("lomond.net.tls_contexts").net.tls_contexts._contexts._lock()'
+    lock = '__import__("lomond.net.tls.contexts").net.tls.contexts._contexts._lock()'
     ending = (
         'WebSocket("wss://example.org/").net_options.tls.context(); '
         'os._exit(0)')

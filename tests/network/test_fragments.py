@@ -11,9 +11,9 @@ import zlib
 import pytest
 
 from lomond import WebSocket, errors
-from lomond.net.selectors import WRITE
+from lomond.engine.writer import MAX_CONTROLS
 from lomond.net.transport import PROGRESS, Transport
-from lomond.sending import MAX_CONTROLS
+from lomond.net.waiter import WRITE
 from lomond.server import Server
 from tests.network.driving import (
     Background,
@@ -589,7 +589,7 @@ def test_a_slow_handler_loses_nothing_that_had_arrived_before_a_send_failed():
 
 
 def test_a_broken_connection_to_a_peer_that_sends_on_ends(monkeypatch):
-    monkeypatch.setattr('lomond.sending.SALVAGE', 1024 * 1024)
+    monkeypatch.setattr('lomond.engine.writer.SALVAGE', 1024 * 1024)
     text = b'x' * 60000
 
     def script(sock):

@@ -8,7 +8,7 @@ import threading
 import pytest
 
 from lomond import WebSocket
-from lomond.protocol.compression import DeflateOptions
+from lomond.protocol.extensions.permessage_deflate import DeflateOptions
 from tests.network.driving import (
     Clock,
     accept_and_hang_up,

@@ -18,8 +18,8 @@ from lomond._compat import monotonic
 from lomond.errors import ConnectFail
 from lomond.net.connect import ATTEMPT_DELAY, MAX_ATTEMPTS, _Race, connect, interleave
 from lomond.net.options import NetOptions
-from lomond.net.selectors import wait
-from lomond.net.wait import Wait
+from lomond.net.steps import Wait
+from lomond.net.waiter import wait
 from lomond.websocket import WebSocket
 
 from ..support import PATIENCE

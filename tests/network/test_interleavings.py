@@ -15,7 +15,8 @@ import threading
 
 import pytest
 
-from lomond import sending, session
+from lomond import session
+from lomond.engine import writer as sending
 from lomond.net.transport import Transport
 from lomond.opcode import Opcode
 from tests.network.driving import Background, open_over

@@ -543,7 +543,7 @@ def race_for_the_loop(dead_port, moment):
             has_gone_on.set()
 
     def trace(frame, _event, _argument):
-        if frame.f_globals['__name__'] not in ('lomond.websocket', 'lomond.endpoint'):
+        if frame.f_globals['__name__'] not in ('lomond.websocket', 'lomond._endpoint'):
             return None
         lines.append(frame.f_lineno)
         if len(lines) == moment:

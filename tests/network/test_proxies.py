@@ -16,7 +16,7 @@ import pytest
 
 from lomond._compat import monotonic
 from lomond.net.dial import dial
-from lomond.net.selectors import wait
+from lomond.net.waiter import wait
 from lomond.websocket import WebSocket
 
 from ..support import (

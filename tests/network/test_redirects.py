@@ -9,9 +9,9 @@ import pytest
 
 from lomond import WebSocket
 from lomond._compat import monotonic
-from lomond.net.url import basic_authorization
+from lomond.http.redirects import REDIRECTS
+from lomond.http.url import basic_authorization
 from lomond.persist import persist
-from lomond.redirects import REDIRECTS
 from tests.network.driving import Clock, accept_and_hang_up, drain, read_to_close, wait_for
 from tests.support import (
     PATIENCE,

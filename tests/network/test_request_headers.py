@@ -8,7 +8,7 @@ import threading
 import pytest
 
 from lomond import WebSocket, errors
-from lomond.net.url import basic_authorization
+from lomond.http.url import basic_authorization
 from lomond.persist import persist
 from tests.network.driving import drain, read_to_close, wait_for
 from tests.support import RawServer, answer_upgrade, get_header, make_close, names, read_head

@@ -17,7 +17,7 @@ from six.moves.urllib.error import HTTPError
 from six.moves.urllib.request import ProxyHandler, build_opener
 
 from lomond import WebSocket, errors
-from lomond.protocol.compression import DeflateOptions
+from lomond.protocol.extensions.permessage_deflate import DeflateOptions
 from lomond.server import Server, ServerWebSocket
 from tests.network.driving import (
     Background,

@@ -8,8 +8,8 @@ import threading
 import pytest
 
 from lomond import WebSocket, errors
-from lomond.net.selectors import WRITE, wait
 from lomond.net.transport import RECEIVE_SIZE
+from lomond.net.waiter import WRITE, wait
 from tests.network.driving import (
     Background,
     count_steps,

@@ -8,7 +8,7 @@ import threading
 import pytest
 
 from lomond import WebSocket, errors
-from lomond.protocol.compression import DeflateOptions
+from lomond.protocol.extensions.permessage_deflate import DeflateOptions
 from lomond.server import Server
 from tests.network.driving import Background, wait_for
 

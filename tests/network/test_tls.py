@@ -16,8 +16,9 @@ from cryptography import x509
 from cryptography.hazmat.backends import default_backend
 
 from lomond._compat import monotonic
-from lomond.net import tls, tls_transport
-from lomond.net.selectors import READ, wait
+from lomond.net import tls
+from lomond.net.tls import transport as tls_transport
+from lomond.net.waiter import READ, wait
 from lomond.websocket import WebSocket
 
 from ..support import PATIENCE, RawServer, answer_upgrade, make_frame, names, read_frame

@@ -15,7 +15,7 @@ from lomond._compat import monotonic
 from lomond.errors import ConnectFail
 from lomond.net.connect import connect_unix
 from lomond.net.options import NetOptions
-from lomond.net.wait import Wait
+from lomond.net.steps import Wait
 from lomond.websocket import WebSocket
 
 from ..support import PATIENCE, RawServer, answer_upgrade, get_header, names, read_frame

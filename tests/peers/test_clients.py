@@ -5,7 +5,7 @@ from __future__ import absolute_import, division, print_function
 import pytest
 from six.moves import queue
 
-from lomond.protocol.compression import DeflateOptions
+from lomond.protocol.extensions.permessage_deflate import DeflateOptions
 from lomond.server import Server
 
 from ..support import PATIENCE, names

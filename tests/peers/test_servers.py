@@ -7,7 +7,7 @@ from functools import partial
 import pytest
 
 from lomond import WebSocket
-from lomond.protocol.compression import DeflateOptions
+from lomond.protocol.extensions.permessage_deflate import DeflateOptions
 
 from ..support import PATIENCE, names
 from . import BURST, PING, SERVER_CLOSE

@@ -6,8 +6,8 @@ import zlib
 
 from hypothesis import strategies as st
 
-from lomond.protocol.compression import PermessageDeflate
 from lomond.protocol.connection import CLIENT, SERVER, Connection
+from lomond.protocol.extensions.permessage_deflate import PermessageDeflate
 from lomond.protocol.limits import DEFAULT_LIMITS
 from tests.protocol.harness import story
 from tests.support import make_frame

@@ -11,14 +11,14 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from lomond import errors
-from lomond.protocol.compression import (
+from lomond.protocol.connection import CLIENT, SERVER, Connection
+from lomond.protocol.extensions.permessage_deflate import (
     NAME,
     DeflateOptions,
     accept_answer,
     answer_offers,
     offer,
 )
-from lomond.protocol.connection import CLIENT, SERVER, Connection
 from tests.property.strategies import keys, payloads, roles, texts
 from tests.protocol.harness import story
 from tests.support import make_frame

@@ -7,9 +7,10 @@ from hypothesis import strategies as st
 
 from lomond import errors
 from lomond.http.answer import ResponseReader
-from lomond.protocol import compression
-from lomond.protocol.compression import DeflateOptions
-from lomond.protocol.extension import format_extension, parse_extensions
+from lomond.http.response import Response
+from lomond.protocol.extensions import permessage_deflate
+from lomond.protocol.extensions.grammar import format_extension, parse_extensions
+from lomond.protocol.extensions.permessage_deflate import DeflateOptions
 from lomond.protocol.handshake import (
     Request,
     UpgradeRefused,
@@ -18,7 +19,6 @@ from lomond.protocol.handshake import (
     check_request,
     check_response,
 )
-from lomond.response import Response
 from tests.property.strategies import cuts
 
 latin = st.text(alphabet=st.characters(min_codepoint=0, max_codepoint=255), max_size=40)
@@ -83,10 +83,10 @@ def test_offers_are_answered_by_a_server_or_refused(value):
         offers = parse_extensions(value)
     except errors.HandshakeError:
         return
-    answered = compression.answer_offers(DeflateOptions(), offers)
+    answered = permessage_deflate.answer_offers(DeflateOptions(), offers)
     if answered is not None:
         parameters, _codec = answered
-        assert parse_extensions(format_extension(compression.NAME, parameters))
+        assert parse_extensions(format_extension(permessage_deflate.NAME, parameters))
 
 
 @settings(max_examples=100)

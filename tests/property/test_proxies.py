@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lomond.errors import ConnectFail
-from lomond.net.proxy import ConnectExchange
-from lomond.net.socks import SocksExchange
-from lomond.net.url import parse_proxy_url, parse_url
+from lomond.http.url import parse_proxy_url, parse_url
+from lomond.net.proxy.socks import SocksExchange
+from lomond.net.proxy.tunnel import ConnectExchange
 
 TARGET = parse_url(u'ws://example.org/')
 

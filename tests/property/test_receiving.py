@@ -7,8 +7,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from lomond.errors import ProtocolError
-from lomond.protocol.compression import PermessageDeflate
 from lomond.protocol.connection import CLIENT, SERVER
+from lomond.protocol.extensions.permessage_deflate import PermessageDeflate
 from lomond.protocol.limits import DEFAULT_LIMITS
 from tests.property.strategies import (
     SMALL_LIMITS,

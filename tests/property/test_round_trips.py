@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from lomond import errors
 from lomond._compat import PY2, Utf8Decoder, decode_utf8, indexable, join_text
 from lomond.protocol import mask
-from lomond.protocol.compression import (
+from lomond.protocol.connection import CLIENT, SERVER, Connection
+from lomond.protocol.extensions.permessage_deflate import (
     NAME,
     DeflateOptions,
     PermessageDeflate,
@@ -19,7 +20,6 @@ from lomond.protocol.compression import (
     answer_offers,
     offer,
 )
-from lomond.protocol.connection import CLIENT, SERVER, Connection
 from lomond.protocol.frame import encode_frame
 from lomond.protocol.frame_parser import FrameParser
 from lomond.protocol.limits import DEFAULT_LIMITS

@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 from lomond import WebSocket
 from lomond._compat import text_type
 from lomond.errors import HandshakeError
-from lomond.net.proxy import find_proxy, parse_proxies
-from lomond.net.url import parse_proxy_url, parse_url
+from lomond.http.redirects import Course, resolve
+from lomond.http.response import Response
+from lomond.http.url import parse_proxy_url, parse_url
+from lomond.net.proxy.settings import find_proxy, parse_proxies
 from lomond.persist import ReconnectPolicy
-from lomond.redirects import Course, resolve
-from lomond.response import Response
 
 SECRET = u'hunter2'
 

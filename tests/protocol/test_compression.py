@@ -7,8 +7,8 @@ import zlib
 
 import pytest
 
-from lomond.protocol.compression import PermessageDeflate
 from lomond.protocol.connection import CLIENT, SERVER
+from lomond.protocol.extensions.permessage_deflate import PermessageDeflate
 from tests.protocol.harness import (
     BINARY,
     CONTINUATION,

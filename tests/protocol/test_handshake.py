@@ -5,8 +5,8 @@ from __future__ import absolute_import, division, print_function
 import pytest
 
 from lomond.http.answer import MAX_INTERIM
-from lomond.protocol.compression import DeflateOptions
 from lomond.protocol.connection import SERVER, Connection
+from lomond.protocol.extensions.permessage_deflate import DeflateOptions
 from lomond.protocol.handshake import Request, UpgradeRefused, answer_request
 from lomond.protocol.limits import DEFAULT_LIMITS
 from lomond.protocol.state import State

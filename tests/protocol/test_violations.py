@@ -7,8 +7,8 @@ import struct
 import pytest
 
 from lomond._compat import text_type
-from lomond.protocol.compression import PermessageDeflate
 from lomond.protocol.connection import SERVER
+from lomond.protocol.extensions.permessage_deflate import PermessageDeflate
 from lomond.protocol.state import State
 from tests.protocol.harness import (
     BINARY,

@@ -8,8 +8,8 @@ import ssl
 import pytest
 
 from lomond import WebSocket
-from lomond.net.url import ProxyTarget
-from lomond.protocol.compression import DeflateOptions
+from lomond.http.url import ProxyTarget
+from lomond.protocol.extensions.permessage_deflate import DeflateOptions
 from lomond.server import ServerWebSocket
 from tests.support import get_header, make_frame
 from tests.unit.test_surface import parameters_of

@@ -6,7 +6,7 @@ import pytest
 
 from lomond.http import body
 from lomond.http.body import BodyReader
-from lomond.response import Response
+from lomond.http.response import Response
 from tests.protocol.harness import bytewise
 
 CHUNKED = b'Transfer-Encoding: chunked'

@@ -9,8 +9,8 @@ import pytest
 
 from lomond import errors
 from lomond._compat import to_bytes
-from lomond.protocol.compression import PermessageDeflate
 from lomond.protocol.connection import CLIENT
+from lomond.protocol.extensions.permessage_deflate import PermessageDeflate
 from lomond.protocol.limits import DEFAULT_LIMITS, message_limits
 from lomond.protocol.state import State
 from lomond.stats import Stats

@@ -8,8 +8,8 @@ import pickle
 import pytest
 
 from lomond import errors
+from lomond.http.response import Response
 from lomond.protocol import handshake
-from lomond.response import Response
 
 FAMILY = {
     'FrameBuildError': 'WebSocketError',

@@ -18,8 +18,8 @@ import pytest
 from six.moves import cPickle
 
 from lomond import errors, events
+from lomond.http.response import Response
 from lomond.protocol.handshake import Request
-from lomond.response import Response
 
 # Constructor arguments, and what `name` is.
 EVENTS = [

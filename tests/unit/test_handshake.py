@@ -7,7 +7,8 @@ import pytest
 from lomond.errors import CompressionParameterError, CriticalProtocolError, HandshakeError
 from lomond.http.answer import MAX_INTERIM, ResponseReader
 from lomond.http.head import HeadReader
-from lomond.protocol.compression import DeflateOptions
+from lomond.http.response import Response
+from lomond.protocol.extensions.permessage_deflate import DeflateOptions
 from lomond.protocol.handshake import (
     Request,
     RequestReader,
@@ -21,7 +22,6 @@ from lomond.protocol.handshake import (
     extension_names,
 )
 from lomond.protocol.limits import DEFAULT_LIMITS
-from lomond.response import Response
 from tests.protocol.harness import bytewise
 
 KEY = b'dGhlIHNhbXBsZSBub25jZQ=='

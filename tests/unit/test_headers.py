@@ -5,7 +5,8 @@ from __future__ import absolute_import, division, print_function
 import pytest
 
 from lomond.errors import HandshakeError
-from lomond.headers import Headers, check_line, is_token, parse_head
+from lomond.http.grammar import check_line, is_token
+from lomond.http.headers import Headers, parse_head
 
 HEAD = (
     b'HTTP/1.1 101 Switching Protocols\r\n'

@@ -21,37 +21,25 @@ import lomond
 
 HOME = os.path.dirname(os.path.abspath(lomond.__file__))
 
-#: A module or a package, and its level: it imports from its own level or below.
-LEVELS = {
-    'lomond._compat': 0,
-    'lomond._redact': 0,
-    'lomond.checks': 0,
-    'lomond.constants': 0,
-    'lomond.errors': 0,
-    'lomond.events': 0,
-    'lomond.headers': 0,
-    'lomond.hints': 0,
-    'lomond.locks': 0,
-    'lomond.opcode': 0,
-    'lomond.response': 0,
-    'lomond.stats': 0,
-    'lomond.status': 0,
-    'lomond.http': 1,
-    'lomond.protocol': 2,
-    'lomond.net': 2,
-    'lomond.cookies': 3,
-    'lomond.endpoint': 3,
-    'lomond.redirects': 3,
-    'lomond.request': 3,
-    'lomond.sending': 3,
-    'lomond.session': 3,
-    'lomond.timers': 3,
-    'lomond.websocket': 3,
-    'lomond.persist': 4,
-    'lomond.reconnect': 4,
-    'lomond.server': 5,
-    'lomond.examples': 6,
-}
+#: The levels of the house, the lowest first: a module imports from lower levels, or from its own.
+HOUSE = [
+    ['_compat'],
+    ['_checks', '_describe', '_hints', '_locks'],
+    ['constants', 'errors', 'events', 'opcode', 'stats', 'status'],
+    ['http'],
+    ['net', 'protocol'],
+    ['engine'],
+    ['extensions', 'response', 'tls'],      # faces of what is deeper
+    ['_endpoint', 'session', 'websocket'],
+    ['persist', 'server'],
+    ['examples'],
+]
+
+#: The level of each module of the package, and of each room.
+LEVELS = {'lomond.' + name: level for level, names in enumerate(HOUSE) for name in names}
+
+#: What users hold, whose types may be named from below: for a type checker alone.
+NAMED_IN_TYPES = {'lomond.response', 'lomond.websocket'}
 
 #: What opens a connection, waits for one, or needs a thread.
 IO_MODULES = {'socket', 'ssl', 'select', 'selectors', 'threading', 'asyncio', 'socketserver'}
@@ -130,10 +118,13 @@ def test_module_has_a_room(name):
 
 @pytest.mark.parametrize('name', sorted(set(MODULES) - {'lomond'}))
 def test_module_imports_from_its_own_level_or_below(name):
-    for imported, _what, line in own_imports(name):
+    at_run_time = own_imports(name, with_types=False)
+    for imported, what, line in own_imports(name):
         if imported == 'lomond':
             continue        # see the next test
         assert room(imported) in LEVELS, '{}:{}'.format(name, line)
+        if imported in NAMED_IN_TYPES and (imported, what, line) not in at_run_time:
+            continue
         assert LEVELS[room(imported)] <= LEVELS[room(name)], \
             '{}:{} imports {}'.format(name, line, imported)
 
@@ -155,16 +146,17 @@ def test_protocol_and_net_do_not_know_each_other(name):
 
 @pytest.mark.parametrize('name', sorted(
     name for name in MODULES
-    if is_in(name, 'lomond.protocol') or LEVELS.get(room(name)) in (0, LEVELS['lomond.http'])))
+    if is_in(name, 'lomond.protocol') or LEVELS.get(room(name), 99) <= LEVELS['lomond.http']))
 def test_protocol_http_and_vocabulary_touch_no_socket_and_no_thread(name):
     for imported, _what, line in imports(name):
-        assert imported.split('.')[0] not in IO_MODULES, '{}:{}'.format(name, line)
+        if (name, imported) != ('lomond._describe', 'socket'):     # for the class of its timeouts
+            assert imported.split('.')[0] not in IO_MODULES, '{}:{}'.format(name, line)
 
 
 def test_only_the_tls_modules_know_ssl():
     users = [name for name in MODULES if 'ssl' in [found[0] for found in imports(name)]]
     assert [name for name in users if not is_in(name, 'lomond.examples')
-            and not name.startswith('lomond.net.tls')] == []
+            and not is_in(name, 'lomond.net.tls')] == []
 
 
 def test_imports_make_no_circle():
@@ -189,9 +181,8 @@ UNNEEDED = {
     'email.utils', 'http', 'http.client', 'http.cookiejar', 'httplib', 'inspect',
     'netrc', 'pickle', 'python_socks', 'queue', 'random', 'subprocess', 'tempfile',
     'unittest', 'urllib.request', 'urllib2', 'uuid',
-    'lomond.cookies', 'lomond.net.socks', 'lomond.net.tls', 'lomond.net.tls_contexts',
-    'lomond.persist', 'lomond.reconnect',
-    'lomond.server',
+    'lomond.engine.reconnect', 'lomond.http.cookies', 'lomond.net.proxy.socks', 'lomond.net.tls',
+    'lomond.persist', 'lomond.server', 'lomond.tls',
 }
 if not six.PY2:     # whose urllib has it
     UNNEEDED.add('ssl')

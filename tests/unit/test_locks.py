@@ -2,8 +2,8 @@
 
 from __future__ import absolute_import, division, print_function
 
-from lomond import locks
-from lomond.locks import ProcessLock
+from lomond import _locks as locks
+from lomond._locks import ProcessLock
 from tests.network.driving import Background
 
 

@@ -9,7 +9,7 @@ import pytest
 from lomond._compat import PY2
 from lomond.errors import InvalidPayload, PayloadTooLarge, ProtocolError
 from lomond.events import Binary, Text
-from lomond.protocol.compression import PermessageDeflate
+from lomond.protocol.extensions.permessage_deflate import PermessageDeflate
 from lomond.protocol.frame import FrameHeader
 from lomond.protocol.gathering import MAX_PLACE, MIN_PLACE
 from lomond.protocol.limits import DEFAULT_LIMITS

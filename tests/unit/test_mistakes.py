@@ -18,9 +18,9 @@ import pytest
 import six
 
 from lomond import WebSocket, errors
-from lomond.hints import FOREIGN, FOREIGN_TO_A_SERVER, PLACES
+from lomond._hints import FOREIGN, FOREIGN_TO_A_SERVER, PLACES
 from lomond.persist import ReconnectPolicy, persist
-from lomond.protocol.compression import DeflateOptions
+from lomond.protocol.extensions.permessage_deflate import DeflateOptions
 from lomond.server import Server
 from tests.network.driving import open_over
 
@@ -227,7 +227,7 @@ def test_the_numbers_of_compression_and_ports_are_any_whole_number(given):
 NUMPY = '''
 import numpy
 from lomond import WebSocket
-from lomond.checks import check_count, check_seconds
+from lomond._checks import check_count, check_seconds
 from lomond.persist import ReconnectPolicy
 
 for number in (numpy.int64(1009), numpy.uint16(1009), numpy.float32(1009), numpy.float64(1009)):

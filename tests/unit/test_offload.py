@@ -13,8 +13,8 @@ import pytest
 
 from lomond._compat import monotonic
 from lomond.net.offload import MAX_ABANDONED, offload
-from lomond.net.selectors import wait
-from lomond.net.wait import Wait
+from lomond.net.steps import Wait
+from lomond.net.waiter import wait
 
 from ..shortages import few_descriptors, no_threads
 from ..support import PATIENCE, drive

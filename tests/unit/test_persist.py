@@ -8,10 +8,10 @@ import threading
 import pytest
 
 from lomond import WebSocket, errors, events
+from lomond.engine.reconnect import Attempts
 from lomond.events import text_class
+from lomond.http.response import Response
 from lomond.persist import ReconnectPolicy, _Contract, _wait, persist
-from lomond.reconnect import Attempts
-from lomond.response import Response
 
 
 def make_attempts(min_wait=5, max_wait=30, stable_after=10.0, max_retry_after=3600.0,

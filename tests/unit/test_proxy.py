@@ -16,19 +16,13 @@ from six.moves.urllib.request import getproxies
 
 from lomond._compat import monotonic
 from lomond.errors import ConnectFail
+from lomond.http.url import parse_proxy_url, parse_url
 from lomond.net import tls
-from lomond.net.proxy import (
-    MAX_HEAD,
-    connect_request,
-    find_proxy,
-    is_exempt,
-    open_tunnel,
-    parse_proxies,
-)
-from lomond.net.selectors import READ, WRITE, wait
+from lomond.net.proxy.settings import find_proxy, is_exempt, parse_proxies
+from lomond.net.proxy.tunnel import MAX_HEAD, connect_request, open_tunnel
+from lomond.net.steps import Wait
 from lomond.net.transport import Transport
-from lomond.net.url import parse_proxy_url, parse_url
-from lomond.net.wait import Wait
+from lomond.net.waiter import READ, WRITE, wait
 from lomond.websocket import WebSocket
 
 from ..support import PATIENCE, get_header, read_head

@@ -7,8 +7,8 @@ from email.utils import formatdate
 import pytest
 
 from lomond import events
-from lomond.reconnect import Attempts, ReconnectPolicy, parse_retry_after
-from lomond.response import Response
+from lomond.engine.reconnect import Attempts, ReconnectPolicy, parse_retry_after
+from lomond.http.response import Response
 from lomond.status import Status
 
 NOW = 1500000000.0

@@ -1,5 +1,5 @@
 # -*- coding: utf-8 -*-
-"""lomond._redact: what is left of URLs, heads and traces when their secrets are taken out."""
+"""lomond.http.redact: what is left of URLs, heads and traces when their secrets are taken out."""
 
 from __future__ import absolute_import, division, print_function
 
@@ -7,11 +7,11 @@ import logging
 
 import pytest
 
-from lomond._redact import TraceRecord, hide_credentials, redact_head, redact_line, redact_text
 from lomond.errors import HandshakeError
-from lomond.headers import parse_head
+from lomond.http.headers import parse_head
+from lomond.http.redact import TraceRecord, hide_credentials, redact_head, redact_line, redact_text
+from lomond.http.response import Response
 from lomond.protocol.handshake import Request
-from lomond.response import Response
 
 
 @pytest.mark.parametrize('url, shown', [

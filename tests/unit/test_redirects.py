@@ -5,9 +5,9 @@ from __future__ import absolute_import, division, print_function
 import pytest
 
 from lomond.errors import HandshakeError
-from lomond.net.url import parse_url
-from lomond.redirects import REDIRECTS, Course, resolve
-from lomond.response import Response
+from lomond.http.redirects import REDIRECTS, Course, resolve
+from lomond.http.response import Response
+from lomond.http.url import parse_url
 
 BASE = u'ws://me:pw@example.org/a/b?c=d'
 

@@ -8,9 +8,9 @@ import pytest
 from six.moves.http_cookiejar import Cookie, CookieJar, DefaultCookiePolicy
 
 from lomond import WebSocket, errors
-from lomond.cookies import MAX_COOKIE_SIZE, MAX_COOKIES, MAX_COOKIES_AT_ONCE
-from lomond.headers import Headers
-from lomond.net.url import basic_authorization
+from lomond.http.cookies import MAX_COOKIE_SIZE, MAX_COOKIES, MAX_COOKIES_AT_ONCE
+from lomond.http.headers import Headers
+from lomond.http.url import basic_authorization
 from tests.support import get_header
 
 URL = u'ws://example.org/feed'

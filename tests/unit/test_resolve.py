@@ -10,8 +10,9 @@ import pytest
 
 from lomond._compat import monotonic
 from lomond.errors import ConnectFail
+from lomond.net.address import read_address
 from lomond.net.options import NetOptions
-from lomond.net.resolve import read_address, resolve
+from lomond.net.resolve import resolve
 
 from ..shortages import few_descriptors
 from ..support import PATIENCE, drive

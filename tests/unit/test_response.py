@@ -5,7 +5,7 @@ from __future__ import absolute_import, division, print_function
 import pytest
 
 from lomond.errors import HandshakeError
-from lomond.response import Response
+from lomond.http.response import Response
 
 HEAD = b'HTTP/1.1 503 Service Unavailable\r\nRetry-After: 12\r\nX-List: a, b\r\nx-list: c\r\n\r\n'
 

@@ -1,4 +1,4 @@
-"""lomond.net.socks: what goes to a SOCKS proxy and comes back, byte for byte; no python-socks."""
+"""lomond.net.proxy.socks: what goes to a SOCKS proxy and comes back; no python-socks."""
 
 from __future__ import absolute_import, division, print_function
 
@@ -8,9 +8,9 @@ import sys
 import pytest
 
 from lomond.errors import ConnectFail
-from lomond.net.proxy import find_proxy, parse_proxies
-from lomond.net.socks import SocksExchange, check_usable
-from lomond.net.url import parse_proxy_url, parse_url
+from lomond.http.url import parse_proxy_url, parse_url
+from lomond.net.proxy.settings import find_proxy, parse_proxies
+from lomond.net.proxy.socks import SocksExchange, check_usable
 from lomond.websocket import WebSocket
 
 try:

@@ -75,6 +75,38 @@ SIGNATURES = {
     'lomond.response.Response.get_list': 'name',
 }
 
+#: What the documents have named, and users may import.
+IMPORTS = [
+    'lomond.WebSocket',
+    'lomond.__version__',
+    'lomond.constants.USER_AGENT',
+    'lomond.errors.WebSocketError',
+    'lomond.events.Text',
+    'lomond.examples.btcticker',
+    'lomond.examples.feed',
+    'lomond.extensions.DeflateOptions',
+    'lomond.net.tls.server_context',
+    'lomond.opcode.Opcode',
+    'lomond.persist.ReconnectPolicy',
+    'lomond.persist.persist',
+    'lomond.protocol.compression.DeflateOptions',
+    'lomond.response.Response',
+    'lomond.server.Server',
+    'lomond.server.ServerWebSocket',
+    'lomond.session.WebsocketSession',
+    'lomond.stats.Stats',
+    'lomond.status.Status',
+    'lomond.tls.server_context',
+    'lomond.websocket.WebSocket',
+]
+
+#: An earlier path, and the one to write now.
+FACES = {
+    'lomond.WebSocket': 'lomond.websocket.WebSocket',
+    'lomond.net.tls.server_context': 'lomond.tls.server_context',
+    'lomond.protocol.compression.DeflateOptions': 'lomond.extensions.DeflateOptions',
+}
+
 EVENTS = [name.split('.')[-1] for name in SIGNATURES if name.startswith('lomond.events.')]
 
 #: Each exception and its base.
@@ -123,6 +155,12 @@ def find(path):
     return found
 
 
+def find_by_import(path):
+    """Return what ``from module import name`` gives for a dotted path."""
+    module, _dot, name = path.rpartition('.')
+    return getattr(importlib.import_module(module), name)
+
+
 def parameters_of(function):
     """Return [(name, (default,) or ())] of a callable, without self or cls."""
     if inspect.isclass(function):
@@ -168,12 +206,16 @@ def test_persist_stays_a_module():
     assert inspect.ismodule(lomond.persist)
 
 
-@pytest.mark.parametrize('name', [
-    'websocket', 'events', 'errors', 'persist', 'response', 'status', 'session', 'constants',
-    'opcode'])
-def test_module_of_the_user_imports_by_itself(name):
-    """Whatever comes first: no circle shows only from one side."""
-    subprocess.check_call([sys.executable, '-c', 'import lomond.{}'.format(name)])
+@pytest.mark.parametrize('path', IMPORTS)
+def test_import_stays_and_works_by_itself(path):
+    """Whatever a program imports first: no circle shows only from one side."""
+    module, _dot, name = path.rpartition('.')
+    subprocess.check_call([sys.executable, '-c', 'from {} import {}'.format(module, name)])
+
+
+@pytest.mark.parametrize('path, other', sorted(FACES.items()))
+def test_two_paths_lead_to_one_object(path, other):
+    assert find_by_import(path) is find_by_import(other)
 
 
 @pytest.mark.parametrize('path', sorted(SIGNATURES))

@@ -4,7 +4,7 @@ from __future__ import absolute_import, division, print_function
 
 import pytest
 
-from lomond.timers import NEVER, Timers
+from lomond.engine.timers import NEVER, Timers
 
 
 def make_timers(now=100.0, poll=None, ping_rate=None, ping_timeout=None):

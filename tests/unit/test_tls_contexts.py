@@ -16,9 +16,9 @@ import pytest
 import trustme
 
 from lomond import WebSocket
-from lomond.net import tls_contexts
 from lomond.net.options import TLSOptions
-from lomond.net.tls_contexts import MAX_IDLE, Contexts
+from lomond.net.tls import contexts as tls_contexts
+from lomond.net.tls.contexts import MAX_IDLE, Contexts
 from tests.support import PATIENCE
 
 

@@ -1,4 +1,4 @@
-"""lomond.net.tls_nested: a TLS socket on a transport that takes and gives what the test says.
+"""lomond.net.tls.nested: a TLS socket on a transport that takes and gives what the test says.
 
 What it does on real connections, tests/unit/test_transport.py and
 tests/network/test_tls_nested.py have.
@@ -14,11 +14,12 @@ import pytest
 
 from lomond._compat import monotonic
 from lomond.errors import TransportFail
-from lomond.net import tls, tls_transport
+from lomond.net import tls
 from lomond.net.options import TLSOptions
-from lomond.net.selectors import READ, WRITE
+from lomond.net.steps import Wait
+from lomond.net.tls import transport as tls_transport
 from lomond.net.transport import Transport
-from lomond.net.wait import Wait
+from lomond.net.waiter import READ, WRITE
 from tests.support import PATIENCE
 
 if not hasattr(ssl, 'MemoryBIO'):

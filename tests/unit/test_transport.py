@@ -17,17 +17,14 @@ import threading
 import pytest
 
 from lomond._compat import monotonic
+from lomond._describe import describe
 from lomond.errors import TransportFail
-from lomond.net import tls, tls_transport, transport
-from lomond.net.selectors import READ, WRITE, Waker, wait
-from lomond.net.transport import (
-    RECEIVE_SIZE,
-    Transport,
-    describe,
-    find_shortage,
-    would_block,
-)
-from lomond.net.wait import Wait
+from lomond.net import tls, transport
+from lomond.net.steps import Wait
+from lomond.net.tls import transport as tls_transport
+from lomond.net.transport import RECEIVE_SIZE, Transport, find_shortage, would_block
+from lomond.net.waiter import READ, WRITE, wait
+from lomond.net.waker import Waker
 
 from ..shortages import few_descriptors
 from ..support import PATIENCE, read_exactly

@@ -1,5 +1,5 @@
 # -*- coding: utf-8 -*-
-"""lomond.net.url: what a WebSocket URL and a proxy's URL mean, and what is refused.
+"""lomond.http.url: what a WebSocket URL and a proxy's URL mean, and what is refused.
 
 The Host header, the request line and the headers of a request follow from it,
 so they are looked at here too.
@@ -11,7 +11,7 @@ import base64
 
 import pytest
 
-from lomond.net.url import basic_authorization, bracket, parse_proxy_url, parse_url
+from lomond.http.url import basic_authorization, bracket, parse_proxy_url, parse_url
 from lomond.websocket import WebSocket
 
 from ..support import get_header

@@ -13,8 +13,8 @@ import pytest
 
 from lomond import WebSocket, __version__, errors
 from lomond.constants import USER_AGENT
-from lomond.protocol.compression import DeflateOptions
-from lomond.response import Response
+from lomond.http.response import Response
+from lomond.protocol.extensions.permessage_deflate import DeflateOptions
 from tests.support import accept_for, get_header, make_close, make_frame
 
 URL = u'ws://example.org/feed'

@@ -13,11 +13,12 @@ import ssl
 import threading
 
 from lomond._compat import TYPE_CHECKING, monotonic
+from lomond._describe import describe
 from lomond.errors import TransportFail
-from lomond.net.selectors import READ, WRITE
-from lomond.net.tls_nested import NestedSocket
-from lomond.net.transport import RECEIVE_SIZE, Transport, describe
-from lomond.net.wait import Wait
+from lomond.net.steps import Wait
+from lomond.net.tls.nested import NestedSocket
+from lomond.net.transport import RECEIVE_SIZE, Transport
+from lomond.net.waiter import READ, WRITE
 
 if TYPE_CHECKING:
     from typing import Any, Callable, Iterator, List, Optional, Tuple, Union  # noqa: F401

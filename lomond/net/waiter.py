@@ -11,12 +11,10 @@ from __future__ import absolute_import, division, print_function
 
 import os
 import select
-import socket
 from functools import partial
 from math import ceil
 
-from lomond._compat import TYPE_CHECKING, is_interrupt, monotonic, set_close_on_exec
-from lomond.locks import ProcessLock
+from lomond._compat import TYPE_CHECKING, is_interrupt, monotonic
 
 if TYPE_CHECKING:
     from typing import Any, Callable, List, Optional, Sequence, Tuple  # noqa: F401
@@ -28,7 +26,7 @@ WRITE = 2
 
 # Seconds of one system call. A signal that comes right before it is only seen
 # after it, and on Windows no select is cut short by Ctrl-C.
-_LONGEST = 0.5 if os.name == 'nt' else 5.0
+LONGEST = 0.5 if os.name == 'nt' else 5.0
 
 # Where there is no poll (Windows) these are not needed.
 _POLLIN, _POLLOUT = getattr(select, 'POLLIN', 1), getattr(select, 'POLLOUT', 4)
@@ -50,8 +48,8 @@ def wait(interest, timeout):
     while True:
         try:
             # Less than nothing would be for ever.
-            ready = _wait_once(interest, max(0.0, min(left, _LONGEST)))
-            if ready or left <= _LONGEST:
+            ready = _wait_once(interest, max(0.0, min(left, LONGEST)))
+            if ready or left <= LONGEST:
                 return ready
         except (select.error, OSError) as error:
             if not is_interrupt(error):
@@ -75,7 +73,7 @@ def _wait_once(interest, timeout):
     return [(fd, _masks_of_poll(events)) for fd, events in wait_for(timeout)]
 
 
-def _prepare(interest):
+def prepare(interest):
     # type: (Interest) -> Callable[[float], List[Tuple[int, int]]]
     """Return a function that waits, for a time in seconds, and returns (descriptor, what) pairs."""
     make_poller = getattr(select, 'poll', None)
@@ -116,73 +114,3 @@ def _masks_of_poll(events):
     if events & ~_POLLIN:
         mask |= WRITE
     return mask
-
-
-class Waker(object):
-    """Ends a `wait` from another thread, through a pair of sockets."""
-
-    def __init__(self):
-        # type: () -> None
-        self._lock = ProcessLock()  # a signal's handler may wake, too
-        self._is_closed = False
-        self._is_wanted = False
-        self._reader, self._writer = socket.socketpair()
-        for sock in (self._reader, self._writer):
-            sock.setblocking(False)
-            set_close_on_exec(sock)
-        self.interest = (self._reader.fileno(), READ)
-        self._watched = None  # type: Optional[Interest]
-
-    def wait(self, interest, timeout):
-        # type: (Interest, Optional[float]) -> None
-        """Wait as `wait` does, or for a wake, which is forgotten then; for one thread.
-
-        It may return early, for nothing. As long as `interest` is the same
-        object, what it takes to wait for it is made once.
-        """
-        if interest is not self._watched:
-            self._wait_once = _prepare(tuple(interest) + (self.interest,))
-            self._watched = interest
-        try:
-            ready = self._wait_once(
-                _LONGEST if timeout is None or timeout > _LONGEST else timeout)
-        except (select.error, OSError) as error:
-            if not is_interrupt(error):
-                raise
-            return
-        for fd, _what in ready:
-            if fd == self.interest[0]:
-                self.clear()
-
-    def wake(self):
-        # type: () -> None
-        """Make the present wait, or the next, return at once. Never raises."""
-        self._is_wanted = True
-        # The lock: the descriptor must not become another's meanwhile. Who finds it taken doesn't
-        # wait, as he may have what its holder waits for, in a signal's handler: it looks again.
-        lock = self._lock()
-        while self._is_wanted and lock.acquire(False):
-            try:
-                self._is_wanted = False
-                if not self._is_closed:
-                    self._writer.send(b'\0')
-            except socket.error:
-                pass            # it is full of wakes already
-            finally:
-                lock.release()
-
-    def clear(self):
-        # type: () -> None
-        """Forget the wakes so far."""
-        try:
-            while self._reader.recv(1024):
-                pass
-        except socket.error:
-            pass
-
-    def close(self):
-        # type: () -> None
-        with self._lock():
-            self._is_closed = True
-            self._reader.close()
-            self._writer.close()

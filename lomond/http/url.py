@@ -17,7 +17,7 @@ from lomond._compat import (
     text_type,
     unquote,
 )
-from lomond._redact import HIDDEN, hide_credentials
+from lomond.http.redact import HIDDEN, hide_credentials
 
 if TYPE_CHECKING:
     from typing import Any, Dict, Optional, Tuple, Union  # noqa: F401

@@ -61,7 +61,7 @@ _PERSIST = 'persist(websocket) reconnects: for event in persist(websocket, polic
 _PROXIES = "proxies={'http': 'http://user:password@host:port'} is for ws, 'https' for wss"
 _AUTH = 'write the URL as ws://user:password@host/, or give headers='
 _URL = 'the URL names it'
-_SERVER_TLS = 'ssl_context=lomond.net.tls.server_context(certfile, keyfile)'
+_SERVER_TLS = 'ssl_context=lomond.tls.server_context(certfile, keyfile)'
 
 
 def _loop(name):

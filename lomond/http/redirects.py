@@ -9,15 +9,15 @@ import re
 from collections import namedtuple
 
 from lomond._compat import TYPE_CHECKING, text_type
-from lomond._redact import hide_credentials
 from lomond.errors import HandshakeError
-from lomond.net.url import parse_url
+from lomond.http.redact import hide_credentials
+from lomond.http.url import parse_url
 
 if TYPE_CHECKING:
     from typing import List, Optional  # noqa: F401
 
-    from lomond.net.url import Target  # noqa: F401
-    from lomond.response import Response  # noqa: F401
+    from lomond.http.response import Response  # noqa: F401
+    from lomond.http.url import Target  # noqa: F401
 
 #: The request of a WebSocket is a GET, so all of these mean the same to it.
 REDIRECTS = frozenset([301, 302, 303, 307, 308])
@@ -32,7 +32,7 @@ _SCHEMES = {u'ws': u'ws', u'wss': u'wss', u'http': u'ws', u'https': u'wss'}
 class Course(namedtuple('Course', ['home', 'target', 'redirects', 'is_foreign'])):
     """How far an attempt to connect has come from the URL it began with.
 
-    ``home``, where the URL leads, a `lomond.net.url.Target`; ``target``, where
+    ``home``, where the URL leads, a `lomond.http.url.Target`; ``target``, where
     to connect now; ``redirects``, how many led there; ``is_foreign``, True
     once one of them led to another scheme, host or port: what was meant for
     home isn't sent from there on, not even back at home.

@@ -12,13 +12,13 @@ from __future__ import absolute_import, division, print_function
 import re
 
 from lomond._compat import TYPE_CHECKING
+from lomond._describe import describe
 from lomond.errors import ConnectFail, WebSocketError
-from lomond.net.transport import describe
 
 if TYPE_CHECKING:
     from typing import Any, Optional  # noqa: F401
 
-    from lomond.net.url import ProxyTarget, Target  # noqa: F401
+    from lomond.http.url import ProxyTarget, Target  # noqa: F401
 
 # RFC 1929 has room for 255 bytes, in no encoding of its own; a NUL ends SOCKS4's user.
 _CREDENTIAL = re.compile(u'[\\x01-\\x7f]{1,255}\\Z')

@@ -8,6 +8,7 @@ from __future__ import absolute_import, division, print_function
 import re
 
 from lomond._compat import TYPE_CHECKING
+from lomond.http.grammar import is_line
 
 if TYPE_CHECKING:
     from typing import Any, Dict, Text  # noqa: F401
@@ -25,8 +26,6 @@ _SECRET_NAME = re.compile(u'[^:]*?(?:{})[A-Za-z0-9_-]*'.format(_WORDS), re.IGNOR
 
 # What stands before the colon of a URL without its slashes.
 _BARE_SCHEME = re.compile(u'["\'<(=]*[A-Za-z][A-Za-z0-9+.-]{0,20}\\Z')
-
-_CONTROL = re.compile(u'[\\r\\n\\0]')
 
 # RFC 6455 11.3.1: a nonce.
 _PUBLIC_NAME = u'sec-websocket-key'
@@ -62,7 +61,7 @@ def redact_text(text):
 def redact_line(line):
     # type: (Text) -> Text
     """Return a header line as it may be shown. It may be malformed."""
-    if _CONTROL.search(line):
+    if not is_line(line.encode('utf-8', 'replace')):
         # There is no telling where a name or a value ends.
         line = redact_text(line)
         word = _SECRET_WORD.search(line)

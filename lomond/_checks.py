@@ -6,7 +6,6 @@ import numbers
 import operator
 
 from lomond._compat import TYPE_CHECKING, text_type
-from lomond.headers import is_token
 
 if TYPE_CHECKING:
     from typing import Any, Iterable, List, Optional, Text  # noqa: F401
@@ -84,23 +83,6 @@ def check_callable(name, value):
     if value is not None and not callable(value):
         raise TypeError('{} must be callable, not {!r}'.format(name, value))
     return value
-
-
-def check_protocols(protocols):
-    # type: (Optional[Iterable[str]]) -> List[str]
-    """Return the subprotocols as a list; raises TypeError, ValueError (RFC 6455 4.1)."""
-    if protocols is None:
-        return []
-    if isinstance(protocols, (bytes, text_type)):
-        raise TypeError('protocols must be a list of names, not {!r}'.format(protocols))
-    checked = []  # type: List[str]
-    for name in protocols:
-        if not isinstance(name, (str, text_type)) or not is_token(name):
-            raise ValueError('not a subprotocol name: {!r}'.format(name))
-        if name in checked:
-            raise ValueError('the subprotocol {!r} is named twice'.format(name))
-        checked.append(name)
-    return checked
 
 
 def check_ssl_context(context):

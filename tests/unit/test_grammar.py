@@ -5,7 +5,7 @@ from __future__ import absolute_import, division, print_function
 import pytest
 
 from lomond.errors import HandshakeError
-from lomond.protocol.extension import format_extension, parse_extensions
+from lomond.protocol.extensions.grammar import format_extension, parse_extensions
 
 
 @pytest.mark.parametrize('value, expected', [

@@ -11,8 +11,9 @@ import pytest
 
 from lomond._compat import PY2
 from lomond.errors import CompressionParameterError, InvalidPayload, PayloadTooLarge
-from lomond.protocol import compression
-from lomond.protocol.compression import (
+from lomond.protocol.extensions import permessage_deflate
+from lomond.protocol.extensions.grammar import format_extension, parse_extensions
+from lomond.protocol.extensions.permessage_deflate import (
     NAME,
     DeflateOptions,
     PermessageDeflate,
@@ -20,7 +21,6 @@ from lomond.protocol.compression import (
     answer_offers,
     offer,
 )
-from lomond.protocol.extension import format_extension, parse_extensions
 
 BOTH_LIBRARIES = pytest.mark.usefixtures('deflate_library')
 
@@ -278,9 +278,9 @@ def test_inflating_stops_at_the_limit(limit, size, fits):
 
 
 @BOTH_LIBRARIES
-@pytest.mark.parametrize('limit', [None, 2 * compression._SLICE + 7])
+@pytest.mark.parametrize('limit', [None, 2 * permessage_deflate._SLICE + 7])
 def test_large_message_is_inflated_slice_by_slice(limit):
-    size = 2 * compression._SLICE + 7
+    size = 2 * permessage_deflate._SLICE + 7
     deflated = PermessageDeflate().compress(b'\0' * size)
     receiver = PermessageDeflate()
     inflated = receiver.decompress(deflated, limit, True)
@@ -292,7 +292,7 @@ def test_large_message_is_inflated_slice_by_slice(limit):
 
 @BOTH_LIBRARIES
 def test_large_message_over_the_limit_is_refused_in_a_later_slice():
-    size = compression._SLICE + 100
+    size = permessage_deflate._SLICE + 100
     deflated = PermessageDeflate().compress(b'\0' * size)
     with pytest.raises(PayloadTooLarge):
         PermessageDeflate().decompress(deflated, size - 1, True)
@@ -360,7 +360,7 @@ def test_stream_that_ends_within_a_message_goes_on_in_the_next_block():
 @BOTH_LIBRARIES
 def test_stream_that_ends_again_and_again_is_refused():
     empty_stream = b'\x03\x00'
-    message = empty_stream * compression._MAX_STREAM_ENDS + b'\x00'
+    message = empty_stream * permessage_deflate._MAX_STREAM_ENDS + b'\x00'
     receiver = PermessageDeflate()
     for _again in range(3):
         assert receiver.decompress(message, 100, True) == b''
@@ -372,7 +372,7 @@ def test_stream_that_ends_again_and_again_is_refused():
 
 @BOTH_LIBRARIES
 def test_whole_messages_that_end_their_streams_are_counted_one_by_one():
-    message = b'\x03\x00' * compression._MAX_STREAM_ENDS + b'\x00'
+    message = b'\x03\x00' * permessage_deflate._MAX_STREAM_ENDS + b'\x00'
     receiver = PermessageDeflate()
     assert receiver.decompress(HELLO, 100, True) == b'Hello'
     for _again in range(3):
@@ -479,7 +479,7 @@ def test_what_the_peer_sent_behind_an_ended_stream_must_inflate(left):
 @BOTH_LIBRARIES
 def test_stream_that_ends_again_and_again_is_refused_without_00_too():
     receiver = PermessageDeflate()
-    message = b'\x03\x00' * compression._MAX_STREAM_ENDS
+    message = b'\x03\x00' * permessage_deflate._MAX_STREAM_ENDS
     for _again in range(3):
         assert receiver.decompress(message, 100, True) == b''
         assert receiver.decompress_whole(HELLO, 100) == b'Hello'
@@ -551,9 +551,9 @@ def test_whole_message_stops_at_the_limit(limit, fits):
 
 @BOTH_LIBRARIES
 def test_whole_message_larger_than_a_slice_is_inflated():
-    size = 2 * compression._SLICE + 7
+    size = 2 * permessage_deflate._SLICE + 7
     sender, receiver = PermessageDeflate(), PermessageDeflate()
-    for length in (5, size, compression._SLICE, 5):
+    for length in (5, size, permessage_deflate._SLICE, 5):
         message = b'\0' * length
         assert receiver.decompress_whole(sender.compress(message), size) == message
 
@@ -583,19 +583,19 @@ def test_whole_message_that_does_not_inflate_is_refused(data):
 @pytest.fixture
 def fresh(monkeypatch):
     """No library was looked for yet."""
-    monkeypatch.setattr(compression, '_found_zlib', None)
+    monkeypatch.setattr(permessage_deflate, '_found_zlib', None)
 
 
 def test_zlib_ng_is_used_where_it_is_installed(fresh):
     zlib_ng = pytest.importorskip(
         'zlib_ng.zlib_ng', reason='zlib-ng has no wheel for this Python')
-    assert compression.find_zlib() is zlib_ng
-    assert compression.find_zlib() is zlib_ng
+    assert permessage_deflate.find_zlib() is zlib_ng
+    assert permessage_deflate.find_zlib() is zlib_ng
 
 
 def test_without_zlib_ng_the_standard_library_serves(fresh, monkeypatch):
     monkeypatch.setitem(sys.modules, 'zlib_ng', None)
-    assert compression.find_zlib() is zlib
+    assert permessage_deflate.find_zlib() is zlib
     assert PermessageDeflate().decompress_whole(HELLO, None) == b'Hello'
 
 
@@ -605,7 +605,7 @@ def test_zlib_ng_for_another_python_is_as_good_as_none(fresh, monkeypatch, tmpdi
         if name.split('.')[0] == 'zlib_ng':
             monkeypatch.delitem(sys.modules, name)
     monkeypatch.syspath_prepend(str(tmpdir))
-    assert compression.find_zlib() is zlib
+    assert permessage_deflate.find_zlib() is zlib
 
 
 def test_zlib_ng_that_can_not_be_read_now_is_looked_for_again(fresh, monkeypatch, tmpdir):
@@ -616,18 +616,18 @@ def test_zlib_ng_that_can_not_be_read_now_is_looked_for_again(fresh, monkeypatch
         if name.split('.')[0] == 'zlib_ng':
             monkeypatch.delitem(sys.modules, name)
     monkeypatch.syspath_prepend(str(tmpdir))
-    assert compression.find_zlib() is zlib
-    assert compression._found_zlib is None
+    assert permessage_deflate.find_zlib() is zlib
+    assert permessage_deflate._found_zlib is None
 
 
 def test_zlib_ng_is_imported_once_compression_is_agreed_on():
     code = (
         'import sys, lomond\n'
-        'from lomond.protocol.compression import DeflateOptions, accept_answer\n'
+        'from lomond.protocol.extensions.permessage_deflate import DeflateOptions, accept_answer\n'
         'websocket = lomond.WebSocket(u"ws://example.org/", compress=True)\n'
         'websocket.build_request()\n'
         'assert "zlib_ng" not in sys.modules\n'
         'accept_answer(DeflateOptions(), [])\n'
         'sys.exit(3 if "zlib_ng" in sys.modules else 0)\n')
-    expected = 0 if compression.find_zlib() is zlib else 3
+    expected = 0 if permessage_deflate.find_zlib() is zlib else 3
     assert subprocess.call([sys.executable, '-c', code]) == expected

@@ -10,7 +10,7 @@ import ssl
 
 from lomond._compat import TYPE_CHECKING
 from lomond.errors import TransportFail
-from lomond.net.selectors import READ, WRITE
+from lomond.net.waiter import READ, WRITE
 
 if TYPE_CHECKING:
     from typing import Any, Optional  # noqa: F401

@@ -11,8 +11,8 @@ import os
 from weakref import WeakValueDictionary
 
 from lomond._compat import TYPE_CHECKING
-from lomond.locks import ProcessLock
-from lomond.net.tls import client_context, find_authorities, find_key_log
+from lomond._locks import ProcessLock
+from lomond.net.tls.client import client_context, find_authorities, find_key_log
 
 if TYPE_CHECKING:
     import ssl  # noqa: F401

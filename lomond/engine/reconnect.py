@@ -11,15 +11,10 @@ from email.utils import mktime_tz, parsedate_tz
 from random import random as draw
 
 from lomond import events
+from lomond._checks import check_callable, check_count, check_seconds, whole_number
 from lomond._compat import TYPE_CHECKING, monotonic, text_type
-from lomond.checks import (
-    check_callable,
-    check_count,
-    check_seconds,
-    whole_number,
-)
-from lomond.hints import takes_options
-from lomond.net.url import parse_url
+from lomond._hints import takes_options
+from lomond.http.url import parse_url
 
 if TYPE_CHECKING:
     from typing import Any, Callable, FrozenSet, Iterable, List, Optional, Tuple, Union  # noqa: F401

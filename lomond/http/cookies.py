@@ -10,12 +10,13 @@ import logging
 import re
 
 from lomond._compat import TYPE_CHECKING, encode_text, latin1_to_native, make_cookie_jar, text_type
+from lomond.http.grammar import is_line
 
 if TYPE_CHECKING:
     from typing import Any, List, Optional, Tuple, Union  # noqa: F401
 
-    from lomond.redirects import Course  # noqa: F401
-    from lomond.response import Response  # noqa: F401
+    from lomond.http.redirects import Course  # noqa: F401
+    from lomond.http.response import Response  # noqa: F401
 
 log = logging.getLogger('lomond')
 
@@ -193,6 +194,6 @@ def _to_wire(value):
     if isinstance(value, text_type):
         is_latin_1 = all(character <= u'\xff' for character in value)    # as it was read
         value = value.encode('latin-1') if is_latin_1 else encode_text(value, 'a cookie')
-    if any(character in value for character in (b'\r', b'\n', b'\0')):
+    if not is_line(value):
         raise ValueError('a cookie has CR, LF or NUL in it')
     return bytes(value)

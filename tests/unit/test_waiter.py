@@ -1,4 +1,4 @@
-"""lomond.net.selectors: waiting by poll and by select, being woken, being interrupted."""
+"""lomond.net.waiter: waiting by poll and by select, being woken, being interrupted."""
 
 from __future__ import absolute_import, division, print_function
 
@@ -10,8 +10,9 @@ import threading
 import pytest
 
 from lomond._compat import monotonic
-from lomond.net import selectors
-from lomond.net.selectors import READ, WRITE, Waker, wait
+from lomond.net import waiter as selectors
+from lomond.net.waiter import READ, WRITE, wait
+from lomond.net.waker import Waker
 
 from ..support import PATIENCE
 
@@ -334,7 +335,7 @@ def test_wait_of_a_waker_that_fails_says_so(waker, pair, monkeypatch):
     def fail(_timeout):
         raise select.error(22, 'Invalid argument')
 
-    monkeypatch.setattr(selectors, '_prepare', lambda interest: fail)
+    monkeypatch.setattr('lomond.net.waker.prepare', lambda interest: fail)
     with pytest.raises(select.error):
         waker.wait(((pair[0].fileno(), READ),), PATIENCE)
 

@@ -10,6 +10,7 @@ import json
 from functools import partial
 
 from lomond import errors
+from lomond._checks import check_callable, check_count, check_seconds
 from lomond._compat import (
     TYPE_CHECKING,
     decode_utf8,
@@ -18,13 +19,13 @@ from lomond._compat import (
     text_type,
     to_bytes,
 )
-from lomond.checks import check_callable, check_count, check_protocols, check_seconds
+from lomond._locks import ProcessLock
 from lomond.events import text_class
-from lomond.locks import ProcessLock
 from lomond.opcode import Opcode
-from lomond.protocol.compression import DeflateOptions
 from lomond.protocol.connection import Connection
+from lomond.protocol.extensions.permessage_deflate import DeflateOptions
 from lomond.protocol.frame import MAX_CONTROL_PAYLOAD
+from lomond.protocol.handshake import check_protocols
 from lomond.protocol.limits import message_limits
 from lomond.protocol.message import encode_close
 from lomond.protocol.state import State, unavailable

@@ -7,32 +7,13 @@ one is unfolded (RFC 9112 2.2, 5.2). A field's bytes are read as Latin-1, so all
 
 from __future__ import absolute_import, division, print_function
 
-import re
-
 from lomond._compat import TYPE_CHECKING
-from lomond._redact import redact_line, redact_value
 from lomond.errors import HandshakeError
+from lomond.http.grammar import is_line, is_token
+from lomond.http.redact import redact_line, redact_value
 
 if TYPE_CHECKING:
     from typing import Iterator, List, Optional, Text, Tuple, Union  # noqa: F401
-
-# RFC 7230 3.2.6
-_TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+\Z")
-
-
-def is_token(text):
-    # type: (Text) -> bool
-    """Tell if the text is a token, as header names and subprotocols must be."""
-    return _TOKEN.match(text) is not None
-
-
-def check_line(what, text):
-    # type: (str, Text) -> Text
-    """Return the text if it can stand in one line of a head, else ValueError."""
-    for character in u'\r\n\0':
-        if character in text:
-            raise ValueError('{} must not contain CR, LF or NUL: {!r}'.format(what, text))
-    return text
 
 
 def parse_head(data, is_response=False):
@@ -49,7 +30,7 @@ def parse_head(data, is_response=False):
     if not lines:
         raise HandshakeError('the HTTP head is empty')
     for line in lines:
-        if u'\0' in line or u'\r' in line or u'\n' in line:
+        if not is_line(line.encode('latin-1')):
             raise HandshakeError(
                 'control character in an HTTP head: {!r}',
                 redact_line(line)[:80])

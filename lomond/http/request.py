@@ -6,24 +6,21 @@ is read, for each request anew: passwords and tokens change while a daemon runs.
 
 from __future__ import absolute_import, division, print_function
 
-import errno
 import logging
-import os
-import re
-import stat
 
-from lomond._compat import TYPE_CHECKING, encode_text, native_to_text, text_type
+from lomond._compat import TYPE_CHECKING, encode_text, text_type
+from lomond._describe import describe
 from lomond.errors import ConnectFail
-from lomond.headers import is_token
-from lomond.net.transport import describe
-from lomond.net.url import basic_authorization
+from lomond.http.grammar import is_line, is_token
+from lomond.http.netrc import check_netrc
+from lomond.http.url import basic_authorization
 
 if TYPE_CHECKING:
     from typing import Any, Dict, List, Optional, Tuple, Union  # noqa: F401
 
-    from lomond.cookies import Cookies  # noqa: F401
-    from lomond.redirects import Course  # noqa: F401
-    from lomond.response import Response  # noqa: F401
+    from lomond.http.cookies import Cookies  # noqa: F401
+    from lomond.http.redirects import Course  # noqa: F401
+    from lomond.http.response import Response  # noqa: F401
 
     Field = Tuple[text_type, bytes]
 
@@ -37,9 +34,6 @@ _RESERVED = frozenset([
 
 # A secret may stand in any other header: another origin isn't sent it.
 _FOR_ANYONE = frozenset([u'origin', u'user-agent'])
-
-_NOT_IN_A_LINE = re.compile(b'[\r\n\0]')
-
 
 class RequestOptions(object):
     """What the requests of a client carry.
@@ -55,7 +49,7 @@ class RequestOptions(object):
         self.netrc = check_netrc(netrc)
         self.cookies = None  # type: Optional[Cookies]
         if cookies is not None:
-            from lomond.cookies import check_cookies  # few need it
+            from lomond.http.cookies import check_cookies  # few need it
             self.cookies = check_cookies(cookies)
         self._added = []  # type: List[Field]
 
@@ -170,94 +164,6 @@ def check_header(name, value):
     if not isinstance(value, bytes):
         raise TypeError('the value of {} must be text or bytes, not {}'.format(
             name, type(value).__name__))
-    if _NOT_IN_A_LINE.search(value):
+    if not is_line(value):
         raise ValueError('the value of {} must not contain CR, LF or NUL'.format(name))
     return name, value
-
-
-def check_netrc(netrc):
-    # type: (Any) -> Optional[NetrcFile]
-    """Return the `NetrcFile` for True or a path, None for False. Raises TypeError, ValueError."""
-    if netrc is None or netrc is False:
-        return None
-    if netrc is True:
-        return NetrcFile(None)
-    if not isinstance(netrc, (bytes, text_type)) and not hasattr(netrc, '__fspath__'):
-        raise TypeError('netrc must be True, or the path of a file, not {!r}'.format(netrc))
-    path = os.path.expanduser(netrc)
-    if not os.path.isfile(path):
-        raise ValueError('there is no file {!r}, as netrc says'.format(netrc))
-    return NetrcFile(path)
-
-
-class NetrcFile(object):
-    """A file of passwords in the netrc format, read anew at each look.
-
-    Parameters: its ``path``; None for the one that NETRC in the environment
-    names, or ~/.netrc, which needn't be there.
-    """
-
-    def __init__(self, path):
-        # type: (Any) -> None
-        self._path = path
-
-    def find(self, host, with_default):
-        # type: (text_type, bool) -> Optional[Tuple[text_type, text_type]]
-        """Return (user, password) for a host, or None.
-
-        Parameters: ``with_default``, if the file's ``default`` entry will do.
-        Raises ConnectFail, in words that tell nothing of the content.
-        """
-        path = self._path or os.environ.get('NETRC') or _home_netrc()
-        if path is None:
-            return None
-        try:
-            if path == _home_netrc():
-                _check_private(path)
-            return _look_up(path, host, with_default)
-        except EnvironmentError as error:
-            if self._path is None and error.errno in (errno.ENOENT, errno.ENOTDIR):
-                return None
-            raise ConnectFail.during(
-                'request', u'could not read the netrc file: {}'.format(describe(error)), error)
-        except ConnectFail:
-            raise
-        except Exception as error:
-            # The parser's, of several kinds. It quotes what it doesn't
-            # understand, and that may be a password: so it is no cause.
-            line = getattr(error, 'lineno', None)
-        raise ConnectFail.during(
-            'request', u'the netrc file makes no sense{}'.format(
-                u'' if line is None else u' around line {}'.format(line)))
-
-
-def _home_netrc():
-    # type: () -> Optional[str]
-    try:
-        return os.path.join(os.path.expanduser('~'), '.netrc')
-    except KeyError:        # no HOME, and a user that the system doesn't know
-        return None
-
-
-def _check_private(path):
-    # type: (str) -> None
-    """Raise ConnectFail if others may read the file: as ftp(1) wants it."""
-    if os.name != 'posix':
-        return
-    status = os.stat(path)
-    if status.st_uid != os.getuid() or status.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
-        raise ConnectFail.during(
-            'request', u'~/.netrc is open to other users: make it your own, with chmod 600')
-
-
-def _look_up(path, host, with_default):
-    # type: (Any, text_type, bool) -> Optional[Tuple[text_type, text_type]]
-    from netrc import netrc  # few need it
-    entries = netrc(path).hosts  # type: Dict[str, Any]
-    default = entries.pop('default', None)
-    by_host = {native_to_text(name).lower(): entry for name, entry in entries.items()}
-    entry = by_host.get(host, default if with_default else None)
-    if entry is None or not (entry[0] or entry[2]):
-        return None
-    login, _account, password = entry
-    return native_to_text(login or ''), native_to_text(password or '')

@@ -11,7 +11,8 @@ import sys
 
 import pytest
 
-from lomond import errors, sending
+from lomond import errors
+from lomond.engine import writer as sending
 from lomond.net.transport import Transport
 from tests.network.driving import Background, drain, open_over
 from tests.protocol.harness import CLIENT, parse_frames

@@ -9,6 +9,7 @@ import re
 
 from lomond._compat import TYPE_CHECKING, text_type
 from lomond.errors import HandshakeError
+from lomond.http.grammar import TOKEN
 
 if TYPE_CHECKING:
     from typing import List, Optional, Tuple
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 # anything but control characters may stand, Latin-1 as well.
 _LEXEME = re.compile(
     r'[ \t]*(?:'
-    r"(?P<token>[!#$%&'*+\-.^_`|~0-9A-Za-z]+)"
+    r'(?P<token>' + TOKEN + r')'
     r'|"(?P<quoted>(?:[\t !\x23-\x5b\x5d-\x7e\x80-\xff]|\\[\t -\x7e\x80-\xff])*)"'
     r'|(?P<separator>[;,=])'
     r'|(?P<end>\Z)'

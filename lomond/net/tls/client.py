@@ -16,14 +16,9 @@ from functools import partial
 import certifi
 
 from lomond._compat import SESSIONS_LEAK, TYPE_CHECKING
-from lomond.net.tls_transport import (
-    TLSTransport,
-    handshake,
-    handshake_within,
-    speaks_no_tls,
-)
-from lomond.net.transport import describe
-from lomond.net.wait import Wait
+from lomond._describe import describe
+from lomond.net.steps import Wait
+from lomond.net.tls.transport import TLSTransport, handshake, handshake_within, speaks_no_tls
 
 if TYPE_CHECKING:
     from typing import Any, Dict, Iterator, List, Optional, Text, Tuple, Union  # noqa: F401

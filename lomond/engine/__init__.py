@@ -1,0 +1,1 @@
+"""One connection's life, driven from outside, step by step; no step waits."""

@@ -1,0 +1,41 @@
+"""The grammar that heads are made of: tokens, and what can stand in one line.
+
+The one place for both, whether a head is written or read.
+"""
+
+from __future__ import absolute_import, division, print_function
+
+import re
+
+from lomond._compat import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing import Text  # noqa: F401
+
+#: A token (RFC 9110 5.6.2), as a regular expression.
+TOKEN = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
+
+_WHOLE_TOKEN = re.compile(TOKEN + r'\Z')
+
+# RFC 9110 5.5: each of these could end the line, and hide another header behind it.
+_NOT_IN_A_LINE = re.compile(b'[\r\n\0]')
+
+
+def is_token(text):
+    # type: (Text) -> bool
+    """Tell if the text is a token, as header names and subprotocols must be."""
+    return _WHOLE_TOKEN.match(text) is not None
+
+
+def is_line(data):
+    # type: (bytes) -> bool
+    """Tell if bytes can stand in one line of a head: without CR, LF and NUL."""
+    return _NOT_IN_A_LINE.search(data) is None
+
+
+def check_line(what, text):
+    # type: (str, Text) -> Text
+    """Return the text if it can stand in one line of a head, else ValueError."""
+    if not is_line(text.encode('utf-8', 'replace')):
+        raise ValueError('{} must not contain CR, LF or NUL: {!r}'.format(what, text))
+    return text

@@ -1,0 +1,1 @@
+"""Proxies: which one to use, and a tunnel through it."""

@@ -1,0 +1,7 @@
+"""TLS contexts of servers. Importing this imports ssl."""
+
+from __future__ import absolute_import, division, print_function
+
+from lomond.net.tls import server_context
+
+__all__ = ['server_context']
