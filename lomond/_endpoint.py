@@ -46,8 +46,8 @@ if TYPE_CHECKING:
         Union,
     )
 
+    from lomond.engine.session import Session  # noqa: F401
     from lomond.events import Event  # noqa: F401
-    from lomond.session import WebsocketSession  # noqa: F401
 
     Self = TypeVar('Self', bound='Endpoint')
     BytesLike = Union[bytes, bytearray, memoryview]
@@ -126,7 +126,10 @@ class Endpoint(object):
         self.max_read_ahead = max_read_ahead
         self._stats = Stats()
         self._stream = self._new_stream()
-        self._session = None  # type: Optional[WebsocketSession]
+        self._session = None  # type: Optional[Session]
+        # What sends for it: the session's writer, which saves a call for each message; or the
+        # session itself, where a subclass of the user's has its own `send`.
+        self._sender = None  # type: Any
         # Held while a loop begins, and while what it goes by is replaced.
         self._loop_lock = ProcessLock()
 
@@ -156,20 +159,27 @@ class Endpoint(object):
 
     def _reply(self, opcode, payload):
         # type: (int, bytes) -> None
-        session = self._session
-        if session is not None:
-            session.reply(opcode, payload)
+        stream = self._stream
+        if stream.pending is None or stream.pending[0] != Opcode.CLOSE:
+            stream.pending = opcode, payload
+        stream.news.append(opcode)
 
     # -- how it stands --
 
     @property
     def session(self):
-        # type: () -> Optional[WebsocketSession]
+        # type: () -> Optional[Session]
         """The session that drives the present or last connection."""
         return self._session
 
+    def _attach(self, session):
+        # type: (Any) -> None
+        """Send and close through this session from now on; None for none."""
+        self._session = session
+        self._sender = getattr(session, 'sender', session)
+
     def claim(self, session):
-        # type: (WebsocketSession) -> None
+        # type: (Session) -> None
         """Let a session's loop begin; the session calls this.
 
         Raises WebSocketUnavailable if another connect() has made another session since.
@@ -178,7 +188,7 @@ class Endpoint(object):
             if self._session is not session:
                 raise errors.WebSocketUnavailable(
                     'another call of connect() took the place of this')
-            session.is_running = True
+            session.claimed()
 
     @property
     def stream(self):
@@ -299,10 +309,10 @@ class Endpoint(object):
         except UnicodeEncodeError:
             raise surrogate_error(text)
         # As `_send`, without the call: most messages come through here.
-        session = self._session
-        if session is None:
+        sender = self._sender
+        if sender is None:
             raise unavailable(self._stream.state)
-        session.send(Opcode.TEXT, payload, compress)
+        sender.send(Opcode.TEXT, payload, compress)
 
     def send_binary(self, data, compress=True):
         # type: (BytesLike, bool) -> None
@@ -361,10 +371,10 @@ class Endpoint(object):
                 for message in messages]
         except UnicodeEncodeError as error:
             raise surrogate_error(error.object)
-        session = self._session
-        if session is None:
+        sender = self._sender
+        if sender is None:
             raise unavailable(self._stream.state)
-        session.send_many(checked, compress)
+        sender.send_many(checked, compress)
 
     def send_ping(self, data=b''):
         # type: (BytesLike) -> None
@@ -381,17 +391,17 @@ class Endpoint(object):
 
     def _send(self, opcode, payload, compress):
         # type: (int, bytes, bool) -> None
-        session = self._session
-        if session is None:
+        sender = self._sender
+        if sender is None:
             raise unavailable(self._stream.state)
-        session.send(opcode, payload, compress)
+        sender.send(opcode, payload, compress)
 
     def _send_control(self, opcode, payload):
         # type: (int, bytes) -> None
-        session = self._session
-        if session is None:
+        sender = self._sender
+        if sender is None:
             raise unavailable(self._stream.state)
-        session.send_control(opcode, payload)
+        sender.send_control(opcode, payload)
 
     # -- the end --
 

@@ -36,28 +36,27 @@ from lomond._describe import describe
 from lomond._endpoint import FRAGMENT_SIZE, MAX_MESSAGE_SIZE, Endpoint
 from lomond._hints import takes_options
 from lomond._locks import ProcessLock
+from lomond.engine.server import ServerSession
 from lomond.engine.timers import NEVER
 from lomond.http.url import bracket, to_ascii
 from lomond.net.address import read_address
 from lomond.net.offload import start_thread
-from lomond.net.steps import Wait
-from lomond.net.transport import MAX_READ_AHEAD, RECEIVE_SIZE, SHORTAGES, Transport, would_block
+from lomond.net.transport import MAX_READ_AHEAD, SHORTAGES, would_block
 from lomond.net.waiter import READ, wait
 from lomond.net.waker import Waker
 from lomond.protocol.connection import SERVER
 from lomond.protocol.handshake import (
-    TLS_HANDSHAKE,
     Request,
     RequestReader,
     UpgradeRefused,
     answer_request,
-    build_head,
     check_protocols,
     extension_names,
+    plain_answer,
 )
 from lomond.protocol.limits import DEFAULT_LIMITS
 from lomond.protocol.message import encode_close
-from lomond.session import WebsocketSession
+from lomond.session import BlockingLoop
 from lomond.status import Status
 
 if TYPE_CHECKING:
@@ -98,13 +97,6 @@ _REMEDIES = {
 # What `Server.close` closes with.
 _SHUTDOWN = (Status.GOING_AWAY, u'the server shuts down')
 
-_PHRASES = {
-    400: u'Bad Request',
-    405: u'Method Not Allowed',
-    426: u'Upgrade Required',
-    503: u'Service Unavailable',
-}
-
 
 class ServerWebSocket(Endpoint):
     """The server's end of a WebSocket: what a handler gets.
@@ -141,10 +133,11 @@ class ServerWebSocket(Endpoint):
         self._reader = RequestReader(DEFAULT_LIMITS.head)
         # Once the request has come: why it is refused, the codec agreed on, what came behind it.
         self._verdict = None  # type: Any
+        self._answer = None  # type: Optional[bytes]
         self._loop = None  # type: Any      # the session's generator
         self._events = None  # type: Optional[Iterator[Event]]
         # From the start, so that close() counts before open() too.
-        self._session = ServerSession(self)
+        self._attach(BlockingServerSession(self))
         self._is_made = True
 
     if not TYPE_CHECKING:
@@ -165,8 +158,8 @@ class ServerWebSocket(Endpoint):
 
         ``options`` go to `WebsocketSession.run`.
         """
-        assert self._session is not None    # nosec B101  # for mypy
-        self._loop = self._session.run(**options)
+        session = self._session  # type: Any
+        self._loop = session.run(**options)
         for event in self._loop:
             if event.name == 'ready':
                 self._events = chain([event], self._loop)
@@ -192,7 +185,6 @@ class ServerWebSocket(Endpoint):
 
     def _shake_hands(self, data):
         # type: (bytes) -> Iterator[Event]
-        session = self._session  # type: Any
         try:
             found = self._reader.feed(data)
             if found is None:
@@ -210,9 +202,13 @@ class ServerWebSocket(Endpoint):
             refusal = error if isinstance(error, UpgradeRefused) else UpgradeRefused()
             answer = plain_answer(refusal.status_code, text_type(error), refusal.headers)
             self._verdict = (text_type(error), None, b'')
-        if session.answer(answer):
-            for event in self.answered(None):
-                yield event
+        self._answer = answer
+
+    def take_answer(self):
+        # type: () -> Optional[bytes]
+        """Return the answer to the client's request, once; the session calls this."""
+        answer, self._answer = self._answer, None
+        return answer
 
     def answered(self, write_error):
         # type: (Optional[text_type]) -> Iterator[Event]
@@ -235,110 +231,8 @@ class ServerWebSocket(Endpoint):
             yield event
 
 
-class ServerSession(WebsocketSession):
-    """Drives the server's end: the same loop, that begins with an accepted socket."""
-
-    linger = 0.0        # it is the server that ends TCP first (RFC 6455 7.1.1)
-
-    _peer = u'client'
-    _time_limit = u'handshake_timeout'
-
-    def _announce(self):
-        # type: () -> Iterable[Event]
-        return ()
-
-    def _dial(self):
-        # type: () -> Iterator[Any]
-        websocket = self._websocket
-        if websocket.ssl_context is None:
-            sock, websocket.sock = websocket.sock, None
-            yield Transport(sock)
-            return
-        from lomond.net import tls  # ssl takes long to import: ws goes without
-        sock, websocket.sock = websocket.sock, None
-        try:
-            for step in chain(
-                    _check_for_tls(sock, self._connect_deadline),
-                    tls.handshake(sock, websocket.ssl_context, self._connect_deadline)):
-                yield step
-        except tls.TLS_ERRORS as error:
-            sock.close()
-            raise errors.ConnectFail.during('tls', describe(error), error)
-        except BaseException:
-            sock.close()
-            raise
-
-    def _dialed(self):
-        # type: () -> Iterable[Event]
-        return ()
-
-    def answer(self, head):
-        # type: (bytes) -> bool
-        """Send our answer to the client's request; the websocket calls this.
-
-        Tells if all of it is out. If not, the steps go on, and come to `answered` in the end.
-        """
-        self._send_head(head)
-        self._needs_step = bool(self._unsent)
-        return not self._unsent
-
-    def _step_handshake(self):
-        # type: () -> Iterable[Event]
-        if not self._unsent or self._is_forced or self._owed_close is not None:
-            return super(ServerSession, self)._step_handshake()
-        self._flush()
-        if self._write_error is not None:
-            return self._follow(self._websocket.answered(text_type(self._broken)), None)
-        if not self._unsent:
-            return self._follow(self._websocket.answered(None), None)
-        if self._clock() >= self._deadline:
-            return self._disconnected(self._too_late())
-        # What the client sends now has to wait, as it has to for what it asked.
-        self.interest = self._send_interest
-        return ()
-
-    def _explain_silence(self, reason):
-        # type: (text_type) -> text_type
-        return reason
-
-
-def _check_for_tls(sock, deadline):
-    # type: (socket.socket, float) -> Iterator[Wait]
-    """Yield each `Wait` for the client's first byte; raises TLS_ERRORS if that isn't one of TLS.
-
-    OpenSSL would tell after the same byte, but let no answer through.
-    """
-    sock.setblocking(False)
-    while True:
-        try:
-            first = sock.recv(1, socket.MSG_PEEK)
-            break
-        except socket.error as error:
-            if not would_block(error):
-                raise
-        if monotonic() >= deadline:
-            raise socket.timeout('timed out')
-        yield Wait(((sock.fileno(), READ),), deadline)
-    if first in (b'', TLS_HANDSHAKE):
-        return
-    if b'A' <= first <= b'Z':       # an HTTP request, which has to be read before the end
-        sock.recv(RECEIVE_SIZE)
-        sock.send(plain_answer(400, u'this port speaks TLS: use wss://'))
-    raise ValueError('the client speaks no TLS')
-
-
-def plain_answer(status_code, text, headers=()):
-    # type: (int, text_type, Iterable[Any]) -> bytes
-    """Build a whole HTTP answer that says, in plain text, why there is no upgrade."""
-    body = (text + u'\n').encode('utf-8')
-    fields = [
-        (u'Connection', u'close'),
-        (u'Content-Type', u'text/plain; charset=utf-8'),
-        (u'Content-Length', text_type(len(body))),
-    ]
-    fields.extend(headers)
-    first_line = u'HTTP/1.1 {} {}'.format(status_code, _PHRASES[status_code])
-    return build_head(first_line, fields) + body
+class BlockingServerSession(BlockingLoop, ServerSession):
+    """Drives the server's end in the handler's thread."""
 
 
 class Server(object):

@@ -1,7 +1,176 @@
-"""Drives a WebSocket's connection in the caller's thread."""
+"""Drives a WebSocket's connection in the caller's thread, which waits for it.
+
+`BlockingLoop` is the driver: it waits, steps, and passes on the events. How a
+connection lives is the business of `lomond.engine.session`.
+"""
 
 from __future__ import absolute_import, division, print_function
 
-from lomond.engine.session import WebsocketSession
+import weakref
+from collections import deque
+
+from lomond import errors
+from lomond._compat import TYPE_CHECKING, thread_module
+from lomond._describe import describe
+from lomond.engine.client import ClientSession
+from lomond.engine.session import Session
+from lomond.engine.timers import NEVER
+from lomond.net.waker import Waker
+from lomond.protocol.state import State
+
+if TYPE_CHECKING:
+    from typing import Any, Iterator, Optional  # noqa: F401
+
+    from lomond.events import Event  # noqa: F401
 
 __all__ = ['WebsocketSession']
+
+# Bytes that an event takes beside what it holds, about.
+_EVENT_SIZE = 200
+
+
+class BlockingLoop(Session):
+    """A session that waits for its connection in the thread that iterates over its events."""
+
+    # The user's functions may take their time in the user's own thread.
+    calls_in_loop = True
+
+    # The generator that `run` returned: a weak reference, and the thread that runs it.
+    _loop = None  # type: Any
+    _loop_thread = None  # type: Optional[int]
+
+    # What the last step returned.
+    _events = iter(())  # type: Iterator[Event]
+    # The events that a send made of what it read ahead: a deque, once there are some ...
+    _ahead = ()  # type: Any
+    # ... and more of them, once the deque is full.
+    _ahead_rest = None  # type: Optional[Iterator[Event]]
+    # The transport's progress when a send last looked for what it had read ahead.
+    _read_ahead_at = 0
+
+    def run(self, poll=5, ping_rate=30, ping_timeout=None, auto_pong=True, close_timeout=None):
+        # type: (Optional[float], Optional[float], Optional[float], bool, Optional[float]) -> Iterator[Event]
+        """Connect, and yield events until the connection is gone.
+
+        Parameters as in `WebSocket.connect`.
+        """
+        loop = self._run(poll, ping_rate, ping_timeout, auto_pong, close_timeout)
+        self._loop = weakref.ref(loop)
+        return loop
+
+    def _run(self, *options):
+        # type: (*Any) -> Iterator[Event]
+        self.begin(*options)        # before the try: what it refuses is another session's
+        news = self.connection.news
+        waker = None
+        try:
+            waker = self._make_waker()
+            while not self.is_finished:
+                self._loop_thread = thread_module.get_ident()
+                self._events = iter(self.advance())
+                for event in self._events:
+                    if news:
+                        self.attend()
+                    yield event
+                while self._ahead:
+                    event = self._ahead.popleft()
+                    if not self._is_forced or event.name == 'disconnected':
+                        yield event
+                    if not self._ahead:
+                        for event in self._end_ahead():
+                            if news:
+                                self.attend()
+                            yield event
+                timeout = self.time_left()
+                if timeout != 0:
+                    waker.wait(self.interest, timeout)  # type: ignore[union-attr]
+        finally:
+            # They refer to this session: free all at once.
+            self._events, self._ahead, self._ahead_rest = iter(()), (), None
+            self.dispose()
+            if waker is not None:
+                waker.close()
+
+    def _make_waker(self):
+        # type: () -> Optional[Waker]
+        """Return a `Waker`, or None without the descriptors for one: then dialling fails."""
+        try:
+            waker = Waker()
+        except EnvironmentError as error:
+            error.__traceback__ = None      # it refers to this session
+            self._obstacle = errors.ConnectFail.during(
+                'connect', u'could not open the socket pair that wakes the loop: {}'.format(
+                    describe(error)), error)
+            return None
+        self._wake_driver = waker.wake
+        return waker
+
+    # -- sending in the loop's body --
+
+    def read_ahead(self):
+        # type: () -> None
+        """Turn what a send has read ahead into events, which the loop yields next.
+
+        Only where the send was called in the loop's body: there nothing else
+        would answer the pings among them. And only if it had to wait.
+        """
+        transport = self.writer.transport
+        if transport.progress == self._read_ahead_at:
+            return
+        self._read_ahead_at = transport.progress
+        loop = None if self._loop is None else self._loop()
+        if loop is None or loop.gi_running or self._loop_thread != thread_module.get_ident():
+            return
+        if self._ahead_rest is not None:
+            return
+        if not self._ahead:
+            self._ahead, self._ahead_size = deque(), 0
+        limit = self._read_ahead_limit or NEVER
+        # The loop is in the middle of these: all of them come first.
+        self._take_ahead(self._events, NEVER)
+        while self._ahead_size < limit and self.connection.is_receiving:
+            data = transport.take_read_ahead()
+            if data is None:
+                break
+            self._timers.last_received = self._clock()
+            rest = iter(self._websocket.feed(data))
+            if not self._take_ahead(rest, limit):
+                self._ahead_rest = rest
+        if limit != NEVER:
+            # What is read ahead and what became of it share one limit.
+            transport.max_read_ahead = max(1, limit - self._ahead_size)
+
+    def _take_ahead(self, happened, limit):
+        # type: (Iterator[Event], float) -> bool
+        """Keep events until the limit is reached; False if there may be more."""
+        connection = self.connection
+        for event in happened:
+            self._ahead.append(event)
+            self._ahead_size += _EVENT_SIZE + len(
+                getattr(event, 'text', getattr(event, 'data', b'')))
+            self.writer.holds_close = connection.state == State.PEER_CLOSING
+            if connection.news:
+                self.attend()
+            if self._ahead_size >= limit:
+                return False
+        self.writer.holds_close = connection.state == State.PEER_CLOSING
+        if connection.news:
+            self.attend()
+        return True
+
+    def _end_ahead(self):
+        # type: () -> Iterator[Event]
+        """Return what is left of the events that were read ahead, once the others are yielded."""
+        rest, self._ahead_rest = self._ahead_rest, None
+        self._events = iter(()) if rest is None or self._is_forced else rest
+        if self.writer.transport is not None:
+            self.writer.transport.max_read_ahead = self._read_ahead_limit
+        return self._events
+
+
+class WebsocketSession(BlockingLoop, ClientSession):
+    """Drives one connection of a websocket.
+
+    Parameters: ``websocket``, a `lomond.websocket.WebSocket`; ``clock``, a
+    monotonic clock in seconds.
+    """

@@ -341,7 +341,8 @@ class WebSocket(Endpoint):
         }
         with self._loop_lock():
             self.reset()
-            session = self._session = session_class(self)
+            session = session_class(self)
+            self._attach(session)
         return session.run(auto_pong=auto_pong, **options)  # type: ignore[no-any-return]
 
     def __iter__(self):
@@ -353,7 +354,7 @@ class WebSocket(Endpoint):
         """Forget the last connection; WebSocketUnavailable while there is one."""
         with self._loop_lock():
             self._check_idle()
-            self._session = None
+            self._attach(None)
             self._stream = self._new_stream()
             self._set_out(Course.begin(self._course.home))
 

@@ -1,6 +1,6 @@
-"""When a session's loop has something to do, and whether the peer is still there.
+"""When a session has something to do, and whether the peer is still there.
 
-Reads no clock and waits for nothing: it is told the time.
+Reads no clock and waits for nothing: the caller passes the time.
 """
 
 from __future__ import absolute_import, division, print_function
@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 
 NEVER = float('inf')
 
-# A loop that comes to its verdict later than this, in seconds, was held up: by
-# a slow handler, or with the whole machine. It asks the peer once more.
+# A loop that looks later than this, in seconds, after the peer should have answered was held up:
+# by a slow handler, or with the whole machine. It sends one more ping before it gives up.
 _HELD_UP = 1.0
 
 
@@ -22,7 +22,7 @@ class Timers(object):
 
     Each option is in seconds, None or 0 for never. Pings go out every
     ``ping_rate``, and as soon as the peer was silent for half of
-    ``ping_timeout``: so it is asked, and has the other half to answer.
+    ``ping_timeout``: the other half is left for its answer.
     """
 
     def __init__(self, now, poll, ping_rate, ping_timeout):
@@ -30,19 +30,19 @@ class Timers(object):
         self._poll = poll or NEVER
         self._ping_rate = ping_rate or NEVER
         self._ping_timeout = ping_timeout or NEVER
-        # With no pings nobody is asked.
+        # Without pings a silent peer isn't asked.
         self._least_silence = self._ping_timeout / 2 if ping_rate else NEVER
         self.next_poll = now + self._poll
         #: When to look if a ping is due.
         self.next_ping = NEVER
         self._plan_pings(now)
-        #: When the peer was last heard: any byte counts as life.
-        self.heard = now
-        # When the oldest ping went out that nothing was heard after.
+        #: When the peer's last byte arrived: any byte counts as life.
+        self.last_received = now
+        # When the oldest ping went out after which nothing arrived.
         self._asked = None  # type: Optional[float]
         self._is_asked_again = False
         #: When a peer that stays silent counts as gone.
-        self.verdict = NEVER
+        self.dead_at = NEVER
 
     def poll_is_due(self, now):
         # type: (float) -> bool
@@ -60,8 +60,8 @@ class Timers(object):
         if not self._was_held_up(now):
             if now < self.next_ping:
                 return False
-            # What was heard meanwhile may have put it off.
-            self.next_ping = min(self._latest_ping, self.heard + self._least_silence)
+            # What arrived meanwhile may have put it off.
+            self.next_ping = min(self._latest_ping, self.last_received + self._least_silence)
             if now < self.next_ping:
                 return False
         self._plan_pings(now)
@@ -74,34 +74,34 @@ class Timers(object):
 
     def _was_held_up(self, now):
         # type: (float) -> bool
-        """Tell if the verdict has to wait for one more ping, and make it wait."""
-        if self._asked is None or self._is_asked_again or now - self.verdict < _HELD_UP \
-                or self.heard >= self._asked:
+        """Tell if the peer gets one more ping before it counts as gone; if so, wait for that."""
+        if self._asked is None or self._is_asked_again or now - self.dead_at < _HELD_UP \
+                or self.last_received >= self._asked:
             return False
         self._is_asked_again = True
         self._asked = None
-        self.verdict = NEVER
+        self.dead_at = NEVER
         return True
 
     def asked(self, now):
         # type: (float) -> None
-        """Take note of a ping that went out, or would have but for a full buffer."""
-        if self._asked is not None and self.heard >= self._asked:
+        """Remember a ping that went out, or would have but for a full send buffer."""
+        if self._asked is not None and self.last_received >= self._asked:
             self._asked = None
             self._is_asked_again = False
         if self._asked is None:
             self._asked = now
-            # Silence counts from the last byte heard, but a peer that was
+            # Silence counts from the last byte received, but a peer that was
             # asked late, after a slow handler, still has its time to answer.
-            self.verdict = max(
-                self.heard + self._ping_timeout,
+            self.dead_at = max(
+                self.last_received + self._ping_timeout,
                 now + min(self._least_silence, self._ping_rate))
 
     def is_silent(self, now):
         # type: (float) -> bool
         """Tell if the peer left a ping unanswered for too long."""
-        if self._asked is not None and self.heard >= self._asked:
+        if self._asked is not None and self.last_received >= self._asked:
             self._asked = None
             self._is_asked_again = False
-            self.verdict = NEVER
-        return now >= self.verdict
+            self.dead_at = NEVER
+        return now >= self.dead_at

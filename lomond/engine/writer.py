@@ -1,97 +1,111 @@
 """The sending half of a session: frames, in the order of the calls, from any thread.
 
-Knows the transport's `send`, and nothing of how it came to be or who receives.
-A signal's handler may come while its own thread is in here, or is receiving:
-hence an RLock, `_is_sending` and `_reader`.
+`BlockingWriter` is for drivers that have a thread for each connection: a call
+waits while the send buffer is full. It knows the transport's `send`, and
+nothing of dialling or receiving. It never calls the user's code.
+
+A signal's handler may run in the middle of any method here, in the same
+thread: hence an RLock, `is_sending` and `receiving_thread`.
 """
 
 from __future__ import absolute_import, division, print_function
 
 import logging
+import socket
 
 from lomond import errors
 from lomond._compat import TYPE_CHECKING, RLock, text_type, thread_module
+from lomond._describe import describe
+from lomond.net.waiter import WRITE
 from lomond.opcode import Opcode
 from lomond.protocol.frame import CONTROL_BIT, PIECE
-from lomond.protocol.message import encode_close
 from lomond.protocol.state import CAN_SEND, State, unavailable
 
 if TYPE_CHECKING:
     from typing import Any, Callable, Iterable, Iterator, List, Optional, Tuple  # noqa: F401
 
+    from lomond.net.transport import Transport  # noqa: F401
+    from lomond.net.waiter import Interest  # noqa: F401
     from lomond.protocol.connection import Connection  # noqa: F401
 
 log = logging.getLogger('lomond')
 
-#: After a failed write, how many bytes at most are read of what had arrived.
-SALVAGE = 16 * 1024 * 1024
-
-#: How many of the user's control frames may wait for the end of another thread's frame.
+#: How many of the user's pings and pongs may wait for the end of another thread's frame.
 MAX_CONTROLS = 64
 
-_GOODBYE = encode_close(1000, u'goodbye')
 
+class BlockingWriter(object):
+    """Sends a connection's frames; a caller's thread waits while the send buffer is full.
 
-class Sender(object):
-    """Base of the session: sends, and tells its loop what the sending means for it.
+    Parameters:
 
-    Parameters: ``websocket``, for its ``stream`` and ``write_timeout``;
-    ``clock``, a monotonic clock in seconds.
+    - ``connection``: the protocol's `Connection`, which encodes.
+    - ``options``: its ``write_timeout`` (seconds, read for each message),
+      ``fragment_size`` and ``read_ahead_limit`` (bytes, read once).
+    - ``session``: its ``wake()`` makes the loop take a step; it is called
+      back by ``close_was_sent()``, ``write_failed()`` and ``read_ahead()``;
+      its ``sender`` is this, or what a subclass of the user's put before it.
+    - ``clock``: a monotonic clock in seconds.
+
+    What the session's loop calls (`reply`, `flush_pending`, `ping`,
+    `flush_head`) never waits, neither for the send buffer nor for another
+    sender. All else may be called from any thread.
     """
 
-    def __init__(self, websocket, clock):
-        # type: (Any, Callable[[], float]) -> None
-        self._websocket = websocket
-        self._stream = websocket.stream  # type: Connection
+    __slots__ = (
+        '_clock', '_connection', '_controls', '_fragment_size', '_head', '_head_size',
+        '_is_flushing', '_options', '_pongs', '_session', '_whole_size', 'close_sent_at', 'error',
+        'has_pending', 'head_error', 'holds_close', 'is_disposed', 'is_interleaving', 'is_sending',
+        'lock', 'needs_buffer', 'pending_close', 'receiving_thread', 'transport')
+
+    def __init__(self, connection, options, session, clock):
+        # type: (Connection, Any, Any, Callable[[], float]) -> None
+        self._connection = connection
+        self._options = options
+        self._session = session
         self._clock = clock
-        self._started = clock()
-        self._transport = None  # type: Any     # a Transport, once there is one
-        # Stands around encoding a frame and sending it, so that the order on
-        # the wire is that of the masks, of the deflate stream, of the states.
-        self._lock = RLock()
-        self._is_sending = False
-        # The thread that is receiving, for as long as it does. Its signals' handlers can't wait
-        # for a sender, who may wait for what it holds; nor can they enter OpenSSL once more.
-        self._reader = None  # type: Optional[int]
-        # A message is going out frame by frame: control frames are sent in between.
-        self._interleaves = False
-        # Control frames that wait for the loop's next step, or for the next frame's end: the
-        # user's, the latest pong, a Close. Lists, as their append and pop need no lock.
-        self._controls = []  # type: List[Tuple[int, bytes]]
-        self._pongs = []  # type: List[Tuple[int, bytes]]
-        self._owed_close = None  # type: Optional[bytes]
-        # The peer's Close was read ahead: the user is still to see Closing, before ours goes out.
-        self._holds_close = False
-        # Set after one of these, so that a look at it finds all that came before.
-        self._has_controls = False
-        self._wants_room = False        # the send buffer is too full for what is pending
-        self._is_paying = False     # the loop is sending them, in their order
-        # As they are when the connection begins, as the other parameters are.
-        self._fragment_size = websocket.fragment_size  # type: Optional[int]
-        self._read_ahead_limit = websocket.read_ahead_limit  # type: Optional[int]
+        #: Where the bytes go; None before there is a connection, and during a redirect.
+        self.transport = None  # type: Any
+        #: Held while a frame is encoded and sent: the order on the wire is that of the masking
+        #: keys, of the deflate stream and of the states.
+        self.lock = RLock()
+        #: True while a thread sends: a signal's handler in that thread gets past the lock.
+        self.is_sending = False
+        #: The thread that is receiving: a signal's handler in it can't enter OpenSSL again, nor
+        #: wait for a sender, which may wait for the bytes that this thread is about to read.
+        self.receiving_thread = None  # type: Optional[int]
+        #: True while a message goes out frame by frame: control frames go out in between.
+        self.is_interleaving = False
+        #: True once no frame may be sent any more: the session is over.
+        self.is_disposed = False
+        #: The first write that failed: the peer has a part of a frame, so nothing may follow.
+        self.error = None  # type: Optional[BaseException]
+        #: When the Close frame went out, by the clock.
+        self.close_sent_at = None  # type: Optional[float]
+
+        # Control frames that wait for the loop's next step or for the end of another thread's
+        # frame. Lists, as their append and pop need no lock.
+        self._controls = []  # type: List[Tuple[int, bytes]]     # the user's
+        self._pongs = []  # type: List[Tuple[int, bytes]]        # at most one: the latest
+        #: The payload of a Close frame that waits like them.
+        self.pending_close = None  # type: Optional[bytes]
+        #: True while the user has not seen Closing yet, though the peer's Close has been read.
+        self.holds_close = False
+        #: True if any of these waits. Set last, so that a look at it finds what was added.
+        self.has_pending = False
+        #: True if the send buffer is too full for what is pending.
+        self.needs_buffer = False
+        self._is_flushing = False       # the loop sends pending frames, in their order
+
+        # Fixed when the connection begins, as the connection's other options are.
+        self._fragment_size = options.fragment_size  # type: Optional[int]
         # Larger messages go out in pieces, or in fragments.
         self._whole_size = min(PIECE, self._fragment_size or PIECE)
-        self._broken = None  # type: Optional[BaseException]  # a write failed
-        self._is_disposed = False
-        #: When a Close frame went out, in seconds since the session began.
-        self.sent_close_time = None  # type: Optional[float]
 
-    @property
-    def session_time(self):
-        # type: () -> float
-        """Seconds since the session began."""
-        return self._clock() - self._started
-
-    @property
-    def is_ending(self):
-        # type: () -> bool
-        """True once a send failed, or a Close frame waits to be sent."""
-        return self._broken is not None or self._owed_close is not None
-
-    def _notice(self):
-        # type: () -> None
-        """Have the loop look around, wherever it is; from any thread."""
-        raise NotImplementedError
+        # Our head of the handshake: what has not gone out yet, and why it could not.
+        self._head = b''  # type: Any
+        self._head_size = 0
+        self.head_error = None  # type: Optional[BaseException]
 
     # -- for the user, through the websocket --
 
@@ -110,38 +124,38 @@ class Sender(object):
 
         Raises TransportFail, or WebSocketUnavailable and its kinds.
         """
-        if self._reader is not None and self._is_reading(opcode):
+        if self.receiving_thread is not None and self._interrupts_reading(opcode):
             self._send_interrupting(opcode, data)
             return
-        if self._is_disposed:       # in its midst a handler must not wait for another thread
-            raise unavailable(self._stream.state)
+        if self.is_disposed:        # a signal's handler must not wait here for another thread
+            raise unavailable(self._connection.state)
         try:
-            with self._lock:
-                if self._is_sending:
+            with self.lock:
+                if self.is_sending:
                     self._send_interrupting(opcode, data)
                     return
                 frame = None
                 try:
-                    self._is_sending = True
-                    if self._has_controls and not self._is_paying:
+                    self.is_sending = True
+                    if self.has_pending and not self._is_flushing:
                         self._send_controls_first()
                     if len(data) > self._whole_size and not opcode & CONTROL_BIT:
-                        size, frames = self._stream.encode_in_frames(
+                        size, frames = self._connection.encode_in_frames(
                             opcode, data, compress, self._fragment_size)
                         self._hand_over(self._interleave(frames), size)
                     else:
-                        frame = self._stream.encode(opcode, data, compress)
-                        if self._broken is not None:
+                        frame = self._connection.encode(opcode, data, compress)
+                        if self.error is not None:
                             raise self._refusal(len(frame))
-                        self._transport.send(frame, self._websocket.write_timeout or None)
+                        self.transport.send(frame, self._options.write_timeout or None)
                     if opcode == Opcode.CLOSE:
                         self._close_was_sent()
-                    self._is_sending = False
+                    self.is_sending = False
                 except BaseException as error:
                     self._failed(error, frame is not None)
                     raise
         finally:
-            if self._has_controls or self._is_disposed:
+            if self.has_pending or self.is_disposed:
                 self._catch_up()
 
     def send_control(self, opcode, payload):
@@ -151,7 +165,7 @@ class Sender(object):
         While another thread's message goes out in fragments the frame waits
         for the end of a fragment, and this returns at once. Raises as `send`.
         """
-        if self._interleaves and len(self._controls) < MAX_CONTROLS:
+        if self.is_interleaving and len(self._controls) < MAX_CONTROLS:
             self._queue_control(opcode, payload)
         else:
             self.send(opcode, payload)
@@ -159,57 +173,52 @@ class Sender(object):
     def _queue_control(self, opcode, payload):
         # type: (int, bytes) -> None
         """Leave a control frame to the thread that is sending; raises as `send`."""
-        if self._broken is not None:
+        if self.error is not None:
             raise self._refusal(len(payload))
-        if self._stream.state not in CAN_SEND:
-            raise unavailable(self._stream.state)
-        if self._owed_close is not None:
+        if self._connection.state not in CAN_SEND:
+            raise unavailable(self._connection.state)
+        if self.pending_close is not None:
             raise unavailable(State.CLOSING)
         if opcode == Opcode.CLOSE:
-            self._owed_close = payload
+            self.pending_close = payload
         else:
             self._controls.append((opcode, payload))
-        self._has_controls = True
-        if opcode == Opcode.CLOSE or not self._interleaves:
+        self.has_pending = True
+        if opcode == Opcode.CLOSE or not self.is_interleaving:
             # close_timeout begins; or the message has just ended, and the loop sends the frame.
-            self._notice()
-
-    def send_compressed(self, opcode, data):
-        # type: (int, bytes) -> None
-        """Send a frame, compressed if that was agreed on; raises as `send`."""
-        self.send(opcode, data, True)
+            self._session.wake()
 
     def send_many(self, messages, compress):
         # type: (Iterable[Tuple[int, bytes]], bool) -> None
-        """Send a frame for each pair of an opcode and a payload, in as few writes as will do.
+        """Send a frame for each pair of an opcode and a payload, in as few writes as possible.
 
         No other thread's message comes in between, nor a Close frame. Raises as `send`.
         """
-        self._send_each(self._stream.encode_many(messages, compress, self._fragment_size))
+        self._send_each(self._connection.encode_many(messages, compress, self._fragment_size))
 
     def _send_each(self, parts):
         # type: (Iterable[bytes]) -> None
-        """Send bytes that may be made meanwhile, in one go."""
-        if self._reader is not None and self._is_reading(None):
+        """Send parts, each made when the one before is out, with no other message in between."""
+        if self.receiving_thread is not None and self._interrupts_reading(None):
             self._send_interrupting(None, b'')
             return
-        if self._is_disposed:
-            raise unavailable(self._stream.state)
+        if self.is_disposed:
+            raise unavailable(self._connection.state)
         try:
-            with self._lock:
-                if self._is_sending:
+            with self.lock:
+                if self.is_sending:
                     self._send_interrupting(None, b'')
                     return
                 try:
-                    self._is_sending = self._interleaves = True
-                    if self._has_controls:
+                    self.is_sending = self.is_interleaving = True
+                    if self.has_pending:
                         self._send_controls_first()
                     for data in parts:
                         self._hand_over(data)
-                        self._read_ahead()
+                        self._session.read_ahead()
                         # All of the parts go out before a Close frame.
                         self._send_controls(may_close=False)
-                    self._is_sending = self._interleaves = False
+                    self.is_sending = self.is_interleaving = False
                 except BaseException as error:
                     self._failed(error, False)
                     raise
@@ -222,26 +231,28 @@ class Sender(object):
 
         The transport asks for the next piece when it has sent the last.
         """
-        self._interleaves = True
+        self.is_interleaving = True
         for pieces in frames:
             for piece in pieces:
                 yield piece
-            self._read_ahead()
+            self._session.read_ahead()
             self._send_controls()
-        self._interleaves = False
+        self.is_interleaving = False
+
+    # -- pending control frames --
 
     def _send_controls_first(self):
         # type: () -> None
-        """Keep the order of the calls: no message overtakes a control frame that is pending."""
+        """Keep the order of the calls: no message overtakes a pending control frame."""
         try:
             self._send_controls()
         except errors.TransportFail:
-            pass        # the message is refused for it
+            pass        # the message is refused for the same reason
 
     def _send_controls(self, may_close=True):
         # type: (bool) -> None
         """Send pending control frames, in the thread that is sending, which holds the lock."""
-        while self._has_controls and self._send_next_control(may_close):
+        while self.has_pending and self._send_next_control(may_close):
             pass
 
     def _send_next_control(self, may_close=True):
@@ -252,51 +263,68 @@ class Sender(object):
             return False
         opcode, payload = control
         try:
-            frame = self._stream.encode(opcode, payload)
+            frame = self._connection.encode(opcode, payload)
         except errors.WebSocketUnavailable as error:
             log.debug('%s was not sent: %s', Opcode.to_str(opcode), error)
         else:
             self._hand_over(frame)
         if opcode == Opcode.CLOSE:
             self._close_was_sent()
-            self._owed_close = None     # last: until then the loop waits for it
+            self.pending_close = None       # last: until then the loop waits for it
         return True
 
-    def _read_ahead(self):
-        # type: () -> None
-        """Answer pings that arrived while this thread, the loop's own, was sending."""
-        raise NotImplementedError
+    def _next_control(self, may_close):
+        # type: (bool) -> Optional[Tuple[int, bytes]]
+        """Return the next pending control frame, a Close last; for the holder of the lock.
 
-    def _is_reading(self, opcode):
-        # type: (Optional[int]) -> bool
-        """Tell if we are in a signal's handler that came while its thread was receiving.
-
-        But for a Close, plain TCP lets it send all the same.
+        The caller forgets a Close once it is sent: the loop's end waits for that.
         """
-        return self._reader == thread_module.get_ident() and (
-            opcode == Opcode.CLOSE or self._transport.is_secure)
+        self.has_pending = False
+        control = None
+        for pending in (self._controls, self._pongs):
+            if pending and control is None:
+                control = pending.pop(0)
+        if control is None and may_close and self.pending_close is not None \
+                and not self.holds_close:
+            control = Opcode.CLOSE, self.pending_close
+        if self._controls or self._pongs or self.pending_close is not None:
+            self.has_pending = True
+        return control
+
+    # -- signals' handlers --
+
+    def _interrupts_reading(self, opcode):
+        # type: (Optional[int]) -> bool
+        """Tell if this is a signal's handler that interrupted its thread while it was receiving.
+
+        Over plain TCP such a handler may send anything but a Close at once.
+        """
+        return self.receiving_thread == thread_module.get_ident() and (
+            opcode == Opcode.CLOSE or self.transport.is_secure)
 
     def _send_interrupting(self, opcode, data):
         # type: (Optional[int], bytes) -> None
-        """Do what can be done for a signal's handler that came in the midst of it."""
+        """Handle a send from a signal's handler that interrupted a send or a read."""
         if opcode != Opcode.CLOSE:
             raise errors.WebSocketUnavailable(
-                'this thread is in the midst of another send, or of reading: '
-                'only close() may interrupt it')
-        if self._owed_close is None:
-            self._owed_close = data
-        self._has_controls = True
-        self._notice()
+                'a signal handler interrupted this thread while it was sending or reading: '
+                'only close() may be called there')
+        if self.pending_close is None:
+            self.pending_close = data
+        self.has_pending = True
+        self._session.wake()
+
+    # -- to the transport --
 
     def _hand_over(self, data, size=None):
         # type: (Any, Optional[int]) -> None
-        """Have the transport send bytes, or pieces of so many."""
-        if self._broken is not None:
+        """Have the transport send bytes, or pieces that are ``size`` bytes together."""
+        if self.error is not None:
             raise self._refusal(len(data) if size is None else size)
-        transport = self._transport
-        if transport is None:       # a redirect has just let it go
-            raise unavailable(self._stream.state)
-        timeout = self._websocket.write_timeout or None
+        transport = self.transport
+        if transport is None:       # a redirect has just closed it
+            raise unavailable(self._connection.state)
+        timeout = self._options.write_timeout or None
         try:
             if size is None:
                 transport.send(data, timeout)
@@ -308,14 +336,15 @@ class Sender(object):
 
     def _close_was_sent(self):
         # type: () -> None
-        self.sent_close_time = self.session_time
-        self._notice()
+        self.close_sent_at = self._clock()
+        self._session.close_was_sent()
+        self._session.wake()
 
     def _refusal(self, size):
         # type: (int) -> errors.TransportFail
-        """Make the error for what may not follow a frame that was torn."""
+        """Make the error for what may not follow a frame of which only a part went out."""
         error = errors.TransportFail(
-            u'not sent, as an earlier send failed: {}'.format(text_type(self._broken)))
+            u'not sent, as an earlier send failed: {}'.format(text_type(self.error)))
         error.size = size
         return error
 
@@ -323,122 +352,213 @@ class Sender(object):
         # type: (BaseException, bool) -> None
         """A send raised: decide whether another may follow it.
 
-        None may if bytes of a torn frame may have gone out. Nor after a signal's handler raised
-        (Ctrl-C): the deflate stream may be ahead of what the peer has of it.
+        None may if bytes of an incomplete frame may have gone out. Nor after a signal's handler
+        raised (Ctrl-C): the deflate stream may be ahead of what the peer has of it.
         """
         is_torn = has_begun or not isinstance(error, errors.WebSocketError)
         # A message that a Close frame cut short ended with a whole frame.
-        if self._broken is None and is_torn and not isinstance(error, errors.WebSocketUnavailable):
+        if self.error is None and is_torn and not isinstance(error, errors.WebSocketUnavailable):
             self._break(error if isinstance(error, errors.TransportFail)
                         else errors.TransportFail(u'a send was interrupted'))
-        self._is_sending = self._interleaves = False
+        self.is_sending = self.is_interleaving = False
 
     def _break(self, error):
         # type: (BaseException) -> None
-        """A write failed: read what has arrived, then end."""
-        self._salvage = SALVAGE
-        self._broken = error
-        self._notice()
+        """Refuse all sends from now on; the loop reads what has arrived, then ends."""
+        self._session.write_failed()
+        self.error = error
+        self._session.wake()
 
     def _catch_up(self):
         # type: () -> None
-        """See to what was put off while the lock was held."""
-        if self._has_controls and not self._wants_room:
-            self._notice()
-        # Disposed of while we held the lock. Whichever thread holds it now does this.
-        if self._is_disposed and self._transport is not None and self._lock.acquire(False):
+        """Do what other threads left to this one while it held the lock."""
+        if self.has_pending and not self.needs_buffer:
+            self._session.wake()
+        # The session ended while this thread held the lock: the holder closes the transport.
+        if self.is_disposed and self.transport is not None and self.lock.acquire(False):
             try:
-                if not self._is_sending:
-                    self._transport.close()
+                if not self.is_sending:
+                    self.transport.close()
             finally:
-                self._lock.release()
+                self.lock.release()
 
     def _release(self):
         # type: () -> None
-        self._lock.release()
+        self.lock.release()
         self._catch_up()
 
-    def close(self, payload=_GOODBYE):
-        # type: (bytes) -> None
-        """End the attempt to connect; or close, should it have succeeded meanwhile."""
-        self._owed_close = payload
-        self._has_controls = True
-        if self._stream.state != State.CONNECTING:
-            self._pay()
-        self._notice()      # last: the loop may be about to wait for less than is pending
+    # -- for the loop --
 
-    # -- for the loop, which never waits for the send buffer, nor for another sender --
+    @property
+    def is_closing(self):
+        # type: () -> bool
+        """True if a Close frame is still to go out: it waits, or another thread is sending it."""
+        return self.pending_close is not None or (
+            self.close_sent_at is None and self._connection.state not in CAN_SEND)
+
+    def close(self, payload):
+        # type: (bytes) -> None
+        """Have a Close frame sent as soon as the connection is open; from any thread."""
+        self.pending_close = payload
+        self.has_pending = True
+        if self._connection.state != State.CONNECTING:
+            self.flush_pending()
+        self._session.wake()        # last: the loop may be about to wait for less than is pending
 
     def reply(self, opcode, data):
         # type: (int, bytes) -> None
         """Send a pong or a Close on the protocol's behalf, as soon as that needs no waiting.
 
-        What fails ends the loop, but isn't raised.
+        A failure ends the loop, but isn't raised.
         """
         if opcode == Opcode.PONG:
             self._pongs[:] = [(opcode, data)]   # RFC 6455 5.5.3: that to the latest ping will do
         else:
-            self._owed_close = data
-        self._has_controls = True
-        self._pay()
+            self.pending_close = data
+        self.has_pending = True
+        self.flush_pending()
 
-    def _pay(self):
+    def flush_pending(self):
         # type: () -> None
-        """Send what is pending, if that needs no waiting; else the loop comes back to it.
+        """Send what is pending, if that needs no waiting; else the loop tries again later.
 
         A sender that holds the lock wakes the loop when it is done, or sends
-        what is pending itself. `_wants_room` is set if the send buffer is full.
+        what is pending itself. `needs_buffer` is set if the send buffer is full.
         """
-        self._wants_room = False
-        if not self._has_controls or self._transport is None or not self._lock.acquire(False):
+        self.needs_buffer = False
+        if not self.has_pending or self.transport is None or not self.lock.acquire(False):
             return
         try:
-            if self._is_sending:
-                return          # a signal's handler: it is for the loop to go on
-            self._is_paying = True
-            while self._has_controls and self._has_room():
+            if self.is_sending:
+                return          # this is a signal's handler: the loop goes on after it
+            self._is_flushing = True
+            while self.has_pending and self._has_buffer():
                 control = self._next_control(True)
                 if control is None:
                     return
                 self._try_to_send(*control)
                 if control[0] == Opcode.CLOSE:
-                    self._owed_close = None
+                    self.pending_close = None
         finally:
-            self._is_paying = False
+            self._is_flushing = False
             self._release()
 
-    def _next_control(self, may_close):
-        # type: (bool) -> Optional[Tuple[int, bytes]]
-        """Return the next pending control frame, a Close last; for the holder of the lock.
-
-        The caller forgets a Close when it is sent: the loop's end waits for that.
-        """
-        self._has_controls = False
-        control = None
-        for waiting in (self._controls, self._pongs):
-            if waiting and control is None:
-                control = waiting.pop(0)
-        if control is None and may_close and self._owed_close is not None \
-                and not self._holds_close:
-            control = Opcode.CLOSE, self._owed_close
-        if self._controls or self._pongs or self._owed_close is not None:
-            self._has_controls = True
-        return control
-
-    def _has_room(self):
+    def _has_buffer(self):
         # type: () -> bool
         """Tell if a small frame would go out at once, or fail at once."""
-        if self._broken is not None or self._is_disposed or self._transport.has_room():
+        if self.error is not None or self.is_disposed or self.transport.has_room():
             return True
-        self._wants_room = True
+        self.needs_buffer = True
         return False
+
+    def ping(self, payload):
+        # type: (bytes) -> Optional[bool]
+        """Send a ping if the send buffer isn't full.
+
+        Returns True if it went out or goes out after another thread's
+        fragment; False if the connection doesn't allow it; None if it could not
+        be sent without waiting: then the peer isn't reading, or is reading
+        what another thread sends.
+        """
+        if not self.lock.acquire(False):
+            if not self.is_interleaving or self._controls:
+                return None
+            try:
+                self._queue_control(Opcode.PING, payload)
+            except errors.WebSocketError as error:
+                log.debug('no ping was sent: %s', error)
+                return False
+            return True
+        try:
+            if not self.transport.has_room():
+                return None
+            return self._try_to_send(Opcode.PING, payload)
+        finally:
+            self._release()
 
     def _try_to_send(self, opcode, payload):
         # type: (int, bytes) -> bool
         """Send a small frame, under the lock; False if that failed."""
         try:
-            self.send(opcode, payload)
+            self._session.sender.send(opcode, payload)
             return True
         except errors.WebSocketError as error:
             log.debug('%s was not sent: %s', Opcode.to_str(opcode), error)
             return False
+
+    # -- our head of the handshake --
+
+    def begin_head(self, data):
+        # type: (bytes) -> None
+        """Have `flush_head` send our head of the handshake."""
+        self._head = memoryview(data)
+        self._head_size = len(data)
+        self.head_error = None
+
+    @property
+    def has_head(self):
+        # type: () -> bool
+        """True while a part of the head has not gone out."""
+        return bool(self._head)
+
+    def flush_head(self):
+        # type: () -> Interest
+        """Send what is left of the head, without waiting; return what to wait for, if anything.
+
+        A failure is kept as `head_error`: what the peer sent before may say why.
+        """
+        if not self._head or self.head_error is not None:
+            return ()
+        if not self.lock.acquire(False):        # another thread's `write`
+            return ((self.transport.fileno(), WRITE),)
+        try:
+            self.is_sending = True
+            while self._head:
+                count, interest = self.transport.send_some(self._head)
+                if not count:
+                    return interest     # type: ignore[no-any-return]
+                self._head = self._head[count:]
+        except (socket.error, ValueError, errors.TransportFail) as error:
+            # ValueError: an SSLSocket whose session is gone.
+            self.head_error = error
+            self._break(errors.TransportFail.after(
+                self._head_size - len(self._head), self._head_size,
+                u'could not send: {}'.format(describe(error))))
+        finally:
+            self.is_sending = False
+            self._release()
+        return ()
+
+    # -- the transport's life --
+
+    def attach(self, transport):
+        # type: (Transport) -> None
+        """Send over this transport from now on."""
+        self.transport = transport
+
+    def detach(self):
+        # type: () -> Any
+        """Return the transport, which is the caller's to close; another may be attached."""
+        transport, self.transport = self.transport, None
+        self.error = None
+        return transport
+
+    def dispose(self):
+        # type: () -> None
+        """Close the transport, or leave that to the thread that is sending. Never raises."""
+        transport = self.transport
+        if transport is None:
+            return
+        if transport.is_inherited:
+            transport.close()       # the thread that holds the lock is in the parent process
+            return
+        # A sender may be waiting inside the transport. It holds the lock, so it closes the
+        # transport: to wait for it here could take for ever.
+        if self.lock.acquire(False):
+            try:
+                if not self.is_sending:
+                    transport.close()
+                    return
+            finally:
+                self.lock.release()
+        transport.abort()

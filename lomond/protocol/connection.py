@@ -22,7 +22,7 @@ from lomond.protocol.state import TRANSITIONS, State, Trigger
 from lomond.stats import Stats
 
 if TYPE_CHECKING:
-    from typing import Any, Callable, Iterator, Optional, Tuple, Type, Union  # noqa: F401
+    from typing import Any, Callable, Iterator, List, Optional, Tuple, Type, Union  # noqa: F401
 
     from lomond.events import Event  # noqa: F401
     from lomond.protocol.extensions.permessage_deflate import PermessageDeflate  # noqa: F401
@@ -77,6 +77,9 @@ class Connection(Encoder):
     def __init__(self, role, reply, limits=DEFAULT_LIMITS, lock=_NoLock, stats=None,
                  random_bytes=os.urandom, clock=None, text_class=events.Text):
         # type: (str, Callable[[int, bytes], None], Limits, Any, Optional[Stats], Callable[[int], bytes], Optional[Callable[[], float]], Type[events.Text]) -> None
+        self.news = []  # type: List[Any]
+        self.pending = None  # type: Optional[Tuple[int, bytes]]
+        self.pong = None  # type: Optional[bytes]
         super(Connection, self).__init__(role == CLIENT, lock, stats or Stats(), random_bytes)
         #: Answer pings by themselves.
         self.auto_pong = True
@@ -87,8 +90,6 @@ class Connection(Encoder):
         #: Where the next bytes from the peer may be received into, to be handed in as a part of
         #: this; None while they have to come as bytes.
         self.inlet = None  # type: Optional[memoryview]
-        #: Called with the payload of each pong, before its event is handed out.
-        self.on_pong = None  # type: Optional[Callable[[bytes], None]]
 
         self._reply = reply
         self._clock = clock
@@ -325,8 +326,8 @@ class Connection(Encoder):
             return events.Ping(payload, received_time)
         if opcode == Opcode.PONG:
             self._stats.pongs_received += 1
-            if self.on_pong is not None:
-                self.on_pong(payload)
+            self.pong = payload
+            self.news.append(payload)
             return events.Pong(payload, received_time)
 
         code, reason = decode_close(payload)

@@ -18,6 +18,7 @@ from lomond.protocol.extensions.grammar import format_extension, parse_extension
 
 if TYPE_CHECKING:
     from typing import (  # noqa: F401
+        Any,
         Iterable,
         List,
         Match,
@@ -279,3 +280,25 @@ def answer_request(request, protocols, deflate):
                 u'Sec-WebSocket-Extensions',
                 format_extension(permessage_deflate.NAME, parameters)))
     return build_head(u'HTTP/1.1 101 Switching Protocols', fields), protocol, codec
+
+
+_PHRASES = {
+    400: u'Bad Request',
+    405: u'Method Not Allowed',
+    426: u'Upgrade Required',
+    503: u'Service Unavailable',
+}
+
+
+def plain_answer(status_code, text, headers=()):
+    # type: (int, text_type, Iterable[Any]) -> bytes
+    """Build a whole HTTP answer that says, in plain text, why there is no upgrade."""
+    body = (text + u'\n').encode('utf-8')
+    fields = [
+        (u'Connection', u'close'),
+        (u'Content-Type', u'text/plain; charset=utf-8'),
+        (u'Content-Length', text_type(len(body))),
+    ]
+    fields.extend(headers)
+    first_line = u'HTTP/1.1 {} {}'.format(status_code, _PHRASES[status_code])
+    return build_head(first_line, fields) + body

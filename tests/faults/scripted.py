@@ -19,7 +19,7 @@ from lomond import WebSocket, errors
 from lomond._compat import text_type
 from lomond.net.tls.transport import TLSTransport
 from lomond.net.transport import Transport
-from lomond.server import ServerSession, ServerWebSocket
+from lomond.server import BlockingServerSession, ServerWebSocket
 from lomond.session import WebsocketSession
 from tests.network.driving import Clock
 from tests.protocol.harness import (
@@ -159,7 +159,7 @@ class _ClientSession(WebsocketSession):
         yield self.connect_to()
 
 
-class _ServerSession(ServerSession):
+class _ServerSession(BlockingServerSession):
 
     connect_to = None
 
@@ -171,7 +171,7 @@ class _ServerWebSocket(ServerWebSocket):
     """The server's end, with what it has in common with the client's."""
 
     def connect(self, session_class, **options):
-        self._session = session_class(self)
+        self._attach(session_class(self))
         return self._session.run(**options)
 
 

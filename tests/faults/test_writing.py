@@ -200,7 +200,7 @@ def test_acceptance_of_half_a_request_is_none(ready_fd, failure):
     for offset in range(size):
         outcome = _talk(ready_fd, CLIENT, on_ready=SENDS, fails_at=offset, failure=failure)
         assert outcome.events == [('connecting',), ('connected',), (
-            'disconnected', u'the server accepted a request that it did not have', False)]
+            'disconnected', u'the server accepted a request that it had not received', False)]
         assert outcome.calls == []
         assert len(outcome.sock.sent) == offset
 

@@ -114,12 +114,12 @@ def count_steps(session, steps):
         steps.append(None)
         return original()
 
-    session._step = step
+    session._step_open = step
 
 
 def wait_until_sending(websocket):
     """Wait until another thread's send has filled the system's buffer."""
-    while websocket.session._transport.has_room():
+    while websocket.session.transport.has_room():
         pass
 
 
@@ -132,7 +132,7 @@ def open_over(transport):
     """Return a websocket that is open over a transport, without a handshake and a loop."""
     websocket = WebSocket(u'ws://example.org/', proxies={})
     websocket.connect().close()
-    websocket.session._transport = transport
+    websocket.session.writer.attach(transport)
     websocket.stream.accept()
     return websocket
 

@@ -498,7 +498,7 @@ def close_crosses(websocket, loop, held_up, may_answer):
     for event in loop:
         events.append(event)
         if event.name == 'ready':
-            held_up.hold(websocket.session._transport)
+            held_up.hold(websocket.session.transport)
             closer = Background(websocket.close)
             wait_for(held_up.is_sending)
             may_answer.set()
@@ -564,7 +564,7 @@ def test_a_close_frame_that_fails_while_theirs_arrives_is_not_graceful():
         websocket = WebSocket(server.url)
         loop = websocket.connect(poll=0.01, ping_rate=0)
         abort = held_up.may_go_on.set
-        held_up.may_go_on.set = lambda: (websocket.session._transport.abort(), abort())
+        held_up.may_go_on.set = lambda: (websocket.session.transport.abort(), abort())
         events = close_crosses(websocket, loop, held_up, may_answer)
     assert names(events)[3:] == ['closed', 'disconnected']
     assert not events[-1].graceful
@@ -588,7 +588,7 @@ def test_a_close_frame_that_cannot_be_sent_holds_the_end_up_for_close_timeout_at
         for event in loop:
             events.append(event)
             if event.name == 'ready':
-                held_up.hold(websocket.session._transport)
+                held_up.hold(websocket.session.transport)
                 closer = Background(websocket.close)
                 wait_for(held_up.is_sending)
                 may_answer.set()

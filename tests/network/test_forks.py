@@ -103,10 +103,10 @@ def test_end_of_a_child_leaves_the_connection_to_its_parent(link, authority_file
 
 @needs_fork
 @pytest.mark.parametrize('lock', [
-    'websocket.session._lock',
-    'websocket.session._transport._read_lock',
-    'websocket.session._transport._close_lock()',
-    'websocket.session._wake.__self__._lock()',
+    'websocket.session.writer.lock',
+    'websocket.session.transport._read_lock',
+    'websocket.session.transport._close_lock()',
+    'websocket.session._wake_driver.__self__._lock()',
     'websocket.stream._lock()',
 ])
 def test_child_does_not_wait_for_a_thread_that_only_its_parent_has(link, authority_file, lock):
@@ -124,10 +124,10 @@ def test_child_does_not_wait_for_a_thread_that_makes_a_tls_context(link, authori
 
 
 @needs_fork
-@pytest.mark.parametrize('lock', [NOBODYS, 'websocket.session._lock'])
+@pytest.mark.parametrize('lock', [NOBODYS, 'websocket.session.writer.lock'])
 def test_child_can_free_its_copy_of_the_descriptor(link, authority_file, lock):
     ending = (
-        'fd = websocket.session._transport.fileno(); websocket.session.dispose(); '
+        'fd = websocket.session.transport.fileno(); websocket.session.dispose(); '
         'os._exit(os.path.exists("/dev/fd/{}".format(fd)))')
     assert run(link, authority_file, ending, lock) == b'graceful\n'
 

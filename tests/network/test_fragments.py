@@ -331,10 +331,10 @@ def open_pair():
 def test_no_message_overtakes_a_control_frame_that_waits(open_pair, send, first):
     """The message it waited for has just ended, and its thread sends the next."""
     websocket, peer = open_pair
-    websocket.session._interleaves = True
+    websocket.session.writer.is_interleaving = True
     websocket.send_ping(b'1')
     websocket.send_pong(b'2')
-    websocket.session._interleaves = False
+    websocket.session.writer.is_interleaving = False
     sender = Background(send, websocket)
     assert read_frame(peer) == (PING, b'1')
     assert read_frame(peer) == (PONG, b'2')
@@ -344,9 +344,9 @@ def test_no_message_overtakes_a_control_frame_that_waits(open_pair, send, first)
 
 def test_no_message_follows_a_close_frame_that_waits(open_pair):
     websocket, peer = open_pair
-    websocket.session._interleaves = True
+    websocket.session.writer.is_interleaving = True
     websocket.close()
-    websocket.session._interleaves = False
+    websocket.session.writer.is_interleaving = False
     with pytest.raises(errors.WebSocketClosing):
         websocket.send_text(u'x')
     assert read_frame(peer)[0] == CLOSE
@@ -555,7 +555,7 @@ def test_a_peer_that_reads_what_is_sent_is_not_unresponsive():
             events.append(event)
             if event.name == 'poll':
                 if len(events) < 50:
-                    websocket.session._transport.progress += PROGRESS
+                    websocket.session.transport.progress += PROGRESS
                 clock.ahead += 1
         may_end.set()
     assert names(events)[2:] == ['ready', 'unresponsive', 'disconnected']
@@ -589,7 +589,7 @@ def test_a_slow_handler_loses_nothing_that_had_arrived_before_a_send_failed():
 
 
 def test_a_broken_connection_to_a_peer_that_sends_on_ends(monkeypatch):
-    monkeypatch.setattr('lomond.engine.writer.SALVAGE', 1024 * 1024)
+    monkeypatch.setattr('lomond.engine.session.SALVAGE', 1024 * 1024)
     text = b'x' * 60000
 
     def script(sock):
@@ -619,14 +619,14 @@ def test_the_loop_sends_control_frames_in_the_order_of_the_calls(open_pair):
     """The message that they waited for ended before its thread looked for them."""
     websocket, peer = open_pair
     session = websocket.session
-    session._interleaves = True
+    session.writer.is_interleaving = True
     for number in range(3):
         websocket.send_ping(b'%d' % number)
-    session._interleaves = False
-    session._pay()
+    session.writer.is_interleaving = False
+    session.writer.flush_pending()
     assert [read_frame(peer) for _ in range(3)] == [(PING, b'%d' % number) for number in range(3)]
-    assert not session._is_sending
-    assert not session._has_controls
+    assert not session.writer.is_sending
+    assert not session.writer.has_pending
 
 
 @pytest.mark.parametrize('last', [make_frame(3, b''), make_close(4001)], ids=['error', 'close'])
@@ -652,7 +652,7 @@ def test_the_loop_does_not_spin_while_a_send_is_stuck_behind_the_peers_last_fram
             elif event.name in ('protocol_error', 'closing'):
                 is_last.set()
             elif event.name == 'poll' and is_last.is_set():
-                if websocket.session._transport.has_pending():
+                if websocket.session.transport.has_pending():
                     if not polls:
                         count_steps(websocket.session, steps)
                     polls.append(event)
@@ -668,16 +668,16 @@ def test_a_pong_that_finds_the_send_buffer_full_goes_out_as_soon_as_it_is_not(op
     """The ping comes out of the step's events, after the step had said what to wait for."""
     websocket, peer = open_pair
     session = websocket.session
-    session._deadline = float('inf')
-    session.interest = session._transport.interest
-    ours = session._transport._sock
+    session.deadline = float('inf')
+    session.interest = session.transport.interest
+    ours = session.transport._sock
     try:
         while True:
             ours.send(b'x' * 65536)
     except socket.error:
         pass
-    session.reply(10, b'now')
-    assert session._wants_room
+    session.writer.reply(10, b'now')
+    assert session.writer.needs_buffer
     session._needs_step = False
     assert session.time_left() is None
     (_fd, mask), = session.interest
@@ -744,7 +744,7 @@ def test_force_disconnect_in_the_midst_of_a_step_is_the_reason():
         websocket = WebSocket(server.url)
         for event in websocket.connect(poll=0.01, ping_rate=0):
             if event.name == 'poll':
-                transport = websocket.session._transport
+                transport = websocket.session.transport
                 receive = transport.receive
                 transport.receive = lambda inlet=None: (
                     websocket.force_disconnect(), receive(inlet))[1]     # noqa: B023

@@ -425,7 +425,7 @@ def test_a_connection_that_breaks_before_the_request_is_disconnected():
     """The tracer, which sees the request first, breaks the connection."""
     def tracer(record):
         if record['stage'] == 'request':
-            websocket.session._transport.abort()
+            websocket.session.transport.abort()
 
     with RawServer(accept_and_send()) as server:
         websocket = WebSocket(server.url, trace=tracer)

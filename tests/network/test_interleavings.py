@@ -15,15 +15,14 @@ import threading
 
 import pytest
 
-from lomond import session
-from lomond.engine import writer as sending
+from lomond.engine import session, writer
 from lomond.net.transport import Transport
 from lomond.opcode import Opcode
 from tests.network.driving import Background, open_over
 from tests.network.races.match import DOCUMENTED
 from tests.support import PATIENCE, read_frame
 
-_FILES = {os.path.splitext(module.__file__)[0] for module in (sending, session)}
+_FILES = {os.path.splitext(module.__file__)[0] for module in (writer, session)}
 
 
 class Stage(object):
@@ -144,7 +143,7 @@ class Play(object):
         self.transport = WatchedTransport(sock, self.stage)
         self.websocket = open_over(self.transport)
         self.session = self.websocket.session
-        self.session._lock = StageLock(self.stage)
+        self.session.writer.lock = StageLock(self.stage)
 
     def run(self, *names):
         """Have these methods of ours take turns."""
@@ -176,13 +175,13 @@ class Play(object):
     def answer(self):
         """As the loop does it: for what it still owes it has to be woken up."""
         self.session._needs_step = False
-        self.session.reply(Opcode.PONG, b'to a ping')
+        self.session.writer.reply(Opcode.PONG, b'to a ping')
 
     def check(self):
         """End it; check what arrived, and what was found on the way."""
         session = self.session
-        if not session._is_disposed:
-            assert not session._has_controls or session._needs_step, 'the loop was not woken up'
+        if not session.writer.is_disposed:
+            assert not session.writer.has_pending or session._needs_step, 'the loop was not woken'
             session.dispose()
         assert self.transport._is_closed, 'the socket was left open'
         assert not self.transport.faults

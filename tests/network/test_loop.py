@@ -312,7 +312,7 @@ def test_a_peer_that_floods_after_its_fault_does_not_hold_up_the_end():
 
     class FloodedSession(WebsocketSession):
         def _receive(self):
-            if self._stream.error is None:
+            if self.connection.error is None:
                 return WebsocketSession._receive(self)
             clock.ahead += 0.01
             return b'x' * 65536, None
@@ -490,9 +490,9 @@ def test_no_other_thread_gets_in_while_a_loop_begins_or_ends(change):
 
     class Beginning(WebsocketSession):
         def begin(self, *args):
+            WebsocketSession.begin(self, *args)
             assert is_refused(change, websocket)
             refused.append('begin')
-            WebsocketSession.begin(self, *args)
 
     class Ending(WebSocket):
         def on_disconnect(self):

@@ -553,7 +553,7 @@ def test_socks_proxy_is_reached_as_a_server_is(needs_socks):
             received = []
             for event in websocket:
                 if event.name == 'text':
-                    received.append(websocket.session._transport._sock.getsockopt(
+                    received.append(websocket.session.transport._sock.getsockopt(
                         socket.SOL_SOCKET, socket.SO_RCVBUF))
                     websocket.close()
     assert asked == ['proxy.invalid']

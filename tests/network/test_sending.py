@@ -148,7 +148,7 @@ def test_many_messages_go_out_in_order_and_in_one_write():
     writes = []
 
     def send(websocket):
-        transport = websocket.session._transport
+        transport = websocket.session.transport
         send_as_ever = transport.send
         transport.send = lambda data, timeout: [writes.append(data), send_as_ever(data, timeout)]
         websocket.send_many([u'\xe9', b'ab', bytearray(b'cd'), memoryview(b'efg')[1:], u''])
@@ -167,7 +167,7 @@ def test_many_large_messages_are_not_gathered_up():
     writes = []
 
     def send(websocket):
-        transport = websocket.session._transport
+        transport = websocket.session.transport
         send_as_ever = transport.send
         transport.send = lambda data, timeout: [writes.append(data), send_as_ever(data, timeout)]
         websocket.send_many([b'x' * 30000] * 20)

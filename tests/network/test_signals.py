@@ -256,14 +256,14 @@ def test_a_handler_that_closes_in_the_midst_of_reading_tls_does_not_block(
         for event in websocket.connect(poll=0.01, ping_rate=0):
             events.append(event)
             if event.name == 'ready':
-                sock = websocket.session._transport._sock
+                sock = websocket.session.transport._sock
                 original = getattr(sock, call)
 
                 def interrupted(*args):
                     if not senders:
                         senders.append(Background(websocket.send_text, u'x'))
-                        while websocket.session._lock.acquire(False):
-                            websocket.session._lock.release()
+                        while websocket.session.writer.lock.acquire(False):
+                            websocket.session.writer.lock.release()
                         handler.provoke()
                     return original(*args)      # noqa: B023
                 setattr(sock, call, interrupted)
@@ -292,7 +292,7 @@ def test_a_handler_that_sends_in_the_midst_of_reading_tls_is_refused(
         handler = on_signal(send)
         for event in websocket.connect(poll=0.01, ping_rate=0):
             if event.name == 'ready':
-                sock = websocket.session._transport._sock
+                sock = websocket.session.transport._sock
                 recv = sock.recv
                 sock.recv = lambda *args: handler.provoke() or recv(*args)     # noqa: B023
     assert [first for first, _payload in frames] == [0x88]

@@ -429,6 +429,6 @@ def test_no_ping_waits_for_room():
 
 def fill(websocket):
     """Fill the system's buffer."""
-    transport = websocket.session._transport
+    transport = websocket.session.transport
     while transport.has_room():
         transport._send_now(b'\0' * 65536)

@@ -151,7 +151,7 @@ def test_socket_options_are_set(path):
     with UnixServer(record([]), path):
         for event in websocket:
             if event.name == 'ready':
-                sock = websocket.session._transport._sock
+                sock = websocket.session.transport._sock
                 assert struct.unpack('ll', sock.getsockopt(
                     socket.SOL_SOCKET, socket.SO_RCVTIMEO, 16)) == (77, 0)
                 websocket.close()

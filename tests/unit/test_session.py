@@ -56,7 +56,7 @@ def test_sending_before_the_connection_is_unavailable(call):
 
 def test_a_reply_that_cannot_be_sent_does_not_raise():
     _websocket, session = make_session()
-    session.reply(10, b'pong')
+    session.writer.reply(10, b'pong')
 
 
 @pytest.mark.parametrize('call', ['close', 'force_disconnect', 'dispose'])

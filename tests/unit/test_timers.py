@@ -38,7 +38,7 @@ def test_none_and_0_mean_never(never):
     assert not timers.ping_is_due(1e12)
     timers.asked(1e12)
     assert not timers.is_silent(1e15)
-    assert timers.verdict == NEVER
+    assert timers.dead_at == NEVER
 
 
 def test_ping_is_due_after_its_interval_whatever_poll_is():
@@ -57,7 +57,7 @@ def test_a_late_ping_sets_the_next_a_whole_interval_later():
 
 def test_silence_counts_from_the_last_byte_heard():
     timers = make_timers(ping_rate=30, ping_timeout=60)
-    timers.heard = 110.0
+    timers.last_received = 110.0
     timers.asked(130.0)
     assert not timers.is_silent(169.9)
     assert timers.is_silent(170.0)
@@ -77,31 +77,31 @@ def test_silence_is_noticed_after_ping_timeout_whatever_ping_rate_is(ping_rate, 
     timers = make_timers(0.0, ping_rate=ping_rate, ping_timeout=10)
     now = 0.0
     while True:
-        now = min(timers.next_ping, timers.verdict)
+        now = min(timers.next_ping, timers.dead_at)
         if now < last_byte:
-            timers.heard = now      # it answers at once, and then no more
-        elif timers.heard < last_byte:
-            timers.heard = last_byte
+            timers.last_received = now      # it answers at once, and then no more
+        elif timers.last_received < last_byte:
+            timers.last_received = last_byte
         if timers.ping_is_due(now):
             timers.asked(now)
             if now < last_byte:
-                timers.heard = now
+                timers.last_received = now
         if timers.is_silent(now):
             break
-    assert now == pytest.approx(timers.heard + 10)
+    assert now == pytest.approx(timers.last_received + 10)
 
 
 def test_a_peer_that_speaks_is_asked_every_ping_rate_only():
     timers = make_timers(ping_rate=30, ping_timeout=5)
     for now in range(101, 130):
-        timers.heard = now
+        timers.last_received = now
         assert not timers.ping_is_due(now)
     assert timers.ping_is_due(130.0)
 
 
 def test_a_silent_peer_is_asked_at_half_of_ping_timeout():
     timers = make_timers(ping_rate=30, ping_timeout=5)
-    timers.heard = 101.0
+    timers.last_received = 101.0
     assert not timers.ping_is_due(102.5)
     assert timers.next_ping == 103.5
     assert timers.ping_is_due(103.5)
@@ -125,30 +125,30 @@ def test_a_second_ping_does_not_prolong_the_wait():
     timers = make_timers(ping_rate=10, ping_timeout=25)
     timers.asked(110.0)
     timers.asked(120.0)
-    assert timers.verdict == 125.0
+    assert timers.dead_at == 125.0
 
 
 def test_any_byte_after_the_ping_is_an_answer():
     timers = make_timers(ping_rate=30, ping_timeout=60)
     timers.asked(130.0)
-    timers.heard = 140.0
+    timers.last_received = 140.0
     assert not timers.is_silent(10000.0)
-    assert timers.verdict == NEVER
+    assert timers.dead_at == NEVER
 
 
 def test_an_answer_in_the_same_tick_of_the_clock_is_one():
     timers = make_timers(ping_rate=30, ping_timeout=60)
     timers.asked(130.0)
-    timers.heard = 130.0
+    timers.last_received = 130.0
     assert not timers.is_silent(10000.0)
 
 
 def test_a_ping_after_an_answer_asks_anew():
     timers = make_timers(ping_rate=30, ping_timeout=60)
     timers.asked(130.0)
-    timers.heard = 131.0
+    timers.last_received = 131.0
     timers.asked(160.0)
-    assert timers.verdict == 191.0
+    assert timers.dead_at == 191.0
 
 
 def test_a_loop_that_was_held_up_asks_once_more_before_the_verdict():
@@ -176,7 +176,7 @@ def test_an_answer_to_the_ping_of_a_loop_that_was_held_up_is_one():
     timers.asked(130.0)
     assert timers.ping_is_due(5000.0)
     timers.asked(5000.0)
-    timers.heard = 5001.0
+    timers.last_received = 5001.0
     assert not timers.is_silent(5040.0)
     # All is as before: held up once more, it asks once more.
     assert timers.ping_is_due(5050.0)

@@ -33,14 +33,14 @@ class OpenEnd(object):
 
     def is_unlocked(self):
         """Tell if nobody has the lock; for another thread than that which sends."""
-        is_ours = self.session._lock.acquire(False)
+        is_ours = self.session.writer.lock.acquire(False)
         if is_ours:
-            self.session._lock.release()
+            self.session.writer.lock.release()
         return is_ours
 
     def end(self):
         """Close both ends; return what was sent."""
-        self.session._transport.close()
+        self.session.transport.close()
         received = self._reading.result()
         self._theirs.close()
         return received
@@ -83,7 +83,7 @@ def test_interrupted_send_leaves_nothing_locked_and_no_frame_after_a_torn_one(ca
     for at in itertools.count(1):
         end = OpenEnd()
         was_interrupted = interrupt(functools.partial(call, end.websocket), at)
-        assert not end.session._is_sending
+        assert not end.session.writer.is_sending
         assert Background(end.is_unlocked).result(), 'interrupted before line {}'.format(at)
         try:
             end.websocket.send_text(u'after it')
