@@ -1,30 +1,28 @@
-"""A loop that survives outages: connect, and connect again, after a while.
+"""A loop that survives outages: connect, and connect again after a delay.
 
-Runs attempts and waits between them. How to connect is the WebSocket's
-business; when to, and when to give up, the policy's (`lomond.engine.reconnect`).
+It drives the reconnecting machine of `lomond.engine.reconnect` in the caller's
+thread, which it has wait between attempts. When to connect again, and when to
+give up, is for the policy to say.
 """
 
 from __future__ import absolute_import, division, print_function
 
-import logging
 import threading
 import time
 
-from lomond import events
 from lomond._compat import TYPE_CHECKING, text_type
-from lomond._describe import describe
 from lomond._hints import takes_options
-from lomond.engine.reconnect import Attempts, ReconnectPolicy, check_wait
+from lomond.engine.policy import LegacyPolicy, ReconnectPolicy
+from lomond.engine.reconnect import OBSERVED, PersistentSession
+from lomond.engine.timers import NEVER
 
 if TYPE_CHECKING:
-    from typing import Any, Callable, Iterator, Optional  # noqa: F401
+    from typing import Any, Callable, Iterable, Iterator, Optional  # noqa: F401
 
     from lomond.events import Event  # noqa: F401
     from lomond.websocket import WebSocket  # noqa: F401
 
 __all__ = ['ReconnectPolicy', 'persist']
-
-log = logging.getLogger('lomond')
 
 # What a stand-in for a WebSocket has to have.
 _NEEDED = ('connect', 'close', 'last_close')
@@ -72,7 +70,7 @@ def persist(websocket, poll=5, min_wait=5, max_wait=30, ping_rate=30, ping_timeo
     """
     _check_websocket(websocket)
     if policy is None:
-        policy = _Contract(
+        policy = LegacyPolicy(
             min_wait, max_wait, stable_after, max_retry_after, respect_retry_after)
     elif not isinstance(policy, ReconnectPolicy):
         raise TypeError('policy must be a ReconnectPolicy, not {!r}'.format(policy))
@@ -88,80 +86,72 @@ def persist(websocket, poll=5, min_wait=5, max_wait=30, ping_rate=30, ping_timeo
     connect_options.update(poll=poll, ping_rate=ping_rate, ping_timeout=ping_timeout)
     # Made here, so that wrong options raise here; it doesn't connect yet.
     attempt = websocket.connect(**connect_options)
-    return _persist(
-        websocket, attempt, websocket.last_close, policy, exit_event, connect_options)
+    close_before = websocket.last_close
+    first = [attempt]
+    if policy.urls is not None or policy.before_attempt is not None:
+        del first[:]        # what is set by these counts for the first attempt, too
 
+    def start():
+        # type: () -> _Attempt
+        return _Attempt(first.pop() if first else websocket.connect(**connect_options))
 
-class _Contract(ReconnectPolicy):
-    """What `persist` does without a policy: as in Lomond 0.3.x."""
-
-    def __init__(self, min_wait, max_wait, stable_after, max_retry_after, respect_retry_after):
-        # type: (float, float, float, Optional[float], bool) -> None
-        check_wait('min_wait', min_wait)
-        check_wait('max_wait', max_wait)
-        check_wait('stable_after', stable_after)
-        super(_Contract, self).__init__(
-            # A min_wait beyond max_wait is waited for; nothing comes on top.
-            min_wait, max(min_wait, max_wait), spread=1.0, stable_after=stable_after,
-            max_retry_after=max_retry_after)
-        if not respect_retry_after:
-            self.max_retry_after = None
-
-    def delay(self, waits, asked=None):
-        # type: (int, Optional[float]) -> float
-        """Return how long to wait: what the server asked for, or what the formula says."""
-        if asked is not None:
-            return max(self.min_wait, asked)
-        return super(_Contract, self).delay(waits)
-
-
-def _persist(websocket, attempt, close_before, policy, exit_event, connect_options):
-    # type: (WebSocket, Any, Optional[object], ReconnectPolicy, threading.Event, dict[str, Any]) -> Iterator[Event]
     def is_over():
         # type: () -> bool
         return websocket.last_close is not close_before or exit_event.is_set()
 
-    attempts = Attempts(policy)
-    telling = attempts.telling
-    while True:
-        if attempts.url is not None:
-            websocket.url = attempts.url
-        failure = None
-        if attempt is not None and (attempts.url is not None or policy.before_attempt is not None):
-            attempt = None      # what is set now counts for the first attempt, too
-        if policy.before_attempt is not None and not is_over():
-            failure = _prepare(websocket, policy.before_attempt, attempts.number)
-            if is_over():
-                return
-        if failure is not None:
-            attempt = [failure]
-        elif attempt is None:
-            attempt = websocket.connect(**connect_options)
-        attempts.begin()
-        is_told = False
-        try:
-            for event in attempt:
-                if event.name in telling:
-                    attempts.note(event)
+    machine = PersistentSession(websocket, start, policy, is_over, calls_in_loop=True)
+    return _persist(machine, websocket, is_over)
+
+
+class _Attempt(object):
+    """An attempt that waits by itself, the iterator of `connect`, with a session's members."""
+
+    interest = ()
+    deadline = -NEVER
+
+    def __init__(self, loop):
+        # type: (Iterable[Event]) -> None
+        self._loop = loop
+        self.is_finished = False
+
+    def step(self):
+        # type: () -> Iterable[Event]
+        """Return the loop, which ends when the connection has."""
+        self.is_finished = True
+        return self._loop
+
+    def time_left(self):
+        # type: () -> float
+        return 0
+
+    def dispose(self):
+        # type: () -> None
+        # Not left to the collector: a traceback may hold on to the loop.
+        if hasattr(self._loop, 'close'):
+            self._loop.close()
+
+
+def _persist(machine, websocket, is_over):
+    # type: (PersistentSession, WebSocket, Callable[[], bool]) -> Iterator[Event]
+    """Drive the machine in this thread, and wait."""
+    is_closing = False
+    try:
+        while not machine.is_finished:
+            for event in machine.advance():
+                if event.name in OBSERVED:
+                    machine.observe(event)
                 yield event
-                if not is_told and is_over():
-                    is_told = True
+                if not is_closing and is_over():
+                    is_closing = True
                     websocket.close()
-        finally:
-            # Not left to the end of this frame: a traceback may hold on to it.
-            if hasattr(attempt, 'close'):
-                attempt.close()
-        attempt = None
-        if is_over():
-            return
-        event = attempts.conclude()
-        log.debug('%s: %r', websocket, event)
-        yield event
-        if event.name == 'gave_up':
-            return
-        _wait(event.delay, policy.clock, is_over)
-        if is_over():
-            return
+            left = machine.time_left()
+            while left and not is_over():
+                # Not exit_event.wait(): a signal's handler in this thread may set the event, and
+                # would wait for ever for the lock that wait() holds.
+                time.sleep(min(left, _GLANCE))
+                left = machine.time_left()
+    finally:
+        machine.dispose()
 
 
 def _check_websocket(websocket):
@@ -180,33 +170,3 @@ def _check_websocket(websocket):
         shown = 'None' if websocket is None else 'this {}'.format(type(websocket).__name__)
         what = 'not {}, which has no {}'.format(shown, ', '.join(missing))
     raise TypeError('persist takes a WebSocket, {}'.format(what))
-
-
-def _prepare(websocket, before_attempt, number):
-    # type: (WebSocket, Callable[[WebSocket, int], Any], int) -> Optional[Event]
-    """Call the user's hook; return ConnectFail if it raised."""
-    try:
-        before_attempt(websocket, number)
-    except Exception as error:
-        # It may well ask the network for something, such as a token, and an
-        # outage is what `persist` is there to survive.
-        log.exception('before_attempt failed')
-        return events.ConnectFail(
-            u'before_attempt failed: {}'.format(describe(error) or type(error).__name__),
-            'request', error)
-    return None
-
-
-def _wait(delay, clock, is_over):
-    # type: (float, Callable[[], float], Callable[[], bool]) -> None
-    """Wait, in seconds by a clock, until it is over."""
-    left = delay
-    before = clock()
-    while left > 0 and not is_over():
-        # Not exit_event.wait(): a signal handler of this thread may set the
-        # event, and would wait for ever for the lock that wait() holds.
-        time.sleep(min(left, _GLANCE))
-        now = clock()
-        # Step by step: should the clock be set back, that costs one step.
-        left -= max(0.0, now - before)
-        before = now

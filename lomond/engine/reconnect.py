@@ -1,131 +1,38 @@
-"""When to connect again, where to, and when to give up: what `persist` goes by.
+"""Reconnecting as a machine of steps: attempt, back off, attempt again.
 
-Knows no sockets and waits for nothing: it is told what happened, and says what follows.
+`PersistentSession` has a session's members, so a driver of sessions can drive
+it. It waits for nothing itself, and knows no sockets: a session connects.
 """
 
 from __future__ import absolute_import, division, print_function
 
-import re
-import time
-from email.utils import mktime_tz, parsedate_tz
-from random import random as draw
+import logging
+from functools import partial
 
 from lomond import events
-from lomond._checks import check_callable, check_count, check_seconds, whole_number
-from lomond._compat import TYPE_CHECKING, monotonic, text_type
-from lomond._hints import takes_options
-from lomond.http.url import parse_url
+from lomond._compat import TYPE_CHECKING, monotonic
+from lomond._describe import describe
+from lomond.engine.policy import parse_retry_after
+from lomond.engine.timers import NEVER
+from lomond.net.offload import offload
+from lomond.net.steps import Wait
 
 if TYPE_CHECKING:
-    from typing import Any, Callable, FrozenSet, Iterable, List, Optional, Tuple, Union  # noqa: F401
+    from typing import Any, Callable, Iterable, Iterator, List, Optional, Tuple, Union  # noqa: F401
 
+    from lomond._compat import text_type  # noqa: F401
+    from lomond.engine.policy import ReconnectPolicy  # noqa: F401
     from lomond.events import Event  # noqa: F401
-    from lomond.websocket import WebSocket  # noqa: F401
+    from lomond.net.waiter import Interest  # noqa: F401
 
-_MAX_DOUBLINGS = 30
+log = logging.getLogger('lomond')
 
-# Not isdigit(): a superscript two is a digit to it, but no number.
-_SECONDS = re.compile('[0-9]+\\Z')
-
-# An item of a header that was sent twice, and joined: the comma of a date is part of it.
-_DELAY = re.compile('(?i)(?:\\s*(?:mon|tue|wed|thu|fri|sat|sun)[a-z]*\\s*,)?[^,]+')
-
-
-class ReconnectPolicy(object):
-    """What `persist` does after a connection ended, or didn't come about.
-
-    The defaults suit many devices behind bad networks: delays are drawn
-    from the whole range, so that those who lost a server at the same moment
-    don't come back at the same moment, and nothing ends the loop.
-
-    A *success* is a connection that was Ready for ``stable_after``. All else
-    is a failed attempt. A policy has no state: several loops may share it.
-
-    Parameters, all times in seconds:
-
-    - ``min_wait``: the least to wait before an attempt (0).
-    - ``max_wait``: the most (60).
-    - ``spread``: over how long the first attempt after a success is spread
-      (5). It doubles with each wait that follows: the delay is ``min_wait +
-      random() * min(max_wait - min_wait, spread * 2 ** waits)``.
-    - ``max_attempts``: after so many failed attempts in a row it gives up;
-      None for no limit.
-    - ``max_outage``: it gives up if no next attempt would begin within so
-      long after the last success ended (or the loop began); None for no
-      limit. An attempt under way isn't cut short.
-    - ``stop_on_status``: HTTP statuses of a rejection that end it: numbers,
-      or ranges of them. None by default: devices that nobody can reach
-      should outlive a server that is set up wrongly for an hour.
-    - ``stop_on_code``: codes of the server's Close frame that end it:
-      numbers, or ranges of them, such as ``[1008, range(4000, 5000)]``. None
-      by default.
-    - ``stable_after``: a connection that was Ready for so long is a success,
-      and the delays and limits start over (10).
-    - ``max_retry_after``: the most to wait if a rejection's Retry-After asks
-      for it (3600); None pays no attention to that. It is the least to wait
-      then, and the jitter comes on top.
-    - ``urls``: URLs to try in turn, instead of the websocket's own. Each
-      round begins with the first. After a failed attempt the next one's turn
-      comes ``min_wait`` later; after the last, the delay is waited for. A
-      server that asked for patience by Retry-After is passed over until then.
-    - ``before_attempt``: called as ``before_attempt(websocket, attempt)``
-      right before each attempt, in the loop's thread; ``attempt`` is 1 for
-      the first after a success. It may set the websocket's url or close it.
-      If it raises an Exception, that is logged, and the attempt has failed:
-      ConnectFail, whose ``cause`` it is.
-    - ``random``: returns a float from 0 to 1.
-    - ``clock``: a monotonic clock in seconds.
-
-    Raises TypeError and ValueError for arguments that make no sense.
-    """
-
-    @takes_options('ReconnectPolicy', 'persist(websocket, policy=ReconnectPolicy({}=...))')
-    def __init__(self, min_wait=0.0, max_wait=60.0, spread=5.0, max_attempts=None,
-                 max_outage=None, stop_on_status=(), stop_on_code=(), stable_after=10.0,
-                 max_retry_after=3600.0, urls=None, before_attempt=None, random=draw,
-                 clock=monotonic):
-        # type: (float, float, float, Optional[int], Optional[float], Union[int, Iterable[Any]], Union[int, Iterable[Any]], float, Optional[float], Optional[Iterable[str]], Optional[Callable[[WebSocket, int], Any]], Callable[[], float], Callable[[], float]) -> None
-        self.min_wait = check_wait('min_wait', min_wait)
-        self.max_wait = check_wait('max_wait', max_wait)
-        if self.min_wait > self.max_wait:
-            raise ValueError(
-                'min_wait, {!r}, is more than max_wait, {!r}'.format(min_wait, max_wait))
-        self.spread = check_wait('spread', spread)
-        self.max_attempts = check_count('max_attempts', max_attempts, 1, none_for='no limit')
-        self.max_outage = check_seconds('max_outage', max_outage)
-        if max_outage == 0:
-            raise ValueError('max_outage must be more than 0 seconds, or None for no limit')
-        self.stop_on_status = _check_numbers('stop_on_status', stop_on_status, 100, 599)
-        # RFC 6455 7.4.2
-        self.stop_on_code = _check_numbers('stop_on_code', stop_on_code, 1000, 4999)
-        self.stable_after = check_wait('stable_after', stable_after)
-        self.max_retry_after = check_seconds('max_retry_after', max_retry_after)
-        self.urls = _check_urls(urls)
-        self.before_attempt = check_callable('before_attempt', before_attempt)
-        for name, value in (('random', random), ('clock', clock)):
-            if value is None:
-                raise TypeError('{} must be callable, not None'.format(name))
-            check_callable(name, value)
-        self.random = random
-        self.clock = clock
-
-    def delay(self, waits, asked=None):
-        # type: (int, Optional[float]) -> float
-        """Return how long to wait, in seconds.
-
-        Parameters: ``waits``, how many there were since the last success;
-        ``asked``, what the server asked for, in seconds, or None.
-        """
-        spread = min(
-            self.max_wait - self.min_wait, self.spread * 2.0 ** min(waits, _MAX_DOUBLINGS))
-        return max(self.min_wait, asked or 0.0) + self.random() * spread
+#: The names of the events that a policy's decisions depend on.
+OBSERVED = frozenset(['ready', 'rejected', 'closing', 'disconnected', 'connect_fail'])
 
 
 class Attempts(object):
-    """What came of the attempts of one loop, and what follows from that by its policy."""
-
-    #: The names of the events that `note` takes note of.
-    telling = frozenset(['ready', 'rejected', 'closing', 'disconnected', 'connect_fail'])
+    """What became of the attempts of one loop, and what follows from that by its policy."""
 
     def __init__(self, policy):
         # type: (ReconnectPolicy) -> None
@@ -134,7 +41,7 @@ class Attempts(object):
         self._failures = 0
         self._waits = 0
         self._index = 0                 # of the URL
-        # Of each URL's server: when it asked to be left alone, and for how long.
+        # Of each URL's server: when it asked for a pause by Retry-After, and how long a pause.
         self._retry_after = [
             None for _url in policy.urls or (None,)]  # type: List[Optional[Tuple[float, float]]]
 
@@ -152,17 +59,17 @@ class Attempts(object):
 
     def begin(self):
         # type: () -> None
-        """Take note that an attempt begins."""
+        """Start the next attempt's record."""
         self._ready_at = None  # type: Optional[float]
         self._ended_at = None  # type: Optional[float]
         self._asked = None  # type: Optional[float]
-        self._verdict = None  # type: Optional[text_type]
+        self._stop_reason = None  # type: Optional[text_type]
         self._reason = None  # type: Optional[text_type]    # of its end
         self._retry_after[self._index] = None
 
-    def note(self, event):
+    def observe(self, event):
         # type: (Event) -> None
-        """Take note of an event of the attempt, one of those that are `telling`."""
+        """Record an event of the attempt, one of those that `OBSERVED` names."""
         policy, name = self._policy, event.name
         if name == 'ready':
             self._ready_at = policy.clock()
@@ -170,12 +77,12 @@ class Attempts(object):
             self._reason = event.reason
             self._asked = parse_retry_after(event.response.get('Retry-After'))
             if event.response.status_code in policy.stop_on_status:
-                self._verdict = event.reason
+                self._stop_reason = event.reason
         elif name == 'closing':
             self._reason = u'the server closed with code {} {}'.format(
                 event.code, event.reason).rstrip()
             if event.code in policy.stop_on_code:
-                self._verdict = self._reason
+                self._stop_reason = self._reason
         else:
             self._ended_at = policy.clock()
             if self._reason is None:
@@ -196,12 +103,12 @@ class Attempts(object):
         else:
             self._failures += 1
             delay = self._go_on(now)
-        verdict = self._verdict
-        if verdict is None:
-            verdict = self._reached_limit(now, delay)
-        if verdict is None:
+        stop_reason = self._stop_reason
+        if stop_reason is None:
+            stop_reason = self._reached_limit(now, delay)
+        if stop_reason is None:
             return events.BackOff(delay, self._reason)
-        return events.GaveUp(verdict)
+        return events.GaveUp(stop_reason)
 
     def _reached_limit(self, now, delay):
         # type: (float, float) -> Optional[text_type]
@@ -232,14 +139,14 @@ class Attempts(object):
         least = None if None in asked else min(asked)  # type: ignore[type-var]
         delay = self._policy.delay(self._waits, least)
         self._waits += 1
-        # The first of those whose time has come by then.
+        # The first of those whose pause is over by then.
         self._index = min(
             range(len(asked)), key=lambda index: (asked[index] or 0.0) > delay)
         return delay
 
     def _asked_for(self, index, now):
         # type: (int, float) -> Optional[float]
-        """Return how long a URL's server still wants to be left alone, None if it never said."""
+        """Return how long the pause that a URL's server asked for still lasts, None without one."""
         found = self._retry_after[index]
         if found is None:
             return None
@@ -247,65 +154,199 @@ class Attempts(object):
         return max(0.0, seconds - (now - asked_at))
 
 
-def parse_retry_after(value, now=None):
-    # type: (Optional[str], Optional[Callable[[], float]]) -> Optional[float]
-    """Return the seconds that a Retry-After header (RFC 7231 7.1.3) names.
+class PersistentSession(object):
+    """Runs one session after the other, and backs off in between, with a session's members.
 
-    Of several, after commas, the longest. None for a header that isn't there
-    or makes no sense. A date is compared with ``now()``, or with the time of day.
+    Parameters:
+
+    - ``websocket``: its ``url`` is set if the policy has several.
+    - ``start``: returns a session for the next attempt, which has begun.
+    - ``policy``: a `ReconnectPolicy`.
+    - ``is_over``: returns True once no other attempt is to be made.
+    - ``calls_in_loop``: whether ``policy.before_attempt`` is called in a step;
+      else it is called in another thread, and the steps wait for it.
+
+    Its events are those of the sessions, BackOff in between, and GaveUp if the
+    policy gives up.
     """
-    found = [_parse_delay(item.strip(), now) for item in _DELAY.findall(value or '')]
-    delays = [delay for delay in found if delay is not None]
-    return max(delays) if delays else None
 
+    PREPARING = 'preparing'         # before_attempt
+    ATTEMPTING = 'attempting'       # a session
+    BACKING_OFF = 'backing_off'
+    FINISHED = 'finished'
 
-def _parse_delay(value, now):
-    # type: (str, Optional[Callable[[], float]]) -> Optional[float]
-    if _SECONDS.match(value):
-        # Anything of more digits is for ever, and float() has its limits.
-        return float(value) if len(value) <= 15 else 1e15
-    try:
-        date = parsedate_tz(value)
-        return None if date is None else max(0.0, mktime_tz(date) - (now or time.time)())
-    except (ValueError, OverflowError, TypeError, IndexError):
-        return None
+    def __init__(self, websocket, start, policy, is_over, calls_in_loop=False):
+        # type: (Any, Callable[[], Any], ReconnectPolicy, Callable[[], bool], bool) -> None
+        self._websocket = websocket
+        self._start = start
+        self._policy = policy
+        self._is_over = is_over
+        self._calls_in_loop = calls_in_loop
+        self._attempts = Attempts(policy)
+        #: What it is doing: one of the four above.
+        self.phase = self.PREPARING
+        self._session = None  # type: Any       # of the present attempt
+        self._preparation = None  # type: Optional[Iterator[Any]]    # yields each Wait
+        self._wait = Wait((), -NEVER)
+        # Of the back-off: seconds left, when the clock was last read.
+        self._left = 0.0
+        self._read_at = 0.0
 
+    # -- for the driver --
 
-# -- arguments --
+    @property
+    def is_finished(self):
+        # type: () -> bool
+        """True once the last event has been returned, or it was disposed of."""
+        return self.phase == self.FINISHED
 
-def check_wait(name, value):
-    # type: (str, float) -> float
-    """Return a time in seconds, not None; raises TypeError, ValueError."""
-    seconds = check_seconds(name, value)
-    if seconds is None:
-        raise TypeError('{} must be a number of seconds, not None'.format(name))
-    return seconds
+    @property
+    def interest(self):
+        # type: () -> Interest
+        """What to wait for before the next step."""
+        if self.phase == self.ATTEMPTING and self._session is not None:
+            return self._session.interest       # type: ignore[no-any-return]
+        return self._wait.interest      # type: ignore[no-any-return]
 
+    @property
+    def deadline(self):
+        # type: () -> float
+        """When the next step has something to do though nothing arrived, by the clock."""
+        if self.phase == self.ATTEMPTING and self._session is not None:
+            return self._session.deadline       # type: ignore[no-any-return]
+        if self.phase == self.BACKING_OFF:
+            return monotonic() + self._left     # type: ignore[no-any-return]
+        return self._wait.deadline      # type: ignore[no-any-return]
 
-def _check_numbers(name, value, least, most):
-    # type: (str, Any, int, int) -> FrozenSet[int]
-    """Return the numbers in a number, or in a nest of lists and ranges of them."""
-    number = whole_number(value)
-    if number is not None:
-        if not least <= number <= most:
-            raise ValueError(
-                '{} takes numbers from {} to {}, not {!r}'.format(name, least, most, value))
-        return frozenset([number])
-    if isinstance(value, (bytes, text_type)) or not hasattr(value, '__iter__'):
-        raise TypeError('{} takes numbers, or ranges of them, not {!r}'.format(name, value))
-    return frozenset(
-        number for part in value for number in _check_numbers(name, part, least, most))
+    def step(self):
+        # type: () -> Iterator[Event]
+        """Do what can be done without waiting; yield the events that come of it."""
+        for event in self.advance():
+            if event.name in OBSERVED:
+                self.observe(event)
+            yield event
 
+    def advance(self):
+        # type: () -> Iterable[Event]
+        """Do as `step` does, but leave it to the driver to `observe`.
 
-def _check_urls(urls):
-    # type: (Optional[Iterable[str]]) -> Optional[Tuple[str, ...]]
-    if urls is None:
-        return None
-    if isinstance(urls, (bytes, text_type)) or not hasattr(urls, '__iter__'):
-        raise TypeError('urls must be a list of URLs, or None, not {}'.format(type(urls).__name__))
-    urls = tuple(urls)
-    if not urls:
-        raise ValueError('urls is empty: name at least one, or None for that of the websocket')
-    for url in urls:
-        parse_url(url)
-    return urls
+        It passes each event whose name is in `OBSERVED` to `observe` before it
+        passes that on. (It saves a generator's turn for each message.)
+        """
+        if self.phase == self.PREPARING:
+            return self._prepare()
+        if self.phase == self.BACKING_OFF:
+            if self._is_over():
+                self.phase = self.FINISHED
+            elif self._back_off_left() <= 0:
+                self.phase = self.PREPARING
+            return ()
+        session = self._session
+        if session is not None and not session.is_finished:
+            return session.step()       # type: ignore[no-any-return]
+        return self._conclude() if self.phase == self.ATTEMPTING else ()
+
+    def observe(self, event):
+        # type: (Event) -> None
+        """Record an event of the attempt; its name is in `OBSERVED`."""
+        self._attempts.observe(event)
+
+    def time_left(self):
+        # type: () -> Optional[float]
+        """Return how long, in seconds, to wait for `interest`; None is for ever."""
+        if self.phase == self.ATTEMPTING and self._session is not None:
+            return self._session.time_left()    # type: ignore[no-any-return]
+        if self.phase == self.BACKING_OFF:
+            return self._back_off_left()
+        if self._preparation is not None and self._wait.deadline == NEVER:
+            return None
+        return 0
+
+    def dispose(self):
+        # type: () -> None
+        """Free everything, whatever it is doing. Never raises."""
+        self.phase = self.FINISHED
+        if hasattr(self._preparation, 'close'):
+            self._preparation.close()   # type: ignore[union-attr]
+        self._end_session()
+
+    # -- the steps --
+
+    def _prepare(self):
+        # type: () -> Iterable[Event]
+        """Set the URL, call the user's hook, begin the attempt."""
+        if self._preparation is None and self._attempts.url is not None:
+            self._websocket.url = self._attempts.url
+        hook = self._policy.before_attempt
+        # With nothing to do any more the first attempt still begins, and ends at once.
+        if hook is None or self._preparation is None and self._is_over():
+            return self._begin(())
+        happened = ()  # type: Iterable[Event]
+        try:
+            if self._preparation is None:
+                self._preparation = self._call(partial(
+                    hook, self._websocket, self._attempts.number))
+            step = next(self._preparation, None)
+            if isinstance(step, Wait):
+                self._wait = step
+                return ()
+        except Exception as error:
+            # The hook may well ask the network for something, such as a token, and an outage
+            # is what this is there to survive.
+            log.exception('before_attempt failed')
+            happened = [events.ConnectFail(
+                u'before_attempt failed: {}'.format(describe(error) or type(error).__name__),
+                'request', error)]
+        self._preparation = None
+        self._wait = Wait((), -NEVER)
+        if self._is_over():     # by the hook
+            self.phase = self.FINISHED
+            return ()
+        return self._begin(happened)
+
+    def _call(self, hook):
+        # type: (Callable[[], Any]) -> Iterator[Any]
+        """Call the hook here, or return what yields each `Wait` until it has returned."""
+        if not self._calls_in_loop:
+            return offload(hook, NEVER)
+        hook()
+        return iter(())
+
+    def _begin(self, happened):
+        # type: (Iterable[Event]) -> Iterable[Event]
+        """Begin the attempt, unless it has failed already by these events."""
+        self._attempts.begin()
+        self.phase = self.ATTEMPTING
+        self._session = None if happened else self._start()
+        return happened
+
+    def _conclude(self):
+        # type: () -> Iterable[Event]
+        """Return what follows an attempt that has ended."""
+        self._end_session()
+        if self._is_over():
+            self.phase = self.FINISHED
+            return ()
+        event = self._attempts.conclude()
+        log.debug('%s: %r', self._websocket, event)
+        if event.name == 'gave_up':
+            self.phase = self.FINISHED
+        else:
+            self.phase = self.BACKING_OFF
+            self._left = event.delay
+            self._read_at = self._policy.clock()
+        return [event]
+
+    def _end_session(self):
+        # type: () -> None
+        session, self._session = self._session, None
+        if session is not None:
+            session.dispose()
+
+    def _back_off_left(self):
+        # type: () -> float
+        # Step by step: if the clock is set back, that costs one step.
+        now = self._policy.clock()
+        self._left -= max(0.0, now - self._read_at)
+        self._read_at = now
+        return max(0.0, self._left)

@@ -8,7 +8,8 @@ import pytest
 
 from lomond import WebSocket
 from lomond._compat import monotonic
-from lomond.persist import ReconnectPolicy, _Contract, persist
+from lomond.engine.policy import LegacyPolicy
+from lomond.persist import ReconnectPolicy, persist
 from lomond.session import WebsocketSession
 from tests.network.driving import (
     Background,
@@ -195,7 +196,7 @@ def test_retry_after_counts_once():
         next(scripts)(sock)
 
     with RawServer(script) as server:
-        policy = _Contract(0, 1000, 10.0, 3600.0, True)
+        policy = LegacyPolicy(0, 1000, 10.0, 3600.0, True)
         policy.random = lambda: 0.001
         delays = take_delays(persist(WebSocket(server.url), policy=policy), 3)
     assert delays == [0, 0.002, 0.004]

@@ -8,15 +8,16 @@ import threading
 import pytest
 
 from lomond import WebSocket, errors, events
-from lomond.engine.reconnect import Attempts
+from lomond.engine.policy import LegacyPolicy, ReconnectPolicy
+from lomond.engine.reconnect import Attempts, PersistentSession
 from lomond.events import text_class
 from lomond.http.response import Response
-from lomond.persist import ReconnectPolicy, _Contract, _wait, persist
+from lomond.persist import persist
 
 
 def make_attempts(min_wait=5, max_wait=30, stable_after=10.0, max_retry_after=3600.0,
                   respect_retry_after=True, draw=1.0):
-    policy = _Contract(min_wait, max_wait, stable_after, max_retry_after, respect_retry_after)
+    policy = LegacyPolicy(min_wait, max_wait, stable_after, max_retry_after, respect_retry_after)
     policy.random = lambda: draw
     return Attempts(policy)
 
@@ -27,8 +28,8 @@ def next_delay(attempts, retry_after=None):
     if retry_after is not None:
         head += u'Retry-After: {}\r\n'.format(retry_after)
     attempts.begin()
-    attempts.note(events.Rejected(Response((head + u'\r\n').encode('latin-1')), u'no'))
-    attempts.note(events.Disconnected())
+    attempts.observe(events.Rejected(Response((head + u'\r\n').encode('latin-1')), u'no'))
+    attempts.observe(events.Disconnected())
     return attempts.conclude().delay
 
 
@@ -52,8 +53,8 @@ def test_a_success_begins_again():
     first = next_delay(attempts)
     next_delay(attempts)
     attempts.begin()
-    attempts.note(events.Ready(None, None, set()))
-    attempts.note(events.Disconnected())
+    attempts.observe(events.Ready(None, None, set()))
+    attempts.observe(events.Disconnected())
     assert attempts.conclude().delay == first
 
 
@@ -65,7 +66,7 @@ def test_delays_stay_finite_after_years_of_retries():
 
 
 def test_real_jitter_stays_within_the_bounds():
-    attempts = Attempts(_Contract(1, 3, 10.0, None, True))
+    attempts = Attempts(LegacyPolicy(1, 3, 10.0, None, True))
     for _ in range(100):
         assert 1 <= next_delay(attempts) <= 3
 
@@ -180,23 +181,35 @@ def test_persist_is_refused_while_another_loop_runs(dead_port):
 # -- the wait, by a clock that jumps --
 
 def run_wait(delay, *times):
-    """Wait by a clock that tells these times, and the last of them for ever.
+    """Back off by a clock that shows these times, the first when that begins.
 
-    Returns how often it looked.
+    Returns how often the clock was read until the wait was over, at most as often as there are
+    times.
     """
-    looks = []
+    now = [0.0]
+    policy = ReconnectPolicy(min_wait=delay, max_wait=delay, clock=lambda: now[0])
+    machine = PersistentSession(None, FailedSession, policy, lambda: False, calls_in_loop=True)
+    while machine.phase != machine.BACKING_OFF:
+        now[0] = times[0]
+        list(machine.step())
+    for count, now[0] in enumerate(times[1:], 2):
+        if not machine.time_left():
+            return count
+    return None
 
-    def clock():
-        looks.append(None)
-        return times[min(len(looks), len(times)) - 1]
 
-    _wait(delay, clock, lambda: len(looks) > 4)
-    return len(looks)
+class FailedSession(object):
+    """A session of which there is nothing to see."""
+
+    is_finished = True
+
+    def dispose(self):
+        pass
 
 
 def test_the_wait_ends_when_its_time_is_over():
     assert run_wait(0.1, 7.0, 7.0625, 7.125) == 3
-    assert run_wait(0.0, 7.0) == 1
+    assert run_wait(0.0, 7.0, 7.0) == 2
 
 
 def test_a_clock_put_forward_ends_the_wait():
@@ -208,8 +221,8 @@ def test_a_clock_set_back_does_not_make_the_wait_longer():
     assert run_wait(0.1, 1e9, 7.0, 7.0625, 7.125) == 4
 
 
-def test_the_wait_ends_when_it_is_told_to():
-    assert run_wait(1000, 7.0) == 5
+def test_the_wait_goes_on_until_its_time_is_over():
+    assert run_wait(1000, 7.0, 7.0, 8.0) is None
 
 
 # -- close() --

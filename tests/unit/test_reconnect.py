@@ -7,7 +7,8 @@ from email.utils import formatdate
 import pytest
 
 from lomond import events
-from lomond.engine.reconnect import Attempts, ReconnectPolicy, parse_retry_after
+from lomond.engine.policy import ReconnectPolicy, parse_retry_after
+from lomond.engine.reconnect import OBSERVED, Attempts
 from lomond.http.response import Response
 from lomond.status import Status
 
@@ -35,8 +36,8 @@ class Course(object):
     def go_through(self, *told):
         self.attempts.begin()
         for event in told:
-            assert event.name in self.attempts.telling
-            self.attempts.note(event)
+            assert event.name in OBSERVED
+            self.attempts.observe(event)
         return self.attempts.conclude()
 
     def fail(self):
@@ -51,11 +52,11 @@ class Course(object):
 
     def succeed(self, lasting=10.0, code=None):
         self.attempts.begin()
-        self.attempts.note(events.Ready(None, None, set()))
+        self.attempts.observe(events.Ready(None, None, set()))
         self.now += lasting
         if code is not None:
-            self.attempts.note(events.Closing(code, u'why'))
-        self.attempts.note(events.Disconnected())
+            self.attempts.observe(events.Closing(code, u'why'))
+        self.attempts.observe(events.Disconnected())
         return self.attempts.conclude()
 
 
@@ -448,13 +449,13 @@ def test_a_policy_has_no_state():
     for _ in range(2):
         attempts = Attempts(policy)
         attempts.begin()
-        attempts.note(events.ConnectFail(u'x'))
+        attempts.observe(events.ConnectFail(u'x'))
         assert give_up(attempts.conclude())
 
 
 def test_the_servers_close_code_is_the_reason_of_the_wait():
     attempts = Attempts(ReconnectPolicy())
     attempts.begin()
-    attempts.note(events.Closing(1008, u'expired'))
-    attempts.note(events.Disconnected(u'closed', True))
+    attempts.observe(events.Closing(1008, u'expired'))
+    attempts.observe(events.Disconnected(u'closed', True))
     assert attempts.conclude().reason == u'the server closed with code 1008 expired'
