@@ -27,7 +27,7 @@ def echo(websocket):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('--port', type=cli.port, default=0, help='default: a free one')
+    parser.add_argument('--port', type=cli.port, default=0, help='default: any free port')
     options = parser.parse_args()
 
     try:

@@ -41,12 +41,13 @@ def check_seconds(name, value):
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
-        hint = ': write its total_seconds()' if hasattr(value, 'total_seconds') else ''
+        hint = ': pass its total_seconds()' if hasattr(value, 'total_seconds') else ''
         raise TypeError('{} must be a number of seconds, or None, not {!r}{}'.format(
             name, value, hint))
     if not 0 <= value < float('inf'):
         raise ValueError(
-            '{} must be a number of seconds from 0 on, or None, not {!r}'.format(name, value))
+            '{} must be a finite number of seconds, 0 or more, or None, not {!r}'.format(
+                name, value))
     return value if isinstance(value, (int, float)) else float(value)
 
 
@@ -61,10 +62,11 @@ def check_count(name, value, least, none_for=None, most=None):
     or_none = '' if none_for is None else ', or None for {}'.format(none_for)
     number = whole_number(value)
     if number is None:
-        raise TypeError('{} must be a whole number{}, {}'.format(name, or_none, instead_of(value)))
+        raise TypeError('{} must be an integer{}, {}'.format(name, or_none, instead_of(value)))
     if number < least or most is not None and number > most:
-        bounds = 'from {} on'.format(least) if most is None else 'from {} to {}'.format(least, most)
-        raise ValueError('{} must be a whole number {}{}, not {!r}'.format(
+        bounds = ', {} or more'.format(least) if most is None \
+            else ' from {} to {}'.format(least, most)
+        raise ValueError('{} must be an integer{}{}, not {!r}'.format(
             name, bounds, or_none, value))
     return number
 
@@ -89,7 +91,7 @@ def check_ssl_context(context):
     # type: (Any) -> Any
     """Return an `ssl.SSLContext`, or None; raises TypeError. Doesn't import ssl for that."""
     if context is not None and not hasattr(context, 'wrap_socket'):
-        raise TypeError('ssl_context must be an ssl.SSLContext, not {!r}'.format(context))
+        raise TypeError('ssl_context must be an ssl.SSLContext, or None, not {!r}'.format(context))
     return context
 
 
@@ -98,9 +100,9 @@ def check_ssl_verify(verify):
     """Return whether to verify certificates; raises TypeError."""
     if isinstance(verify, (bytes, text_type)):
         raise TypeError('ssl_verify must be True or False, not {0!r}: '
-                        'the file of certificates to trust is ssl_cafile={0!r}'.format(verify))
+                        'to trust the certificates in a file, use ssl_cafile={0!r}'.format(verify))
     if hasattr(verify, 'wrap_socket'):
-        raise TypeError('ssl_verify must be True or False: a context is ssl_context=...')
+        raise TypeError('ssl_verify must be True or False: pass an ssl.SSLContext as ssl_context')
     if verify not in (True, False):
         raise TypeError('ssl_verify must be True or False, not {!r}'.format(verify))
     return bool(verify)

@@ -71,8 +71,8 @@ def surrogate_error(text, name='text'):
     second, third = bytearray(data[start + 1:start + 3])
     index = len(data[:start].decode('utf-8'))
     error = ValueError(
-        '{} has the lone surrogate U+{:04X} at index {}, which UTF-8 can not carry: replace it, '
-        'or leave it out'.format(name, 0xd000 | (second & 0x3f) << 6 | third & 0x3f, index))
+        '{} contains the lone surrogate U+{:04X} at index {}, which UTF-8 cannot encode: replace '
+        'or remove it'.format(name, 0xd000 | (second & 0x3f) << 6 | third & 0x3f, index))
     error.__cause__ = None      # a traceback shows this error alone
     return error
 

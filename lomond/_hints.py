@@ -48,20 +48,20 @@ def takes_options(name, written):
 
 # -- the words --
 
-_HEADERS = 'headers= is the name here'
-_CERTIFICATES = 'ssl_cafile= names the file of certificates to trust'
-_NO_VERIFY = 'ssl_verify=False takes any certificate'
-_CONTEXT = 'ssl_context= takes an ssl.SSLContext; ssl_verify= and ssl_cafile= do without one'
-_PROTOCOLS = 'protocols= is the name here'
-_COMPRESS = 'compress=True offers permessage-deflate'
-_SIZE = 'max_message_size= is the name here, in bytes'
-_PINGS = 'pings go out by themselves: websocket.connect(ping_rate=...), in seconds'
-_SILENCE = 'websocket.connect(ping_timeout=...) is how long the server may stay silent, in seconds'
+_HEADERS = 'use headers='
+_CERTIFICATES = 'use ssl_cafile= for a file of certificates to trust'
+_NO_VERIFY = 'use ssl_verify=False to accept any certificate'
+_CONTEXT = 'use ssl_context= for an ssl.SSLContext, or ssl_verify= and ssl_cafile= without one'
+_PROTOCOLS = 'use protocols='
+_COMPRESS = 'use compress=True to offer permessage-deflate'
+_SIZE = 'use max_message_size=, in bytes'
+_PINGS = 'pings are sent automatically: set websocket.connect(ping_rate=...), in seconds'
+_SILENCE = 'use websocket.connect(ping_timeout=...), the seconds that the server may stay silent'
 _PERSIST = 'persist(websocket) reconnects: for event in persist(websocket, policy=...): ...'
-_PROXIES = "proxies={'http': 'http://user:password@host:port'} is for ws, 'https' for wss"
-_AUTH = 'write the URL as ws://user:password@host/, or give headers='
-_URL = 'the URL names it'
-_SERVER_TLS = 'ssl_context=lomond.tls.server_context(certfile, keyfile)'
+_PROXIES = "use proxies={'http': 'http://user:password@host:port'} for ws, 'https' for wss"
+_AUTH = 'write the URL as ws://user:password@host/, or use headers='
+_URL = 'it is part of the URL'
+_SERVER_TLS = 'use ssl_context=lomond.tls.server_context(certfile, keyfile)'
 
 
 def _loop(name):
@@ -69,12 +69,12 @@ def _loop(name):
     return "there are no callbacks: for event in websocket: if event.name == {}: ...".format(name)
 
 
-#: Names that other libraries have for what is here, too, in another form.
+#: Options of other libraries, and what to write here instead.
 FOREIGN = {
-    'timeout': 'connect_timeout= and write_timeout= of WebSocket(), or ping_timeout= and '
-               'close_timeout= of websocket.connect(), each in seconds',
-    'open_timeout': 'connect_timeout= is the name here',
-    'handshake_timeout': 'connect_timeout= of a WebSocket includes the handshake',
+    'timeout': 'use connect_timeout= and write_timeout= of WebSocket(), or ping_timeout= and '
+               'close_timeout= of websocket.connect(), in seconds',
+    'open_timeout': 'use connect_timeout=',
+    'handshake_timeout': 'use connect_timeout= of WebSocket(), which includes the handshake',
     'read_timeout': _SILENCE,
     'receive_timeout': _SILENCE,
     'recv_timeout': _SILENCE,
@@ -82,14 +82,14 @@ FOREIGN = {
     'extra_headers': _HEADERS,
     'additional_headers': _HEADERS,
     'custom_headers': _HEADERS,
-    'origin': "headers={'Origin': ...}",
-    'host': "{}; headers={{'Host': ...}} asks for another one".format(_URL),
+    'origin': "use headers={'Origin': ...}",
+    'host': "{}; to send another Host header, use headers={{'Host': ...}}".format(_URL),
     'port': _URL,
-    'cookie': "headers={'Cookie': ...}; or cookies=, which takes a cookie jar",
+    'cookie': "use headers={'Cookie': ...}, or cookies= for a cookie jar",
     'auth': _AUTH,
     'http_auth': _AUTH,
-    'user_agent': 'agent= is the name here',
-    'user_agent_header': 'agent= is the name here',
+    'user_agent': 'use agent=',
+    'user_agent_header': 'use agent=',
     'on_open': _loop("'ready'"),
     'on_message': _loop("'text' (or 'binary')"),
     'on_data': _loop("'text' (or 'binary')"),
@@ -105,15 +105,15 @@ FOREIGN = {
     'verify': _NO_VERIFY,
     'verify_ssl': _NO_VERIFY,
     'cert_reqs': _NO_VERIFY,
-    'check_hostname': 'ssl_server_hostname= is the name to check instead of the URL\'s',
+    'check_hostname': 'use ssl_server_hostname= to check another name than that of the URL',
     'cafile': _CERTIFICATES,
     'ca_certs': _CERTIFICATES,
     'ca_bundle': _CERTIFICATES,
-    'cert': 'ssl_certfile= and ssl_keyfile= name the files',
-    'certfile': 'ssl_certfile= is the name here',
-    'keyfile': 'ssl_keyfile= is the name here',
-    'server_hostname': 'ssl_server_hostname= is the name here',
-    'fingerprint': 'ssl_fingerprint= is the name here',
+    'cert': 'use ssl_certfile= and ssl_keyfile=',
+    'certfile': 'use ssl_certfile=',
+    'keyfile': 'use ssl_keyfile=',
+    'server_hostname': 'use ssl_server_hostname=',
+    'fingerprint': 'use ssl_fingerprint=',
     'subprotocol': _PROTOCOLS,
     'subprotocols': _PROTOCOLS,
     'compression': _COMPRESS,
@@ -125,32 +125,32 @@ FOREIGN = {
     'ping_interval': _PINGS,
     'heartbeat': _PINGS,
     'keepalive': _PINGS,
-    'autoping': 'websocket.connect(auto_pong=...) is whether pings are answered',
+    'autoping': 'use websocket.connect(auto_pong=...) to choose whether pings are answered',
     'reconnect': _PERSIST,
     'auto_reconnect': _PERSIST,
-    'reconnect_interval': 'persist(websocket, min_wait=..., max_wait=...), in seconds',
-    'retries': 'persist(websocket, policy=ReconnectPolicy(max_attempts=...))',
-    'max_retries': 'persist(websocket, policy=ReconnectPolicy(max_attempts=...))',
+    'reconnect_interval': 'use persist(websocket, min_wait=..., max_wait=...), in seconds',
+    'retries': 'use persist(websocket, policy=ReconnectPolicy(max_attempts=...))',
+    'max_retries': 'use persist(websocket, policy=ReconnectPolicy(max_attempts=...))',
     'proxy': _PROXIES,
     'http_proxy_host': _PROXIES,
     'http_proxy_port': _PROXIES,
     'http_proxy_auth': _PROXIES,
     'proxy_type': _PROXIES,
-    'http_no_proxy': 'proxies={} means none; NO_PROXY of the environment names exceptions',
-    'redirect_limit': 'max_redirects= is the name here',
-    'socket': 'sock= is the name here',
-    'sockopt': 'socket_options= is the name here',
-    'local_addr': 'source_address= is the name here',
-    'enable_multithread': 'leave it out: any thread may send',
-    'dumps': 'json_dumps= is the name here',
-    'loads': 'json_loads= is the name here',
+    'http_no_proxy': "use proxies={'no': ...}, or NO_PROXY of the environment",
+    'redirect_limit': 'use max_redirects=',
+    'socket': 'use sock=',
+    'sockopt': 'use socket_options=',
+    'local_addr': 'use source_address=',
+    'enable_multithread': 'remove it: every thread may send',
+    'dumps': 'use json_dumps=',
+    'loads': 'use json_loads=',
 }
 
 
-#: The same where they are given to a server.
+#: Those with another answer when they are passed to Server().
 FOREIGN_TO_A_SERVER = {
-    'timeout': 'handshake_timeout=, write_timeout=, ping_timeout= and close_timeout=, '
-               'each in seconds',
+    'timeout': 'use handshake_timeout=, write_timeout=, ping_timeout= and close_timeout=, '
+               'in seconds',
     'ssl': _SERVER_TLS,
     'certfile': _SERVER_TLS,
     'keyfile': _SERVER_TLS,
@@ -174,7 +174,7 @@ def _where_it_belongs(option):
     # A client's option isn't looked for on the server's side.
     found = [written for name, written in places if name != 'Server'] \
         or [written for _name, written in places]
-    return 'it goes into {}'.format(' or '.join(found)) if found else None
+    return 'pass it as {}'.format(' or '.join(found)) if found else None
 
 
 def _similar(call, option):

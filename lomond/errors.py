@@ -111,7 +111,7 @@ class TransportFail(WebSocketError):
     def after(cls, sent, size, reason):
         # type: (int, int, Union[str, Text]) -> TransportFail
         """Make the error of a send that came so far, in words that need no formatting."""
-        error = cls(u'{} ({} of {} bytes went out)', reason, sent, size)
+        error = cls(u'{} ({} of {} bytes sent)', reason, sent, size)
         error.reason = reason
         error.sent = sent
         error.size = size

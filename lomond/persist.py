@@ -77,8 +77,9 @@ def persist(websocket, poll=5, min_wait=5, max_wait=30, ping_rate=30, ping_timeo
     elif (min_wait, max_wait, respect_retry_after, stable_after, max_retry_after) != (
             5, 30, True, 10.0, 3600.0):
         raise TypeError(
-            'min_wait, max_wait, respect_retry_after, stable_after and max_retry_after '
-            'are for the policy to say, if there is one')
+            'with a policy, set min_wait, max_wait, stable_after and max_retry_after in '
+            'ReconnectPolicy(...), not in persist(); for respect_retry_after=False use '
+            'ReconnectPolicy(max_retry_after=None)')
     if exit_event is None:
         exit_event = threading.Event()
     elif not hasattr(exit_event, 'is_set'):
@@ -165,7 +166,7 @@ def _check_websocket(websocket):
     elif not missing:
         return
     elif hasattr(websocket, '__next__') or hasattr(websocket, 'next'):
-        what = 'not its iterator: write persist(websocket), which connects by itself'
+        what = 'not its iterator: write persist(websocket), which connects it'
     else:
         shown = 'None' if websocket is None else 'this {}'.format(type(websocket).__name__)
         what = 'not {}, which has no {}'.format(shown, ', '.join(missing))

@@ -88,14 +88,14 @@ _AGREED_ON = frozenset([
 
 # What to do when it can't listen.
 _REMEDIES = {
-    errno.EADDRINUSE: ': another program listens there: give another port, or port=0 for '
-                      'a free one',
-    errno.EACCES: ': this port is for the system alone: give one from 1024 on',
-    errno.EADDRNOTAVAIL: ": it is no address of this machine: give 127.0.0.1 for this machine's "
-                         'programs alone, 0.0.0.0 for all its addresses',
+    errno.EADDRINUSE: ': another program listens on this port: use another port, or port=0 for '
+                      'any free one',
+    errno.EACCES: ': ports below 1024 need privileges: use a port from 1024 to 65535',
+    errno.EADDRNOTAVAIL: ': this machine has no such address: use 127.0.0.1 to accept local '
+                         'clients only, or 0.0.0.0 to listen on all addresses',
 }
 # What `Server.close` closes with.
-_SHUTDOWN = (Status.GOING_AWAY, u'the server shuts down')
+_SHUTDOWN = (Status.GOING_AWAY, u'server shutting down')
 
 
 class ServerWebSocket(Endpoint):
@@ -144,7 +144,7 @@ class ServerWebSocket(Endpoint):
         def __setattr__(self, name, value):
             """Set an attribute; AttributeError for what was agreed on with the client already."""
             if self._is_made and name in _AGREED_ON:
-                raise AttributeError('{0} can not be changed for a connection that is there: '
+                raise AttributeError('{0} cannot be changed on an open connection: use '
                                      'Server(handler, {0}=...)'.format(name))
             super(ServerWebSocket, self).__setattr__(name, value)
 
@@ -180,7 +180,7 @@ class ServerWebSocket(Endpoint):
     def __iter__(self):
         # type: () -> Iterator[Event]
         if self._events is None:
-            raise errors.WebSocketUnavailable('open() comes first')
+            raise errors.WebSocketUnavailable('call open() before iterating')
         return self._events
 
     def _shake_hands(self, data):
@@ -276,8 +276,8 @@ class Server(object):
             raise TypeError('the handler must be callable, not {!r}: '
                             'Server(handler, host, port)'.format(handler))
         if getattr(getattr(handler, '__code__', None), 'co_flags', 0) & _NOT_RUN_BY_A_CALL:
-            raise TypeError('the handler must be a plain function, not one with async or yield in '
-                            'it: {!r}'.format(handler))
+            raise TypeError('the handler must be a plain function, without async or yield, '
+                            'not {!r}'.format(handler))
         self._handler = handler
         self._endpoint_options = {
             'ssl_context': check_ssl_context(ssl_context),
@@ -381,15 +381,15 @@ class Server(object):
             elif not self._is_closed:
                 if error.errno in SHORTAGES:
                     self._log('could not accept a connection: {}: lower max_connections, or raise '
-                              'the limit of this machine or process'.format(error), logging.WARNING)
+                              'the limit of the process or system'.format(error), logging.WARNING)
                 else:
-                    self._log('a connection was gone before it was accepted', logging.DEBUG)
+                    self._log('a connection was closed before it was accepted', logging.DEBUG)
                 wait((self._waker.interest,), _PAUSE)
             return
         try:
             self._accept(sock, address)
         except Exception:       # it must not end the server
-            self._log('could not serve {!r}'.format(address), logging.ERROR)
+            self._log('could not serve the client {!r}'.format(address), logging.ERROR)
             sock.close()
 
     def _try_to_start(self, thread):
@@ -463,7 +463,7 @@ class Server(object):
             self._handler(websocket)
         except Exception as error:      # a handler's fault must not end the server
             if isinstance(error, _GONE) and not websocket.is_open:
-                log.debug('%r went while its handler was sending', websocket, exc_info=True)
+                log.debug('%r disconnected while its handler was sending', websocket, exc_info=True)
             else:
                 log.exception('the handler failed for %r', websocket)
             websocket.close(Status.UNEXPECTED_CONDITION, u'')
@@ -571,5 +571,5 @@ def _check_host(host):
         read_address(host, 0)
         return str(host)
     except (socket.error, ValueError) as error:
-        raise ValueError('host must be an address of this machine, or a name of one, not {!r}: '
-                         '{}'.format(host, describe(error)))
+        raise ValueError('host must be an address or a name of this machine, not {!r}: {}'.format(
+            host, describe(error)))

@@ -77,7 +77,7 @@ def _check_agent(agent):
         try:
             agent = agent.decode('utf-8')
         except UnicodeDecodeError:
-            raise ValueError('agent must be text, or bytes of UTF-8: these are not')
+            raise ValueError('agent must be text or UTF-8 bytes: these bytes are not UTF-8')
     if not isinstance(agent, text_type):
         raise TypeError('agent must be text or bytes, not {!r}'.format(agent))
     encode_text(agent)
@@ -87,7 +87,7 @@ def _check_agent(agent):
 def _check_trace(trace):
     # type: (Optional[Trace]) -> Optional[Trace]
     if not (callable(trace) or trace in (None, True, False)):
-        raise TypeError('trace must be callable, or True, not {!r}'.format(trace))
+        raise TypeError('trace must be callable, True or None, not {!r}'.format(trace))
     return trace
 
 
@@ -331,7 +331,7 @@ class WebSocket(Endpoint):
         """
         if not callable(session_class):
             raise TypeError(
-                'session_class must be a class, not {!r}: give options by name, as in '
+                'session_class must be a class, not {!r}: pass options by name, as in '
                 'connect(poll=1)'.format(session_class))
         options = {
             'poll': check_seconds('poll', poll),
@@ -371,9 +371,9 @@ class WebSocket(Endpoint):
         # type: () -> None
         if self._session is not None and self._session.is_running:
             raise errors.WebSocketUnavailable(
-                'a loop over this WebSocket is running already: let it come to its end (close() or '
-                'force_disconnect() has it do so), or, if it was left, call close() on its '
-                'iterator; a second connection takes another WebSocket')
+                'a loop over this WebSocket is already running: end it by close() or '
+                'force_disconnect(); if the loop was left early, call close() on its iterator; '
+                'for a second connection, create another WebSocket')
 
     # -- the handshake --
 
@@ -404,7 +404,8 @@ class WebSocket(Endpoint):
             key = self.key
         except EnvironmentError as error:       # 2.7 opens a device for it
             raise errors.ConnectFail.during(
-                'request', u'no random numbers for the key: {}'.format(describe(error)), error)
+                'request', u'could not read random bytes for Sec-WebSocket-Key: {}'.format(
+                    describe(error)), error)
         own = self._request_options.fields(self._course)
         replaced = {name.lower() for name, _value in own}
         target = self.target

@@ -42,22 +42,22 @@ def parse_arguments(arguments):
     """Read the command line."""
     parser = argparse.ArgumentParser(
         prog='btcticker', description='Print the price of Bitcoin, as it changes.', epilog=(
-            'Exit status: 0 after --count prices, with Ctrl-C, or when nobody reads the output any '
-            'more (as in a pipe to head); 1 if there is no feed, or it refuses; 2 for wrong '
-            'arguments.'))
+            'Exit status: 0 after --count prices, with Ctrl-C, or when the output is a closed pipe '
+            '(as with head); 1 if the feed cannot be reached, or refuses the subscription; 2 for '
+            'wrong arguments.'))
     source = parser.add_mutually_exclusive_group()
     source.add_argument('--local', action='store_true', help=(
-        'start a feed with simulated prices on this machine, and watch that'))
+        'start a feed with simulated prices on this machine, and print those'))
     source.add_argument('--url', type=cli.argument(WebSocket), default=LIVE_FEED, dest='websocket',
                         metavar='URL', help='another feed; default: %(default)s')
     parser.add_argument('--outage', action='store_true', help=(
-        'with --local: after a few prices the feed goes away, and comes back'))
+        'with --local: the feed stops after a few prices, and comes back'))
     parser.add_argument('--product', default='BTC-USD', help='default: %(default)s')
     parser.add_argument(
-        '--count', type=cli.number(1), metavar='N', help='end after N prices; default: go on')
+        '--count', type=cli.number(1), metavar='N', help='end after N prices; default: never')
     options = parser.parse_args(arguments)
     if options.outage and not options.local:
-        parser.error('argument --outage: goes with --local')
+        parser.error('argument --outage: requires --local')
     return options
 
 
@@ -65,14 +65,13 @@ def watch_outage(product, count):
     # type: (str, Optional[int]) -> int
     """Print the prices of a feed that goes away once; return the exit status."""
     with UnsteadyFeed() as unsteady:
-        cli.say('Simulated prices, from a feed on this machine ({}) that goes away once:'.format(
+        cli.say('Simulated prices, from a feed on this machine ({}) that stops once:'.format(
             unsteady.url))
         status = watch(
             WebSocket(unsteady.url, proxies={}), product, count,
             min_wait=1, max_wait=1, exit_event=unsteady.has_failed)
         if unsteady.failure is not None:
-            complain('the feed cannot come back: port {}: {}'.format(
-                unsteady.port, unsteady.failure.strerror))
+            complain('could not restart the feed: {}'.format(unsteady.failure.strerror))
             return 1
         return status
 

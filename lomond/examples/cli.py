@@ -95,7 +95,8 @@ def argument(read):
 def number(least, most=None):
     # type: (int, Optional[int]) -> Callable[[str], int]
     """Make a ``type`` for argparse that reads a whole number between two, both included."""
-    limits = 'from {} on'.format(least) if most is None else 'from {} to {}'.format(least, most)
+    limits = ', {} or more'.format(least) if most is None \
+        else ' from {} to {}'.format(least, most)
 
     def read_number(text):
         # type: (str) -> int
@@ -104,7 +105,7 @@ def number(least, most=None):
         except ValueError:
             value = least - 1
         if value < least or (most is not None and value > most):
-            raise argparse.ArgumentTypeError('must be a number {}, not {!r}'.format(limits, text))
+            raise argparse.ArgumentTypeError('must be an integer{}, not {!r}'.format(limits, text))
         return value
 
     return read_number

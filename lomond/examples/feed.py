@@ -82,9 +82,9 @@ def parse_arguments(arguments):
     """Read the command line."""
     parser = argparse.ArgumentParser(
         prog='feed', description='Serve simulated prices, and print the URL.',
-        epilog='Ctrl-C ends it. Exit status: 0 then; 1 if it cannot listen; 2 for wrong arguments.')
+        epilog='Exit status: 0 after Ctrl-C; 1 if it cannot listen; 2 for wrong arguments.')
     parser.add_argument('--host', default='127.0.0.1', help='default: %(default)s')
-    parser.add_argument('--port', type=cli.port, default=0, help='default: a free one')
+    parser.add_argument('--port', type=cli.port, default=0, help='default: any free port')
     return parser.parse_args(arguments)
 
 

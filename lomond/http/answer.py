@@ -86,7 +86,8 @@ class ResponseReader(object):
             else:
                 self._interim += 1
                 if self._interim > MAX_INTERIM:
-                    raise CriticalProtocolError('more than {} interim answers', MAX_INTERIM)
+                    raise CriticalProtocolError(
+                        'more than {} interim (1xx) responses', MAX_INTERIM)
         body = self._body.feed(data, is_end)    # type: ignore[union-attr]
         if body is None:
             return None

@@ -92,11 +92,12 @@ class Cookies(object):
             # One by one: a jar drops all of an answer's cookies if it fails at one.
             for value in values[:MAX_COOKIES_AT_ONCE]:
                 if self._limit is not None and len(self.jar) >= self._limit:
-                    log.debug('no cookies taken from %s: there are enough', course.target.url)
+                    log.debug('cookies from %s ignored: the jar is full (%d cookies)',
+                              course.target.url, self._limit)
                     return
                 self.jar.extract_cookies(_Response([_without_faults(value)]), _Request(course))
         except Exception:       # a jar or a policy of the caller's, over what the server sent
-            log.exception('the cookie jar failed at an answer of %s', course.target.url)
+            log.exception('the cookie jar failed for a response of %s', course.target.url)
 
 
 class _Request(object):
@@ -195,5 +196,5 @@ def _to_wire(value):
         is_latin_1 = all(character <= u'\xff' for character in value)    # as it was read
         value = value.encode('latin-1') if is_latin_1 else encode_text(value, 'a cookie')
     if not is_line(value):
-        raise ValueError('a cookie has CR, LF or NUL in it')
+        raise ValueError('a cookie must not contain CR, LF or NUL')
     return bytes(value)

@@ -59,7 +59,7 @@ class HeadReader(object):
             line_end = self._gathered.find(b'\n', self._searched) + 1
             if (line_end or len(self._gathered)) > self._max_size:
                 raise CriticalProtocolError(
-                    'the HTTP head is too long: over {} bytes', self._max_size)
+                    'the HTTP headers are too long: more than {} bytes', self._max_size)
             if not line_end:
                 self._searched = len(self._gathered)
                 return None
@@ -84,7 +84,7 @@ class HeadReader(object):
         # type: (bytes) -> None
         if not self._allows_bare_lf and not line.endswith(b'\r\n'):
             raise HandshakeError(
-                'a line of an HTTP head must end in CRLF: {!r}',
+                'an HTTP header line must end in CRLF: {!r}',
                 redact_line(line.decode('latin-1'))[:MAX_SHOWN])
 
     def _check_start(self, is_end):
@@ -131,7 +131,7 @@ class ResponseHeadReader(HeadReader):
             # Two more bytes would tell if it is TLS.
             if len(start) < 3 and 0x14 <= first <= 0x17 and not is_end:
                 return None
-            return u'{} answered with bytes that are not HTTP: the first is 0x{:02x}'.format(
+            return u'{} did not answer with HTTP: the first byte is 0x{:02x}'.format(
                 self._subject, first)
         line, end, _rest = start.partition(b'\n')
         if not (end or is_end or len(start) == MAX_SHOWN):
@@ -140,7 +140,7 @@ class ResponseHeadReader(HeadReader):
             if start.startswith(prefix):
                 return u'{} answered with {}, not HTTP: {!r}'.format(
                     self._subject, name, line.rstrip(b'\r'))
-        return u'{} answered with what is not HTTP/1: {!r}'.format(
+        return u'{} did not answer with HTTP/1: {!r}'.format(
             self._subject, line.rstrip(b'\r'))
 
     def _check_first_line(self, line):

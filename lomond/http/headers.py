@@ -28,11 +28,11 @@ def parse_head(data, is_response=False):
     while lines and not lines[-1]:
         lines.pop()
     if not lines:
-        raise HandshakeError('the HTTP head is empty')
+        raise HandshakeError('the HTTP headers are empty')
     for line in lines:
         if not is_line(line.encode('latin-1')):
             raise HandshakeError(
-                'control character in an HTTP head: {!r}',
+                'control character in an HTTP header: {!r}',
                 redact_line(line)[:80])
     if is_response:
         lines = _unfold(lines)
@@ -40,7 +40,7 @@ def parse_head(data, is_response=False):
     for line in lines[1:]:
         name, colon, value = line.partition(u':')
         if not colon or not is_token(name):
-            raise HandshakeError('not an HTTP header: {!r}', redact_line(line)[:80])
+            raise HandshakeError('malformed HTTP header: {!r}', redact_line(line)[:80])
         fields.append((name, value.strip(u' \t')))
     return lines[0], Headers(fields)
 

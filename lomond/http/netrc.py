@@ -22,10 +22,10 @@ def check_netrc(netrc):
     if netrc is True:
         return NetrcFile(None)
     if not isinstance(netrc, (bytes, text_type)) and not hasattr(netrc, '__fspath__'):
-        raise TypeError('netrc must be True, or the path of a file, not {!r}'.format(netrc))
+        raise TypeError('netrc must be True, False or the path of a file, not {!r}'.format(netrc))
     path = os.path.expanduser(netrc)
     if not os.path.isfile(path):
-        raise ValueError('there is no file {!r}, as netrc says'.format(netrc))
+        raise ValueError('netrc file not found: {!r}'.format(netrc))
     return NetrcFile(path)
 
 
@@ -66,8 +66,8 @@ class NetrcFile(object):
             # understand, and that may be a password: so it is no cause.
             line = getattr(error, 'lineno', None)
         raise ConnectFail.during(
-            'request', u'the netrc file makes no sense{}'.format(
-                u'' if line is None else u' around line {}'.format(line)))
+            'request', u'could not parse the netrc file{}'.format(
+                u'' if line is None else u' near line {}'.format(line)))
 
 
 def _home_netrc():
@@ -86,7 +86,7 @@ def _check_private(path):
     status = os.stat(path)
     if status.st_uid != os.getuid() or status.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
         raise ConnectFail.during(
-            'request', u'~/.netrc is open to other users: make it your own, with chmod 600')
+            'request', u'~/.netrc must be yours and readable by you alone: chmod 600 ~/.netrc')
 
 
 def _look_up(path, host, with_default):

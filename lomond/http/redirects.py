@@ -58,19 +58,21 @@ class Course(namedtuple('Course', ['home', 'target', 'redirects', 'is_foreign'])
         if not max_redirects or response.status_code not in REDIRECTS or not locations:
             return None
         if len(locations) > 1:
-            raise _refusal(response, u'it names more than one Location')
+            raise _refusal(response, u'it has more than one Location header')
         if self.redirects >= max_redirects:
-            raise _refusal(response, u'more than {} redirects'.format(max_redirects))
+            raise _refusal(
+                response, u'more than {} redirects (max_redirects)'.format(max_redirects))
         try:
             target = resolve(locations.pop(), self.target)
         except ValueError as error:
             raise _refusal(response, text_type(error)[:200])
         if self.target.is_secure and not target.is_secure:
-            raise _refusal(response, u'it leads from wss to ws, where all can be read')
+            raise _refusal(response, u'it leads from wss to ws, which is not encrypted')
         is_elsewhere = not _is_same_origin(target, self.target)
         if is_elsewhere and (is_bound or _is_local(self.target)):
-            raise _refusal(response, u'it leads to {}, away from the given socket'.format(
-                hide_credentials(target.url)[:200]))
+            raise _refusal(
+                response, u'it leads to {}, which sock or the Unix socket does not reach'.format(
+                    hide_credentials(target.url)[:200]))
         return self._replace(
             target=target, redirects=self.redirects + 1,
             is_foreign=self.is_foreign or is_elsewhere)
@@ -157,5 +159,5 @@ def _to_text(location):
 
 def _refusal(response, why):
     # type: (Response, text_type) -> HandshakeError
-    return HandshakeError(u'the redirect ({} {}) is not followed: {}'.format(
+    return HandshakeError(u'redirect not followed ({} {}): {}'.format(
         response.status_code, response.status, why))

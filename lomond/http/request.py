@@ -32,6 +32,12 @@ _RESERVED = frozenset([
     u'sec-websocket-protocol', u'sec-websocket-extensions', u'sec-websocket-accept',
 ])
 
+# What to use instead of some of these.
+_REPLACEMENTS = {
+    u'sec-websocket-protocol': ' and use protocols=',
+    u'sec-websocket-extensions': ' and use compress=',
+}
+
 # A secret may stand in any other header: another origin isn't sent it.
 _FOR_ANYONE = frozenset([u'origin', u'user-agent'])
 
@@ -92,7 +98,7 @@ class RequestOptions(object):
         except Exception as error:      # the caller's jar, or policy
             log.exception('the cookie jar failed')
             raise ConnectFail.during(
-                'request', u'no cookies: {}'.format(describe(error)), error)
+                'request', u'the cookie jar failed: {}'.format(describe(error)), error)
 
     def _own_fields(self):
         # type: () -> List[Field]
@@ -103,7 +109,7 @@ class RequestOptions(object):
         except Exception as error:      # the caller's function: the next attempt asks it again
             log.exception('the headers function failed')
             raise ConnectFail.during(
-                'request', u'no headers: {}'.format(describe(error)), error)
+                'request', u'the headers function failed: {}'.format(describe(error)), error)
 
     def take_cookies(self, response, course):
         # type: (Response, Course) -> None
@@ -153,12 +159,13 @@ def check_header(name, value):
         raise TypeError('a header name must be text or bytes, not {}'.format(type(name).__name__))
     if not is_token(name):
         # Of a whole line, given by mistake, the value isn't shown.
-        raise ValueError('not a header name: {!r}'.format(name.partition(u':')[0]))
+        raise ValueError('invalid header name: {!r}'.format(name.partition(u':')[0]))
     if name.lower() in _RESERVED:
-        raise ValueError('{} is set by the handshake itself'.format(name))
+        raise ValueError('{} is set by the handshake: remove it{}'.format(
+            name, _REPLACEMENTS.get(name.lower(), '')))
     if name.lower() == u'proxy-authorization':
-        raise ValueError('{} would go to the server: put the password into the URL of the proxy'
-                         .format(name))
+        raise ValueError('{} would be sent to the server, not to the proxy: put the password into '
+                         "the proxy's URL".format(name))
     if isinstance(value, text_type):
         value = encode_text(value, 'the value of {}'.format(name))
     if not isinstance(value, bytes):

@@ -50,7 +50,7 @@ _HOST_AND_PORT = re.compile(
     u'(?::([0-9]{0,5}))?\\Z')
 
 # For an '@' behind a '/', '?' or '#', which end the authority (RFC 3986 3.2).
-_ADVICE = ' (in a user or a password write / as %2F, ? as %3F and # as %23)'
+_ADVICE = ' (in a user or a password encode / as %2F, ? as %3F and # as %23)'
 
 
 class Target(namedtuple(
@@ -145,11 +145,12 @@ def parse_url(url, drops_fragment=False):
     scheme = (scheme or u'').lower()
     if scheme not in _DEFAULT_PORTS:
         raise ValueError(
-            'a WebSocket URL begins with ws:// or wss:// (or ws+unix:// or wss+unix://), '
+            'a WebSocket URL must start with ws:// or wss:// (or ws+unix:// or wss+unix://), '
             'not {!r}'.format(shown[:80]))
     if fragment is not None and not drops_fragment:
         # RFC 6455 3: no fragment; a '#' that is data is written %23.
-        raise ValueError('a WebSocket URL has no fragment: write # as %23 in {!r}'.format(shown))
+        raise ValueError(
+            'a WebSocket URL must not have a fragment: encode # as %23 in {!r}'.format(shown))
     userinfo, mark, place = (authority or u'').rpartition(u'@')
     unix_path = None
     if scheme.endswith(u'+unix'):
@@ -184,8 +185,8 @@ def parse_proxy_url(url):
     scheme = (scheme or u'http').lower()
     if scheme not in _PROXY_PORTS:
         raise ValueError(
-            'a proxy URL begins with http://, https://, socks4a:// or socks5://, not {}://'.format(
-                scheme))
+            'a proxy URL must start with http://, https://, socks4a:// or socks5://, '
+            'not {}://'.format(scheme))
     userinfo, mark, rest = rest.rpartition(u'@')
     host, port = _host_and_port(re.split(u'[/?#]', rest, maxsplit=1)[0], shown)
     return ProxyTarget(
@@ -218,7 +219,7 @@ def _to_text(url):
         raise TypeError('the URL must be text, not {!r}'.format(type(url).__name__))
     text = _decode(url)
     if text is None:
-        raise ValueError('the URL is not UTF-8: percent-encode what is not ASCII')
+        raise ValueError('the URL is not UTF-8: percent-encode all bytes that are not ASCII')
     # A header could be hidden there.
     if _NOT_ALLOWED.search(text):
         raise ValueError('control characters in the URL {!r}'.format(hide_credentials(text)))
@@ -250,7 +251,7 @@ def _host_and_port(place, shown, advice=''):
     """Return the host in ASCII, and the port or None."""
     match = _HOST_AND_PORT.match(place)
     if match is None:
-        raise ValueError('not a host and port in the URL {!r}{}'.format(shown, advice))
+        raise ValueError('invalid host or port in the URL {!r}{}'.format(shown, advice))
     address, zone, name, digits = match.groups()
     port = int(digits) if digits else None
     if port is not None and not 1 <= port <= 65535:
@@ -258,10 +259,10 @@ def _host_and_port(place, shown, advice=''):
     if address:
         return address.lower() + (u'%' + zone if zone else u''), port
     if not name:
-        raise ValueError('there is no host in the URL {!r}'.format(shown))
+        raise ValueError('no host in the URL {!r}'.format(shown))
     ascii_name = _to_ascii(name.lower())
     if ascii_name is None:
-        raise ValueError('not a host name in the URL {!r}{}'.format(shown, advice))
+        raise ValueError('invalid host name in the URL {!r}{}'.format(shown, advice))
     return ascii_name, port
 
 
@@ -272,20 +273,21 @@ def _unix_path_and_rest(place, resource, query, shown):
     # Relative to what, in a daemon? And a name after // would be a host.
     if place or not path.startswith(u'/') or path == u'/':
         raise ValueError(
-            'the URL of a Unix socket is ws+unix:///path/to/socket:/resource, not {!r}'.format(
+            'a Unix socket URL must look like ws+unix:///path/to/socket:/resource, not {!r}'.format(
                 shown))
     if query and not colon:
         raise ValueError(
-            'a query comes after the resource, as in ws+unix:///path/to/socket:/resource?query; '
-            'a ? in the path of the socket is written %3F in {!r}'.format(shown))
+            'a query must follow the resource, as in ws+unix:///path/to/socket:/resource?query '
+            '(encode a ? in the path of the socket as %3F), in {!r}'.format(shown))
     if rest and not rest.startswith(u'/'):
-        raise ValueError('after the : comes a /, or the : is written %3A, in {!r}'.format(shown))
+        raise ValueError('the resource after the : must start with / (encode a : in the path of '
+                         'the socket as %3A), in {!r}'.format(shown))
     decoded = _unquote(path)
     if decoded is None:
         raise ValueError('the path of the socket is not UTF-8 in {!r}'.format(shown))
     if u'\0' in decoded:
-        raise ValueError('there is no NUL in a path; to a socket with an abstract name connect '
-                         'yourself, and give it as sock')
+        raise ValueError('the path of a socket must not contain NUL: for an abstract Unix socket, '
+                         'connect it yourself and pass it as sock')
     return decoded, rest
 
 
@@ -294,7 +296,7 @@ def to_ascii(host):
     """Return a host's name as DNS has it (IDNA); raises ValueError."""
     name = _to_ascii(host)
     if name is None:
-        raise ValueError('not a host name: {!r}'.format(host))
+        raise ValueError('invalid host name: {!r}'.format(host))
     return name
 
 
@@ -315,8 +317,7 @@ def _credentials(userinfo, shown):
     user, password = _unquote(user), _unquote(password)     # type: ignore[assignment]
     if user is None or password is None:
         raise ValueError(
-            'the user or the password is percent-encoded, but not from UTF-8, in the URL '
-            '{!r}'.format(shown))
+            'the percent-encoded user or password is not UTF-8 in the URL {!r}'.format(shown))
     return user, password
 
 

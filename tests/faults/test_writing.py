@@ -228,7 +228,7 @@ def test_answer_to_the_handshake_that_fails_anywhere_is_no_ready(ready_fd, failu
         assert [event[0] for event in outcome.events] == ['protocol_error', 'disconnected']
         _name, error, critical, _code = outcome.events[0]
         assert critical
-        assert '({} of {} bytes went out)'.format(offset, size) in error
+        assert '({} of {} bytes '.format(offset, size) in error
         assert outcome.events[1] == ('disconnected', error, False)
 
 

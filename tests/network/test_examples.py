@@ -257,19 +257,19 @@ def test_the_ticker_reports_a_bad_product(product):
 
 
 @pytest.mark.parametrize('program, arguments, words', [
-    (BTCTICKER, ['--count', '0'], "argument --count: must be a number from 1 on, not '0'"),
-    (BTCTICKER, ['--count', 'x'], "argument --count: must be a number from 1 on, not 'x'"),
-    (BTCTICKER, ['--url', 'http://x/'], 'argument --url: a WebSocket URL begins with ws://'),
+    (BTCTICKER, ['--count', '0'], "argument --count: must be an integer, 1 or more, not '0'"),
+    (BTCTICKER, ['--count', 'x'], "argument --count: must be an integer, 1 or more, not 'x'"),
+    (BTCTICKER, ['--url', 'http://x/'], 'argument --url: a WebSocket URL must start with ws://'),
     (BTCTICKER, ['--url', 'ws://x:70000/'], 'argument --url: the port must be from 1 to 65535'),
-    (BTCTICKER, ['--url', 'ws://me:secret@/'], 'argument --url: there is no host in the URL'),
+    (BTCTICKER, ['--url', 'ws://me:secret@/'], 'argument --url: no host in the URL'),
     (BTCTICKER, ['--url', 'http://me:secret@x/'], "not 'http://***@x/'"),
     (BTCTICKER, ['--local', '--url', 'ws://x/'], 'not allowed with argument'),
-    (BTCTICKER, ['--outage'], 'argument --outage: goes with --local'),
-    (FEED, ['--port', '65536'], "argument --port: must be a number from 0 to 65535, not '65536'"),
-    (FEED, ['--port', '-1'], "argument --port: must be a number from 0 to 65535, not '-1'"),
-    (['examples/echo_server.py'], ['--port', '65536'], "a number from 0 to 65535, not '65536'"),
-    (['examples/echo_session.py'], ['x://me:secret@x/', 'hello'], 'a WebSocket URL begins with'),
-    (['examples/daemon.py'], ['x://me:secret@x/'], 'a WebSocket URL begins with ws://'),
+    (BTCTICKER, ['--outage'], 'argument --outage: requires --local'),
+    (FEED, ['--port', '65536'], "argument --port: must be an integer from 0 to 65535, not '65536'"),
+    (FEED, ['--port', '-1'], "argument --port: must be an integer from 0 to 65535, not '-1'"),
+    (['examples/echo_server.py'], ['--port', '65536'], "an integer from 0 to 65535, not '65536'"),
+    (['examples/echo_session.py'], ['x://me:secret@x/', 'hello'], 'URL must start with ws://'),
+    (['examples/daemon.py'], ['x://me:secret@x/'], 'a WebSocket URL must start with ws://'),
 ])
 def test_wrong_arguments_are_refused_in_words_that_help(program, arguments, words):
     with Program(*program + arguments) as running:
@@ -366,7 +366,7 @@ def test_the_demo_survives_an_outage():
         status, lines, _errors = program.finish()
     assert status == 0
     first = lines.pop(0)
-    assert first.startswith('Simulated prices') and 'goes away once' in first
+    assert first.startswith('Simulated prices') and 'stops once' in first
     lost, back = (
         [i for i, line in enumerate(lines) if words in line]
         for words in ('lost the feed: closed with code 1001', 'the feed is back'))
@@ -412,7 +412,7 @@ def test_the_demo_says_that_its_port_is_taken_in_the_meantime(capsys, monkeypatc
     finally:
         taker.close()
     line = capsys.readouterr().err.splitlines()[-1]
-    assert line.startswith('btcticker: the feed cannot come back: ')
+    assert line.startswith('btcticker: could not restart the feed: ')
     assert 'Address already in use' in line
 
 

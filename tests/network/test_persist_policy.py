@@ -594,7 +594,7 @@ def test_another_loop_over_the_websocket_that_began_in_the_wait_is_told_of(dead_
             if event.name == 'back_off':
                 other = websocket.connect()
                 assert next(other).name == 'connecting'
-    assert 'running already' in str(caught.value)
+    assert 'already running' in str(caught.value)
     assert [event.name for event in other] == ['connect_fail']
 
 

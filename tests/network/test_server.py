@@ -668,7 +668,7 @@ def test_close_ends_open_connections_with_1001():
     for client in clients:
         events = client.result()
         assert names(events)[3:] == ['closing', 'disconnected']
-        assert (events[-2].code, events[-2].reason) == (1001, u'the server shuts down')
+        assert events[-2].code == 1001
         assert events[-1].graceful
     server.close()      # harmless
 

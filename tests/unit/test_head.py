@@ -74,10 +74,10 @@ def test_what_is_not_http_is_shown_once_its_first_line_is_there(start, words):
 @pytest.mark.parametrize('start, words, at', [
     (b'\x15\x03\x01\x00\x02\x02\x28', 'the server speaks TLS on this port: use wss://', 3),
     (b'\x16\x03\x03\x00\x7a', 'the server speaks TLS on this port: use wss://', 3),
-    (b'\x15\x02\x01', 'the first is 0x15', 3), (b'\x16\x03\x05', 'the first is 0x16', 3),
-    (b'\x81\x02hi', 'the first is 0x81', 1), (b'\r\n\r\n', 'the first is 0x0d', 1),
-    (b'\n', 'the first is 0x0a', 1), (b'\0', 'the first is 0x00', 1),
-    (b'\xff' * 100, 'the first is 0xff', 1), (b'\x7fELF', 'the first is 0x7f', 1),
+    (b'\x15\x02\x01', 'the first byte is 0x15', 3), (b'\x16\x03\x05', 'the first byte is 0x16', 3),
+    (b'\x81\x02hi', 'the first byte is 0x81', 1), (b'\r\n\r\n', 'the first byte is 0x0d', 1),
+    (b'\n', 'the first byte is 0x0a', 1), (b'\0', 'the first byte is 0x00', 1),
+    (b'\xff' * 100, 'the first byte is 0xff', 1), (b'\x7fELF', 'the first byte is 0x7f', 1),
 ])
 def test_what_is_no_text_is_named_by_its_first_bytes(start, words, at):
     told, count = failure(start)

@@ -253,7 +253,7 @@ def test_numbers_of_numpy_are_numbers():
 @pytest.mark.parametrize('call, words', [
     (lambda: make(max_message_size=1e6), ['max_message_size', 'int(1000000.0)']),
     (lambda: make(max_redirects=2.0), ['max_redirects', 'int(2.0)']),
-    (lambda: make(max_message_size='64M'), ['whole number', 'None for no limit']),
+    (lambda: make(max_message_size='64M'), ['integer', 'None for no limit']),
     (lambda: make(connect_timeout=datetime.timedelta(0, 5)), ['total_seconds()']),
     (lambda: make(write_timeout='5'), ['number of seconds']),
     (lambda: make().close(1000.0), ['close code', 'int(1000.0)']),
@@ -368,7 +368,7 @@ def test_a_kept_iterator_says_how_to_end_it(dead_port):
     next(loop)
     for call in (websocket.connect, websocket.reset, lambda: persist(websocket),
                  lambda: setattr(websocket, 'url', URL)):
-        fails(call, errors.WebSocketUnavailable, 'running already', 'close()', 'iterator')
+        fails(call, errors.WebSocketUnavailable, 'already running', 'close()', 'iterator')
     loop.close()
     websocket.connect().close()
 

@@ -402,7 +402,7 @@ def fix_buffers(end):
 
 TIMED_OUT = re.compile(
     r"write timed out after 0\.2 s: the peer (isn't reading|read only \d+ bytes in that time) "
-    r'\((\d+) of (\d+) bytes went out\)\Z')
+    r'\((\d+) of (\d+) bytes sent\)\Z')
 
 
 @pytest.mark.parametrize('in_pieces', [False, True], ids=['whole', 'in pieces'])
@@ -490,7 +490,7 @@ def test_a_peer_that_reads_less_than_16_kib_in_the_timeout_fails_the_send(
         monkeypatch, script, sent, words):
     error = SlowPeer(monkeypatch, script).send(1000000, 1.0)
     assert error.sent == sent
-    assert str(error) == 'write timed out after 1 s: {} ({} of 1000000 bytes went out)'.format(
+    assert str(error) == 'write timed out after 1 s: {} ({} of 1000000 bytes sent)'.format(
         words, sent)
 
 
@@ -500,7 +500,7 @@ def test_a_write_timeout_names_the_read_ahead_that_is_full(monkeypatch):
     peer.end.put_back(b'unread!')
     assert str(peer.send(10, 1.0)) == (
         "write timed out after 1 s: the peer isn't reading, and has sent more than the 7 bytes of "
-        'max_read_ahead (0 of 10 bytes went out)')
+        'max_read_ahead (0 of 10 bytes sent)')
 
 
 def test_a_send_without_a_timeout_reads_no_clock(monkeypatch):

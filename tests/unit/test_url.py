@@ -346,8 +346,8 @@ def test_at_sign_in_a_path_or_query_is_part_of_it(resource):
 
 
 @pytest.mark.parametrize('url, words', [
-    (u'ws://example.org:port/', 'not a host and port'), (u'ws://me:secret@:80/', 'no host'),
-    (u'ws://me:secret@a b/', 'not a host name')])
+    (u'ws://example.org:port/', 'invalid host or port'), (u'ws://me:secret@:80/', 'no host'),
+    (u'ws://me:secret@a b/', 'invalid host name')])
 def test_refusal_gives_no_advice_where_no_password_ended_too_early(url, words):
     with pytest.raises(ValueError) as caught:
         parse_url(url)

@@ -562,7 +562,7 @@ def test_a_list_of_protocols_that_was_changed_is_checked_again():
 
 def test_connect_says_that_options_are_given_by_name():
     for wrong in (0.5, 'ws://example.org/'):
-        with pytest.raises(TypeError, match='give options by name'):
+        with pytest.raises(TypeError, match='pass options by name'):
             WebSocket('ws://example.org/').connect(wrong)
 
 
