@@ -2,7 +2,7 @@
 #
 #   make demo        the ticker on an embedded feed, which goes away once; some 6 seconds
 #   make test        all tests on every Python found
-#   make lint        ruff, bandit
+#   make lint        ruff, bandit, and words to avoid (.ci/check_words.py)
 #   make typecheck   mypy --strict
 #   make dist        the sdist and the wheel, built twice: the same bytes?
 #   make audit       known vulnerabilities in what lomond needs, where somebody can be asked
@@ -36,6 +36,7 @@ test: .venv/tox/ready peers
 lint: .venv/lint/ready
 	.venv/lint/bin/ruff check .
 	.venv/lint/bin/bandit --quiet --recursive lomond
+	.venv/lint/bin/python .ci/check_words.py
 
 typecheck: .venv/lint/ready
 	.venv/lint/bin/mypy
