@@ -251,7 +251,7 @@ def test_right_fingerprint_connects(pinned_server, authority_file, fingerprint, 
 
 @pytest.mark.parametrize('has_context', [False, True])
 @pytest.mark.parametrize('verify', [True, False])
-def test_wrong_fingerprint_fails_before_the_request_and_tells_the_right_one(
+def test_wrong_fingerprint_fails_before_the_request_and_names_the_right_one(
         certificate, authority_file, fingerprint, verify, has_context):
     received = []
     options = {'ssl_cafile': authority_file}

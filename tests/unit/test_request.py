@@ -343,7 +343,7 @@ def test_a_netrc_that_is_not_there_raises(netrc, error):
     'sesame\n',
     'machine example.org login me password sesame sesame\n',
 ])
-def test_a_broken_netrc_fails_and_its_content_is_not_told(home, text):
+def test_a_broken_netrc_fails_and_its_content_is_not_shown(home, text):
     failure = fail(WebSocket(URL, netrc=write(home, text, name='mine')))
     assert 'netrc' in str(failure)
     assert 'sesame' not in str(failure) + repr(failure.cause)
@@ -551,7 +551,7 @@ def test_a_jar_that_fails_ends_nothing_but_the_attempt():
     answer(websocket, b'a=1')       # logged
 
 
-def test_one_answer_sets_only_so_many_cookies():
+def test_one_answer_sets_at_most_64_cookies():
     websocket = WebSocket(URL, cookies=True)
     answer(websocket, b'big=' + b'x' * MAX_COOKIE_SIZE,
            *[b'c' + str(i).encode('ascii') + b'=1' for i in range(MAX_COOKIES_AT_ONCE + 5)])
