@@ -1,4 +1,4 @@
-"""Build lomond. The metadata stands in setup.cfg, but for what is read from other files here."""
+"""Build lomond. The metadata is in setup.cfg, except what this file reads from others."""
 import io
 import os
 import re
@@ -8,7 +8,7 @@ from setuptools import setup
 #: A fenced block of code, which stays as it is.
 CODE_BLOCK = re.compile(r'(^```.*?^```$)', re.DOTALL | re.MULTILINE)
 
-#: A link or a picture in Markdown that leads to another place of the tree, or of the same page.
+#: A link or a picture in Markdown whose target is in the tree, or on the same page.
 RELATIVE_LINK = re.compile(r'!?\[([^\[\]]*)\]\((?![a-z][a-z0-9+.-]*:)([^)#\s]*)(?:#[^)\s]*)?\)')
 
 
@@ -20,15 +20,15 @@ def read(*path):
 
 def read_version():
     """Return `lomond.__version__` without importing lomond: six and certifi may be missing."""
-    # str(): distutils of 2.7 wants its native kind.
+    # str(): distutils of 2.7 requires a native string.
     return str(re.search(
         r"^__version__ = '(.+)'$", read('lomond', '__init__.py'), re.MULTILINE).group(1))
 
 
 def read_description():
-    """Return README.md for a package index, where its relative links would lead nowhere.
+    """Return README.md for a package index, where its relative links would be dead.
 
-    Instead of a link or a picture it has the words, and the path in parentheses.
+    Each link or picture is replaced by its text, and the path in parentheses.
     """
     parts = CODE_BLOCK.split(read('README.md'))
     parts[::2] = [RELATIVE_LINK.sub(name_path, part) for part in parts[::2]]

@@ -1,9 +1,9 @@
-"""Ask whether what lomond needs has known vulnerabilities: `make audit`.
+"""Check the packages that lomond installs for known vulnerabilities: `make audit`.
 
-    python .ci/audit.py FOLDER      where lomond is installed, with what it needs
+    python .ci/audit.py FOLDER      where lomond is installed, with its requirements
 
-Fails on a finding alone. pip-audit is content with a package that its service
-doesn't know, as if that were fine: here it's said that nobody could be asked.
+Fails only on a finding. pip-audit passes silently over a package that its service doesn't have:
+this prints that the service could not be asked.
 """
 
 from __future__ import absolute_import, division, print_function
@@ -17,7 +17,7 @@ OWN = 'lomond'
 
 
 def ask(folder):
-    """Return what pip-audit says of each package, or None and why there is nothing."""
+    """Return what pip-audit reports for each package and None, or None and the error."""
     process = subprocess.Popen(
         [sys.executable, '-m', 'pip_audit', '--path', folder, '--format', 'json',
          '--progress-spinner', 'off', '--timeout', '30'],

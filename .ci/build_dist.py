@@ -1,9 +1,9 @@
-"""Build the sdist and the wheel twice, compare them, look at what is in them: `make dist`.
+"""Build the sdist and the wheel twice, compare them, and check their contents: `make dist`.
 
     python .ci/build_dist.py dist
 
-Built are the files that git knows, as they stand, each time in another folder
-and at another time: the same bytes have to come out, dated by the last commit.
+It builds from the files that git tracks, as they are in the checkout, each time in another folder
+and at another time: the bytes must be the same, with the date of the last commit.
 """
 
 from __future__ import absolute_import, division, print_function
@@ -23,7 +23,7 @@ import zipfile
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
-#: What git knows and an sdist has no use for.
+#: What git tracks and an sdist doesn't need.
 NOT_IN_SDIST = {'.gitattributes', '.gitignore'}
 
 #: What setuptools adds.
@@ -68,7 +68,7 @@ def build(kind, source, target, epoch):
 
 
 def normalise(sdist, epoch):
-    """Write an sdist anew: sorted, dated, of nobody. setuptools takes that from the folder."""
+    """Rewrite an sdist: sorted, dated, without owners. setuptools takes these from the folder."""
     with tarfile.open(sdist) as archive:
         members = [
             (member, archive.extractfile(member).read() if member.isfile() else None)
@@ -107,7 +107,7 @@ def build_both(names, epoch, age):
 
 
 def contents(name, data):
-    """Return {name: all there is to say of it} for the files in an sdist or a wheel."""
+    """Return {name: (time, mode, content)} for the files in an sdist or a wheel."""
     if name.endswith('.whl'):
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             return {
@@ -122,7 +122,7 @@ def contents(name, data):
 
 
 def compare(first, second):
-    """Return what differs between two builds, in words."""
+    """Return a message for each difference between two builds."""
     faults = []
     for name in sorted(set(first) | set(second)):
         if first.get(name) == second.get(name):
@@ -137,7 +137,7 @@ def compare(first, second):
 
 
 def check_contents(made, names):
-    """Return what is there too much or too little, in words."""
+    """Return a message for each file that is missing, or should not be there."""
     faults = []
     for name, data in sorted(made.items()):
         if name.endswith('.whl'):
@@ -149,7 +149,7 @@ def check_contents(made, names):
             wanted = set(names) - NOT_IN_SDIST
             added = ADDED_TO_SDIST
         there = {path for path in contents(name, data) if not re.match(added.pattern + '$', path)}
-        faults.extend('{} lacks {}'.format(name, path) for path in sorted(wanted - there))
+        faults.extend('{} is missing from {}'.format(path, name) for path in sorted(wanted - there))
         faults.extend('{} should not have {}'.format(name, path) for path in sorted(there - wanted))
     return faults
 
@@ -161,7 +161,7 @@ def relative_links(text):
 
 
 def check_descriptions(made):
-    """Return what wouldn't work in the descriptions on a package index, in words."""
+    """Return a message for each link that wouldn't work in the description on a package index."""
     faults = []
     for name, data in sorted(made.items()):
         for path, (_when, _mode, content) in sorted(contents(name, data).items()):

@@ -1,4 +1,4 @@
-"""Check the lomond installed here: whole, importable, and come with nothing but what it needs."""
+"""Check the installed lomond: complete, importable, and with no more packages than it requires."""
 from __future__ import print_function
 
 import importlib

@@ -6,7 +6,7 @@ from coverage import Coverage, CoverageException
 
 coverage = Coverage()
 if not os.path.exists(os.environ['COVERAGE_FILE'] + '.py27'):
-    # What only 2.7 runs can't be missed where there is none.
+    # Without 2.7, lines that only 2.7 runs can't be covered.
     coverage.exclude(r'^\s*if PY2\b')
 
 try:

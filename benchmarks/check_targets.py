@@ -1,4 +1,4 @@
-"""Hold results against the targets; the exit status is 1 if one is missed.
+"""Compare results with the targets; the exit status is 1 if one is missed.
 
     python benchmarks/check_targets.py [benchmarks/results.json]
 """
@@ -22,16 +22,16 @@ class Figures:
         return self._results[load][client]['median']
 
     def ratio(self, load, client, to):
-        """Return how many times one client's figure is another's."""
+        """Return one client's figure divided by another's."""
         return self(load, client) / self(load, to)
 
     def difference(self, load, client, to):
-        """Return how much more one client's figure is."""
+        """Return one client's figure minus another's."""
         return self(load, client) - self(load, to)
 
 
 def targets():
-    """Yield (what, 'at most' or 'at least', the mark, a function of Figures)."""
+    """Yield (what, 'at most' or 'at least', the target, a function of Figures)."""
     small = 'receive 120 B text'
     yield small + ', µs', 'at most', 0.8, lambda f: f(small, 'lomond')
     for other, factor in [('lomond-0.3.4', 10), ('websocket-client', 10),
@@ -66,8 +66,8 @@ def targets():
            lambda f: f('linear 300,000', 'lomond') / f('linear 30,000', 'lomond'))
 
 
-def verdicts(results):
-    """Yield (what, the mark in words, the figure or None, 'pass', 'FAIL' or 'not measured')."""
+def outcomes(results):
+    """Yield (what, the target as text, the figure or None, 'pass', 'FAIL' or 'not measured')."""
     found = results['pythons'].get(VERSION)
     figures = Figures(found['results'] if found else {})
     for what, direction, mark, compute in targets():
@@ -84,16 +84,16 @@ def verdicts(results):
 def table(results):
     """Return the lines of a Markdown table."""
     lines = ['| load | target | measured | |', '| --- | --- | ---: | --- |']
-    for what, words, figure, verdict in verdicts(results):
+    for what, words, figure, outcome in outcomes(results):
         shown = '-' if figure is None else '{:.2f}'.format(figure)
-        lines.append('| {} | {} | {} | {} |'.format(what, words, shown, verdict))
+        lines.append('| {} | {} | {} | {} |'.format(what, words, shown, outcome))
     return lines
 
 
 def check(results):
-    """Print the table; tell if all targets are met. What wasn't measured isn't met."""
+    """Print the table; return whether all targets are met. A target not measured isn't met."""
     print('\n'.join(table(results)))
-    return all(verdict == 'pass' for _, _, _, verdict in verdicts(results))
+    return all(outcome == 'pass' for _, _, _, outcome in outcomes(results))
 
 
 def main():

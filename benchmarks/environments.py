@@ -1,5 +1,5 @@
-"""The Pythons that are here, and virtual environments on them: for the bench two on each, one with
-the clients, one with the old Lomond. compliance/autobahn.py makes its own."""
+"""The installed Pythons, and two virtual environments for each: one with the clients, one with the
+old Lomond. compliance/autobahn.py makes its own."""
 
 import glob
 import hashlib
@@ -13,7 +13,7 @@ import sys
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 VERSIONS = ['2.7', '3.8', '3.11', '3.13']
 
-#: To be compiled by nobody here: without a wheel they are left out.
+#: Not compiled here: without a wheel they are skipped.
 _ONLY_WHEELS = 'picows,wsaccel,zlib-ng,numpy,aiohttp'
 
 
@@ -57,7 +57,7 @@ def _output(command):
 
 
 def prepare(version, log):
-    """Return the Environment of a Python, made if need be; None if it can't be had.
+    """Return the Environment of a Python, made if necessary; None if that fails.
 
     What can't be installed is said to `log`, and left out.
     """
@@ -76,7 +76,7 @@ def prepare(version, log):
 
 
 def make(name, base, requirements, log, may_lack=False):
-    """Return the path of a virtual environment's Python, made if need be; None if it can't be had.
+    """Return the path of a virtual environment's Python, made if necessary; None if that fails.
 
     With `may_lack`, what would have to be compiled or can't be installed is said to `log`, and
     left out.
@@ -95,7 +95,7 @@ def make(name, base, requirements, log, may_lack=False):
     elif subprocess.run(
             [python, '-m', 'pip', 'install', '-qq', '-r', path], check=False,
             env=_environ()).returncode != 0:
-        log('Not to be had: all of requirements/{}'.format(requirements))
+        log('Not available: all of requirements/{}'.format(requirements))
         return None
     with open(_mark(folder), 'w') as mark:
         mark.write(_digest(path))
@@ -121,7 +121,7 @@ def _is_ready(folder, path):
 
 def _create(base, folder):
     shutil.rmtree(folder, ignore_errors=True)
-    # tox's virtualenv is the last that makes environments for 2.7.
+    # tox's virtualenv is the last version that supports 2.7.
     virtualenv = os.path.join(ROOT, '.venv', 'tox', 'bin', 'virtualenv')
     if os.path.exists(virtualenv):
         command = [virtualenv, '--quiet', '--python', base, folder]
@@ -145,7 +145,7 @@ def _install(python, path, log):
         for line in lines:
             requirement = line.partition('#')[0].strip()
             if requirement and not _is_installed(command + [requirement]):
-                log('Not to be had: {}'.format(requirement))
+                log('Not available: {}'.format(requirement))
 
 
 def _is_installed(command):

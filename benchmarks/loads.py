@@ -37,7 +37,7 @@ class Load:
         self.is_quick = is_quick
 
     def suits(self, client, entry):
-        """Tell if a client takes part."""
+        """Return whether a client takes part."""
         if self.clients is not None:
             return client in self.clients
         if self.measure == 'import':

@@ -1,4 +1,4 @@
-"""What the figures were measured on, in words that name no host and no path."""
+"""The machine that the figures were measured on, without names of hosts and paths."""
 
 import datetime
 import os
@@ -23,7 +23,7 @@ def describe():
 
 
 class Load:
-    """Tells what share of the machine's CPU other processes had since this was made.
+    """Measures what share of the machine's CPU other processes had since this was made.
 
     To be asked when all of our own have been waited for.
     """

@@ -1,9 +1,9 @@
-"""The raw peer: takes connections on loopback, and does what the request's path asks for.
+"""The raw peer: accepts connections on loopback, and does what the request's path asks for.
 
     /receive?size=120&count=1000&text=1     sends a message `go`, then the messages, prebuilt
     /take?size=120&count=64&times=10        takes `count` frames, says `ok`; and that so often
     /echo?size=64&count=1000                takes a frame and answers, again and again
-    /idle?seconds=60                        sends `go`, and `ok` so much later
+    /idle?seconds=60                        sends `go`, and `ok` that much later
     /hold                                   nothing
 
 It knows the lengths of frames and looks into none but those of an idle
@@ -29,7 +29,7 @@ import payloads
 _GUID = b'258EAFA5-E914-47DA-95CA-C5AB0DC85B11'
 _OK = payloads.header(payloads.TEXT, 2) + b'ok'
 
-#: Bytes. Not much more: small segments fill the system's buffer with what it keeps about each.
+#: Bytes. Not much more: the system's overhead for each small segment fills its buffer.
 _LOW_WATER = 4 * 1024
 
 _batches = {}
@@ -85,7 +85,7 @@ def answer(sock, fields, deflate, wire_length):
         'X-Wire-Length: %d' % wire_length,
     ]
     if deflate and 'permessage-deflate' in fields.get('sec-websocket-extensions', ''):
-        # With context takeover, the default: each client measured takes it.
+        # With context takeover, the default: each measured client supports it.
         lines.append('Sec-WebSocket-Extensions: permessage-deflate')
     sock.sendall(('\r\n'.join(lines) + '\r\n\r\n').encode('ascii'))
 
@@ -97,15 +97,15 @@ def send_messages(sock, batch, count, is_text):
 
 
 def take(sock, length, times):
-    """Take `length` bytes and say so; and that so often."""
+    """Read `length` bytes and report that, the given number of times."""
     room = memoryview(bytearray(1024 * 1024))
     poll = select.poll()
     poll.register(sock, select.POLLIN)
     for _ in range(times):
         left = length
         while left > 0:
-            # Wake up seldom: or each small send pays for waking this process, now more, now less.
-            # By poll: a recv that has begun waits for as much again.
+            # Wake up seldom: otherwise each small send pays for waking this process.
+            # With poll: a recv that has begun waits for as much again.
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, min(left, _LOW_WATER))
             poll.poll()
             got = sock.recv_into(room, min(left, len(room)))
@@ -185,7 +185,7 @@ def handle(sock, context):
         if context is not None:
             sock = context.wrap_socket(sock, server_side=True)
         serve(sock)
-        # A Close frame, or the end: no client waits for more than that TCP ends.
+        # A Close frame, or the end: every client is content with the end of TCP.
         sock.recv(4096)
     except (Gone, socket.error, ssl.SSLError):
         pass

@@ -7,20 +7,20 @@ from loads import IDLE_CPU, LOADS
 #: Below this share of CPU a client that receives has waited for the peer.
 BUSY = 0.9
 
-#: Beyond this share of the CPU for other processes the results say that they're not to be trusted.
+#: If other processes had more than this share of the CPU, the results say that they are unreliable.
 BUSY_OTHERS = 0.05
 
 
 def render(results):
     """Return the page."""
-    told = results['machine']
+    machine = results['machine']
     lines = [
         '# Results',
         '',
         'Made by `make bench`; [README.md](README.md) says what is measured, and how to read it.',
         '',
-        '- {cpu}, {cores} cores, {system}, {architecture}'.format(**told),
-        '- {}, lomond {}'.format(told['date'], told['lomond']),
+        '- {cpu}, {cores} cores, {system}, {architecture}'.format(**machine),
+        '- {}, lomond {}'.format(machine['date'], machine['lomond']),
         '- {}{} rounds'.format(
             'client and peer pinned to a CPU each; ' if results['pinned'] else '',
             results['rounds']),
@@ -43,9 +43,9 @@ def render(results):
 
 def _others(share):
     if share is None:
-        return 'nobody noted what other processes did meanwhile: not to be trusted'
+        return 'the CPU share of other processes was not recorded: the figures may be unreliable'
     return 'other processes had {:.0%} of the CPU meanwhile{}'.format(
-        share, ': too much for figures to be trusted' if share > BUSY_OTHERS else '')
+        share, ': the figures are unreliable' if share > BUSY_OTHERS else '')
 
 
 def _versions(found):
@@ -112,6 +112,6 @@ def _missing(results):
     broken = [client for client in ORDER if any(
         'failures' in clients.get(client, {}) for clients in results.values())]
     if broken:
-        lines += ['', 'Broke off now and then, and were tried again: {}.'.format(
+        lines += ['', 'Failed now and then, and were run again: {}.'.format(
             ', '.join(ENTRIES[client].label for client in broken))]
     return [*lines, ''] if lines else []

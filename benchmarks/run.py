@@ -1,4 +1,4 @@
-"""Measure lomond beside its peers, and write what came out.
+"""Measure lomond and other clients, and write the results.
 
     python benchmarks/run.py                      all Pythons, loads and clients: 20 minutes
     python benchmarks/run.py --quick              the loads that have a target, on one Python
@@ -47,7 +47,7 @@ _IMPORTS_PER_RUN = 5
 
 
 def log(text):
-    """Tell the user how it goes."""
+    """Report progress to the user."""
     print(text, file=sys.stderr, flush=True)
 
 
@@ -77,7 +77,7 @@ def make_certificate(folder):
     new_key = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes']
     with open(paths['extensions'], 'w') as extensions:
         extensions.write(
-            # Python 2.7 looks for addresses among the names.
+            # Python 2.7 searches the DNS names for addresses.
             'subjectAltName=DNS:127.0.0.1,IP:127.0.0.1\nbasicConstraints=critical,CA:FALSE\n'
             'subjectKeyIdentifier=hash\nauthorityKeyIdentifier=keyid\n')
     try:
@@ -104,7 +104,7 @@ def make_certificate(folder):
 
 
 class Bench:
-    """Runs clients, and keeps what they took.
+    """Runs clients, and keeps their times.
 
     `results` is {load: {client: {'runs': [...], 'p99s': [...], 'busy': [...]} or
     {'missing': why}}}.
@@ -142,20 +142,20 @@ class Bench:
 
     def _run(self, load, client):
         known = self.results.get(load.key, {}).get(client, {}).get('missing')
-        # What failed may do better in the next round.
+        # A client that failed is run again in the next round.
         if known is not None and not known.startswith(_FAILED):
             return {'missing': known}
         if load.options.get('tls') and self._cafile is None:
             return {'missing': 'no certificate'}
         if not self.has(client):
-            return {'missing': 'not to be had for this Python'}
+            return {'missing': 'not available for this Python'}
         if load.measure == 'import':
             return self._import(client)
         process = self.start(load, client)
         return self.finish(process, PATIENCE, '{}, {}'.format(load.key, client))
 
     def has(self, client):
-        """Tell if a client is installed."""
+        """Return whether a client is installed."""
         entry = ENTRIES[client]
         packages = self.environment.old_packages if entry.is_old else self.environment.packages
         return all(package in packages for package in (entry.package, entry.needs) if package)
@@ -184,7 +184,7 @@ class Bench:
             stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
     def finish(self, process, patience, what):
-        """Return what a client's process says; `what` is for the user, should it fail."""
+        """Return what a client's process printed; `what` names it for the user if it fails."""
         try:
             output, errors = process.communicate(timeout=patience)
         except subprocess.TimeoutExpired:

@@ -13,7 +13,7 @@ import os
 import sys
 import time
 
-#: So often may a client break off in one process.
+#: How often a client may fail in one process.
 _FAILURES = 20
 
 #: Statuses of memory in /proc/self/status, in KiB.
@@ -49,13 +49,13 @@ class Worker(object):
         self._cafile = task['cafile'] if scheme == 'wss' else None
 
     def job(self, count, clock=None):
-        """Return a job with so many messages."""
+        """Return a job with this number of messages."""
         options = dict(self._task['options'], count=count)
         return self._job.Job(
             self._base, options, self._cafile, clock or self._job.wall_clock)
 
     def timed(self):
-        """Measure for about as long as wanted, once short runs have told how fast it goes."""
+        """Measure for about as long as wanted, once short runs have shown the speed."""
         options = self._task['options']
         count = options.get('count') or self._find_count(options['first'])
         result, wall, busy = self._run(count)
@@ -76,7 +76,7 @@ class Worker(object):
             try:
                 result = operation(self.job(count))
             except ValueError:
-                # A client that breaks off, now and then: it is told, and tried again.
+                # Some clients fail now and then: that is reported, and the run repeated.
                 self._failures += 1
                 if self._failures == _FAILURES:
                     raise
@@ -111,7 +111,7 @@ class Worker(object):
         return {'value': (memory(_PEAK) - before) / self._task['options']['size'], 'count': 1}
 
     def hold(self):
-        """Return the KiB that a connection takes, beside the first few, which load the rest."""
+        """Return the KiB that a connection takes, after the first few, which import modules."""
         first, count = 10, self._task['options']['count']
         sizes = []
         self._client.hold(self.job(first + count), lambda: sizes.append(self._settled()))
@@ -137,7 +137,7 @@ def main():
         result = {'missing': str(error) or 'cannot do that'}
     print(json.dumps(result))
     sys.stdout.flush()
-    # Without a farewell: a client's threads and connections may be in the midst of things.
+    # Without cleaning up: a client's threads and connections may be busy.
     os._exit(0)
 
 

@@ -147,7 +147,7 @@ class Zlib(object):
 
 
 def read_exactly(sock, length):
-    """Return so many bytes."""
+    """Return exactly this number of bytes."""
     data = b''
     while len(data) < length:
         received = sock.recv(length - len(data))

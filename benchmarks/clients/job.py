@@ -63,7 +63,7 @@ class Job(object):
 
     @property
     def limit(self):
-        """The largest message that the client has to take in, in bytes."""
+        """The largest message that the client has to accept, in bytes."""
         return 512 * 1024 * 1024
 
     def ssl_context(self):

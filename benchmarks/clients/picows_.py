@@ -12,7 +12,7 @@ BINARY = picows.WSMsgType.BINARY
 
 
 class Listener(picows.WSListener):
-    """Hands each message to a function, which can be exchanged; knows if there's room to send."""
+    """Passes each message to a function, which can be replaced; tracks back pressure."""
 
     def __init__(self):
         self.on_message = None

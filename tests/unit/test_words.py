@@ -68,6 +68,7 @@ def test_a_word_is_found(text, word):
     u'# owing to a timeout',
     u'# handy, shown, ahead',
     u'# as of 3.10',
+    u'# a round trip over loopback',
 ])
 def test_other_words_are_not_found(text):
     assert found(text) == []
