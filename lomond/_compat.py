@@ -38,7 +38,8 @@ __all__ = [
     'PY2', 'RLock', 'SESSIONS_LEAK', 'SteppedRLock', 'TYPE_CHECKING', 'Utf8Decoder', 'decode_utf8',
     'encode_text', 'encode_utf8', 'indexable', 'is_interrupt', 'join_text', 'latin1_to_native',
     'make_cookie_jar', 'monotonic', 'native_to_text', 'quote', 'set_close_on_exec', 'show_warnings',
-    'surrogate_error', 'text_to_native', 'text_type', 'thread_module', 'to_bytes', 'unquote',
+    'surrogate_error', 'text_to_native', 'text_type', 'thread_module', 'throw_arguments',
+    'to_bytes', 'unquote',
 ]
 
 # Of `thread_module`, which is _thread (on 2.7 thread), nothing is imported by name: monkey
@@ -243,6 +244,10 @@ if PY2:
             # 1/100 s; time.time() would jump whenever the clock is set.
             return os.times()[4]
 
+    def throw_arguments():
+        # type: () -> Tuple[Any, ...]
+        return sys.exc_info()
+
     def is_interrupt(error):
         # type: (BaseException) -> bool
         return bool(error.args) and error.args[0] == errno.EINTR
@@ -325,6 +330,11 @@ else:
         monotonic = _Clock(time.clock_gettime, time.CLOCK_MONOTONIC)
     else:   # pragma: no cover  (Windows)
         monotonic = _Clock(time.monotonic)
+
+    def throw_arguments():
+        # type: () -> Tuple[Any, ...]
+        """Return the exception being handled, as a generator's throw() takes it."""
+        return sys.exc_info()[1:2]
 
     def is_interrupt(error):
         # type: (BaseException) -> bool

@@ -5,17 +5,22 @@ Everything else of its life is in `session`.
 
 from __future__ import absolute_import, division, print_function
 
+import socket
+
 from lomond import errors, events
 from lomond._compat import TYPE_CHECKING, text_type
 from lomond.engine.session import Session
 from lomond.net.dial import dial
+from lomond.net.offload import offload
 from lomond.net.proxy.settings import find_proxy
+from lomond.net.steps import operation
 
 if TYPE_CHECKING:
-    from typing import Any, Iterable, Iterator, Optional  # noqa: F401
+    from typing import Iterable, Optional  # noqa: F401
 
     from lomond.events import Event  # noqa: F401
     from lomond.http.url import ProxyTarget  # noqa: F401
+    from lomond.net.steps import Steps  # noqa: F401
 
 
 class ClientSession(Session):
@@ -26,14 +31,15 @@ class ClientSession(Session):
     """
 
     _proxy = None  # type: Optional[ProxyTarget]
+    _request = b''      # built, and not yet sent
 
     def _announce(self):
         # type: () -> Iterable[Event]
         return [events.Connecting(self._websocket.target.url)]
 
-    def _dial(self):
-        # type: () -> Iterator[Any]
-        """Yield each `Wait`, and last the transport."""
+    @operation
+    def _connect(self):
+        # type: () -> Steps
         target, options = self._websocket.target, self._websocket.net_options
         self._proxy = None
         if options.sock is None and target.unix_path is None:
@@ -41,11 +47,33 @@ class ClientSession(Session):
                 self._proxy = find_proxy(target, options.proxies)
             except ValueError as error:
                 raise errors.ConnectFail.during('proxy', text_type(error), error)
-        return dial(target, self._proxy, options, self._connect_deadline, self.trace)
+        transport = yield dial(target, self._proxy, options, self._connect_deadline, self.trace)
+        try:
+            self._request = yield self._build_request()
+        except BaseException:
+            transport.close()
+            raise
+        yield transport
+        transport = None        # 2.7 keeps a descriptor open while any object refers to it
+
+    @operation
+    def _build_request(self):
+        # type: () -> Steps
+        """Build the request: that calls the user's functions, and reads files."""
+        if self.calls_in_loop:
+            yield self._websocket.build_request()
+            return
+        try:
+            request = yield offload(self._websocket.build_request, self._connect_deadline)
+        except socket.timeout as error:
+            raise errors.ConnectFail.during(
+                'request', u'the headers or the cookies did not come in time: raise '
+                u'connect_timeout', error)
+        yield request
 
     def _begin_handshake(self):
         # type: () -> Iterable[Event]
-        request = self._websocket.build_request()
+        request, self._request = self._request, b''
         self.trace('request', head=request)
         self._send_head(request)
         proxy_url = self._proxy.url if self._proxy is not None else None

@@ -12,16 +12,17 @@ from lomond import errors
 from lomond._compat import TYPE_CHECKING, monotonic, text_type
 from lomond._describe import describe
 from lomond.engine.session import Session
-from lomond.net.steps import Wait
+from lomond.net.steps import Wait, operation
 from lomond.net.transport import RECEIVE_SIZE, Transport, would_block
 from lomond.net.waiter import READ
 from lomond.protocol.handshake import TLS_HANDSHAKE, plain_answer
 
 if TYPE_CHECKING:
-    from typing import Any, Iterable, Iterator, Optional  # noqa: F401
+    from typing import Iterable, Iterator, Optional  # noqa: F401
 
     from lomond.engine.session import End  # noqa: F401
     from lomond.events import Event  # noqa: F401
+    from lomond.net.steps import Steps  # noqa: F401
 
 
 class ServerSession(Session):
@@ -38,8 +39,9 @@ class ServerSession(Session):
     _peer = u'client'
     _time_limit = u'handshake_timeout'
 
-    def _dial(self):
-        # type: () -> Iterator[Any]
+    @operation
+    def _connect(self):
+        # type: () -> Steps
         websocket = self._websocket
         sock, websocket.sock = websocket.sock, None
         if websocket.ssl_context is None:
@@ -47,16 +49,15 @@ class ServerSession(Session):
             return
         from lomond.net import tls  # ssl takes long to import: ws goes without
         try:
-            for step in chain(
-                    _check_for_tls(sock, self._connect_deadline),
-                    tls.handshake(sock, websocket.ssl_context, self._connect_deadline)):
-                yield step
+            yield _check_for_tls(sock, self._connect_deadline)
+            transport = yield tls.handshake(sock, websocket.ssl_context, self._connect_deadline)
         except tls.TLS_ERRORS as error:
             sock.close()
             raise errors.ConnectFail.during('tls', describe(error), error)
         except BaseException:
             sock.close()
             raise
+        yield transport
 
     def _step_handshake(self):
         # type: () -> Iterable[Event]
@@ -93,9 +94,10 @@ class ServerSession(Session):
         return self._websocket.answered(error)      # type: ignore[no-any-return]
 
 
+@operation
 def _check_for_tls(sock, deadline):
-    # type: (socket.socket, float) -> Iterator[Wait]
-    """Yield each `Wait` for the client's first byte; raises TLS_ERRORS if that isn't one of TLS.
+    # type: (socket.socket, float) -> Steps
+    """Wait for the client's first byte; raises TLS_ERRORS if that isn't one of TLS.
 
     OpenSSL fails after the same byte too, but then no answer could be sent.
     """

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from typing import Any, Callable, Dict, FrozenSet, Iterable, Iterator, List, Optional, Tuple  # noqa: F401
 
     from lomond.events import Event  # noqa: F401
+    from lomond.net.steps import Operation  # noqa: F401
     from lomond.net.transport import Transport  # noqa: F401
     from lomond.net.waiter import Interest  # noqa: F401
     from lomond.protocol.connection import Connection  # noqa: F401
@@ -153,8 +154,7 @@ class Session(object):
 
         # When the attempt to connect has failed, whatever it is at.
         self._connect_deadline = None  # type: Any      # a float, from the first step on
-        # A generator that yields each Wait on the way to a transport.
-        self._dialing = None  # type: Optional[Iterator[Any]]
+        self._dialing = None  # type: Optional[Operation]
         # Why dialling can't even begin.
         self._obstacle = None  # type: Optional[errors.ConnectFail]
         self._read_error = None  # type: Optional[BaseException]    # the last
@@ -330,7 +330,7 @@ class Session(object):
             # Not earlier: from now on another thread may connect, with a connection of its own.
             self._enter(Phase.FINISHED)
         if self._dialing is not None:
-            self._dialing.close()       # type: ignore[attr-defined]
+            self._dialing.close()
         if writer.transport is not None:
             writer.transport.on_backlog = None  # it refers to this session: free both at once
             writer.dispose()
@@ -424,9 +424,9 @@ class Session(object):
         """Return the first events."""
         return ()
 
-    def _dial(self):
-        # type: () -> Iterator[Any]
-        """Yield each `Wait`, and last the transport; raises ConnectFail."""
+    def _connect(self):
+        # type: () -> Operation
+        """Return the operation whose result is the transport; it raises ConnectFail."""
         raise NotImplementedError
 
     def _begin_handshake(self):
@@ -452,13 +452,14 @@ class Session(object):
             if self._obstacle is not None:
                 raise self._obstacle
             if self._dialing is None:
-                self._dialing = self._dial()
+                self._dialing = self._connect()
             step = next(self._dialing)
             if isinstance(step, Wait):
                 self.interest, self.deadline = step
                 return ()
             self._dialing = None
             self._open_transport(step)
+            step = None     # 2.7 keeps a descriptor open while any object refers to it
             return self._begin_handshake()
         except errors.ConnectFail as error:
             return self._connect_failed(error)

@@ -20,13 +20,14 @@ from lomond.net.keepalive import keep_alive
 from lomond.net.offload import logged, offload
 from lomond.net.options import check_sock
 from lomond.net.resolve import resolve
-from lomond.net.steps import Wait
+from lomond.net.steps import Wait, operation
 from lomond.net.waiter import WRITE
 
 if TYPE_CHECKING:
-    from typing import Any, Callable, Deque, Dict, Iterator, List, Optional, Text, Tuple  # noqa: F401
+    from typing import Any, Callable, Deque, Dict, List, Optional, Text, Tuple  # noqa: F401
 
     from lomond.net.options import NetOptions  # noqa: F401
+    from lomond.net.steps import Steps  # noqa: F401
 
     Trace = Callable[..., None]
 
@@ -61,18 +62,14 @@ _BROKEN = frozenset([errno.ECONNRESET, errno.EPIPE])
 _ATTEMPT_ERRORS = (socket.error, TypeError, ValueError, OverflowError)
 
 
+@operation
 def connect(host, port, options, deadline, trace):
-    # type: (Text, int, NetOptions, float, Trace) -> Iterator[Any]
-    """Yield each `Wait`, and last a socket connected to the address that answered first.
+    # type: (Text, int, NetOptions, float, Trace) -> Steps
+    """Connect to a host; the result is a socket, of the address that answered first.
 
     Raises ConnectFail; then, and when the generator is closed, nothing is left open.
     """
-    addresses = []  # type: List[Any]
-    for step in resolve(host, port, options, deadline):
-        if isinstance(step, Wait):
-            yield step
-        else:
-            addresses = step
+    addresses = yield resolve(host, port, options, deadline)
     trace('resolve', host=host, addresses=[info[4][:2] for info in addresses])
 
     race = _Race(addresses, options, deadline)
@@ -267,9 +264,10 @@ def _most_telling(attempts):
     return max(errors, key=rank) if errors else socket.timeout('timed out')
 
 
+@operation
 def connect_unix(path, options, deadline, trace):
-    # type: (Text, NetOptions, float, Trace) -> Iterator[Any]
-    """Yield each `Wait`, and last a socket connected to a Unix one; ends as `connect` does."""
+    # type: (Text, NetOptions, float, Trace) -> Steps
+    """Connect to a Unix socket; the result is a socket; raises as `connect` does."""
     if not hasattr(socket, 'AF_UNIX'):
         raise ConnectFail.during('connect', 'there are no Unix sockets on this system')
     sock = None  # type: Any
@@ -300,19 +298,16 @@ def connect_unix(path, options, deadline, trace):
     yield sock
 
 
+@operation
 def take_over(options, deadline):
-    # type: (NetOptions, float) -> Iterator[Any]
-    """Yield each `Wait`, and last the caller's own socket; ends as `connect` does."""
+    # type: (NetOptions, float) -> Steps
+    """Take the socket that the user gave; the result is that; raises as `connect` does."""
     sock = None  # type: Any
     try:
         sock = options.take_sock()
         if callable(sock):
             make, sock = logged(sock, 'sock'), None
-            for step in offload(make, deadline, _close, options.abandoned):
-                if isinstance(step, Wait):
-                    yield step
-                else:
-                    sock = step
+            sock = yield offload(make, deadline, _close, options.abandoned)
         check_sock(sock)
         sock.getpeername()
         sock = _whole(sock)

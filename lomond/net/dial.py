@@ -1,7 +1,6 @@
 """From a target to a transport: a socket, the proxy, TLS, in that order.
 
-It is made step by step: a generator yields each `Wait`, and last the
-transport, so that whoever drives it decides how to wait. Nothing here blocks.
+An operation does it (see `lomond.net.steps`): its driver decides how to wait. Nothing here blocks.
 """
 
 from __future__ import absolute_import, division, print_function
@@ -11,14 +10,15 @@ from lomond._describe import describe
 from lomond.errors import ConnectFail
 from lomond.net.connect import connect, connect_unix, describe_tried, take_over
 from lomond.net.proxy.tunnel import open_tunnel
-from lomond.net.steps import Wait
+from lomond.net.steps import operation
 from lomond.net.transport import Transport, find_shortage
 
 if TYPE_CHECKING:
-    from typing import Any, Callable, Iterator, Optional, Text, Union  # noqa: F401
+    from typing import Any, Callable, Optional, Text  # noqa: F401
 
     from lomond.http.url import ProxyTarget, Target  # noqa: F401
     from lomond.net.options import NetOptions, TLSOptions  # noqa: F401
+    from lomond.net.steps import Steps  # noqa: F401
 
     Trace = Callable[..., None]
 
@@ -26,68 +26,58 @@ if TYPE_CHECKING:
 _FOR_IMPORTS = 16
 
 
+@operation
 def dial(target, proxy, options, deadline, trace):
-    # type: (Target, Optional[ProxyTarget], NetOptions, float, Trace) -> Iterator[Union[Wait, Transport]]
+    # type: (Target, Optional[ProxyTarget], NetOptions, float, Trace) -> Steps
     """Connect to the target, through the proxy if there is one.
 
     Parameters: ``deadline``, by the monotonic clock, holds for all phases
-    together; ``trace`` is told ``(stage, **fields)``.
+    together; ``trace`` is called with ``(stage, **fields)``.
 
-    Yields each `Wait`, and last a `Transport`. Raises ConnectFail; then, and
-    when the generator is closed, nothing is left open.
+    The result is a `Transport`. Raises ConnectFail; then, and when the operation is closed,
+    nothing is left open.
     """
     transport = None  # type: Any
     try:
-        for step in _reach(target, proxy, options, deadline, trace):
-            if isinstance(step, Wait):
-                yield step
-            else:
-                transport = step
+        transport = yield _reach(target, proxy, options, deadline, trace)
         if proxy is not None:
-            for step in _pass_proxy(transport, target, proxy, options, deadline, trace):
-                if isinstance(step, Wait):
-                    yield step
-                else:
-                    transport = step
+            transport = yield _pass_proxy(transport, target, proxy, options, deadline, trace)
             trace('proxy', proxy=proxy.url)
         if target.is_secure:
-            for step in _secure(transport, target.host, options.tls, 'tls', deadline, trace):
-                if isinstance(step, Wait):
-                    yield step
-                else:
-                    transport = step
+            transport = yield _secure(transport, target.host, options.tls, 'tls', deadline)
+            _trace_tls(trace, transport)
     except BaseException:
         if transport is not None:
             transport.close()
         raise
     yield transport
-    transport = step = None     # 2.7 keeps a descriptor open while any object of it is about
 
 
+@operation
 def _reach(target, proxy, options, deadline, trace):
-    # type: (Target, Optional[ProxyTarget], NetOptions, float, Trace) -> Iterator[Any]
-    """Yield each `Wait`, and last a plain transport to the first hop."""
+    # type: (Target, Optional[ProxyTarget], NetOptions, float, Trace) -> Steps
+    """Connect to the first hop; the result is a plain transport."""
     if options.sock is not None:
-        steps = take_over(options, deadline)
+        sock = yield take_over(options, deadline)
     elif proxy is not None:
-        steps = _reach_proxy(proxy, options, deadline, trace)
+        sock = yield _reach_proxy(proxy, options, deadline, trace)
     elif target.unix_path is not None:
-        steps = connect_unix(target.unix_path, options, deadline, trace)
+        sock = yield connect_unix(target.unix_path, options, deadline, trace)
     else:
-        steps = connect(target.host, target.port, options, deadline, trace)
-    for step in steps:
-        yield step if isinstance(step, Wait) else Transport(step)
+        sock = yield connect(target.host, target.port, options, deadline, trace)
+    yield Transport(sock)
 
 
+@operation
 def _reach_proxy(proxy, options, deadline, trace):
-    # type: (ProxyTarget, NetOptions, float, Trace) -> Iterator[Any]
-    """Yield each `Wait`, and last a socket connected to the proxy."""
+    # type: (ProxyTarget, NetOptions, float, Trace) -> Steps
+    """Connect to the proxy; the result is a socket."""
     try:
-        for step in connect(proxy.host, proxy.port, options, deadline, trace):
-            yield step
+        sock = yield connect(proxy.host, proxy.port, options, deadline, trace)
     except ConnectFail as error:
         _blame_proxy(proxy, error)
         raise
+    yield sock
 
 
 def _blame_proxy(proxy, error):
@@ -98,60 +88,56 @@ def _blame_proxy(proxy, error):
     error.phase = 'proxy'
 
 
+@operation
 def _pass_proxy(transport, target, proxy, options, deadline, trace):
-    # type: (Transport, Target, ProxyTarget, NetOptions, float, Trace) -> Iterator[Any]
-    """Yield each `Wait`, and last the transport that leads through the proxy.
+    # type: (Transport, Target, ProxyTarget, NetOptions, float, Trace) -> Steps
+    """Open a tunnel through the proxy; the result is the transport that leads through it.
 
-    When it ends otherwise, neither this nor the one it was given is open.
+    When it fails, neither this nor the transport that it was given is open.
     """
     way = transport  # type: Any
     try:
         if proxy.is_secure:
-            for step in _secure_proxy(transport, proxy, options, deadline, trace):
-                if isinstance(step, Wait):
-                    yield step
-                else:
-                    way = step
-        for step in _ask_proxy(way, target, proxy, deadline):
-            yield step
+            way = yield _secure_proxy(transport, proxy, options, deadline)
+            _trace_tls(trace, way)
+        yield _ask_proxy(way, target, proxy, deadline)
     except BaseException:
         way.close()
         raise
     yield way
 
 
+@operation
 def _ask_proxy(transport, target, proxy, deadline):
-    # type: (Transport, Target, ProxyTarget, float) -> Iterator[Wait]
-    """Yield each `Wait`; the proxy has reached the target when it ends."""
+    # type: (Transport, Target, ProxyTarget, float) -> Steps
+    """Have the proxy connect to the target."""
     try:
-        for step in open_tunnel(transport, target, proxy, deadline):
-            yield step
+        yield open_tunnel(transport, target, proxy, deadline)
     except ConnectFail as error:
         error.args = (u'{} ({})'.format(text_type(error), proxy.url),)
         raise
 
 
-def _secure_proxy(transport, proxy, options, deadline, trace):
-    # type: (Transport, ProxyTarget, NetOptions, float, Trace) -> Iterator[Any]
-    """Yield each `Wait`, and last the TLS transport to the proxy itself."""
+@operation
+def _secure_proxy(transport, proxy, options, deadline):
+    # type: (Transport, ProxyTarget, NetOptions, float) -> Steps
+    """Make TLS with the proxy itself; the result is the new transport."""
     try:
-        for step in _secure(
-                transport, proxy.host, options.tls.for_proxy(), 'proxy', deadline, trace):
-            yield step
+        secured = yield _secure(
+            transport, proxy.host, options.tls.for_proxy(), 'proxy', deadline)
     except ConnectFail as error:
         _blame_proxy(proxy, error)
         raise
+    yield secured
 
 
-def _secure(transport, host, options, phase, deadline, trace):
-    # type: (Transport, Text, TLSOptions, str, float, Trace) -> Iterator[Any]
-    """Yield each `Wait`, and last the TLS transport on top of this one."""
+@operation
+def _secure(transport, host, options, phase, deadline):
+    # type: (Transport, Text, TLSOptions, str, float) -> Steps
+    """Make TLS with a host on a transport; the result is the new transport."""
     tls = _import_tls(phase)
-    secured = transport  # type: Any
     try:
-        for step in tls.secure(transport, options, str(host), deadline):
-            yield step
-            secured = step      # the last step
+        secured = yield tls.secure(transport, options, str(host), deadline)
     except tls.TLS_ERRORS as error:
         words = describe(error) + tls.advise(error, options, phase)
         if tls.speaks_no_tls(error):
@@ -159,7 +145,12 @@ def _secure(transport, host, options, phase, deadline, trace):
             words = u"the {} doesn't speak TLS on this port: use {}:// ({})".format(
                 peer, scheme, words)
         raise ConnectFail.during(phase, u'TLS with {} failed: {}'.format(host, words), error)
-    trace('tls', version=secured.version, cipher=secured.cipher, resumed=secured.is_resumed)
+    yield secured
+
+
+def _trace_tls(trace, transport):
+    # type: (Trace, Any) -> None
+    trace('tls', version=transport.version, cipher=transport.cipher, resumed=transport.is_resumed)
 
 
 def _import_tls(phase):

@@ -14,12 +14,14 @@ import threading
 from lomond._compat import TYPE_CHECKING, monotonic
 from lomond._describe import describe
 from lomond._locks import ProcessLock
-from lomond.net.steps import Wait
+from lomond.net.steps import Wait, operation
 from lomond.net.transport import find_shortage
 from lomond.net.waker import Waker
 
 if TYPE_CHECKING:
-    from typing import Any, Callable, Iterator, List, Optional  # noqa: F401
+    from typing import Any, Callable, List, Optional  # noqa: F401
+
+    from lomond.net.steps import Steps  # noqa: F401
 
 log = logging.getLogger('lomond')
 
@@ -27,9 +29,10 @@ log = logging.getLogger('lomond')
 MAX_ABANDONED = 4
 
 
+@operation
 def offload(call, deadline, discard=None, abandoned=None):
-    # type: (Callable[[], Any], float, Optional[Callable[[Any], Any]], Optional[List[Any]]) -> Iterator[Any]
-    """Yield each `Wait`, and last what ``call()`` returns; what it raises is raised here.
+    # type: (Callable[[], Any], float, Optional[Callable[[Any], Any]], Optional[List[Any]]) -> Steps
+    """Make a call in a thread; its result is what ``call()`` returns, and raised is what it raises.
 
     When the deadline, by the monotonic clock, comes first, raises
     socket.timeout. Then, and when this generator is closed, the call goes on

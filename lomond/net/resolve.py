@@ -18,18 +18,20 @@ from lomond._describe import describe
 from lomond.errors import ConnectFail
 from lomond.net.address import read_address
 from lomond.net.offload import logged, offload
-from lomond.net.steps import Wait
+from lomond.net.steps import operation
 from lomond.net.transport import find_shortage
 
 if TYPE_CHECKING:
-    from typing import Any, Callable, Iterable, Iterator, List, Text  # noqa: F401
+    from typing import Any, Callable, Iterable, List, Text  # noqa: F401
 
     from lomond.net.options import NetOptions  # noqa: F401
+    from lomond.net.steps import Steps  # noqa: F401
 
 
+@operation
 def resolve(host, port, options, deadline):
-    # type: (Text, int, NetOptions, float) -> Iterator[Any]
-    """Yield each `Wait`, and last the addresses, at least one, as `socket.getaddrinfo` does.
+    # type: (Text, int, NetOptions, float) -> Steps
+    """Find the addresses of a host: at least one, in the form of `socket.getaddrinfo`.
 
     An address is never looked up. ``options.resolver``, if there is one, is
     called in the thread in place of `socket.getaddrinfo`. Raises ConnectFail.
@@ -47,10 +49,7 @@ def resolve(host, port, options, deadline):
         if options.resolver is not None:
             look_up = logged(look_up, 'resolver')
         try:
-            for step in offload(look_up, deadline, abandoned=options.abandoned):
-                if isinstance(step, Wait):
-                    yield step
-                addresses = step
+            addresses = yield offload(look_up, deadline, abandoned=options.abandoned)
         except socket.timeout as error:
             raise _failed(host, u'the resolver did not answer in time', error)
         except (socket.error, UnicodeError) as error:

@@ -17,6 +17,7 @@ import pytest
 
 from lomond import WebSocket, errors
 from lomond._compat import text_type
+from lomond.net.steps import operation
 from lomond.net.tls.transport import TLSTransport
 from lomond.net.transport import Transport
 from lomond.server import BlockingServerSession, ServerWebSocket
@@ -155,7 +156,8 @@ class _ClientSession(WebsocketSession):
 
     connect_to = None
 
-    def _dial(self):
+    @operation
+    def _connect(self):
         yield self.connect_to()
 
 
@@ -163,7 +165,8 @@ class _ServerSession(BlockingServerSession):
 
     connect_to = None
 
-    def _dial(self):
+    @operation
+    def _connect(self):
         yield self.connect_to()
 
 

@@ -13,14 +13,15 @@ from lomond.constants import USER_AGENT
 from lomond.errors import ConnectFail, CriticalProtocolError, TransportFail
 from lomond.http.answer import ResponseReader, RestTimer
 from lomond.http.url import basic_authorization, bracket
-from lomond.net.steps import Wait
+from lomond.net.steps import Wait, operation
 from lomond.net.transport import is_broken_pipe
 from lomond.net.waiter import merge
 
 if TYPE_CHECKING:
-    from typing import Any, Iterator, Optional  # noqa: F401
+    from typing import Any, Optional  # noqa: F401
 
     from lomond.http.url import ProxyTarget, Target  # noqa: F401
+    from lomond.net.steps import Steps  # noqa: F401
     from lomond.net.transport import Transport  # noqa: F401
     from lomond.net.waiter import Interest  # noqa: F401
 
@@ -31,19 +32,19 @@ MAX_HEAD = 64 * 1024
 MAX_BODY = 64 * 1024
 
 
+@operation
 def open_tunnel(transport, target, proxy, deadline):
-    # type: (Transport, Target, ProxyTarget, float) -> Iterator[Wait]
-    """Ask a proxy, on a transport to it, to reach the target.
+    # type: (Transport, Target, ProxyTarget, float) -> Steps
+    """Ask a proxy, on a transport to it, to reach the target: then the transport leads there.
 
-    Yields each `Wait`; the tunnel is there when it ends. Raises ConnectFail.
+    Raises ConnectFail.
     """
     if proxy.is_socks:
         from lomond.net.proxy.socks import SocksExchange
         exchange = SocksExchange(target, proxy)  # type: Any
     else:
         exchange = ConnectExchange(target, proxy)
-    for step in _converse(transport, exchange, deadline):
-        yield step
+    yield _converse(transport, exchange, deadline)
     if not exchange.rest:
         return
     if target.is_secure:
@@ -52,9 +53,10 @@ def open_tunnel(transport, target, proxy, deadline):
     transport.put_back(exchange.rest)
 
 
+@operation
 def _converse(transport, exchange, deadline):
-    # type: (Transport, Any, float) -> Iterator[Wait]
-    """Send what the exchange wants to, and give it what comes, until it has its consent."""
+    # type: (Transport, Any, float) -> Steps
+    """Send the exchange's output, and give it what arrives, until the proxy has agreed."""
     write_error = None  # type: Any
     rest_timer = RestTimer()
     wait_until = deadline

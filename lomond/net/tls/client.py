@@ -17,13 +17,14 @@ import certifi
 
 from lomond._compat import SESSIONS_LEAK, TYPE_CHECKING
 from lomond._describe import describe
-from lomond.net.steps import Wait
+from lomond.net.steps import operation
 from lomond.net.tls.transport import TLSTransport, handshake, handshake_within, speaks_no_tls
 
 if TYPE_CHECKING:
-    from typing import Any, Dict, Iterator, List, Optional, Text, Tuple, Union  # noqa: F401
+    from typing import Any, Dict, List, Optional, Text, Tuple  # noqa: F401
 
     from lomond.net.options import TLSOptions  # noqa: F401
+    from lomond.net.steps import Operation, Steps  # noqa: F401
     from lomond.net.transport import Transport  # noqa: F401
 
 __all__ = [
@@ -252,12 +253,13 @@ def _tell_trusted(options):
 
 # -- making TLS as a client --
 
+@operation
 def secure(transport, options, host, deadline):
-    # type: (Transport, TLSOptions, str, float) -> Iterator[Union[Wait, TLSTransport]]
-    """Make TLS with a host on a transport, which is no use any more after this.
+    # type: (Transport, TLSOptions, str, float) -> Steps
+    """Make TLS with a host on a transport, and check the host's certificate by the options.
 
-    Yields each `Wait`, and last the new transport: the server is who the
-    options want by then. Raises one of `TLS_ERRORS`; then nothing is left open.
+    The result is the new transport, which takes the place of the other. Raises one of
+    `TLS_ERRORS`; then nothing is left open.
     """
     secured = None  # type: Any
     try:
@@ -267,11 +269,7 @@ def secure(transport, options, host, deadline):
         # that resumes looks at no certificate.
         key = (context, name, context.verify_mode, context.check_hostname, context.verify_flags)
         session = _take_session(options, key)
-        for step in _begin(transport, context, deadline, name, session):
-            if isinstance(step, Wait):
-                yield step
-            else:
-                secured = step
+        secured = yield _begin(transport, context, deadline, name, session)
         _check_fingerprint(secured.certificate, options.fingerprints)
         secured.on_session = partial(_keep_session, options.sessions, key)
     except BaseException:
@@ -281,7 +279,7 @@ def secure(transport, options, host, deadline):
 
 
 def _begin(transport, context, deadline, name, session):
-    # type: (Transport, ssl.SSLContext, float, str, Any) -> Iterator[Union[Wait, TLSTransport]]
+    # type: (Transport, ssl.SSLContext, float, str, Any) -> Operation
     """Shake hands; a plain transport's socket is given to OpenSSL itself."""
     # What has been received already is in the transport: OpenSSL would miss it.
     if transport.is_secure or transport.has_pending():
@@ -289,14 +287,15 @@ def _begin(transport, context, deadline, name, session):
     return _handshake_on(transport.detach(), context, deadline, name, session)
 
 
+@operation
 def _handshake_on(sock, context, deadline, name, session):
-    # type: (Any, ssl.SSLContext, float, str, Any) -> Iterator[Union[Wait, TLSTransport]]
+    # type: (Any, ssl.SSLContext, float, str, Any) -> Steps
     try:
-        for step in handshake(sock, context, deadline, name, session):
-            yield step
+        secured = yield handshake(sock, context, deadline, name, session)
     except BaseException:
         sock.close()
         raise
+    yield secured
 
 
 def _server_name(host):

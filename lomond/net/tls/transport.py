@@ -15,13 +15,15 @@ import threading
 from lomond._compat import TYPE_CHECKING, monotonic
 from lomond._describe import describe
 from lomond.errors import TransportFail
-from lomond.net.steps import Wait
+from lomond.net.steps import Wait, operation
 from lomond.net.tls.nested import NestedSocket
 from lomond.net.transport import RECEIVE_SIZE, Transport
 from lomond.net.waiter import READ, WRITE
 
 if TYPE_CHECKING:
-    from typing import Any, Callable, Iterator, List, Optional, Tuple, Union  # noqa: F401
+    from typing import Any, Callable, List, Optional, Tuple  # noqa: F401
+
+    from lomond.net.steps import Steps  # noqa: F401
 
 _HAS_SESSIONS = hasattr(ssl, 'SSLSession')
 
@@ -32,9 +34,10 @@ _NOT_TLS = ('wrong version number', 'unknown protocol', 'http request', 'https p
 _ALERT = re.compile(b'\x15\x03[\x00-\x04]\x00\x02[\x01\x02](.)', re.DOTALL)
 
 
+@operation
 def handshake(sock, context, deadline, server_hostname=None, session=None):
-    # type: (Any, ssl.SSLContext, float, Optional[str], Any) -> Iterator[Union[Wait, TLSTransport]]
-    """Make TLS on a connected socket: yields each `Wait`, and last the transport.
+    # type: (Any, ssl.SSLContext, float, Optional[str], Any) -> Steps
+    """Make TLS on a connected socket; the result is a `TLSTransport`.
 
     A client names the server by ``server_hostname``; a server leaves it out.
     ``session`` is an `ssl.SSLSession` to resume, or None.
@@ -57,16 +60,16 @@ def handshake(sock, context, deadline, server_hostname=None, session=None):
         # On 3 it has lost its descriptor. On 2.7 it shares that, and would keep it open.
         sock.close()
         tls_sock.setblocking(False)
-        for step in _shake_hands(tls_sock, deadline, server_hostname):
-            yield step
+        yield _shake_hands(tls_sock, deadline, server_hostname)
     except BaseException:
         tls_sock.close()
         raise
     yield TLSTransport(tls_sock)
 
 
+@operation
 def handshake_within(transport, context, deadline, server_hostname=None, session=None):
-    # type: (Transport, ssl.SSLContext, float, Optional[str], Any) -> Iterator[Any]
+    # type: (Transport, ssl.SSLContext, float, Optional[str], Any) -> Steps
     """Make TLS on any transport: one that is encrypted already, for one.
 
     Parameters and results as of `handshake`. When anything is raised, the
@@ -77,8 +80,7 @@ def handshake_within(transport, context, deadline, server_hostname=None, session
             raise ValueError('TLS within TLS, such as wss through an https proxy, '
                              'takes Python 3.6 or newer')
         nested = NestedSocket(transport, context, server_hostname, **_resuming(session))
-        for step in _shake_hands(nested, deadline, server_hostname):
-            yield step
+        yield _shake_hands(nested, deadline, server_hostname)
     except BaseException:
         transport.close()
         raise
@@ -91,8 +93,9 @@ def _resuming(session):
     return {} if session is None else {'session': session}
 
 
+@operation
 def _shake_hands(tls_sock, deadline, server_hostname):
-    # type: (Any, float, Optional[str]) -> Iterator[Wait]
+    # type: (Any, float, Optional[str]) -> Steps
     while True:
         try:
             tls_sock.do_handshake()
