@@ -2,6 +2,6 @@
 
 from __future__ import absolute_import, division, print_function
 
-from lomond.net.tls import server_context
+from lomond.net.tls.contexts import server_context
 
 __all__ = ['server_context']

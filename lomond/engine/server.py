@@ -47,11 +47,11 @@ class ServerSession(Session):
         if websocket.ssl_context is None:
             yield Transport(sock)
             return
-        from lomond.net import tls  # ssl takes long to import: ws goes without
+        from lomond.net.tls.handshake import TLS_ERRORS, handshake  # ssl takes long to import
         try:
             yield _check_for_tls(sock, self._connect_deadline)
-            transport = yield tls.handshake(sock, websocket.ssl_context, self._connect_deadline)
-        except tls.TLS_ERRORS as error:
+            transport = yield handshake(sock, websocket.ssl_context, self._connect_deadline)
+        except TLS_ERRORS as error:
             sock.close()
             raise errors.ConnectFail.during('tls', describe(error), error)
         except BaseException:

@@ -10,8 +10,9 @@ from lomond._describe import describe
 from lomond.errors import ConnectFail
 from lomond.net.connect import connect, connect_unix, describe_tried, take_over
 from lomond.net.proxy.tunnel import open_tunnel
+from lomond.net.shortage import find_shortage
 from lomond.net.steps import operation
-from lomond.net.transport import Transport, find_shortage
+from lomond.net.transport import Transport
 
 if TYPE_CHECKING:
     from typing import Any, Callable, Optional, Text  # noqa: F401
@@ -135,16 +136,7 @@ def _secure_proxy(transport, proxy, options, deadline):
 def _secure(transport, host, options, phase, deadline):
     # type: (Transport, Text, TLSOptions, str, float) -> Steps
     """Make TLS with a host on a transport; the result is the new transport."""
-    tls = _import_tls(phase)
-    try:
-        secured = yield tls.secure(transport, options, str(host), deadline)
-    except tls.TLS_ERRORS as error:
-        words = describe(error) + tls.advise(error, options, phase)
-        if tls.speaks_no_tls(error):
-            peer, scheme = (u'proxy', u'http') if phase == 'proxy' else (u'server', u'ws')
-            words = u"the {} doesn't speak TLS on this port: use {}:// ({})".format(
-                peer, scheme, words)
-        raise ConnectFail.during(phase, u'TLS with {} failed: {}'.format(host, words), error)
+    secured = yield _import_tls(phase).secure(transport, options, str(host), deadline, phase)
     yield secured
 
 
@@ -155,13 +147,13 @@ def _trace_tls(trace, transport):
 
 def _import_tls(phase):
     # type: (str) -> Any
-    """Return the module; raises ConnectFail if there is no descriptor left to read it by."""
+    """Return `lomond.net.tls.client`; ConnectFail if no descriptor is left to read it by."""
     try:
-        from lomond.net import tls  # ssl takes long to import: ws goes without
+        from lomond.net.tls import client  # ssl takes long to import: ws goes without
     except (EnvironmentError, ImportError):    # the latter on 2.7, or from a library in C
         shortage = find_shortage(_FOR_IMPORTS)
         if shortage is None:
             raise
         raise ConnectFail.during(
             phase, u'could not import ssl: {}'.format(describe(shortage)), shortage)
-    return tls
+    return client

@@ -14,8 +14,8 @@ import threading
 from lomond._compat import TYPE_CHECKING, monotonic
 from lomond._describe import describe
 from lomond._locks import ProcessLock
+from lomond.net.shortage import find_shortage
 from lomond.net.steps import Wait, operation
-from lomond.net.transport import find_shortage
 from lomond.net.waker import Waker
 
 if TYPE_CHECKING:

@@ -144,17 +144,16 @@ class TLSOptions(object):
         """Return the `ssl.SSLContext`: the caller's, or one of our own.
 
         Options that are equal share one, until a file that it was made of
-        changes. Raises one of `lomond.net.tls.TLS_ERRORS`.
+        changes. Raises one of `lomond.net.tls.handshake.TLS_ERRORS`.
         """
         if self._given_context is not None:
             return self._given_context
-        from lomond.net import tls  # ssl takes long to import
-        from lomond.net.tls import contexts as tls_contexts  # ssl takes long to import
+        from lomond.net.tls import contexts  # ssl takes long to import
         is_first = self._context is None
-        self._context = tls_contexts.shared_context(
+        self._context = contexts.shared_context(
             self.cafile, bool(self.verify), self.certfile, self.keyfile)
         if is_first and not (self.verify or self.fingerprints):
-            tls.warn_of_no_check()
+            contexts.warn_of_no_check()
         return self._context
 
     def for_proxy(self):

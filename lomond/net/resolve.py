@@ -18,8 +18,8 @@ from lomond._describe import describe
 from lomond.errors import ConnectFail
 from lomond.net.address import read_address
 from lomond.net.offload import logged, offload
+from lomond.net.shortage import find_shortage
 from lomond.net.steps import operation
-from lomond.net.transport import find_shortage
 
 if TYPE_CHECKING:
     from typing import Any, Callable, Iterable, List, Text  # noqa: F401

@@ -39,9 +39,6 @@ _LONGEST_WAIT = 0.5
 # Seconds until a sender tries again to read ahead where another thread is receiving.
 _PAUSE = 0.01
 
-#: The errors of too few descriptors, for this process or the system, and of too little memory.
-SHORTAGES = frozenset([errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM])
-
 _WOULD_BLOCK = frozenset([errno.EAGAIN, errno.EWOULDBLOCK])
 
 
@@ -49,26 +46,6 @@ def would_block(error):
     # type: (socket.error) -> bool
     """Tell if a call on a non-blocking socket just has to be made later."""
     return error.errno in _WOULD_BLOCK or is_interrupt(error)
-
-
-def find_shortage(count=1):
-    # type: (int) -> Optional[socket.error]
-    """Return the error of opening ``count`` descriptors at once, None if they can be opened.
-
-    For what fails in other words when there are too few: a look-up, an import.
-    """
-    opened = []  # type: List[socket.socket]
-    try:
-        while len(opened) < count:
-            opened.append(socket.socket())
-    except socket.error as error:
-        if error.errno in SHORTAGES:
-            error.__traceback__ = None      # it leads to the caller
-            return error
-    finally:
-        for sock in opened:
-            sock.close()
-    return None
 
 
 def is_broken_pipe(error):

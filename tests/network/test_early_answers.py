@@ -21,6 +21,8 @@ from lomond.http.url import parse_url
 from lomond.net import tls
 from lomond.net.dial import dial
 from lomond.net.options import NetOptions
+from lomond.net.tls.advice import speaks_no_tls
+from lomond.net.tls.handshake import handshake
 from lomond.net.waiter import READ, wait
 from lomond.persist import persist
 from lomond.server import Server
@@ -337,9 +339,9 @@ def test_what_came_before_a_reset_is_why_there_is_no_tls(listener, answer, words
     reset(peer)
     assert wait(((sock.fileno(), READ),), PATIENCE)
     with pytest.raises(ssl.SSLError) as caught:
-        next(tls.handshake(sock, tls.client_context(), monotonic() + PATIENCE, 'localhost'))
+        next(handshake(sock, tls.client_context(), monotonic() + PATIENCE, 'localhost'))
     assert words in str(caught.value).lower().replace('http', 'HTTP')
-    assert tls.speaks_no_tls(caught.value) is (words == 'plain HTTP')
+    assert speaks_no_tls(caught.value) is (words == 'plain HTTP')
     sock.close()
 
 
@@ -350,7 +352,7 @@ def test_what_says_nothing_before_a_reset_leaves_the_reset(listener, answer):
     reset(peer)
     assert wait(((sock.fileno(), READ),), PATIENCE)
     with pytest.raises(socket.error) as caught:
-        next(tls.handshake(sock, tls.client_context(), monotonic() + PATIENCE, 'localhost'))
+        next(handshake(sock, tls.client_context(), monotonic() + PATIENCE, 'localhost'))
     assert caught.value.errno == errno.ECONNRESET
     sock.close()
 

@@ -265,9 +265,9 @@ def test_a_loop_without_descriptors_ends_and_frees_them(dead_port, count, nothin
 @pytest.mark.parametrize('count', [None, 8])
 def test_an_import_that_fails_for_want_of_descriptors_is_an_event(count, monkeypatch):
     """2.7 says that there is no such module. Where there is none, that is raised."""
-    importlib.import_module('lomond.net.tls')
-    monkeypatch.setitem(sys.modules, 'lomond.net.tls', None)
-    monkeypatch.delattr('lomond.net.tls')
+    importlib.import_module('lomond.net.tls.client')
+    monkeypatch.setitem(sys.modules, 'lomond.net.tls.client', None)
+    monkeypatch.delattr('lomond.net.tls.client')
     with RawServer(drain) as server:
         websocket = WebSocket(server.url.replace(u'ws', u'wss'), proxies={})
         if count is None:

@@ -17,7 +17,7 @@ from cryptography.hazmat.backends import default_backend
 
 from lomond._compat import monotonic
 from lomond.net import tls
-from lomond.net.tls import transport as tls_transport
+from lomond.net.tls.handshake import handshake, is_for_address
 from lomond.net.waiter import READ, wait
 from lomond.websocket import WebSocket
 
@@ -230,7 +230,7 @@ def test_certificate_for_another_name_does_not_serve_an_address(authority, autho
 ])
 def test_addresses_of_a_certificate(certificate, host, expected):
     """On 2.7 it is us who compare them."""
-    assert tls_transport.is_for_address(certificate, host) is expected
+    assert is_for_address(certificate, host) is expected
 
 
 def test_name_of_the_server_is_sent(authority, authority_file):
@@ -469,7 +469,7 @@ def test_connection_that_broke_before_tls_leaves_nothing_open():
     peer.close()        # that's a reset
     assert wait(((sock.fileno(), READ),), PATIENCE)
     with pytest.raises(socket.error) as caught:
-        next(tls.handshake(sock, tls.client_context(), monotonic() + PATIENCE, 'localhost'))
+        next(handshake(sock, tls.client_context(), monotonic() + PATIENCE, 'localhost'))
     assert caught.value.errno == errno.ECONNRESET
     sock.close()
 

@@ -9,6 +9,7 @@ import pytest
 
 from lomond import WebSocket
 from lomond.net import tls
+from lomond.net.tls import client as tls_client
 from lomond.persist import persist
 from lomond.server import Server
 from tests.programs import wait_until
@@ -32,11 +33,11 @@ def test_a_session_is_kept_while_another_thread_takes_one():
             dict.pop(self, name, None)
             dict.__delitem__(self, name)
 
-    sessions = Sessions((number, object()) for number in range(tls.MAX_SESSIONS + 2))
+    sessions = Sessions((number, object()) for number in range(tls_client.MAX_SESSIONS + 2))
     owner = object()
-    tls._keep_session(sessions, 'new', owner)
+    tls_client._keep_session(sessions, 'new', owner)
     assert dict.get(sessions, 'new') is owner
-    assert dict.__len__(sessions) <= tls.MAX_SESSIONS
+    assert dict.__len__(sessions) <= tls_client.MAX_SESSIONS
 
 
 def greet(websocket):
@@ -262,25 +263,25 @@ def test_session_is_offered_once(client):
 
 def test_few_sessions_are_kept(server):
     client = Client(server.url, ssl_verify=False)
-    for number in range(tls.MAX_SESSIONS + 3):
+    for number in range(tls_client.MAX_SESSIONS + 3):
         client.websocket.net_options.tls.server_hostname = 'host-{}'.format(number)
         client.live()
-    assert len(client.kept) == tls.MAX_SESSIONS
+    assert len(client.kept) == tls_client.MAX_SESSIONS
     assert {key[1] for key in client.kept} == {
-        'host-{}'.format(last) for last in range(number + 1 - tls.MAX_SESSIONS, number + 1)}
+        'host-{}'.format(last) for last in range(number + 1 - tls_client.MAX_SESSIONS, number + 1)}
 
 
 def test_where_each_resumption_leaks_they_are_few(client, monkeypatch):
-    monkeypatch.setattr(tls, 'SESSIONS_LEAK', True)
-    monkeypatch.setattr(tls, 'MAX_LEAKS', 2)
+    monkeypatch.setattr(tls_client, 'SESSIONS_LEAK', True)
+    monkeypatch.setattr(tls_client, 'MAX_LEAKS', 2)
     for _ in range(5):
         assert client.live()[-1].graceful
     assert client.resumed == [False, True, True, False, False]
 
 
 def test_where_none_leaks_there_may_be_many(client, monkeypatch):
-    monkeypatch.setattr(tls, 'SESSIONS_LEAK', False)
-    monkeypatch.setattr(tls, 'MAX_LEAKS', 0)
+    monkeypatch.setattr(tls_client, 'SESSIONS_LEAK', False)
+    monkeypatch.setattr(tls_client, 'MAX_LEAKS', 0)
     client.live()
     client.live()
     assert client.resumed == [False, True]

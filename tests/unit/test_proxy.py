@@ -21,6 +21,7 @@ from lomond.net import tls
 from lomond.net.proxy.settings import find_proxy, is_exempt, parse_proxies
 from lomond.net.proxy.tunnel import MAX_HEAD, connect_request, open_tunnel
 from lomond.net.steps import Wait
+from lomond.net.tls.handshake import handshake
 from lomond.net.transport import Transport
 from lomond.net.waiter import READ, WRITE, wait
 from lomond.websocket import WebSocket
@@ -417,7 +418,7 @@ def secure_ends(plain_ends, server_tls, authority_file):
     wrapped = []
     thread = threading.Thread(target=wrap)
     thread.start()
-    steps = tls.handshake(
+    steps = handshake(
         plain_ends[0].detach(), tls.client_context(authority_file), monotonic() + PATIENCE,
         'localhost')
     ours = finish(steps)

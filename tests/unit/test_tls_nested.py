@@ -13,11 +13,12 @@ import ssl
 import pytest
 
 from lomond._compat import monotonic
-from lomond.errors import TransportFail
+from lomond.errors import ConnectFail, TransportFail
 from lomond.net import tls
 from lomond.net.options import TLSOptions
 from lomond.net.steps import Wait
-from lomond.net.tls import transport as tls_transport
+from lomond.net.tls.client import secure
+from lomond.net.tls.handshake import handshake_within
 from lomond.net.transport import Transport
 from lomond.net.waiter import READ, WRITE
 from tests.support import PATIENCE
@@ -102,7 +103,7 @@ def context(authority_file):
 
 
 def begin(below, context):
-    return tls_transport.handshake_within(below, context, monotonic() + PATIENCE, 'localhost')
+    return handshake_within(below, context, monotonic() + PATIENCE, 'localhost')
 
 
 @pytest.fixture
@@ -297,8 +298,9 @@ def test_bytes_put_back_on_a_plain_transport_are_part_of_the_handshake(context, 
         options = TLSOptions(context=context)
         transport = Transport(ours)
         transport.put_back(b'\x15\x03\x03\x00\x02\x02\x28')    # a fatal alert: handshake failure
-        with pytest.raises(ssl.SSLError) as caught:
-            for _step in tls.secure(transport, options, 'localhost', monotonic() + PATIENCE):
+        with pytest.raises(ConnectFail) as caught:
+            for _step in secure(
+                    transport, options, 'localhost', monotonic() + PATIENCE, 'tls'):
                 raise AssertionError('it waits')
         assert 'handshake failure' in str(caught.value).lower().replace('_', ' ')
     finally:

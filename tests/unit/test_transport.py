@@ -7,7 +7,6 @@ for TLS within TLS.
 from __future__ import absolute_import, division, print_function
 
 import errno
-import os
 import re
 import socket
 import ssl
@@ -17,16 +16,15 @@ import threading
 import pytest
 
 from lomond._compat import monotonic
-from lomond._describe import describe
 from lomond.errors import TransportFail
 from lomond.net import tls, transport
 from lomond.net.steps import Wait
-from lomond.net.tls import transport as tls_transport
-from lomond.net.transport import RECEIVE_SIZE, Transport, find_shortage, would_block
+from lomond.net.tls.handshake import handshake, handshake_within
+from lomond.net.tls.transport import TLSTransport
+from lomond.net.transport import RECEIVE_SIZE, Transport, would_block
 from lomond.net.waiter import READ, WRITE, wait
 from lomond.net.waker import Waker
 
-from ..shortages import few_descriptors
 from ..support import PATIENCE, read_exactly
 
 MIB = 1024 * 1024
@@ -48,7 +46,7 @@ def tcp_pair():
     return client, server
 
 
-def shake_hands(pair, client_context, server_context, handshake=tls.handshake):
+def shake_hands(pair, client_context, server_context, handshake=handshake):
     """Make TLS on a pair of sockets or transports, in one thread; return the new transports."""
     deadline = monotonic() + PATIENCE
     # A client that is done goes last: it takes in what the server has yet to say.
@@ -95,7 +93,7 @@ def tls_pair(client_tls, server_tls):
 def nested_pair(tls_pair, client_tls, server_tls):
     if not hasattr(ssl, 'MemoryBIO'):
         pytest.skip('there is no TLS within TLS on this Python')
-    ends = shake_hands(tls_pair, client_tls, server_tls, tls_transport.handshake_within)
+    ends = shake_hands(tls_pair, client_tls, server_tls, handshake_within)
     yield ends
     close_all(ends)
 
@@ -301,8 +299,8 @@ def relay():
 def relayed_pair(relay, client_tls, server_tls):
     deadline = monotonic() + PATIENCE
     steps = [
-        tls.handshake(relay.left, client_tls, deadline, 'localhost'),
-        tls.handshake(relay.right, server_tls, deadline),
+        handshake(relay.left, client_tls, deadline, 'localhost'),
+        handshake(relay.right, server_tls, deadline),
     ]
     ends = [None, None]
     while None in ends:
@@ -850,33 +848,6 @@ def test_nothing_there_is_no_error(code):
     assert (caught.value.sent, caught.value.size) == (0, 1)
 
 
-def test_a_shortage_of_descriptors_is_described_with_what_to_do():
-    error = socket.error(errno.EMFILE, os.strerror(errno.EMFILE))
-    words = describe(error)
-    assert words.startswith(os.strerror(errno.EMFILE))
-    assert 'ulimit -n' in words
-    assert describe(socket.error(errno.EMFILE, words)) == words
-    assert 'ulimit' not in describe(socket.error(errno.ENFILE, os.strerror(errno.ENFILE)))
-
-
-def test_a_shortage_of_descriptors_is_found_without_leaving_any_open():
-    assert find_shortage(5) is None
-    for count in (0, 2, 4):
-        with few_descriptors(count):
-            assert find_shortage(5).errno == errno.EMFILE
-            assert count == 0 or find_shortage() is None
-    with few_descriptors(5):
-        assert find_shortage(5) is None
-
-
-def test_an_error_that_is_no_shortage_is_none(monkeypatch):
-    def no_such_family():
-        raise socket.error(errno.EAFNOSUPPORT, 'no')
-
-    monkeypatch.setattr(transport.socket, 'socket', no_such_family)
-    assert find_shortage() is None
-
-
 @pytest.mark.parametrize('code', [errno.ECONNRESET, errno.EPIPE, errno.EBADF])
 def test_other_errors_are_errors(code):
     assert not would_block(socket.error(code, 'no'))
@@ -939,21 +910,21 @@ class WantingContext(object):
 def test_handshake_waits_for_what_tls_wants(socks, want, mask):
     context = WantingContext(WantingSocket(socks[0], [want(), want()]))
     deadline = monotonic() + PATIENCE
-    steps = list(tls.handshake(socks[1], context, deadline, 'localhost'))
+    steps = list(handshake(socks[1], context, deadline, 'localhost'))
     assert steps[:-1] == [Wait(((socks[0].fileno(), mask),), deadline)] * 2
-    assert isinstance(steps[-1], tls.TLSTransport)
+    assert isinstance(steps[-1], TLSTransport)
 
 
 @pytest.mark.parametrize('want, mask', [
     (ssl.SSLWantReadError, READ), (ssl.SSLWantWriteError, READ | WRITE)])
 def test_receiving_waits_for_what_tls_wants(socks, want, mask):
-    end = tls.TLSTransport(WantingSocket(socks[0], [want()]))
+    end = TLSTransport(WantingSocket(socks[0], [want()]))
     assert end.receive() is None
     assert end.interest == ((socks[0].fileno(), mask),)
 
 
 def test_sending_waits_for_what_tls_wants(socks):
-    end = tls.TLSTransport(WantingSocket(socks[0], [
+    end = TLSTransport(WantingSocket(socks[0], [
         ssl.SSLWantWriteError(), ssl.SSLWantReadError(), ssl.SSLWantReadError()]))
     socks[1].send(b'x')         # so a wait to read ends
     end.send(b'data', PATIENCE)

@@ -1,18 +1,11 @@
-"""TLS on a transport. This room alone knows ssl; the first wss connection imports it."""
+"""TLS on a transport. This room alone knows ssl; the first wss connection imports it.
+
+Modules of the package import from the modules in here: 2.7 takes a package whose ``__init__``
+it could not read, as no descriptor was left, for an empty one.
+"""
 
 from __future__ import absolute_import, division, print_function
 
-from lomond.net.tls.client import (
-    TLS_ERRORS,
-    advise,
-    client_context,
-    secure,
-    server_context,
-    warn_of_no_check,
-)
-from lomond.net.tls.transport import TLSTransport, handshake, speaks_no_tls
+from lomond.net.tls.contexts import client_context, server_context
 
-__all__ = [
-    'TLS_ERRORS', 'TLSTransport', 'advise', 'client_context', 'handshake', 'secure',
-    'server_context', 'speaks_no_tls', 'warn_of_no_check',
-]
+__all__ = ['client_context', 'server_context']

@@ -1,26 +1,181 @@
-"""The TLS contexts of clients: equal options share one, and a file that changes makes a new one.
+"""TLS contexts: making them, whom they trust, and sharing them among WebSockets.
 
-Loading certificates takes some 20 ms and 0.8 MB. For each TLS connection a few
-calls of stat tell whether they have changed, so that a renewed certificate
-counts from the next connection on.
+Loading certificates takes some 20 ms and 0.8 MB, so WebSockets with equal options share a context.
+For each TLS connection a few calls of stat tell whether a file has changed: then there is a new
+context, and a renewed certificate counts from the next connection on.
 """
 
 from __future__ import absolute_import, division, print_function
 
+import logging
 import os
+import ssl
+import sys
 from weakref import WeakValueDictionary
 
+import certifi
+
 from lomond._compat import TYPE_CHECKING
+from lomond._describe import describe
 from lomond._locks import ProcessLock
-from lomond.net.tls.client import client_context, find_authorities, find_key_log
 
 if TYPE_CHECKING:
-    import ssl  # noqa: F401
-    from typing import Any, Hashable, List, Optional, Tuple  # noqa: F401
+    from typing import Any, Hashable, List, Optional, Text, Tuple  # noqa: F401
+
+log = logging.getLogger('lomond')
 
 #: How many contexts are kept that nobody uses: the next WebSocket may have the same options.
 MAX_IDLE = 16
 
+
+# -- making --
+
+def client_context(cafile=None, verify=True, certfile=None, keyfile=None, capath=None):
+    # type: (Optional[str], bool, Optional[str], Optional[str], Optional[str]) -> ssl.SSLContext
+    """Make a context that verifies the server, with TLS 1.2 or newer.
+
+    Parameters: ``cafile`` and ``capath``, a file and a directory of
+    certificates to trust, without either those of `find_authorities`.
+    ``verify=False`` takes any certificate. ``certfile`` and ``keyfile``, the
+    client's own certificate and its key.
+
+    Raises one of `TLS_ERRORS`, which names the file that is to blame.
+    """
+    context = _new_context('PROTOCOL_TLS_CLIENT')
+    if ssl.HAS_ALPN:
+        context.set_alpn_protocols(['http/1.1'])
+    if verify:
+        context.verify_mode = ssl.CERT_REQUIRED
+        context.check_hostname = True
+        _load_authorities(context, cafile, capath)
+    else:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    if certfile is not None:
+        _load_own_certificate(context, certfile, keyfile)
+    _log_keys(context)
+    return context
+
+
+def server_context(certfile, keyfile=None):
+    # type: (str, Optional[str]) -> ssl.SSLContext
+    """Make a server's context, with TLS 1.2 or newer.
+
+    After a renewal call ``load_cert_chain`` on it: it counts from the next
+    connection on.
+
+    Raises one of `TLS_ERRORS`, which names the file that is to blame.
+    """
+    context = _new_context('PROTOCOL_TLS_SERVER')
+    _load_own_certificate(context, certfile, keyfile)
+    _log_keys(context)
+    return context
+
+
+def _new_context(protocol):
+    # type: (str) -> ssl.SSLContext
+    """Make a context for one of 3.6's protocols: TLS 1.2 or newer, and alike on every Python.
+
+    Not by `ssl.create_default_context`: what that asks of a certificate differs. From 3.13
+    on it is VERIFY_X509_STRICT, for which authorities that devices in the
+    field have trusted for years lack an extension.
+    """
+    # 2.7 has but the one that leads to any version.
+    context = ssl.SSLContext(getattr(ssl, protocol, ssl.PROTOCOL_SSLv23))
+    context.options |= ssl.OP_NO_COMPRESSION    # 2.7 leaves it to OpenSSL; CVE-2012-4929
+    # 3.8 and 3.9 take a cut connection for a clean end.
+    context.options &= ~getattr(ssl, 'OP_IGNORE_UNEXPECTED_EOF', 0)
+    if hasattr(context, 'minimum_version'):
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+    else:
+        context.options |= (
+            ssl.OP_NO_SSLv2 | ssl.OP_NO_SSLv3 | ssl.OP_NO_TLSv1 | ssl.OP_NO_TLSv1_1)
+    return context
+
+
+def find_authorities(cafile=None):
+    # type: (Optional[str]) -> Tuple[Optional[str], Optional[str]]
+    """Return the file and the directory of certificates to trust, one of them maybe None.
+
+    Those that SSL_CERT_FILE and SSL_CERT_DIR of the environment name now, or
+    certifi's file; with ``cafile`` that one alone.
+    """
+    if cafile is not None:
+        return cafile, None
+    cafile = os.environ.get('SSL_CERT_FILE') or None
+    capath = os.environ.get('SSL_CERT_DIR') or None
+    if cafile is None and capath is None:
+        cafile = certifi.where()
+    return cafile, capath
+
+
+def warn_of_no_check():
+    # type: () -> None
+    """Log that nothing makes sure of the server."""
+    log.warning('TLS certificates are not verified: anyone on the way can read and '
+                'change what is sent')
+
+
+def _load_authorities(context, cafile, capath):
+    # type: (ssl.SSLContext, Optional[str], Optional[str]) -> None
+    if capath is None:
+        cafile, capath = find_authorities(cafile)
+    try:
+        context.load_verify_locations(cafile, capath)
+    except EnvironmentError as error:
+        raise _explain(error, u'no certificates in {!r}'.format(cafile or capath))
+
+
+def _load_own_certificate(context, certfile, keyfile):
+    # type: (ssl.SSLContext, str, Optional[str]) -> None
+    asked = []
+
+    def guess():
+        # type: () -> str
+        # OpenSSL would ask on the terminal, where there may be nobody. (And
+        # it may ask again, with an exception from in here still pending.)
+        asked.append(True)
+        return ''
+    try:
+        context.load_cert_chain(certfile, keyfile, guess)
+    except EnvironmentError as error:
+        if asked:
+            raise ValueError('the key in {!r} is encrypted: decrypt it, or give an ssl_context '
+                             'that has its password'.format(keyfile or certfile))
+        files = u'{!r}'.format(certfile) if keyfile is None \
+            else u'{!r} with the key {!r}'.format(certfile, keyfile)
+        raise _explain(error, u'no certificate to use in {}'.format(files))
+
+
+def _explain(error, words):
+    # type: (EnvironmentError, Text) -> EnvironmentError
+    """Return an error like this one, with words that name the file."""
+    kind = ssl.SSLError if isinstance(error, ssl.SSLError) else IOError
+    return kind(error.errno, u'{}: {}'.format(words, describe(error)))
+
+
+def find_key_log():
+    # type: () -> Optional[str]
+    """Return the path that SSLKEYLOGFILE of the environment names now, or None."""
+    if sys.flags.ignore_environment:
+        return None
+    return os.environ.get('SSLKEYLOGFILE') or None
+
+
+def _log_keys(context):
+    # type: (ssl.SSLContext) -> None
+    """Write the keys into a file, for Wireshark and its like (3.8+)."""
+    path = find_key_log()
+    if path is None or not hasattr(context, 'keylog_filename'):
+        return
+    try:
+        context.keylog_filename = path
+    except EnvironmentError as error:
+        log.warning(u'SSLKEYLOGFILE names %r, which can not be written: %s',
+                    path, describe(error))
+
+
+# -- sharing --
 
 class Contexts(object):
     """Makes contexts, and finds those made before, from any thread."""
@@ -37,7 +192,7 @@ class Contexts(object):
         # type: (Optional[str], bool, Optional[str], Optional[str]) -> ssl.SSLContext
         """Return the context for these options, the environment and the files as they are now.
 
-        Parameters as of `lomond.net.tls.client_context`, which says what is
+        Parameters as of `client_context`, which says what is
         raised. A failure isn't kept: the next call looks at the files again.
         """
         capath = None
