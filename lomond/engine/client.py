@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from lomond.events import Event  # noqa: F401
     from lomond.http.url import ProxyTarget  # noqa: F401
-    from lomond.net.steps import Steps  # noqa: F401
+    from lomond.net.steps import Operation, Steps  # noqa: F401
 
 
 class ClientSession(Session):
@@ -40,14 +40,7 @@ class ClientSession(Session):
     @operation
     def _connect(self):
         # type: () -> Steps
-        target, options = self._websocket.target, self._websocket.net_options
-        self._proxy = None
-        if options.sock is None and target.unix_path is None:
-            try:
-                self._proxy = find_proxy(target, options.proxies)
-            except ValueError as error:
-                raise errors.ConnectFail.during('proxy', text_type(error), error)
-        transport = yield dial(target, self._proxy, options, self._connect_deadline, self.trace)
+        transport = yield self._dial()
         try:
             self._request = yield self._build_request()
         except BaseException:
@@ -55,6 +48,18 @@ class ClientSession(Session):
             raise
         yield transport
         transport = None        # 2.7 keeps a descriptor open while any object refers to it
+
+    def _dial(self):
+        # type: () -> Operation
+        """Return the operation whose result is the transport to the target."""
+        target, options = self._websocket.target, self._websocket.net_options
+        self._proxy = None
+        if options.sock is None and target.unix_path is None:
+            try:
+                self._proxy = find_proxy(target, options.proxies)
+            except ValueError as error:
+                raise errors.ConnectFail.during('proxy', text_type(error), error)
+        return dial(target, self._proxy, options, self._connect_deadline, self.trace)
 
     @operation
     def _build_request(self):

@@ -331,9 +331,7 @@ class Session(object):
             self._enter(Phase.FINISHED)
         if self._dialing is not None:
             self._dialing.close()
-        if writer.transport is not None:
-            writer.transport.on_backlog = None  # it refers to this session: free both at once
-            writer.dispose()
+        writer.dispose()
 
     def _enter(self, phase):
         # type: (str) -> None

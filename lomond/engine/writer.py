@@ -34,6 +34,16 @@ log = logging.getLogger('lomond')
 MAX_CONTROLS = 64
 
 
+class _NoSession(object):
+    """Takes the place of a session that is over, so that it is freed while a thread still sends."""
+
+    def wake(self):
+        # type: () -> None
+        pass
+
+    close_was_sent = write_failed = read_ahead = wake
+
+
 class BlockingWriter(object):
     """Sends a connection's frames; a caller's thread waits while the send buffer is full.
 
@@ -480,7 +490,8 @@ class BlockingWriter(object):
         # type: (int, bytes) -> bool
         """Send a small frame, under the lock; False if that failed."""
         try:
-            self._session.sender.send(opcode, payload)
+            sender = self if self.is_disposed else self._session.sender
+            sender.send(opcode, payload)
             return True
         except errors.WebSocketError as error:
             log.debug('%s was not sent: %s', Opcode.to_str(opcode), error)
@@ -546,9 +557,12 @@ class BlockingWriter(object):
     def dispose(self):
         # type: () -> None
         """Close the transport, or leave that to the thread that is sending. Never raises."""
+        self.is_disposed = True
+        self._session = _NoSession()
         transport = self.transport
         if transport is None:
             return
+        transport.on_backlog = None     # it refers to the session
         if transport.is_inherited:
             transport.close()       # the thread that holds the lock is in the parent process
             return

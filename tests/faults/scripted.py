@@ -157,7 +157,7 @@ class _ClientSession(WebsocketSession):
     connect_to = None
 
     @operation
-    def _connect(self):
+    def _dial(self):
         yield self.connect_to()
 
 

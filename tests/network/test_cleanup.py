@@ -5,6 +5,7 @@ from __future__ import absolute_import, division, print_function
 import gc
 import os
 import threading
+import weakref
 
 import pytest
 
@@ -114,6 +115,23 @@ def test_garbage_collection_leaves_nothing(server):
     del loop
     gc.collect()
     server.check()
+
+
+def test_a_session_that_is_over_is_freed_without_the_collector(server):
+    """And its transport, and the TLS context of that: a daemon has one after the other."""
+    websocket = WebSocket(server.url)
+    gc.disable()
+    try:
+        for event in websocket:
+            if event.name == 'ready':
+                session = weakref.ref(websocket.session)
+                websocket.send_text(u'x')
+                websocket.force_disconnect()
+        del event
+        websocket.reset()
+        assert session() is None
+    finally:
+        gc.enable()
 
 
 def test_closing_the_iterator_leaves_nothing(server):

@@ -15,7 +15,6 @@ import pytest
 
 from lomond import WebSocket
 from lomond._compat import monotonic
-from lomond.engine.reconnect import ReconnectPolicy
 from lomond.errors import ConnectFail
 from lomond.http.url import parse_url
 from lomond.net import tls
@@ -24,7 +23,7 @@ from lomond.net.options import NetOptions
 from lomond.net.tls.advice import speaks_no_tls
 from lomond.net.tls.handshake import handshake
 from lomond.net.waiter import READ, wait
-from lomond.persist import persist
+from lomond.persist import ReconnectPolicy, persist
 from lomond.server import Server
 from tests.network.driving import (
     Background,
