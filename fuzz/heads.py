@@ -12,7 +12,7 @@ from lomond.http.answer import ResponseReader
 from lomond.http.grammar import is_token
 from lomond.http.response import Response
 from lomond.http.url import parse_proxy_url, parse_url
-from lomond.net.proxy import settings as http_proxy
+from lomond.net.proxy import tunnel
 from lomond.net.proxy.socks import SocksExchange
 from lomond.protocol.extensions import permessage_deflate
 from lomond.protocol.extensions.grammar import format_extension, parse_extensions
@@ -253,7 +253,7 @@ def proxy(data):
         if chosen.is_socks:
             exchange = SocksExchange(target, chosen)
         else:
-            exchange = http_proxy.ConnectExchange(target, chosen)
+            exchange = tunnel.ConnectExchange(target, chosen)
         pieces = [piece for piece in pieces if piece]
         for index, piece in enumerate(pieces + [b'']):      # empty: the end of the stream
             try:
@@ -267,12 +267,12 @@ def proxy(data):
                 return exchange.output, exchange.rest + b''.join(pieces[index + 1:])
             if not chosen.is_socks:
                 reader = exchange._reader
-                assert len(reader._head._gathered) <= http_proxy.MAX_HEAD
-                assert reader._body is None or len(reader._body._gathered) <= http_proxy.MAX_BODY
+                assert len(reader._head._gathered) <= tunnel.MAX_HEAD
+                assert reader._body is None or len(reader._body._gathered) <= tunnel.MAX_BODY
         return exchange.output, None
 
     whole = run([answer])
     check_same(run(cut(answer, sizes)), whole)
     # No answer makes us wait for ever.
-    filled = run([answer, b'\0' * (http_proxy.MAX_HEAD + 1)])
+    filled = run([answer, b'\0' * (tunnel.MAX_HEAD + 1)])
     assert not isinstance(filled, tuple) or filled[1] is not None
