@@ -10,11 +10,11 @@ import struct
 from fuzz.model import BAD, Fault, Model, Unsure, check_close
 from fuzz.reading import Input, check_same, cut
 from lomond import errors
+from lomond.protocol.close import decode_close, encode_close
 from lomond.protocol.connection import CLIENT, SERVER
 from lomond.protocol.extensions.permessage_deflate import PermessageDeflate
 from lomond.protocol.gathering import MAX_PLACE, MIN_PLACE, Place
 from lomond.protocol.limits import DEFAULT_LIMITS
-from lomond.protocol.message import decode_close, encode_close
 from tests.protocol.harness import CLOSE, Wire, bytewise, hand_in, parse_frames
 from tests.support import make_frame
 

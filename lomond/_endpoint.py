@@ -22,12 +22,12 @@ from lomond._compat import (
 from lomond._locks import ProcessLock
 from lomond.events import text_class
 from lomond.opcode import Opcode
+from lomond.protocol.close import encode_close
 from lomond.protocol.connection import Connection
 from lomond.protocol.extensions.permessage_deflate import DeflateOptions
 from lomond.protocol.frame import MAX_CONTROL_PAYLOAD
 from lomond.protocol.handshake import check_protocols
 from lomond.protocol.limits import message_limits
-from lomond.protocol.message import encode_close
 from lomond.protocol.state import State, unavailable
 from lomond.stats import Stats
 

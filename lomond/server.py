@@ -45,6 +45,7 @@ from lomond.net.shortage import SHORTAGES
 from lomond.net.transport import MAX_READ_AHEAD, would_block
 from lomond.net.waiter import READ, wait
 from lomond.net.waker import Waker
+from lomond.protocol.close import encode_close
 from lomond.protocol.connection import SERVER
 from lomond.protocol.handshake import (
     Request,
@@ -56,7 +57,6 @@ from lomond.protocol.handshake import (
     plain_answer,
 )
 from lomond.protocol.limits import DEFAULT_LIMITS
-from lomond.protocol.message import encode_close
 from lomond.session import BlockingLoop
 from lomond.status import Status
 

@@ -28,7 +28,7 @@ from lomond.http.redact import TraceRecord
 from lomond.net.steps import Wait
 from lomond.net.transport import PROGRESS, RECEIVE_SIZE, is_broken_pipe
 from lomond.net.waiter import WRITE, merge
-from lomond.protocol.message import encode_close
+from lomond.protocol.close import encode_close
 
 if TYPE_CHECKING:
     from typing import Any, Callable, Dict, FrozenSet, Iterable, Iterator, List, Optional, Tuple  # noqa: F401

@@ -1,4 +1,4 @@
-"""Payloads to messages: fragments, UTF-8, inflating; and what a Close frame says.
+"""Payloads to messages: fragments, UTF-8, inflating.
 
 Pieces of payload come in as they are received, whether a fragment is complete
 or not, so that bad text or too much data is noticed at the first wrong byte.
@@ -6,35 +6,18 @@ or not, so that bad text or too much data is noticed at the first wrong byte.
 
 from __future__ import absolute_import, division, print_function
 
-import struct
-
-from lomond._checks import instead_of, whole_number
-from lomond._compat import (
-    TYPE_CHECKING,
-    Utf8Decoder,
-    decode_utf8,
-    encode_text,
-    join_text,
-    text_type,
-)
+from lomond._compat import TYPE_CHECKING, Utf8Decoder, join_text
 from lomond.errors import InvalidPayload, PayloadTooLarge, ProtocolError
 from lomond.events import Binary, Text
 from lomond.opcode import Opcode
-from lomond.protocol.frame import MAX_CONTROL_PAYLOAD
 from lomond.protocol.gathering import MAX_PLACE, MIN_PLACE, Pieces, Place
-from lomond.status import Status, is_valid_on_wire
 
 if TYPE_CHECKING:
-    from typing import Any, Optional, Tuple, Type, Union  # noqa: F401
+    from typing import Any, Optional, Type, Union  # noqa: F401
 
     from lomond.protocol.extensions.permessage_deflate import PermessageDeflate  # noqa: F401
     from lomond.protocol.frame import FrameHeader  # noqa: F401
     from lomond.protocol.limits import Limits  # noqa: F401
-
-_code_struct = struct.Struct('!H')
-
-#: The longest reason that fits a Close frame, in bytes of UTF-8.
-MAX_REASON = MAX_CONTROL_PAYLOAD - 2
 
 
 class MessageAssembler(object):
@@ -169,52 +152,3 @@ def invalid_utf8():
     What the codec has to say depends on how the bytes were cut: it stays out.
     """
     return InvalidPayload('text that is not UTF-8')
-
-
-def encode_close(code, reason):
-    # type: (Optional[int], Union[bytes, text_type]) -> bytes
-    """Build a Close frame's payload (RFC 6455 5.5.1).
-
-    A reason that doesn't fit 123 bytes of UTF-8 is cut at a character.
-    ``code`` None makes an empty payload. Raises ValueError for a code that
-    may not be sent, TypeError for other types.
-    """
-    if code is None:
-        return b''
-    number = whole_number(code)
-    if number is None:
-        raise TypeError('the close code must be a whole number, {}'.format(instead_of(code)))
-    if not is_valid_on_wire(number):
-        raise ValueError(
-            'close code {} may not be sent: use 1000 to 1003, 1007 to 1014 '
-            'or 3000 to 4999 (RFC 6455 7.4)'.format(number))
-    if isinstance(reason, bytes):
-        try:
-            reason = decode_utf8(reason)
-        except UnicodeDecodeError:
-            raise ValueError('the close reason must be text, or bytes of UTF-8: these are not')
-    elif not isinstance(reason, text_type):
-        raise TypeError('the close reason must be text, not {!r}'.format(reason))
-    data = encode_text(reason)
-    if len(data) > MAX_REASON:
-        data = encode_text(data[:MAX_REASON].decode('utf-8', 'ignore'))
-    return _code_struct.pack(number) + data
-
-
-def decode_close(payload):
-    # type: (bytes) -> Tuple[int, text_type]
-    """Return a Close frame's code and reason; 1005 and '' for an empty one.
-
-    Raises ProtocolError, or InvalidPayload if the reason isn't UTF-8.
-    """
-    if not payload:
-        return Status.NO_STATUS, u''
-    if len(payload) == 1:
-        raise ProtocolError('a CLOSE frame with half a close code')
-    code = _code_struct.unpack(payload[:2])[0]  # type: int
-    if not is_valid_on_wire(code):
-        raise ProtocolError('close code {} may not be sent', code)
-    try:
-        return code, decode_utf8(payload[2:])
-    except UnicodeDecodeError:
-        raise invalid_utf8()

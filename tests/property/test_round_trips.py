@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from lomond import errors
 from lomond._compat import PY2, Utf8Decoder, decode_utf8, indexable, join_text
 from lomond.protocol import mask
+from lomond.protocol.close import decode_close, encode_close
 from lomond.protocol.connection import CLIENT, SERVER, Connection
 from lomond.protocol.extensions.permessage_deflate import (
     NAME,
@@ -23,7 +24,6 @@ from lomond.protocol.extensions.permessage_deflate import (
 from lomond.protocol.frame import encode_frame
 from lomond.protocol.frame_parser import FrameParser
 from lomond.protocol.limits import DEFAULT_LIMITS
-from lomond.protocol.message import decode_close, encode_close
 from lomond.status import is_valid_on_wire
 from tests.property.strategies import cuts, keys, payloads, texts
 from tests.protocol.harness import story
