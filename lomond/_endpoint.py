@@ -48,6 +48,7 @@ if TYPE_CHECKING:
 
     from lomond.engine.session import Session  # noqa: F401
     from lomond.events import Event  # noqa: F401
+    from lomond.protocol.close import CloseFrame  # noqa: F401
 
     Self = TypeVar('Self', bound='Endpoint')
     BytesLike = Union[bytes, bytearray, memoryview]
@@ -212,6 +213,8 @@ class Endpoint(object):
         - 'closing': our Close frame went out: messages may still arrive, none may be sent.
         - 'peer_closing': the peer's came, and Closing is being handled: the
           last messages may be sent, none will arrive.
+        - 'failing': the peer broke the protocol: none may be sent, none will
+          arrive. Our Close frame tells the peer why, unless one went out before.
         - 'closed': it is over. The next loop begins with 'connecting'.
         """
         return self._stream.state
@@ -235,13 +238,13 @@ class Endpoint(object):
 
         Ask `is_open` for whether there is a connection.
         """
-        return self._stream.state not in (State.CLOSING, State.CLOSED)
+        return self._stream.state != State.CLOSED and self._stream.close_sent is None
 
     @property
     def is_closing(self):
         # type: () -> bool
         """True after our Close frame went out, until the end: nothing may be sent."""
-        return self._stream.state == State.CLOSING
+        return self._stream.state != State.CLOSED and self._stream.close_sent is not None
 
     @property
     def is_closed(self):
@@ -262,6 +265,27 @@ class Endpoint(object):
         # type: () -> bool
         """True if compression was agreed on."""
         return self._stream.supports_compression
+
+    @property
+    def close_sent(self):
+        # type: () -> Optional[CloseFrame]
+        """The Close frame that was sent over the present or last connection, or None.
+
+        A named tuple: ``code``, an int, and ``reason``, text. They are 1005 and an empty text if
+        the frame has no code (RFC 6455 7.1.5), as after ``close(None)``. Set when the frame is
+        handed to the transport: a write that fails may still keep it from the peer.
+        """
+        return self._stream.close_sent
+
+    @property
+    def close_received(self):
+        # type: () -> Optional[CloseFrame]
+        """The Close frame that the peer sent over the present or last connection, or None.
+
+        A named tuple as of `close_sent`: the ``code`` and ``reason`` of Closing or Closed, set
+        before that event comes. None, too, if the frame itself broke the protocol.
+        """
+        return self._stream.close_received
 
     @property
     def sent_close_time(self):

@@ -127,4 +127,4 @@ class WebSocketClosed(WebSocketUnavailable):
 
 
 class WebSocketClosing(WebSocketUnavailable):
-    """A Close frame has gone out: nothing may follow it."""
+    """A Close frame was sent, or the peer broke the protocol: nothing may be sent any more."""

@@ -18,7 +18,6 @@ from lomond._compat import TYPE_CHECKING, RLock, text_type, thread_module
 from lomond._describe import describe
 from lomond.net.waiter import WRITE
 from lomond.opcode import Opcode
-from lomond.protocol.close import encode_close
 from lomond.protocol.frame import CONTROL_BIT, PIECE
 from lomond.protocol.state import CAN_SEND, State, unavailable
 

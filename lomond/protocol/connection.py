@@ -19,13 +19,14 @@ from lomond.protocol.frame_parser import FrameParser
 from lomond.protocol.limits import DEFAULT_LIMITS
 from lomond.protocol.mask import apply_mask
 from lomond.protocol.message import MessageAssembler, invalid_utf8
-from lomond.protocol.state import TRANSITIONS, State, Trigger
+from lomond.protocol.state import NoLock, State, Trigger
 from lomond.stats import Stats
 
 if TYPE_CHECKING:
     from typing import Any, Callable, Iterator, List, Optional, Tuple, Type, Union  # noqa: F401
 
     from lomond.events import Event  # noqa: F401
+    from lomond.protocol.close import CloseFrame  # noqa: F401
     from lomond.protocol.extensions.permessage_deflate import PermessageDeflate  # noqa: F401
     from lomond.protocol.frame import FrameHeader  # noqa: F401
     from lomond.protocol.limits import Limits  # noqa: F401
@@ -40,18 +41,6 @@ _COMPRESSED = (_COMPRESSED_TEXT, FIN | RSV1 | Opcode.BINARY)
 
 # Where slices of what is received are bytes, they needn't be copied for zlib.
 _IS_BYTEARRAY = indexable is not bytes
-
-
-class _NoLock(object):
-    """Stands for the lock of a driver that has only one thread."""
-
-    def __enter__(self):
-        # type: () -> None
-        pass
-
-    def __exit__(self, *_exc_info):
-        # type: (*Any) -> None
-        pass
 
 
 class Connection(Encoder):
@@ -75,7 +64,7 @@ class Connection(Encoder):
     One thread may run `receive` while others call `encode`, one at a time.
     """
 
-    def __init__(self, role, reply, limits=DEFAULT_LIMITS, lock=_NoLock, stats=None,
+    def __init__(self, role, reply, limits=DEFAULT_LIMITS, lock=NoLock, stats=None,
                  random_bytes=os.urandom, clock=None, text_class=events.Text):
         # type: (str, Callable[[int, bytes], None], Limits, Any, Optional[Stats], Callable[[int], bytes], Optional[Callable[[], float]], Type[events.Text]) -> None
         self.news = []  # type: List[Any]
@@ -111,7 +100,7 @@ class Connection(Encoder):
     def accept(self, deflate=None):
         # type: (Optional[PermessageDeflate]) -> None
         """Open, after the opening handshake succeeded."""
-        self._advance(Trigger.ACCEPTED)
+        self.lifecycle.move(Trigger.ACCEPTED)
         self.is_receiving = True
         self._deflate = self._message.deflate = deflate
         self._parser.compression = deflate is not None
@@ -119,12 +108,12 @@ class Connection(Encoder):
     def reject(self):
         # type: () -> None
         """Close, after the opening handshake failed."""
-        self._advance(Trigger.REJECTED)
+        self.lifecycle.move(Trigger.REJECTED)
 
     def disconnect(self):
         # type: () -> None
         """Close, after the transport is gone or was given up."""
-        self._advance(Trigger.DISCONNECTED)
+        self.lifecycle.move(Trigger.DISCONNECTED)
         self.is_receiving = False
         if self._deflate is not None:
             self._deflate.release()
@@ -150,13 +139,29 @@ class Connection(Encoder):
         """Tell if permessage-deflate was agreed on."""
         return self._deflate is not None
 
-    def _advance(self, trigger):
-        # type: (str) -> None
-        with self._lock():
-            if (self.state, trigger) not in TRANSITIONS:
-                raise errors.WebSocketUnavailable(
-                    'a WebSocket that is {} can not be {}', self.state, trigger)
-            self.state = TRANSITIONS[self.state, trigger]
+    @property
+    def state(self):
+        # type: () -> str
+        """How far it has come, one of `State`."""
+        return self.lifecycle.state
+
+    @property
+    def close_sent(self):
+        # type: () -> Optional[CloseFrame]
+        """Our Close frame, or None."""
+        return self.lifecycle.close_sent
+
+    @property
+    def close_received(self):
+        # type: () -> Optional[CloseFrame]
+        """The peer's Close frame, or None."""
+        return self.lifecycle.close_received
+
+    @property
+    def is_close_complete(self):
+        # type: () -> bool
+        """True once both Close frames were exchanged."""
+        return self.lifecycle.is_close_complete
 
     # -- receiving --
 
@@ -331,15 +336,12 @@ class Connection(Encoder):
             self.news.append(payload)
             return events.Pong(payload, received_time)
 
-        code, reason = decode_close(payload)
+        close = decode_close(payload)
         self.is_receiving = False
         self._echo = payload[:2]
-        with self._lock():
-            self.state = TRANSITIONS[self.state, Trigger.CLOSE_RECEIVED]
-            self.is_close_complete = self.state == State.CLOSED
-        if self.state == State.CLOSED:
-            return events.Closed(code, reason, received_time)
-        return events.Closing(code, reason, received_time)
+        if self.lifecycle.move(Trigger.CLOSE_RECEIVED, close) == State.CLOSED:
+            return events.Closed(close.code, close.reason, received_time)
+        return events.Closing(close.code, close.reason, received_time)
 
     def _fail(self, error, received_time):
         # type: (errors.ProtocolError, float) -> events.ProtocolError
@@ -347,7 +349,8 @@ class Connection(Encoder):
         self.is_receiving = False
         self.error = error
         words = text_type(error)
-        if self.state == State.OPEN:
+        self.lifecycle.move(Trigger.FAILED)
+        if self.lifecycle.may_close:
             self._reply(Opcode.CLOSE, encode_close(error.close_code, words))
         return events.ProtocolError(
             words, critical=False, close_code=error.close_code, received_time=received_time)

@@ -9,8 +9,9 @@ from __future__ import absolute_import, division, print_function
 import struct
 
 from lomond import errors
-from lomond._compat import TYPE_CHECKING, to_bytes
+from lomond._compat import TYPE_CHECKING, text_type, to_bytes
 from lomond.opcode import Opcode
+from lomond.protocol.close import decode_close
 from lomond.protocol.frame import (
     FIN,
     LENGTH_16,
@@ -23,7 +24,7 @@ from lomond.protocol.frame import (
     pack_short_masked,
 )
 from lomond.protocol.mask import apply_mask_to_few
-from lomond.protocol.state import CAN_SEND, TRANSITIONS, State, Trigger, unavailable
+from lomond.protocol.state import CAN_SEND, Lifecycle, Trigger, unavailable
 
 if TYPE_CHECKING:
     from typing import Any, Callable, Iterable, Iterator, List, Optional, Tuple, Union  # noqa: F401
@@ -45,11 +46,8 @@ class Encoder(object):
 
     def __init__(self, is_client, lock, stats, random_bytes):
         # type: (bool, Callable[[], Any], Stats, Callable[[int], bytes]) -> None
-        self.state = State.CONNECTING
-        #: True once both Close frames were exchanged.
-        self.is_close_complete = False
+        self.lifecycle = Lifecycle(lock)
         self._is_client = is_client
-        self._lock = lock
         self._stats = stats
         self._sent = stats.sent
         self._random_bytes = random_bytes
@@ -71,7 +69,7 @@ class Encoder(object):
         size = len(payload)
         # The short way: a small message of a client's, as it is.
         if size < LENGTH_16 and self._is_client and opcode in _MESSAGES \
-                and (self._deflate is None or not compress) and self.state in CAN_SEND:
+                and (self._deflate is None or not compress) and self.lifecycle.state in CAN_SEND:
             sent.messages += 1
             sent.payload_bytes += size
             sent.wire_bytes += size + SHORT_HEADER
@@ -79,19 +77,27 @@ class Encoder(object):
             return pack_short_masked(FIN | opcode, MASKED | size, key) \
                 + apply_mask_to_few(payload, key)
 
+        if opcode == Opcode.CLOSE:
+            return self._encode_close(payload)
         payload, rsv1 = self._admit(opcode, payload, compress)
         frame = encode_frame(opcode, payload, True, rsv1, self._masking_key())
         if opcode in _MESSAGES:
             sent.messages += 1
             sent.payload_bytes += size
         sent.wire_bytes += len(frame)
-        if opcode == Opcode.CLOSE:
-            with self._lock():
-                # The other thread may have moved on since the check above.
-                if self.state not in CAN_SEND:
-                    raise unavailable(self.state)
-                self.state = TRANSITIONS[self.state, Trigger.CLOSE_SENT]
-                self.is_close_complete = self.state == State.CLOSED
+        return frame
+
+    def _encode_close(self, payload):
+        # type: (bytes) -> bytes
+        if not self.lifecycle.may_close:
+            raise unavailable(self.lifecycle.state)
+        try:
+            close = decode_close(payload)
+        except errors.ProtocolError as error:
+            raise errors.FrameBuildError(text_type(error))
+        frame = encode_frame(Opcode.CLOSE, payload, True, False, self._masking_key())
+        self.lifecycle.move(Trigger.CLOSE_SENT, close)
+        self._sent.wire_bytes += len(frame)
         return frame
 
     def encode_in_frames(self, opcode, payload, compress=False, fragment_size=None):
@@ -136,9 +142,9 @@ class Encoder(object):
             yield cut_frame(header, fragment, key)
             if not left:
                 return
-            if self.state not in CAN_SEND:
-                raise type(unavailable(self.state))(
-                    'a Close frame was sent in the middle of this message: the peer discards it')
+            if self.lifecycle.state not in CAN_SEND:
+                raise type(unavailable(self.lifecycle.state))(
+                    'the connection was closed in the middle of this message: the peer discards it')
             key = self._masking_key()
             header = encode_header(
                 Opcode.CONTINUATION, min(left, fragment_size), left <= fragment_size, False, key)
@@ -146,8 +152,8 @@ class Encoder(object):
     def _admit(self, opcode, payload, compress):
         # type: (int, bytes, bool) -> Tuple[bytes, bool]
         """Check that a frame may be sent; return its payload, and whether it is compressed now."""
-        if self.state not in CAN_SEND:
-            raise unavailable(self.state)
+        if self.lifecycle.state not in CAN_SEND:
+            raise unavailable(self.lifecycle.state)
         if opcode == Opcode.CONTINUATION:
             raise errors.FrameBuildError('a message goes out whole: there is none to continue')
         if opcode in _MESSAGES:

@@ -1,6 +1,6 @@
-"""The states of a WebSocket, what leads from one to the next, and what each allows.
+"""The states of a WebSocket: one table of what leads from each to the next, and its one writer.
 
-The one place that knows. It moves no bytes.
+Moves no bytes: the decoder and the encoder say what went over the wire, and ask what may.
 """
 
 from __future__ import absolute_import, division, print_function
@@ -9,47 +9,126 @@ from lomond import errors
 from lomond._compat import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from typing import Dict, Tuple  # noqa: F401
+    from typing import Any, Dict, Optional, Tuple  # noqa: F401
+
+    from lomond.protocol.close import CloseFrame  # noqa: F401
 
 
 class State(object):
-    """Where a WebSocket stands."""
+    """How far a connection has come."""
 
     CONNECTING = 'connecting'
     OPEN = 'open'
-    CLOSING = 'closing'             # we sent Close; data may still arrive
-    PEER_CLOSING = 'peer_closing'   # the peer sent Close; ours may wait a little
+    CLOSING = 'closing'             # our Close frame went out; messages may still arrive
+    PEER_CLOSING = 'peer_closing'   # the peer's arrived; ours follows once the user has seen it
+    FAILING = 'failing'             # the peer broke the protocol: what follows is ignored
     CLOSED = 'closed'
 
 
 class Trigger(object):
-    """What can happen to it."""
+    """What leads from one state to the next."""
 
     ACCEPTED = 'accepted'           # the opening handshake succeeded
-    REJECTED = 'rejected'           # or didn't
+    REJECTED = 'rejected'           # the opening handshake failed
     CLOSE_SENT = 'close_sent'
     CLOSE_RECEIVED = 'close_received'
-    DISCONNECTED = 'disconnected'   # the transport is gone
+    FAILED = 'failed'               # the peer broke the protocol (RFC 6455 7.1.7)
+    DISCONNECTED = 'disconnected'   # the transport has ended
 
 
 TRANSITIONS = {
     (State.CONNECTING, Trigger.ACCEPTED): State.OPEN,
     (State.CONNECTING, Trigger.REJECTED): State.CLOSED,
+
     (State.OPEN, Trigger.CLOSE_SENT): State.CLOSING,
     (State.OPEN, Trigger.CLOSE_RECEIVED): State.PEER_CLOSING,
+    (State.OPEN, Trigger.FAILED): State.FAILING,
     (State.CLOSING, Trigger.CLOSE_RECEIVED): State.CLOSED,
+    (State.CLOSING, Trigger.FAILED): State.FAILING,
     (State.PEER_CLOSING, Trigger.CLOSE_SENT): State.CLOSED,
+    (State.FAILING, Trigger.CLOSE_SENT): State.FAILING,
 
     (State.CONNECTING, Trigger.DISCONNECTED): State.CLOSED,
     (State.OPEN, Trigger.DISCONNECTED): State.CLOSED,
     (State.CLOSING, Trigger.DISCONNECTED): State.CLOSED,
     (State.PEER_CLOSING, Trigger.DISCONNECTED): State.CLOSED,
+    (State.FAILING, Trigger.DISCONNECTED): State.CLOSED,
     (State.CLOSED, Trigger.DISCONNECTED): State.CLOSED,
+
+    # Another thread disconnected while these were being decoded.
+    (State.CLOSED, Trigger.CLOSE_RECEIVED): State.CLOSED,
+    (State.CLOSED, Trigger.FAILED): State.CLOSED,
 }  # type: Dict[Tuple[str, str], str]
 
-#: States in which frames may go out. RFC 6455 5.5.1 forbids data only after
+#: States in which messages, pings and pongs may be sent. RFC 6455 5.5.1 forbids them only after
 #: our own Close frame, so the user may still send while handling Closing.
 CAN_SEND = frozenset([State.OPEN, State.PEER_CLOSING])
+
+
+class NoLock(object):
+    """The lock of a connection that only one thread uses."""
+
+    def __enter__(self):
+        # type: () -> None
+        pass
+
+    def __exit__(self, *_exc_info):
+        # type: (*Any) -> None
+        pass
+
+
+class Lifecycle(object):
+    """How far one connection has come, and the Close frames that were exchanged over it.
+
+    The connection, its decoder and its encoder share it. All may read it; only `move` writes it.
+
+    Parameters: ``lock``, called for the context manager that guards a move. It is held for moments,
+    never while anything is sent.
+    """
+
+    __slots__ = ('state', 'close_sent', 'close_received', 'lock')
+
+    def __init__(self, lock=NoLock):
+        # type: (Any) -> None
+        self.state = State.CONNECTING
+        #: Our Close frame, once it was encoded.
+        self.close_sent = None  # type: Optional[CloseFrame]
+        #: The peer's Close frame, once it arrived, unless that itself broke the protocol.
+        self.close_received = None  # type: Optional[CloseFrame]
+        self.lock = lock
+
+    def move(self, trigger, close=None):
+        # type: (str, Optional[CloseFrame]) -> str
+        """Go where a trigger leads; return the new state.
+
+        ``close`` is the Close frame that was sent or received. Raises WebSocketUnavailable, or its
+        kind, if the trigger leads nowhere from the present state.
+        """
+        with self.lock():
+            following = TRANSITIONS.get((self.state, trigger))
+            if trigger == Trigger.CLOSE_SENT:
+                if following is None or self.close_sent is not None:
+                    raise unavailable(self.state)
+                self.close_sent = close
+            elif following is None:
+                raise errors.WebSocketUnavailable(
+                    'a WebSocket that is {} can not be {}', self.state, trigger)
+            elif trigger == Trigger.CLOSE_RECEIVED:
+                self.close_received = close
+            self.state = following
+            return following
+
+    @property
+    def may_close(self):
+        # type: () -> bool
+        """True while a Close frame may be sent: from Ready on, and only one."""
+        return self.close_sent is None and (self.state, Trigger.CLOSE_SENT) in TRANSITIONS
+
+    @property
+    def is_close_complete(self):
+        # type: () -> bool
+        """True once both Close frames were exchanged (RFC 6455 7.1.4)."""
+        return self.close_sent is not None and self.close_received is not None
 
 
 def unavailable(state):
@@ -59,4 +138,8 @@ def unavailable(state):
         return errors.WebSocketUnavailable('not connected yet: send after the Ready event')
     if state == State.CLOSING:
         return errors.WebSocketClosing('a Close frame was sent: nothing may follow it')
+    if state == State.FAILING:
+        return errors.WebSocketClosing(
+            'the peer broke the WebSocket protocol, so the connection is being closed: '
+            'see the ProtocolError event')
     return errors.WebSocketClosed('the WebSocket is closed')

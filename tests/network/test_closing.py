@@ -109,6 +109,68 @@ def test_it_is_open_no_more_while_the_server_closes_though_something_may_be_sent
     assert describe(websocket) == ('closed', 'is_closed')
 
 
+def test_it_is_failing_once_the_server_broke_the_protocol():
+    def script(sock):
+        answer_upgrade(sock)
+        sock.sendall(make_frame(3))     # a reserved opcode
+        read_to_close(sock)
+
+    def look():
+        assert describe(websocket) == ('failing', 'is_closing')
+        assert websocket.close_sent.code == 1002
+        assert websocket.close_received is None
+        with pytest.raises(errors.WebSocketClosing):
+            websocket.send_text(u'late')
+
+    with RawServer(script) as server:
+        websocket = WebSocket(server.url)
+        events = run(websocket, protocol_error=look)
+    assert names(events)[-2:] == ['protocol_error', 'disconnected']
+    assert websocket.close_sent.reason == events[-2].error
+
+
+@pytest.mark.parametrize('args, sent, received', [
+    ((), (1000, u'goodbye'), (1000, u'goodbye')),
+    ((1001, u'caf\xe9'), (1001, u'caf\xe9'), (1001, u'caf\xe9')),
+    ((None,), (1005, u''), (1005, u'')),
+])
+def test_the_close_frames_that_were_exchanged_are_there_to_read(args, sent, received):
+    def close():
+        assert websocket.close_sent is None
+        websocket.close(*args)
+        assert websocket.close_sent == sent
+
+    def compare():
+        assert websocket.close_received == received
+        assert (websocket.close_sent.code, websocket.close_sent.reason) == sent
+
+    with RawServer(accept_answer_close) as server:
+        websocket = WebSocket(server.url)
+        assert websocket.close_sent is None
+        events = run(websocket, ready=close, closed=compare, disconnected=compare)
+    assert events[-1].graceful
+    compare()
+    websocket.reset()
+    assert (websocket.close_sent, websocket.close_received) == (None, None)
+
+
+def test_the_close_frame_of_the_server_is_there_to_read_while_it_is_handled():
+    def compare():
+        assert websocket.close_received == (1001, u'bye')
+        assert websocket.close_sent is None
+
+    def script(sock):
+        answer_upgrade(sock)
+        sock.sendall(make_close(1001, b'bye'))
+        drain(sock)
+
+    with RawServer(script) as server:
+        websocket = WebSocket(server.url)
+        run(websocket, closing=compare)
+    assert websocket.close_received == (1001, u'bye')
+    assert websocket.close_sent == (1001, u'')      # RFC 6455 5.5.1: the code is echoed
+
+
 def test_it_is_never_open_without_a_connection(dead_port):
     websocket = WebSocket(u'ws://127.0.0.1:{}/'.format(dead_port))
     for _event in websocket:

@@ -3,6 +3,7 @@
 from __future__ import absolute_import, division, print_function
 
 import struct
+import threading
 import zlib
 
 from lomond.protocol.connection import CLIENT, SERVER, Connection
@@ -20,13 +21,17 @@ RSV1, RSV2, RSV3 = 0x40, 0x20, 0x10
 
 
 def never(opcode, payload):
-    """Stands for a `reply` that isn't to be called."""
+    """A `reply` that must not be called."""
     raise AssertionError('nothing to reply to')
 
 
+def ignore(opcode, payload):
+    """A `reply` that sends nothing, as a driver whose send buffer is full."""
+
+
 def connection_in(state, role=CLIENT):
-    """Return a connection that was led to a state."""
-    connection = Connection(role, never)
+    """Return a connection that was led to a state; in 'failing' its Close is still to be sent."""
+    connection = Connection(role, ignore if state == State.FAILING else never)
     key = KEY if role == SERVER else None
     if state == 'rejected':
         connection.reject()
@@ -34,11 +39,36 @@ def connection_in(state, role=CLIENT):
         connection.disconnect()
     elif state != State.CONNECTING:
         connection.accept()
+        if state == State.FAILING:
+            list(connection.receive(make_frame(3, key=key)))
         if state in (State.CLOSING, State.CLOSED):
             connection.encode(CLOSE, b'')
         if state in (State.PEER_CLOSING, State.CLOSED):
             next(connection.receive(make_close(1000, key=key)))
     return connection
+
+
+class SteppingLock(object):
+    """A connection's lock, before whose next use something may happen."""
+
+    def __init__(self):
+        self._lock = threading.Lock()
+        self._step = None
+
+    def before_next(self, step):
+        self._step = step
+
+    def __call__(self):
+        return self
+
+    def __enter__(self):
+        step, self._step = self._step, None
+        if step is not None:
+            step()
+        self._lock.acquire()
+
+    def __exit__(self, *_exc_info):
+        self._lock.release()
 
 
 class Wire(object):
@@ -49,11 +79,16 @@ class Wire(object):
         #: The key with which the peer masks: clients do, servers don't.
         self.key = KEY if role == SERVER else None
         self.sent = []
+        #: A list to take the replies that can't be sent yet, or None: then they are sent.
+        self.held_up = None
         self.connection = Connection(role, self._reply, limits, **options)
         self.connection.accept(deflate)
 
     def _reply(self, opcode, payload):
-        self.sent.append(self.connection.encode(opcode, payload))
+        if self.held_up is None:
+            self.sent.append(self.connection.encode(opcode, payload))
+        else:
+            self.held_up.append((opcode, payload))
 
     @property
     def state(self):

@@ -17,6 +17,7 @@ from tests.protocol.harness import (
     PONG,
     ROLES,
     TEXT,
+    SteppingLock,
     Wire,
     assert_fails,
     bytewise,
@@ -39,6 +40,8 @@ def test_close_code_is_accepted_and_echoed(role, code):
     assert wire.replies == [(CLOSE, struct.pack('!H', code))]
     assert wire.state == State.CLOSED
     assert wire.connection.is_close_complete
+    assert wire.connection.close_received == (code, u'caf\xe9')
+    assert wire.connection.close_sent == (code, u'')
     assert wire.connection.error is None
 
 
@@ -47,6 +50,8 @@ def test_close_code_is_accepted_and_echoed(role, code):
 def test_close_code_is_refused_with_1002(role, code):
     wire = Wire(role)
     assert assert_fails(1002, wire, wire.close_frame(code, b'why')) == []
+    assert wire.connection.close_received is None
+    assert wire.connection.close_sent.code == 1002
 
 
 @BY_ROLE
@@ -65,6 +70,7 @@ def test_close_without_a_code_is_1005_and_echoed_empty(role):
     wire = Wire(role)
     assert wire.receive_frame(CLOSE) == [('closing', 1005, u'')]
     assert wire.replies == [(CLOSE, b'')]
+    assert wire.connection.close_received == wire.connection.close_sent == (1005, u'')
     assert wire.connection.is_close_complete
 
 
@@ -101,6 +107,8 @@ def test_peer_closes_and_the_user_may_still_send(role):
     iterator = wire.connection.receive(wire.close_frame(1000))
     assert story([next(iterator)]) == [('closing', 1000, u'')]
     assert wire.state == State.PEER_CLOSING
+    assert wire.connection.close_received == (1000, u'')
+    assert wire.connection.close_sent is None
     assert wire.sent == []
     wire.sent.append(wire.connection.encode(TEXT, b'last words'))
     assert list(iterator) == []
@@ -118,6 +126,7 @@ def test_peer_closes_and_the_user_answers(role):
     wire.sent.append(wire.connection.encode(CLOSE, b'\x0f\xa0mine'))
     assert list(iterator) == []
     assert wire.replies == [(CLOSE, b'\x0f\xa0mine')]
+    assert wire.connection.close_sent == (4000, u'mine')
     assert wire.connection.is_close_complete
 
 
@@ -230,6 +239,87 @@ def test_two_ends_close_at_once():
         assert end.sent == []
         assert end.state == State.CLOSED
         assert end.connection.is_close_complete
+
+
+def _failing(role):
+    """Return an end whose peer broke the protocol, and the payload of the Close that is pending."""
+    wire = Wire(role)
+    wire.held_up = []
+    (name, _error, _critical, code), = wire.receive_frame(3)
+    assert (name, code) == ('protocol_error', 1002)
+    (opcode, payload), = wire.held_up
+    assert opcode == CLOSE
+    assert wire.state == State.FAILING
+    assert wire.connection.close_sent is None
+    return wire, payload
+
+
+@BY_ROLE
+def test_after_a_fault_our_close_frame_is_all_that_may_be_sent(role):
+    wire, payload = _failing(role)
+    for opcode in (TEXT, BINARY, PING, PONG):
+        with pytest.raises(errors.WebSocketClosing, match='ProtocolError'):
+            wire.connection.encode(opcode, b'')
+    wire.sent.append(wire.connection.encode(CLOSE, payload))
+    assert wire.replies == [(CLOSE, payload)]
+    assert wire.connection.close_sent.code == 1002
+    assert wire.state == State.FAILING
+    for opcode in (TEXT, PING, CLOSE):
+        with pytest.raises(errors.WebSocketClosing):
+            wire.connection.encode(opcode, b'')
+    wire.connection.disconnect()
+    assert wire.state == State.CLOSED
+    assert not wire.connection.is_close_complete
+
+
+@BY_ROLE
+def test_after_a_fault_the_users_close_frame_may_come_first(role):
+    wire, payload = _failing(role)
+    wire.connection.encode(CLOSE, b'\x0f\xa0mine')
+    assert wire.connection.close_sent == (4000, u'mine')
+    with pytest.raises(errors.WebSocketClosing):
+        wire.connection.encode(CLOSE, payload)
+
+
+@BY_ROLE
+def test_a_fault_in_the_middle_of_our_message_ends_it(role):
+    wire = Wire(role)
+    _size, frames = wire.connection.encode_in_frames(TEXT, b'x' * 10, fragment_size=4)
+    next(frames)
+    wire.held_up = []
+    wire.receive_frame(3)
+    with pytest.raises(errors.WebSocketClosing, match='in the middle of this message'):
+        next(frames)
+
+
+@BY_ROLE
+@pytest.mark.parametrize('we_closed', [False, True])
+@pytest.mark.parametrize('last, expected', [
+    ((3, b''), 'protocol_error'), ((CLOSE, b'\x03\xe8'), 'closed')])
+def test_the_transport_may_go_while_the_last_frame_is_decoded(role, we_closed, last, expected):
+    """Another thread may disconnect; what the peer sent never raises."""
+    lock = SteppingLock()
+    wire = Wire(role, lock=lock)
+    if we_closed:
+        wire.connection.encode(CLOSE, b'')
+    lock.before_next(wire.connection.disconnect)
+    (name,), = [event[:1] for event in wire.receive_frame(*last)]
+    assert name == expected
+    assert wire.sent == []
+    assert wire.state == State.CLOSED
+    assert wire.connection.is_close_complete is (we_closed and expected == 'closed')
+
+
+@BY_ROLE
+@pytest.mark.parametrize('payload', [
+    b'\x03', b'\x03\xed', b'\x00\x00', b'\x03\xe8\xff', b'\x03\xe8' + b'x' * 124])
+def test_close_frame_that_the_peer_would_refuse_is_not_sent(role, payload):
+    wire = Wire(role)
+    with pytest.raises(errors.FrameBuildError):
+        wire.connection.encode(CLOSE, payload)
+    assert wire.state == State.OPEN
+    assert wire.connection.close_sent is None
+    wire.connection.encode(CLOSE, b'\x03\xe8')
 
 
 @BY_ROLE

@@ -104,6 +104,8 @@ def is_complete(end):
 def state_of(end):
     if end.is_cut or is_complete(end):
         return 'closed'
+    if end.has_failed:
+        return 'failing'
     if end.has_sent_close:
         return 'closing'
     return 'peer_closing' if end.has_received_close else 'open'
@@ -254,9 +256,9 @@ class End(object):
         """What the connection has in it that may tell in what it does next."""
         connection = self.connection
         return (
-            connection.state, connection.is_receiving, connection.is_close_complete,
-            connection.error is None, connection._leftover, connection._missing,
-            connection._header, connection._message.in_message)
+            connection.state, connection.is_receiving, connection.close_sent,
+            connection.close_received, connection.error is None, connection._leftover,
+            connection._missing, connection._header, connection._message.in_message)
 
 
 def replay(path):
@@ -289,6 +291,8 @@ def _check(world, expected_events, ends, seen):
         assert connection.state == state_of(model)
         assert connection.is_receiving == is_listening(model)
         assert connection.is_close_complete == is_complete(model)
+        assert (connection.close_sent is not None) == model.has_sent_close
+        assert (connection.close_received is not None) == model.has_received_close
         assert (connection.error is not None) == model.has_failed
         if not may_send(model):
             # 5.5.1; and a refusal changes nothing, which the next steps show.

@@ -6,6 +6,7 @@ import struct
 
 import pytest
 
+from lomond import errors
 from lomond._compat import text_type
 from lomond.protocol.connection import SERVER
 from lomond.protocol.extensions.permessage_deflate import PermessageDeflate
@@ -204,7 +205,8 @@ def test_violation_after_our_close_frame_sends_no_second_one(role):
     assert [entry[0] for entry in happened] == ['protocol_error']
     assert happened[0][3] == 1002
     assert wire.sent == []
-    assert wire.state == State.CLOSING
+    assert wire.state == State.FAILING
+    assert wire.connection.close_sent == (1005, u'')
     assert not wire.connection.is_receiving
     assert wire.receive(wire.close_frame(1000)) == []
     assert not wire.connection.is_close_complete
@@ -214,7 +216,10 @@ def test_violation_after_our_close_frame_sends_no_second_one(role):
 def test_failed_connection_sends_nothing_more(role):
     wire = _wire(role)
     assert_fails(1002, wire, wire.frame(3))
-    assert wire.state == State.CLOSING
+    assert wire.state == State.FAILING
+    for opcode in (TEXT, BINARY, PING, PONG, CLOSE):
+        with pytest.raises(errors.WebSocketClosing):
+            wire.connection.encode(opcode, b'')
     assert wire.receive_frame(PING, b'x') == []
     assert len(wire.sent) == 1
 

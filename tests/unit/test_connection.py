@@ -56,6 +56,7 @@ def test_connection_begins_without_receiving(role):
     (State.OPEN, State.OPEN, True, False),
     (State.CLOSING, State.CLOSING, True, False),
     (State.PEER_CLOSING, State.PEER_CLOSING, False, False),
+    (State.FAILING, State.FAILING, False, False),
     (State.CLOSED, State.CLOSED, False, True),
     ('rejected', State.CLOSED, False, False),
     ('disconnected', State.CLOSED, False, False),
@@ -68,7 +69,8 @@ def test_connection_goes_from_state_to_state(role, led_to, state, is_receiving, 
 
 
 @pytest.mark.parametrize('state', [
-    State.OPEN, State.CLOSING, State.PEER_CLOSING, State.CLOSED, 'rejected', 'disconnected'])
+    State.OPEN, State.CLOSING, State.PEER_CLOSING, State.FAILING, State.CLOSED, 'rejected',
+    'disconnected'])
 def test_only_a_new_connection_can_be_accepted_or_rejected(state):
     connection = connection_in(state)
     before = connection.state
@@ -79,8 +81,8 @@ def test_only_a_new_connection_can_be_accepted_or_rejected(state):
 
 
 @pytest.mark.parametrize('state', [
-    State.CONNECTING, State.OPEN, State.CLOSING, State.PEER_CLOSING, State.CLOSED, 'rejected',
-    'disconnected'])
+    State.CONNECTING, State.OPEN, State.CLOSING, State.PEER_CLOSING, State.FAILING, State.CLOSED,
+    'rejected', 'disconnected'])
 def test_connection_can_be_disconnected_in_any_state_and_again(state):
     connection = connection_in(state)
     was_complete = connection.is_close_complete

@@ -23,7 +23,7 @@ DOCUMENTED = (errors.WebSocketUnavailable, errors.TransportFail)
 FRAGMENT_SIZE = 200
 
 # How far a state is on the way.
-_STAGES = {'connecting': 0, 'open': 1, 'closing': 2, 'peer_closing': 2, 'closed': 3}
+_STAGES = {'connecting': 0, 'open': 1, 'closing': 2, 'peer_closing': 2, 'failing': 3, 'closed': 4}
 
 
 @contextmanager
