@@ -37,21 +37,6 @@ NEXT_SERVER = b'\n--\n'
 _SMALL = DEFAULT_LIMITS._replace(head=300, body=50)
 
 
-class _Driver(object):
-    """What a server's end sends by, as its session: this one keeps it."""
-
-    def __init__(self, websocket):
-        self._websocket = websocket
-        self.sent = []
-
-    def answer(self, head):
-        self.sent.append(head)
-        return True
-
-    def reply(self, opcode, payload):
-        self.sent.append(self._websocket.stream.encode(opcode, payload))
-
-
 def _tell(event):
     """Return what an event has to tell, in a form that compares."""
     if event.name == 'ready':
@@ -149,16 +134,20 @@ def request(data):
     def run(pieces):
         websocket = ServerWebSocket(
             None, None, protocols=['superchat', 'chat'], compress=compress)
-        driver = websocket._session = _Driver(websocket)
         reader = websocket._reader = RequestReader(limits.head)
         happened = []
+        answers = []
         for piece in pieces:
             happened.extend(websocket.feed(piece))
+            answer = websocket.take_answer()
+            if answer is not None:
+                answers.append(answer)
+                happened.extend(websocket.answered(None))
             # What is refused isn't kept apart.
             assert len(reader._gathered) <= limits.head or happened
         _check_events(happened, ('ready', 'rejected', 'protocol_error'))
         if happened:
-            answer = b''.join(driver.sent[:1])
+            answer = b''.join(answers)
             name = happened[0].name
             if name == 'ready':
                 key = get_header(happened[0].response.raw, b'Sec-WebSocket-Key')
@@ -169,8 +158,8 @@ def request(data):
                 assert Response(head).status_code in (400, 405, 426)
                 assert get_header(head, b'Content-Length') == str(len(body)).encode('ascii')
             else:
-                assert driver.sent == []
-        return [_tell(event) for event in happened], driver.sent[:1], websocket.state
+                assert answers == []
+        return [_tell(event) for event in happened], answers, websocket.state
 
     check_same(run(cut(asked, sizes)), run([asked]))
 

@@ -13,7 +13,7 @@ from lomond import errors
 from lomond.protocol.close import decode_close, encode_close
 from lomond.protocol.connection import CLIENT, SERVER
 from lomond.protocol.extensions.permessage_deflate import PermessageDeflate
-from lomond.protocol.gathering import MAX_PLACE, MIN_PLACE, Place
+from lomond.protocol.gathering import MAX_PLACE, MIN_PLACE
 from lomond.protocol.limits import DEFAULT_LIMITS
 from tests.protocol.harness import CLOSE, Wire, bytewise, hand_in, parse_frames
 from tests.support import make_frame
@@ -54,19 +54,12 @@ def check_story(happened, limits=DEFAULT_LIMITS):
 
 def check_memory(connection, limits):
     """Assert that no more is kept than the limits allow."""
-    assert len(connection._leftover) <= MAX_LEFTOVER
-    message = connection._message
-    if connection.error is not None or not message.in_message:
-        return
-    gathered = message._gathered
-    if isinstance(gathered, Place):
-        assert len(gathered._memory) <= MAX_PLACE
-        size = gathered._size
-    else:
-        size = sum(len(piece) for piece in gathered._small + gathered._merged)
-        assert len(gathered._small) <= 1024
-    assert limits.message is None or size <= limits.message
-    assert limits.fragments is None or message._fragments <= limits.fragments
+    held = connection.decoder.held
+    assert held.leftover <= MAX_LEFTOVER
+    assert held.buffer <= MAX_PLACE
+    if connection.error is None:
+        assert limits.message is None or held.payload <= limits.message
+        assert held.pieces <= 1024 + held.payload // 1024
 
 
 class Run(object):
@@ -90,7 +83,7 @@ class Run(object):
     @property
     def counts(self):
         """What was received, but for the bytes of what nobody reads any more."""
-        received = self.wire.connection._stats.received
+        received = self.wire.connection.stats.received
         return received.messages, received.payload_bytes
 
     @property
@@ -208,13 +201,13 @@ def inlet(data):
     plain = start()
     expected = plain.receive(conversation)
     wire = start()
-    wire.connection.offer_inlet()
+    wire.connection.decoder.offer_inlet()
     happened = []
     for piece, as_bytes in pieces:
         if as_bytes:
             happened.extend(wire.receive(piece))
         else:
-            happened.extend(hand_in(wire.connection, piece))
+            happened.extend(hand_in(wire, piece))
         check_memory(wire.connection, limits)
     check_story(happened, limits)
     if deflates and happened and happened[-1][0] == 'protocol_error' \
@@ -226,10 +219,11 @@ def inlet(data):
     check_same(happened, expected)
     assert wire.state == plain.state
     if wire.connection.error is None:
-        stats, others = (each.connection._stats.received for each in (wire, plain))
+        stats, others = (each.connection.stats.received for each in (wire, plain))
         assert stats.as_dict() == others.as_dict()
-    wire.connection.free_memory()
-    assert wire.connection._message.in_message or wire.connection._message._place is None
+    wire.connection.decoder.free_memory()
+    held = wire.connection.decoder.held
+    assert held.pieces or held.buffer == 0
 
 
 def close(data):

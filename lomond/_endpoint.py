@@ -155,15 +155,8 @@ class Endpoint(object):
     def _new_stream(self):
         # type: () -> Connection
         return Connection(
-            self._role, self._reply, message_limits(self.max_message_size), ProcessLock(),
+            self._role, message_limits(self.max_message_size), ProcessLock(),
             self._stats, text_class=text_class(self.json_loads))
-
-    def _reply(self, opcode, payload):
-        # type: (int, bytes) -> None
-        stream = self._stream
-        if stream.pending is None or stream.pending[0] != Opcode.CLOSE:
-            stream.pending = opcode, payload
-        stream.news.append(opcode)
 
     # -- how it stands --
 
@@ -303,9 +296,10 @@ class Endpoint(object):
         Empty bytes are the end of the stream: they complete a rejection.
         What the peer does wrong is an event, never an exception.
         """
-        if self._stream.state == State.CONNECTING:
+        stream = self._stream
+        if stream.lifecycle.state == State.CONNECTING:
             return self._shake_hands(data)
-        return self._stream.receive(data)
+        return stream.decoder.receive(data)
 
     def _shake_hands(self, data):
         # type: (bytes) -> Iterator[Event]

@@ -61,7 +61,7 @@ class BlockingLoop(Session):
     def _run(self, *options):
         # type: (*Any) -> Iterator[Event]
         self.begin(*options)        # before the try: what it refuses is another session's
-        news = self.connection.news
+        news = self._decoder.news
         waker = None
         try:
             waker = self._make_waker()
@@ -128,7 +128,7 @@ class BlockingLoop(Session):
         limit = self._read_ahead_limit or NEVER
         # The loop is in the middle of these: all of them come first.
         self._take_ahead(self._events, NEVER)
-        while self._ahead_size < limit and self.connection.is_receiving:
+        while self._ahead_size < limit and self._decoder.is_receiving:
             data = transport.take_read_ahead()
             if data is None:
                 break
@@ -143,18 +143,18 @@ class BlockingLoop(Session):
     def _take_ahead(self, happened, limit):
         # type: (Iterator[Event], float) -> bool
         """Keep events until the limit is reached; False if there may be more."""
-        connection = self.connection
+        lifecycle, news = self.connection.lifecycle, self._decoder.news
         for event in happened:
             self._ahead.append(event)
             self._ahead_size += _EVENT_SIZE + len(
                 getattr(event, 'text', getattr(event, 'data', b'')))
-            self.writer.holds_close = connection.state == State.PEER_CLOSING
-            if connection.news:
+            self.writer.holds_close = lifecycle.state == State.PEER_CLOSING
+            if news:
                 self.attend()
             if self._ahead_size >= limit:
                 return False
-        self.writer.holds_close = connection.state == State.PEER_CLOSING
-        if connection.news:
+        self.writer.holds_close = lifecycle.state == State.PEER_CLOSING
+        if news:
             self.attend()
         return True
 

@@ -132,8 +132,9 @@ class Session(object):
     def __init__(self, websocket, clock=monotonic):
         # type: (Any, Callable[[], float]) -> None
         self._websocket = websocket
-        #: The protocol's side of it.
+        #: The protocol's side of it, and that side's receiving half.
         self.connection = websocket.stream  # type: Connection
+        self._decoder = self.connection.decoder
         self._clock = clock
         self._started = clock()
         self._read_ahead_limit = websocket.read_ahead_limit  # type: Optional[int]
@@ -241,7 +242,7 @@ class Session(object):
         self._ping_rate = ping_rate
         self._ping_timeout = ping_timeout
         self._close_timeout = close_timeout or NEVER
-        self.connection.auto_pong = auto_pong
+        self._decoder.auto_pong = auto_pong
         self._wake_driver = wake
 
     def claimed(self):
@@ -256,7 +257,7 @@ class Session(object):
         The driver exhausts them before it asks `time_left` and steps again.
         """
         for event in self.advance():
-            if self.connection.news:
+            if self._decoder.news:
                 self.attend()
             yield event
 
@@ -268,7 +269,7 @@ class Session(object):
         has `news`. (It saves a generator's turn for each message.)
         """
         self._needs_step = self.writer.holds_close = False
-        if self.connection.news:
+        if self._decoder.news:
             self.attend()
         return getattr(self, _STEPS[self.phase])()     # type: ignore[no-any-return]
 
@@ -278,13 +279,13 @@ class Session(object):
 
         And measure the round trip of a pong that has just arrived.
         """
-        connection = self.connection
-        del connection.news[:]
-        pong, connection.pong = connection.pong, None
+        decoder = self._decoder
+        del decoder.news[:]
+        pong, decoder.pong = decoder.pong, None
         if self._ping_sent is not None and pong == self._ping_sent[0]:
             self._websocket.stats.round_trips.add(self._clock() - self._ping_sent[1])
             self._ping_sent = None
-        pending, connection.pending = connection.pending, None
+        pending = decoder.take_pending()
         if pending is not None:
             self.writer.reply(*pending)
 
@@ -293,9 +294,9 @@ class Session(object):
         """Return how long, in seconds, to wait for `interest`; None is for ever."""
         writer = self.writer
         if self._needs_step or self.phase == Phase.FINISHED or writer.error is not None \
-                or self.connection.news:
+                or self._decoder.news:
             return 0
-        is_receiving = self.connection.is_receiving
+        is_receiving = self._decoder.is_receiving
         if self.phase == Phase.OPEN and not is_receiving:
             # What arrives after the last frame that counts is not read before the end.
             if not writer.is_closing:
@@ -473,7 +474,7 @@ class Session(object):
         self._has_received = False      # from the peer, on this transport
         self._rest_timer = RestTimer()
         if transport.can_receive_into:
-            self.connection.offer_inlet()
+            self._decoder.offer_inlet()
         if self._is_forced:         # it was called before there was a transport
             transport.abort()
         self.interest = transport.interest
@@ -610,7 +611,7 @@ class Session(object):
             return self._disconnect(*self._ends[0])
         if writer.has_pending or writer.needs_buffer:
             writer.flush_pending()
-        is_receiving = self.connection.is_receiving
+        is_receiving = self._decoder.is_receiving
         if self._close_deadline == NEVER and (
                 writer.close_sent_at is not None or writer.pending_close is not None
                 or not is_receiving):
@@ -653,7 +654,7 @@ class Session(object):
     def _on_time(self, now):
         # type: (float) -> Iterator[Event]
         """Do what is due. All that had arrived was received before."""
-        self.connection.free_memory()
+        self._decoder.free_memory()
         timers, writer = self._timers, self.writer
         if writer.transport.progress - self._progress >= PROGRESS:
             self._progress = writer.transport.progress
@@ -697,7 +698,7 @@ class Session(object):
     def _receive(self):
         # type: () -> Tuple[Any, Optional[End]]
         """Return bytes or None, and how the connection has ended or None."""
-        inlet = self.connection.inlet
+        inlet = self._decoder.inlet
         writer = self.writer
         writer.receiving_thread = thread_module.get_ident()
         try:
@@ -724,7 +725,7 @@ class Session(object):
         # type: () -> Iterable[Event]
         """Leave it to the peer to end TCP first, but not for long."""
         linger = self.linger
-        if self.connection.error is not None:
+        if self._decoder.error is not None:
             # The peer gets to read our Close frame, and that nothing follows it. If TCP were
             # ended while it still sends, it might lose that.
             self.writer.transport.shutdown_sending()
@@ -742,7 +743,7 @@ class Session(object):
         is_patient = self.writer.error is None and not self._is_forced
         if end is None and is_patient and self._clock() < self.deadline:
             return ()
-        error = self.connection.error or self.writer.error
+        error = self._decoder.error or self.writer.error
         return self._disconnect(
             EndKind.CLOSED, u'closed' if error is None else text_type(error), error)
 

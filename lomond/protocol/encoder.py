@@ -1,7 +1,7 @@
-"""The sending half of a `Connection`: messages and control payloads in, frames out.
+"""The sending half of a connection: messages and control payloads in, frames out.
 
-Masks what a client sends, counts, and knows by the state what may go out;
-the order of the frames and their way are the driver's business.
+Masks what a client sends, counts it, and refuses what the state forbids. Sends nothing itself, and
+keeps no queue: the driver sends the frames in the order in which they were made.
 """
 
 from __future__ import absolute_import, division, print_function
@@ -24,12 +24,13 @@ from lomond.protocol.frame import (
     pack_short_masked,
 )
 from lomond.protocol.mask import apply_mask_to_few
-from lomond.protocol.state import CAN_SEND, Lifecycle, Trigger, unavailable
+from lomond.protocol.state import Trigger, unavailable
 
 if TYPE_CHECKING:
-    from typing import Any, Callable, Iterable, Iterator, List, Optional, Tuple, Union  # noqa: F401
+    from typing import Callable, Iterable, Iterator, List, Optional, Tuple, Union  # noqa: F401
 
     from lomond.protocol.extensions.permessage_deflate import PermessageDeflate  # noqa: F401
+    from lomond.protocol.state import Lifecycle  # noqa: F401
     from lomond.stats import Stats  # noqa: F401
 
 _MESSAGES = frozenset([Opcode.TEXT, Opcode.BINARY])
@@ -39,20 +40,21 @@ _keys_struct = struct.Struct('4s' * 64)
 
 
 class Encoder(object):
-    """Base of the connection: makes frames, as its state allows.
+    """Makes frames, as the state of the connection allows.
 
-    Parameters: ``is_client``, and the rest as of `Connection`.
+    Parameters: ``is_client``, and the others as of `Connection`, whose state
+    is ``lifecycle``. Set ``deflate`` once permessage-deflate is agreed on.
     """
 
-    def __init__(self, is_client, lock, stats, random_bytes):
-        # type: (bool, Callable[[], Any], Stats, Callable[[int], bytes]) -> None
-        self.lifecycle = Lifecycle(lock)
+    def __init__(self, is_client, lifecycle, stats, random_bytes):
+        # type: (bool, Lifecycle, Stats, Callable[[int], bytes]) -> None
+        self.deflate = None  # type: Optional[PermessageDeflate]
         self._is_client = is_client
+        self._lifecycle = lifecycle
         self._stats = stats
         self._sent = stats.sent
         self._random_bytes = random_bytes
         self._keys = []  # type: List[bytes]    # masking keys to come
-        self._deflate = None  # type: Optional[PermessageDeflate]   # once it was agreed on
 
     def encode(self, opcode, payload, compress=False):
         # type: (int, bytes, bool) -> bytes
@@ -69,7 +71,7 @@ class Encoder(object):
         size = len(payload)
         # The short way: a small message of a client's, as it is.
         if size < LENGTH_16 and self._is_client and opcode in _MESSAGES \
-                and (self._deflate is None or not compress) and self.lifecycle.state in CAN_SEND:
+                and (self.deflate is None or not compress) and self._lifecycle.may_send:
             sent.messages += 1
             sent.payload_bytes += size
             sent.wire_bytes += size + SHORT_HEADER
@@ -89,14 +91,14 @@ class Encoder(object):
 
     def _encode_close(self, payload):
         # type: (bytes) -> bytes
-        if not self.lifecycle.may_close:
-            raise unavailable(self.lifecycle.state)
+        if not self._lifecycle.may_close:
+            raise unavailable(self._lifecycle.state)
         try:
             close = decode_close(payload)
         except errors.ProtocolError as error:
             raise errors.FrameBuildError(text_type(error))
         frame = encode_frame(Opcode.CLOSE, payload, True, False, self._masking_key())
-        self.lifecycle.move(Trigger.CLOSE_SENT, close)
+        self._lifecycle.move(Trigger.CLOSE_SENT, close)
         self._sent.wire_bytes += len(frame)
         return frame
 
@@ -142,8 +144,8 @@ class Encoder(object):
             yield cut_frame(header, fragment, key)
             if not left:
                 return
-            if self.lifecycle.state not in CAN_SEND:
-                raise type(unavailable(self.lifecycle.state))(
+            if not self._lifecycle.may_send:
+                raise type(unavailable(self._lifecycle.state))(
                     'the connection was closed in the middle of this message: the peer discards it')
             key = self._masking_key()
             header = encode_header(
@@ -152,13 +154,13 @@ class Encoder(object):
     def _admit(self, opcode, payload, compress):
         # type: (int, bytes, bool) -> Tuple[bytes, bool]
         """Check that a frame may be sent; return its payload, and whether it is compressed now."""
-        if self.lifecycle.state not in CAN_SEND:
-            raise unavailable(self.lifecycle.state)
+        if not self._lifecycle.may_send:
+            raise unavailable(self._lifecycle.state)
         if opcode == Opcode.CONTINUATION:
             raise errors.FrameBuildError('a message goes out whole: there is none to continue')
         if opcode in _MESSAGES:
-            if compress and self._deflate is not None:
-                return self._deflate.compress(payload), True
+            if compress and self.deflate is not None:
+                return self.deflate.compress(payload), True
         elif opcode == Opcode.PING:
             self._stats.pings_sent += 1
         return payload, False

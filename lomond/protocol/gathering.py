@@ -37,6 +37,18 @@ class Pieces(object):
             self._merged.append(self._join(self._small))
             self._small = []
 
+    @property
+    def size(self):
+        # type: () -> int
+        """How many bytes, or characters, there are."""
+        return sum([len(piece) for piece in self._merged + self._small])
+
+    @property
+    def count(self):
+        # type: () -> int
+        """How many objects they are in."""
+        return len(self._merged) + len(self._small)
+
     def join(self):
         # type: () -> Any
         return self._join(self._merged + self._small)
@@ -53,6 +65,21 @@ class Place(object):
         # type: () -> None
         self._memory = bytearray()
         self._size = self._used = 0
+
+    #: All bytes are in one object.
+    count = 1
+
+    @property
+    def size(self):
+        # type: () -> int
+        """How many bytes there are."""
+        return self._used
+
+    @property
+    def memory_size(self):
+        # type: () -> int
+        """How many bytes of memory there are, used or not."""
+        return len(self._memory)
 
     def begin(self, size):
         # type: (int) -> Place

@@ -1,4 +1,4 @@
-"""How much a peer may make us hold. Every buffer of the protocol has a limit here."""
+"""How much a peer can make a connection hold. Every buffer of the protocol has a limit here."""
 
 from __future__ import absolute_import, division, print_function
 
@@ -9,11 +9,15 @@ from lomond._compat import TYPE_CHECKING
 if TYPE_CHECKING:
     from typing import Optional  # noqa: F401
 
-#: ``head``: bytes of an HTTP head. ``body``: bytes kept of a rejection's body.
-#: ``frame``: bytes of one frame's payload. ``message``: bytes of one message,
-#: on the wire and inflated. ``fragments``: frames of one message. None is no
-#: limit, for these three.
+#: ``head``: bytes of an HTTP head. ``body``: bytes kept of a rejection's body. ``frame``: bytes of
+#: one frame's payload. ``message``: bytes of one message, on the wire and inflated. ``fragments``:
+#: frames of one message. For the last three None is no limit.
 Limits = namedtuple('Limits', ['head', 'body', 'frame', 'message', 'fragments'])
+
+#: What a connection holds at the moment. ``leftover``: bytes of a header or a control frame that
+#: isn't whole. ``payload``: bytes, or characters, of a message that isn't whole; ``pieces``: the
+#: objects they are in. ``buffer``: bytes of memory for large messages, used or not.
+Held = namedtuple('Held', ['leftover', 'payload', 'pieces', 'buffer'])
 
 MIB = 1024 * 1024
 

@@ -13,7 +13,7 @@ from lomond.opcode import Opcode
 from lomond.protocol.gathering import MAX_PLACE, MIN_PLACE, Pieces, Place
 
 if TYPE_CHECKING:
-    from typing import Any, Optional, Type, Union  # noqa: F401
+    from typing import Any, Optional, Tuple, Type, Union  # noqa: F401
 
     from lomond.protocol.extensions.permessage_deflate import PermessageDeflate  # noqa: F401
     from lomond.protocol.frame import FrameHeader  # noqa: F401
@@ -101,6 +101,15 @@ class MessageAssembler(object):
         if not isinstance(place, Place) or not place.owns(view):
             raise ValueError('these bytes are not in the inlet')
         place.fill(len(view))
+
+    @property
+    def held(self):
+        # type: () -> Tuple[int, int, int]
+        """Bytes (of text, characters) held, the pieces they are in, and bytes of memory kept."""
+        memory = 0 if self._place is None else self._place.memory_size
+        if not self.in_message:
+            return 0, 0, memory
+        return self._gathered.size, self._gathered.count, memory
 
     def free(self):
         # type: () -> None

@@ -86,11 +86,13 @@ class Lifecycle(object):
     never while anything is sent.
     """
 
-    __slots__ = ('state', 'close_sent', 'close_received', 'lock')
+    __slots__ = ('state', 'may_send', 'close_sent', 'close_received', 'lock')
 
     def __init__(self, lock=NoLock):
         # type: (Any) -> None
         self.state = State.CONNECTING
+        #: True while messages, pings and pongs may be sent.
+        self.may_send = False
         #: Our Close frame, once it was encoded.
         self.close_sent = None  # type: Optional[CloseFrame]
         #: The peer's Close frame, once it arrived, unless that itself broke the protocol.
@@ -116,6 +118,7 @@ class Lifecycle(object):
             elif trigger == Trigger.CLOSE_RECEIVED:
                 self.close_received = close
             self.state = following
+            self.may_send = following in CAN_SEND
             return following
 
     @property

@@ -107,7 +107,7 @@ def test_end_of_a_child_leaves_the_connection_to_its_parent(link, authority_file
     'websocket.session.transport._read_lock',
     'websocket.session.transport._close_lock()',
     'websocket.session._wake_driver.__self__._lock()',
-    'websocket.stream._lock()',
+    'websocket.stream.lifecycle.lock()',
 ])
 def test_child_does_not_wait_for_a_thread_that_only_its_parent_has(link, authority_file, lock):
     ending = 'websocket.force_disconnect(); break'

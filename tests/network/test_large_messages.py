@@ -83,7 +83,7 @@ def test_a_loop_that_is_broken_off_within_a_large_message_ends():
         events = []
         for event in websocket.connect(poll=0.01):
             events.append(event)
-            if event.name == 'poll' and websocket.stream.inlet is not None:
+            if event.name == 'poll' and websocket.stream.decoder.inlet is not None:
                 Background(websocket.force_disconnect).result()
     assert names(events)[-1] == 'disconnected'
 
@@ -100,8 +100,8 @@ def test_the_memory_for_large_messages_is_given_back_at_the_next_poll():
         websocket = WebSocket(server.url)
         for event in websocket.connect(poll=0.01):
             if event.name == 'binary':
-                kept.append(websocket.stream._message._place is not None)
+                kept.append(websocket.stream.decoder.held.buffer)
             elif event.name == 'poll' and kept:
-                kept.append(websocket.stream._message._place is not None)
+                kept.append(websocket.stream.decoder.held.buffer)
                 websocket.close()
-    assert kept[:2] == [True, False]
+    assert kept[:2] == [LARGE, 0]

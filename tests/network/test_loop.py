@@ -312,7 +312,7 @@ def test_a_peer_that_floods_after_its_fault_does_not_hold_up_the_end():
 
     class FloodedSession(WebsocketSession):
         def _receive(self):
-            if self.connection.error is None:
+            if self.connection.decoder.error is None:
                 return WebsocketSession._receive(self)
             clock.ahead += 0.01
             return b'x' * 65536, None

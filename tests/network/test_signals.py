@@ -175,8 +175,8 @@ def test_a_handler_that_raises_while_a_message_is_compressed_ends_the_connection
         is_compressing = threading.Event()
 
         def send():
-            compress = websocket.stream._deflate.compress
-            websocket.stream._deflate.compress = \
+            compress = websocket.stream.encoder.deflate.compress
+            websocket.stream.encoder.deflate.compress = \
                 lambda data: is_compressing.set() or compress(data)
             websocket.send_binary(os.urandom(1024 * 1024) * 8)
 

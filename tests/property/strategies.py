@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from lomond.protocol.connection import CLIENT, SERVER, Connection
 from lomond.protocol.extensions.permessage_deflate import PermessageDeflate
 from lomond.protocol.limits import DEFAULT_LIMITS
-from tests.protocol.harness import story
+from tests.protocol.harness import drive, story
 from tests.support import make_frame
 
 roles = st.sampled_from([CLIENT, SERVER])
@@ -111,7 +111,7 @@ class End(object):
         self.events = []
         self._deflates = deflates
         self.connection = Connection(
-            role, self._reply, limits, random_bytes=lambda count: b'\0' * count)
+            role, limits, random_bytes=lambda count: b'\0' * count)
         self.connection.accept(PermessageDeflate() if deflates else None)
         if closes:
             self.connection.encode(8, b'')
@@ -122,12 +122,15 @@ class End(object):
             frame = 'Close with 1007'
         self.replies.append(frame)
 
+    def read(self, data):
+        return drive(self.connection, data, self._reply)
+
     def receive(self, pieces):
         for piece in pieces:
             self.events.extend(
                 event if not self._is_ambiguous(event)
                 else event[:1] + ('text or compressed data',) + event[2:]
-                for event in story(self.connection.receive(piece)))
+                for event in story(self.read(piece)))
         return self
 
     def _is_ambiguous(self, event):

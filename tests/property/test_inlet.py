@@ -21,7 +21,7 @@ LARGE = MIN_PLACE + 5
 
 def in_place(**options):
     wire = Wire(**options)
-    wire.connection.offer_inlet()
+    wire.connection.decoder.offer_inlet()
     return wire
 
 
@@ -66,9 +66,9 @@ def test_any_cuts_give_the_same_events_in_place_and_not(messages, sizes, as_byte
             # What had been put aside comes as bytes, although there is an inlet.
             happened.extend(wire.receive(piece))
         else:
-            happened.extend(hand_in(wire.connection, piece))
+            happened.extend(hand_in(wire, piece))
     assert happened == expected
-    stats = wire.connection._stats.received
+    stats = wire.connection.stats.received
     assert stats.wire_bytes == len(conversation)
     assert stats.messages == sum(opcode in (1, 2) for opcode, _size, _how in messages)
 
@@ -77,7 +77,7 @@ def begin(wire, size=LARGE, opcode=2, fin=True, rsv=0):
     """Hand in the first bytes of a frame; return the inlet."""
     frame = make_frame(opcode, b'\0' * size, fin=fin, rsv=rsv, key=wire.key)
     wire.receive(frame[:100])
-    return wire.connection.inlet
+    return wire.connection.decoder.inlet
 
 
 def test_the_inlet_is_the_rest_of_a_large_binary_message():
@@ -106,7 +106,7 @@ def test_there_is_no_inlet_unless_it_was_asked_for():
 def test_a_message_over_the_limit_has_no_inlet():
     wire = in_place(limits=DEFAULT_LIMITS._replace(message=LARGE - 1))
     assert_fails(1009, wire, make_frame(2, b'\0' * LARGE)[:100])
-    assert wire.connection.inlet is None
+    assert wire.connection.decoder.inlet is None
 
 
 @pytest.mark.skipif(not hasattr(memoryview, 'obj'), reason='2.7 has no memoryview.obj')
@@ -114,7 +114,7 @@ def test_bytes_that_are_elsewhere_are_refused():
     wire = in_place()
     begin(wire)
     with pytest.raises(ValueError):
-        list(wire.connection.receive(memoryview(b'\0' * 100)))
+        list(wire.read(memoryview(b'\0' * 100)))
 
 
 def test_what_comes_after_the_end_is_not_counted():
@@ -122,13 +122,13 @@ def test_what_comes_after_the_end_is_not_counted():
     inlet = begin(wire)
     wire.connection.stop_receiving()
     assert wire.receive(inlet) == []
-    assert wire.connection._stats.received.wire_bytes == 100
+    assert wire.connection.stats.received.wire_bytes == 100
 
 
 def test_a_message_is_not_touched_by_the_next():
     wire = in_place()
-    first, = hand_in(wire.connection, make_frame(2, b'a' * LARGE))
-    second, = hand_in(wire.connection, make_frame(2, b'b' * LARGE))
+    first, = hand_in(wire, make_frame(2, b'a' * LARGE))
+    second, = hand_in(wire, make_frame(2, b'b' * LARGE))
     assert first == ('binary', b'a' * LARGE)
     assert second == ('binary', b'b' * LARGE)
 
@@ -136,9 +136,9 @@ def test_a_message_is_not_touched_by_the_next():
 def test_memory_is_given_back_between_messages_only():
     wire = in_place()
     inlet = begin(wire)
-    wire.connection.free_memory()
+    wire.connection.decoder.free_memory()
     assert wire.receive(inlet) == [('binary', b'\0' * LARGE)]
-    assert wire.connection._message._place is not None
-    wire.connection.free_memory()
-    assert wire.connection._message._place is None
-    assert hand_in(wire.connection, make_frame(2, b'b' * LARGE)) == [('binary', b'b' * LARGE)]
+    assert wire.connection.decoder.held.buffer == LARGE
+    wire.connection.decoder.free_memory()
+    assert wire.connection.decoder.held.buffer == 0
+    assert hand_in(wire, make_frame(2, b'b' * LARGE)) == [('binary', b'b' * LARGE)]

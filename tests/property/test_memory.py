@@ -24,25 +24,15 @@ def _size(piece):
     return len(piece.encode('utf-8') if isinstance(piece, text_type) else piece)
 
 
-def gathered(connection):
-    """Return how many bytes of payload a connection holds, and in how many pieces."""
-    kept = getattr(connection._message, '_gathered', None)
-    if kept is None:
-        return 0, 0
-    pieces = kept._merged + kept._small
-    return sum(_size(piece) for piece in pieces), len(pieces)
-
-
 def check(end, limits):
     connection = end.connection
-    assert len(connection._leftover) <= MOST_LEFT_OVER
-    size, _count = gathered(connection)
-    assert size <= limits.message
-    assert 0 <= connection._missing <= limits.frame
-    assert connection._message._place is None
-    assert connection.inlet is None
+    held = connection.decoder.held
+    assert held.leftover <= MOST_LEFT_OVER
+    assert held.payload <= limits.message
+    assert held.buffer == 0
+    assert connection.decoder.inlet is None
     if not connection.is_receiving:
-        assert connection._leftover == b''
+        assert held.leftover == 0
 
 
 @pytest.mark.usefixtures('deflate_library')
@@ -122,6 +112,6 @@ def test_peer_that_sends_a_byte_at_a_time_costs_no_object_a_byte(role, opcode):
     end = End(role, DEFAULT_LIMITS)
     frame = make_frame(opcode, b'x' * 5000, key=b'1234' if role == 'server' else None)
     end.receive(bytewise(frame[:-1]))
-    size, count = gathered(end.connection)
-    assert size == 4999
-    assert count <= 1024 + 4
+    held = end.connection.decoder.held
+    assert held.payload == 4999
+    assert held.pieces <= 1024 + 4

@@ -20,7 +20,7 @@ from lomond.protocol.extensions.permessage_deflate import (
     offer,
 )
 from tests.property.strategies import keys, payloads, roles, texts
-from tests.protocol.harness import story
+from tests.protocol.harness import drive, story
 from tests.support import make_frame
 
 OTHER = {CLIENT: SERVER, SERVER: CLIENT}
@@ -48,7 +48,7 @@ class _End(object):
         self.way = b''
         self.sent = []
         self.seen = []
-        self.connection = Connection(role, self.send)
+        self.connection = Connection(role)
         self.connection.accept(deflate)
 
     @property
@@ -134,7 +134,7 @@ class Pair(RuleBasedStateMachine):
         data, sender.way = sender.way[:count], sender.way[count:]
         receiver.seen.extend(
             ('close',) + entry[1:] if entry[0] in ('closing', 'closed') else entry
-            for entry in story(receiver.connection.receive(data)))
+            for entry in story(drive(receiver.connection, data, receiver.send)))
 
     @invariant()
     def each_sees_what_the_other_sent(self):

@@ -66,7 +66,7 @@ def test_iterator_given_up_at_any_event_gives_the_same_events(data, role):
     events = []
     piece = conversation
     while True:
-        iterator = end.connection.receive(piece)
+        iterator = end.read(piece)
         event = next(iterator, None)
         if event is None:
             break

@@ -26,7 +26,7 @@ from lomond.protocol.frame_parser import FrameParser
 from lomond.protocol.limits import DEFAULT_LIMITS
 from lomond.status import is_valid_on_wire
 from tests.property.strategies import cuts, keys, payloads, texts
-from tests.protocol.harness import story
+from tests.protocol.harness import drive, story
 from tests.support import make_frame, read_frame, xor
 
 lengths = st.integers(0, 300) | st.sampled_from([65534, 65535, 65536, 65537])
@@ -188,7 +188,7 @@ class _End(object):
         self.outgoing = []
         self.sent = []
         self.seen = []
-        self.connection = Connection(role, self.send)
+        self.connection = Connection(role)
         self.connection.accept(deflate)
 
     def send(self, opcode, payload, compress=False):
@@ -197,7 +197,7 @@ class _End(object):
 
     def receive(self, pieces):
         for piece in pieces:
-            self.seen.extend(story(self.connection.receive(piece)))
+            self.seen.extend(story(drive(self.connection, piece, self.send)))
 
     def take(self):
         data, self.outgoing = b''.join(self.outgoing), []

@@ -3,8 +3,10 @@
 from __future__ import absolute_import, division, print_function
 
 import struct
+import sys
 import threading
 import zlib
+from collections import Counter
 
 from lomond.protocol.connection import CLIENT, SERVER, Connection
 from lomond.protocol.limits import DEFAULT_LIMITS
@@ -20,18 +22,25 @@ CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
 RSV1, RSV2, RSV3 = 0x40, 0x20, 0x10
 
 
-def never(opcode, payload):
-    """A `reply` that must not be called."""
-    raise AssertionError('nothing to reply to')
+def drive(connection, data, reply):
+    """Yield the events in bytes as a driver does: `reply` gets what the connection has to send."""
+    for event in connection.receive(data):
+        _attend(connection, reply)
+        yield event
+    _attend(connection, reply)
 
 
-def ignore(opcode, payload):
-    """A `reply` that sends nothing, as a driver whose send buffer is full."""
+def _attend(connection, reply):
+    if connection.decoder.news:
+        del connection.decoder.news[:]
+        pending = connection.decoder.take_pending()
+        if pending is not None:
+            reply(*pending)
 
 
 def connection_in(state, role=CLIENT):
     """Return a connection that was led to a state; in 'failing' its Close is still to be sent."""
-    connection = Connection(role, ignore if state == State.FAILING else never)
+    connection = Connection(role)
     key = KEY if role == SERVER else None
     if state == 'rejected':
         connection.reject()
@@ -81,7 +90,7 @@ class Wire(object):
         self.sent = []
         #: A list to take the replies that can't be sent yet, or None: then they are sent.
         self.held_up = None
-        self.connection = Connection(role, self._reply, limits, **options)
+        self.connection = Connection(role, limits, **options)
         self.connection.accept(deflate)
 
     def _reply(self, opcode, payload):
@@ -103,7 +112,11 @@ class Wire(object):
 
     def receive(self, *pieces):
         """Feed pieces of bytes; return what happened, as tuples."""
-        return story([event for piece in pieces for event in self.connection.receive(piece)])
+        return story([event for piece in pieces for event in self.read(piece)])
+
+    def read(self, data):
+        """Yield the events in bytes, and send the replies."""
+        return drive(self.connection, data, self._reply)
 
     def receive_frame(self, *args, **kwargs):
         return self.receive(self.frame(*args, **kwargs))
@@ -187,19 +200,35 @@ def bytewise(data):
     return [data[i:i + 1] for i in range(len(data))]
 
 
-def hand_in(connection, piece):
+def hand_in(wire, piece):
     """Hand in bytes as a driver does that receives into the inlet; return the story."""
     happened = []
     while piece:
-        inlet = connection.inlet
+        inlet = wire.connection.decoder.inlet
         count = len(piece) if inlet is None else min(len(inlet), len(piece))
         data = piece[:count]
         if inlet is not None:
             inlet[:count] = data
             data = inlet[:count]
-        happened.extend(story(connection.receive(data)))
+        happened.extend(story(wire.read(data)))
         piece = piece[count:]
     return happened
+
+
+def calls(function, *args):
+    """Call a function; return how often each Python function was called in it, by name."""
+    names = []
+
+    def profile(frame, event, _what):
+        if event == 'call':
+            names.append(frame.f_code.co_name)
+
+    sys.setprofile(profile)
+    try:
+        function(*args)
+    finally:
+        sys.setprofile(None)
+    return Counter(names)
 
 
 def raw_deflate(payload, wbits=15, level=9):

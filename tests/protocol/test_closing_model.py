@@ -20,6 +20,7 @@ from tests.protocol.harness import (
     PING,
     PONG,
     TEXT,
+    drive,
     parse_frames,
     story,
 )
@@ -209,7 +210,7 @@ class End(object):
         self.peer = None
         self.is_cut = False
         self._iterator = None
-        self.connection = Connection(role, self.send, random_bytes=lambda size: KEY * (size // 4))
+        self.connection = Connection(role, random_bytes=lambda size: KEY * (size // 4))
         self.connection.accept()
 
     def send(self, opcode, payload):
@@ -224,7 +225,7 @@ class End(object):
         if what == 'receive':
             data = b''.join(self.way[:count])
             del self.way[:count]
-            self._iterator = self.connection.receive(data)
+            self._iterator = drive(self.connection, data, self.send)
             return self._read_on()
         if what == 'finish':
             return self._read_on()
@@ -257,8 +258,7 @@ class End(object):
         connection = self.connection
         return (
             connection.state, connection.is_receiving, connection.close_sent,
-            connection.close_received, connection.error is None, connection._leftover,
-            connection._missing, connection._header, connection._message.in_message)
+            connection.close_received, connection.error is None, connection.decoder.held)
 
 
 def replay(path):

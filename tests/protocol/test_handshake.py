@@ -139,7 +139,7 @@ def _handshake(client_options, protocols=(), deflate=None):
     websocket = _websocket(**client_options)
     head, protocol, codec = answer_request(
         Request(websocket.build_request()), list(protocols), deflate)
-    server = Connection(SERVER, lambda opcode, payload: None)
+    server = Connection(SERVER)
     server.accept(codec)
     (_ready, _response, chosen, extensions), = _feed(websocket, head)
     assert chosen == protocol

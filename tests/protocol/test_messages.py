@@ -142,14 +142,14 @@ def test_each_ping_is_answered_in_turn(role):
 
 def test_pong_has_gone_out_when_the_ping_is_seen():
     wire = Wire()
-    next(wire.connection.receive(wire.frame(PING, b'x')))
+    next(wire.read(wire.frame(PING, b'x')))
     assert wire.replies == [(PONG, b'x')]
 
 
 @BY_ROLE
 def test_ping_is_not_answered_with_auto_pong_off(role):
     wire = Wire(role)
-    wire.connection.auto_pong = False
+    wire.connection.decoder.auto_pong = False
     assert wire.receive_frame(PING, b'x') == [('ping', b'x')]
     assert wire.sent == []
 
@@ -171,7 +171,7 @@ def test_iterator_that_is_given_up_loses_nothing(role, frames):
     happened = []
     piece = data[:-1]
     while len(happened) < 3:
-        iterator = wire.connection.receive(piece)
+        iterator = wire.read(piece)
         happened.extend(story([next(iterator)]))
         iterator.close()
         piece = b''
@@ -184,7 +184,7 @@ def test_iterator_that_is_given_up_loses_nothing(role, frames):
 def test_received_data_is_handed_out_as_bytes_and_text(role):
     wire = Wire(role)
     data = bytearray(wire.frame(TEXT, b'text') + wire.frame(BINARY, b'long' * 50))
-    text, binary = wire.connection.receive(data)
+    text, binary = wire.read(data)
     assert type(text.text) is type(u'')
     assert type(binary.data) is bytes
     data[:] = b'\0' * len(data)
@@ -201,7 +201,7 @@ def test_every_text_is_of_the_class_asked_for_however_it_comes(role):
     data += wire.frame(TEXT, b'te', fin=False) + wire.frame(CONTINUATION, b'xt')
     data += wire.frame(BINARY, b'binary')
     for pieces in ([data], bytewise(data)):
-        received = [event for piece in pieces for event in wire.connection.receive(piece)]
+        received = [event for piece in pieces for event in wire.read(piece)]
         assert [type(event) for event in received] == [Shout] * 3 + [Binary]
         assert story(received) == [('text', u'text')] * 3 + [('binary', b'binary')]
 

@@ -1,6 +1,6 @@
-"""Connection by itself: the states it goes through, the short ways, what it counts, the clock.
+"""Connection by itself: the states it goes through, the short way, what it counts, the clock.
 
-How it sends is told in test_encoder, what it makes of the peer's bytes in tests/protocol.
+How it sends is in test_encoder, what it makes of the peer's bytes in tests/protocol.
 """
 
 from __future__ import absolute_import, division, print_function
@@ -9,7 +9,6 @@ import pytest
 
 from lomond import errors
 from lomond._compat import to_bytes
-from lomond.protocol.connection import CLIENT
 from lomond.protocol.extensions.permessage_deflate import PermessageDeflate
 from lomond.protocol.limits import DEFAULT_LIMITS, message_limits
 from lomond.protocol.state import State
@@ -24,6 +23,7 @@ from tests.protocol.harness import (
     RSV1,
     TEXT,
     Wire,
+    calls,
     connection_in,
     counted,
     raw_deflate,
@@ -104,16 +104,11 @@ def test_nothing_is_received_after_stop_receiving():
     assert connection.state == State.OPEN
 
 
-# -- the short ways: nothing tells them from the long ones but the time they take --
+# -- the short way: the events are the same as the long way makes, the calls are fewer --
 
-def _refuse(*_args):
-    raise AssertionError('this went the long way')
-
-
-def _short_way_only(limits=DEFAULT_LIMITS):
-    wire = Wire(CLIENT, limits, deflate=PermessageDeflate())
-    wire.connection._next_event = _refuse
-    return wire
+def frames_of_the_long_way(wire, data):
+    """Hand in bytes; return how many frames of them didn't take the short way."""
+    return calls(wire.receive, data)['read_header']
 
 
 @pytest.mark.parametrize('opcode', [TEXT, BINARY])
@@ -121,9 +116,9 @@ def _short_way_only(limits=DEFAULT_LIMITS):
 def test_whole_messages_take_the_short_way_up_to_the_limit(opcode, size):
     frame = make_frame(opcode, b'x' * size)
     for limits in (DEFAULT_LIMITS, message_limits(size)):
-        wire = _short_way_only(limits)
-        assert len(wire.receive(frame)) == 1
-        assert len(wire.receive(frame * 2)) == 2
+        wire = Wire(limits=limits, deflate=PermessageDeflate())
+        assert frames_of_the_long_way(wire, frame) == 0
+        assert frames_of_the_long_way(wire, frame * 2) == 0
 
 
 @pytest.mark.parametrize('opcode', [TEXT, BINARY])
@@ -131,25 +126,24 @@ def test_whole_messages_take_the_short_way_up_to_the_limit(opcode, size):
 def test_compressed_messages_take_the_short_way(opcode, size):
     payload = b''.join(to_bytes(bytearray([i % 128])) for i in range(size))
     frame = make_frame(opcode, raw_deflate(payload), rsv=RSV1)
-    wire = _short_way_only()
-    assert len(wire.receive(frame)) == 1
-    assert len(wire.receive(frame * 2)) == 2
+    wire = Wire(deflate=PermessageDeflate())
+    assert frames_of_the_long_way(wire, frame) == 0
+    assert frames_of_the_long_way(wire, frame * 2) == 0
+
+
+def test_other_messages_take_the_long_way():
+    wire = Wire()
+    for frame in (make_frame(TEXT, b'x' * 65536), make_frame(TEXT, b'x', fin=False)):
+        assert frames_of_the_long_way(wire, frame)
+    assert frames_of_the_long_way(Wire('server'), make_frame(TEXT, b'x', key=b'1234'))
 
 
 def test_the_short_way_is_taken_again_after_the_long_one():
-    wire = Wire(CLIENT)
-    next_event = wire.connection._next_event
-    long_way = []
-
-    def count(*args):
-        long_way.append(args)
-        return next_event(*args)
-
-    wire.connection._next_event = count
     text = make_frame(TEXT, b'Hello')
     fragments = make_frame(TEXT, b'Hel', fin=False) + make_frame(CONTINUATION, b'lo')
-    assert len(wire.receive(make_frame(PING) + text + fragments + text + text)) == 5
-    assert len(long_way) == 2
+    data = make_frame(PING) + text + fragments + text + text
+    assert frames_of_the_long_way(Wire(), data) == 3
+    assert len(Wire().receive(data)) == 5
 
 
 # -- what is counted --
@@ -191,14 +185,14 @@ def test_events_of_one_read_share_one_look_at_the_clock(role):
     readings = [1.5, 2.5]
     wire = Wire(role, clock=lambda: readings.pop(0))
     data = b''.join(wire.frame(opcode, b'x') for opcode in (TEXT, BINARY, PING, PONG, TEXT))
-    assert [event.received_time for event in wire.connection.receive(data)] == [1.5] * 5
+    assert [event.received_time for event in wire.read(data)] == [1.5] * 5
     data = wire.close_frame(1000)
-    assert [event.received_time for event in wire.connection.receive(data)] == [2.5]
+    assert [event.received_time for event in wire.read(data)] == [2.5]
 
 
 def test_fault_has_the_time_it_was_received():
     wire = Wire(clock=lambda: 3.5)
-    event, = wire.connection.receive(b'\xff\xff')
+    event, = wire.read(b'\xff\xff')
     assert event.received_time == 3.5
 
 
@@ -209,5 +203,5 @@ def test_message_that_is_refused_is_not_counted_however_it_is_cut(frame):
         wire = Wire(deflate=PermessageDeflate())
         (name, _error, _critical, close_code), = wire.receive(*pieces)
         assert (name, close_code) == ('protocol_error', 1007)
-        received = wire.connection._stats.received
+        received = wire.connection.stats.received
         assert (received.messages, received.payload_bytes) == (0, 0)

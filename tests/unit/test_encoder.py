@@ -24,9 +24,9 @@ from tests.protocol.harness import (
     TEXT,
     SteppingLock,
     Wire,
+    calls,
     connection_in,
     counted,
-    never,
     parse_frames,
     story,
 )
@@ -244,18 +244,21 @@ def test_many_messages_that_are_none_make_no_piece():
 
 # -- the short way --
 
-def _refuse(*_args):
-    raise AssertionError('this went the long way')
-
-
 @pytest.mark.parametrize('opcode', [TEXT, BINARY])
 @pytest.mark.parametrize('size', [0, 1, 125])
 @pytest.mark.parametrize('deflate, compress', [(False, False), (False, True), (True, False)])
 def test_small_plain_messages_of_a_client_are_sent_the_short_way(opcode, size, deflate, compress):
     connection = Wire(CLIENT, deflate=PermessageDeflate() if deflate else None).connection
-    connection._admit = _refuse
+    assert calls(connection.encode, opcode, b'x' * size, compress)['encode_header'] == 0
     frame = connection.encode(opcode, b'x' * size, compress)
     assert parse_frames(frame, CLIENT) == [(0x80 | opcode, b'x' * size)]
+
+
+@pytest.mark.parametrize('role, size, compress', [
+    ('server', 5, False), ('client', 126, False), ('client', 5, True)])
+def test_other_messages_are_sent_the_long_way(role, size, compress):
+    connection = Wire(role, deflate=PermessageDeflate()).connection
+    assert calls(connection.encode, TEXT, b'x' * size, compress)['encode_header'] == 1
 
 
 # -- what is counted --
@@ -319,7 +322,7 @@ def test_close_is_refused_if_the_connection_ended_while_it_was_encoded():
         connection.disconnect()
 
     lock = SteppingLock()
-    connection = Connection(CLIENT, never, lock=lock)
+    connection = Connection(CLIENT, lock=lock)
     connection.accept()
     lock.before_next(transport_goes)
     with pytest.raises(errors.WebSocketClosed):
@@ -333,7 +336,7 @@ def test_close_is_complete_if_the_peer_closed_while_it_was_encoded():
         assert story([next(connection.receive(make_close(1000)))]) == [('closing', 1000, u'')]
 
     lock = SteppingLock()
-    connection = Connection(CLIENT, never, lock=lock)
+    connection = Connection(CLIENT, lock=lock)
     connection.accept()
     lock.before_next(peer_closes)
     connection.encode(CLOSE, b'')

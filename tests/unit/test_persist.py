@@ -285,6 +285,6 @@ def test_what_before_attempt_sets_holds_for_the_first_attempt(name, value, dead_
             break
     stream = streams[0]
     if name == 'max_message_size':
-        assert stream._max_message == 5
+        assert stream.limits.message == 5
     else:
-        assert stream._text_class is text_class(float)
+        assert stream.decoder.text_class is text_class(float)

@@ -1,0 +1,318 @@
+"""The receiving half of a connection: bytes from the peer in, events out.
+
+A small whole message takes the short way, in `Decoder.receive` itself; everything else takes the
+long way, through `FrameParser` and `MessageAssembler`. Reads no socket, sends nothing and calls
+nothing of its driver's: what the protocol itself wants to send waits in `Decoder.pending`.
+"""
+
+from __future__ import absolute_import, division, print_function
+
+from time import time
+
+from lomond import errors, events
+from lomond._compat import TYPE_CHECKING, decode_utf8, indexable, text_type
+from lomond.opcode import Opcode
+from lomond.protocol.close import decode_close, encode_close
+from lomond.protocol.frame import CONTROL_BIT, FIN, KEY_SIZE, LENGTH_16, RSV1
+from lomond.protocol.frame_parser import FrameParser
+from lomond.protocol.limits import Held
+from lomond.protocol.mask import apply_mask
+from lomond.protocol.message import MessageAssembler, invalid_utf8
+from lomond.protocol.state import State, Trigger
+
+if TYPE_CHECKING:
+    from typing import Callable, Iterator, List, Optional, Tuple, Type, Union  # noqa: F401
+
+    from lomond.events import Event  # noqa: F401
+    from lomond.protocol.extensions.permessage_deflate import PermessageDeflate  # noqa: F401
+    from lomond.protocol.frame import FrameHeader  # noqa: F401
+    from lomond.protocol.limits import Limits  # noqa: F401
+    from lomond.protocol.state import Lifecycle  # noqa: F401
+    from lomond.stats import Stats  # noqa: F401
+
+_WHOLE_TEXT = FIN | Opcode.TEXT
+_WHOLE_BINARY = FIN | Opcode.BINARY
+_COMPRESSED_TEXT = FIN | RSV1 | Opcode.TEXT
+_COMPRESSED = (_COMPRESSED_TEXT, FIN | RSV1 | Opcode.BINARY)
+
+# Where slices of what is received are bytes already, zlib needs no copy of them.
+_IS_BYTEARRAY = indexable is not bytes
+
+
+class Decoder(object):
+    """Makes events of what the peer sends, until its Close frame or a fault.
+
+    Parameters: ``is_client``, and the others as of `Connection`, whose state
+    is ``lifecycle``.
+    """
+
+    def __init__(self, is_client, lifecycle, limits, stats, clock, text_class):
+        # type: (bool, Lifecycle, Limits, Stats, Optional[Callable[[], float]], Type[events.Text]) -> None
+        #: Answer pings with pongs.
+        self.auto_pong = True
+        #: False before the opening handshake, and once nothing that arrives can become an event.
+        self.is_receiving = False
+        #: The error that the peer's fault was, if there was one.
+        self.error = None  # type: Optional[errors.ProtocolError]
+        #: Where the next bytes from the peer may be received into, to be handed in as a part of
+        #: this; None while they have to come as bytes.
+        self.inlet = None  # type: Optional[memoryview]
+        #: The frame that the protocol itself wants to send, its opcode and payload, until the
+        #: driver takes it: a Close, or the pong to the latest ping (RFC 6455 5.5.3).
+        self.pending = None  # type: Optional[Tuple[int, bytes]]
+        #: The payload of the latest pong, until the driver takes it.
+        self.pong = None  # type: Optional[bytes]
+        #: Not empty once one of these two was set, until the driver empties it. The same list for
+        #: good: a driver looks at it before it passes on an event, and that has to be cheap.
+        self.news = []  # type: List[int]
+        self.text_class = text_class
+
+        self._is_client = is_client
+        self._lifecycle = lifecycle
+        self._stats = stats
+        self._received = stats.received
+        self._clock = clock
+        self._parser = FrameParser(expects_mask=not is_client, limits=limits)
+        self._message = MessageAssembler(limits, text_class)
+        # What is larger, or has a longer header, takes the long way.
+        self._short_limit = min(
+            size for size in (limits.frame, limits.message, 0xFFFF) if size is not None)
+        self._max_message = limits.message
+
+        self._leftover = b''        # received, and not yet a whole header or control frame
+        self._missing = 0           # payload bytes of the present data frame still to come
+        self._header = None  # type: Optional[FrameHeader]  # that frame's
+
+    def start(self, deflate):
+        # type: (Optional[PermessageDeflate]) -> None
+        """Begin to receive; ``deflate`` is the codec that was agreed on, or None."""
+        self._message.deflate = deflate
+        self._parser.compression = deflate is not None
+        self.is_receiving = True
+
+    def offer_inlet(self):
+        # type: () -> None
+        """Have an `inlet` for large messages from now on: for a driver that can receive into it."""
+        self._message.has_inlet = True
+
+    @property
+    def held(self):
+        # type: () -> Held
+        """How much is held of what isn't whole yet."""
+        payload, pieces, buffer = self._message.held
+        return Held(len(self._leftover), payload, pieces, buffer)
+
+    def free_memory(self):
+        # type: () -> None
+        """Free what is kept for large messages; it is allocated again when they come."""
+        self._message.free()
+
+    # -- the short way --
+
+    def receive(self, data):
+        # type: (bytes) -> Iterator[Event]
+        """Yield the events in bytes from the peer. What the peer does wrong is one.
+
+        The frame of an event is used up before the event is yielded: an iterator that is closed
+        loses nothing, the rest waits for the next call.
+
+        ``data`` may be the first part of `inlet`, with bytes received right into it.
+        """
+        # The global is looked up at each call: an application's tests may replace it.
+        received_time = time() if self._clock is None else self._clock()
+        if self.inlet is not None and isinstance(data, memoryview):
+            event = self._inlet_filled(data, received_time)  # type: Optional[Event]
+            if event is not None:
+                yield event
+            return
+        buffer = data
+        if _IS_BYTEARRAY or self._leftover or type(data) is not bytes:
+            buffer = indexable(self._leftover + data if self._leftover else data)
+            self._leftover = b''
+        end = len(buffer)
+        pos = 0
+        # The short way is the client's: it unmasks nothing.
+        message = self._message
+        may_be_short = self._is_client and self._header is None and not message.in_message
+        limit = self._short_limit
+        text_class = self.text_class
+        deflate = message.deflate
+        compressed = () if deflate is None else _COMPRESSED  # type: Tuple[int, ...]
+        messages = payload_bytes = 0    # of the short way
+        try:
+            while self.is_receiving:
+                # A whole message in one frame that is all here?
+                if may_be_short and end - pos > 3:
+                    first = buffer[pos]
+                    if first == _WHOLE_TEXT or first == _WHOLE_BINARY or first in compressed:
+                        length = buffer[pos + 1]
+                        start = pos + 2
+                        if length < LENGTH_16:
+                            stop = start + length
+                        elif length == LENGTH_16:
+                            length = (buffer[start] << 8) | buffer[start + 1]
+                            start += 2
+                            stop = start + length if length >= LENGTH_16 else end + 1
+                        else:
+                            stop = end + 1
+                        if stop <= end and length <= limit:
+                            pos = stop
+                            if first == _WHOLE_TEXT:
+                                event = text_class(decode_utf8(buffer[start:stop]), received_time)
+                            elif first == _WHOLE_BINARY:
+                                event = events.Binary(bytes(buffer[start:stop]), received_time)
+                            else:
+                                payload = buffer[start:stop]
+                                if _IS_BYTEARRAY:
+                                    payload = bytes(payload)
+                                payload = deflate.decompress_whole(  # type: ignore[union-attr]
+                                    payload, self._max_message)
+                                length = len(payload)
+                                if first == _COMPRESSED_TEXT:
+                                    event = text_class(decode_utf8(payload), received_time)
+                                else:
+                                    event = events.Binary(payload, received_time)
+                            # Counted after decoding: a message that is refused doesn't count.
+                            messages += 1
+                            payload_bytes += length
+                            yield event
+                            continue
+
+                if pos == end and self._header is None:
+                    break
+                event, pos = self._next_event(buffer, pos, received_time)
+                if event is None:
+                    break
+                yield event
+                if self._lifecycle.state == State.PEER_CLOSING:
+                    # The user has handled Closing: now echo the code (RFC 6455 5.5.1).
+                    self._want(Opcode.CLOSE, self._echo)
+                may_be_short = self._is_client and self._header is None and not message.in_message
+        except errors.ProtocolError as error:
+            yield self._fail(error, received_time)
+        except UnicodeDecodeError:
+            yield self._fail(invalid_utf8(), received_time)
+        finally:
+            if self.is_receiving and pos < end:
+                self._leftover = bytes(buffer[pos:])
+            received = self._received
+            received.wire_bytes += len(data)
+            received.messages += messages
+            received.payload_bytes += payload_bytes
+
+    # -- the long way --
+
+    def _next_event(self, buffer, pos, received_time):
+        # type: (Union[bytes, bytearray], int, float) -> Tuple[Optional[Event], int]
+        """Return the next event and the position after it.
+
+        None, and the position up to which bytes were used, if more bytes are needed.
+        Raises ProtocolError.
+        """
+        while True:
+            if self._header is None:
+                header, start = self._parser.read_header(buffer, pos)
+                if header is None:
+                    return None, pos
+                if header.opcode & CONTROL_BIT:
+                    stop = start + header.length
+                    if stop > len(buffer):
+                        return None, pos
+                    payload = _unmask(bytes(buffer[start:stop]), header)
+                    return self._control_event(header.opcode, payload, received_time), stop
+                self._message.begin_frame(header)
+                self._header = header
+                self._missing = header.length
+                pos = start
+
+            header = self._header
+            stop = min(pos + self._missing, len(buffer))
+            used = stop - pos
+            if not used and self._missing:
+                return None, pos
+            self._missing -= used
+            is_last = header.fin and not self._missing
+            payload = _unmask(bytes(buffer[pos:stop]), header)
+            pos = stop
+            self._message.add(payload, is_last)
+            if self._missing:
+                self.inlet = self._message.inlet
+                return None, pos
+            self._header = self.inlet = None
+            if is_last:
+                return self._finish_message(received_time), pos
+
+    def _inlet_filled(self, view, received_time):
+        # type: (memoryview, float) -> Optional[Event]
+        """Go on after bytes were received into the inlet; return the event if it is full."""
+        if not self.is_receiving:
+            return None
+        self._message.fill(view)
+        self._received.wire_bytes += len(view)
+        self._missing -= len(view)
+        if self._missing:
+            self.inlet = self._message.inlet
+            return None
+        self._header = self.inlet = None
+        return self._finish_message(received_time)
+
+    def _finish_message(self, received_time):
+        # type: (float) -> Event
+        self._received.messages += 1
+        self._received.payload_bytes += self._message.size
+        return self._message.finish(received_time)
+
+    def _control_event(self, opcode, payload, received_time):
+        # type: (int, bytes, float) -> Event
+        if opcode == Opcode.PING:
+            if self.auto_pong and self._lifecycle.state == State.OPEN:
+                self._want(Opcode.PONG, payload)
+            return events.Ping(payload, received_time)
+        if opcode == Opcode.PONG:
+            self._stats.pongs_received += 1
+            self.pong = payload
+            self.news.append(opcode)
+            return events.Pong(payload, received_time)
+
+        close = decode_close(payload)
+        self.is_receiving = False
+        self._echo = payload[:2]
+        if self._lifecycle.move(Trigger.CLOSE_RECEIVED, close) == State.CLOSED:
+            return events.Closed(close.code, close.reason, received_time)
+        return events.Closing(close.code, close.reason, received_time)
+
+    def take_pending(self):
+        # type: () -> Optional[Tuple[int, bytes]]
+        """Return the opcode and payload of `pending`, once; None if there is none."""
+        pending, self.pending = self.pending, None
+        return pending
+
+    def _want(self, opcode, payload):
+        # type: (int, bytes) -> None
+        """Have the driver send a frame: a Close, or a pong, which a later one may replace."""
+        if self.pending is None or self.pending[0] != Opcode.CLOSE:
+            self.pending = opcode, payload
+        self.news.append(opcode)
+
+    def _fail(self, error, received_time):
+        # type: (errors.ProtocolError, float) -> events.ProtocolError
+        """Fail the connection (RFC 6455 7.1.7): say why, and ignore what follows."""
+        self.is_receiving = False
+        self.error = error
+        words = text_type(error)
+        self._lifecycle.move(Trigger.FAILED)
+        if self._lifecycle.may_close:
+            self._want(Opcode.CLOSE, encode_close(error.close_code, words))
+        return events.ProtocolError(
+            words, critical=False, close_code=error.close_code, received_time=received_time)
+
+
+def _unmask(payload, header):
+    # type: (bytes, FrameHeader) -> bytes
+    """Unmask a piece of a payload, and turn the key for the next piece."""
+    key = header.masking_key
+    if key is None:
+        return payload
+    turn = len(payload) % KEY_SIZE
+    header.masking_key = key[turn:] + key[:turn]
+    return apply_mask(payload, key)
