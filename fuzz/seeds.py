@@ -100,7 +100,7 @@ def connection():
     yield 'length_not_shortest', options(0, 0, 0, 0, 0) + b'\x82\x7e\0\x05hello'
 
 
-def inlet():
+def receive_buffer():
     for size in range(13):
         yield 'whole-{}'.format(size), options(0, 0, 0x82, size)
         yield 'cut-{}'.format(size), options(
@@ -324,7 +324,7 @@ SEEDS = {
     'cookies': cookies,
     'extensions': extensions,
     'headers': headers,
-    'inlet': inlet,
+    'receive_buffer': receive_buffer,
     'location': location,
     'netrc': netrc,
     'proxy': proxy,

@@ -16,7 +16,7 @@ TARGETS = {
     'cookies': names.cookies,
     'extensions': heads.extensions,
     'headers': names.headers,
-    'inlet': wire.inlet,
+    'receive_buffer': wire.receive_buffer,
     'location': names.location,
     'netrc': names.netrc,
     'proxy': heads.proxy,

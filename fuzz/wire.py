@@ -13,7 +13,7 @@ from lomond import errors
 from lomond.protocol.close import decode_close, encode_close
 from lomond.protocol.connection import CLIENT, SERVER
 from lomond.protocol.extensions.permessage_deflate import PermessageDeflate
-from lomond.protocol.gathering import MAX_PLACE, MIN_PLACE
+from lomond.protocol.gathering import MAX_BUFFERED, MIN_BUFFERED
 from lomond.protocol.limits import DEFAULT_LIMITS
 from tests.protocol.harness import CLOSE, Wire, bytewise, hand_in, parse_frames
 from tests.support import make_frame
@@ -56,7 +56,7 @@ def check_memory(connection, limits):
     """Assert that no more is kept than the limits allow."""
     held = connection.decoder.held
     assert held.leftover <= MAX_LEFTOVER
-    assert held.buffer <= MAX_PLACE
+    assert held.buffer <= MAX_BUFFERED
     if connection.error is None:
         assert limits.message is None or held.payload <= limits.message
         assert held.pieces <= 1024 + held.payload // 1024
@@ -155,26 +155,26 @@ def connection(data):
 
 #: Sizes of payloads, and of pieces, around those that make a difference.
 SIZES = (
-    0, 1, 125, 126, 4096, 65535, 65536, MIN_PLACE - 1, MIN_PLACE, MIN_PLACE + 5,
-    2 * MIN_PLACE, MAX_PLACE, MAX_PLACE + 1)
+    0, 1, 125, 126, 4096, 65535, 65536, MIN_BUFFERED - 1, MIN_BUFFERED, MIN_BUFFERED + 5,
+    2 * MIN_BUFFERED, MAX_BUFFERED, MAX_BUFFERED + 1)
 
 #: Of a length that no power of two is a multiple of: what is misplaced shows.
-_NOISE = bytes(bytearray(range(251))) * (MAX_PLACE // 251 + 2)
+_NOISE = bytes(bytearray(range(251))) * (MAX_BUFFERED // 251 + 2)
 
-_MAX_CONVERSATION = 4 * MAX_PLACE
+_MAX_CONVERSATION = 4 * MAX_BUFFERED
 
 
-def inlet(data):
-    """A client's connection that has an inlet. A limit, whether it deflates, then instructions.
+def receive_buffer(data):
+    """A client's connection with a receive buffer. A limit, whether it deflates, instructions.
 
-    Nothing may be raised. The instructions: below 0x60, so many bytes as they
-    follow; below 0x80, bytes of a size; below 0xc0, a frame with an opcode and
-    of a size; else a cut, after which the bytes come as such, or are put into
-    the inlet.
+    Nothing may be raised. The instructions: below 0x60, this number of bytes,
+    which follow; below 0x80, bytes of a size; below 0xc0, a frame with an
+    opcode and of a size; else a cut, after which the bytes come as such, or
+    are put into the receive buffer.
     """
     read = Input(data)
     limits = DEFAULT_LIMITS._replace(message=read.choose(
-        DEFAULT_LIMITS.message, MIN_PLACE + 4, MAX_PLACE))
+        DEFAULT_LIMITS.message, MIN_BUFFERED + 4, MAX_BUFFERED))
     deflates = read.choose(False, True)
     pieces, current, size = [], [], 0
     as_bytes = False
@@ -201,7 +201,7 @@ def inlet(data):
     plain = start()
     expected = plain.receive(conversation)
     wire = start()
-    wire.connection.decoder.offer_inlet()
+    wire.connection.decoder.offer_receive_buffer()
     happened = []
     for piece, as_bytes in pieces:
         if as_bytes:

@@ -474,7 +474,7 @@ class Session(object):
         self._has_received = False      # from the peer, on this transport
         self._rest_timer = RestTimer()
         if transport.can_receive_into:
-            self._decoder.offer_inlet()
+            self._decoder.offer_receive_buffer()
         if self._is_forced:         # it was called before there was a transport
             transport.abort()
         self.interest = transport.interest
@@ -698,11 +698,11 @@ class Session(object):
     def _receive(self):
         # type: () -> Tuple[Any, Optional[End]]
         """Return bytes or None, and how the connection has ended or None."""
-        inlet = self._decoder.inlet
+        buffer = self._decoder.receive_buffer
         writer = self.writer
         writer.receiving_thread = thread_module.get_ident()
         try:
-            data = writer.transport.receive(inlet)
+            data = writer.transport.receive(buffer)
         except (socket.error, ValueError) as error:
             # ValueError: an SSLSocket whose session is gone.
             self._read_error = error
@@ -715,7 +715,7 @@ class Session(object):
             return None, End(
                 EndKind.PEER, u'the {} closed the connection'.format(self._peer), None)
         if data is not None and len(data) >= (
-                RECEIVE_SIZE if inlet is None else min(RECEIVE_SIZE, len(inlet))):
+                RECEIVE_SIZE if buffer is None else min(RECEIVE_SIZE, len(buffer))):
             self._needs_step = True     # the read got all that it asked for: there may be more
         return data, None
 

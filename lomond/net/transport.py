@@ -92,7 +92,7 @@ class Transport(object):
         #: True once `abort` was called.
         self.is_aborted = False
         self.on_backlog = None  # type: Optional[Callable[[], None]]
-        #: Whether `receive` puts bytes into an inlet.
+        #: Whether `receive` can make use of a buffer.
         self.can_receive_into = not self.is_secure and hasattr(sock, 'recv_into')
         #: What to wait for before the next `receive`, as `selectors.wait` wants it.
         self.interest = ((self._fd, READ),)  # type: Interest
@@ -118,17 +118,17 @@ class Transport(object):
 
     # -- receiving --
 
-    def receive(self, inlet=None):
+    def receive(self, buffer=None):
         # type: (Optional[memoryview]) -> Union[None, bytes, memoryview]
         """Return bytes that are here, b'' at the end, or None if there are none yet.
 
-        With an ``inlet`` they may have been put there, at its beginning: then
-        that part of it is returned. Raises socket.error.
+        With a ``buffer`` they may have been received into it: then its first part is returned.
+        Raises socket.error.
         """
         with self._read_lock:
             if self._backlog:
                 return self._take_backlog()
-            return self._receive_now() if inlet is None else self._receive_into(inlet)
+            return self._receive_now() if buffer is None else self._receive_into(buffer)
 
     def take_read_ahead(self):
         # type: () -> Optional[bytes]
@@ -164,15 +164,15 @@ class Transport(object):
             raise
         return data
 
-    def _receive_into(self, inlet):
+    def _receive_into(self, buffer):
         # type: (memoryview) -> Union[None, bytes, memoryview]
         try:
-            count = self._sock.recv_into(inlet)
+            count = self._sock.recv_into(buffer)
         except socket.error as error:
             if would_block(error):
                 return None
             raise
-        return inlet[:count] if count else b''
+        return buffer[:count] if count else b''
 
     # -- sending --
 

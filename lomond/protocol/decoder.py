@@ -55,8 +55,8 @@ class Decoder(object):
         #: The error that the peer's fault was, if there was one.
         self.error = None  # type: Optional[errors.ProtocolError]
         #: Where the next bytes from the peer may be received into, to be handed in as a part of
-        #: this; None while they have to come as bytes.
-        self.inlet = None  # type: Optional[memoryview]
+        #: it; None while they must come as bytes.
+        self.receive_buffer = None  # type: Optional[memoryview]
         #: The frame that the protocol itself wants to send, its opcode and payload, until the
         #: driver takes it: a Close, or the pong to the latest ping (RFC 6455 5.5.3).
         self.pending = None  # type: Optional[Tuple[int, bytes]]
@@ -90,10 +90,10 @@ class Decoder(object):
         self._parser.compression = deflate is not None
         self.is_receiving = True
 
-    def offer_inlet(self):
+    def offer_receive_buffer(self):
         # type: () -> None
-        """Have an `inlet` for large messages from now on: for a driver that can receive into it."""
-        self._message.has_inlet = True
+        """Have a `receive_buffer` for large messages, for a driver that can receive into it."""
+        self._message.offers_buffer = True
 
     @property
     def held(self):
@@ -116,12 +116,12 @@ class Decoder(object):
         The frame of an event is used up before the event is yielded: an iterator that is closed
         loses nothing, the rest waits for the next call.
 
-        ``data`` may be the first part of `inlet`, with bytes received right into it.
+        ``data`` may be the first part of `receive_buffer`, with bytes received right into it.
         """
         # The global is looked up at each call: an application's tests may replace it.
         received_time = time() if self._clock is None else self._clock()
-        if self.inlet is not None and isinstance(data, memoryview):
-            event = self._inlet_filled(data, received_time)  # type: Optional[Event]
+        if self.receive_buffer is not None and isinstance(data, memoryview):
+            event = self._buffer_filled(data, received_time)  # type: Optional[Event]
             if event is not None:
                 yield event
             return
@@ -236,24 +236,24 @@ class Decoder(object):
             pos = stop
             self._message.add(payload, is_last)
             if self._missing:
-                self.inlet = self._message.inlet
+                self.receive_buffer = self._message.receive_buffer
                 return None, pos
-            self._header = self.inlet = None
+            self._header = self.receive_buffer = None
             if is_last:
                 return self._finish_message(received_time), pos
 
-    def _inlet_filled(self, view, received_time):
+    def _buffer_filled(self, view, received_time):
         # type: (memoryview, float) -> Optional[Event]
-        """Go on after bytes were received into the inlet; return the event if it is full."""
+        """Go on after bytes were received into the buffer; return the event if it is full."""
         if not self.is_receiving:
             return None
         self._message.fill(view)
         self._received.wire_bytes += len(view)
         self._missing -= len(view)
         if self._missing:
-            self.inlet = self._message.inlet
+            self.receive_buffer = self._message.receive_buffer
             return None
-        self._header = self.inlet = None
+        self._header = self.receive_buffer = None
         return self._finish_message(received_time)
 
     def _finish_message(self, received_time):

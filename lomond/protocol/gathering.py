@@ -1,6 +1,6 @@
 """Where the payload of a message is kept until it is whole.
 
-Knows nothing of frames: they are `message`'s.
+Knows nothing of frames: `message` does.
 """
 
 from __future__ import absolute_import, division, print_function
@@ -10,9 +10,9 @@ from lomond._compat import TYPE_CHECKING
 if TYPE_CHECKING:
     from typing import Any, Callable, Iterable, List  # noqa: F401
 
-#: A message that is gathered in a `Place` has so many bytes at least, and at most.
-MIN_PLACE = 128 * 1024
-MAX_PLACE = 1024 * 1024
+#: The smallest and the largest message that is gathered in a `ReceiveBuffer`, in bytes.
+MIN_BUFFERED = 128 * 1024
+MAX_BUFFERED = 1024 * 1024
 
 
 class Pieces(object):
@@ -21,7 +21,7 @@ class Pieces(object):
     Parameters: ``join``, which makes one of several.
     """
 
-    # A peer that sends a byte at a time must not cost us an object a byte.
+    # A peer that sends one byte at a time must not cost an object for each.
     _MERGE = 1024
 
     def __init__(self, join):
@@ -29,13 +29,6 @@ class Pieces(object):
         self._join = join
         self._small = []  # type: List[Any]
         self._merged = []  # type: List[Any]
-
-    def add(self, piece):
-        # type: (Any) -> None
-        self._small.append(piece)
-        if len(self._small) == self._MERGE:
-            self._merged.append(self._join(self._small))
-            self._small = []
 
     @property
     def size(self):
@@ -49,31 +42,40 @@ class Pieces(object):
         """How many objects they are in."""
         return len(self._merged) + len(self._small)
 
+    def add(self, piece):
+        # type: (Any) -> None
+        self._small.append(piece)
+        if len(self._small) == self._MERGE:
+            self._merged.append(self._join(self._small))
+            self._small = []
+
     def join(self):
         # type: () -> Any
         return self._join(self._merged + self._small)
 
 
-class Place(object):
-    """So many bytes, gathered where the system put them.
+class ReceiveBuffer(object):
+    """Bytes of a message, received right into memory that stays for the next message.
 
-    Its memory stays for the next message: the system takes longer to provide
-    it than to fill it.
+    (The system takes longer to provide such memory than to fill it.)
     """
-
-    def __init__(self):
-        # type: () -> None
-        self._memory = bytearray()
-        self._size = self._used = 0
 
     #: All bytes are in one object.
     count = 1
 
-    @property
-    def size(self):
-        # type: () -> int
-        """How many bytes there are."""
-        return self._used
+    def __init__(self):
+        # type: () -> None
+        self._memory = bytearray()
+        self._wanted = self.size = 0
+
+    def begin(self, size):
+        # type: (int) -> ReceiveBuffer
+        """Prepare for a message of this size, and forget the last one."""
+        if len(self._memory) < size:
+            self._memory = bytearray(size)
+        self._wanted = size
+        self.size = 0
+        return self
 
     @property
     def memory_size(self):
@@ -81,20 +83,11 @@ class Place(object):
         """How many bytes of memory there are, used or not."""
         return len(self._memory)
 
-    def begin(self, size):
-        # type: (int) -> Place
-        """Make room for so many bytes, and forget what was here."""
-        if len(self._memory) < size:
-            self._memory = bytearray(size)
-        self._size = size
-        self._used = 0
-        return self
-
     @property
     def rest(self):
         # type: () -> memoryview
-        """What is still to be filled."""
-        return memoryview(self._memory)[self._used:self._size]
+        """The part that is still to be filled."""
+        return memoryview(self._memory)[self.size:self._wanted]
 
     def owns(self, view):
         # type: (memoryview) -> bool
@@ -103,14 +96,14 @@ class Place(object):
 
     def fill(self, count):
         # type: (int) -> None
-        """Take note of bytes that were put at the beginning of `rest`."""
-        self._used += count
+        """Count bytes that were put at the beginning of `rest`."""
+        self.size += count
 
     def add(self, piece):
         # type: (Any) -> None
         self.rest[:len(piece)] = piece
-        self._used += len(piece)
+        self.size += len(piece)
 
     def join(self):
         # type: () -> bytes
-        return memoryview(self._memory)[:self._size].tobytes()
+        return memoryview(self._memory)[:self._wanted].tobytes()

@@ -1,7 +1,7 @@
 """Payloads to messages: fragments, UTF-8, inflating.
 
-Pieces of payload come in as they are received, whether a fragment is complete
-or not, so that bad text or too much data is noticed at the first wrong byte.
+Takes pieces of payload as they are received, of whole fragments or not, so that bad text or too
+much data is found at the first wrong byte. Knows no control frames.
 """
 
 from __future__ import absolute_import, division, print_function
@@ -10,7 +10,7 @@ from lomond._compat import TYPE_CHECKING, Utf8Decoder, join_text
 from lomond.errors import InvalidPayload, PayloadTooLarge, ProtocolError
 from lomond.events import Binary, Text
 from lomond.opcode import Opcode
-from lomond.protocol.gathering import MAX_PLACE, MIN_PLACE, Pieces, Place
+from lomond.protocol.gathering import MAX_BUFFERED, MIN_BUFFERED, Pieces, ReceiveBuffer
 
 if TYPE_CHECKING:
     from typing import Any, Optional, Tuple, Type, Union  # noqa: F401
@@ -23,17 +23,17 @@ if TYPE_CHECKING:
 class MessageAssembler(object):
     """Gathers one message at a time from the payloads of its frames.
 
-    Parameters: ``limits``; ``text_class``, what makes the events of texts. Set
-    ``deflate`` once permessage-deflate is agreed on, ``has_inlet`` if who
-    receives can make use of `inlet`.
+    Parameters: ``limits``; ``text_class``, the class of events of texts. Set
+    ``deflate`` once permessage-deflate is agreed on, and ``offers_buffer`` if
+    the driver can receive into `receive_buffer`.
     """
 
     def __init__(self, limits, text_class=Text):
         # type: (Limits, Type[Text]) -> None
         self._text_class = text_class
         self.deflate = None  # type: Optional[PermessageDeflate]
-        self.has_inlet = False
-        self._place = None  # type: Optional[Place]
+        self.offers_buffer = False
+        self._buffer = None  # type: Optional[ReceiveBuffer]
         self._max_size = limits.message
         self._max_fragments = limits.fragments
         #: True if a message has begun and not ended.
@@ -47,10 +47,10 @@ class MessageAssembler(object):
 
     def begin_frame(self, header):
         # type: (FrameHeader) -> None
-        """Take note of a data frame; raises ProtocolError if it is out of turn."""
+        """Begin with a data frame; raises ProtocolError if it can't follow, or is too large."""
         if header.opcode == Opcode.CONTINUATION:
             if not self.in_message:
-                raise ProtocolError('a continuation frame, but no message to continue')
+                raise ProtocolError('a CONTINUATION frame, but no message to continue')
             self._fragments += 1
         else:
             if self.in_message:
@@ -60,7 +60,10 @@ class MessageAssembler(object):
         if self._max_fragments is not None and self._fragments > self._max_fragments:
             raise PayloadTooLarge('a message of more than {} fragments', self._max_fragments)
         self._wire_size += header.length
-        self._check_size(self._wire_size)
+        if self._max_size is not None and self._wire_size > self._max_size:
+            raise PayloadTooLarge(
+                'a message of {} bytes or more is over max_message_size ({} bytes)',
+                self._wire_size, self._max_size)
 
     def _begin_message(self, header):
         # type: (FrameHeader) -> None
@@ -72,50 +75,51 @@ class MessageAssembler(object):
         self._inflated_size = 0
         if self._is_text:
             self._decoder = Utf8Decoder()  # type: Optional[Utf8Decoder]
-            self._gathered = Pieces(join_text)  # type: Union[Pieces, Place]
+            self._gathered = Pieces(join_text)  # type: Union[Pieces, ReceiveBuffer]
         else:
             self._decoder = None
-            self._gathered = self._place_for(header) or Pieces(b''.join)
+            self._gathered = self._buffer_for(header) or Pieces(b''.join)
 
-    def _place_for(self, header):
-        # type: (FrameHeader) -> Optional[Place]
-        """Return where to gather a whole message, if that is of the size for it."""
-        if not self.has_inlet or not header.fin or header.rsv1 or header.masking_key is not None \
-                or not MIN_PLACE <= header.length <= MAX_PLACE:
+    def _buffer_for(self, header):
+        # type: (FrameHeader) -> Optional[ReceiveBuffer]
+        """Return the buffer for a message that can be received as it is, neither small nor huge."""
+        if not self.offers_buffer or not header.fin or header.rsv1 \
+                or header.masking_key is not None \
+                or not MIN_BUFFERED <= header.length <= MAX_BUFFERED:
             return None
-        if self._place is None:
-            self._place = Place()
-        return self._place.begin(header.length)
+        if self._buffer is None:
+            self._buffer = ReceiveBuffer()
+        return self._buffer.begin(header.length)
 
     @property
-    def inlet(self):
+    def receive_buffer(self):
         # type: () -> Optional[memoryview]
-        """Where the next bytes of the present frame belong, if a place was made for them."""
-        place = self._gathered
-        return place.rest if isinstance(place, Place) else None
+        """Where the next bytes of the present frame may be received into, or None."""
+        buffer = self._gathered
+        return buffer.rest if isinstance(buffer, ReceiveBuffer) else None
 
     def fill(self, view):
         # type: (memoryview) -> None
-        """Take note of bytes that were put at the beginning of `inlet`; ValueError for others."""
-        place = self._gathered
-        if not isinstance(place, Place) or not place.owns(view):
-            raise ValueError('these bytes are not in the inlet')
-        place.fill(len(view))
+        """Count bytes that were put at the beginning of `receive_buffer`; ValueError for others."""
+        buffer = self._gathered
+        if not isinstance(buffer, ReceiveBuffer) or not buffer.owns(view):
+            raise ValueError('a memoryview must be a part of receive_buffer')
+        buffer.fill(len(view))
 
     @property
     def held(self):
         # type: () -> Tuple[int, int, int]
         """Bytes (of text, characters) held, the pieces they are in, and bytes of memory kept."""
-        memory = 0 if self._place is None else self._place.memory_size
+        memory = 0 if self._buffer is None else self._buffer.memory_size
         if not self.in_message:
             return 0, 0, memory
         return self._gathered.size, self._gathered.count, memory
 
     def free(self):
         # type: () -> None
-        """Give back memory that no message is in."""
+        """Free the receive buffer, unless a message is in it."""
         if not self.in_message:
-            self._place = None
+            self._buffer = None
 
     def add(self, payload, is_last):
         # type: (bytes, bool) -> None
@@ -124,10 +128,8 @@ class MessageAssembler(object):
         Raises InvalidPayload or PayloadTooLarge.
         """
         if self._inflater is not None:
-            allowance = None
-            if self._max_size is not None:
-                allowance = self._max_size - self._inflated_size
-            payload = self._inflater.decompress(payload, allowance, is_last)
+            limit = None if self._max_size is None else self._max_size - self._inflated_size
+            payload = self._inflater.decompress(payload, limit, is_last)
             self._inflated_size += len(payload)
         if self._decoder is None:
             self._gathered.add(payload)
@@ -147,17 +149,11 @@ class MessageAssembler(object):
             return self._text_class(content, received_time)
         return Binary(content, received_time)
 
-    def _check_size(self, size):
-        # type: (int) -> None
-        if self._max_size is not None and size > self._max_size:
-            raise PayloadTooLarge(
-                'a message of {} bytes or more is over the limit of {}', size, self._max_size)
-
 
 def invalid_utf8():
     # type: () -> InvalidPayload
     """Make the error for text that isn't UTF-8 (RFC 6455 8.1).
 
-    What the codec has to say depends on how the bytes were cut: it stays out.
+    Without the codec's words, which depend on how the bytes were cut.
     """
     return InvalidPayload('text that is not UTF-8')

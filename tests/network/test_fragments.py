@@ -746,6 +746,6 @@ def test_force_disconnect_in_the_midst_of_a_step_is_the_reason():
             if event.name == 'poll':
                 transport = websocket.session.transport
                 receive = transport.receive
-                transport.receive = lambda inlet=None: (
-                    websocket.force_disconnect(), receive(inlet))[1]     # noqa: B023
+                transport.receive = lambda buffer=None: (
+                    websocket.force_disconnect(), receive(buffer))[1]     # noqa: B023
     assert event.reason == 'disconnected by the application'

@@ -1,4 +1,4 @@
-"""Messages of many reads, which a plain connection receives right into their place."""
+"""Messages of many reads, which a plain connection receives right into a buffer."""
 
 from __future__ import absolute_import, division, print_function
 
@@ -7,17 +7,17 @@ import os
 import pytest
 
 from lomond import WebSocket
-from lomond.protocol.gathering import MAX_PLACE, MIN_PLACE
+from lomond.protocol.gathering import MAX_BUFFERED, MIN_BUFFERED
 from tests.network.driving import Background, read_to_close
 from tests.support import RawServer, answer_upgrade, make_close, make_frame, names
 
-LARGE = MIN_PLACE + 10000
+LARGE = MIN_BUFFERED + 10000
 
-NOISE = os.urandom(1024) * (MAX_PLACE // 1024 + 1)
+NOISE = os.urandom(1024) * (MAX_BUFFERED // 1024 + 1)
 
 
 def test_messages_of_all_sizes_arrive_whole_and_in_order():
-    sizes = [MAX_PLACE, MIN_PLACE, 5, MIN_PLACE - 1, LARGE, 0, MAX_PLACE + 1, LARGE]
+    sizes = [MAX_BUFFERED, MIN_BUFFERED, 5, MIN_BUFFERED - 1, LARGE, 0, MAX_BUFFERED + 1, LARGE]
 
     def script(sock):
         answer_upgrade(sock)
@@ -40,21 +40,21 @@ def test_a_large_message_arrives_while_one_is_sent():
     """Its bytes come out of what the sender had put aside, and out of the socket."""
     def script(sock):
         answer_upgrade(sock)
-        frame = make_frame(2, NOISE[:MAX_PLACE])
+        frame = make_frame(2, NOISE[:MAX_BUFFERED])
         for _count in range(12):
             sock.sendall(frame)
         frames = read_to_close(sock)
         sock.sendall(make_close(1000))
-        assert sum(len(payload) for _first, payload in frames) == 12 * MAX_PLACE + 2
+        assert sum(len(payload) for _first, payload in frames) == 12 * MAX_BUFFERED + 2
 
     received = []
     with RawServer(script) as server:
         websocket = WebSocket(server.url)
         for event in websocket:
             if event.name == 'ready':
-                websocket.send_binary(b'x' * (12 * MAX_PLACE))
+                websocket.send_binary(b'x' * (12 * MAX_BUFFERED))
             elif event.name == 'binary':
-                received.append(event.data == NOISE[:MAX_PLACE])
+                received.append(event.data == NOISE[:MAX_BUFFERED])
                 if len(received) == 12:
                     websocket.close(1000, u'')
     assert received == [True] * 12
@@ -83,7 +83,7 @@ def test_a_loop_that_is_broken_off_within_a_large_message_ends():
         events = []
         for event in websocket.connect(poll=0.01):
             events.append(event)
-            if event.name == 'poll' and websocket.stream.decoder.inlet is not None:
+            if event.name == 'poll' and websocket.stream.decoder.receive_buffer is not None:
                 Background(websocket.force_disconnect).result()
     assert names(events)[-1] == 'disconnected'
 

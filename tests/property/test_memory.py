@@ -30,7 +30,7 @@ def check(end, limits):
     assert held.leftover <= MOST_LEFT_OVER
     assert held.payload <= limits.message
     assert held.buffer == 0
-    assert connection.decoder.inlet is None
+    assert connection.decoder.receive_buffer is None
     if not connection.is_receiving:
         assert held.leftover == 0
 

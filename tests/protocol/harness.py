@@ -201,15 +201,15 @@ def bytewise(data):
 
 
 def hand_in(wire, piece):
-    """Hand in bytes as a driver does that receives into the inlet; return the story."""
+    """Hand in bytes as a driver does that receives into the receive buffer; return the story."""
     happened = []
     while piece:
-        inlet = wire.connection.decoder.inlet
-        count = len(piece) if inlet is None else min(len(inlet), len(piece))
+        buffer = wire.connection.decoder.receive_buffer
+        count = len(piece) if buffer is None else min(len(buffer), len(piece))
         data = piece[:count]
-        if inlet is not None:
-            inlet[:count] = data
-            data = inlet[:count]
+        if buffer is not None:
+            buffer[:count] = data
+            data = buffer[:count]
         happened.extend(story(wire.read(data)))
         piece = piece[count:]
     return happened

@@ -1,10 +1,10 @@
-"""What a message's payload is gathered in."""
+"""What the payload of a message is gathered in."""
 
 from __future__ import absolute_import, division, print_function
 
 import pytest
 
-from lomond.protocol.gathering import MAX_PLACE, MIN_PLACE, Pieces, Place
+from lomond.protocol.gathering import MAX_BUFFERED, MIN_BUFFERED, Pieces, ReceiveBuffer
 
 
 @pytest.mark.parametrize('empty, piece', [(b'', b'ab'), (u'', u'\xe9b')])
@@ -20,41 +20,46 @@ def test_many_small_pieces_are_few_objects():
     pieces = Pieces(b''.join)
     for _index in range(100000):
         pieces.add(b'x')
-    assert len(pieces._small) + len(pieces._merged) < 1200
+    assert pieces.size == 100000
+    assert pieces.count < 1200
 
 
-def test_a_place_is_for_128_kib_to_1_mib():
-    assert (MIN_PLACE, MAX_PLACE) == (128 * 1024, 1024 * 1024)
+def test_a_receive_buffer_is_for_128_kib_to_1_mib():
+    assert (MIN_BUFFERED, MAX_BUFFERED) == (128 * 1024, 1024 * 1024)
 
 
-def test_a_place_takes_pieces_and_what_was_put_there():
-    place = Place().begin(6)
-    place.add(b'ab')
-    rest = place.rest
+def test_a_receive_buffer_takes_pieces_and_what_was_put_there():
+    buffer = ReceiveBuffer().begin(6)
+    buffer.add(b'ab')
+    rest = buffer.rest
     assert len(rest) == 4
     rest[:3] = b'cde'
-    place.fill(3)
-    assert len(place.rest) == 1
-    place.add(b'f')
-    assert len(place.rest) == 0
-    assert place.join() == b'abcdef'
+    buffer.fill(3)
+    assert len(buffer.rest) == 1
+    assert (buffer.size, buffer.count) == (5, 1)
+    buffer.add(b'f')
+    assert len(buffer.rest) == 0
+    assert buffer.join() == b'abcdef'
 
 
-def test_a_place_keeps_its_memory_for_what_is_not_larger():
-    place = Place().begin(4)
-    memory = place._memory
-    place.add(b'abcd')
-    kept = place.join()
-    assert place.begin(4)._memory is memory
-    assert place.begin(3)._memory is memory
-    place.add(b'xyz')
-    assert place.join() == b'xyz'
-    assert kept == b'abcd'
-    assert place.begin(5)._memory is not memory
+def test_a_receive_buffer_keeps_its_memory_for_what_is_not_larger():
+    buffer = ReceiveBuffer().begin(4)
+    first = buffer.rest
+    buffer.add(b'abcd')
+    joined = buffer.join()
+    assert first.tobytes() == b'abcd'
+    for size in (4, 3):
+        buffer.begin(size)
+        assert (buffer.size, buffer.memory_size) == (0, 4)
+        buffer.add(b'xyz')
+        assert first.tobytes() == b'xyzd'       # the same memory
+    assert buffer.join() == b'xyz'
+    assert joined == b'abcd'
+    assert buffer.begin(5).memory_size == 5
 
 
 @pytest.mark.skipif(not hasattr(memoryview, 'obj'), reason='2.7 has no memoryview.obj')
-def test_a_place_knows_its_own_memory():
-    place = Place().begin(4)
-    assert place.owns(place.rest[1:])
-    assert not place.owns(memoryview(bytearray(4)))
+def test_a_receive_buffer_knows_its_own_memory():
+    buffer = ReceiveBuffer().begin(4)
+    assert buffer.owns(buffer.rest[1:])
+    assert not buffer.owns(memoryview(bytearray(4)))

@@ -8,7 +8,7 @@ from lomond.errors import InvalidPayload, PayloadTooLarge, ProtocolError
 from lomond.events import Binary, Text
 from lomond.protocol.extensions.permessage_deflate import PermessageDeflate
 from lomond.protocol.frame import FrameHeader
-from lomond.protocol.gathering import MAX_PLACE, MIN_PLACE
+from lomond.protocol.gathering import MAX_BUFFERED, MIN_BUFFERED
 from lomond.protocol.limits import DEFAULT_LIMITS
 from lomond.protocol.message import MessageAssembler
 
@@ -84,12 +84,13 @@ def test_fragments_are_counted():
 
 
 @pytest.mark.parametrize('size, expected', [
-    (MIN_PLACE - 1, False), (MIN_PLACE, True), (MAX_PLACE, True), (MAX_PLACE + 1, False)])
-def test_a_binary_message_of_the_size_for_it_has_an_inlet(size, expected):
+    (MIN_BUFFERED - 1, False), (MIN_BUFFERED, True), (MAX_BUFFERED, True),
+    (MAX_BUFFERED + 1, False)])
+def test_a_binary_message_of_128_kib_to_1_mib_has_a_receive_buffer(size, expected):
     assembler = _assembler()
-    assembler.has_inlet = True
+    assembler.offers_buffer = True
     assembler.begin_frame(_header(BINARY, size))
-    assert (assembler.inlet is not None) is expected
+    assert (assembler.receive_buffer is not None) is expected
 
 
 @pytest.mark.parametrize('opcode', [TEXT, BINARY])

@@ -1,4 +1,4 @@
-"""Large messages that are received right into their place, however they are cut."""
+"""Large messages that are received right into a buffer of the connection, however they are cut."""
 
 from __future__ import absolute_import, division, print_function
 
@@ -9,19 +9,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lomond.protocol.extensions.permessage_deflate import PermessageDeflate
-from lomond.protocol.gathering import MAX_PLACE, MIN_PLACE
+from lomond.protocol.gathering import MAX_BUFFERED, MIN_BUFFERED
 from lomond.protocol.limits import DEFAULT_LIMITS
 from tests.protocol.harness import Wire, assert_fails, hand_in, raw_deflate
 from tests.support import make_frame
 
-NOISE = os.urandom(64) * (MAX_PLACE // 64 + 1)
+NOISE = os.urandom(64) * (MAX_BUFFERED // 64 + 1)
 
-LARGE = MIN_PLACE + 5
+LARGE = MIN_BUFFERED + 5
 
 
-def in_place(**options):
+def buffered(**options):
     wire = Wire(**options)
-    wire.connection.decoder.offer_inlet()
+    wire.connection.decoder.offer_receive_buffer()
     return wire
 
 
@@ -36,7 +36,8 @@ def cut(data, sizes):
 
 frames = st.tuples(
     st.sampled_from([1, 2, 2, 2, 9, 10]),
-    st.sampled_from([0, 5, 100, MIN_PLACE - 1, MIN_PLACE, LARGE, MAX_PLACE, MAX_PLACE + 1]),
+    st.sampled_from([
+        0, 5, 100, MIN_BUFFERED - 1, MIN_BUFFERED, LARGE, MAX_BUFFERED, MAX_BUFFERED + 1]),
     st.sampled_from(['whole', 'whole', 'fragments', 'deflated']))
 
 
@@ -56,14 +57,14 @@ def encode(opcode, size, how):
     st.lists(frames, min_size=1, max_size=4),
     st.lists(st.sampled_from([1, 2, 10, 4096, 65536, 65546, 131072, 300000]), max_size=12),
     st.lists(st.booleans(), max_size=12))
-def test_any_cuts_give_the_same_events_in_place_and_not(messages, sizes, as_bytes):
+def test_any_cuts_give_the_same_events_with_a_receive_buffer_and_without(messages, sizes, as_bytes):
     conversation = b''.join(encode(*message) for message in messages)
     expected = Wire(deflate=PermessageDeflate()).receive(conversation)
-    wire = in_place(deflate=PermessageDeflate())
+    wire = buffered(deflate=PermessageDeflate())
     happened = []
     for index, piece in enumerate(cut(conversation, sizes)):
         if index < len(as_bytes) and as_bytes[index]:
-            # What had been put aside comes as bytes, although there is an inlet.
+            # What had been put aside comes as bytes, although there is a receive buffer.
             happened.extend(wire.receive(piece))
         else:
             happened.extend(hand_in(wire, piece))
@@ -74,59 +75,59 @@ def test_any_cuts_give_the_same_events_in_place_and_not(messages, sizes, as_byte
 
 
 def begin(wire, size=LARGE, opcode=2, fin=True, rsv=0):
-    """Hand in the first bytes of a frame; return the inlet."""
+    """Hand in the first bytes of a frame; return the receive buffer."""
     frame = make_frame(opcode, b'\0' * size, fin=fin, rsv=rsv, key=wire.key)
     wire.receive(frame[:100])
-    return wire.connection.decoder.inlet
+    return wire.connection.decoder.receive_buffer
 
 
-def test_the_inlet_is_the_rest_of_a_large_binary_message():
-    inlet = begin(in_place())
-    assert len(inlet) == LARGE - 90     # the header takes 10
+def test_the_receive_buffer_is_the_rest_of_a_large_binary_message():
+    buffer = begin(buffered())
+    assert len(buffer) == LARGE - 90     # the header takes 10
 
 
 @pytest.mark.parametrize('options', [
-    {'size': MIN_PLACE - 1}, {'size': MAX_PLACE + 1}, {'opcode': 1}, {'fin': False}])
-def test_other_messages_have_no_inlet(options):
-    assert begin(in_place(), **options) is None
+    {'size': MIN_BUFFERED - 1}, {'size': MAX_BUFFERED + 1}, {'opcode': 1}, {'fin': False}])
+def test_other_messages_have_no_receive_buffer(options):
+    assert begin(buffered(), **options) is None
 
 
-def test_a_compressed_message_has_no_inlet():
-    assert begin(in_place(deflate=PermessageDeflate()), rsv=0x40) is None
+def test_a_compressed_message_has_no_receive_buffer():
+    assert begin(buffered(deflate=PermessageDeflate()), rsv=0x40) is None
 
 
-def test_a_masked_message_has_no_inlet():
-    assert begin(in_place(role='server')) is None
+def test_a_masked_message_has_no_receive_buffer():
+    assert begin(buffered(role='server')) is None
 
 
-def test_there_is_no_inlet_unless_it_was_asked_for():
+def test_there_is_no_receive_buffer_unless_it_was_asked_for():
     assert begin(Wire()) is None
 
 
-def test_a_message_over_the_limit_has_no_inlet():
-    wire = in_place(limits=DEFAULT_LIMITS._replace(message=LARGE - 1))
+def test_a_message_over_the_limit_has_no_receive_buffer():
+    wire = buffered(limits=DEFAULT_LIMITS._replace(message=LARGE - 1))
     assert_fails(1009, wire, make_frame(2, b'\0' * LARGE)[:100])
-    assert wire.connection.decoder.inlet is None
+    assert wire.connection.decoder.receive_buffer is None
 
 
 @pytest.mark.skipif(not hasattr(memoryview, 'obj'), reason='2.7 has no memoryview.obj')
 def test_bytes_that_are_elsewhere_are_refused():
-    wire = in_place()
+    wire = buffered()
     begin(wire)
     with pytest.raises(ValueError):
         list(wire.read(memoryview(b'\0' * 100)))
 
 
 def test_what_comes_after_the_end_is_not_counted():
-    wire = in_place()
-    inlet = begin(wire)
+    wire = buffered()
+    buffer = begin(wire)
     wire.connection.stop_receiving()
-    assert wire.receive(inlet) == []
+    assert wire.receive(buffer) == []
     assert wire.connection.stats.received.wire_bytes == 100
 
 
 def test_a_message_is_not_touched_by_the_next():
-    wire = in_place()
+    wire = buffered()
     first, = hand_in(wire, make_frame(2, b'a' * LARGE))
     second, = hand_in(wire, make_frame(2, b'b' * LARGE))
     assert first == ('binary', b'a' * LARGE)
@@ -134,10 +135,10 @@ def test_a_message_is_not_touched_by_the_next():
 
 
 def test_memory_is_given_back_between_messages_only():
-    wire = in_place()
-    inlet = begin(wire)
+    wire = buffered()
+    buffer = begin(wire)
     wire.connection.decoder.free_memory()
-    assert wire.receive(inlet) == [('binary', b'\0' * LARGE)]
+    assert wire.receive(buffer) == [('binary', b'\0' * LARGE)]
     assert wire.connection.decoder.held.buffer == LARGE
     wire.connection.decoder.free_memory()
     assert wire.connection.decoder.held.buffer == 0
