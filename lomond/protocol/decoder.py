@@ -13,8 +13,7 @@ from lomond import errors, events
 from lomond._compat import TYPE_CHECKING, decode_utf8, indexable, text_type
 from lomond.opcode import Opcode
 from lomond.protocol.close import decode_close, encode_close
-from lomond.protocol.frame import CONTROL_BIT, FIN, KEY_SIZE, LENGTH_16, RSV1
-from lomond.protocol.frame_parser import FrameParser
+from lomond.protocol.frame import CONTROL_BIT, FIN, KEY_SIZE, LENGTH_16, RSV1, FrameParser
 from lomond.protocol.limits import Held
 from lomond.protocol.mask import apply_mask
 from lomond.protocol.message import MessageAssembler, invalid_utf8

@@ -1,16 +1,21 @@
-"""Frames on the wire: the bits, the header, the encoding (RFC 6455 5.2)."""
+"""Frames on the wire: the bits, the header, to bytes and back (RFC 6455 5.2).
+
+Keeps no bytes and no state: `encoder` and `decoder` do.
+"""
 
 from __future__ import absolute_import, division, print_function
 
 import struct
 
 from lomond._compat import TYPE_CHECKING
-from lomond.errors import FrameBuildError
+from lomond.errors import FrameBuildError, PayloadTooLarge, ProtocolError
 from lomond.opcode import Opcode
 from lomond.protocol.mask import apply_mask, apply_mask_to_few, find_numpy, mask_by_numpy
 
 if TYPE_CHECKING:
-    from typing import Iterator, Optional, Union  # noqa: F401
+    from typing import Iterator, Optional, Tuple, Union  # noqa: F401
+
+    from lomond.protocol.limits import Limits  # noqa: F401
 
 FIN = 0x80
 RSV1 = 0x40             # set on the first frame of a compressed message (RFC 7692 6)
@@ -27,7 +32,7 @@ KEY_SIZE = 4
 
 MAX_CONTROL_PAYLOAD = 125
 
-#: A large frame goes out in pieces of so many bytes.
+#: A large frame goes out in pieces of this size, in bytes.
 PIECE = 64 * 1024
 
 OPCODES = frozenset([
@@ -35,17 +40,19 @@ OPCODES = frozenset([
     Opcode.CLOSE, Opcode.PING, Opcode.PONG,
 ])
 
-#: The header of a small client's frame: its two bytes, and the masking key.
+#: The header of a client's small frame: its two bytes, and the masking key.
 pack_short_masked = struct.Struct('!BB4s').pack
 SHORT_HEADER = 2 + KEY_SIZE
 
 _pack_short = struct.Struct('!BB').pack
 _pack_16 = struct.Struct('!BBH').pack
 _pack_64 = struct.Struct('!BBQ').pack
+_unpack_16 = struct.Struct('!H').unpack
+_unpack_64 = struct.Struct('!Q').unpack
 
 
 class FrameHeader(object):
-    """A frame's header, parsed and found right."""
+    """A frame's header, read and checked."""
 
     __slots__ = ('opcode', 'fin', 'rsv1', 'length', 'masking_key')
 
@@ -57,6 +64,8 @@ class FrameHeader(object):
         self.length = length
         self.masking_key = masking_key
 
+
+# -- to bytes --
 
 def encode_frame(opcode, payload, fin=True, rsv1=False, masking_key=None):
     # type: (int, bytes, bool, bool, Optional[bytes]) -> bytes
@@ -76,9 +85,9 @@ def encode_frame(opcode, payload, fin=True, rsv1=False, masking_key=None):
 
 def cut_frame(header, payload, masking_key):
     # type: (bytes, bytes, Optional[bytes]) -> Iterator[Union[bytes, memoryview]]
-    """Yield a frame piece by piece, each masked when it is asked for; then the one before is gone.
+    """Yield a frame piece by piece, each masked when it is asked for and valid until the next is.
 
-    So a large payload isn't there twice, and a piece still is in the
+    So a large payload isn't in memory twice, and a piece still is in the
     processor's cache when it is sent.
     """
     numpy = find_numpy(len(payload))
@@ -87,7 +96,7 @@ def cut_frame(header, payload, masking_key):
             yield masked
         return
     for start in range(0, len(payload) or 1, PIECE):
-        # A multiple of 4: each piece starts with the key's first byte.
+        # PIECE is a multiple of 4, so each piece starts with the key's first byte.
         piece = payload[start:start + PIECE]
         if masking_key is not None:
             piece = apply_mask_to_few(piece, masking_key)
@@ -100,7 +109,7 @@ def encode_header(opcode, length, fin, rsv1, masking_key):
     if opcode & CONTROL_BIT and (length > MAX_CONTROL_PAYLOAD or not fin or rsv1):
         # RFC 6455 5.5: control frames are short, whole and (RFC 7692 6.1) plain.
         raise FrameBuildError(
-            'a {} frame takes at most 125 bytes, in one uncompressed frame',
+            'a {} frame carries at most 125 bytes, uncompressed and in one fragment',
             Opcode.to_str(opcode))
     if opcode not in OPCODES:
         raise FrameBuildError('{} is not an opcode of RFC 6455', opcode)
@@ -118,3 +127,105 @@ def encode_header(opcode, length, fin, rsv1, masking_key):
     else:
         header = _pack_64(first, mask_bit | LENGTH_64, length)
     return header if masking_key is None else header + masking_key
+
+
+# -- and back --
+
+class FrameParser(object):
+    """Reads the headers of frames: every check that needs no more than the header.
+
+    Parameters: ``expects_mask``, whether the peer must mask (a client must,
+    a server must not); ``limits``. Set ``compression`` once permessage-deflate
+    is agreed on: until then RSV1 is an error.
+    """
+
+    def __init__(self, expects_mask, limits):
+        # type: (bool, Limits) -> None
+        self.expects_mask = expects_mask
+        self.compression = False
+        self._max_payload = limits.frame
+
+    def read_header(self, buffer, pos):
+        # type: (Union[bytes, bytearray], int) -> Tuple[Optional[FrameHeader], int]
+        """Read the header at a position in a buffer.
+
+        Returns it and the position of the payload, or None and ``pos`` while
+        bytes are missing. Raises ProtocolError as soon as the first two bytes
+        show a fault.
+        """
+        available = len(buffer) - pos
+        if available < 2:
+            return None, pos
+        first = buffer[pos]
+        second = buffer[pos + 1]
+        self._check(first, second)
+
+        start = pos + 2
+        length = second & LENGTH_BITS
+        key_size = KEY_SIZE if self.expects_mask else 0
+        if length < LENGTH_16:
+            length_size = 0
+        else:
+            length_size = 2 if length == LENGTH_16 else 8
+        if available < 2 + length_size + key_size:
+            return None, pos
+        if length_size:
+            length = self._extended_length(bytes(buffer[start:start + length_size]))
+            start += length_size
+        # A limit below 125 bytes is for messages, not for control frames.
+        if (self._max_payload is not None and length > self._max_payload
+                and not first & CONTROL_BIT):
+            raise PayloadTooLarge(
+                'a frame of {} bytes is over max_message_size ({} bytes)',
+                length, self._max_payload)
+
+        masking_key = None
+        if key_size:
+            masking_key = bytes(buffer[start:start + key_size])
+            start += key_size
+        header = FrameHeader(
+            opcode=first & OPCODE_BITS,
+            fin=bool(first & FIN),
+            rsv1=bool(first & RSV1),
+            length=length,
+            masking_key=masking_key,
+        )
+        return header, start
+
+    def _check(self, first, second):
+        # type: (int, int) -> None
+        """Apply RFC 6455 5.2 and 5.5 to the first two bytes of a frame."""
+        opcode = first & OPCODE_BITS
+        if opcode not in OPCODES:
+            raise ProtocolError('reserved opcode 0x{:X}', opcode)
+        is_control = opcode & CONTROL_BIT
+
+        if first & (RSV2 | RSV3):
+            raise ProtocolError('RSV2 or RSV3 is set, but no extension was agreed on that uses it')
+        if first & RSV1:
+            # RFC 7692 6.1: only the first frame of a data message has it.
+            if not self.compression:
+                raise ProtocolError('RSV1 is set, but no compression was agreed on')
+            if is_control or opcode == Opcode.CONTINUATION:
+                raise ProtocolError('RSV1 is set on a {} frame', Opcode.to_str(opcode))
+
+        if bool(second & MASKED) != self.expects_mask:
+            raise ProtocolError(
+                'an unmasked frame from a client' if self.expects_mask
+                else 'a masked frame from a server')
+        if is_control:
+            if not first & FIN:
+                raise ProtocolError('a fragmented {} frame', Opcode.to_str(opcode))
+            if second & LENGTH_BITS > MAX_CONTROL_PAYLOAD:
+                raise ProtocolError('a {} frame over 125 bytes', Opcode.to_str(opcode))
+
+    @staticmethod
+    def _extended_length(data):
+        # type: (bytes) -> int
+        """Decode a 16 or 64-bit length; RFC 6455 5.2 wants the shortest form."""
+        length = (_unpack_16 if len(data) == 2 else _unpack_64)(data)[0]  # type: int
+        if length < LENGTH_16 or (len(data) == 8 and length <= 0xFFFF):
+            raise ProtocolError('a payload length is not in its shortest form')
+        if length >> 63:
+            raise ProtocolError('the highest bit of a payload length is set')
+        return length

@@ -21,8 +21,7 @@ from lomond.protocol.extensions.permessage_deflate import (
     answer_offers,
     offer,
 )
-from lomond.protocol.frame import encode_frame
-from lomond.protocol.frame_parser import FrameParser
+from lomond.protocol.frame import FrameParser, encode_frame
 from lomond.protocol.limits import DEFAULT_LIMITS
 from lomond.status import is_valid_on_wire
 from tests.property.strategies import cuts, keys, payloads, texts

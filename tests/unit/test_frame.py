@@ -1,22 +1,25 @@
-"""Encoding frames: the examples of RFC 6455 5.7, lengths, and what is refused."""
+"""Frames to bytes and back: the examples of RFC 6455 5.7, lengths, and each fault."""
 
 from __future__ import absolute_import, division, print_function
 
 import os
+import struct
 
 import pytest
 
-from lomond._compat import to_bytes
-from lomond.errors import FrameBuildError
+from lomond._compat import indexable, to_bytes
+from lomond.errors import FrameBuildError, PayloadTooLarge, ProtocolError
 from lomond.opcode import Opcode
 from lomond.protocol.frame import (
     PIECE,
     SHORT_HEADER,
+    FrameParser,
     cut_frame,
     encode_frame,
     encode_header,
     pack_short_masked,
 )
+from lomond.protocol.limits import DEFAULT_LIMITS, message_limits
 from lomond.protocol.mask import NUMPY_PIECE
 from tests.support import make_frame
 
@@ -94,3 +97,118 @@ def test_payload_is_left_alone():
     payload = b''.join([b'un', b'changed'])
     encode_frame(2, payload, masking_key=KEY)
     assert payload == b'unchanged'
+
+
+# -- reading headers: each fault as early as it shows --
+
+def _read(data, masked=False, pos=0, limits=DEFAULT_LIMITS, compression=False):
+    parser = FrameParser(expects_mask=masked, limits=limits)
+    parser.compression = compression
+    return parser.read_header(indexable(data), pos)
+
+
+@pytest.mark.parametrize('masked', [False, True], ids=['from-server', 'from-client'])
+@pytest.mark.parametrize('length', [0, 125, 126, 127, 65535, 65536])
+def test_header_is_read_when_complete_and_not_before(masked, length):
+    key = KEY if masked else None
+    frame = make_frame(2, b'x' * length, key=key)
+    size = len(frame) - length
+    for end in range(size):
+        assert _read(frame[:end], masked) == (None, 0)
+    header, start = _read(frame[:size], masked)
+    assert start == size
+    assert header.opcode == 2
+    assert header.fin is True
+    assert header.rsv1 is False
+    assert header.length == length
+    assert header.masking_key == key
+
+
+def test_header_is_read_at_a_position():
+    header, start = _read(b'....' + make_frame(1, b'Hello'), pos=4)
+    assert (header.opcode, header.length, start) == (1, 5, 6)
+    assert _read(b'....', pos=4) == (None, 4)
+
+
+def test_fragment_has_no_fin():
+    header, _start = _read(make_frame(1, b'', fin=False))
+    assert header.fin is False
+
+
+def test_rsv1_is_refused_unless_compression_was_agreed_on():
+    parser = FrameParser(expects_mask=False, limits=DEFAULT_LIMITS)
+    with pytest.raises(ProtocolError):
+        parser.read_header(indexable(make_frame(1, b'', rsv=0x40)), 0)
+
+
+@pytest.mark.parametrize('opcode', [1, 2])
+def test_rsv1_is_read_once_compression_is_agreed_on(opcode):
+    header, _start = _read(make_frame(opcode, b'', rsv=0x40), compression=True)
+    assert header.rsv1 is True
+
+
+@pytest.mark.parametrize('first, second, compression, words', [
+    (0x83, 0, False, 'opcode 0x3'),
+    (0x8b, 0, False, 'opcode 0xB'),
+    (0xa1, 0, True, 'RSV2 or RSV3'),
+    (0x91, 0, True, 'RSV2 or RSV3'),
+    (0xc1, 0, False, 'RSV1'),
+    (0xc0, 0, True, 'RSV1 is set on a CONTINUATION'),
+    (0xc9, 0, True, 'RSV1 is set on a PING'),
+    (0x81, 0x80, False, 'masked frame from a server'),
+    (0x09, 0, False, 'fragmented PING'),
+    (0x8a, 126, False, 'PONG frame over 125'),
+    (0x88, 127, False, 'CLOSE frame over 125'),
+])
+def test_fault_shows_in_the_first_two_bytes(first, second, compression, words):
+    data = bytes(bytearray([first, second]))
+    assert _read(data[:1], compression=compression) == (None, 0)
+    with pytest.raises(ProtocolError) as caught:
+        _read(data, compression=compression)
+    assert words in str(caught.value)
+    assert caught.value.close_code == 1002
+
+
+def test_client_must_mask():
+    with pytest.raises(ProtocolError) as caught:
+        _read(b'\x81\x00', masked=True)
+    assert 'unmasked frame from a client' in str(caught.value)
+
+
+@pytest.mark.parametrize('header', [
+    struct.pack('!BBH', 0x82, 126, 0),
+    struct.pack('!BBH', 0x82, 126, 125),
+    struct.pack('!BBQ', 0x82, 127, 0),
+    struct.pack('!BBQ', 0x82, 127, 125),
+    struct.pack('!BBQ', 0x82, 127, 126),
+    struct.pack('!BBQ', 0x82, 127, 65535),
+])
+def test_length_that_is_not_in_its_shortest_form_is_refused(header):
+    with pytest.raises(ProtocolError) as caught:
+        _read(header)
+    assert 'shortest' in str(caught.value)
+    assert caught.value.close_code == 1002
+
+
+@pytest.mark.parametrize('length', [2 ** 63, 2 ** 64 - 1])
+def test_length_with_its_highest_bit_set_is_refused(length):
+    with pytest.raises(ProtocolError) as caught:
+        _read(struct.pack('!BBQ', 0x82, 127, length), limits=message_limits(None))
+    assert caught.value.close_code == 1002
+
+
+def test_longest_length_is_read_where_there_is_no_limit():
+    header, start = _read(
+        struct.pack('!BBQ', 0x82, 127, 2 ** 63 - 1), limits=message_limits(None))
+    assert (header.length, start) == (2 ** 63 - 1, 10)
+
+
+@pytest.mark.parametrize('size', [5, 200, 70000])
+def test_frame_over_the_limit_is_refused_by_its_header(size):
+    frame = make_frame(2, b'x' * size)
+    header = frame[:len(frame) - size]
+    assert _read(header, limits=message_limits(size))[0].length == size
+    with pytest.raises(PayloadTooLarge) as caught:
+        _read(header, limits=message_limits(size - 1))
+    assert caught.value.close_code == 1009
+    assert str(size) in str(caught.value)
