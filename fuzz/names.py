@@ -10,10 +10,10 @@ import tempfile
 from fuzz.reading import Input, as_text
 from lomond import WebSocket
 from lomond.errors import ConnectFail, HandshakeError
-from lomond.http.cookies import MAX_COOKIES, MAX_COOKIES_AT_ONCE, check_cookies
+from lomond.http.cookies import MAX_COOKIES, MAX_COOKIES_PER_RESPONSE, check_cookies
 from lomond.http.headers import parse_head
 from lomond.http.netrc import NetrcFile
-from lomond.http.redirects import REDIRECTS, Course
+from lomond.http.redirects import REDIRECT_STATUSES, RedirectChain
 from lomond.http.request import check_headers
 from lomond.http.response import Response
 from lomond.http.url import parse_proxy_url, parse_url
@@ -70,14 +70,14 @@ _BASES = tuple(parse_url(base) for base in (
 
 
 def location(data):
-    """Where a redirect leads. The base, the status, whether the socket was given, the Location.
+    """A redirect: the base, the status, whether the user passed a socket, the Location.
 
     Documented: HandshakeError, for a redirect that isn't followed.
     """
     read = Input(data)
-    course = Course.begin(read.choose(*_BASES))
-    status = read.choose(*sorted(REDIRECTS))
-    is_bound = read.choose(False, True)
+    chain = RedirectChain.begin(read.choose(*_BASES))
+    status = read.choose(*sorted(REDIRECT_STATUSES))
+    has_socket = read.choose(False, True)
     head = 'HTTP/1.1 {} x\r\nLocation: '.format(status).encode('ascii') + read.rest()
     try:
         response = Response(head)
@@ -85,30 +85,30 @@ def location(data):
         return
     for _ in range(2):
         try:
-            found = course.follow(response, 5, is_bound)
+            found = chain.follow(response, 5, has_socket)
         except HandshakeError as error:
             assert error.args[0]
             return
         if found is None:
             return
         check_target(found.target)
-        assert found.target.is_secure or not course.target.is_secure
-        if found.is_foreign:
-            assert not is_bound
-            assert course.target.unix_path is None
+        assert found.target.is_secure or not chain.target.is_secure
+        if found.is_cross_origin:
+            assert not has_socket
+            assert chain.target.unix_path is None
         else:
-            assert found.target[:3] == course.target[:3]
-            assert found.target.unix_path == course.target.unix_path
-        assert found.redirects == course.redirects + 1
-        course = found
+            assert found.target[:3] == chain.target[:3]
+            assert found.target.unix_path == chain.target.unix_path
+        assert found.redirects == chain.redirects + 1
+        chain = found
 
 
 def cookies(data):
-    """What answers set, and what the requests carry then: lines of Set-Cookie.
+    """Cookies that responses set and later requests send: lines of Set-Cookie.
 
     Nothing may be raised. A line that begins with '>' redirects.
     """
-    course = Course.begin(_BASES[0])
+    chain = RedirectChain.begin(_BASES[0])
     jar = check_cookies(True)
     lines = []
     for line in data.split(b'\n') + [b'>']:
@@ -121,13 +121,13 @@ def cookies(data):
             response = Response(b'\r\n'.join(head))
         except HandshakeError:
             continue
-        jar.take(response, course)
-        assert len(jar.jar) < MAX_COOKIES + MAX_COOKIES_AT_ONCE
+        jar.store(response, chain)
+        assert len(jar.jar) < MAX_COOKIES + MAX_COOKIES_PER_RESPONSE
         try:
-            course = course.follow(response, 5) or course
+            chain = chain.follow(response, 5) or chain
         except HandshakeError:
             pass
-        fields = jar.add_to([(u'Cookie', b'own=1')], course)
+        fields = jar.add_to([(u'Cookie', b'own=1')], chain)
         assert [name for name, _value in fields] == [u'Cookie']
         value = fields[0][1]
         assert value.startswith(b'own=1') and len(parse_head(build_head(u'GET', fields))[1]) == 1

@@ -1,4 +1,4 @@
-"""Checks of what users pass as arguments: each returns the value, or raises and says what to do."""
+"""Checks of users' arguments: each returns the value, or raises an error that says what to do."""
 
 from __future__ import absolute_import, division, print_function
 
@@ -15,21 +15,21 @@ if TYPE_CHECKING:
 
 def whole_number(value):
     # type: (Any) -> Optional[int]
-    """Return a whole number as Python's own (2.7's long and numpy's are some, too), else None.
+    """Return an integer of any type (2.7's long and numpy's too) as Python's own, else None.
 
-    None for a bool, and for a float, whatever its value.
+    A bool or a float isn't an integer here, whatever its value.
     """
     if isinstance(value, bool):
         return None
     try:
-        return int(operator.index(value))   # on 2.7 numpy.int64 is a kind of int
+        return int(operator.index(value))   # int(), as on 2.7 numpy.int64 is a subclass of int
     except TypeError:
         return None
 
 
 def instead_of(value):
     # type: (Any) -> str
-    """Return 'not ...' for an error about a value's type, and what to write if that is known."""
+    """Return 'not VALUE' for a TypeError, and for a whole float also the integer to write."""
     if isinstance(value, float) and value.is_integer():
         return 'not the float {0!r}: write int({0!r})'.format(value)
     return 'not {!r}'.format(value)
@@ -53,9 +53,9 @@ def check_seconds(name, value):
 
 def check_count(name, value, least, none_for=None, most=None):
     # type: (str, Any, int, Optional[str], Optional[int]) -> Any
-    """Return a whole number from ``least`` to ``most``, or None if that stands for something.
+    """Return an integer from ``least`` to ``most``; raises TypeError, ValueError.
 
-    Raises TypeError, ValueError.
+    ``none_for`` is the meaning of None, for error messages; without it None is refused.
     """
     if value is None and none_for is not None:
         return None
@@ -89,7 +89,7 @@ def check_callable(name, value):
 
 def check_ssl_context(context):
     # type: (Any) -> Any
-    """Return an `ssl.SSLContext`, or None; raises TypeError. Doesn't import ssl for that."""
+    """Return an `ssl.SSLContext`, or None; raises TypeError. It doesn't import ssl."""
     if context is not None and not hasattr(context, 'wrap_socket'):
         raise TypeError('ssl_context must be an ssl.SSLContext, or None, not {!r}'.format(context))
     return context

@@ -1,7 +1,4 @@
-"""What an exception of the system says, in one line of text.
-
-Errors, events and the log take their words from here.
-"""
+"""Describes an exception of the system in one line of text, for errors, events and the log."""
 
 from __future__ import absolute_import, division, print_function
 
@@ -16,15 +13,15 @@ if TYPE_CHECKING:
 
 def describe(error):
     # type: (BaseException) -> Text
-    """Say in one line what an exception of the socket layer says."""
+    """Return the message of an exception as one line of text."""
     if isinstance(error, socket.timeout):
         return u'timed out'
     try:
         words = getattr(error, 'strerror', None) or str(error) \
             or type(error).__name__  # type: Any
-    except Exception:       # of the caller's own making; or 2.7, and text that isn't ASCII
+    except Exception:       # a user's exception class; or on 2.7 a message that isn't ASCII
         words = type(error).__name__
-    # 2.7 has bytes, in the user's language if the application asked for that.
+    # On 2.7 it is bytes, in the user's language if the application has set a locale.
     text = words.decode('utf-8', 'replace') if isinstance(words, bytes) else words  # type: Text
     if getattr(error, 'errno', None) == errno.EMFILE and u'ulimit' not in text:
         text += u' (close some, or raise the limit: ulimit -n)'

@@ -1,4 +1,4 @@
-"""What to say of an option that a call doesn't take: where it belongs, what it is called here."""
+"""Explains unknown options: which call takes the option, or what it is called in this package."""
 
 from __future__ import absolute_import, division, print_function
 
@@ -11,28 +11,27 @@ if TYPE_CHECKING:
 
     F = TypeVar('F', bound=Callable[..., Any])
 
-# Of a code object: it takes any keyword.
+# A flag of code objects: the function has **keywords.
 _TAKES_ANY = 0x08
 
-#: What takes options: its name, how to give it one (with {} for the option), the names it takes.
-PLACES = []  # type: List[Tuple[str, str, FrozenSet[str]]]
+#: The calls that take options: the name, the usage (with {} for an option), the options' names.
+CALLS = []  # type: List[Tuple[str, str, FrozenSet[str]]]
 
 
-def takes_options(name, written):
+def takes_options(name, usage):
     # type: (str, str) -> Callable[[F], F]
-    """Make a decorator for what users call with options: it explains those that there aren't.
+    """Make a decorator for a function with options: its TypeError explains an unknown option.
 
-    The TypeError says where such an option belongs, or what it is called
-    here. Parameters: ``name``, of the call; ``written``, how to give it an
-    option, such as ``'websocket.connect({}=...)'``.
+    Parameters: ``name`` of the call; ``usage``, how to pass an option to it, such as
+    ``'websocket.connect({}=...)'``.
     """
     def decorate(function):
         # type: (F) -> F
         code = function.__code__
         taken = frozenset(code.co_varnames[:code.co_argcount]) - {'self'}
-        PLACES.append((name, written, taken))
+        CALLS.append((name, usage, taken))
         if code.co_flags & _TAKES_ANY:
-            return function     # and hands them on
+            return function     # it passes unknown options to another call, which explains them
 
         @functools.wraps(function)
         def call(*args, **options):
@@ -46,7 +45,7 @@ def takes_options(name, written):
     return decorate
 
 
-# -- the words --
+# -- the hints --
 
 _HEADERS = 'use headers='
 _CERTIFICATES = 'use ssl_cafile= for a file of certificates to trust'
@@ -70,7 +69,7 @@ def _loop(name):
 
 
 #: Options of other libraries, and what to write here instead.
-FOREIGN = {
+OTHER_NAMES = {
     'timeout': 'use connect_timeout= and write_timeout= of WebSocket(), or ping_timeout= and '
                'close_timeout= of websocket.connect(), in seconds',
     'open_timeout': 'use connect_timeout=',
@@ -147,8 +146,8 @@ FOREIGN = {
 }
 
 
-#: Those with another answer when they are passed to Server().
-FOREIGN_TO_A_SERVER = {
+#: Options that have another hint if they are passed to Server().
+OTHER_NAMES_OF_SERVER = {
     'timeout': 'use handshake_timeout=, write_timeout=, ping_timeout= and close_timeout=, '
                'in seconds',
     'ssl': _SERVER_TLS,
@@ -161,25 +160,25 @@ FOREIGN_TO_A_SERVER = {
 
 def _explain(call, option):
     # type: (str, str) -> str
-    """Return the words of the TypeError for an option that a call doesn't take, both by name."""
+    """Return the message of the TypeError for an option that a call doesn't take."""
     error = "{}() got an unexpected keyword argument '{}'".format(call, option)
-    hint = FOREIGN_TO_A_SERVER.get(option) if call == 'Server' else None
-    hint = hint or FOREIGN.get(option) or _where_it_belongs(option) or _similar(call, option)
+    hint = OTHER_NAMES_OF_SERVER.get(option) if call == 'Server' else None
+    hint = hint or OTHER_NAMES.get(option) or _other_call(option) or _similar(call, option)
     return error if hint is None else '{}: {}'.format(error, hint)
 
 
-def _where_it_belongs(option):
+def _other_call(option):
     # type: (str) -> Optional[str]
-    places = [(name, written.format(option)) for name, written, taken in PLACES if option in taken]
-    # A client's option isn't looked for on the server's side.
-    found = [written for name, written in places if name != 'Server'] \
-        or [written for _name, written in places]
+    calls = [(name, usage.format(option)) for name, usage, taken in CALLS if option in taken]
+    # The server is only suggested for an option that no call of the client takes.
+    found = [usage for name, usage in calls if name != 'Server'] \
+        or [usage for _name, usage in calls]
     return 'pass it as {}'.format(' or '.join(found)) if found else None
 
 
 def _similar(call, option):
     # type: (str, str) -> Optional[str]
-    from difflib import get_close_matches  # few need it
-    taken = [names for name, _written, names in PLACES if name == call]
+    from difflib import get_close_matches  # here, as few programs need it
+    taken = [names for name, _usage, names in CALLS if name == call]
     found = get_close_matches(option, sorted(frozenset().union(*taken)), 1)
     return 'did you mean {}?'.format(found[0]) if found else None

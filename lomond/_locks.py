@@ -1,4 +1,4 @@
-"""Locks that a process which forks can't leave locked for its child."""
+"""A lock that a fork can't leave locked in the child."""
 
 from __future__ import absolute_import, division, print_function
 
@@ -13,13 +13,13 @@ if TYPE_CHECKING:
 class ProcessLock(object):
     """Returns an RLock when it is called: ``with lock():``. A forked child gets its own.
 
-    Only the thread that forks goes on in the child: a lock that another one
-    held would be waited for for ever.
+    Only the forking thread exists in the child: a lock that another thread held during the fork
+    would never be released there.
     """
 
     def __init__(self):
         # type: () -> None
-        # By process. One step puts a lock there: two threads may ask for it at once.
+        # By process. A lock is added by one atomic call, as two threads may ask for it at once.
         self._locks = {os.getpid(): RLock()}
 
     def __call__(self):

@@ -10,5 +10,5 @@ USER_AGENT = 'Lomond/' + __version__
 #: The GUID that turns Sec-WebSocket-Key into Sec-WebSocket-Accept.
 WS_KEY = b'258EAFA5-E914-47DA-95CA-C5AB0DC85B11'
 
-#: The protocol version this package speaks, as in Sec-WebSocket-Version.
+#: The protocol version that this package supports, as in Sec-WebSocket-Version.
 WS_VERSION = 13

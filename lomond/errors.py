@@ -1,7 +1,7 @@
-"""The exceptions that this package raises at its caller.
+"""The exceptions of this package.
 
-What the peer or the network does wrong becomes an event in the loop; what the
-caller does wrong raises one of these (or TypeError, ValueError) at the call.
+Faults of the peer or the network become events in the loop. Mistakes of the caller raise one of
+these, or TypeError or ValueError, at the call.
 """
 
 from __future__ import absolute_import, division, print_function
@@ -19,8 +19,8 @@ from lomond.status import Status
 class WebSocketError(Exception):
     """Base of every exception that this package defines.
 
-    Parameters: ``msg``, and what ``msg.format()`` is to fill in, if anything
-    is: a message given alone is taken as it stands, braces and all.
+    Parameters: ``msg``, and the arguments of ``msg.format()``. Without arguments the message isn't
+    formatted, and may contain braces.
     """
 
     def __init__(self, msg='', *args, **kwargs):
@@ -29,14 +29,14 @@ class WebSocketError(Exception):
             try:
                 msg = msg.format(*args, **kwargs)
             except (LookupError, ValueError, AttributeError, TypeError):
-                # An error must report its cause, not trip over its own text.
-                # (Not by format() again: 2.7's makes no unicode of a str.)
+                # An error must report its cause, even if its text doesn't match the arguments.
+                # (Not with format(), which on 2.7 can't turn a str into unicode.)
                 msg = '%s %r' % (msg, args or kwargs)
         super(WebSocketError, self).__init__(msg)
 
 
 class FrameBuildError(WebSocketError):
-    """A frame that RFC 6455 doesn't allow was asked for."""
+    """The caller asked for a frame that RFC 6455 doesn't allow."""
 
 
 class HandshakeError(WebSocketError):
@@ -48,7 +48,7 @@ class CompressionParameterError(HandshakeError):
 
 
 class ProtocolError(WebSocketError):
-    """The peer broke a rule; `close_code` is what the Close frame tells it."""
+    """The peer broke the protocol; ``close_code`` is the code of the Close frame sent to it."""
 
     close_code = Status.PROTOCOL_ERROR
 
@@ -70,13 +70,12 @@ class CriticalProtocolError(WebSocketError):
 
 
 class ConnectFail(WebSocketError):
-    """There is no connection.
+    """The attempt to connect failed.
 
-    Attributes: ``phase``, one of 'resolve', 'connect', 'proxy' (connecting to
-    the proxy, and all that goes on with it), 'tls' and 'request', and
-    ``cause``, the exception behind it or None; ``response``, a `Response`, if
-    a proxy said no by one; ``tried``, pairs of an address and what became of
-    the attempt to connect to it, in words, in the order of the attempts.
+    Attributes: ``phase``, one of 'resolve', 'connect', 'proxy' (connecting to the proxy and talking
+    to it), 'tls' and 'request'; ``cause``, the original exception or None; ``response``, the
+    `Response` of a proxy that refused, or None; ``tried``, pairs of an address and the outcome of
+    connecting to it as text, in the order of the attempts.
     """
 
     phase = 'connect'
@@ -87,7 +86,7 @@ class ConnectFail(WebSocketError):
     @classmethod
     def during(cls, phase, reason, cause=None):
         # type: (str, Union[str, Text], Optional[BaseException]) -> ConnectFail
-        """Make the error of one phase, in words that need no formatting."""
+        """Make the error of one phase; the reason isn't formatted."""
         error = cls(reason)
         error.phase = phase
         error.cause = cause
@@ -95,12 +94,11 @@ class ConnectFail(WebSocketError):
 
 
 class TransportFail(WebSocketError):
-    """The connection broke, or the peer took nothing in, while sending.
+    """A send failed: the connection broke, or the peer didn't read for ``write_timeout``.
 
-    Attributes: ``size``, of what was to be sent, in bytes, with the frame's
-    header, and ``sent``, how many of them the system took. None of them
-    reached the peer if that is 0; if it is more, even all, nobody knows.
-    ``reason``, the words without these numbers.
+    Attributes: ``size``, the bytes to send, including frame headers; ``sent``, how many of them the
+    operating system accepted; ``reason``, the message without these numbers. If ``sent`` is 0, the
+    peer received none of them; otherwise it may have received any number, even all.
     """
 
     reason = u''
@@ -110,7 +108,7 @@ class TransportFail(WebSocketError):
     @classmethod
     def after(cls, sent, size, reason):
         # type: (int, int, Union[str, Text]) -> TransportFail
-        """Make the error of a send that came so far, in words that need no formatting."""
+        """Make the error of a send; the reason isn't formatted."""
         error = cls(u'{} ({} of {} bytes sent)', reason, sent, size)
         error.reason = reason
         error.sent = sent
@@ -119,7 +117,7 @@ class TransportFail(WebSocketError):
 
 
 class WebSocketUnavailable(WebSocketError):
-    """There is no open connection to use."""
+    """There is no open connection."""
 
 
 class WebSocketClosed(WebSocketUnavailable):

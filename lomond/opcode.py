@@ -16,7 +16,7 @@ class Opcode(object):
     @classmethod
     def to_str(cls, opcode):
         # type: (int) -> str
-        """Name an opcode in capitals, or ``OPCODE 0x3`` for an unknown one."""
+        """Return the name of an opcode in capitals, or ``OPCODE 0x3`` for an unknown one."""
         return _NAMES.get(opcode) or 'OPCODE 0x{:X}'.format(opcode)
 
 

@@ -1,6 +1,6 @@
-"""What a WebSocket has carried, over all of its connections, and how far away its peer is.
+"""Counters of a WebSocket, over all of its connections: messages, bytes, round trips.
 
-Numbers only: whoever moves the bytes counts them here.
+They only count: the session and the protocol update them.
 """
 
 from __future__ import absolute_import, division, print_function
@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 class Traffic(object):
     """One direction: ``messages`` (text and binary), and bytes.
 
-    ``payload_bytes`` is what the messages hold, inflated; ``wire_bytes`` all
-    frames, as they are inside of TLS.
+    ``payload_bytes`` is the size of the messages, inflated; ``wire_bytes`` that of all frames,
+    inside TLS.
     """
 
     __slots__ = ('messages', 'payload_bytes', 'wire_bytes')
@@ -40,14 +40,14 @@ class Traffic(object):
 class RoundTrips(object):
     """The times, in seconds, from the loop's pings to their pongs; None before the first.
 
-    As the loop sees them: what a slow handler takes in between counts too.
+    They are measured in the loop, so the time of a slow handler in between is included.
     """
 
     __slots__ = ('_numbers',)
 
     def __init__(self):
         # type: () -> None
-        # One step replaces all of them: another thread may read at any moment.
+        # One assignment replaces all numbers, as another thread may read them at any moment.
         self._numbers = (0, None, None, 0.0)  # type: Tuple[int, Optional[float], Optional[float], float]
 
     def add(self, seconds):
@@ -85,7 +85,7 @@ class RoundTrips(object):
 
     def as_dict(self):
         # type: () -> Dict[str, Any]
-        """Return the numbers by their names, all of the same moment."""
+        """Return the numbers by their names, all from the same moment."""
         count, last, minimum, total = self._numbers
         return {
             'count': count, 'last': last, 'minimum': minimum,
@@ -93,9 +93,9 @@ class RoundTrips(object):
 
 
 class _Span(object):
-    """The time of one connection, on top of that of the earlier ones. It never falls.
+    """The time of one connection, added to that of earlier ones. It never decreases.
 
-    Parameters: ``before``, the seconds of the earlier ones; ``clock``, the session's.
+    Parameters: ``before``, the seconds of earlier connections; ``clock``, the session's.
     """
 
     def __init__(self, before, clock):
@@ -104,75 +104,74 @@ class _Span(object):
         self._clock = clock
         self._since = clock()
         self._is_over = False
-        self._end = {}  # type: Dict[None, float]   # the moment; one step sets it, only once
+        self._end = {}  # type: Dict[None, float]   # the moment; setdefault() sets it only once
 
     def seconds(self):
         # type: () -> float
-        """Return the seconds so far; for any thread."""
+        """Return the seconds so far, in any thread."""
         now = self._clock()
-        # Read after the clock: a thread that still finds it open has a moment before the end.
+        # Read after the clock: if the span is still open, `now` is before its end.
         if self._is_over:
             now = self._end.setdefault(None, self._clock())
         return self._before + (now - self._since)
 
     def end(self):
         # type: () -> None
-        """Stop: at this moment, or at that of a thread which has seen the end before."""
+        """Stop, at this moment or at that of a thread which has noticed the end earlier."""
         self._is_over = True
         self._end.setdefault(None, self._clock())
 
 
 class Stats(object):
-    """The numbers of a WebSocket; they only grow, and go on over reconnects.
+    """The numbers of a WebSocket; they only grow, and continue over reconnects.
 
-    What one read of the socket brought is counted when its last event has
-    been handled.
+    The data of one read of the socket is counted when its last event has been handled.
     """
 
     def __init__(self):
         # type: () -> None
         self.received = Traffic()
         self.sent = Traffic()
-        #: Pings that went out, the user's own included.
+        #: Pings sent, including the user's own.
         self.pings_sent = 0
         self.pongs_received = 0
         self.round_trips = RoundTrips()
-        #: How often it was tried to connect.
+        #: The number of attempts to connect.
         self.attempts = 0
-        #: How often that led to Ready.
+        #: The number of attempts that led to Ready.
         self.connections = 0
-        self._span = None  # type: Optional[_Span]      # the present or last connection's
+        self._span = None  # type: Optional[_Span]      # of the present or last connection
 
     @property
     def reconnects(self):
         # type: () -> int
-        """How often there was a connection after the first."""
+        """The number of connections after the first."""
         return max(0, self.connections - 1)
 
     @property
     def time_connected(self):
         # type: () -> float
-        """Seconds from Ready to the end, of all connections together, the present one included."""
+        """Seconds from Ready to the end, the sum of all connections, including the present one."""
         span = self._span
         return 0.0 if span is None else span.seconds()
 
     def opened(self, clock):
         # type: (Callable[[], float]) -> None
-        """Count a connection, for the session; ``clock`` is what it goes by."""
+        """Count a connection; the session calls this with its clock."""
         self.connections += 1
         self._span = _Span(self.time_connected, clock)
 
     def closed(self):
         # type: () -> None
-        """Stop its time; harmless if there is no connection."""
+        """Stop the time of the connection; does nothing if there is none."""
         if self._span is not None:
             self._span.end()
 
     def as_dict(self):
         # type: () -> Dict[str, Any]
         """Return all numbers by their names, for a log or a monitor."""
-        # The consequence before its cause: so a number that grows meanwhile never gets ahead of
-        # the one that it follows from.
+        # Pongs before pings, connections before attempts: another thread may count meanwhile, and
+        # the result must never have more pongs than pings.
         round_trips = self.round_trips.as_dict()
         pongs_received = self.pongs_received
         pings_sent = self.pings_sent

@@ -30,5 +30,5 @@ _ON_THE_WIRE = frozenset(
 
 def is_valid_on_wire(code):
     # type: (int) -> bool
-    """Tell if a Close frame may carry this code (RFC 6455 7.4.1, 7.4.2)."""
+    """Return whether a Close frame may carry this code (RFC 6455 7.4.1, 7.4.2)."""
     return code in _ON_THE_WIRE or 3000 <= code <= 4999

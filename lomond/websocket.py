@@ -18,7 +18,7 @@ from lomond._hints import takes_options
 from lomond.constants import USER_AGENT, WS_VERSION
 from lomond.http.answer import ResponseReader
 from lomond.http.grammar import check_line
-from lomond.http.redirects import Course
+from lomond.http.redirects import RedirectChain
 from lomond.http.request import RequestOptions
 from lomond.http.url import parse_url
 from lomond.net.options import NetOptions, TLSOptions
@@ -254,20 +254,20 @@ class WebSocket(Endpoint):
         with self._loop_lock():
             self._check_idle()
             self._url = url
-            self._course = Course.begin(target)
+            self._chain = RedirectChain.begin(target)
 
     @property
     def target(self):
         # type: () -> Target
         """Where to connect: the URL taken apart, or where a redirect led in this attempt."""
-        return self._course.target      # type: ignore[no-any-return]
+        return self._chain.target      # type: ignore[no-any-return]
 
     @property
     def net_options(self):
         # type: () -> NetOptions
         """How to connect to the target."""
         options = self._net_options
-        return options.for_strangers() if self._course.is_foreign else options
+        return options.for_strangers() if self._chain.is_cross_origin else options
 
     @property
     def scheme(self):
@@ -356,16 +356,16 @@ class WebSocket(Endpoint):
             self._check_idle()
             self._attach(None)
             self._stream = self._new_stream()
-            self._set_out(Course.begin(self._course.home))
+            self._begin_request(RedirectChain.begin(self._chain.first))
 
-    def _set_out(self, course):
-        # type: (Course) -> None
-        """Be ready to ask where the course has come to."""
-        self._course = course
-        self._key = None    # it is drawn when it is asked for
+    def _begin_request(self, chain):
+        # type: (RedirectChain) -> None
+        """Prepare for a request to the chain's target."""
+        self._chain = chain
+        self._key = None    # drawn when the request is built
         self._reader = ResponseReader(
             DEFAULT_LIMITS.head, DEFAULT_LIMITS.body,
-            secure_scheme=None if course.target.is_secure else u'wss')
+            secure_scheme=None if chain.target.is_secure else u'wss')
 
     def _check_idle(self):
         # type: () -> None
@@ -406,7 +406,7 @@ class WebSocket(Endpoint):
             raise errors.ConnectFail.during(
                 'request', u'could not read random bytes for Sec-WebSocket-Key: {}'.format(
                     describe(error)), error)
-        own = self._request_options.fields(self._course)
+        own = self._request_options.fields(self._chain)
         replaced = {name.lower() for name, _value in own}
         target = self.target
         fields = [
@@ -443,7 +443,7 @@ class WebSocket(Endpoint):
         if found is None:
             return
         response, rest = found
-        self._request_options.take_cookies(response, self._course)
+        self._request_options.store_cookies(response, self._chain)
         if reason is None:
             try:
                 protocol, extensions = self.on_response(response)
@@ -468,15 +468,15 @@ class WebSocket(Endpoint):
         if response is None:
             return None, None
         try:
-            course = self._course.follow(
+            chain = self._chain.follow(
                 response, self.max_redirects, self.net_options.sock is not None)
         except errors.HandshakeError as error:
             return None, text_type(error)
-        if course is None:
+        if chain is None:
             return None, None
-        self._request_options.take_cookies(response, self._course)
-        self._set_out(course)
-        return events.Redirected(response, course.target.url), None
+        self._request_options.store_cookies(response, self._chain)
+        self._begin_request(chain)
+        return events.Redirected(response, chain.target.url), None
 
     def on_response(self, response):
         # type: (Response) -> Tuple[Optional[text_type], Set[text_type]]

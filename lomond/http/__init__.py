@@ -1,4 +1,5 @@
-"""HTTP/1.1 as a receiver of answers needs it: heads and bodies, bytes in, no I/O.
+"""HTTP/1.1: URLs, request headers, and the parsing of responses. It does no I/O.
 
-For the server's answer to the handshake and a proxy's answer to CONNECT alike.
+The client reads the server's response to the handshake and a proxy's response to CONNECT with the
+same reader.
 """

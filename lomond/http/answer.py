@@ -1,4 +1,4 @@
-"""Reads an HTTP answer: the server's to the handshake, or a proxy's to CONNECT."""
+"""Reads an HTTP response: the server's to the handshake, or a proxy's to CONNECT."""
 
 from __future__ import absolute_import, division, print_function
 
@@ -11,10 +11,9 @@ from lomond.http.response import Response
 if TYPE_CHECKING:
     from typing import Optional, Text, Tuple  # noqa: F401
 
-MAX_INTERIM = 8     # 1xx answers that may come before the answer
+MAX_INTERIM = 8     # 1xx responses that may precede the final one
 
-#: How long to wait, in seconds, for the rest of an answer that can't become an acceptance:
-#: without progress ...
+#: How long to wait for the rest of a refusal, in seconds, while no byte arrives ...
 REST_TIMEOUT = 1.0
 
 #: ... and in all.
@@ -22,7 +21,7 @@ MAX_REST_TIME = 2.0
 
 
 class RestTimer(object):
-    """How long to wait for the rest of a refusal. Reads no clock: the caller has the time."""
+    """How long to wait for the rest of a refusal. It reads no clock: the caller passes the time."""
 
     def __init__(self):
         # type: () -> None
@@ -30,18 +29,18 @@ class RestTimer(object):
 
     def progress(self, now):
         # type: (float) -> float
-        """Return until when to wait, some of it having come just now."""
+        """Return when the wait ends, if some bytes have arrived just now."""
         if self._end is None:
             self._end = now + MAX_REST_TIME
         return min(self._end, now + REST_TIMEOUT)
 
 
 class ResponseReader(object):
-    """Reads an answer: interim ones are skipped, a refusal's body is kept.
+    """Reads a response: skips interim ones, keeps the body of a refusal.
 
-    Parameters: ``max_head`` and ``max_body``, in bytes; ``subject`` and ``secure_scheme``, as of
-    `ResponseHeadReader`; ``is_tunnel``, for the answer to CONNECT, which any 2xx accepts,
-    without a body (RFC 9110 9.3.6). Otherwise 101 does.
+    Parameters: ``max_head`` and ``max_body``, in bytes; ``subject`` and ``secure_scheme``, see
+    `ResponseHeadReader`; ``is_tunnel``, True for the response to CONNECT, where any 2xx accepts,
+    without a body (RFC 9110 9.3.6). For the handshake only 101 accepts.
     """
 
     def __init__(self, max_head, max_body, subject=u'the server', secure_scheme=u'wss',
@@ -50,22 +49,22 @@ class ResponseReader(object):
         self._head = ResponseHeadReader(max_head, subject, secure_scheme)
         self._max_body = max_body
         self._is_tunnel = is_tunnel
-        #: The answer, from when its head is there; the body may still be coming.
+        #: The refusal, once its headers are complete; its body may still arrive.
         self.response = None  # type: Optional[Response]
-        self._body = None  # type: Optional[BodyReader]     # from then on, too
+        self._body = None  # type: Optional[BodyReader]     # set together with `response`
         self._interim = 0
 
     @property
     def is_refusal(self):
         # type: () -> bool
-        """True once nothing that is still to come can make this an acceptance."""
-        return self.response is not None or self._head.is_wrong
+        """True once no further byte can make this an acceptance."""
+        return self.response is not None or self._head.is_not_http
 
     def feed(self, data):
         # type: (bytes) -> Optional[Tuple[Response, bytes]]
-        """Return the response and the bytes after it, or None while incomplete.
+        """Return the response and the bytes after it, or None while it is incomplete.
 
-        Empty `data` is the end of the stream: it completes a body. Raises
+        Empty ``data`` is the end of the stream, which completes a body. Raises
         CriticalProtocolError if this isn't HTTP.
         """
         is_end = not data

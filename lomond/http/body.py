@@ -1,6 +1,6 @@
-"""The body of an HTTP answer that is a refusal: where it ends, and what it says.
+"""The body of a refusal: finds its end, and decodes the chunked coding.
 
-Linear in its size, however it is cut.
+Takes linear time, whatever the sizes of the pieces that arrive.
 """
 
 from __future__ import absolute_import, division, print_function
@@ -21,31 +21,31 @@ _CHUNK_SIZE = re.compile(br'([0-9A-Fa-f]{1,8})[ \t]*(?:;[^\r\n]*)?\r\n')
 
 
 class BodyReader(object):
-    """Gathers a body until it is complete by its head (RFC 7230 3.3.3), up to a limit in bytes."""
+    """Collects a body until it is complete (RFC 7230 3.3.3), up to a limit in bytes."""
 
     def __init__(self, response, max_size):
         # type: (Response, int) -> None
         self._max_size = max_size
         self._gathered = bytearray()
-        self._size = None  # type: Optional[int]    # as the head says, if it does
-        self._chunks = None  # type: Optional[List[Tuple[int, int]]]    # where each begins and ends
-        self._next_chunk = 0        # where its size stands
-        self._searched = 0          # for the end of that line
+        self._size = None  # type: Optional[int]    # from Content-Length, if there is one
+        self._chunks = None  # type: Optional[List[Tuple[int, int]]]    # start and end of each
+        self._next_chunk = 0        # where the line with its size begins
+        self._searched = 0          # no line end before this index
         lengths = set(response.headers.get_list(u'Content-Length'))
         if response.status_code in (101, 204, 304):
             self._size = 0
         elif response.headers.has_token(u'Transfer-Encoding', u'chunked'):
             self._chunks = []
         elif len(lengths) == 1 and _LENGTH.match(min(lengths)):
-            # Said twice it counts; what contradicts itself doesn't (RFC 9112 6.3).
+            # Repeated equal values are valid, different ones are not (RFC 9112 6.3).
             self._size = int(min(lengths))
 
     def feed(self, data, is_end):
         # type: (bytes, bool) -> Optional[bytes]
-        """Return the body once it is complete, else None; the end of the stream completes any."""
+        """Return the body once it is complete, else None; ``is_end`` completes any body."""
         gathered = self._gathered
         gathered += data
-        # No more is kept than what counts, so that the cuts make no difference.
+        # The excess is dropped at once, so that the result doesn't depend on the pieces.
         del gathered[self._max_size:]
         is_complete = self._is_complete()
         if not (is_complete or is_end or len(gathered) == self._max_size):
@@ -62,7 +62,7 @@ class BodyReader(object):
 
     def _find_chunks(self, chunks):
         # type: (List[Tuple[int, int]]) -> bool
-        """Take note of further chunks; return if there is none to come."""
+        """Find further chunks; return whether the last one was found."""
         while True:
             line_end = self._gathered.find(b'\r\n', self._searched)
             if line_end < 0:
@@ -70,7 +70,7 @@ class BodyReader(object):
                 return False
             match = _CHUNK_SIZE.match(self._gathered, self._next_chunk)
             size = 0 if match is None else int(bytes(match.group(1)), 16)
-            if size == 0:       # the last one; or garbage, and to wait for more is pointless
+            if size == 0:       # the last chunk, or an invalid one, after which none can be found
                 return True
             start = line_end + 2
             chunks.append((start, start + size))

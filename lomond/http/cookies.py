@@ -1,7 +1,7 @@
 """Cookies of a WebSocket's requests, kept in a jar of the standard library (RFC 6265).
 
-Which cookie goes where is the jar's business. It is made to ask for HTTP
-requests and responses as urllib has them: here is as much of these as it needs.
+The jar decides which cookie is sent where. It works on urllib's request and response objects: the
+classes below have the members that it uses.
 """
 
 from __future__ import absolute_import, division, print_function
@@ -15,24 +15,23 @@ from lomond.http.grammar import is_line
 if TYPE_CHECKING:
     from typing import Any, List, Optional, Tuple, Union  # noqa: F401
 
-    from lomond.http.redirects import Course  # noqa: F401
+    from lomond.http.redirects import RedirectChain  # noqa: F401
     from lomond.http.response import Response  # noqa: F401
 
 log = logging.getLogger('lomond')
 
-#: What one answer may set: so many cookies, each of so many bytes. RFC 6265
-#: 6.1 asks for 50 and 4096 at least.
-MAX_COOKIES_AT_ONCE = 64
+#: How many cookies one response may set. RFC 6265 6.1 requires at least 50 for a domain.
+MAX_COOKIES_PER_RESPONSE = 64
+
+#: The largest Set-Cookie header, in bytes. RFC 6265 6.1 requires at least 4096.
 MAX_COOKIE_SIZE = 8192
 
-#: How many cookies a jar of our own holds: a hostile server could fill it over
-#: the years of a daemon.
+#: How many cookies a jar of our own holds, as a hostile server could fill a daemon's memory.
 MAX_COOKIES = 1024
-
 
 _MAX_AGE = re.compile(u'-?[0-9]{1,10}\\Z')
 
-# No number in a date has more digits than its year.
+# The longest number in a date is the year, with four digits.
 _TOO_LONG = re.compile(u'[0-9]{5}')
 
 
@@ -50,9 +49,9 @@ def check_cookies(cookies):
 
 
 class Cookies(object):
-    """A cookie jar, and how requests and responses meet it.
+    """A cookie jar, applied to requests and responses.
 
-    Parameters: the ``jar``, and how many cookies it may hold, None for any.
+    Parameters: the ``jar``, and ``limit``, how many cookies it may hold, or None for no limit.
     """
 
     def __init__(self, jar, limit=None):
@@ -60,14 +59,14 @@ class Cookies(object):
         self.jar = jar
         self._limit = limit
 
-    def add_to(self, fields, course):
-        # type: (List[Tuple[text_type, bytes]], Course) -> List[Tuple[text_type, bytes]]
-        """Return the fields of a request with the jar's cookies for where it goes.
+    def add_to(self, fields, chain):
+        # type: (List[Tuple[text_type, bytes]], RedirectChain) -> List[Tuple[text_type, bytes]]
+        """Return the fields of a request, with the jar's cookies for the chain's target.
 
-        There is one Cookie field then (RFC 6265 5.4). A cookie that the fields
-        have already stays as it is. Raises what the jar raises.
+        The result has one Cookie field (RFC 6265 5.4). A cookie in ``fields`` takes precedence over
+        one of the same name in the jar. Raises what the jar raises.
         """
-        request = _Request(course)
+        request = _Request(chain)
         self.jar.add_cookie_header(request)
         if request.cookies is None:
             return fields
@@ -80,8 +79,8 @@ class Cookies(object):
         fields = [(name, value) for name, value in fields if name.lower() != u'cookie']
         return fields + [(u'Cookie', found)]
 
-    def take(self, response, course):
-        # type: (Response, Course) -> None
+    def store(self, response, chain):
+        # type: (Response, RedirectChain) -> None
         """Put the cookies that a response sets into the jar. Never raises."""
         values = [
             value for value in response.headers.get_all(u'Set-Cookie')
@@ -89,29 +88,29 @@ class Cookies(object):
         if not values:
             return
         try:
-            # One by one: a jar drops all of an answer's cookies if it fails at one.
-            for value in values[:MAX_COOKIES_AT_ONCE]:
+            # One by one: a jar drops all cookies of a response if it fails at one.
+            for value in values[:MAX_COOKIES_PER_RESPONSE]:
                 if self._limit is not None and len(self.jar) >= self._limit:
                     log.debug('cookies from %s ignored: the jar is full (%d cookies)',
-                              course.target.url, self._limit)
+                              chain.target.url, self._limit)
                     return
-                self.jar.extract_cookies(_Response([_without_faults(value)]), _Request(course))
-        except Exception:       # a jar or a policy of the caller's, over what the server sent
-            log.exception('the cookie jar failed for a response of %s', course.target.url)
+                self.jar.extract_cookies(_Response([_drop_invalid(value)]), _Request(chain))
+        except Exception:       # the user's jar or policy may raise anything
+            log.exception('the cookie jar failed for a response of %s', chain.target.url)
 
 
 class _Request(object):
-    """What a jar asks of a request: attributes on Python 3, methods on 2.7."""
+    """The members of a request that a jar uses: attributes on Python 3, methods on 2.7."""
 
-    def __init__(self, course):
-        # type: (Course) -> None
-        target = course.target
-        # A jar sends secure cookies over https; not every Python's knows wss.
+    def __init__(self, chain):
+        # type: (RedirectChain) -> None
+        target = chain.target
+        # A jar sends secure cookies over https; older Pythons don't accept wss.
         self.type = 'https' if target.is_secure else 'http'
         self.host = str(target.host_header)
-        self.origin_req_host = str(course.home.host)
-        # RFC 2965 3.3.6: nobody has asked the user where a redirect leads.
-        self.unverifiable = bool(course.redirects)
+        self.origin_req_host = str(chain.first.host)
+        # RFC 2965 3.3.6: the user has not chosen the target of a redirect.
+        self.unverifiable = bool(chain.redirects)
         self.cookies = None  # type: Any
         self._url = '{}://{}{}'.format(self.type, self.host, str(target.resource))
 
@@ -141,12 +140,12 @@ class _Request(object):
 
     def add_unredirected_header(self, name, value):
         # type: (str, Any) -> None
-        if name == 'Cookie':        # not Cookie2, which RFC 6265 has done away with
+        if name == 'Cookie':        # not Cookie2, which RFC 6265 has removed
             self.cookies = value
 
 
 class _Response(object):
-    """What a jar asks of a response: that, and the headers, with their Set-Cookie."""
+    """The members of a response that a jar uses, and of its headers: the Set-Cookie values."""
 
     def __init__(self, values):
         # type: (List[text_type]) -> None
@@ -165,17 +164,17 @@ class _Response(object):
         return self._values if name.lower() == 'set-cookie' else []
 
 
-def _without_faults(value):
+def _drop_invalid(value):
     # type: (text_type) -> text_type
-    """Return a Set-Cookie without the attributes that the standard jar trips over, and warns of.
+    """Return a Set-Cookie without its invalid attributes, which RFC 6265 5.2 ignores.
 
-    RFC 6265 5.2 has them ignored.
+    The standard jar would fail at them, and emit a warning.
     """
     parts = value.split(u';')
-    return u';'.join(parts[:1] + [part for part in parts[1:] if not _is_faulty(part)])
+    return u';'.join(parts[:1] + [part for part in parts[1:] if not _is_invalid(part)])
 
 
-def _is_faulty(attribute):
+def _is_invalid(attribute):
     # type: (text_type) -> bool
     name, _equals, value = attribute.partition(u'=')
     name, value = name.strip().lower(), value.strip(u' \t"')
@@ -193,7 +192,7 @@ def _to_wire(value):
     # type: (Any) -> bytes
     """Return a jar's Cookie header as bytes; raises ValueError."""
     if isinstance(value, text_type):
-        is_latin_1 = all(character <= u'\xff' for character in value)    # as it was read
+        is_latin_1 = all(character <= u'\xff' for character in value)    # as headers are read
         value = value.encode('latin-1') if is_latin_1 else encode_text(value, 'a cookie')
     if not is_line(value):
         raise ValueError('a cookie must not contain CR, LF or NUL')

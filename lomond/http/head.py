@@ -1,6 +1,6 @@
-"""Finds the end of an HTTP/1.1 head, and names what isn't one as soon as that is certain.
+"""Finds the end of an HTTP/1.1 head (start line and headers), and rejects other data early.
 
-Linear in its size, however it is cut; and the result doesn't depend on the cuts.
+Takes linear time, and the result doesn't depend on the sizes of the pieces that arrive.
 """
 
 from __future__ import absolute_import, division, print_function
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 _START_OF_RESPONSE = b'HTTP/1.'
 
-# A record of TLS: its type, and the version, which is 3.something in all of them (RFC 8446 5.1).
+# A TLS record begins with its type, and the version 3.0 to 3.4 (RFC 8446 5.1).
 _TLS_RECORD = re.compile(b'[\x14-\x17]\x03[\x00-\x04]')
 
-#: How much of what isn't HTTP is read, and shown, in bytes.
+#: How many bytes of other data than HTTP are read, to show them in the error.
 MAX_SHOWN = 60
 
 _BANNERS = (
@@ -33,9 +33,9 @@ _BANNERS = (
 
 
 class HeadReader(object):
-    """Gathers an HTTP head, up to ``max_size`` bytes.
+    """Collects an HTTP head, up to ``max_size`` bytes.
 
-    A line ends in CRLF, or in LF alone if ``allows_bare_lf`` (RFC 9112 2.2).
+    A line ends in CRLF, or also in LF alone if ``allows_bare_lf`` (RFC 9112 2.2).
     """
 
     def __init__(self, max_size, allows_bare_lf=False):
@@ -44,14 +44,14 @@ class HeadReader(object):
         self._allows_bare_lf = allows_bare_lf
         self._gathered = bytearray()
         self._line_start = 0
-        self._searched = 0      # for the end of that line
+        self._searched = 0      # no line end before this index
 
     def feed(self, data):
         # type: (bytes) -> Optional[Tuple[bytes, bytes]]
-        """Return the head and what follows it, or None while it isn't complete.
+        """Return the head and the bytes after it, or None while it is incomplete.
 
-        Empty `data` is the end of the stream. Raises CriticalProtocolError if
-        the head exceeds the limit, HandshakeError if this can't become one.
+        Empty ``data`` is the end of the stream. Raises CriticalProtocolError if the head exceeds
+        the limit, HandshakeError if these bytes can't become a head.
         """
         self._gathered += data
         self._check_start(not data)
@@ -68,13 +68,13 @@ class HeadReader(object):
             is_first = self._line_start == 0
             self._line_start = self._searched = line_end
             if line in (b'\r\n', b'\n'):
-                return self._take(line_end)
+                return self._split(line_end)
             if is_first:
                 self._check_first_line(line.rstrip(b'\r\n').decode('latin-1'))
 
-    def _take(self, size):
+    def _split(self, size):
         # type: (int) -> Tuple[bytes, bytes]
-        """Return the head and the rest, and be ready for another head."""
+        """Return the head and the bytes after it, and reset the reader for another head."""
         head, rest = bytes(self._gathered[:size]), bytes(self._gathered[size:])
         del self._gathered[:]
         self._line_start = self._searched = 0
@@ -89,7 +89,7 @@ class HeadReader(object):
 
     def _check_start(self, is_end):
         # type: (bool) -> None
-        """Raise HandshakeError if what has come so far begins no head."""
+        """Raise HandshakeError if the bytes so far can't be the start of a head."""
 
     def _check_first_line(self, line):
         # type: (Text) -> None
@@ -97,10 +97,10 @@ class HeadReader(object):
 
 
 class ResponseHeadReader(HeadReader):
-    """Gathers the head of an answer, with lines that may end in LF alone.
+    """Collects the head of a response, whose lines may end in LF alone.
 
-    Parameters: ``max_size`` in bytes; for the words of errors ``subject``, such as
-    'the server', and ``secure_scheme``, of a URL for one that speaks TLS, or None within TLS.
+    Parameters: ``max_size`` in bytes; for error messages ``subject``, such as 'the server', and
+    ``secure_scheme``, the scheme to suggest to a user if the peer speaks TLS, None within TLS.
     """
 
     def __init__(self, max_size, subject, secure_scheme):
@@ -108,27 +108,27 @@ class ResponseHeadReader(HeadReader):
         super(ResponseHeadReader, self).__init__(max_size, allows_bare_lf=True)
         self._subject = subject
         self._secure_scheme = secure_scheme
-        #: True once this can't be HTTP/1, and only the rest of a line to show is awaited.
-        self.is_wrong = False
+        #: True once this can't be HTTP/1, and only more bytes to show are read.
+        self.is_not_http = False
 
     def _check_start(self, is_end):
         # type: (bool) -> None
         start = bytes(self._gathered[:len(_START_OF_RESPONSE)])
-        self.is_wrong = not _START_OF_RESPONSE.startswith(start)
-        if self.is_wrong:
-            words = self._name(bytes(self._gathered[:MAX_SHOWN]), is_end)
+        self.is_not_http = not _START_OF_RESPONSE.startswith(start)
+        if self.is_not_http:
+            words = self._describe_start(bytes(self._gathered[:MAX_SHOWN]), is_end)
             if words is not None:
                 raise HandshakeError(words)
 
-    def _name(self, start, is_end):
+    def _describe_start(self, start, is_end):
         # type: (bytes, bool) -> Optional[Text]
-        """Say what came instead of HTTP, or return None if more has to come for that."""
+        """Return what the peer sent instead of HTTP, or None if that takes more bytes."""
         if self._secure_scheme is not None and _TLS_RECORD.match(start):
             return u'{} speaks TLS on this port: use {}://'.format(
                 self._subject, self._secure_scheme)
         first = bytearray(start)[0]
         if first < 0x20 or first > 0x7e:
-            # Two more bytes would tell if it is TLS.
+            # Three bytes show whether it is TLS.
             if len(start) < 3 and 0x14 <= first <= 0x17 and not is_end:
                 return None
             return u'{} did not answer with HTTP: the first byte is 0x{:02x}'.format(

@@ -1,8 +1,8 @@
-"""HTTP/1.1 heads: taking them apart, looking fields up, checking fields to send.
+"""HTTP/1.1 heads: parses them into a first line and headers, and looks headers up.
 
-Shared by the response, the server's request and a proxy's answer. Strict about requests:
-lines end in CRLF, none is folded. In a response a line may end in LF alone, and a folded
-one is unfolded (RFC 9112 2.2, 5.2). A field's bytes are read as Latin-1, so all can be.
+Shared by the server's response, a proxy's response and the client's request. Requests are parsed
+strictly: lines end in CRLF, none is folded. In a response a line may end in LF alone, and a folded
+line is unfolded (RFC 9112 2.2, 5.2). Bytes are decoded as Latin-1, which can't fail.
 """
 
 from __future__ import absolute_import, division, print_function
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 def parse_head(data, is_response=False):
     # type: (bytes, bool) -> Tuple[Text, Headers]
-    """Split a head into its first line and its fields.
+    """Split a head into its first line and its headers.
 
-    `data` may end in the empty line or without it. Raises HandshakeError if
-    it isn't a head by RFC 9112.
+    The empty line at the end of ``data`` may be missing. Raises HandshakeError if it isn't a head
+    as in RFC 9112.
     """
     text = data.decode('latin-1')
     lines = text.replace(u'\r\n', u'\n').split(u'\n') if is_response else text.split(u'\r\n')
@@ -49,9 +49,9 @@ def _unfold(lines):
     # type: (List[Text]) -> List[Text]
     """Join each line that begins with a blank to the header before it (RFC 9112 5.2)."""
     unfolded = lines[:1]
-    pieces = []  # type: List[Text]     # of the present header
+    pieces = []  # type: List[Text]     # of the current header
     for line in lines[1:] + [u'']:
-        # What stands between the first line and the first header continues nothing.
+        # A folded line right after the first line has no header to continue.
         if line[:1] in (u' ', u'\t') and pieces:
             pieces.append(line.strip(u' \t'))
             continue
@@ -62,7 +62,7 @@ def _unfold(lines):
 
 
 class Headers(object):
-    """The fields of a head in their order; names are case-insensitive."""
+    """The headers of a head in their order; names are case-insensitive."""
 
     def __init__(self, fields=()):
         # type: (Union[List[Tuple[Text, Text]], Tuple[()]]) -> None
@@ -70,32 +70,32 @@ class Headers(object):
 
     def get(self, name, default=None):
         # type: (Union[bytes, Text], Optional[Text]) -> Optional[Text]
-        """Return a field's value, repeated ones joined by ', ', or the default."""
+        """Return a header's value, repeated ones joined by ', ', or the default."""
         values = self.get_all(name)
         return u', '.join(values) if values else default
 
     def get_all(self, name):
         # type: (Union[bytes, Text]) -> List[Text]
-        """Return each value of a repeated field (such as Set-Cookie) by itself."""
+        """Return a list of the values of a repeated header, such as Set-Cookie."""
         wanted = (name.decode('latin-1') if isinstance(name, bytes) else name).lower()
         return [value for field, value in self._fields if field.lower() == wanted]
 
     def get_list(self, name):
         # type: (Union[bytes, Text]) -> List[Text]
-        """Return the items of a comma-separated field, without empty ones."""
+        """Return the items of a comma-separated header, without empty ones."""
         items = u','.join(self.get_all(name)).split(u',')
-        # Not strip() alone: to Unicode more than RFC 7230's blanks are spaces.
+        # Not strip() alone: that would also strip Unicode spaces, which aren't RFC 7230's blanks.
         items = [item.strip(u' \t') for item in items]
         return [item for item in items if item]
 
     def has_token(self, name, token):
         # type: (Text, Text) -> bool
-        """Tell if a comma-separated field has this item, in any case."""
+        """Return whether a comma-separated header has this item, ignoring case."""
         return token.lower() in (item.lower() for item in self.get_list(name))
 
     def items(self):
         # type: () -> List[Tuple[Text, Text]]
-        """Return the (name, value) pairs as they came."""
+        """Return the (name, value) pairs in their order."""
         return list(self._fields)
 
     def __getitem__(self, name):

@@ -1,4 +1,4 @@
-"""Passwords from a netrc file, read anew for each request: they change while a daemon runs."""
+"""Passwords from a netrc file, read for each request, as they may change while a daemon runs."""
 
 from __future__ import absolute_import, division, print_function
 
@@ -30,10 +30,10 @@ def check_netrc(netrc):
 
 
 class NetrcFile(object):
-    """A file of passwords in the netrc format, read anew at each look.
+    """A file of passwords in the netrc format, read for each lookup.
 
-    Parameters: its ``path``; None for the one that NETRC in the environment
-    names, or ~/.netrc, which needn't be there.
+    Parameters: its ``path``; None for the file that NETRC in the environment names, or ~/.netrc,
+    which may be missing.
     """
 
     def __init__(self, path):
@@ -44,8 +44,8 @@ class NetrcFile(object):
         # type: (text_type, bool) -> Optional[Tuple[text_type, text_type]]
         """Return (user, password) for a host, or None.
 
-        Parameters: ``with_default``, if the file's ``default`` entry will do.
-        Raises ConnectFail, in words that tell nothing of the content.
+        Parameters: ``with_default``, whether the file's ``default`` entry may be used.
+        Raises ConnectFail, whose message has nothing of the file's content.
         """
         path = self._path or os.environ.get('NETRC') or _home_netrc()
         if path is None:
@@ -62,8 +62,7 @@ class NetrcFile(object):
         except ConnectFail:
             raise
         except Exception as error:
-            # The parser's, of several kinds. It quotes what it doesn't
-            # understand, and that may be a password: so it is no cause.
+            # The parser's error isn't kept as the cause: it quotes the file, maybe a password.
             line = getattr(error, 'lineno', None)
         raise ConnectFail.during(
             'request', u'could not parse the netrc file{}'.format(
@@ -74,13 +73,13 @@ def _home_netrc():
     # type: () -> Optional[str]
     try:
         return os.path.join(os.path.expanduser('~'), '.netrc')
-    except KeyError:        # no HOME, and a user that the system doesn't know
+    except KeyError:        # no HOME, and no entry for the user in the system's database
         return None
 
 
 def _check_private(path):
     # type: (str) -> None
-    """Raise ConnectFail if others may read the file: as ftp(1) wants it."""
+    """Raise ConnectFail if others may read the file, as ftp(1) does."""
     if os.name != 'posix':
         return
     status = os.stat(path)
@@ -91,7 +90,7 @@ def _check_private(path):
 
 def _look_up(path, host, with_default):
     # type: (Any, text_type, bool) -> Optional[Tuple[text_type, text_type]]
-    from netrc import netrc  # few need it
+    from netrc import netrc  # here, as few programs need it
     entries = netrc(path).hosts  # type: Dict[str, Any]
     default = entries.pop('default', None)
     by_host = {native_to_text(name).lower(): entry for name, entry in entries.items()}

@@ -1,6 +1,6 @@
-"""What may be shown of URLs, HTTP heads and traces: all but the secrets in them.
+"""Removes secrets from URLs, HTTP heads and traces before errors, reprs and the log show them.
 
-Errors, reprs and the log take it from here. It changes nothing of what is sent.
+It never changes what is sent.
 """
 
 from __future__ import absolute_import, division, print_function
@@ -19,24 +19,24 @@ HIDDEN = u'***'
 # RFC 3986 3.1
 _SCHEME = re.compile(u'[A-Za-z][A-Za-z0-9+.-]*://')
 
-# Of the names Authorization, Proxy-Authorization, Cookie, Set-Cookie, X-API-Key and so on.
+# Parts of the names Authorization, Proxy-Authorization, Cookie, Set-Cookie, X-API-Key and so on.
 _WORDS = u'authorization|cookie|key|passw|secret|session|signature|token'
 _SECRET_WORD = re.compile(_WORDS, re.IGNORECASE)
 _SECRET_NAME = re.compile(u'[^:]*?(?:{})[A-Za-z0-9_-]*'.format(_WORDS), re.IGNORECASE)
 
-# What stands before the colon of a URL without its slashes.
+# The text before the colon of a URL whose slashes are missing.
 _BARE_SCHEME = re.compile(u'["\'<(=]*[A-Za-z][A-Za-z0-9+.-]{0,20}\\Z')
 
-# RFC 6455 11.3.1: a nonce.
+# Not secret: a nonce (RFC 6455 11.3.1).
 _PUBLIC_NAME = u'sec-websocket-key'
 
 
 def hide_credentials(url):
     # type: (Text) -> Text
-    """Return a URL, well-formed or not, without what stands between its :// and the last @.
+    """Return a URL, well-formed or not, without the text between its :// and the last @.
 
-    Only what follows that is sure to be no part of a password. Without a
-    scheme nothing in front of it is left.
+    The text after the last @ is certain not to be part of a password. Without a scheme everything
+    before the @ is removed.
     """
     _before, mark, after = url.rpartition(u'@')
     if not mark:
@@ -47,7 +47,7 @@ def hide_credentials(url):
 
 def redact_text(text):
     # type: (Text) -> Text
-    """Return a text without what may be the credentials of a URL in it."""
+    """Return a text without anything that may be the credentials of a URL."""
     before, mark, after = text.rpartition(u'@')
     start = before.find(u'//') + 2
     if start < 2:
@@ -60,14 +60,14 @@ def redact_text(text):
 
 def redact_line(line):
     # type: (Text) -> Text
-    """Return a header line as it may be shown. It may be malformed."""
+    """Return a header line, which may be malformed, without the secrets in it."""
     if not is_line(line.encode('utf-8', 'replace')):
-        # There is no telling where a name or a value ends.
+        # Where a name or a value ends is uncertain.
         line = redact_text(line)
         word = _SECRET_WORD.search(line)
         return line if word is None else line[:word.end()] + HIDDEN
     if line.startswith((u' ', u'\t')):
-        return HIDDEN       # folded: it goes on with the value of some header
+        return HIDDEN       # folded: it continues the value of an unknown header
     name = _SECRET_NAME.match(line)
     if name is None or name.group().lower() == _PUBLIC_NAME:
         return redact_text(line)
@@ -76,21 +76,21 @@ def redact_line(line):
 
 def redact_value(name, value):
     # type: (Text, Text) -> Text
-    """Return the value of a header as it may be shown, by the header's name."""
+    """Return the value of a header, or `HIDDEN` for a name whose values are secret."""
     return redact_line(u'{}: {}'.format(name, value))[len(name) + 2:]
 
 
 def redact_head(head):
     # type: (bytes) -> bytes
-    """Return the head of a request or a response as it may be shown."""
+    """Return the head of a request or a response without the secrets in it."""
     lines = head.decode('latin-1').split(u'\r\n')
     return u'\r\n'.join(lines[:1] + [redact_line(line) for line in lines[1:]]).encode('latin-1')
 
 
 class TraceRecord(dict):  # type: ignore[type-arg]
-    """What a tracer is called with: a dict that may be printed, its repr is that of `redacted`.
+    """The dict that a tracer is called with; its repr shows no secrets, see `redacted`.
 
-    Beside the ``head`` that is sent it has the ``redacted_head``.
+    In addition to the ``head`` that is sent it has the ``redacted_head``.
     """
 
     def __init__(self, *args, **fields):
@@ -101,7 +101,7 @@ class TraceRecord(dict):  # type: ignore[type-arg]
 
     def redacted(self):
         # type: () -> Dict[str, Any]
-        """Return a dict for the log: the head is the redacted one."""
+        """Return a dict for the log, whose ``head`` is the redacted one."""
         shown = dict(self)
         if 'head' in shown:
             shown['head'] = shown.pop('redacted_head')

@@ -1,6 +1,6 @@
-"""Where a redirect of the server leads, and whether to go there (RFC 7231 6.4).
+"""Redirects: resolves the target of one, and decides whether to follow it (RFC 7231 6.4).
 
-Asks nobody and connects to nothing: a target and a response in, a target out.
+It does no I/O: the input is a target and a response, the output another target.
 """
 
 from __future__ import absolute_import, division, print_function
@@ -19,43 +19,44 @@ if TYPE_CHECKING:
     from lomond.http.response import Response  # noqa: F401
     from lomond.http.url import Target  # noqa: F401
 
-#: The request of a WebSocket is a GET, so all of these mean the same to it.
-REDIRECTS = frozenset([301, 302, 303, 307, 308])
+#: Statuses of a redirect, which all mean the same here, as the request of a WebSocket is a GET.
+REDIRECT_STATUSES = frozenset([301, 302, 303, 307, 308])
 
 # RFC 3986 3.1
 _SCHEME = re.compile(u'([A-Za-z][A-Za-z0-9+.-]*):')
 
-# Servers that redirect all they have know nothing of WebSockets.
+# A server that redirects all of its URLs may use http and https for WebSockets, too.
 _SCHEMES = {u'ws': u'ws', u'wss': u'wss', u'http': u'ws', u'https': u'wss'}
 
 
-class Course(namedtuple('Course', ['home', 'target', 'redirects', 'is_foreign'])):
-    """How far an attempt to connect has come from the URL it began with.
+class RedirectChain(namedtuple(
+        'RedirectChain', ['first', 'target', 'redirects', 'is_cross_origin'])):
+    """The redirects of one attempt to connect.
 
-    ``home``, where the URL leads, a `lomond.http.url.Target`; ``target``, where
-    to connect now; ``redirects``, how many led there; ``is_foreign``, True
-    once one of them led to another scheme, host or port: what was meant for
-    home isn't sent from there on, not even back at home.
+    ``first``, the `lomond.http.url.Target` of the user's URL; ``target``, the one to connect to
+    now; ``redirects``, the number of redirects between them; ``is_cross_origin``, True once one of
+    them led to another scheme, host or port. From then on no credentials for the first origin are
+    sent, even if a later redirect leads back to it.
     """
 
     __slots__ = ()
 
     @classmethod
-    def begin(cls, home):
-        # type: (Target) -> Course
-        """Make the course of an attempt that hasn't been redirected."""
-        return cls(home, home, 0, False)
+    def begin(cls, target):
+        # type: (Target) -> RedirectChain
+        """Return the chain of an attempt that hasn't been redirected."""
+        return cls(target, target, 0, False)
 
-    def follow(self, response, max_redirects, is_bound=False):
-        # type: (Response, int, bool) -> Optional[Course]
-        """Return the course after a redirect, or None if the response isn't one to follow.
+    def follow(self, response, max_redirects, has_socket=False):
+        # type: (Response, int, bool) -> Optional[RedirectChain]
+        """Return the chain after a redirect, or None if the response isn't one to follow.
 
-        Parameters: ``max_redirects`` in one attempt; ``is_bound``, True if no
-        other server can be reached than this one. Raises HandshakeError, which
-        says why the redirect isn't followed.
+        Parameters: ``max_redirects`` in one attempt; ``has_socket``, True if the user passed a
+        socket, which can't reach another server. Raises HandshakeError, which says why the
+        redirect isn't followed.
         """
         locations = set(response.headers.get_all(u'Location')) - {u''}
-        if not max_redirects or response.status_code not in REDIRECTS or not locations:
+        if not max_redirects or response.status_code not in REDIRECT_STATUSES or not locations:
             return None
         if len(locations) > 1:
             raise _refusal(response, u'it has more than one Location header')
@@ -68,23 +69,22 @@ class Course(namedtuple('Course', ['home', 'target', 'redirects', 'is_foreign'])
             raise _refusal(response, text_type(error)[:200])
         if self.target.is_secure and not target.is_secure:
             raise _refusal(response, u'it leads from wss to ws, which is not encrypted')
-        is_elsewhere = not _is_same_origin(target, self.target)
-        if is_elsewhere and (is_bound or _is_local(self.target)):
+        is_cross_origin = not _is_same_origin(target, self.target)
+        if is_cross_origin and (has_socket or _is_local(self.target)):
             raise _refusal(
                 response, u'it leads to {}, which sock or the Unix socket does not reach'.format(
                     hide_credentials(target.url)[:200]))
         return self._replace(
             target=target, redirects=self.redirects + 1,
-            is_foreign=self.is_foreign or is_elsewhere)
+            is_cross_origin=self.is_cross_origin or is_cross_origin)
 
 
 def resolve(location, target):
     # type: (text_type, Target) -> Target
-    """Return where a Location leads that the target answered with; raises ValueError.
+    """Return the new target for a Location header of ``target``'s response; raises ValueError.
 
-    It may be relative (RFC 3986 5.2). A fragment is dropped: it is nothing
-    that a server is told. Credentials in it count; those of the target are
-    kept as long as the origin is the same.
+    The Location may be relative (RFC 3986 5.2). Its fragment is dropped, as clients don't send
+    fragments. Its credentials replace those of ``target``, which are only kept for the same origin.
     """
     location = _to_text(location)
     match = _SCHEME.match(location)
@@ -97,8 +97,8 @@ def resolve(location, target):
     elif location.startswith(u'//'):
         url = u'{}:{}'.format(u'wss' if target.is_secure else u'ws', location)
     else:
-        # Only the path is resolved: the rest of the target needn't fit into
-        # a URL (an IPv6 zone, a socket's path).
+        # Only the path is resolved: the rest of the target may not fit into a URL (an IPv6 zone,
+        # a socket's path).
         path = location.partition(u'#')[0]
         path = parse_url(u'ws://localhost' + _resolve_path(path, target.resource)).resource
         return target._replace(resource=path)
@@ -111,19 +111,19 @@ def resolve(location, target):
 
 def _is_same_origin(one, other):
     # type: (Target, Target) -> bool
-    """Tell if two targets are one server (RFC 6454 4)."""
+    """Return whether two targets have the same origin (RFC 6454 4)."""
     return (one.is_secure, one.host, one.port) == (other.is_secure, other.host, other.port)
 
 
 def _is_local(target):
     # type: (Target) -> bool
-    """Tell if the target is a Unix domain socket."""
+    """Return whether the target is a Unix domain socket."""
     return target.unix_path is not None
 
 
 def _resolve_path(reference, base):
     # type: (text_type, text_type) -> text_type
-    """Resolve a path and query against another (RFC 3986 5.2.2, the lower half)."""
+    """Resolve a path and query against a base path and query (RFC 3986 5.2.2)."""
     base_path, _mark, base_query = base.partition(u'?')
     path, mark, query = reference.partition(u'?')
     if not path:
@@ -150,7 +150,7 @@ def _remove_dots(path):
 
 def _to_text(location):
     # type: (text_type) -> text_type
-    """Return what a header's bytes, read as Latin-1, mean: UTF-8, if they are that."""
+    """Return a header, which was decoded as Latin-1, decoded as UTF-8 if it is valid UTF-8."""
     try:
         return location.encode('latin-1').decode('utf-8')
     except UnicodeError:

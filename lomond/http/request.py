@@ -1,7 +1,7 @@
-"""What a client's request carries beside the handshake: headers, passwords, cookies.
+"""The user's part of a client's request: headers, passwords, cookies.
 
-Opens no connection. A function that makes headers is called, and a netrc file
-is read, for each request anew: passwords and tokens change while a daemon runs.
+It opens no connection. For each request it calls the user's headers function and reads the netrc
+file again, as passwords and tokens may change while a daemon runs.
 """
 
 from __future__ import absolute_import, division, print_function
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
     from typing import Any, Dict, List, Optional, Tuple, Union  # noqa: F401
 
     from lomond.http.cookies import Cookies  # noqa: F401
-    from lomond.http.redirects import Course  # noqa: F401
+    from lomond.http.redirects import RedirectChain  # noqa: F401
     from lomond.http.response import Response  # noqa: F401
 
     Field = Tuple[text_type, bytes]
 
 log = logging.getLogger('lomond')
 
-# What the handshake itself decides.
+# Headers that the handshake sets.
 _RESERVED = frozenset([
     u'upgrade', u'connection', u'sec-websocket-key', u'sec-websocket-version',
     u'sec-websocket-protocol', u'sec-websocket-extensions', u'sec-websocket-accept',
@@ -38,24 +38,24 @@ _REPLACEMENTS = {
     u'sec-websocket-extensions': ' and use compress=',
 }
 
-# A secret may stand in any other header: another origin isn't sent it.
-_FOR_ANYONE = frozenset([u'origin', u'user-agent'])
+# The only headers that are sent to another origin, as any other may contain a secret.
+_SENT_CROSS_ORIGIN = frozenset([u'origin', u'user-agent'])
+
 
 class RequestOptions(object):
-    """What the requests of a client carry.
+    """The user's options for the requests of a client.
 
-    Parameters as of `lomond.websocket.WebSocket`. Raises TypeError and
-    ValueError.
+    The parameters are those of `lomond.websocket.WebSocket`. Raises TypeError and ValueError.
     """
 
     def __init__(self, headers=None, cookies=None, netrc=False):
         # type: (Any, Any, Any) -> None
-        #: Fields, or a function that returns what they are made of.
-        self.headers = _check_own_headers(headers)  # type: Any
+        #: A list of fields, or the user's function.
+        self.headers = _check_headers_option(headers)  # type: Any
         self.netrc = check_netrc(netrc)
         self.cookies = None  # type: Optional[Cookies]
         if cookies is not None:
-            from lomond.http.cookies import check_cookies  # few need it
+            from lomond.http.cookies import check_cookies  # here, as few programs need it
             self.cookies = check_cookies(cookies)
         self._added = []  # type: List[Field]
 
@@ -67,58 +67,59 @@ class RequestOptions(object):
 
     def change(self, name, value):
         # type: (str, Any) -> None
-        """Set one parameter; raises as the constructor does, and then nothing has changed."""
+        """Set one parameter; raises as the constructor does, and then changes nothing."""
         setattr(self, name, getattr(RequestOptions(**{name: value}), name))
 
     def add_header(self, name, value):
         # type: (Any, Any) -> None
-        """Add a header to those given; raises as `check_header`."""
+        """Add a header to those of ``headers``; raises as `check_header`."""
         self._added.append(check_header(name, value))
 
-    def fields(self, course):
-        # type: (Course) -> List[Field]
-        """Return the header fields for a request to where the attempt has come.
+    def fields(self, chain):
+        # type: (RedirectChain) -> List[Field]
+        """Return the header fields for a request to the chain's target.
 
         Raises ConnectFail, in the phase 'request'.
         """
-        fields = self._own_fields()
-        if course.is_foreign:
-            fields = [field for field in fields if field[0].lower() in _FOR_ANYONE]
+        fields = self._user_fields()
+        if chain.is_cross_origin:
+            fields = [field for field in fields if field[0].lower() in _SENT_CROSS_ORIGIN]
         if not any(name.lower() == u'authorization' for name, _value in fields):
-            credentials = course.target.credentials
+            credentials = chain.target.credentials
             if credentials is None and self.netrc is not None:
-                credentials = self.netrc.find(course.target.host, not course.is_foreign)
+                credentials = self.netrc.find(
+                    chain.target.host, with_default=not chain.is_cross_origin)
             if credentials is not None:
                 fields.append((
                     u'Authorization', basic_authorization(credentials).encode('ascii')))
         if self.cookies is None:
             return fields
         try:
-            return self.cookies.add_to(fields, course)
-        except Exception as error:      # the caller's jar, or policy
+            return self.cookies.add_to(fields, chain)
+        except Exception as error:      # the user's jar or policy may raise anything
             log.exception('the cookie jar failed')
             raise ConnectFail.during(
                 'request', u'the cookie jar failed: {}'.format(describe(error)), error)
 
-    def _own_fields(self):
+    def _user_fields(self):
         # type: () -> List[Field]
         if not callable(self.headers):
             return self.headers + self._added       # type: ignore[no-any-return]
         try:
             return check_headers(self.headers()) + self._added
-        except Exception as error:      # the caller's function: the next attempt asks it again
+        except Exception as error:      # the user's function: the next attempt calls it again
             log.exception('the headers function failed')
             raise ConnectFail.during(
                 'request', u'the headers function failed: {}'.format(describe(error)), error)
 
-    def take_cookies(self, response, course):
-        # type: (Response, Course) -> None
-        """Keep the cookies that a response sets, if any are kept. Never raises."""
+    def store_cookies(self, response, chain):
+        # type: (Response, RedirectChain) -> None
+        """Keep the cookies that a response sets, if there is a jar. Never raises."""
         if self.cookies is not None:
-            self.cookies.take(response, course)
+            self.cookies.store(response, chain)
 
 
-def _check_own_headers(headers):
+def _check_headers_option(headers):
     # type: (Any) -> Any
     if headers is None:
         return []
@@ -149,16 +150,15 @@ def check_header(name, value):
     # type: (Any, Any) -> Field
     """Return a header's name, and its value as bytes (text in UTF-8).
 
-    Raises TypeError, and ValueError for what can't stand in a header, and for
-    those that aren't the caller's to set. The words never tell the value: it
-    may be a secret.
+    Raises TypeError, and ValueError for invalid characters and for reserved headers. The message
+    never shows the value, which may be a secret.
     """
     if isinstance(name, bytes):
         name = name.decode('latin-1')
     if not isinstance(name, text_type):
         raise TypeError('a header name must be text or bytes, not {}'.format(type(name).__name__))
     if not is_token(name):
-        # Of a whole line, given by mistake, the value isn't shown.
+        # A whole line may have been passed by mistake: its value isn't shown.
         raise ValueError('invalid header name: {!r}'.format(name.partition(u':')[0]))
     if name.lower() in _RESERVED:
         raise ValueError('{} is set by the handshake: remove it{}'.format(

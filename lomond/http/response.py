@@ -12,13 +12,13 @@ from lomond.http.redact import redact_line
 if TYPE_CHECKING:
     from typing import List, Match, Optional, Text, Union  # noqa: F401
 
-# RFC 7230 3.1.2. Some servers leave the space before an empty reason out.
+# RFC 7230 3.1.2. Some servers omit the space before an empty reason.
 _STATUS_LINE = re.compile(r'(HTTP/1\.[0-9]) ([1-9][0-9][0-9])(?: (.*))?\Z')
 
 
 def check_status_line(line):
     # type: (Text) -> Match[Text]
-    """Take the first line of a response apart; raises HandshakeError if it isn't HTTP/1."""
+    """Parse the first line of a response; raises HandshakeError if it isn't HTTP/1."""
     match = _STATUS_LINE.match(line)
     if match is None:
         raise HandshakeError('not an HTTP response: {!r}', redact_line(line)[:80])

@@ -1,7 +1,4 @@
-"""WebSocket URLs (RFC 6455 3) to what it takes to connect and to ask.
-
-Knows no sockets. Proxy URLs are taken apart here too.
-"""
+"""Parses WebSocket URLs (RFC 6455 3) and proxy URLs. It does no I/O."""
 
 from __future__ import absolute_import, division, print_function
 
@@ -29,22 +26,22 @@ _PROXY_PORTS = {
     u'socks5': 1080, u'socks5h': 1080,
 }
 
-# What stands for itself in a path and query (RFC 3986 3.3, 3.4); '%' too, as
-# what is encoded already stays so.
+# Characters that need no encoding in a path and query (RFC 3986 3.3, 3.4); '%' is one of them, so
+# that encoded characters aren't encoded twice.
 _SAFE = "%/:?@!$&'()*+,;=-._~[]"
 
-# The same for the path of a Unix socket: its end is the first ':'.
+# The same for the path of a Unix socket, which the first ':' ends.
 _SAFE_IN_FILE = "/@!$&'()*+,;=-._~"
 
 _NOT_ALLOWED = re.compile(u'[\\x00-\\x1f\\x7f]')
 
-# Scheme, authority, path, query, fragment (RFC 3986 B). Not by urlsplit: it differs
-# from Python to Python, and its errors have the password in them.
+# Scheme, authority, path, query, fragment (RFC 3986 B). Not urlsplit, which differs between
+# Pythons, and shows the password in its errors.
 _URL = re.compile(
     u'(?s)(?:([A-Za-z][A-Za-z0-9+.-]*):)?(?://([^/?#]*))?([^?#]*)(?:\\?([^#]*))?(?:#(.*))?\\Z')
 _PROXY_URL = re.compile(u'(?s)(?:([A-Za-z][A-Za-z0-9+.-]*)://)?(.*)\\Z')
 
-# What follows '@' in the authority (RFC 3986 3.2.2, RFC 6874): address, zone, name, port.
+# The part of the authority after '@' (RFC 3986 3.2.2, RFC 6874): address, zone, name, port.
 _HOST_AND_PORT = re.compile(
     u'(?:\\[([0-9A-Fa-f.]*:[0-9A-Fa-f:.]*)(?:%(?:25)?([A-Za-z0-9_.~-]+))?\\]|([^\\[\\]:]*))'
     u'(?::([0-9]{0,5}))?\\Z')
@@ -55,13 +52,12 @@ _ADVICE = ' (in a user or a password encode / as %2F, ? as %3F and # as %23)'
 
 class Target(namedtuple(
         'Target', ['scheme', 'host', 'port', 'resource', 'credentials', 'unix_path'])):
-    """Where a WebSocket URL leads.
+    """A parsed WebSocket URL.
 
-    ``scheme`` 'ws', 'wss', 'ws+unix' or 'wss+unix'; ``host``, a name in ASCII
-    or an address without brackets; ``port``; ``resource``, the path and query
-    as the request line has them; ``credentials``, (user, password) or None;
-    ``unix_path``, where the Unix socket is, or None. On one of these the host
-    is 'localhost', and the port the default one.
+    ``scheme``: 'ws', 'wss', 'ws+unix' or 'wss+unix'; ``host``: a name in ASCII or an address
+    without brackets; ``port``; ``resource``: the path and query as in the request line;
+    ``credentials``: (user, password) or None; ``unix_path``: the path of the Unix socket, or None.
+    With a Unix socket the host is 'localhost', and the port the default one.
     """
 
     __slots__ = ()
@@ -92,8 +88,8 @@ class Target(namedtuple(
     @property
     def host_header(self):
         # type: () -> text_type
-        """The value of Host: the default port isn't named (RFC 6455 4.1)."""
-        # An IPv6 zone means something on this machine only (RFC 6874 4).
+        """The value of the Host header, without a default port (RFC 6455 4.1)."""
+        # An IPv6 zone has a meaning on this machine only (RFC 6874 4).
         host = bracket(self.host.partition(u'%')[0])
         if self.port == _DEFAULT_PORTS[self.scheme]:
             return host
@@ -101,7 +97,7 @@ class Target(namedtuple(
 
 
 class ProxyTarget(namedtuple('ProxyTarget', ['scheme', 'host', 'port', 'credentials'])):
-    """Where a proxy URL leads; fields as in `Target`.
+    """A parsed proxy URL; the fields are those of `Target`.
 
     ``scheme`` is one of 'http', 'https', 'socks4', 'socks4a', 'socks5',
     'socks5h' and 'socks', which is SOCKS5.
@@ -116,7 +112,7 @@ class ProxyTarget(namedtuple('ProxyTarget', ['scheme', 'host', 'port', 'credenti
     @property
     def is_secure(self):
         # type: () -> bool
-        """Whether the way to the proxy itself is TLS."""
+        """True if the connection to the proxy itself uses TLS."""
         return bool(self.scheme == u'https')
 
     @property
@@ -135,9 +131,9 @@ def parse_url(url, drops_fragment=False):
     # type: (Union[bytes, text_type], bool) -> Target
     """Parse a ws, wss, ws+unix or wss+unix URL; raises TypeError or ValueError.
 
-    The latter two are ``ws+unix:///path/to/socket:/resource?query``, the
-    socket's path and the resource being percent-encoded. A fragment is
-    refused, unless it ``drops_fragment``. No error has the credentials in it.
+    A Unix socket is ``ws+unix:///path/to/socket:/resource?query``, with the path of the socket and
+    the resource percent-encoded. A fragment is dropped if ``drops_fragment``, else refused. Errors
+    don't show the credentials.
     """
     text = _to_text(url)
     shown = hide_credentials(text)
@@ -148,7 +144,7 @@ def parse_url(url, drops_fragment=False):
             'a WebSocket URL must start with ws:// or wss:// (or ws+unix:// or wss+unix://), '
             'not {!r}'.format(shown[:80]))
     if fragment is not None and not drops_fragment:
-        # RFC 6455 3: no fragment; a '#' that is data is written %23.
+        # RFC 6455 3: no fragment; a '#' in the path or query must be encoded as %23.
         raise ValueError(
             'a WebSocket URL must not have a fragment: encode # as %23 in {!r}'.format(shown))
     userinfo, mark, place = (authority or u'').rpartition(u'@')
@@ -176,8 +172,8 @@ def parse_proxy_url(url):
     # type: (Union[bytes, text_type]) -> ProxyTarget
     """Parse a proxy's URL; without a scheme it is an http one. Raises TypeError, ValueError.
 
-    The credentials end at the last ``@``, as urllib has it: a
-    password may contain ``/``, ``?``, ``#`` and ``@``. No error has them in it.
+    The credentials end at the last ``@``, as in urllib, so a password may contain ``/``, ``?``,
+    ``#`` and ``@``. Errors don't show them.
     """
     text = _to_text(url)
     shown = hide_credentials(text)
@@ -210,8 +206,8 @@ def basic_authorization(credentials):
     return u'Basic ' + base64.b64encode(data).decode('ascii')
 
 
-# What raises an exception that holds the URL, or a part, returns None here instead: an
-# exception raised while another is handled has that for its context, and shows it.
+# These helpers return None instead of raising: an exception that is raised while another one is
+# handled shows that one as its context, and with it the URL and its password.
 
 def _to_text(url):
     # type: (Union[bytes, text_type]) -> text_type
@@ -220,7 +216,7 @@ def _to_text(url):
     text = _decode(url)
     if text is None:
         raise ValueError('the URL is not UTF-8: percent-encode all bytes that are not ASCII')
-    # A header could be hidden there.
+    # They could inject a header.
     if _NOT_ALLOWED.search(text):
         raise ValueError('control characters in the URL {!r}'.format(hide_credentials(text)))
     return text.strip()
@@ -231,7 +227,7 @@ def _decode(url):
     """Return a URL as text; None if that isn't UTF-8."""
     try:
         text = native_to_text(url)  # type: text_type
-        encode_utf8(text)       # a lone surrogate is a byte of the environment
+        encode_utf8(text)       # fails at a lone surrogate: an undecodable byte of the environment
     except ValueError:
         return None
     return text
@@ -268,9 +264,9 @@ def _host_and_port(place, shown, advice=''):
 
 def _unix_path_and_rest(place, resource, query, shown):
     # type: (text_type, text_type, Optional[text_type], text_type) -> Tuple[text_type, text_type]
-    """Return the path of the Unix socket, decoded, and that of the resource."""
+    """Return the decoded path of the Unix socket, and the path of the resource."""
     path, colon, rest = resource.partition(u':')
-    # Relative to what, in a daemon? And a name after // would be a host.
+    # Not a relative path, as a daemon changes its directory; a name after // would be a host.
     if place or not path.startswith(u'/') or path == u'/':
         raise ValueError(
             'a Unix socket URL must look like ws+unix:///path/to/socket:/resource, not {!r}'.format(
@@ -293,7 +289,7 @@ def _unix_path_and_rest(place, resource, query, shown):
 
 def to_ascii(host):
     # type: (text_type) -> text_type
-    """Return a host's name as DNS has it (IDNA); raises ValueError."""
+    """Return a host name in ASCII, as DNS uses it (IDNA); raises ValueError."""
     name = _to_ascii(host)
     if name is None:
         raise ValueError('invalid host name: {!r}'.format(host))
@@ -302,12 +298,12 @@ def to_ascii(host):
 
 def _to_ascii(host):
     # type: (text_type) -> Optional[text_type]
-    """Return a host's name as DNS has it (IDNA); None if that isn't one."""
+    """Return a host name in ASCII, as DNS uses it (IDNA); None if it isn't a host name."""
     try:
         name = host.encode('idna').decode('ascii')  # type: text_type
     except UnicodeError:
         return None
-    # NFKC, a part of IDNA, may have made some of these.
+    # NFKC, a step of IDNA, may have produced some of these.
     return None if re.search(u'[ "#/:<>?@\\\\^`{|}%]', name) else name
 
 
@@ -323,7 +319,7 @@ def _credentials(userinfo, shown):
 
 def _without_secret(target):
     # type: (Any) -> Any
-    """Return a target that may be shown."""
+    """Return a target with its credentials replaced by `HIDDEN`."""
     return target if target.credentials is None else target._replace(credentials=HIDDEN)
 
 

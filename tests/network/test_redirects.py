@@ -9,7 +9,7 @@ import pytest
 
 from lomond import WebSocket
 from lomond._compat import monotonic
-from lomond.http.redirects import REDIRECTS
+from lomond.http.redirects import REDIRECT_STATUSES
 from lomond.http.url import basic_authorization
 from lomond.persist import persist
 from tests.network.driving import Clock, accept_and_hang_up, drain, read_to_close, wait_for
@@ -90,7 +90,7 @@ def localhost(url):
 
 # -- followed --
 
-@pytest.mark.parametrize('status', sorted(REDIRECTS))
+@pytest.mark.parametrize('status', sorted(REDIRECT_STATUSES))
 def test_a_redirect_is_followed(link, status):
     site = Site({'/': build_redirect(u'/feed?a=b', status)})
     with link.serve(site) as server:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from lomond import WebSocket
 from lomond._compat import text_type
 from lomond.errors import HandshakeError
-from lomond.http.redirects import Course, resolve
+from lomond.http.redirects import RedirectChain, resolve
 from lomond.http.response import Response
 from lomond.http.url import parse_proxy_url, parse_url
 from lomond.net.proxy.settings import find_proxy, parse_proxies
@@ -216,11 +216,11 @@ def test_redirect_shows_no_password(userinfo, place, scheme):
         except ValueError as error:
             check_hidden(error)
         try:
-            course = Course.begin(base).follow(response, 5)
+            chain = RedirectChain.begin(base).follow(response, 5)
         except HandshakeError as error:
             check_hidden(error)
         else:
-            check_hidden(repr(course), course.target.url)
+            check_hidden(repr(chain), chain.target.url)
 
 
 @given(userinfos(), places)

@@ -96,7 +96,7 @@ def test_tls_within_tls_is_nothing_to_use_wss_for():
 def test_end_of_the_stream_is_the_end_of_what_is_shown(start, words):
     reader = responses()
     assert reader.feed(start) is None
-    assert reader.is_wrong
+    assert reader.is_not_http
     with pytest.raises(HandshakeError) as caught:
         reader.feed(b'')
     assert words in str(caught.value)
@@ -106,7 +106,7 @@ def test_end_of_the_stream_is_the_end_of_what_is_shown(start, words):
 def test_end_of_the_stream_before_the_end_of_a_head_is_no_verdict(start):
     reader = responses()
     assert reader.feed(start) is None
-    assert not reader.is_wrong
+    assert not reader.is_not_http
     assert reader.feed(b'') is None
 
 

@@ -18,7 +18,7 @@ import pytest
 import six
 
 from lomond import WebSocket, errors
-from lomond._hints import FOREIGN, FOREIGN_TO_A_SERVER, PLACES
+from lomond._hints import OTHER_NAMES, OTHER_NAMES_OF_SERVER, CALLS
 from lomond.persist import ReconnectPolicy, persist
 from lomond.protocol.extensions.permessage_deflate import DeflateOptions
 from lomond.server import Server
@@ -110,10 +110,10 @@ def test_an_unknown_option_says_where_it_belongs(call, words):
 
 
 def test_every_hint_names_options_that_there_are():
-    known = set().union(*(taken for _name, _written, taken in PLACES))
+    known = set().union(*(taken for _name, _usage, taken in CALLS))
     # A client's, that is: a server has these.
-    assert known.intersection(FOREIGN) == {'handshake_timeout', 'host', 'port'}
-    for words in list(FOREIGN.values()) + list(FOREIGN_TO_A_SERVER.values()):
+    assert known.intersection(OTHER_NAMES) == {'handshake_timeout', 'host', 'port'}
+    for words in list(OTHER_NAMES.values()) + list(OTHER_NAMES_OF_SERVER.values()):
         for name in re.findall(r'\b([a-z_]+)=', words):
             assert name in known, words
 

@@ -5,7 +5,7 @@ from __future__ import absolute_import, division, print_function
 import pytest
 
 from lomond.errors import HandshakeError
-from lomond.http.redirects import REDIRECTS, Course, resolve
+from lomond.http.redirects import REDIRECT_STATUSES, RedirectChain, resolve
 from lomond.http.response import Response
 from lomond.http.url import parse_url
 
@@ -20,7 +20,7 @@ def answer(*locations, **kwargs):
 
 
 def begin(url=BASE):
-    return Course.begin(parse_url(url))
+    return RedirectChain.begin(parse_url(url))
 
 
 # -- resolving --
@@ -107,13 +107,13 @@ def test_a_unix_socket_is_not_left_by_what_is_the_same_origin(location):
 
 # -- following --
 
-@pytest.mark.parametrize('status', sorted(REDIRECTS))
+@pytest.mark.parametrize('status', sorted(REDIRECT_STATUSES))
 def test_a_redirect_is_followed(status):
-    course = begin().follow(answer(b'/x', status=status), 5)
-    assert course.target.url == u'ws://example.org/x'
-    assert course.home.url == u'ws://example.org/a/b?c=d'
-    assert course.redirects == 1
-    assert not course.is_foreign
+    chain = begin().follow(answer(b'/x', status=status), 5)
+    assert chain.target.url == u'ws://example.org/x'
+    assert chain.first.url == u'ws://example.org/a/b?c=d'
+    assert chain.redirects == 1
+    assert not chain.is_cross_origin
 
 
 @pytest.mark.parametrize('response, limit', [
@@ -144,11 +144,11 @@ def test_what_is_no_redirect_is_not_followed(response, limit):
     ([b'//other.example/x', b'/y'], False),
     ([b'//other.example/x', b'ws://example.org/a/b'], False),      # once away, away
 ])
-def test_another_scheme_host_or_port_is_foreign(locations, stays):
-    course = begin()
+def test_another_scheme_host_or_port_is_cross_origin(locations, stays):
+    chain = begin()
     for location in locations:
-        course = course.follow(answer(location), 5)
-    assert course.is_foreign is not stays
+        chain = chain.follow(answer(location), 5)
+    assert chain.is_cross_origin is not stays
 
 
 @pytest.mark.parametrize('url, response, words', [
@@ -170,9 +170,9 @@ def test_a_redirect_that_is_not_followed_says_why(url, response, words):
 
 
 def test_a_given_socket_leads_to_no_other_server():
-    assert begin().follow(answer(b'/x'), 5, is_bound=True) is not None
+    assert begin().follow(answer(b'/x'), 5, has_socket=True) is not None
     with pytest.raises(HandshakeError) as caught:
-        begin().follow(answer(b'ws://other.example/'), 5, is_bound=True)
+        begin().follow(answer(b'ws://other.example/'), 5, has_socket=True)
     assert 'other.example' in str(caught.value)
 
 
@@ -181,11 +181,11 @@ def test_the_same_location_twice_is_one():
 
 
 def test_a_loop_ends_by_the_limit():
-    course = begin()
+    chain = begin()
     for _ in range(3):
-        course = course.follow(answer(b'/a/b?c=d'), 3)
+        chain = chain.follow(answer(b'/a/b?c=d'), 3)
     with pytest.raises(HandshakeError) as caught:
-        course.follow(answer(b'/a/b?c=d'), 3)
+        chain.follow(answer(b'/a/b?c=d'), 3)
     assert 'more than 3 redirects' in str(caught.value)
 
 

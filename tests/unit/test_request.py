@@ -8,7 +8,7 @@ import pytest
 from six.moves.http_cookiejar import Cookie, CookieJar, DefaultCookiePolicy
 
 from lomond import WebSocket, errors
-from lomond.http.cookies import MAX_COOKIE_SIZE, MAX_COOKIES, MAX_COOKIES_AT_ONCE
+from lomond.http.cookies import MAX_COOKIE_SIZE, MAX_COOKIES, MAX_COOKIES_PER_RESPONSE
 from lomond.http.headers import Headers
 from lomond.http.url import basic_authorization
 from tests.support import get_header
@@ -554,8 +554,8 @@ def test_a_jar_that_fails_ends_nothing_but_the_attempt():
 def test_one_answer_sets_at_most_64_cookies():
     websocket = WebSocket(URL, cookies=True)
     answer(websocket, b'big=' + b'x' * MAX_COOKIE_SIZE,
-           *[b'c' + str(i).encode('ascii') + b'=1' for i in range(MAX_COOKIES_AT_ONCE + 5)])
-    assert len(websocket.cookies) == MAX_COOKIES_AT_ONCE
+           *[b'c' + str(i).encode('ascii') + b'=1' for i in range(MAX_COOKIES_PER_RESPONSE + 5)])
+    assert len(websocket.cookies) == MAX_COOKIES_PER_RESPONSE
 
 
 @pytest.mark.parametrize('is_own', [True, False])
