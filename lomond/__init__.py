@@ -4,7 +4,7 @@
         if event.name == 'text':
             print(event.text)
 
-The public names, and nothing else.
+This module has public names only.
 """
 
 import logging as _logging
@@ -16,5 +16,5 @@ from lomond.websocket import WebSocket
 
 __all__ = ['WebSocket', '__version__']
 
-# An exception in the application's handler or tracer must not vanish.
+# An exception in the application's handler or tracer must not go unnoticed.
 _show_warnings(_logging.getLogger(__name__))

@@ -1,6 +1,6 @@
-"""Every difference between Python 2.7 and 3 that this package meets.
+"""Every difference between Python 2.7 and 3, and between versions of 3, in this package.
 
-No other module asks for a version. Nothing here knows of WebSockets.
+No other module checks a version. Nothing here is about WebSockets.
 """
 
 from __future__ import absolute_import, division, print_function
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 PY2 = six.PY2
 
-#: Since 3.10 each look at an SSLSocket's session makes a copy of some 7 KB that nobody frees.
+#: Since 3.10 each access to an SSLSocket's session leaks a copy of some 7 KB.
 SESSIONS_LEAK = sys.version_info >= (3, 10)
 
 #: unicode on 2.7, str on 3.
@@ -42,15 +42,15 @@ __all__ = [
     'to_bytes', 'unquote',
 ]
 
-# Of `thread_module`, which is _thread (on 2.7 thread), nothing is imported by name: monkey
-# patching replaces what is in it at any time, and makes a greenlet's identity of a thread's.
+# Nothing is imported by name from `thread_module` (_thread, on 2.7 thread): monkey patching may
+# replace its functions at any time, such as get_ident, which then returns that of a greenlet.
 
 
-# 2.7's codec takes surrogates for characters. 0xED is never anything but a
-# first byte, so this finds each one, and nothing else, in valid UTF-8.
+# 2.7's codec decodes surrogates. 0xED is always a first byte, so in otherwise valid UTF-8 this
+# finds surrogates only.
 _SURROGATE = re.compile(b'\xed[\xa0-\xbf]')
 
-# What may stand, incomplete, at the end of valid UTF-8 (RFC 3629 4).
+# An incomplete sequence that is valid so far, at the end of UTF-8 (RFC 3629 4).
 _VIABLE_TAIL = re.compile(
     b'(?:[\xc2-\xdf]'
     b'|\xe0[\xa0-\xbf]?|\xed[\x80-\x9f]?|[\xe1-\xec\xee\xef][\x80-\xbf]?'
@@ -63,9 +63,9 @@ _VIABLE_TAIL = re.compile(
 
 def surrogate_error(text, name='text'):
     # type: (Text, str) -> ValueError
-    """Make the error for text that `encode_utf8` has refused; it shows no more of it than it must.
+    """Make the error for text that `encode_utf8` has refused, without showing the text.
 
-    (The codec's own error has the whole text in its repr.)
+    (The codec's own error shows the whole text in its repr.)
     """
     data = text.encode('utf-8', 'strict' if PY2 else 'surrogatepass')
     start = _SURROGATE.search(data).start()     # type: ignore[union-attr]  # there is one
@@ -79,10 +79,10 @@ def surrogate_error(text, name='text'):
 
 
 class Utf8Decoder(codecs.getincrementaldecoder('utf-8')):  # type: ignore[misc]
-    """Decodes UTF-8 piece by piece, and fails at the first wrong byte.
+    """Decodes UTF-8 piece by piece, and fails at the first invalid byte.
 
-    The codec alone takes note of some wrong sequences only when they are
-    complete: all of them on 2.7, surrogates on 3.
+    The codec alone detects some invalid sequences only when they are complete: all of them on 2.7,
+    surrogates on 3.
     """
 
     def decode(self, data, final=False):
@@ -90,7 +90,8 @@ class Utf8Decoder(codecs.getincrementaldecoder('utf-8')):  # type: ignore[misc]
         """Decode a piece, for `join_text`; raises UnicodeDecodeError."""
         if PY2:
             if not self.buffer and _is_ascii(data):
-                # Text takes four times the memory there, which costs more than decoding does.
+                # Text takes four times the memory of bytes there, and allocating it costs more
+                # than decoding.
                 return data
             if _SURROGATE.search(self.buffer + data):
                 raise UnicodeDecodeError('utf-8', data, 0, len(data), 'surrogates not allowed')
@@ -101,41 +102,41 @@ class Utf8Decoder(codecs.getincrementaldecoder('utf-8')):  # type: ignore[misc]
 
 
 class _Clock(partial):  # type: ignore[type-arg]
-    """A clock of the system's, at the cost of a call in C.
+    """A clock of the system, at the cost of one call in C.
 
-    What freezes the time for an application's tests (freezegun) replaces the functions of `time`
-    in every module that has them by name. A connection needs the time that passes.
+    freezegun, in an application's tests, replaces the functions of `time` in every module that has
+    imported them by name; a connection needs a clock that keeps running.
     """
 
     def __repr__(self):
         # type: () -> str
-        return 'monotonic'      # in the signatures that help() shows
+        return 'monotonic'      # for the signatures that help() shows
 
 
 class SteppedRLock(object):
-    """A lock that its holder may take again, also from a signal's handler; in Python.
+    """A reentrant lock in Python, which the holder may acquire again in a signal handler.
 
-    The holder is a thread, or the greenlet that monkey patching made of it. threading's
-    own, where it is in Python, fails a handler that comes between two of its steps, and takes
-    it: that waits for its own thread for ever.
+    The holder is a thread, or the greenlet that monkey patching made of it. threading's RLock in
+    Python isn't safe in a signal handler: if the handler interrupts `acquire` between two of its
+    statements and acquires the lock, it waits forever for its own thread.
     """
 
     def __init__(self):
         # type: () -> None
-        # At most one: (thread, a lock to wait on). Each change of it is one step, in C.
+        # At most one: (thread, a lock to wait on). Each change is one call in C, hence atomic.
         self._holder = {}  # type: Dict[None, Tuple[int, Any]]
-        self._are_first = []  # type: List[bool]    # of each acquire, its holder's alone
-        self._waiting = []  # type: List[None]      # as long as there are waiters
+        self._are_first = []  # type: List[bool]    # one for each acquire; used by the holder only
+        self._waiting = []  # type: List[None]      # its length is the number of waiters
 
     def acquire(self, blocking=True):
         # type: (bool) -> bool
         if self._waiting and blocking and not self._holder:
-            # They come first: a greenlet that sends one message after the other would never let
-            # them in.
+            # Waiters come first: otherwise a greenlet that sends one message after the other
+            # would starve them.
             try:
                 time.sleep(0)
             except AssertionError:
-                pass        # the hub, see below
+                pass        # this is the hub, see below
         mine = (thread_module.get_ident(), thread_module.allocate_lock())
         mine[1].acquire()
         while True:
@@ -149,13 +150,13 @@ class SteppedRLock(object):
             try:
                 holder[1].acquire()
             except AssertionError:
-                # This is the hub of gevent or eventlet, where nothing may wait: a signal's handler
-                # runs here if it comes while all greenlets wait. So it interrupts the holder, too.
+                # This is the hub of gevent or eventlet, which must not wait. A signal handler runs
+                # here if all greenlets wait, among them the holder, which it thus interrupts.
                 self._are_first.append(False)
                 return True
             finally:
                 self._waiting.pop()
-            holder[1].release()     # for the others who wait
+            holder[1].release()     # for the other waiters
 
     __enter__ = acquire
 
@@ -170,8 +171,7 @@ class SteppedRLock(object):
 
 
 if PY2:
-    # Later there may be no descriptor left to read their modules by, and what can't be read once
-    # stays unknown for good.
+    # Later there may be no descriptor left to import these codecs, and a failed lookup is cached.
     for _codec in ('ascii', 'idna', 'latin-1', 'utf-8'):
         codecs.lookup(_codec)
     try:
@@ -179,8 +179,7 @@ if PY2:
     except ImportError:     # pragma: no cover  (Windows)
         fcntl = None  # type: ignore[assignment]
 
-    #: Received bytes in a form whose items are integers and whose slices,
-    #: passed through bytes(), are byte strings.
+    #: Received bytes as an object whose items are integers; bytes() of a slice is a byte string.
     indexable = bytearray  # type: Callable[[Any], Any]
 
     def decode_utf8(data):
@@ -201,7 +200,7 @@ if PY2:
 
     def join_text(pieces):
         # type: (Iterable[Any]) -> Text
-        joined = b''.join(pieces)       # text, if some piece is
+        joined = b''.join(pieces)       # this is text if any piece is text
         return joined.decode('ascii') if isinstance(joined, bytes) else joined
 
     def encode_utf8(text):
@@ -240,8 +239,8 @@ if PY2:
     else:
         def monotonic():
             # type: () -> float
-            # times(2) counts from a fixed point in the past, in steps of
-            # 1/100 s; time.time() would jump whenever the clock is set.
+            # times(2) counts from a fixed point in the past, in steps of 1/100 s; time.time()
+            # would jump whenever the clock is set.
             return os.times()[4]
 
     def throw_arguments():
@@ -260,9 +259,9 @@ if PY2:
         fcntl.fcntl(sock.fileno(), fcntl.F_SETFD, flags | fcntl.FD_CLOEXEC)
 
     class _LastResort(logging.StreamHandler):
-        """What Python 3 has built in: stderr, for a program that has set up no logging.
+        """Python 3's `logging.lastResort`: stderr, for a program that doesn't configure logging.
 
-        2.7 would print that there are no handlers, once, and drop what it has to say.
+        2.7 would print once that there are no handlers, and drop the records.
         """
 
         def emit(self, record):
@@ -284,14 +283,14 @@ if PY2:
 else:
     indexable = bytes
 
-    #: Strict UTF-8 to text. bytes.decode defaults to that, and costs no frame.
+    #: Strict UTF-8 to text. bytes.decode does that by default, without a Python frame.
     decode_utf8 = bytes.decode  # type: Callable[[bytes], Text]
 
-    #: Make one text of what `Utf8Decoder` returned.
+    #: Join the pieces that `Utf8Decoder` returned to one text.
     join_text = u''.join  # type: Callable[[Iterable[Text]], Text]
 
-    #: Text to UTF-8; UnicodeEncodeError for a lone surrogate: see `surrogate_error`. It costs no
-    #: frame, either.
+    #: Text to UTF-8, without a Python frame; UnicodeEncodeError for a lone surrogate, see
+    #: `surrogate_error`.
     encode_utf8 = str.encode  # type: Callable[[Text], bytes]
 
     #: A byte string with the content of any bytes-like object.
@@ -299,33 +298,33 @@ else:
 
     def native_to_text(value):
         # type: (Any) -> Any
-        """Make text of a native string; return anything else as it is."""
+        """Return a native string as text, and any other value unchanged."""
         return value
 
     def text_to_native(text):
         # type: (Any) -> Any
-        """Make a native string of text, which 2.7 couldn't print into a pipe."""
+        """Return text as a native string: 2.7 can't print unicode into a pipe."""
         return text
 
     def latin1_to_native(text):
         # type: (Text) -> Any
-        """Make a native string of text that stands for bytes, as headers that came in do."""
+        """Return text that was decoded as Latin-1, such as received headers, as a native string."""
         return text
 
     def unquote(text):
         # type: (Text) -> Text
-        """Decode percent-encoded text; ValueError if that isn't UTF-8."""
+        """Decode percent-encoded text; ValueError if the result isn't UTF-8."""
         return _unquote(text, errors='strict')
 
     def RLock():
         # type: () -> Any
-        """Make a lock that its holder, a thread or greenlet, may take again, also in a handler."""
-        # The one in C knows threads only. Monkey patching leaves it as it is.
+        """Return a reentrant lock of a thread or greenlet, which is safe in a signal handler."""
+        # The one in C works on threads only, and monkey patching doesn't replace it.
         if isinstance(thread_module.get_ident, BuiltinFunctionType):
             return thread_module.RLock()
         return SteppedRLock()
 
-    #: Seconds from some fixed point, never set back.
+    #: Seconds since some fixed point; never set back.
     if hasattr(time, 'clock_gettime'):
         monotonic = _Clock(time.clock_gettime, time.CLOCK_MONOTONIC)
     else:   # pragma: no cover  (Windows)
@@ -338,26 +337,26 @@ else:
 
     def is_interrupt(error):
         # type: (BaseException) -> bool
-        """Tell if a signal cut a system call short (3.5+ goes on by itself)."""
+        """Return whether a signal interrupted a system call; 3.5 and newer repeat the call."""
         return False
 
     def set_close_on_exec(sock):
         # type: (Any) -> None
-        """Keep a socket from child processes: the default since PEP 446."""
+        """Don't let child processes inherit a socket: the default since PEP 446."""
 
     def show_warnings(logger):
         # type: (logging.Logger) -> None
-        """Have warnings and errors on stderr where no logging is set up: `logging.lastResort`."""
+        """Print warnings and errors on stderr if logging isn't configured, as Python 3 does."""
 
 
 def encode_text(text, name='text'):
     # type: (Text, str) -> bytes
-    """Encode as `encode_utf8` does, at the cost of a call; raises `surrogate_error`."""
+    """Encode text as UTF-8; raises `surrogate_error`, which doesn't show the text."""
     data = None  # type: Any
     try:
         data = encode_utf8(text)
     except ValueError:
-        pass        # raised in here, the other would have this for its context, with the text
+        pass        # an error raised here would have this one, with the text, as its context
     if data is None:
         raise surrogate_error(text, name)
     return data     # type: ignore[no-any-return]
@@ -365,7 +364,7 @@ def encode_text(text, name='text'):
 
 def make_cookie_jar():
     # type: () -> Any
-    """Return a new cookie jar. Its module takes long to import, and few need it."""
+    """Return a new cookie jar. Its module is imported here, as that takes long."""
     from six.moves.http_cookiejar import CookieJar, DefaultCookiePolicy
     # RFC 6265 5.3, step 6: a cookie without a domain isn't for subdomains.
     return CookieJar(DefaultCookiePolicy(

@@ -28,16 +28,16 @@ def takes_options(name, usage):
     def decorate(function):
         # type: (F) -> F
         code = function.__code__
-        taken = frozenset(code.co_varnames[:code.co_argcount]) - {'self'}
-        CALLS.append((name, usage, taken))
+        names = frozenset(code.co_varnames[:code.co_argcount]) - {'self'}
+        CALLS.append((name, usage, names))
         if code.co_flags & _TAKES_ANY:
             return function     # it passes unknown options to another call, which explains them
 
         @functools.wraps(function)
         def call(*args, **options):
             # type: (*Any, **Any) -> Any
-            if not taken.issuperset(options):
-                raise TypeError(_explain(name, sorted(set(options) - taken)[0]))
+            if not names.issuperset(options):
+                raise TypeError(_explain(name, sorted(set(options) - names)[0]))
             return function(*args, **options)
 
         call.__wrapped__ = function     # 2.7 doesn't set it
@@ -169,7 +169,7 @@ def _explain(call, option):
 
 def _other_call(option):
     # type: (str) -> Optional[str]
-    calls = [(name, usage.format(option)) for name, usage, taken in CALLS if option in taken]
+    calls = [(name, usage.format(option)) for name, usage, names in CALLS if option in names]
     # The server is only suggested for an option that no call of the client takes.
     found = [usage for name, usage in calls if name != 'Server'] \
         or [usage for _name, usage in calls]
@@ -179,6 +179,6 @@ def _other_call(option):
 def _similar(call, option):
     # type: (str, str) -> Optional[str]
     from difflib import get_close_matches  # here, as few programs need it
-    taken = [names for name, _usage, names in CALLS if name == call]
-    found = get_close_matches(option, sorted(frozenset().union(*taken)), 1)
+    options = [names for name, _usage, names in CALLS if name == call]
+    found = get_close_matches(option, sorted(frozenset().union(*options)), 1)
     return 'did you mean {}?'.format(found[0]) if found else None

@@ -1,4 +1,4 @@
-"""The server's answer to the upgrade request, as events carry it."""
+"""The HTTP response of the server, or of a proxy, as it is in events."""
 
 from __future__ import absolute_import, division, print_function
 

@@ -1,4 +1,4 @@
-"""TLS contexts of servers. Importing this imports ssl."""
+"""TLS contexts for servers. Importing this module imports ssl."""
 
 from __future__ import absolute_import, division, print_function
 

@@ -1,4 +1,4 @@
-"""The server's answer to the upgrade request."""
+"""The HTTP response of the server, or of a proxy."""
 
 from __future__ import absolute_import, division, print_function
 
@@ -28,12 +28,11 @@ def check_status_line(line):
 class Response(object):
     """An HTTP response.
 
-    Parameters: ``header_data``, the bytes of the head. Raises HandshakeError
+    Parameters: ``header_data``, the bytes of the status line and headers. Raises HandshakeError
     if they aren't an HTTP/1 head.
 
-    Attributes: ``raw`` (those bytes), ``http_ver`` ('HTTP/1.1'),
-    ``status_code`` (int), ``status`` (its phrase), ``headers``, and ``body``,
-    that of a rejected upgrade, cut off after 64 KiB.
+    Attributes: ``raw`` (those bytes), ``http_ver`` ('HTTP/1.1'), ``status_code`` (int), ``status``
+    (its phrase), ``headers``, and ``body``, up to 64 KiB of the body of a rejection.
     """
 
     def __init__(self, header_data):

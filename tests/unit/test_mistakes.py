@@ -18,7 +18,7 @@ import pytest
 import six
 
 from lomond import WebSocket, errors
-from lomond._hints import OTHER_NAMES, OTHER_NAMES_OF_SERVER, CALLS
+from lomond._hints import CALLS, OTHER_NAMES, OTHER_NAMES_OF_SERVER
 from lomond.persist import ReconnectPolicy, persist
 from lomond.protocol.extensions.permessage_deflate import DeflateOptions
 from lomond.server import Server
