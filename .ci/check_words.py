@@ -29,7 +29,6 @@ EXEMPT = [
     'CONTRIBUTING.md',
     # Names that the modules above give.
     'lomond/persist.py: telling', 'lomond/server.py: owed', 'lomond/websocket.py: strangers',
-    'examples/', 'lomond/examples/',
     'lomond/persist.py', 'lomond/server.py',
     'lomond/websocket.py',
 ]

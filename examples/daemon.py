@@ -1,9 +1,9 @@
-"""A daemon that keeps a connection up, and logs what comes over it.
+"""A daemon that stays connected to a server, and logs the messages that it receives.
 
     python daemon.py URL
 
-It reconnects after every outage, and ends, after a proper closing handshake,
-with SIGTERM or Ctrl-C. The exit status is 0 then, and 2 for wrong arguments.
+It reconnects after every outage. SIGTERM or Ctrl-C ends it, after a proper closing handshake. The
+exit status is 0 then, and 2 for wrong arguments.
 """
 
 import argparse
@@ -30,8 +30,8 @@ def main():
     logging.basicConfig(level=logging.INFO, format='%(asctime)s %(levelname)s %(message)s')
 
     def stop(_signum, _frame):
-        # It ends a connection, an attempt to connect, or the wait for the next attempt. Nothing
-        # else is done here: the signal may have interrupted anything, a line of the log too.
+        # close() ends a connection, an attempt to connect, or the wait for the next attempt. The
+        # handler does nothing else, as it may have interrupted anything, such as a logging call.
         websocket.close()
 
     signal.signal(signal.SIGTERM, stop)
@@ -41,14 +41,14 @@ def main():
         try:
             on_event(websocket, event)
         except WebSocketError as error:
-            log.warning('could not send: %s', error)    # the loop will tell more
+            log.warning('could not send: %s', error)    # the next events say why
         except Exception:
-            log.exception('error handling %r', event)   # a bug of ours: go on
+            log.exception('error handling %r', event)   # a bug in this program: go on
     log.info('the end')
 
 
 def on_event(websocket, event):
-    """Handle one event. Here is the place for what your daemon does."""
+    """Handle one event. Put the work of your daemon here."""
     if event.name == 'ready':
         log.info('connected')
         websocket.send_text(u'hello')

@@ -1,9 +1,9 @@
-"""A server that sends back what it gets, to try clients on.
+"""A server that echoes every message, for trying out clients.
 
     python echo_server.py [--port PORT]
 
-It listens on this machine only, prints its URL, and ends with Ctrl-C. The exit
-status is 0 then, 1 if it can't listen, and 2 for wrong arguments.
+It accepts clients on this machine only, and prints its URL. Ctrl-C ends it. The exit status is 0
+then, 1 if it can't listen, and 2 for wrong arguments.
 """
 
 from __future__ import print_function
@@ -17,7 +17,7 @@ from lomond.server import Server
 
 
 def echo(websocket):
-    """Serve one client, in a thread of its own; when this returns, the connection is closed."""
+    """Serve one client, in its own thread; when this returns, the server closes the connection."""
     for event in websocket:
         if event.name == 'text':
             websocket.send_text(event.text)

@@ -1,10 +1,10 @@
-"""Send lines to an echo server, print what comes back, and close.
+"""Send lines to an echo server, print its replies, and close.
 
     python echo_session.py URL LINE [LINE ...]
 
-`echo_server.py`, beside this, makes a server to try it on. The exit status is 0
-if all lines came back, or nobody reads them any more (as in a pipe to head); 1
-if the connection failed; 2 for wrong arguments; 130 with Ctrl-C.
+`echo_server.py`, in the same folder, is a server to try it with. The exit status is 0 if all lines
+came back, or if the output is a closed pipe (as with head); 1 if the connection failed; 2 for wrong
+arguments; 130 with Ctrl-C.
 """
 
 from __future__ import print_function
@@ -34,7 +34,7 @@ def main():
 
 
 def run(websocket, lines):
-    """Hold the session; return the exit status."""
+    """Run the session; return the exit status."""
     replies = 0
     is_done = False
     for event in websocket:

@@ -1,9 +1,8 @@
 """Print the price of Bitcoin, as it changes: ``python -m lomond.examples.btcticker``.
 
-It subscribes to the ticker channel of Coinbase Exchange's public feed, and
-reconnects for as long as it runs. With ``--local`` there is no need of a
-network: it starts a feed of its own, with simulated prices. With ``--outage``
-that goes away once, and comes back.
+It subscribes to the ticker channel of Coinbase Exchange's public feed, and reconnects for as long
+as it runs. With ``--local`` it needs no network: it starts its own feed, with simulated prices.
+With ``--outage`` that feed stops once, and comes back.
 """
 
 from __future__ import absolute_import, division, print_function
@@ -63,7 +62,7 @@ def parse_arguments(arguments):
 
 def watch_outage(product, count):
     # type: (str, Optional[int]) -> int
-    """Print the prices of a feed that goes away once; return the exit status."""
+    """Print the prices of a feed that stops once; return the exit status."""
     with UnsteadyFeed() as unsteady:
         cli.say('Simulated prices, from a feed on this machine ({}) that stops once:'.format(
             unsteady.url))
@@ -95,9 +94,9 @@ def watch(websocket, product, count=None, **options):
             try:
                 websocket.send_json(type='subscribe', product_ids=[product], channels=['ticker'])
             except WebSocketError:
-                pass        # lost again already: Disconnected will say so
+                pass        # the connection ended already: Disconnected follows
 
-        # After close() messages may still arrive: is_active is False by then.
+        # Messages that arrive after close() are ignored: is_active is False by then.
         elif event.name == 'text' and websocket.is_active:
             message = event.json
             if message['type'] == 'ticker':
@@ -132,7 +131,7 @@ def watch(websocket, product, count=None, **options):
 
 def complain(line):
     # type: (Text) -> bool
-    """Report trouble on stderr; return False if nobody reads it any more."""
+    """Print an error on stderr; return False if stderr is a closed pipe."""
     return cli.complain(u'btcticker: ' + line)
 
 

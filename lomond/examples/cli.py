@@ -1,7 +1,7 @@
 """Output, arguments and exit of the example programs.
 
-A reader of their output may stop before they do, as ``| head`` does. That is no
-error: `say` returns False, and the program closes its connection and ends.
+The reader of their output may close the pipe early, as ``| head`` does. That isn't an error: `say`
+returns False, and the program closes its connection and ends.
 """
 
 from __future__ import absolute_import, division, print_function
@@ -23,8 +23,8 @@ def run(main):
     # type: (Callable[[], Optional[int]]) -> Optional[int]
     """Call a program's main function; return its exit status.
 
-    Ctrl-C is the usual way to end these programs: the status is 0 then, and
-    nothing is printed. The same goes for a pipe that nobody reads.
+    Ctrl-C is the usual way to end these programs: the status is 0 then, and nothing is printed. The
+    same goes for a closed pipe.
     """
     try:
         return main()
@@ -42,13 +42,13 @@ def run(main):
 
 def say(line):
     # type: (Text) -> bool
-    """Print a line at once, into a pipe too; return False if nobody reads it."""
+    """Print a line, and flush it; return False if stdout is a closed pipe."""
     return _write(sys.stdout, line)
 
 
 def complain(line):
     # type: (Text) -> bool
-    """Report trouble on stderr; return False if nobody reads it."""
+    """Print an error on stderr, and flush it; return False if stderr is a closed pipe."""
     return _write(sys.stderr, line)
 
 
@@ -66,7 +66,7 @@ def _write(stream, line):
 
 def _drop_unread(stream):
     # type: (Any) -> None
-    """Drop what is buffered for a pipe that nobody reads: Python would report it at exit."""
+    """Drop the output that is buffered for a closed pipe, which Python would report at exit."""
     try:
         stream.flush()
     except IOError as error:
@@ -78,9 +78,9 @@ def _drop_unread(stream):
 
 def argument(read):
     # type: (Callable[[str], Value]) -> Callable[[str], Value]
-    """Make a ``type`` for argparse of a function: it shows the words of its ValueError.
+    """Make a ``type`` for argparse of a function: it shows the message of its ValueError.
 
-    argparse's own words say less, and repeat the argument, password and all.
+    argparse's own message says less, and repeats the argument, including a password.
     """
     def read_argument(text):
         # type: (str) -> Value
@@ -94,7 +94,7 @@ def argument(read):
 
 def number(least, most=None):
     # type: (int, Optional[int]) -> Callable[[str], int]
-    """Make a ``type`` for argparse that reads a whole number between two, both included."""
+    """Make a ``type`` for argparse that reads an integer from ``least`` to ``most``."""
     limits = ', {} or more'.format(least) if most is None \
         else ' from {} to {}'.format(least, most)
 
@@ -111,5 +111,5 @@ def number(least, most=None):
     return read_number
 
 
-#: A ``type`` for argparse: where to listen.
+#: A ``type`` for argparse: the port to listen on.
 port = number(0, 65535)

@@ -1,16 +1,16 @@
-"""A price feed, in the messages of Coinbase Exchange's public one.
+"""A price feed with simulated prices, in the format of Coinbase Exchange's public feed.
 
     python -m lomond.examples.feed [--host HOST] [--port PORT]
 
-That serves this machine until Ctrl-C, and prints the URL, which
-``python -m lomond.examples.btcticker --url URL`` takes. In a program of your own:
+It prints its URL, and serves clients on this machine until Ctrl-C. To watch it, run
+``python -m lomond.examples.btcticker --url URL``. To start it in your own program:
 
     with start() as server:
         print(server.url)
         ...
 
-Its prices are simulated: each is a random step away from the one before. It
-knows the ticker channel, and these messages:
+Each price is a random step away from the previous one. The feed supports the ticker channel, and
+these messages:
 
     subscribe, unsubscribe    from the client, with product_ids and channels
     subscriptions, error      the answer to them
@@ -37,22 +37,22 @@ if TYPE_CHECKING:
 #: Seconds from one price of a product to the next.
 TICK = 0.25
 
-#: The products, and a price for each to begin with.
+#: The products, and the first price of each.
 PRODUCTS = {
     u'BTC-USD': 60000.0,
     u'ETH-USD': 3000.0,
     u'LTC-USD': 80.0,
 }
 
-_STEP = 0.0005      # the usual change of a price, as a part of it
+_STEP = 0.0005      # the standard deviation of a price's relative change
 _EPOCH = datetime(1970, 1, 1)
 
-_random = random.Random()       # nosec B311  # prices, no keys
+_random = random.Random()       # nosec B311  # for prices, not for keys
 
 
 def start(**options):
     # type: (**Any) -> Server
-    """Start the feed on a free port; return the server, which the caller closes.
+    """Start the feed on a free port; return the server, which the caller must close.
 
     ``options`` go to `lomond.server.Server`.
     """
@@ -90,7 +90,7 @@ def parse_arguments(arguments):
 
 def serve(websocket, on_price=None):
     # type: (ServerWebSocket, Optional[Callable[[], Any]]) -> None
-    """Serve one client: the server calls this, in a thread of its own.
+    """Serve one client; the server calls this in a thread for the client.
 
     ``on_price`` is called after each price that was sent.
     """
@@ -106,12 +106,12 @@ def serve(websocket, on_price=None):
 
 
 class SubscriptionError(Exception):
-    """A request that the feed can't meet; its text says why."""
+    """The feed can't do what a message asks for; the text says why."""
 
 
 def answer(event, markets):
     # type: (Any, Dict[str, Market]) -> Dict[str, Any]
-    """Do what a message of the client's asks for; return the message to answer with."""
+    """Do what a client's message asks for; return the answer."""
     try:
         change_subscriptions(event.json, markets)
     except SubscriptionError as error:
@@ -126,7 +126,7 @@ def answer(event, markets):
 
 def change_subscriptions(message, markets):
     # type: (Any, Dict[str, Market]) -> None
-    """Subscribe, or unsubscribe; raises SubscriptionError, and then changes nothing."""
+    """Subscribe or unsubscribe; raises SubscriptionError, and then changes nothing."""
     products = named_products(message)
     if message['type'] == 'subscribe':
         if not products:
@@ -158,7 +158,7 @@ def named_products(message):
 
 
 class Market(object):
-    """One product's trades, as one client sees them."""
+    """The simulated trades of one product for one client."""
 
     def __init__(self, product):
         # type: (str) -> None
@@ -200,7 +200,7 @@ class Market(object):
 
 def random_size():
     # type: () -> str
-    """Return an amount of something traded."""
+    """Return a random traded amount."""
     return '{:.8f}'.format(_random.uniform(0.0001, 1))
 
 

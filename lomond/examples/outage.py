@@ -1,6 +1,6 @@
-"""A price feed that goes away once, and comes back a moment later on the same port.
+"""A price feed that stops once, and comes back a moment later on the same port.
 
-``btcticker --local --outage`` shows how `persist` survives that:
+``btcticker --local --outage`` uses it to show how `persist` reconnects:
 
     with UnsteadyFeed() as unsteady:
         print(unsteady.url)
@@ -28,8 +28,8 @@ class UnsteadyFeed(object):
 
     Parameters:
 
-    - ``prices``: how many it sends, to all clients together, before it goes away (5).
-    - ``seconds``: how long it is away (1.5).
+    - ``prices``: how many it sends, to all clients together, before it stops (5).
+    - ``seconds``: how long the outage lasts (1.5).
     - ``options`` go to `lomond.server.Server`.
     """
 
@@ -38,14 +38,14 @@ class UnsteadyFeed(object):
         options.setdefault('poll', feed.TICK)
         self._options = options
         self._seconds = seconds
-        self._prices_left = itertools.count(prices - 1, -1)     # next() of it is one step
+        self._prices_left = itertools.count(prices - 1, -1)     # next() of it is atomic
         self._goes_away = threading.Event()
         self._is_closed = threading.Event()
         self._server = self._listen(0)
-        #: The same before and after.
+        #: The same before and after the outage.
         self.port = self._server.port
         self.url = self._server.url
-        #: Set if it can't listen again, and ``failure`` says why.
+        #: Set if the feed can't listen again; ``failure`` is the error.
         self.has_failed = threading.Event()
         self.failure = None  # type: Optional[socket.error]
         self._thread = threading.Thread(target=self._run, name='lomond outage')
@@ -66,7 +66,7 @@ class UnsteadyFeed(object):
 
     def _run(self):
         # type: () -> None
-        """Go away, and come back; a thread of its own does this, as `Server.close` waits."""
+        """Stop the feed, and start it again; in its own thread, as `Server.close` waits."""
         self._goes_away.wait()
         self._server.close()
         self.stay_away()
@@ -80,12 +80,12 @@ class UnsteadyFeed(object):
 
     def stay_away(self):
         # type: () -> None
-        """Wait as long as the outage lasts; the port is free meanwhile."""
+        """Wait for the end of the outage; the port is free meanwhile."""
         self._is_closed.wait(self._seconds)
 
     def close(self):
         # type: () -> None
-        """End it, before, during or after the outage."""
+        """Close the feed, before, during or after the outage."""
         self._is_closed.set()
         self._goes_away.set()
         self._thread.join()
