@@ -1,8 +1,7 @@
 """A loop that survives outages: connect, and connect again after a delay.
 
-It drives the reconnecting machine of `lomond.engine.reconnect` in the caller's
-thread, which it has wait between attempts. When to connect again, and when to
-give up, is for the policy to say.
+It drives the state machine of `lomond.engine.reconnect` in the caller's thread, and waits between
+attempts. The policy decides when to connect again, and when to give up.
 """
 
 from __future__ import absolute_import, division, print_function
@@ -24,10 +23,10 @@ if TYPE_CHECKING:
 
 __all__ = ['ReconnectPolicy', 'persist']
 
-# What a stand-in for a WebSocket has to have.
+# The members that an object must have to be used instead of a WebSocket.
 _NEEDED = ('connect', 'close', 'last_close')
 
-# While it waits, `persist` looks this often, in seconds, if it should end.
+# How often, in seconds, a waiting `persist` checks whether it should end.
 _GLANCE = 0.1
 
 
@@ -36,37 +35,33 @@ def persist(websocket, poll=5, min_wait=5, max_wait=30, ping_rate=30, ping_timeo
             exit_event=None, respect_retry_after=True, stable_after=10.0, max_retry_after=3600.0,
             policy=None, **connect_options):
     # type: (WebSocket, float, float, float, float, Optional[float], Optional[threading.Event], bool, float, float, Optional[ReconnectPolicy], **Any) -> Iterator[Event]
-    """Run a WebSocket for good: return an iterator that reconnects after every end.
+    """Keep a WebSocket connected: return an iterator that reconnects whenever a connection ends.
 
     Before each new attempt it yields ``BackOff(delay)`` and waits for ``delay``,
     ``min_wait + random() * min(max_wait - min_wait, 2 ** retries)`` seconds.
 
-    It ends, after Disconnected (or ConnectFail), when the user calls
-    ``websocket.close()``, while connected or while waiting, and when
-    ``exit_event`` is set: that closes an open connection, and is noticed with
-    the next event, so within ``poll`` seconds. With a ``policy`` it may give
-    up besides: GaveUp is its last event then.
+    It ends, after Disconnected or ConnectFail, when the user calls ``websocket.close()``, while
+    connected or waiting, and when ``exit_event`` is set: that closes an open connection, at the
+    next event, so within ``poll`` seconds. A ``policy`` may give up: the last event is GaveUp then.
 
     Parameters, all times in seconds:
 
-    - ``poll``, ``ping_rate``, ``ping_timeout`` and ``connect_options`` go to
+    - ``websocket``: a `WebSocket`, or an object with its ``connect``, ``close`` and ``last_close``,
+      and with its ``url`` for a policy with ``urls``.
+    - ``poll`` (5), ``ping_rate`` (30), ``ping_timeout`` (None) and ``connect_options``: options of
       `WebSocket.connect`.
-    - ``min_wait``, ``max_wait``: the bounds of the delay.
+    - ``min_wait`` (5), ``max_wait`` (30): the bounds of the delay.
     - ``exit_event``: a `threading.Event`, or None.
-    - ``respect_retry_after``: take the delay from a rejection's Retry-After,
-      if it has one, but no less than ``min_wait`` and no more than
-      ``max_retry_after``.
-    - ``stable_after``: a connection counts as a success, and resets the
-      number of retries, once it was Ready for so long.
+    - ``respect_retry_after`` (True): if a rejection has a Retry-After, use that as the delay, from
+      ``min_wait`` up to ``max_retry_after``.
+    - ``stable_after`` (10): how long a connection must stay Ready to count as a success, which
+      resets ``retries``.
+    - ``max_retry_after`` (3600): the longest delay for a Retry-After.
     - ``policy``: a `ReconnectPolicy`, instead of ``min_wait``, ``max_wait``,
       ``respect_retry_after``, ``stable_after`` and ``max_retry_after``.
 
-    ``websocket`` is a `WebSocket`, or what has its ``connect``, ``close`` and
-    ``last_close``, and its ``url`` for a policy with ``urls``.
-
-    Raises TypeError and ValueError for arguments that make no sense, and
-    WebSocketUnavailable, here or out of the loop, if another loop over the
-    WebSocket is running.
+    Raises TypeError and ValueError for invalid arguments, and WebSocketUnavailable, here or in the
+    loop, if another loop over the WebSocket is running.
     """
     _check_websocket(websocket)
     if policy is None:
@@ -85,12 +80,12 @@ def persist(websocket, poll=5, min_wait=5, max_wait=30, ping_rate=30, ping_timeo
     elif not hasattr(exit_event, 'is_set'):
         raise TypeError('exit_event must be a threading.Event, not {!r}'.format(exit_event))
     connect_options.update(poll=poll, ping_rate=ping_rate, ping_timeout=ping_timeout)
-    # Made here, so that wrong options raise here; it doesn't connect yet.
+    # Created here, so that invalid options raise here; it doesn't connect yet.
     attempt = websocket.connect(**connect_options)
     close_before = websocket.last_close
     first = [attempt]
     if policy.urls is not None or policy.before_attempt is not None:
-        del first[:]        # what is set by these counts for the first attempt, too
+        del first[:]        # created again later, with what the policy or the hook has set by then
 
     def start():
         # type: () -> _Attempt
@@ -105,7 +100,7 @@ def persist(websocket, poll=5, min_wait=5, max_wait=30, ping_rate=30, ping_timeo
 
 
 class _Attempt(object):
-    """An attempt that waits by itself, the iterator of `connect`, with a session's members."""
+    """The iterator of `connect`, which waits in its own steps, with the members of a session."""
 
     interest = ()
     deadline = -NEVER
@@ -117,7 +112,7 @@ class _Attempt(object):
 
     def step(self):
         # type: () -> Iterable[Event]
-        """Return the loop, which ends when the connection has."""
+        """Return the iterator, which ends when the connection has ended."""
         self.is_finished = True
         return self._loop
 
@@ -127,14 +122,14 @@ class _Attempt(object):
 
     def dispose(self):
         # type: () -> None
-        # Not left to the collector: a traceback may hold on to the loop.
+        # Closed here, as a traceback may keep the iterator alive.
         if hasattr(self._loop, 'close'):
             self._loop.close()
 
 
 def _persist(machine, websocket, is_over):
     # type: (PersistentSession, WebSocket, Callable[[], bool]) -> Iterator[Event]
-    """Drive the machine in this thread, and wait."""
+    """Drive the machine in this thread, and wait between attempts."""
     is_closing = False
     try:
         while not machine.is_finished:
@@ -147,8 +142,8 @@ def _persist(machine, websocket, is_over):
                     websocket.close()
             left = machine.time_left()
             while left and not is_over():
-                # Not exit_event.wait(): a signal's handler in this thread may set the event, and
-                # would wait for ever for the lock that wait() holds.
+                # Not exit_event.wait(): a signal handler in this thread may set the event, and
+                # would wait forever for the lock that wait() holds.
                 time.sleep(min(left, _GLANCE))
                 left = machine.time_left()
     finally:
@@ -157,7 +152,7 @@ def _persist(machine, websocket, is_over):
 
 def _check_websocket(websocket):
     # type: (Any) -> None
-    """Raise TypeError for what can't be run, in words that say what can."""
+    """Raise TypeError for anything but a WebSocket; the message says what to write."""
     missing = [name for name in _NEEDED if not hasattr(websocket, name)]
     if isinstance(websocket, (bytes, text_type)):
         what = "not a URL: write persist(WebSocket('ws://...'))"

@@ -1,8 +1,7 @@
 """A small blocking WebSocket server, on the same protocol core as the client.
 
-It is what demos, tests and embedded feeds run against. It isn't meant for the
-open internet: it has a thread for each connection, and no defence against
-those who open many.
+It is for demos, tests and embedded feeds, and not for the open internet: it uses a thread for each
+connection, and has no defence against clients that open many.
 
     def echo(websocket):
         for event in websocket:
@@ -71,23 +70,23 @@ if TYPE_CHECKING:
 
 log = logging.getLogger('lomond')
 
-# After running out of descriptors, when to try to accept again (seconds).
+# How long to wait before the next `accept` if the process has no descriptors left (seconds).
 _PAUSE = 0.1
 
-# How often at most to warn of what keeps it from accepting (seconds).
+# How long to wait before the next warning about a failed `accept` (seconds).
 _WARN_EVERY = 60.0
 
 # Flags of the code of generators, coroutines and asynchronous generators.
 _NOT_RUN_BY_A_CALL = 0x20 | 0x80 | 0x200
 
-# What a send raises when the other end, or `Server.close`, has ended the connection.
+# What a send raises if the client, or `Server.close`, has ended the connection.
 _GONE = (errors.TransportFail, errors.WebSocketClosing, errors.WebSocketClosed)
 
-# Parameters that a connection goes by from its beginning.
+# Parameters that can't change while a connection is open.
 _AGREED_ON = frozenset([
     'protocols', 'compress', 'max_message_size', 'json_loads', 'fragment_size', 'max_read_ahead'])
 
-# What to do when it can't listen.
+# What to do if it can't listen, for error messages.
 _REMEDIES = {
     errno.EADDRINUSE: ': another program listens on this port: use another port, or port=0 for '
                       'any free one',
@@ -95,21 +94,20 @@ _REMEDIES = {
     errno.EADDRNOTAVAIL: ': this machine has no such address: use 127.0.0.1 to accept local '
                          'clients only, or 0.0.0.0 to listen on all addresses',
 }
-# What `Server.close` closes with.
+# The close code and reason of `Server.close`.
 _SHUTDOWN = (Status.GOING_AWAY, u'server shutting down')
 
 
 class ServerWebSocket(Endpoint):
-    """The server's end of a WebSocket: what a handler gets.
+    """The server's end of a WebSocket, which `Server` passes to the handler.
 
     Iterating over it yields Ready (whose ``response`` is the client's
-    `lomond.protocol.handshake.Request`), Poll, and then the events that a
-    client's loop has too. `Server` makes these.
+    `lomond.protocol.handshake.Request`), Poll, and then the same events as a client's loop.
     """
 
     _role = SERVER
 
-    #: The session knows these of a client.
+    #: Attributes of a client that the session uses.
     trace = None
     connect_timeout = None  # type: Optional[float]
     is_refused = False
@@ -123,27 +121,28 @@ class ServerWebSocket(Endpoint):
             protocols, compress, max_message_size, write_timeout, json_loads, json_dumps,
             fragment_size, max_read_ahead)
         self.sock = sock
-        #: Where the client is, as `socket.accept` tells.
+        #: The client's address, as `socket.accept` returns it.
         self.address = address
         self.ssl_context = ssl_context
         self.connect_timeout = handshake_timeout
-        #: The client's request, once it has come.
+        #: The client's request, once it has arrived.
         self.request = None  # type: Optional[Request]
         #: The subprotocol, or None.
         self.protocol = None  # type: Optional[text_type]
         self._reader = RequestReader(DEFAULT_LIMITS.head)
-        # Once the request has come: why it is refused, the codec agreed on, what came behind it.
-        self._verdict = None  # type: Any
+        # Once the request has arrived: why it is refused or None, the negotiated codec, and the
+        # bytes that followed the request.
+        self._outcome = None  # type: Any
         self._answer = None  # type: Optional[bytes]
         self._loop = None  # type: Any      # the session's generator
         self._events = None  # type: Optional[Iterator[Event]]
-        # From the start, so that close() counts before open() too.
+        # Attached here, so that close() has an effect before open(), too.
         self._attach(BlockingServerSession(self))
         self._is_made = True
 
     if not TYPE_CHECKING:
         def __setattr__(self, name, value):
-            """Set an attribute; AttributeError for what was agreed on with the client already."""
+            """Set an attribute; AttributeError for a parameter that can't change any more."""
             if self._is_made and name in _AGREED_ON:
                 raise AttributeError('{0} cannot be changed on an open connection: use '
                                      'Server(handler, {0}=...)'.format(name))
@@ -155,9 +154,9 @@ class ServerWebSocket(Endpoint):
 
     def open(self, **options):
         # type: (**Any) -> bool
-        """Shake hands; True if the client's messages can be read now.
+        """Do the handshake; return True if the client's messages can be read now.
 
-        ``options`` go to `WebsocketSession.run`.
+        ``options`` are passed to `WebsocketSession.run`.
         """
         session = self._session  # type: Any
         self._loop = session.run(**options)
@@ -165,14 +164,14 @@ class ServerWebSocket(Endpoint):
             if event.name == 'ready':
                 self._events = chain([event], self._loop)
                 return True
-            # Anybody may fail at the handshake. Before it, the fault is on this side.
+            # A failed handshake is the client's fault, an earlier failure is the server's.
             is_ours = event.name == 'connect_fail' and event.phase == 'connect'
             log.log(logging.WARNING if is_ours else logging.DEBUG, '%r: %r', self, event)
         return False
 
     def dispose(self):
         # type: () -> None
-        """Free the socket, however far it came; for the thread that called `open`."""
+        """Free the socket, in any state; for the thread that called `open`."""
         if self._loop is not None:
             self._loop.close()
         if self.sock is not None:
@@ -194,7 +193,7 @@ class ServerWebSocket(Endpoint):
             self.request = Request(head)
             answer, self.protocol, codec = answer_request(
                 self.request, self.protocols, self._deflate_options)
-            self._verdict = (None, codec, rest)
+            self._outcome = (None, codec, rest)
         except errors.CriticalProtocolError as error:
             self._stream.reject()
             yield events.ProtocolError(text_type(error), critical=True)
@@ -202,7 +201,7 @@ class ServerWebSocket(Endpoint):
         except errors.HandshakeError as error:
             refusal = error if isinstance(error, UpgradeRefused) else UpgradeRefused()
             answer = plain_answer(refusal.status_code, text_type(error), refusal.headers)
-            self._verdict = (text_type(error), None, b'')
+            self._outcome = (text_type(error), None, b'')
         self._answer = answer
 
     def take_answer(self):
@@ -213,11 +212,11 @@ class ServerWebSocket(Endpoint):
 
     def answered(self, write_error):
         # type: (Optional[text_type]) -> Iterator[Event]
-        """Yield the events that follow once our answer is out; the session calls this.
+        """Yield the events that follow our answer; the session calls this once it was sent.
 
         ``write_error`` says why it could not be sent, or is None.
         """
-        refusal, codec, rest = self._verdict
+        refusal, codec, rest = self._outcome
         if refusal is not None:     # whether or not the client waited to read it
             self._stream.reject()
             yield events.Rejected(None, refusal)    # type: ignore[arg-type]
@@ -233,37 +232,32 @@ class ServerWebSocket(Endpoint):
 
 
 class BlockingServerSession(BlockingLoop, ServerSession):
-    """Drives the server's end in the handler's thread."""
+    """Drives the server's end of a connection, in the handler's thread."""
 
 
 class Server(object):
-    """Listens, and runs a handler in a thread of its own for each connection.
+    """Listens, and runs a handler for each connection, in a thread of its own.
 
     Parameters:
 
-    - ``handler``: called with a `ServerWebSocket`. When it returns, an open
-      connection is closed with 1000; when it raises, that is logged with its
-      traceback, and the connection is closed with 1011.
-    - ``host``, ``port``: where to listen; port 0 takes a free one.
-    - ``ssl_context``: an `ssl.SSLContext` for wss, see
-      `lomond.tls.server_context`.
-    - ``protocols``: names of subprotocols, the preferred first.
-    - ``compress``: whether to accept permessage-deflate, or a
-      `lomond.extensions.DeflateOptions`.
-    - ``max_message_size``, ``write_timeout``, ``json_loads``, ``json_dumps``,
-      ``fragment_size``, ``max_read_ahead``: as for a client.
-    - ``handshake_timeout``: seconds for TLS and the upgrade request.
-    - ``max_connections``: how many may be open at once; more are answered
-      with HTTP 503, or dropped if ``ssl_context`` is given.
-    - ``close_timeout``: as for `WebSocket.connect`; and how long `close` waits
-      for the handlers.
-    - ``poll``, ``ping_rate``, ``ping_timeout``, ``auto_pong``: as for
-      `WebSocket.connect`.
+    - ``handler``: called with a `ServerWebSocket`. When it returns, an open connection is closed
+      with 1000. If it raises, the exception is logged with its traceback, and the connection is
+      closed with 1011.
+    - ``host`` (127.0.0.1), ``port`` (0): where to listen; port 0 uses any free one.
+    - ``ssl_context``: an `ssl.SSLContext` for wss, see `lomond.tls.server_context`.
+    - ``protocols``: names of subprotocols, the preferred one first.
+    - ``compress``: True to accept permessage-deflate, or a `lomond.extensions.DeflateOptions`.
+    - ``max_message_size``, ``write_timeout``, ``json_loads``, ``json_dumps``, ``fragment_size``,
+      ``max_read_ahead``: as for a client.
+    - ``handshake_timeout``: seconds for TLS and the client's request (10).
+    - ``max_connections``: how many may be open at once (100); further ones, and those for which no
+      thread can be started, are answered with HTTP 503, or closed if there is an ``ssl_context``.
+    - ``close_timeout``: seconds to wait for the answer to a Close frame, and in `close` for the
+      handlers (10).
+    - ``poll``, ``ping_rate``, ``ping_timeout``, ``auto_pong``: as for `WebSocket.connect`.
 
-    It listens from the start; `start` or `serve_forever` accept. Raises
-    TypeError and ValueError for arguments that make no sense, and
-    socket.error if it can't listen, in words that name the address. A connection
-    for which there is no thread is answered with HTTP 503.
+    It listens from the start; `start` or `serve_forever` accept connections. Raises TypeError and
+    ValueError for invalid arguments, and socket.error, which names the address, if it can't listen.
     """
 
     @takes_options('Server', 'Server(handler, {}=...)')
@@ -292,7 +286,7 @@ class Server(object):
             'fragment_size': fragment_size,
             'max_read_ahead': max_read_ahead,
         }  # type: Dict[str, Any]
-        ServerWebSocket(None, None, **self._endpoint_options)   # what is wrong raises here
+        ServerWebSocket(None, None, **self._endpoint_options)   # raises for invalid options
         self._session_options = {
             'poll': check_seconds('poll', poll),
             'ping_rate': check_seconds('ping_rate', ping_rate),
@@ -303,14 +297,14 @@ class Server(object):
         self._max_connections = check_count('max_connections', max_connections, 1)
         self._close_timeout = close_timeout or None
 
-        self._lock = ProcessLock()  # a signal's handler may close, too
+        self._lock = ProcessLock()  # reentrant, as a signal handler may call `close`
         self._threads = {}  # type: Dict[threading.Thread, ServerWebSocket]
-        self._ended = []  # type: List[threading.Thread]    # or just about to
-        self._thread = None  # type: Optional[threading.Thread]     # made by `start`
-        # The threads that run `serve_forever`, each with what is set when it has stopped.
+        self._ended = []  # type: List[threading.Thread]    # ended, or about to
+        self._thread = None  # type: Optional[threading.Thread]     # started by `start`
+        # The threads that run `serve_forever`, each with an event that is set when it has stopped.
         self._acceptors = []  # type: List[Tuple[threading.Thread, threading.Event]]
         self._is_closed = False
-        self._next_warning = -NEVER     # of what keeps it from accepting
+        self._next_warning = -NEVER     # about a failed `accept`
         self._process = os.getpid()
         self._waker = Waker()
         try:
@@ -323,13 +317,13 @@ class Server(object):
     @property
     def host(self):
         # type: () -> str
-        """The address it listens on."""
+        """The address that the server listens on."""
         return self._address[0]     # type: ignore[no-any-return]
 
     @property
     def port(self):
         # type: () -> int
-        """The port it listens on."""
+        """The port that the server listens on."""
         return self._address[1]     # type: ignore[no-any-return]
 
     @property
@@ -341,9 +335,9 @@ class Server(object):
 
     def start(self):
         # type: () -> Server
-        """Accept connections in a thread of their own, if none does yet; return the server.
+        """Accept connections in a new thread, unless `start` was called before; return the server.
 
-        Raises socket.error if there is no thread to be had.
+        Raises socket.error if the thread can't be started.
         """
         thread = threading.Thread(target=self.serve_forever, name='lomond server')
         thread.daemon = True
@@ -353,7 +347,7 @@ class Server(object):
             self._thread = thread
         try:
             start_thread(thread)
-        except BaseException:       # no more threads, or Ctrl-C: it may be started again
+        except BaseException:       # out of threads, or Ctrl-C: `start` may be called again
             self._thread = None
             raise
         return self
@@ -362,7 +356,7 @@ class Server(object):
         # type: () -> None
         """Accept connections in this thread, until `close` is called."""
         acceptor = threading.current_thread(), threading.Event()
-        # Before `_is_closed` is read: `close` sets that before it looks who accepts.
+        # Added before `_is_closed` is read: `close` sets that before it reads this list.
         self._acceptors.append(acceptor)
         try:
             while not self._is_closed:
@@ -373,7 +367,7 @@ class Server(object):
 
     def _accept_one(self):
         # type: () -> None
-        """Wait for a connection, and take it in."""
+        """Wait for a connection, and start its handler."""
         try:
             sock, address = self._listener.accept()
         except socket.error as error:
@@ -389,13 +383,13 @@ class Server(object):
             return
         try:
             self._accept(sock, address)
-        except Exception:       # it must not end the server
+        except Exception:       # one client's connection must not end the server
             self._log('could not serve the client {!r}'.format(address), logging.ERROR)
             sock.close()
 
     def _try_to_start(self, thread):
         # type: (threading.Thread) -> bool
-        """Start a thread; False if the system has none, which is logged."""
+        """Start a thread; log an error, and return False, if the system has no more threads."""
         try:
             start_thread(thread)
         except socket.error as error:
@@ -405,9 +399,9 @@ class Server(object):
 
     def _log(self, words, level):
         # type: (str, int) -> None
-        """Log the exception being handled; as debug if there was a warning a moment ago.
+        """Log the exception being handled; as debug if there was a warning in the last minute.
 
-        Clients can make it happen as often as they like.
+        Clients can cause it as often as they like, and must not flood the log.
         """
         if level > logging.DEBUG:
             now = monotonic()
@@ -429,9 +423,9 @@ class Server(object):
                 thread = threading.Thread(
                     target=self._serve, args=(websocket,), name='lomond {}'.format(address))
                 thread.daemon = True
-                is_welcome = not self._is_closed    # by a signal's handler, even in here
+                is_welcome = not self._is_closed    # a signal handler may close it at any moment
             if is_welcome:
-                # Before it starts, as Ctrl-C may interrupt that while the thread already runs.
+                # Before the start, as Ctrl-C may interrupt that while the thread already runs.
                 self._threads[thread] = websocket
                 is_welcome = self._try_to_start(thread)
                 if not is_welcome:
@@ -439,7 +433,7 @@ class Server(object):
                 self._ended = [ended for ended in self._ended if ended.is_alive()]
         if not is_welcome:
             try:
-                if self._endpoint_options['ssl_context'] is None:   # in the clear it would mislead
+                if self._endpoint_options['ssl_context'] is None:   # plain text is no TLS answer
                     sock.send(plain_answer(503, u'too many connections'))
             except socket.error:
                 pass
@@ -447,7 +441,7 @@ class Server(object):
 
     def _serve(self, websocket):
         # type: (ServerWebSocket) -> None
-        """Run the handler for one connection; a thread of its own does this."""
+        """Run the handler for one connection, in the connection's thread."""
         try:
             if websocket.open(**self._session_options):
                 self._handle(websocket)
@@ -462,7 +456,7 @@ class Server(object):
         # type: (ServerWebSocket) -> None
         try:
             self._handler(websocket)
-        except Exception as error:      # a handler's fault must not end the server
+        except Exception as error:      # an error in a handler must not end the server
             if isinstance(error, _GONE) and not websocket.is_open:
                 log.debug('%r disconnected while its handler was sending', websocket, exc_info=True)
             else:
@@ -470,17 +464,16 @@ class Server(object):
             websocket.close(Status.UNEXPECTED_CONDITION, u'')
         else:
             websocket.close(Status.NORMAL, u'')
-        for _event in websocket:        # until both have closed
+        for _event in websocket:        # until both ends have sent a Close frame
             pass
 
     def close(self):
         # type: () -> None
-        """Stop listening, close what is open with 1001, and wait for the handlers.
+        """Stop listening, close all connections with 1001, and wait for the handlers.
 
-        A connection whose client doesn't answer within ``close_timeout``
-        seconds is broken; a handler that goes on for as long again is left
-        behind. Harmless when called again. A forked child only gives up its
-        copy of the listening socket: all else is its parent's.
+        If a client doesn't answer within ``close_timeout`` seconds, its connection is broken; a
+        handler that runs for that time once more is abandoned. A second call does nothing. In a
+        forked child this closes the child's copy of the listening socket only.
         """
         if os.getpid() != self._process:
             self._listener.close()
@@ -497,13 +490,13 @@ class Server(object):
         self._listener.close()
         self._waker.close()
         for _thread, websocket in open_now:
-            # Each in a thread, as another may be in the midst of a long write.
+            # Each in a thread, as `close` waits while another thread is sending a message.
             closing = threading.Thread(target=websocket.close, args=_SHUTDOWN)
             closing.daemon = True
             if self._try_to_start(closing):
                 threads.append(closing)
             else:
-                # It doesn't wait: where a write is under way, the handler's loop closes after it.
+                # This doesn't wait: if a write is in progress, the handler's loop closes after it.
                 session = websocket.session
                 assert session is not None      # nosec B101  # for mypy
                 session.close(encode_close(*_SHUTDOWN))
@@ -517,10 +510,10 @@ class Server(object):
 
     def _join(self, threads):
         # type: (List[threading.Thread]) -> None
-        """Wait for threads, not longer than ``close_timeout`` for all together."""
+        """Wait for threads, for at most ``close_timeout`` seconds in all."""
         deadline = None if self._close_timeout is None else monotonic() + self._close_timeout
         for thread in threads:
-            # One without an identifier is about to start, or never did, as Ctrl-C came first.
+            # A thread without an identifier is about to start, or never did because of Ctrl-C.
             if thread is not threading.current_thread() and thread.ident is not None:
                 thread.join(None if deadline is None else max(0.0, deadline - monotonic()))
 
@@ -528,7 +521,7 @@ class Server(object):
         # type: () -> Server
         try:
             return self.start()
-        except BaseException:       # no thread
+        except BaseException:       # no thread, or Ctrl-C
             self.close()
             raise
 
@@ -539,7 +532,7 @@ class Server(object):
 
 def _listen(host, port):
     # type: (str, int) -> socket.socket
-    """Return a socket that listens; raises TypeError, ValueError, socket.error."""
+    """Return a listening socket; raises TypeError, ValueError, socket.error."""
     port = check_port('port', port)
     host = _check_host(host)
     family = socket.AF_INET6 if ':' in host else socket.AF_INET
@@ -563,7 +556,7 @@ def _listen(host, port):
 
 def _check_host(host):
     # type: (Any) -> str
-    """Return the name or address to listen on, '' for any; raises TypeError, ValueError."""
+    """Return the name or address to listen on, '' for all; raises TypeError, ValueError."""
     if not isinstance(host, (str, text_type)):
         raise TypeError('host must be an address or a name, not {!r}'.format(host))
     try:

@@ -1,6 +1,6 @@
-"""The client's end of a WebSocket: options, the handshake, and the way to its events.
+"""The client's end of a WebSocket: its options, the handshake, and the loop over its events.
 
-Does no I/O: `connect` hands it to a session that does.
+It does no I/O itself: `connect` creates a session that does.
 """
 
 from __future__ import absolute_import, division, print_function
@@ -61,7 +61,7 @@ if TYPE_CHECKING:
     Trace = Union[bool, Callable[[Dict[str, Any]], Any]]
 
 
-# Parameters that `_net_options` and `_request_options` hold, taken apart.
+# Parameters that `_net_options` and `_request_options` hold in parsed form.
 _NET = frozenset([
     'proxies', 'source_address', 'tcp_keepalive', 'socket_options', 'sock', 'resolver'])
 _TLS = ('ssl_verify', 'ssl_cafile', 'ssl_context', 'ssl_certfile', 'ssl_keyfile',
@@ -92,75 +92,67 @@ def _check_trace(trace):
 
 
 class WebSocket(Endpoint):
-    """A WebSocket client. Iterate over it to connect, and to get its events.
+    """A WebSocket client: iterate over it to connect, and to get its events.
 
     Parameters:
 
-    - ``url``: ``ws://`` or ``wss://``, or ``ws+unix:///path:/resource`` and
-      ``wss+unix:``; ``user:password@`` becomes Basic authorization.
-    - ``proxies``: a dict with a proxy's URL under 'ws' or 'http' (for ws), 'wss'
-      or 'https' (for wss), or 'all', the first of these that is there; 'no' is
-      as NO_PROXY. None asks the environment, {} means none.
-    - ``protocols``: names of the subprotocols to offer, the preferred first.
+    - ``url``: ``ws://`` or ``wss://``, or ``ws+unix:///path:/resource`` or ``wss+unix:``;
+      ``user:password@`` is sent as Basic authorization.
+    - ``proxies``: a dict with the proxy's URL under 'ws' or 'http' (for ws), 'wss' or 'https' (for
+      wss), or 'all', in this order of precedence; 'no' is a list like NO_PROXY. None uses the
+      environment, {} no proxy.
+    - ``protocols``: names of the subprotocols to offer, the preferred one first.
     - ``agent``: the User-Agent header; None for `constants.USER_AGENT`.
-    - ``compress``: True to offer permessage-deflate, or a
-      `lomond.extensions.DeflateOptions`.
-    - ``ssl_verify``: False takes any certificate.
-    - ``ssl_cafile``: a file of certificates to trust; None for certifi's,
-      or what SSL_CERT_FILE and SSL_CERT_DIR name.
-    - ``ssl_context``: an `ssl.SSLContext` to use as it is; then the two
-      above don't count.
-    - ``trace``: called on the way to the connection and at its end with a
-      dict, whose 'stage' is a name and 'url' where it goes; True logs these,
-      without passwords, tokens and cookies.
-    - ``max_message_size``: bytes of the largest message taken in, on the wire
-      and inflated (64 MiB); None for no limit. A larger one ends the
-      connection with 1009.
-    - ``connect_timeout``: seconds for connecting, TLS and the handshake
-      together (30); None for no limit.
-    - ``write_timeout``: seconds that a send may wait while the server reads
-      less than 16 KiB (30); None for no limit.
-    - ``headers``: more headers for the request: a mapping, whose values may be
-      lists, a list of pairs, or a function that returns either, called anew
-      for each request.
-    - ``cookies``: an `http.cookiejar.CookieJar`, or True for one of its own;
-      None sends and keeps none.
-    - ``netrc``: True to look for the host's password in ``~/.netrc``, or the
-      path of such a file.
-    - ``max_redirects``: how many redirects are followed in one attempt (5).
-    - ``ssl_certfile``, ``ssl_keyfile``: files with the client's own
-      certificate and its key, in PEM; the key may be in the first. These and
-      the authorities' are read again for a connection if they have changed.
-    - ``ssl_server_hostname``: the name to ask for in TLS (SNI), and to check
-      the certificate against, instead of the URL's host.
-    - ``ssl_fingerprint``: the SHA-256 of the server's certificate in
-      hexadecimal, or a list of these; with another the connection fails.
-      With ``ssl_verify=False`` nothing but this is checked.
+    - ``compress``: True to offer permessage-deflate, or a `lomond.extensions.DeflateOptions`.
+    - ``ssl_verify``: False to accept any certificate.
+    - ``ssl_cafile``: a file of certificates to trust; None for certifi's, or those that
+      SSL_CERT_FILE and SSL_CERT_DIR name.
+    - ``ssl_context``: an `ssl.SSLContext` to use as it is; the two options above have no effect
+      then.
+    - ``trace``: a function that is called on the way to the connection and at its end, with a dict
+      whose 'stage' is a name and 'url' the target; True logs these, without passwords, tokens and
+      cookies.
+    - ``max_message_size``: bytes of the largest message to accept, on the wire and inflated
+      (64 MiB); None for no limit. A larger one ends the connection with 1009.
+    - ``connect_timeout``: seconds for the DNS lookup, connecting, TLS and the handshake together
+      (30); None for no limit.
+    - ``write_timeout``: seconds that a send may wait while the server reads less than 16 KiB (30);
+      None for no limit.
+    - ``headers``: headers to add to the request: a mapping, whose values may be lists, a list of
+      pairs, or a function that returns either, which is called for each request.
+    - ``cookies``: an `http.cookiejar.CookieJar`, or True for a new one; None for no cookies.
+    - ``netrc``: True to read the host's password from ``~/.netrc``, or the path of such a file.
+    - ``max_redirects``: how many redirects to follow in one attempt (5).
+    - ``ssl_certfile``, ``ssl_keyfile``: files with the client's own certificate and its key, in
+      PEM; the key may be in the first. These files and those of the authorities are read again for
+      a connection if they have changed.
+    - ``ssl_server_hostname``: the name to request in TLS (SNI) and to check, instead of the URL's
+      host.
+    - ``ssl_fingerprint``: the SHA-256 of the server's certificate in hexadecimal, or a list of
+      these; another certificate is refused. With ``ssl_verify=False`` nothing else is checked.
     - ``source_address``: the address to connect from, or a pair of it and a port.
-    - ``tcp_keepalive``: after how many seconds without traffic the system asks
-      if the other end is there (60); None for never.
+    - ``tcp_keepalive``: seconds without traffic before the system probes the other end (60); None
+      for never.
     - ``socket_options``: triples for `socket.setsockopt`.
-    - ``sock``: a connected socket to use instead of connecting, as it is, or a
-      function that returns one for each attempt; called in a thread.
-    - ``resolver``: called instead of `socket.getaddrinfo`, in a thread.
-    - ``json_loads``: what reads a text event's ``json``: called with its text,
-      returns the object, such as ``orjson.loads``; None for `json.loads`.
-    - ``json_dumps``: what writes the text of `send_json`: called with an object,
-      returns text, or its UTF-8 in bytes, such as ``orjson.dumps``; None for
-      `json.dumps`.
-    - ``fragment_size``: bytes of payload in one frame (1 MiB): a larger message
-      is sent in fragments (RFC 6455 5.4), and pings, pongs and Close frames go
-      out in between. None sends each message as one frame.
-    - ``max_read_ahead``: bytes that a send which waits for the server keeps of
-      what the server sends (64 MiB, and at least ``max_message_size``); None
-      for no limit.
+    - ``sock``: a connected socket to use as it is, instead of connecting, or a function that
+      returns one for each attempt, called in a thread.
+    - ``resolver``: a function to call instead of `socket.getaddrinfo`, in a thread.
+    - ``json_loads``: the function that decodes a text event's ``json``, such as ``orjson.loads``;
+      None for `json.loads`.
+    - ``json_dumps``: the function that encodes an object for `send_json`, as text or UTF-8 bytes,
+      such as ``orjson.dumps``; None for `json.dumps`.
+    - ``fragment_size``: bytes of payload in one frame (1 MiB): a larger message is sent in
+      fragments (RFC 6455 5.4), with pings, pongs and Close frames in between. None sends each
+      message as one frame.
+    - ``max_read_ahead``: bytes from the server that a waiting send buffers (64 MiB, and at least
+      ``max_message_size``); None for no limit.
 
-    Raises TypeError and ValueError for arguments that make no sense.
+    Raises TypeError and ValueError for invalid arguments.
 
-    Each is an attribute, too. Setting it checks the value as the constructor
-    does. It holds from the next connection on (``write_timeout``, ``trace``
-    and ``json_dumps``: at once). A dict or list is read once, when it is given:
-    set another one instead of changing it. ``cookies`` is the jar, or None.
+    Each parameter is also an attribute. Setting it checks the value as the constructor does, and
+    has an effect from the next connection on (``write_timeout``, ``trace`` and ``json_dumps``:
+    immediately). A dict or list is read once, when it is set: to change it, set another one.
+    ``cookies`` is the jar, or None.
     """
 
     _role = CLIENT
@@ -219,7 +211,7 @@ class WebSocket(Endpoint):
 
     if not TYPE_CHECKING:
         def __setattr__(self, name, value):
-            """Set an attribute; a parameter's holds from the next connection on."""
+            """Set an attribute; a parameter has an effect from the next connection on."""
             if self._is_made:
                 if name in _NET:
                     self._net_options.change(name, value)
@@ -236,14 +228,14 @@ class WebSocket(Endpoint):
         # type: () -> str
         return 'WebSocket({!r})'.format(str(self.target.url))
 
-    # -- where to --
+    # -- the target --
 
     @property
     def url(self):
         # type: () -> str
-        """The URL as it was given. Another one may be set between two connections.
+        """The URL as it was passed. You can set another one between two connections.
 
-        Raises TypeError, ValueError, and WebSocketUnavailable while a loop runs.
+        Setting it raises TypeError, ValueError, and WebSocketUnavailable while a loop runs.
         """
         return self._url
 
@@ -259,7 +251,7 @@ class WebSocket(Endpoint):
     @property
     def target(self):
         # type: () -> Target
-        """Where to connect: the URL taken apart, or where a redirect led in this attempt."""
+        """The parsed URL to connect to, or that of the last redirect in this attempt."""
         return self._chain.target      # type: ignore[no-any-return]
 
     @property
@@ -313,21 +305,21 @@ class WebSocket(Endpoint):
     def connect(self, session_class=WebsocketSession, poll=5.0, ping_rate=30.0,
                 ping_timeout=None, auto_pong=True, close_timeout=30.0):
         # type: (Callable[[WebSocket], Any], Optional[float], Optional[float], Optional[float], bool, Optional[float]) -> Iterator[Event]
-        """Return an iterator that connects and yields events; iterating does it, this doesn't.
+        """Return an iterator that connects and yields events. It connects when you iterate.
 
-        Parameters, each in seconds, None or 0 for never:
+        Parameters, all times in seconds, None or 0 for never:
 
-        - ``poll``: how often Poll comes.
-        - ``ping_rate``: how often a ping goes out.
-        - ``ping_timeout``: how long the server may stay silent, when asked by
-          a ping, before Unresponsive. After half of it a silent server is
-          asked, also before `ping_rate` has passed.
-        - ``close_timeout``: how long to wait for the answer to a Close frame.
+        - ``session_class``: the class that drives the connection, `WebsocketSession` or a subclass.
+        - ``poll``: how often Poll comes (5).
+        - ``ping_rate``: how often a ping is sent (30).
+        - ``ping_timeout``: how long the server may stay silent, although a ping was sent, before
+          Unresponsive (None). After half of it a silent server gets a ping, even before
+          ``ping_rate``.
+        - ``auto_pong``: whether pings are answered (True).
+        - ``close_timeout``: how long to wait for the answer to a Close frame (30).
 
-        And ``auto_pong``, whether pings are answered, and ``session_class``,
-        what drives the connection: `WebsocketSession` or a subclass of it.
-
-        Raises WebSocketUnavailable if a loop over this WebSocket is running.
+        Raises TypeError and ValueError, and WebSocketUnavailable if a loop over this WebSocket is
+        running.
         """
         if not callable(session_class):
             raise TypeError(
@@ -351,7 +343,7 @@ class WebSocket(Endpoint):
 
     def reset(self):
         # type: () -> None
-        """Forget the last connection; WebSocketUnavailable while there is one."""
+        """Forget the last connection; raises WebSocketUnavailable while a loop runs."""
         with self._loop_lock():
             self._check_idle()
             self._attach(None)
@@ -379,30 +371,30 @@ class WebSocket(Endpoint):
 
     def add_header(self, header, value):
         # type: (Union[bytes, text_type], Union[bytes, text_type]) -> None
-        """Add a header to the request; Host, User-Agent and Authorization are replaced.
+        """Add a header to the request.
 
-        Text goes in UTF-8, bytes as they are. Raises TypeError, and ValueError
-        for what can't stand in a header, for those that the handshake itself
-        sets, and for Proxy-Authorization.
+        Your Host, User-Agent and Authorization replace the package's own. Text is sent as UTF-8,
+        bytes as they are. Raises TypeError, and ValueError for invalid characters, for headers that
+        the handshake sets, and for Proxy-Authorization.
         """
         self._request_options.add_header(header, value)
 
     @property
     def is_refused(self):
         # type: () -> bool
-        """True once the handshake can only fail, the rest of the answer being on its way."""
+        """True once the handshake can only fail, while the rest of the response arrives."""
         return self._reader.is_refusal
 
     def build_request(self):
         # type: () -> bytes
         """Return the upgrade request (RFC 6455 4.1); the session calls this.
 
-        Raises ConnectFail if there are no headers, no cookies or no password
-        to be had: these are asked for anew each time.
+        It calls the headers function, and reads cookies and the netrc file, each time. Raises
+        ConnectFail if one of these fails.
         """
         try:
             key = self.key
-        except EnvironmentError as error:       # 2.7 opens a device for it
+        except EnvironmentError as error:       # 2.7 opens a device for random bytes
             raise errors.ConnectFail.during(
                 'request', u'could not read random bytes for Sec-WebSocket-Key: {}'.format(
                     describe(error)), error)
@@ -416,7 +408,7 @@ class WebSocket(Endpoint):
             (u'Sec-WebSocket-Key', key.decode('ascii')),
             (u'Sec-WebSocket-Version', text_type(WS_VERSION)),
         ]  # type: List[Tuple[text_type, Union[bytes, text_type]]]
-        protocols = check_protocols(self.protocols)     # a list: it may have been changed
+        protocols = check_protocols(self.protocols)     # again, as the list may have been changed
         if protocols:
             fields.append((u'Sec-WebSocket-Protocol', u', '.join(protocols)))
         if self._deflate_options is not None:
@@ -459,10 +451,10 @@ class WebSocket(Endpoint):
 
     def _follow_redirect(self):
         # type: () -> Tuple[Optional[Event], Optional[text_type]]
-        """Go where a redirect leads; return the event of it, or why it isn't followed.
+        """Follow a redirect; return its event, or else the reason why it isn't followed.
 
-        Both are None if there is no redirect. The head of the answer is
-        enough: its body may be long in coming.
+        Both are None if there is no redirect. This needs the headers of the response only, and
+        doesn't wait for its body.
         """
         response = self._reader.response
         if response is None:
@@ -480,9 +472,9 @@ class WebSocket(Endpoint):
 
     def on_response(self, response):
         # type: (Response) -> Tuple[Optional[text_type], Set[text_type]]
-        """Check the server's answer, and open; return the subprotocol and the extensions.
+        """Check the server's response, and open the connection.
 
-        Raises HandshakeError.
+        Returns the subprotocol or None, and a set of the extensions' names. Raises HandshakeError.
         """
         protocol = check_response(response, self.key, self.protocols)
         extensions = self.process_extensions(
@@ -491,9 +483,9 @@ class WebSocket(Endpoint):
 
     def process_extensions(self, extensions):
         # type: (Iterable[text_type]) -> Set[text_type]
-        """Put the extensions that the server chose in force; return their names.
+        """Enable the extensions that the server chose; return their names.
 
-        Parameters: the header's values. Raises HandshakeError.
+        Parameters: ``extensions``, the values of Sec-WebSocket-Extensions. Raises HandshakeError.
         """
         codec = check_extensions(u', '.join(extensions), self._deflate_options)
         self._stream.accept(codec)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from typing import Text  # noqa: F401
 
 #: A token (RFC 9110 5.6.2), as a regular expression.
-TOKEN = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
+TOKEN = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"     # nosec B105  # a pattern
 
 _WHOLE_TOKEN = re.compile(TOKEN + r'\Z')
 
