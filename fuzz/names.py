@@ -1,4 +1,4 @@
-"""Targets: what a user, or a server, says of where to go and as whom: URLs, cookies, passwords."""
+"""Targets: URLs, cookies and passwords, from a user or a server."""
 
 from __future__ import absolute_import, division, print_function
 
@@ -149,7 +149,7 @@ def _write(data):
 
 
 def netrc(data):
-    """A file of passwords. Documented: ConnectFail, in words that tell nothing of the content."""
+    """A file of passwords. Documented: ConnectFail, whose message shows nothing of the content."""
     netrc_file = NetrcFile(_write(data))
     for host in (u'example.org', u'127.0.0.1'):
         try:

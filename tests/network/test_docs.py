@@ -2,7 +2,7 @@
 
 README.md is also the description on a package index, where links into the tree lead nowhere.
 
-A block runs as it stands, but for its URLs (and the path of a certificate):
+A block runs unchanged, except for its URLs (and the path of a certificate):
 these lead to a server of the test's own, which sends a few messages, echoes
 what it gets, and after a while closes every WebSocket of the block.
 """
@@ -210,8 +210,8 @@ def test_every_event_is_in_the_guide_with_its_attributes():
 
 
 def test_every_exception_is_in_the_guide():
-    told = {name for row in table_after('## Errors') for name in names_in(row[0])}
-    assert told | {'WebSocketError'} == {
+    documented = {name for row in table_after('## Errors') for name in names_in(row[0])}
+    assert documented | {'WebSocketError'} == {
         error_class.__name__ for error_class in public_classes(errors, errors.WebSocketError)}
 
 
@@ -223,25 +223,25 @@ def test_every_exception_is_in_the_guide():
     ('What isn\'t a WebSocket upgrade', parameters_of(Server.__init__)),
 ], ids=['WebSocket', 'connect', 'persist', 'ReconnectPolicy', 'Server'])
 def test_every_option_is_in_the_guide_with_its_default(words, expected):
-    told = {}
+    documented = {}
     for row in table_after(words):
         names = names_in(row[0])
         defaults = [text.strip().strip("'") for text in row[1].split(',')]
         assert len(names) == len(defaults), row
-        told.update(zip(names, defaults))
-    assert told == expected
+        documented.update(zip(names, defaults))
+    assert documented == expected
 
 
 def test_every_number_is_in_the_guide():
-    told = {name for row in table_after('## Numbers') for name in names_in(row[0] + row[1])}
+    documented = {name for row in table_after('## Numbers') for name in names_in(row[0] + row[1])}
     stats = WebSocket('ws://localhost/').stats.as_dict()
     numbers = set(stats).union(*[value for value in stats.values() if isinstance(value, dict)])
-    assert numbers <= told <= numbers | {'Ready'}
+    assert numbers <= documented <= numbers | {'Ready'}
 
 
 def test_every_stage_of_a_trace_is_in_the_guide(server_tls, authority_file):
     table = table_after('at its end, with a dict')
-    told = {names_in(row[0])[0]: set(names_in(row[1])) for row in table}
+    documented = {names_in(row[0])[0]: set(names_in(row[1])) for row in table}
 
     def trace(record):
         stages[record['stage']] = set(record) - {'stage', 'url'}
@@ -257,9 +257,9 @@ def test_every_stage_of_a_trace_is_in_the_guide(server_tls, authority_file):
     stages = {}
     with Server(hang_up, ssl_context=server_tls) as server, RawServer(redirect) as first:
         list(WebSocket(first.url, proxies={}, ssl_cafile=authority_file, trace=trace))
-    assert set(stages) == set(told) - {'proxy'}
+    assert set(stages) == set(documented) - {'proxy'}
     for stage, fields in stages.items():
-        assert fields == told[stage]
+        assert fields == documented[stage]
 
 
 # -- the rest --
@@ -331,7 +331,7 @@ def test_the_description_names_what_the_readme_links_to(description):
         assert path in description
 
 
-def test_the_description_is_the_readme_but_for_its_links(description):
+def test_the_description_is_the_readme_except_for_its_links(description):
     assert _FENCED.findall(description) == _FENCED.findall(read('README.md'))
     headlines = re.compile(r'^#.*', re.MULTILINE)
     assert headlines.findall(description) == headlines.findall(read('README.md'))

@@ -399,7 +399,7 @@ def test_a_feed_that_went_away_comes_back_on_the_same_port(capsys, monkeypatch):
     assert errors
 
 
-def test_the_demo_says_that_its_port_is_taken_in_the_meantime(capsys, monkeypatch):
+def test_the_demo_says_that_its_port_is_taken_by_then(capsys, monkeypatch):
     def take_port(unsteady):
         taker.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         taker.bind(('127.0.0.1', unsteady.port))
@@ -445,7 +445,7 @@ def test_ctrl_c_ends_the_ticker_quietly():
 
 
 @pytest.mark.parametrize('words', ['lost the feed', 'the feed is back'])
-def test_ctrl_c_ends_the_demo_quietly_in_the_midst_of_an_outage(words):
+def test_ctrl_c_ends_the_demo_quietly_during_an_outage(words):
     with Program(*demo_arguments()) as program:
         assert any(words in line for line in iter(program.read_error, ''))
         program.send_signal(signal.SIGINT)

@@ -332,7 +332,7 @@ def test_a_dropped_connection_is_not_graceful():
 
 # -- Pings and pongs --
 
-def test_pings_go_out_by_themselves_every_thirty_seconds():
+def test_pings_are_sent_automatically_every_thirty_seconds():
     assert default_of(WebSocket.connect, 'ping_rate') == 30
     frames = queue.Queue()
 

@@ -1,6 +1,6 @@
 """What a program that sets up no logging sees on stderr: its own exceptions, not its peers' faults.
 
-Each program runs by itself: the logging of a test's process is set up.
+Each program runs in its own process, as logging is configured in a test's process.
 """
 
 from __future__ import absolute_import, division, print_function
@@ -57,9 +57,9 @@ def run(program):
     process = subprocess.Popen(
         [sys.executable, '-W', 'error', '-c', HEAD + program], env=environ,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True)
-    _out, told = process.communicate()
-    assert process.returncode == 0, told
-    return told
+    _out, printed = process.communicate()
+    assert process.returncode == 0, printed
+    return printed
 
 
 OWN_FAULTS = {
@@ -106,7 +106,7 @@ class Jar(object):
 with Server(echo) as server:
     assert talk(server, cookies=Jar())[-1] == 'connect_fail'
 ''',
-    'cookies, told': '''
+    'cookies, received': '''
 class Jar(object):
     extract_cookies = fail
     def add_cookie_header(self, request):
@@ -173,9 +173,9 @@ for thread in threads:
 
 @pytest.mark.parametrize('where', sorted(OWN_FAULTS))
 def test_an_exception_of_the_program_is_seen_with_its_traceback(where):
-    told = run(OWN_FAULTS[where])
-    assert 'Traceback (most recent call last)' in told
-    assert ('TypeError' if 'arity' in where else 'a fault of mine') in told
+    printed = run(OWN_FAULTS[where])
+    assert 'Traceback (most recent call last)' in printed
+    assert ('TypeError' if 'arity' in where else 'a fault of mine') in printed
 
 
 @pytest.mark.parametrize('setup', [
@@ -189,8 +189,8 @@ def test_the_log_can_be_silenced(setup):
 
 
 def test_a_program_with_a_log_of_its_own_sees_each_fault_once():
-    told = run("logging.basicConfig(format='MINE %(message)s')" + OWN_FAULTS['handler'])
-    assert told.count("KeyError: 'a fault") == told.count('MINE') == 1
+    printed = run("logging.basicConfig(format='MINE %(message)s')" + OWN_FAULTS['handler'])
+    assert printed.count("KeyError: 'a fault") == printed.count('MINE') == 1
 
 
 PEERS_FAULTS = {

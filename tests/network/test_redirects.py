@@ -39,7 +39,7 @@ def build_redirect(location, status=302, *more):
 
 
 class Site(object):
-    """A script that answers by path: with the bytes told, else it accepts. Keeps the requests."""
+    """A script that answers by path: with the given bytes, or by accepting. Keeps the requests."""
 
     def __init__(self, pages=None):
         self.pages = pages or {}
@@ -127,7 +127,7 @@ def test_a_chain_leads_over_two_hosts(link):
         False, False, False, True, True]
 
 
-def test_http_and_https_stand_for_ws_and_wss(link):
+def test_http_and_https_mean_ws_and_wss(link):
     site = Site()
     with link.serve(site) as server:
         site.pages['/'] = build_redirect(server.url.replace(u'ws', u'http', 1) + u'x#fragment')
@@ -239,7 +239,7 @@ def test_a_redirect_is_traced_without_the_password():
             'url': server.url + u'x'}
 
 
-def test_a_proxy_is_asked_for_anew_and_its_password_stays_there(monkeypatch):
+def test_a_proxy_is_looked_up_again_and_its_password_stays_there(monkeypatch):
     """127.0.0.1 is exempt, localhost isn't."""
     site = Site()
     tunnels = []

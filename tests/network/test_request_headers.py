@@ -17,7 +17,7 @@ pytestmark = pytest.mark.usefixtures('clean_environment', 'nothing_is_left_open'
 
 
 class Visits(object):
-    """A script that answers connection after connection as told, and keeps the requests."""
+    """A script that sends one answer to each connection in turn, and keeps the requests."""
 
     def __init__(self, *answers):
         self._answers = list(answers)
@@ -79,24 +79,24 @@ def test_a_tracer_gets_the_head_as_sent_and_one_to_show(link):
 
 
 def test_a_token_is_fetched_for_each_attempt_as_late_as_possible(link):
-    told = []
+    calls = []
 
     def make_headers():
-        told.append('asked')
-        return {'Authorization': 'Bearer {}'.format(told.count('asked'))}
+        calls.append('asked')
+        return {'Authorization': 'Bearer {}'.format(calls.count('asked'))}
 
     visits = Visits([], b'HTTP/1.1 401 No\r\nContent-Length: 0\r\n\r\n', [])
     with link.serve(visits) as server:
         websocket = link.connect(
-            server.url, headers=make_headers, trace=lambda record: told.append(record['stage']))
+            server.url, headers=make_headers, trace=lambda record: calls.append(record['stage']))
         events = websocket.connect()
-        assert told == []
+        assert calls == []
         for expected in ('ready', 'rejected', 'ready'):
             assert expected in names(events)
             events = websocket.connect()
         events.close()
     assert visits.headers(b'Authorization') == [b'Bearer 1', b'Bearer 2', b'Bearer 3']
-    first = told[:told.index('request') + 1]
+    first = calls[:calls.index('request') + 1]
     assert first[-3:] == [first[-3], 'asked', 'request']
     assert first[-3] in ('connect', 'tls')
 

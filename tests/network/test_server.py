@@ -213,7 +213,7 @@ def test_it_compresses(server_side, client_side):
 
 
 @pytest.mark.parametrize('server_side, client_side', [(True, False), (False, True)])
-def test_it_does_not_compress_if_only_one_side_wants_it(server_side, client_side):
+def test_it_does_not_compress_if_only_one_side_asks_for_it(server_side, client_side):
     with Server(echo, compress=server_side) as server:
         events = talk(server.url, u'x', compress=client_side)
     assert events[2].extensions == set()
@@ -472,7 +472,7 @@ def test_more_than_max_connections_are_answered_with_503():
             assert read_frame(sock) == (0x81, b'hi')
 
 
-def test_a_connection_that_ended_makes_room_for_another():
+def test_a_connection_that_ended_lets_another_in():
     with Server(echo, max_connections=1) as server:
         for _ in range(5):
             while True:         # the thread before is about to end
@@ -605,7 +605,7 @@ def test_a_handler_that_exits_its_thread_leaves_nothing():
     assert not events[-1].graceful
 
 
-def test_a_handler_may_close_by_itself():
+def test_a_handler_may_close():
     def handler(websocket):
         for event in websocket:
             if event.name == 'ready':
@@ -677,7 +677,7 @@ def test_close_ends_a_handshake():
     server = Server(listen).start()
     with RawClient(server) as sock:
         sock.sendall(b'GET / HTTP/1.1\r\n')
-        while not server._threads:      # until it was taken in
+        while not server._threads:      # until it was accepted
             pass
         server.close()
         try:
@@ -696,7 +696,7 @@ def test_close_breaks_a_connection_whose_client_does_not_answer():
         assert drain(sock) == b''
 
 
-def test_close_does_not_wait_for_ever_for_a_handler_that_is_stuck():
+def test_close_does_not_wait_forever_for_a_handler_that_is_stuck():
     may_end = threading.Event()
     has_ended = threading.Event()
 
@@ -797,7 +797,7 @@ def test_ctrl_c_while_a_connection_gets_its_thread_loses_no_connection(monkeypat
     thread, = serving_threads
     assert not thread.is_alive()
     events = client.result()
-    if 'ready' in names(events):        # else it was closed in the midst of the handshake
+    if 'ready' in names(events):        # else it was closed during the handshake
         assert [event.code for event in events if event.name == 'closing'] == [1001]
         assert events[-1].graceful
 
@@ -972,7 +972,7 @@ def test_a_port_in_use_raises_at_the_call():
             Server(echo, port=server.port)
 
 
-def test_a_server_websocket_wants_open_before_its_events():
+def test_a_server_websocket_requires_open_before_its_events():
     near, far = socket.socketpair()
     try:
         websocket = ServerWebSocket(near, 'here')

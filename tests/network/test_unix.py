@@ -40,7 +40,7 @@ class UnixServer(RawServer):
 
 @pytest.fixture
 def folder():
-    """A folder of a short path: there is room for a hundred bytes or so."""
+    """A folder with a short path: the path of a socket may have some hundred bytes."""
     folder = tempfile.mkdtemp()
     yield folder if isinstance(folder, type(u'')) else folder.decode('ascii')
     shutil.rmtree(folder)
@@ -83,18 +83,18 @@ FULL_LIFE = ['connecting', 'connected', 'ready', 'closed', 'disconnected']
 
 def test_server_on_a_path_is_reached(path):
     """Nor does a proxy, or a source address, come in between."""
-    requests, told = [], []
+    requests, records = [], []
     with UnixServer(record(requests), path):
         events = live(WebSocket(
             u'ws+unix://{}:/prices?of=tea'.format(path), proxies={'http': 'http://far.invalid'},
-            source_address='127.0.0.1', trace=told.append))
+            source_address='127.0.0.1', trace=records.append))
     assert names(events) == FULL_LIFE
     assert events[0].url == events[1].url == u'ws+unix://{}:/prices?of=tea'.format(path)
     assert events[1].proxy is None
     assert requests[0].startswith(b'GET /prices?of=tea HTTP/1.1\r\n')
     assert get_header(requests[0], b'Host') == b'localhost'
-    assert [fields['stage'] for fields in told] == ['connect', 'request', 'disconnected']
-    assert told[0]['address'] == path
+    assert [fields['stage'] for fields in records] == ['connect', 'request', 'disconnected']
+    assert records[0]['address'] == path
 
 
 def test_server_on_a_path_is_reached_by_tls(path, server_tls, authority_file):
@@ -186,14 +186,14 @@ def full(path):
         sock.close()
 
 
-def test_listener_without_room_times_out(full, path):
+def test_listener_with_a_full_queue_times_out(full, path):
     started = monotonic()
     event = fail(WebSocket(u'ws+unix://{}'.format(path), connect_timeout=0.2))
     assert isinstance(event.cause, socket.timeout)
     assert monotonic() - started < PATIENCE / 2
 
 
-def test_listener_without_room_is_waited_for(full, path):
+def test_listener_with_a_full_queue_is_waited_for(full, path):
     listener, clients = full
 
     def serve():
@@ -210,7 +210,7 @@ def test_listener_without_room_is_waited_for(full, path):
                 sock.close()
 
     steps = connect_unix(path, NetOptions(), monotonic() + PATIENCE, lambda *_a, **_k: None)
-    assert isinstance(next(steps), Wait)        # there is no room, and so ...
+    assert isinstance(next(steps), Wait)        # its queue is full, and so ...
     steps.close()
     loop = Background(list, WebSocket(u'ws+unix://{}'.format(path)))
     for client in clients:
@@ -220,7 +220,7 @@ def test_listener_without_room_is_waited_for(full, path):
     serving.result()
 
 
-def test_room_is_looked_for_on_the_same_socket_again_and_again(full, path):
+def test_a_full_queue_is_tried_on_the_same_socket_again_and_again(full, path):
     listener, clients = full
     steps = connect_unix(path, NetOptions(), monotonic() + PATIENCE, lambda *_a, **_k: None)
     for _ in range(3):
@@ -238,7 +238,7 @@ def test_room_is_looked_for_on_the_same_socket_again_and_again(full, path):
 
 
 @pytest.mark.parametrize('end', [WebSocket.close, WebSocket.force_disconnect])
-def test_attempt_can_be_ended_while_there_is_no_room(full, path, end):
+def test_attempt_can_be_ended_while_the_queue_is_full(full, path, end):
     websocket = WebSocket(u'ws+unix://{}'.format(path))
     loop = websocket.connect()
     assert next(loop).name == 'connecting'
@@ -247,7 +247,7 @@ def test_attempt_can_be_ended_while_there_is_no_room(full, path, end):
     assert names(background.result()) == ['connect_fail']
 
 
-def test_loop_left_while_there_is_no_room_leaves_nothing_open(full, path):
+def test_loop_left_while_the_queue_is_full_leaves_nothing_open(full, path):
     loop = WebSocket(u'ws+unix://{}'.format(path)).connect()
     assert next(loop).name == 'connecting'
     loop.close()

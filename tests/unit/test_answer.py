@@ -36,7 +36,7 @@ def test_refusal_that_has_no_body_by_its_status_is_complete(head):
     assert reader.is_refusal
 
 
-def test_time_for_the_rest_of_a_refusal_starts_again_with_progress_but_not_for_ever():
+def test_time_for_the_rest_of_a_refusal_starts_again_with_progress_but_not_forever():
     timer = RestTimer()
     assert timer.progress(10.0) == 11.0
     assert timer.progress(10.5) == 11.5

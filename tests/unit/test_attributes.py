@@ -80,7 +80,7 @@ def test_an_attribute_is_set_to_what_the_constructor_takes_and_to_nothing_else(n
     assert getattr(websocket, name) == second
 
 
-def test_the_request_goes_by_what_was_set():
+def test_the_request_uses_what_was_set():
     websocket = WebSocket(URL, headers={u'X-A': u'1'})
     websocket.add_header(u'X-Added', u'here')
     websocket.agent = u'other/1'
@@ -118,7 +118,7 @@ def test_a_netrc_file_and_a_cookie_jar_may_be_set(tmpdir):
     assert websocket.cookies is None
 
 
-def test_the_way_to_the_server_goes_by_what_was_set():
+def test_the_way_to_the_server_uses_what_was_set():
     websocket = WebSocket(URL)
     websocket.proxies = {'https': 'http://proxy.example:3128'}
     websocket.source_address = '127.0.0.1'
@@ -164,7 +164,7 @@ def test_tls_that_was_set_begins_without_the_sessions_of_before(name, value):
     assert not websocket.net_options.tls.sessions
 
 
-def test_messages_go_by_what_was_set_from_the_next_connection_on():
+def test_messages_use_what_was_set_from_the_next_connection_on():
     websocket = WebSocket(URL)
     websocket.max_message_size = 3
     websocket.json_loads = float

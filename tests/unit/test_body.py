@@ -66,7 +66,7 @@ def test_chunks_are_taken_as_far_as_they_go(data, expected, is_bytewise):
     (b'Content-Length: 6', (b'Hello', False)),
     (b'X: y', (b'Hello', False)),
 ])
-def test_a_length_that_the_head_tells_is_the_bodys(field, expected, is_bytewise):
+def test_the_length_in_the_headers_is_the_bodys(field, expected, is_bytewise):
     assert read(b'Hello', field, is_bytewise) == expected
 
 
@@ -86,7 +86,7 @@ def test_what_exceeds_the_limit_is_not_kept():
 
 
 def test_a_chunk_that_comes_byte_by_byte_is_looked_at_once(monkeypatch):
-    """Else a server could have us read 64 KiB anew with each byte of it."""
+    """Else each byte of a body could cost a parse of 64 KiB."""
     class Counting(object):
         def match(self, data, pos):
             looks.append(pos)

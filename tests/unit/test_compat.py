@@ -130,10 +130,10 @@ def test_socket_is_kept_from_child_processes():
         sock.close()
 
 
-def test_interrupt_is_told_from_other_errors():
+def test_interrupt_is_distinguished_from_other_errors():
     assert not _compat.is_interrupt(OSError(errno.ECONNRESET, 'reset'))
     assert not _compat.is_interrupt(OSError())
-    # From 3.5 on the interpreter goes on by itself (PEP 475).
+    # From 3.5 on the interpreter repeats the call (PEP 475).
     assert _compat.is_interrupt(OSError(errno.EINTR, 'interrupted')) is _compat.PY2
 
 
@@ -209,7 +209,7 @@ def test_an_rlock_that_another_thread_holds_is_not_had_without_waiting(lock):
 
 
 def test_an_rlock_may_be_taken_by_a_handler_that_comes_between_any_two_of_its_steps(lock):
-    """Where it has steps: the one of threading that is in Python would wait for ever."""
+    """Where it has steps: the one of threading that is in Python would wait forever."""
     refused = []
 
     def handle(frame, _event, _argument):
@@ -278,7 +278,7 @@ def test_an_rlock_lets_a_handler_in_that_runs_where_nothing_may_wait(monkeypatch
         assert not lock.acquire(False)
 
 
-def test_who_comes_to_a_free_rlock_lets_those_go_first_who_wait_for_it(monkeypatch):
+def test_a_free_rlock_goes_to_its_waiters_first(monkeypatch):
     """Else a greenlet that sends one message after the other would keep it."""
     yields = []
     monkeypatch.setattr(_compat.time, 'sleep', yields.append)

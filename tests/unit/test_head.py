@@ -17,7 +17,7 @@ def responses(secure_scheme=u'wss'):
 
 def failure(data):
     """Return how reading fails, byte by byte and at once; and after how many bytes."""
-    told = []
+    errors = []
     for pieces in ([data], bytewise(data)):
         reader = responses()
         fed = []
@@ -25,8 +25,8 @@ def failure(data):
             for piece in pieces:
                 fed.append(piece)
                 assert reader.feed(piece) is None
-        told.append(str(caught.value))
-    whole, by_byte = told
+        errors.append(str(caught.value))
+    whole, by_byte = errors
     assert whole == by_byte
     return whole, len(fed)
 
@@ -66,8 +66,8 @@ def test_bare_lf_is_refused_at_once_where_it_is_not_allowed(head):
     (b'x' * MAX_SHOWN, 'x' * MAX_SHOWN),
 ])
 def test_what_is_not_http_is_shown_once_its_first_line_is_there(start, words):
-    told, count = failure(start)
-    assert words in told
+    error, count = failure(start)
+    assert words in error
     assert count == len(start)
 
 
@@ -80,8 +80,8 @@ def test_what_is_not_http_is_shown_once_its_first_line_is_there(start, words):
     (b'\xff' * 100, 'the first byte is 0xff', 1), (b'\x7fELF', 'the first byte is 0x7f', 1),
 ])
 def test_what_is_no_text_is_named_by_its_first_bytes(start, words, at):
-    told, count = failure(start)
-    assert words in told
+    error, count = failure(start)
+    assert words in error
     assert count == at
 
 
@@ -103,7 +103,7 @@ def test_end_of_the_stream_is_the_end_of_what_is_shown(start, words):
 
 
 @pytest.mark.parametrize('start', [b'', b'H', b'HTTP/1.', b'HTTP/1.1 200 OK', b'HTTP/1.1 200\r\nA'])
-def test_end_of_the_stream_before_the_end_of_a_head_is_no_verdict(start):
+def test_end_of_the_stream_before_the_end_of_a_head_is_no_error(start):
     reader = responses()
     assert reader.feed(start) is None
     assert not reader.is_not_http
@@ -113,8 +113,8 @@ def test_end_of_the_stream_before_the_end_of_a_head_is_no_verdict(start):
 @pytest.mark.parametrize('line', [
     b'HTTP/1.1 OK\r\n', b'HTTP/1.1\n', b'HTTP/1.1 2000 OK\r\n', b'HTTP/1.x 200 OK\n'])
 def test_wrong_status_line_is_refused_before_the_rest(line):
-    told, count = failure(line)
-    assert 'not an HTTP response' in told
+    error, count = failure(line)
+    assert 'not an HTTP response' in error
     assert count == len(line)
 
 

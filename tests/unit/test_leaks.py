@@ -1,4 +1,4 @@
-"""The tests' own judge of what is left open: without it `ResourceWarning` would pass unseen."""
+"""The tests' own check for leaks: without it `ResourceWarning` would pass unseen."""
 
 from __future__ import absolute_import, division, print_function
 
@@ -11,7 +11,7 @@ import pytest
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 
-# Older ones don't tell pytest of what goes wrong in the end of an object.
+# Older ones don't report errors in an object's finalizer to pytest.
 @pytest.mark.skipif(sys.version_info < (3, 8), reason='no sys.unraisablehook')
 @pytest.mark.parametrize('leak', ['socket.socket()', 'open(__file__)'])
 def test_what_is_left_open_fails_its_test(tmpdir, leak):

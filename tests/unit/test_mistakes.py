@@ -27,7 +27,7 @@ from tests.network.driving import open_over
 URL = u'ws://example.org/feed'
 
 class Sink(object):
-    """A transport that takes everything in, and keeps the frames."""
+    """A transport that accepts everything, and keeps the frames."""
 
     is_secure = False
 
@@ -102,7 +102,7 @@ def fails(call, error, *words):
     (lambda: make(ssl_verfy=False), ['did you mean ssl_verify']),
     (lambda: make().connect(ping_rat=5), ['did you mean ping_rate']),
     (lambda: serve(handler, hosts='x'), ['did you mean host']),
-    # and what nobody has heard of
+    # and unknown ones
     (lambda: make(no_such_thing=1), ['WebSocket()', "unexpected keyword argument 'no_such_thing'"]),
 ])
 def test_an_unknown_option_says_where_it_belongs(call, words):
@@ -110,7 +110,7 @@ def test_an_unknown_option_says_where_it_belongs(call, words):
 
 
 def test_every_hint_names_options_that_there_are():
-    known = set().union(*(taken for _name, _usage, taken in CALLS))
+    known = set().union(*(names for _name, _usage, names in CALLS))
     # A client's, that is: a server has these.
     assert known.intersection(OTHER_NAMES) == {'handshake_timeout', 'host', 'port'}
     for words in list(OTHER_NAMES.values()) + list(OTHER_NAMES_OF_SERVER.values()):
@@ -244,10 +244,10 @@ for number in (numpy.int64(1009), numpy.uint16(1009)):
 def test_numbers_of_numpy_are_numbers():
     """In a process of its own, as numpy masks from its import on."""
     process = subprocess.Popen([sys.executable, '-c', NUMPY], stderr=subprocess.PIPE)
-    _out, told = process.communicate()
-    if b'No module named' in told and b'numpy' in told:
+    _out, stderr = process.communicate()
+    if b'No module named' in stderr and b'numpy' in stderr:
         pytest.skip('numpy is not installed')
-    assert process.returncode == 0, told
+    assert process.returncode == 0, stderr
 
 
 @pytest.mark.parametrize('call, words', [

@@ -80,7 +80,7 @@ def test_secret_of_a_header_is_hidden_by_its_name(line, shown):
     assert redact_line(line) == shown
 
 
-def test_head_is_left_as_it_is_but_for_secrets():
+def test_head_is_unchanged_except_for_secrets():
     head = (
         b'GET /a?b=c@d HTTP/1.1\r\nHost: \xfc\r\nAuthorization: Basic SECRET\r\n'
         b'X-A: caf\xc3\xa9\r\ncookie: SECRET\r\n\r\n')
@@ -89,7 +89,7 @@ def test_head_is_left_as_it_is_but_for_secrets():
         b'X-A: caf\xc3\xa9\r\ncookie: ***\r\n\r\n')
 
 
-# -- who shows heads --
+# -- where heads are shown --
 
 HEAD = (b'\r\nHost: a\r\nAuthorization: Basic SECRET\r\nSet-Cookie: a=SECRET\r\n'
         b'Location: http://me:SECRET@b/\r\nX-Other: shown\r\n\r\n')

@@ -132,7 +132,7 @@ WRONG_HEADERS = [
 
 
 @pytest.mark.parametrize('headers, error', WRONG_HEADERS)
-def test_headers_that_cannot_be_sent_raise_at_once_and_their_values_are_not_told(headers, error):
+def test_headers_that_cannot_be_sent_raise_at_once_and_their_values_are_not_shown(headers, error):
     with pytest.raises(error) as caught:
         WebSocket(URL, headers=headers)
     assert 'secret' not in str(caught.value) + repr(caught.value)
@@ -300,7 +300,7 @@ def test_netrc_is_looked_up_by_host(home, text, expected):
     assert get_header(build(netrc=True), b'Authorization') == expected
 
 
-def test_netrc_is_read_anew_for_each_request(home):
+def test_netrc_is_read_for_each_request(home):
     websocket = WebSocket(URL, netrc=True)
     assert get_header(websocket.build_request(), b'Authorization') is None
     path = write(home, ENTRIES)
@@ -349,7 +349,7 @@ def test_a_broken_netrc_fails_and_its_content_is_not_shown(home, text):
     assert 'sesame' not in str(failure) + repr(failure.cause)
 
 
-def test_a_netrc_that_is_not_text_fails_and_its_content_is_not_told(home):
+def test_a_netrc_that_is_not_text_fails_and_its_content_is_not_shown(home):
     path = home.join('mine')
     path.write_binary(b'machine example.org login me password sesame\xff\xfe\x81\n')
     try:
@@ -514,7 +514,7 @@ def test_a_cookie_with_a_line_break_injects_nothing():
     assert isinstance(fail(websocket).cause, ValueError)
 
 
-def test_a_cookie_that_utf_8_cannot_carry_is_not_told():
+def test_a_cookie_that_utf_8_cannot_encode_is_not_shown():
     websocket = WebSocket(URL, cookies=True)
     websocket.cookies.set_cookie(make_cookie('a', u'secret\udcff'))
     cause = fail(websocket).cause
@@ -587,7 +587,7 @@ def sent(websocket):
     b'Max-Age', b'max-age = ', b'Max-Age=x', b'Max-Age=' + b'9' * 400, b'Max-Age="soon"',
     b'expires=1 Jan 10000 00:00:00 GMT', b'Expires=Mon, 01 Jan 99999999999 00:00:00 GMT',
     b'expires=1 Jan ' + b'9' * 5000])
-def test_an_attribute_that_the_jar_trips_over_is_ignored_without_a_warning(attribute):
+def test_an_attribute_that_the_jar_fails_at_is_ignored_without_a_warning(attribute):
     """RFC 6265 5.2. The jar would warn on stderr, and drop all cookies of the answer."""
     websocket = WebSocket(URL, cookies=True)
     answer(websocket, b'one=1; ' + attribute + b'; Path=/', b'two=2')

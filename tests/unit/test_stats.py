@@ -147,7 +147,7 @@ def test_time_connected_never_falls_wherever_it_is_read():
 
 
 def test_time_connected_is_what_it_was_to_a_reader_that_is_held_up_over_the_end():
-    """Who has seen the connection, but not yet the clock, gets no more than there ever was."""
+    """A thread between its read of the connection and of the clock never gets too much."""
     moments = []
 
     def clock():

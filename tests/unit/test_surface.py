@@ -207,7 +207,7 @@ def test_persist_stays_a_module():
 
 
 @pytest.mark.parametrize('path', IMPORTS)
-def test_import_stays_and_works_by_itself(path):
+def test_import_stays_and_works_alone(path):
     """Whatever a program imports first: no circle shows only from one side."""
     module, _dot, name = path.rpartition('.')
     subprocess.check_call([sys.executable, '-c', 'from {} import {}'.format(module, name)])
@@ -245,7 +245,7 @@ def test_signatures_name_each_parameter(path):
 
 
 def test_send_json_takes_an_object_or_fields():
-    """Any name may be a field's, so none is a parameter's, but for hidden ones."""
+    """Any name may be a field's, so no parameter has a name, except hidden ones."""
     for name, _default in parameters_of(WebSocket.send_json):
         assert name.startswith('_')
 
@@ -270,7 +270,7 @@ def test_websocket_is_iterable_and_a_context_manager():
         assert entered is websocket
 
 
-def test_session_tells_its_time():
+def test_session_has_its_time():
     assert isinstance(WebsocketSession.session_time, property)
     assert 0 <= WebsocketSession(WebSocket(u'ws://example.org')).session_time < 60
 

@@ -54,6 +54,7 @@ def test_what_is_looked_at_is_there():
     (u'# in the midst of a read', u'midst'),
     (u'# by the names of `connect`, as of `connect`', u'as of'),
     (u'# no room: a frame waits', u'room'),
+    (u'# the peer takes nothing in', u'takes nothing in'),
 ])
 def test_a_word_is_found(text, word):
     assert (1, word) in found(text)
@@ -69,6 +70,7 @@ def test_a_word_is_found(text, word):
     u'# handy, shown, ahead',
     u'# as of 3.10',
     u'# a round trip over loopback',
+    u'# the port is taken in the meantime',
 ])
 def test_other_words_are_not_found(text):
     assert found(text) == []
