@@ -12,7 +12,7 @@ from fuzz.reading import Input, check_same, cut
 from lomond import errors
 from lomond.protocol.close import decode_close, encode_close
 from lomond.protocol.connection import CLIENT, SERVER
-from lomond.protocol.extensions.permessage_deflate import PermessageDeflate
+from lomond.protocol.extensions.deflate import PermessageDeflate
 from lomond.protocol.gathering import MAX_BUFFERED, MIN_BUFFERED
 from lomond.protocol.limits import DEFAULT_LIMITS
 from tests.protocol.harness import CLOSE, Wire, bytewise, hand_in, parse_frames

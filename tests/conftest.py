@@ -10,7 +10,7 @@ import zlib
 import pytest
 import trustme
 
-from lomond.protocol.extensions import permessage_deflate
+from lomond.protocol import accel
 
 try:
     from zlib_ng import zlib_ng
@@ -69,6 +69,6 @@ def deflate_library(request):
     library = {'zlib': zlib, 'zlib-ng': zlib_ng}[request.param]
     if library is None:
         pytest.skip('zlib-ng has no wheel for this Python: see requirements/test.txt')
-    before, permessage_deflate._found_zlib = permessage_deflate._found_zlib, library
+    before = accel.use_zlib(library)
     yield library
-    permessage_deflate._found_zlib = before
+    accel.use_zlib(before)

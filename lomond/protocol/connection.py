@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from lomond.errors import ProtocolError  # noqa: F401
     from lomond.protocol.close import CloseFrame  # noqa: F401
-    from lomond.protocol.extensions.permessage_deflate import PermessageDeflate  # noqa: F401
+    from lomond.protocol.extensions.deflate import PermessageDeflate  # noqa: F401
     from lomond.protocol.limits import Limits  # noqa: F401
 
 CLIENT = 'client'

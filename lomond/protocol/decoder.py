@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from typing import Callable, Iterator, List, Optional, Tuple, Type, Union  # noqa: F401
 
     from lomond.events import Event  # noqa: F401
-    from lomond.protocol.extensions.permessage_deflate import PermessageDeflate  # noqa: F401
+    from lomond.protocol.extensions.deflate import PermessageDeflate  # noqa: F401
     from lomond.protocol.frame import FrameHeader  # noqa: F401
     from lomond.protocol.limits import Limits  # noqa: F401
     from lomond.protocol.state import Lifecycle  # noqa: F401

@@ -29,7 +29,7 @@ from lomond.protocol.state import Trigger, unavailable
 if TYPE_CHECKING:
     from typing import Callable, Iterable, Iterator, List, Optional, Tuple, Union  # noqa: F401
 
-    from lomond.protocol.extensions.permessage_deflate import PermessageDeflate  # noqa: F401
+    from lomond.protocol.extensions.deflate import PermessageDeflate  # noqa: F401
     from lomond.protocol.state import Lifecycle  # noqa: F401
     from lomond.stats import Stats  # noqa: F401
 

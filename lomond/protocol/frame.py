@@ -10,7 +10,8 @@ import struct
 from lomond._compat import TYPE_CHECKING
 from lomond.errors import FrameBuildError, PayloadTooLarge, ProtocolError
 from lomond.opcode import Opcode
-from lomond.protocol.mask import apply_mask, apply_mask_to_few, find_numpy, mask_by_numpy
+from lomond.protocol.accel import find_numpy
+from lomond.protocol.mask import apply_mask, apply_mask_to_few, mask_by_numpy
 
 if TYPE_CHECKING:
     from typing import Iterator, Optional, Tuple, Union  # noqa: F401

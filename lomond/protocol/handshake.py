@@ -31,7 +31,8 @@ if TYPE_CHECKING:
     )
 
     from lomond.http.response import Response  # noqa: F401
-    from lomond.protocol.extensions.permessage_deflate import DeflateOptions, PermessageDeflate  # noqa: F401
+    from lomond.protocol.extensions.deflate import PermessageDeflate  # noqa: F401
+    from lomond.protocol.extensions.permessage_deflate import DeflateOptions  # noqa: F401
 
 # RFC 7230 3.1.1
 _REQUEST_LINE = re.compile(r'([A-Z]+) ([^ ]+) (HTTP/1\.[0-9])\Z')

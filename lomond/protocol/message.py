@@ -15,7 +15,7 @@ from lomond.protocol.gathering import MAX_BUFFERED, MIN_BUFFERED, Pieces, Receiv
 if TYPE_CHECKING:
     from typing import Any, Optional, Tuple, Type, Union  # noqa: F401
 
-    from lomond.protocol.extensions.permessage_deflate import PermessageDeflate  # noqa: F401
+    from lomond.protocol.extensions.deflate import PermessageDeflate  # noqa: F401
     from lomond.protocol.frame import FrameHeader  # noqa: F401
     from lomond.protocol.limits import Limits  # noqa: F401
 

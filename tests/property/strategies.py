@@ -7,7 +7,7 @@ import zlib
 from hypothesis import strategies as st
 
 from lomond.protocol.connection import CLIENT, SERVER, Connection
-from lomond.protocol.extensions.permessage_deflate import PermessageDeflate
+from lomond.protocol.extensions.deflate import PermessageDeflate
 from lomond.protocol.limits import DEFAULT_LIMITS
 from tests.protocol.harness import drive, story
 from tests.support import make_frame

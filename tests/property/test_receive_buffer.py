@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lomond.protocol.extensions.permessage_deflate import PermessageDeflate
+from lomond.protocol.extensions.deflate import PermessageDeflate
 from lomond.protocol.gathering import MAX_BUFFERED, MIN_BUFFERED
 from lomond.protocol.limits import DEFAULT_LIMITS
 from tests.protocol.harness import Wire, assert_fails, hand_in, raw_deflate

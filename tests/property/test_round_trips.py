@@ -9,14 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lomond import errors
-from lomond._compat import PY2, Utf8Decoder, decode_utf8, indexable, join_text
+from lomond._compat import Utf8Decoder, decode_utf8, indexable, join_text
 from lomond.protocol import mask
 from lomond.protocol.close import decode_close, encode_close
 from lomond.protocol.connection import CLIENT, SERVER, Connection
+from lomond.protocol.extensions.deflate import PermessageDeflate
 from lomond.protocol.extensions.permessage_deflate import (
     NAME,
     DeflateOptions,
-    PermessageDeflate,
     accept_answer,
     answer_offers,
     offer,
@@ -59,12 +59,7 @@ def test_encoded_frame_is_read_back(opcode, length, fin, rsv1, key):
 @given(st.binary(max_size=300), keys)
 def test_all_masks_agree_with_bytes_masked_one_by_one(payload, key):
     expected = xor(payload, key)
-    implementations = [mask.apply_mask, mask._mask_by_table]
-    if not PY2:
-        implementations.append(mask._mask_by_integer)
-    if mask.XorMaskerSimple is not None:
-        implementations.append(mask._mask_by_wsaccel)
-    for apply_mask in implementations:
+    for apply_mask in [mask.apply_mask] + mask.WAYS:
         assert apply_mask(payload, key) == expected
         assert apply_mask(expected, key) == payload
 

@@ -2,13 +2,16 @@
 
 from __future__ import absolute_import, division, print_function
 
+import gc
 import itertools
+import weakref
 import zlib
 
 import pytest
 
+from lomond.protocol import accel
 from lomond.protocol.connection import CLIENT, SERVER
-from lomond.protocol.extensions.permessage_deflate import PermessageDeflate
+from lomond.protocol.extensions.deflate import PermessageDeflate
 from tests.protocol.harness import (
     BINARY,
     CONTINUATION,
@@ -216,16 +219,50 @@ def test_large_message_is_inflated_in_small_reads(role):
 
 # -- the end --
 
+class _Window(object):
+    """An object of zlib's, by way of one that a weak reference may be made to."""
+
+    def __init__(self, wrapped):
+        self._wrapped = wrapped
+
+    def __getattr__(self, name):
+        return getattr(self._wrapped, name)
+
+
+class _CountedLibrary(object):
+    """A library that deflates, and the set of its windows that are in memory."""
+
+    def __init__(self, library):
+        self._library = library
+        self.error = library.error
+        self.windows = weakref.WeakSet()
+
+    def compressobj(self, *args):
+        return self._keep(self._library.compressobj(*args))
+
+    def decompressobj(self, *args):
+        return self._keep(self._library.decompressobj(*args))
+
+    def _keep(self, wrapped):
+        window = _Window(wrapped)
+        self.windows.add(window)
+        return window
+
+
 @BY_ROLE
-def test_windows_are_freed_with_the_connection(role):
+def test_windows_are_freed_with_the_connection(role, deflate_library):
     """Some 300 KiB, while the WebSocket may be kept for long."""
-    codec = PermessageDeflate()
-    wire = Wire(role, deflate=codec)
-    wire.receive(wire.frame(TEXT, raw_deflate(b'Hello'), rsv=RSV1))
+    library = _CountedLibrary(deflate_library)
+    accel.use_zlib(library)
+    try:
+        wire = Wire(role, deflate=PermessageDeflate())
+    finally:
+        accel.use_zlib(deflate_library)
+    assert len(library.windows) == 0
+    assert wire.receive(wire.frame(TEXT, raw_deflate(b'Hello'), rsv=RSV1)) == [('text', u'Hello')]
     wire.connection.encode(TEXT, b'Hello', True)
-    assert codec._deflater is not None
-    assert codec._inflater is not None
+    assert len(library.windows) == 2
     wire.connection.disconnect()
-    assert codec._deflater is None
-    assert codec._inflater is None
+    gc.collect()
+    assert len(library.windows) == 0
     assert wire.connection.supports_compression

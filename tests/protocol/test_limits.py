@@ -8,7 +8,7 @@ import zlib
 import pytest
 
 from lomond.protocol.connection import SERVER
-from lomond.protocol.extensions.permessage_deflate import PermessageDeflate
+from lomond.protocol.extensions.deflate import PermessageDeflate
 from lomond.protocol.limits import DEFAULT_LIMITS, MIB, message_limits
 from tests.protocol.harness import (
     BINARY,

@@ -5,7 +5,7 @@ from __future__ import absolute_import, division, print_function
 import pytest
 
 from lomond._compat import text_type
-from lomond.protocol.extensions.permessage_deflate import PermessageDeflate
+from lomond.protocol.extensions.deflate import PermessageDeflate
 from tests.protocol.harness import (
     BINARY,
     CONTINUATION,

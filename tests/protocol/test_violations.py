@@ -9,7 +9,7 @@ import pytest
 from lomond import errors
 from lomond._compat import text_type
 from lomond.protocol.connection import SERVER
-from lomond.protocol.extensions.permessage_deflate import PermessageDeflate
+from lomond.protocol.extensions.deflate import PermessageDeflate
 from lomond.protocol.state import State
 from tests.protocol.harness import (
     BINARY,

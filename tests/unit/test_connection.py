@@ -9,7 +9,7 @@ import pytest
 
 from lomond import errors
 from lomond._compat import to_bytes
-from lomond.protocol.extensions.permessage_deflate import PermessageDeflate
+from lomond.protocol.extensions.deflate import PermessageDeflate
 from lomond.protocol.limits import DEFAULT_LIMITS, message_limits
 from lomond.protocol.state import State
 from lomond.stats import Stats

@@ -10,7 +10,7 @@ import pytest
 from lomond import errors
 from lomond._compat import to_bytes
 from lomond.protocol.connection import CLIENT, SERVER, Connection
-from lomond.protocol.extensions.permessage_deflate import PermessageDeflate
+from lomond.protocol.extensions.deflate import PermessageDeflate
 from lomond.protocol.frame import PIECE
 from lomond.protocol.state import State
 from lomond.stats import Stats

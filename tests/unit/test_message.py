@@ -6,7 +6,7 @@ import pytest
 
 from lomond.errors import InvalidPayload, PayloadTooLarge, ProtocolError
 from lomond.events import Binary, Text
-from lomond.protocol.extensions.permessage_deflate import PermessageDeflate
+from lomond.protocol.extensions.deflate import PermessageDeflate
 from lomond.protocol.frame import FrameHeader
 from lomond.protocol.gathering import MAX_BUFFERED, MIN_BUFFERED
 from lomond.protocol.limits import DEFAULT_LIMITS

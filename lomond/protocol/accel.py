@@ -1,0 +1,78 @@
+"""The one place that picks what is faster than plain Python: wsaccel, zlib-ng, numpy.
+
+None of them has to be installed. wsaccel is small, and imported with the package; zlib-ng is
+imported when compression is first agreed on; numpy takes long to import, so it is used only where
+the program has imported it.
+"""
+
+from __future__ import absolute_import, division, print_function
+
+import sys
+import zlib
+
+from lomond._compat import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing import Any  # noqa: F401
+
+#: From this size on, in bytes, numpy masks faster than anything else here.
+NUMPY_SIZE = 4096
+
+_OF_NUMPY = ('bitwise_xor', 'frombuffer', 'uint32')
+
+# What find_zlib found, or use_zlib set.
+_zlib = None  # type: Any
+
+
+def find_masker():
+    # type: () -> Any
+    """Return the class of wsaccel's that masks, or None."""
+    try:
+        from wsaccel.xormask import XorMaskerSimple
+    except ImportError:  # pragma: no cover  (wsaccel is there)
+        return None
+    return XorMaskerSimple
+
+
+def find_numpy(size):
+    # type: (int) -> Any
+    """Return numpy if it masks a payload of this size faster and the program has imported it.
+
+    Otherwise None: also while another thread imports it, and some of it is still missing.
+    """
+    if size < NUMPY_SIZE:
+        return None
+    numpy = sys.modules.get('numpy')
+    if numpy is None:
+        return None
+    return numpy if all(hasattr(numpy, name) for name in _OF_NUMPY) else None
+
+
+def find_zlib():
+    # type: () -> Any
+    """Return the module that deflates and inflates: zlib-ng, or else Python's own zlib.
+
+    zlib-ng has the interface of zlib, and is faster except for tiny messages. Its ``error`` is
+    another class.
+    """
+    global _zlib  # noqa: PLW0603
+    if _zlib is None:
+        try:
+            from zlib_ng import zlib_ng
+            _zlib = zlib_ng
+        except (ImportError, SyntaxError):      # SyntaxError: a package for another Python
+            _zlib = zlib
+        except EnvironmentError:    # no file descriptor is left to read it with: try again later
+            return zlib
+    return _zlib
+
+
+def use_zlib(module):
+    # type: (Any) -> Any
+    """Have `find_zlib` return this module from now on; return the one that it had, or None.
+
+    None has it look for one again. Connections that are open keep theirs.
+    """
+    global _zlib
+    before, _zlib = _zlib, module
+    return before

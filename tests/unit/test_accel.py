@@ -1,0 +1,120 @@
+"""What is faster than plain Python is found where it is there, and nothing fails where it isn't."""
+
+from __future__ import absolute_import, division, print_function
+
+import subprocess
+import sys
+import zlib
+
+import pytest
+
+from lomond.protocol import accel
+from lomond.protocol.extensions.deflate import PermessageDeflate
+
+
+def test_the_masker_of_wsaccel_is_found_where_it_is_installed():
+    wsaccel = pytest.importorskip('wsaccel.xormask', reason='wsaccel is not installed')
+    assert accel.find_masker() is wsaccel.XorMaskerSimple
+
+
+def test_without_wsaccel_there_is_no_masker(monkeypatch):
+    monkeypatch.setitem(sys.modules, 'wsaccel', None)
+    monkeypatch.setitem(sys.modules, 'wsaccel.xormask', None)
+    assert accel.find_masker() is None
+
+
+# -- zlib-ng or zlib --
+
+@pytest.fixture
+def fresh():
+    """No library was looked for yet."""
+    before = accel.use_zlib(None)
+    yield
+    accel.use_zlib(before)
+
+
+def test_zlib_ng_is_used_where_it_is_installed(fresh):
+    zlib_ng = pytest.importorskip(
+        'zlib_ng.zlib_ng', reason='zlib-ng has no wheel for this Python')
+    assert accel.find_zlib() is zlib_ng
+    assert accel.find_zlib() is zlib_ng
+
+
+def test_without_zlib_ng_the_standard_library_serves(fresh, monkeypatch):
+    monkeypatch.setitem(sys.modules, 'zlib_ng', None)
+    assert accel.find_zlib() is zlib
+    assert PermessageDeflate().decompress_whole(b'\xf2\x48\xcd\xc9\xc9\x07\x00', None) == b'Hello'
+
+
+def _install(monkeypatch, tmpdir, source):
+    """Have this source, and no other, be zlib-ng."""
+    tmpdir.ensure('zlib_ng', '__init__.py').write(source)
+    for name in list(sys.modules):
+        if name.split('.')[0] == 'zlib_ng':
+            monkeypatch.delitem(sys.modules, name)
+    monkeypatch.syspath_prepend(str(tmpdir))
+
+
+def test_zlib_ng_for_another_python_is_as_good_as_none(fresh, monkeypatch, tmpdir):
+    _install(monkeypatch, tmpdir, 'syntax of some other Python\n')
+    assert accel.find_zlib() is zlib
+
+
+def test_zlib_ng_that_can_not_be_read_now_is_looked_for_again(fresh, monkeypatch, tmpdir):
+    """There may be no file descriptor left."""
+    _install(monkeypatch, tmpdir, (
+        'import sys\n'
+        'sys.attempts = getattr(sys, "attempts", 0) + 1\n'
+        'if sys.attempts == 1:\n'
+        '    raise EnvironmentError(24, "Too many open files")\n'
+        'zlib_ng = "found at last"\n'))
+    monkeypatch.setattr(sys, 'attempts', 0, raising=False)
+    assert accel.find_zlib() is zlib
+    assert accel.find_zlib() == 'found at last'
+
+
+def test_another_library_may_be_put_in_and_is_used_from_then_on(fresh):
+    before = accel.find_zlib()
+    assert accel.use_zlib(zlib) is before
+    assert accel.find_zlib() is zlib
+    assert accel.use_zlib(None) is zlib
+    assert accel.find_zlib() is before
+
+
+def test_zlib_ng_is_imported_once_compression_is_agreed_on():
+    code = (
+        'import sys, lomond\n'
+        'from lomond.protocol.extensions.permessage_deflate import DeflateOptions, accept_answer\n'
+        'websocket = lomond.WebSocket(u"ws://example.org/", compress=True)\n'
+        'websocket.build_request()\n'
+        'assert "zlib_ng" not in sys.modules\n'
+        'accept_answer(DeflateOptions(), [])\n'
+        'sys.exit(3 if "zlib_ng" in sys.modules else 0)\n')
+    expected = 0 if accel.find_zlib() is zlib else 3
+    assert subprocess.call([sys.executable, '-c', code]) == expected
+
+
+# -- numpy --
+
+class _Numpy(object):
+    """What is used of numpy, or a part of it."""
+
+    bitwise_xor = frombuffer = uint32 = None
+
+
+@pytest.mark.parametrize('size, expected', [(4095, False), (4096, True), (10 ** 9, True)])
+def test_numpy_is_for_4_kib_and_more(monkeypatch, size, expected):
+    numpy = _Numpy()
+    monkeypatch.setitem(sys.modules, 'numpy', numpy)
+    assert accel.find_numpy(size) is (numpy if expected else None)
+
+
+def test_numpy_is_not_imported_for_this(monkeypatch):
+    monkeypatch.delitem(sys.modules, 'numpy', raising=False)
+    assert accel.find_numpy(10 ** 6) is None
+    assert 'numpy' not in sys.modules
+
+
+def test_numpy_that_another_thread_has_only_begun_to_import_is_not_used(monkeypatch):
+    monkeypatch.setitem(sys.modules, 'numpy', type(sys)('numpy'))
+    assert accel.find_numpy(10 ** 6) is None
