@@ -2,10 +2,10 @@
 
     python -bb compliance/mutants.py [--jobs 2] [MODULE ...]
 
-cosmic-ray makes the changes, here they are judged: in a copy of the tree,
-first by the module's own unit tests, then by the others that are about it.
-What these let through has to stand in `mutants.txt`, with the reason why it
-may: it can't be told from the right code, or doesn't matter.
+cosmic-ray makes the changes; here a copy of the tree is tested with each: first
+by the module's own unit tests, then by the others that are about it. A change
+that they all let through has to stand in `mutants.txt`, with the reason: it is
+the same code in other words, or makes no difference that matters.
 """
 
 from __future__ import absolute_import, division, print_function
@@ -35,25 +35,33 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(HERE)
 ALLOWED = os.path.join(HERE, 'mutants.txt')
 
-#: Each module, and what judges it after its own unit tests; of lomond/protocol, or another room.
+#: Each module under lomond/, and the tests that judge it after its own unit tests.
 MODULES = {
-    'frame_parser': 'protocol/violations protocol/limits protocol/messages',
-    'frame': 'unit/mask protocol/messages property/round_trips',
-    'mask': 'property/round_trips',
-    'message': 'protocol/messages protocol/utf8 protocol/violations protocol/limits'
-               ' protocol/closing property/inlet',
-    'gathering': 'protocol/messages property/inlet',
-    'state': 'protocol/closing',
-    'limits': 'protocol/limits protocol/messages',
-    'extension': 'protocol/handshake property/parsers',
+    'http/answer': 'unit/handshake protocol/handshake property/sessions',
     'http/body': 'unit/handshake',
     'http/head': 'unit/handshake protocol/handshake property/parsers',
-    'http/answer': 'unit/handshake protocol/handshake property/sessions',
-    'handshake': 'protocol/handshake property/parsers',
-    'compression': 'protocol/compression protocol/limits property/round_trips property/receiving',
-    'encoder': 'protocol/closing protocol/compression unit/connection property/round_trips',
-    'connection': 'protocol/messages protocol/closing protocol/violations protocol/limits'
-                  ' protocol/compression property/inlet property/receiving property/round_trips',
+    'protocol/accel': 'unit/mask unit/deflate',
+    'protocol/close': 'protocol/closing property/round_trips',
+    'protocol/connection': 'protocol/closing protocol/messages protocol/compression',
+    'protocol/decoder': 'unit/connection protocol/messages protocol/closing protocol/violations'
+                        ' protocol/limits protocol/compression property/receive_buffer'
+                        ' property/receiving property/round_trips property/memory',
+    'protocol/encoder': 'protocol/closing protocol/compression unit/connection'
+                        ' property/round_trips',
+    'protocol/extensions/deflate': 'unit/permessage_deflate protocol/compression protocol/limits'
+                                   ' property/round_trips property/receiving',
+    'protocol/extensions/grammar': 'protocol/handshake property/parsers',
+    'protocol/extensions/permessage_deflate': 'protocol/handshake property/round_trips'
+                                              ' property/parsers',
+    'protocol/frame': 'unit/mask protocol/violations protocol/limits protocol/messages'
+                      ' property/round_trips',
+    'protocol/gathering': 'protocol/messages property/receive_buffer property/memory',
+    'protocol/handshake': 'protocol/handshake property/parsers',
+    'protocol/limits': 'protocol/limits protocol/messages',
+    'protocol/mask': 'property/round_trips',
+    'protocol/message': 'protocol/messages protocol/utf8 protocol/violations protocol/limits'
+                        ' protocol/closing property/receive_buffer property/memory',
+    'protocol/state': 'unit/encoder unit/connection protocol/closing',
 }
 
 #: Seconds for one test, and for all of one mutant: a loop without end is caught by that.
@@ -63,8 +71,8 @@ TIMEOUT = 180
 #: Bytes for what a mutant gathers.
 MEMORY = 4 * 1024 * 1024 * 1024
 
-# cosmic-ray tries each operator in the place of each other: eleven for one `+` between bytes, of
-# which ten show nothing that the first doesn't. These are of use.
+# cosmic-ray replaces each operator by each other: a `+` between bytes by eleven, of which ten show
+# nothing that the first doesn't. These are enough.
 OPERATORS = re.compile(
     r'core/Replace(Binary|Comparison)Operator_('
     'Add_Sub|Sub_Add|Mul_FloorDiv|FloorDiv_Mul|Mod_FloorDiv|BitAnd_BitOr|BitOr_BitAnd|BitXor_BitOr'
@@ -133,14 +141,13 @@ def judge(name):
             shutil.copytree(os.path.join(ROOT, folder), os.path.join(tree, folder),
                             ignore=shutil.ignore_patterns('__pycache__', 'node_modules'))
         shutil.copy(os.path.join(ROOT, 'tox.ini'), tree)
-        room, _slash, module = ('protocol/' + name if '/' not in name else name).partition('/')
-        path = os.path.join(tree, 'lomond', room, module + '.py')
+        path = os.path.join(tree, 'lomond', *name.split('/')) + '.py'
         with io.open(path, encoding='utf-8') as opened:
             source = opened.read()
-        own = ['tests/unit/test_{}.py'.format(module)]
+        own = ['tests/unit/test_{}.py'.format(os.path.basename(name))]
         others = [
             'tests/{}/test_{}.py'.format(*other.split('/')) for other in MODULES[name].split()]
-        # Or all mutants would seem to be caught.
+        # Otherwise all mutants would seem to be caught.
         assert passes(tree, *own + others), 'the tests fail without any change'
 
         count = survived = unknown = 0
@@ -155,14 +162,14 @@ def judge(name):
             count += 1
             if passes(tree, *own) and passes(tree, *others):
                 survived += 1
-                line = '{}: {}'.format(module, change)
+                line = '{}: {}'.format(name, change)
                 allowed[line] -= 1
                 if allowed[line] < 0:
                     unknown += 1
                     print('survived  ' + line)
                     sys.stdout.flush()
         print('{}: {} of {} caught ({:.0f} %), {} survive with reason, {} without; {:.0f} s'.format(
-            module, count - survived, count, 100 * (1 - survived / count),
+            name, count - survived, count, 100 * (1 - survived / count),
             survived - unknown, unknown, time.time() - begin))
         sys.stdout.flush()
         return unknown
@@ -171,19 +178,29 @@ def judge(name):
 
 
 def read_allowed():
-    """Return the survivors that are listed, and how often each."""
+    """Return the changes that may survive, and how often each is listed."""
     with io.open(ALLOWED, encoding='utf-8') as lines:
         return collections.Counter(
             line.strip() for line in lines if line.strip() and not line.startswith('#'))
 
 
+def find_module(name):
+    """Return the name in MODULES that is this, or ends with it."""
+    found = [module for module in MODULES if ('/' + module).endswith('/' + name)]
+    if len(found) != 1:
+        raise argparse.ArgumentTypeError('{} of the modules: {}'.format(
+            'none' if not found else 'several', ', '.join(found or MODULES)))
+    return found[0]
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('modules', metavar='MODULE', nargs='*', help='as in MODULES; else all')
-    parser.add_argument('--jobs', type=int, default=1, help='so many at once')
+    parser.add_argument('modules', metavar='MODULE', nargs='*', type=find_module,
+                        help='as in MODULES, or its last part; without any, all')
+    parser.add_argument('--jobs', type=int, default=1, help='how many modules at once')
     options = parser.parse_args()
     if not sys.flags.bytes_warning > 1:
-        parser.error('the tests want python -bb')
+        parser.error('the tests need python -bb')
     pool = multiprocessing.get_context('fork').Pool(options.jobs, maxtasksperchild=1)
     unknown = sum(pool.imap_unordered(judge, options.modules or MODULES, chunksize=1))
     pool.close()

@@ -1,40 +1,23 @@
-"""Connection by itself: the states it goes through, the short way, what it counts, the clock.
+"""Connection by itself: the states it goes through, its parts.
 
-How it sends is in test_encoder, what it makes of the peer's bytes in tests/protocol.
+How it sends is in test_encoder, how it receives in test_decoder, what it makes of the peer's bytes
+in tests/protocol.
 """
 
 from __future__ import absolute_import, division, print_function
 
+import gc
+import weakref
+
 import pytest
 
 from lomond import errors
-from lomond._compat import to_bytes
-from lomond.protocol.extensions.deflate import PermessageDeflate
-from lomond.protocol.limits import DEFAULT_LIMITS, message_limits
 from lomond.protocol.state import State
-from lomond.stats import Stats
-from tests.protocol.harness import (
-    BINARY,
-    CLOSE,
-    CONTINUATION,
-    PING,
-    PONG,
-    ROLES,
-    RSV1,
-    TEXT,
-    Wire,
-    calls,
-    connection_in,
-    counted,
-    raw_deflate,
-    story,
-)
+from tests.protocol.harness import ROLES, TEXT, connection_in, story
 from tests.support import make_frame
 
 BY_ROLE = pytest.mark.parametrize('role', ROLES)
 
-
-# -- states --
 
 @BY_ROLE
 def test_connection_begins_without_receiving(role):
@@ -94,6 +77,26 @@ def test_connection_can_be_disconnected_in_any_state_and_again(state):
         assert list(connection.receive(make_frame(TEXT, b'late'))) == []
 
 
+def test_a_mistyped_attribute_is_an_error():
+    """A connection is only its parts: what is set belongs to one of these."""
+    with pytest.raises(AttributeError):
+        connection_in(State.OPEN).auto_pong = False
+
+
+@BY_ROLE
+def test_a_connection_is_freed_without_the_collector(role):
+    gc.disable()
+    try:
+        connection = connection_in(State.OPEN, role)
+        iterator = connection.receive(make_frame(TEXT, b'one'))
+        connection.encode(TEXT, b'one')
+        freed = weakref.ref(connection), weakref.ref(connection.decoder)
+        del connection, iterator
+        assert [reference() for reference in freed] == [None, None]
+    finally:
+        gc.enable()
+
+
 def test_nothing_is_received_after_stop_receiving():
     connection = connection_in(State.OPEN)
     iterator = connection.receive(make_frame(TEXT, b'one') + make_frame(TEXT, b'two'))
@@ -102,106 +105,3 @@ def test_nothing_is_received_after_stop_receiving():
     assert list(iterator) == []
     assert list(connection.receive(make_frame(TEXT, b'three'))) == []
     assert connection.state == State.OPEN
-
-
-# -- the short way: the events are the same as the long way makes, the calls are fewer --
-
-def frames_of_the_long_way(wire, data):
-    """Hand in bytes; return how many frames of them didn't take the short way."""
-    return calls(wire.receive, data)['read_header']
-
-
-@pytest.mark.parametrize('opcode', [TEXT, BINARY])
-@pytest.mark.parametrize('size', [2, 125, 126, 127, 255, 256, 65535])
-def test_whole_messages_take_the_short_way_up_to_the_limit(opcode, size):
-    frame = make_frame(opcode, b'x' * size)
-    for limits in (DEFAULT_LIMITS, message_limits(size)):
-        wire = Wire(limits=limits, deflate=PermessageDeflate())
-        assert frames_of_the_long_way(wire, frame) == 0
-        assert frames_of_the_long_way(wire, frame * 2) == 0
-
-
-@pytest.mark.parametrize('opcode', [TEXT, BINARY])
-@pytest.mark.parametrize('size', [5, 200])
-def test_compressed_messages_take_the_short_way(opcode, size):
-    payload = b''.join(to_bytes(bytearray([i % 128])) for i in range(size))
-    frame = make_frame(opcode, raw_deflate(payload), rsv=RSV1)
-    wire = Wire(deflate=PermessageDeflate())
-    assert frames_of_the_long_way(wire, frame) == 0
-    assert frames_of_the_long_way(wire, frame * 2) == 0
-
-
-def test_other_messages_take_the_long_way():
-    wire = Wire()
-    for frame in (make_frame(TEXT, b'x' * 65536), make_frame(TEXT, b'x', fin=False)):
-        assert frames_of_the_long_way(wire, frame)
-    assert frames_of_the_long_way(Wire('server'), make_frame(TEXT, b'x', key=b'1234'))
-
-
-def test_the_short_way_is_taken_again_after_the_long_one():
-    text = make_frame(TEXT, b'Hello')
-    fragments = make_frame(TEXT, b'Hel', fin=False) + make_frame(CONTINUATION, b'lo')
-    data = make_frame(PING) + text + fragments + text + text
-    assert frames_of_the_long_way(Wire(), data) == 3
-    assert len(Wire().receive(data)) == 5
-
-
-# -- what is counted --
-
-@BY_ROLE
-@pytest.mark.parametrize('size', [0, 5, 125, 126, 70000])
-def test_messages_and_bytes_received_are_counted(role, size):
-    stats = Stats()
-    wire = Wire(role, deflate=PermessageDeflate(), stats=stats)
-    payload = b'x' * size
-    half = size // 2
-    received = [
-        wire.frame(TEXT, payload),
-        wire.frame(BINARY, payload),
-        wire.frame(TEXT, raw_deflate(payload) if size else b'\0', rsv=RSV1),
-        wire.frame(BINARY, raw_deflate(payload) if size else b'\0', rsv=RSV1),
-        wire.frame(BINARY, payload[:half], fin=False) + wire.frame(CONTINUATION, payload[half:]),
-    ]
-    wire_bytes = 0
-    for count, data in enumerate(received, 1):
-        # Whole, and again in two pieces: these go the long way.
-        for times, pieces in enumerate([[data], [data[:-1], data[-1:]]], 1):
-            wire.receive(*pieces)
-            wire_bytes += len(data)
-            messages = 2 * (count - 1) + times
-            assert counted(stats.received) == (messages, messages * size, wire_bytes)
-    for opcode in (PING, PONG, CLOSE):
-        frame = wire.frame(opcode, b'\x03\xe8')
-        wire.receive(frame)
-        wire_bytes += len(frame)
-        assert counted(stats.received) == (messages, messages * size, wire_bytes)
-    assert stats.pongs_received == 1
-
-
-# -- the clock --
-
-@BY_ROLE
-def test_events_of_one_read_share_one_look_at_the_clock(role):
-    readings = [1.5, 2.5]
-    wire = Wire(role, clock=lambda: readings.pop(0))
-    data = b''.join(wire.frame(opcode, b'x') for opcode in (TEXT, BINARY, PING, PONG, TEXT))
-    assert [event.received_time for event in wire.read(data)] == [1.5] * 5
-    data = wire.close_frame(1000)
-    assert [event.received_time for event in wire.read(data)] == [2.5]
-
-
-def test_fault_has_the_time_it_was_received():
-    wire = Wire(clock=lambda: 3.5)
-    event, = wire.read(b'\xff\xff')
-    assert event.received_time == 3.5
-
-
-@pytest.mark.parametrize('frame', [
-    make_frame(TEXT, b'\xff\xff'), make_frame(BINARY, b'\xff\xff', rsv=0x40)])
-def test_message_that_is_refused_is_not_counted_however_it_is_cut(frame):
-    for pieces in ([frame], [frame[:2], frame[2:]]):
-        wire = Wire(deflate=PermessageDeflate())
-        (name, _error, _critical, close_code), = wire.receive(*pieces)
-        assert (name, close_code) == ('protocol_error', 1007)
-        received = wire.connection.stats.received
-        assert (received.messages, received.payload_bytes) == (0, 0)
