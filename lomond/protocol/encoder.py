@@ -69,7 +69,7 @@ class Encoder(object):
         """
         sent = self._sent
         size = len(payload)
-        # The short way: a small message of a client's, as it is.
+        # The short way: a client's small message, uncompressed.
         if size < LENGTH_16 and self._is_client and opcode in _MESSAGES \
                 and (self.deflate is None or not compress) and self._lifecycle.may_send:
             sent.messages += 1
@@ -91,6 +91,7 @@ class Encoder(object):
 
     def _encode_close(self, payload):
         # type: (bytes) -> bytes
+        """Return our one Close frame; FrameBuildError for one that the peer has to refuse."""
         if not self._lifecycle.may_close:
             raise unavailable(self._lifecycle.state)
         try:
@@ -107,15 +108,16 @@ class Encoder(object):
         """Return how many bytes a message is on the wire, and its frames, each as its pieces.
 
         A payload of more than ``fragment_size`` bytes (None: no limit) goes
-        into several frames (RFC 6455 5.4). A frame is made when it is asked
-        for, and its pieces while they are sent. If a Close frame was encoded
-        since the last one, asking raises WebSocketClosing or WebSocketClosed.
+        into several frames (RFC 6455 5.4). A frame is made when the iterator
+        is asked for it, and its pieces while they are sent. If the connection
+        began to close since the last one, asking raises WebSocketClosing or
+        WebSocketClosed.
 
         For large messages; otherwise as `encode`.
         """
         if opcode not in _MESSAGES:
             raise errors.FrameBuildError(
-                '{} is no message: only messages go in several frames', Opcode.to_str(opcode))
+                'a {} frame can not be sent in fragments: only messages can', Opcode.to_str(opcode))
         payload_size = len(payload)
         payload, rsv1 = self._admit(opcode, payload, compress)
         length = len(payload)
@@ -138,7 +140,7 @@ class Encoder(object):
             left = len(payload) - start
             self._sent.wire_bytes += len(header) + len(fragment)
             if not left:
-                # Counted when it is whole: a Close frame may cut it short.
+                # Counted once it is whole: a Close frame may cut it short.
                 self._sent.messages += 1
                 self._sent.payload_bytes += payload_size
             yield cut_frame(header, fragment, key)
@@ -153,11 +155,12 @@ class Encoder(object):
 
     def _admit(self, opcode, payload, compress):
         # type: (int, bytes, bool) -> Tuple[bytes, bool]
-        """Check that a frame may be sent; return its payload, and whether it is compressed now."""
+        """Check that a frame may be sent; return its payload, and if that is now compressed."""
         if not self._lifecycle.may_send:
             raise unavailable(self._lifecycle.state)
         if opcode == Opcode.CONTINUATION:
-            raise errors.FrameBuildError('a message goes out whole: there is none to continue')
+            raise errors.FrameBuildError(
+                'a CONTINUATION frame can not be sent by itself: send a whole message')
         if opcode in _MESSAGES:
             if compress and self.deflate is not None:
                 return self.deflate.compress(payload), True
@@ -169,8 +172,8 @@ class Encoder(object):
         # type: (Iterable[Tuple[int, bytes]], bool, Optional[int]) -> Iterator[bytes]
         """Yield the frames of pairs of an opcode and a payload, joined to parts of some 64 KiB.
 
-        Each part ends with a frame, and is to be sent before the next is asked
-        for. ``fragment_size`` and what is raised as of `encode_in_frames`.
+        Each part ends with a frame, and must be sent before the next is asked
+        for. ``fragment_size``, and what is raised, as of `encode_in_frames`.
         """
         frames = []  # type: List[bytes]
         size = 0
@@ -193,7 +196,7 @@ class Encoder(object):
 
     def _masking_key(self):
         # type: () -> Optional[bytes]
-        """Return the next frame's, 4 bytes that a server can't foresee (RFC 6455 10.3)."""
+        """Return the key of the next frame, 4 bytes that nobody can predict (RFC 6455 10.3)."""
         return (self._keys or self._draw_keys()).pop() if self._is_client else None
 
     def _draw_keys(self):

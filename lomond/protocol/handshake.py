@@ -1,4 +1,7 @@
-"""Both sides of the opening handshake (RFC 6455 4): build it, read it, check it."""
+"""Both sides of the opening handshake (RFC 6455 4): build it, read it, check it.
+
+Heads in, heads out: it reads no socket, and a `Connection` begins after it.
+"""
 
 from __future__ import absolute_import, division, print_function
 
@@ -40,15 +43,14 @@ _REQUEST_LINE = re.compile(r'([A-Z]+) ([^ ]+) (HTTP/1\.[0-9])\Z')
 # 16 bytes in base64
 _KEY = re.compile(r'[A-Za-z0-9+/]{22}==\Z')
 
-#: How a client begins that speaks TLS: with a record of its handshake (RFC 8446 5.1).
+#: The first byte of a client that speaks TLS: the type of a handshake record (RFC 8446 5.1).
 TLS_HANDSHAKE = b'\x16'
 
 
 def accept_key(key):
     # type: (bytes) -> bytes
     """Return the Sec-WebSocket-Accept for a Sec-WebSocket-Key (RFC 6455 4.2.2)."""
-    # The RFC's choice: it shows that the server speaks WebSocket, and keeps no secret. To say so,
-    # by `usedforsecurity`, takes Python 3.9.
+    # RFC 6455's choice, which guards no secret; `usedforsecurity` would need Python 3.9.
     sha1 = hashlib.sha1(key + WS_KEY)   # nosec B324
     return base64.b64encode(sha1.digest())
 
@@ -83,7 +85,7 @@ def check_protocols(protocols):
 
 def check_response(response, key, protocols):
     # type: (Response, bytes, Sequence[text_type]) -> Optional[text_type]
-    """Check the server's answer as RFC 6455 4.1 demands; return its subprotocol.
+    """Check the server's answer as RFC 6455 4.1 demands; return its subprotocol, or None.
 
     Parameters: the response, the key that was sent, the subprotocols that were
     offered. Extensions are checked by `check_extensions`. Raises HandshakeError.
@@ -92,7 +94,7 @@ def check_response(response, key, protocols):
         raise HandshakeError(
             'the server answered {} {}', response.status_code, response.status)
     if response.http_ver == u'HTTP/1.0':
-        raise HandshakeError('the server upgrades over HTTP/1.0, which knows no upgrade')
+        raise HandshakeError('the server answered 101 in HTTP/1.0, which has no upgrade')
     _require_token(response, u'Upgrade', u'websocket')
     _require_token(response, u'Connection', u'Upgrade')
     accept = _get_only(response, u'Sec-WebSocket-Accept')
@@ -134,8 +136,8 @@ def _get_only(message, name, error_class=HandshakeError):
     # type: (Union[Response, Request], text_type, Type[HandshakeError]) -> Optional[text_type]
     """Return the value of a header that must not be repeated, or None.
 
-    Raises an error of the class if it is, be it with the same value (RFC 6455
-    11.3, RFC 9112 3.2).
+    Raises ``error_class`` if it is repeated, even with the same value
+    (RFC 6455 11.3, RFC 9112 3.2).
     """
     values = message.headers.get_all(name)
     if len(values) > 1:
@@ -177,7 +179,7 @@ def _check_request_line(line):
 class Request(object):
     """A client's request, as a server sees it.
 
-    Parameters: the bytes of the head; HandshakeError if they aren't one.
+    Parameters: the bytes of the head. Raises HandshakeError if they aren't one.
     Attributes: ``raw``, ``method``, ``resource`` (path and query),
     ``http_ver``, ``headers``.
     """
@@ -202,9 +204,9 @@ class Request(object):
 
 
 class UpgradeRefused(HandshakeError):
-    """The request is no upgrade that a server can take.
+    """A request that a server can't upgrade to a WebSocket.
 
-    Attributes: ``status_code`` and ``headers`` of the HTTP answer to give.
+    Attributes: ``status_code`` and ``headers`` of the HTTP answer to send.
     """
 
     status_code = 400
@@ -212,7 +214,7 @@ class UpgradeRefused(HandshakeError):
 
 
 class _UpgradeRequired(UpgradeRefused):
-    """RFC 6455 4.4: name the version that would do."""
+    """RFC 6455 4.4: the answer names the version that the server supports."""
 
     status_code = 426
     headers = (
@@ -230,7 +232,7 @@ def check_request(request):
     # type: (Request) -> bytes
     """Check a client's request as RFC 6455 4.2.1 demands; return its key.
 
-    Raises UpgradeRefused, which knows the HTTP answer.
+    Raises UpgradeRefused, which has the HTTP answer.
     """
     if request.method != u'GET':
         raise _MethodNotAllowed('a WebSocket begins with GET, not {}', request.method)
@@ -239,11 +241,12 @@ def check_request(request):
     if _get_only(request, u'Host', UpgradeRefused) is None:
         raise UpgradeRefused('the Host header is missing')
     if not request.headers.has_token(u'Upgrade', u'websocket'):
-        raise _UpgradeRequired('this is a WebSocket endpoint')
+        raise _UpgradeRequired(
+            'this is a WebSocket endpoint: the Upgrade header should be websocket')
     if not request.headers.has_token(u'Connection', u'Upgrade'):
         raise UpgradeRefused('the Connection header should be Upgrade')
     if _get_only(request, u'Sec-WebSocket-Version', UpgradeRefused) != text_type(WS_VERSION):
-        raise _UpgradeRequired('only WebSocket version {} is spoken here', WS_VERSION)
+        raise _UpgradeRequired('only version {} of the WebSocket protocol is supported', WS_VERSION)
     key = _get_only(request, u'Sec-WebSocket-Key', UpgradeRefused) or u''
     if not _KEY.match(key):
         raise UpgradeRefused('Sec-WebSocket-Key is not 16 bytes in base64')
@@ -252,10 +255,11 @@ def check_request(request):
 
 def answer_request(request, protocols, deflate):
     # type: (Request, Sequence[text_type], Optional[DeflateOptions]) -> Tuple[bytes, Optional[text_type], Optional[PermessageDeflate]]
-    """Return the 101 answer for a request, the subprotocol and the codec of it.
+    """Return the 101 answer to a request, and the subprotocol and the codec that it names.
 
     The subprotocol is the first of the server's ``protocols`` that the client
-    offered, or none. Raises UpgradeRefused.
+    offered, or None; so is the codec without an offer that ``deflate`` allows.
+    Raises UpgradeRefused.
     """
     key = check_request(request)
     fields = [

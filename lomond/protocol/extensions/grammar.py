@@ -1,6 +1,6 @@
 """The grammar of Sec-WebSocket-Extensions (RFC 6455 9.1).
 
-Knows names and parameters, but no extension's meaning.
+Knows names and parameters, but not what any extension means by them.
 """
 
 from __future__ import absolute_import, division, print_function
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     Parameter = Tuple[text_type, Optional[text_type]]
     Extension = Tuple[text_type, List[Parameter]]
 
-# A token, a quoted string, or one separator (RFC 7230 3.2.6), after spaces. Within quotes
-# anything but control characters may stand, Latin-1 as well.
+# A token, a quoted string, or one separator (RFC 7230 3.2.6), after spaces. A quoted string may
+# contain anything but control characters, Latin-1 as well.
 _LEXEME = re.compile(
     r'[ \t]*(?:'
     r'(?P<token>' + TOKEN + r')'
@@ -79,10 +79,10 @@ def parse_extensions(value):
     # type: (text_type) -> List[Extension]
     """Parse a header into ``[(name, [(parameter, value or None), ...]), ...]``.
 
-    A value that was quoted may be any text, though by RFC 6455 9.1 it must be a token: whether an
-    extension that has another is declined or refused is not for the grammar to decide.
+    A quoted value may be any text here, though RFC 6455 9.1 wants a token in it: the caller
+    decides whether to decline such an extension or to refuse it.
 
-    Raises HandshakeError if it breaks the grammar.
+    Raises HandshakeError if the header breaks the grammar.
     """
     lexer = _Lexer(value)
     extensions = []  # type: List[Extension]

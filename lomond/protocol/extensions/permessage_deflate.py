@@ -32,11 +32,12 @@ _WINDOW_VALUES = {text_type(bits): bits for bits in range(8, 16)}
 class DeflateOptions(object):
     """What one side asks for, or allows, of permessage-deflate.
 
-    Parameters, each for the stream of that side: ``server_no_context_takeover``
-    and ``client_no_context_takeover`` (bool) forget the window between messages;
-    ``server_max_window_bits`` and ``client_max_window_bits`` (8 to 15) bound
-    it. ``level`` (-1 to 9) and ``mem_level`` (1 to 9) are zlib's, for what
-    this side sends. Raises ValueError for numbers beyond these.
+    Parameters, each for what that side sends: ``server_no_context_takeover``
+    and ``client_no_context_takeover`` (bool, False), to forget the window
+    between messages; ``server_max_window_bits`` and ``client_max_window_bits``
+    (8 to 15, 15), to limit it. ``level`` (-1 to 9, -1) and ``mem_level`` (1 to
+    9, 8) are zlib's, for what this side sends. Raises ValueError for other
+    numbers.
     """
 
     def __init__(self, server_no_context_takeover=False, client_no_context_takeover=False,
@@ -72,7 +73,7 @@ def offer(options):
         parameters.append((CLIENT_NO_TAKEOVER, None))
     if options.server_max_window_bits < 15:
         parameters.append((SERVER_WINDOW, text_type(options.server_max_window_bits)))
-    # Always offered, so that the server may bound our window if it has to.
+    # Always offered, so that the server may limit our window if it has to.
     parameters.append((
         CLIENT_WINDOW,
         text_type(options.client_max_window_bits) if options.client_max_window_bits < 15
@@ -92,7 +93,8 @@ def accept_answer(options, parameters):
         if name in answer and answer[name] is None:
             raise CompressionParameterError('{} needs a value', name)
     if options.server_no_context_takeover and SERVER_NO_TAKEOVER not in answer:
-        raise CompressionParameterError('the server left out {}', SERVER_NO_TAKEOVER)
+        raise CompressionParameterError(
+            'the server did not answer {}, which was asked for', SERVER_NO_TAKEOVER)
     client_bits = answer.get(CLIENT_WINDOW) or options.client_max_window_bits
     if client_bits > options.client_max_window_bits:
         raise CompressionParameterError(
@@ -116,9 +118,9 @@ def accept_answer(options, parameters):
 
 def answer_offers(options, extensions):
     # type: (DeflateOptions, List[Extension]) -> Optional[Tuple[List[Parameter], PermessageDeflate]]
-    """Return the answer to the first offer that a server can take, and its codec.
+    """Return the answer to the first offer that a server can accept, and its codec.
 
-    None if there is no such offer: then the connection goes on uncompressed.
+    None if there is no such offer: then the connection is not compressed.
     """
     for name, parameters in extensions:
         if name != NAME:
@@ -139,7 +141,7 @@ def _answer_offer(options, asked):
     client_takeover = not (options.client_no_context_takeover or CLIENT_NO_TAKEOVER in asked)
     server_bits = min(options.server_max_window_bits, asked.get(SERVER_WINDOW) or 15)
     client_bits = 15
-    if CLIENT_WINDOW in asked:      # else the client couldn't obey (RFC 7692 7.1.2.2)
+    if CLIENT_WINDOW in asked:      # otherwise the client doesn't know it (RFC 7692 7.1.2.2)
         client_bits = min(options.client_max_window_bits, asked[CLIENT_WINDOW] or 15)
 
     answer = []  # type: List[Parameter]
@@ -163,9 +165,9 @@ def _answer_offer(options, asked):
 
 def _check_parameters(parameters):
     # type: (List[Parameter]) -> Dict[text_type, Optional[int]]
-    """Return the parameters by name; raise for unknown, repeated or bad ones.
+    """Return the parameters by name; CompressionParameterError for unknown or wrong ones.
 
-    A window's value is 8 to 15, or None if it has none.
+    The value of a window is 8 to 15, or None if it has none.
     """
     checked = {}  # type: Dict[text_type, Optional[int]]
     for name, value in parameters:
