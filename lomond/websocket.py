@@ -21,6 +21,7 @@ from lomond.http.grammar import check_line
 from lomond.http.redirects import RedirectChain
 from lomond.http.request import RequestOptions
 from lomond.http.url import parse_url
+from lomond.net.dial import Dialer
 from lomond.net.options import NetOptions, TLSOptions
 from lomond.net.transport import MAX_READ_AHEAD
 from lomond.protocol.connection import CLIENT
@@ -62,10 +63,8 @@ if TYPE_CHECKING:
 
 
 # Parameters that `_net_options` and `_request_options` hold in parsed form.
-_NET = frozenset([
-    'proxies', 'source_address', 'tcp_keepalive', 'socket_options', 'sock', 'resolver'])
-_TLS = ('ssl_verify', 'ssl_cafile', 'ssl_context', 'ssl_certfile', 'ssl_keyfile',
-        'ssl_server_hostname', 'ssl_fingerprint')
+_NET = frozenset(NetOptions._fields) - {'tls'}
+_TLS = {'ssl_' + field: field for field in TLSOptions._fields}
 _REQUEST = frozenset(['headers', 'cookies', 'netrc'])
 
 
@@ -183,11 +182,14 @@ class WebSocket(Endpoint):
         self.trace = trace
         self.connect_timeout = connect_timeout
         self.max_redirects = max_redirects
-        #: How to reach the server: a `lomond.net.options.NetOptions`.
         self._net_options = NetOptions(
-            proxies, source_address, tcp_keepalive, socket_options, sock, resolver,
-            TLSOptions(ssl_verify, ssl_cafile, ssl_context, ssl_certfile, ssl_keyfile,
-                       ssl_server_hostname, ssl_fingerprint))
+            proxies=proxies, source_address=source_address, tcp_keepalive=tcp_keepalive,
+            socket_options=socket_options, sock=sock, resolver=resolver, tls=TLSOptions(
+                verify=ssl_verify, cafile=ssl_cafile, context=ssl_context, certfile=ssl_certfile,
+                keyfile=ssl_keyfile, server_hostname=ssl_server_hostname,
+                fingerprint=ssl_fingerprint))
+        #: What connects it.
+        self.dialer = Dialer()
         self.proxies = proxies
         self.source_address = source_address
         self.tcp_keepalive = tcp_keepalive
@@ -214,10 +216,11 @@ class WebSocket(Endpoint):
             """Set an attribute; a parameter has an effect from the next connection on."""
             if self._is_made:
                 if name in _NET:
-                    self._net_options.change(name, value)
+                    self._net_options = self._net_options.replace(**{name: value})
                 elif name in _TLS:
-                    given = dict(self.__dict__, **{name: value})
-                    self._net_options.tls = TLSOptions(*[given[each] for each in _TLS])
+                    tls = self._net_options.tls.replace(**{_TLS[name]: value})
+                    self._net_options = self._net_options.replace(tls=tls)
+                    self.dialer.forget_tls()
                 elif name in _REQUEST:
                     self._request_options.change(name, value)
                     if name == 'cookies':
@@ -257,7 +260,7 @@ class WebSocket(Endpoint):
     @property
     def net_options(self):
         # type: () -> NetOptions
-        """How to connect to the target."""
+        """How to connect to the target: a value, of what the attributes say now."""
         options = self._net_options
         return options.for_strangers() if self._chain.is_cross_origin else options
 

@@ -8,11 +8,9 @@ from __future__ import absolute_import, division, print_function
 import socket
 
 from lomond import errors, events
-from lomond._compat import TYPE_CHECKING, text_type
+from lomond._compat import TYPE_CHECKING
 from lomond.engine.session import Session
-from lomond.net.dial import dial
 from lomond.net.offload import offload
-from lomond.net.proxy.settings import find_proxy
 from lomond.net.steps import operation
 
 if TYPE_CHECKING:
@@ -26,7 +24,7 @@ if TYPE_CHECKING:
 class ClientSession(Session):
     """Connects a websocket to its server, and drives the connection.
 
-    Of the websocket it uses, beside what `Session` does: ``target`` and
+    Of the websocket it uses, beside what `Session` does: ``dialer``, ``target`` and
     ``net_options``, to dial, and ``build_request()``.
     """
 
@@ -40,7 +38,7 @@ class ClientSession(Session):
     @operation
     def _connect(self):
         # type: () -> Steps
-        transport = yield self._dial()
+        transport, self._proxy = yield self._dial()
         try:
             self._request = yield self._build_request()
         except BaseException:
@@ -51,15 +49,10 @@ class ClientSession(Session):
 
     def _dial(self):
         # type: () -> Operation
-        """Return the operation whose result is the transport to the target."""
-        target, options = self._websocket.target, self._websocket.net_options
-        self._proxy = None
-        if options.sock is None and target.unix_path is None:
-            try:
-                self._proxy = find_proxy(target, options.proxies)
-            except ValueError as error:
-                raise errors.ConnectFail.during('proxy', text_type(error), error)
-        return dial(target, self._proxy, options, self._connect_deadline, self.trace)
+        """Return the operation whose result is `lomond.net.dial.Dialed`."""
+        websocket = self._websocket
+        return websocket.dialer.dial(   # type: ignore[no-any-return]
+            websocket.target, websocket.net_options, self._connect_deadline, self.trace)
 
     @operation
     def _build_request(self):

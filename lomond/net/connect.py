@@ -63,13 +63,14 @@ _ATTEMPT_ERRORS = (socket.error, TypeError, ValueError, OverflowError)
 
 
 @operation
-def connect(host, port, options, deadline, trace):
-    # type: (Text, int, NetOptions, float, Trace) -> Steps
+def connect(host, port, options, deadline, trace, abandoned=None):
+    # type: (Text, int, NetOptions, float, Trace, Optional[List[Any]]) -> Steps
     """Connect to a host; the result is a socket, of the address that answered first.
 
-    Raises ConnectFail; then, and when the generator is closed, nothing is left open.
+    ``abandoned`` is as of `lomond.net.offload.offload`, for the look-up. Raises ConnectFail;
+    then, and when the operation is closed, nothing is left open.
     """
-    addresses = yield resolve(host, port, options, deadline)
+    addresses = yield resolve(host, port, options.resolver, deadline, abandoned)
     trace('resolve', host=host, addresses=[info[4][:2] for info in addresses])
 
     race = _Race(addresses, options, deadline)
@@ -299,15 +300,17 @@ def connect_unix(path, options, deadline, trace):
 
 
 @operation
-def take_over(options, deadline):
-    # type: (NetOptions, float) -> Steps
-    """Take the socket that the user gave; the result is that; raises as `connect` does."""
-    sock = None  # type: Any
+def take_over(given, deadline, abandoned=None):
+    # type: (Any, float, Optional[List[Any]]) -> Steps
+    """Take the user's own socket; the result is that; raises as `connect` does.
+
+    Parameters: ``given``, a socket, or a function that makes one; ``abandoned``, as of
+    `lomond.net.offload.offload`, for that function.
+    """
+    sock = None if callable(given) else given
     try:
-        sock = options.take_sock()
-        if callable(sock):
-            make, sock = logged(sock, 'sock'), None
-            sock = yield offload(make, deadline, _close, options.abandoned)
+        if sock is None:
+            sock = yield offload(logged(given, 'sock'), deadline, _close, abandoned)
         check_sock(sock)
         sock.getpeername()
         sock = _whole(sock)
@@ -348,7 +351,7 @@ def _prepare(sock, options):
 
 
 def _set_options(sock, socket_options):
-    # type: (Any, List[Tuple[int, int, Any]]) -> None
+    # type: (Any, Tuple[Tuple[int, int, Any], ...]) -> None
     for option in socket_options:
         try:
             sock.setsockopt(*option)

@@ -1,16 +1,17 @@
-"""How a client wants to reach its server: proxies, addresses, the socket, TLS.
+"""How a client is to reach its server: proxies, addresses, the socket, TLS.
 
-Checked when they are made, used by `dial` and the rooms under it. Opens
-nothing, and imports no ssl: ws connections go without.
+Values: checked when they are made, and never changed. Opens nothing, keeps no state (that is the
+`lomond.net.dial.Dialer`'s), and imports no ssl: ws connections go without.
 """
 
 from __future__ import absolute_import, division, print_function
 
-import copy
 import math
 import os
 import re
 import socket
+from collections import namedtuple
+from functools import partial
 
 from lomond._checks import (
     check_callable,
@@ -26,7 +27,9 @@ from lomond.net.address import read_address
 from lomond.net.proxy.settings import parse_proxies
 
 if TYPE_CHECKING:
-    from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional, Tuple, Union  # noqa: F401
+    from typing import Any, Callable, Dict, Iterable, Optional, Tuple, TypeVar, Union  # noqa: F401
+
+    Options = TypeVar('Options', 'NetOptions', 'TLSOptions')
 
 # What TCP_KEEPIDLE takes, in seconds (Linux: MAX_TCP_KEEPIDLE).
 _LONGEST_KEEPALIVE = 32767
@@ -34,61 +37,89 @@ _LONGEST_KEEPALIVE = 32767
 _SHA256 = re.compile(u'[0-9a-f]{64}\\Z')
 
 
-class NetOptions(object):
-    """Everything that `dial` goes by beside the target.
+class TLSOptions(namedtuple('TLSOptions', [
+        'verify', 'cafile', 'context', 'certfile', 'keyfile', 'server_hostname', 'fingerprint'])):
+    """How to make TLS, and what to ask of the server's certificate.
 
-    Parameters as of `lomond.websocket.WebSocket`, and ``tls``, `TLSOptions`.
+    Parameters by name, as of `lomond.websocket.WebSocket`, without the ``ssl_``. Attributes, of
+    these: ``server_hostname``, the name or address to ask for and to check in place of the
+    host's, or None; ``fingerprint``, a tuple of SHA-256 digests in hexadecimal, one of which the
+    certificate must have, if there are any.
+
     Raises TypeError and ValueError.
     """
 
-    def __init__(self, proxies=None, source_address=None, tcp_keepalive=60.0, socket_options=(),
-                 sock=None, resolver=None, tls=None):
-        # type: (Optional[Mapping[str, Optional[str]]], Any, Optional[float], Iterable[Tuple[int, int, Any]], Any, Optional[Callable[..., Any]], Optional[TLSOptions]) -> None
-        #: The proxies' URLs taken apart; None asks the environment.
-        self.proxies = parse_proxies(proxies)
-        #: (address, port) to bind to, or None; the address may be '', for any.
-        self.source_address = _check_source_address(source_address)
-        #: Whole seconds, or None.
-        self.tcp_keepalive = _check_keepalive(tcp_keepalive)
-        #: Triples for `socket.setsockopt`.
-        self.socket_options = _check_socket_options(socket_options)
-        if sock is not None and not callable(sock):
-            check_sock(sock)
-        self.sock = sock
-        self.resolver = check_callable('resolver', resolver)
-        #: Calls of `resolver` and `sock` that didn't return in time, as for `offload`.
-        self.abandoned = []  # type: List[Any]
-        self.tls = TLSOptions() if tls is None else tls
+    __slots__ = ()
 
-    def change(self, name, value):
-        # type: (str, Any) -> None
-        """Set one parameter; raises as the constructor does, and then nothing has changed."""
-        setattr(self, name, getattr(NetOptions(**{name: value}), name))
+    def __new__(cls, **given):
+        # type: (**Any) -> TLSOptions
+        return _DEFAULT_TLS.replace(**given)
 
-    def take_sock(self):
-        # type: () -> Any
-        """Return the socket to use instead of dialling, or the function that makes one.
+    def replace(self, **given):
+        # type: (**Any) -> TLSOptions
+        """Return options with other values; raises as the constructor does."""
+        made = _replace(self, _TLS_CHECKS, given)
+        if made.keyfile is not None and made.certfile is None:
+            raise ValueError('ssl_keyfile needs ssl_certfile')
+        if made.context is not None and made.certfile is not None:
+            raise ValueError('give the certificate to the ssl_context: it is used as it is')
+        return made
 
-        A ready-made socket serves once; ValueError if it was used up.
+    def for_proxy(self):
+        # type: () -> TLSOptions
+        """Return how to make TLS with a proxy: by the same authorities, and no more than that.
+
+        The name, the fingerprint and our certificate are for the server.
         """
-        sock = self.sock
-        if sock is _USED_UP:
-            raise ValueError('the socket given as sock has had its connection: '
-                             'give a function that makes one')
-        if not callable(sock):
-            self.sock = _USED_UP
-        return sock
+        return _DEFAULT_TLS._replace(
+            verify=self.verify, cafile=self.cafile, context=self.context)
+
+    def without_certificate(self):
+        # type: () -> TLSOptions
+        """Return the same without our own certificate, unless that is in a context given."""
+        return self._replace(certfile=None, keyfile=None)
+
+
+class NetOptions(namedtuple('NetOptions', [
+        'proxies', 'source_address', 'tcp_keepalive', 'socket_options', 'sock', 'resolver',
+        'tls'])):
+    """What a `lomond.net.dial.Dialer` goes by besides the target.
+
+    Parameters by name, as of `lomond.websocket.WebSocket`, and ``tls``, `TLSOptions`. Attributes,
+    of these: ``proxies``, as `parse_proxies` makes them, None to ask the environment;
+    ``source_address``, None or a pair to bind to, whose address may be '', for any;
+    ``tcp_keepalive``, whole seconds, or None; ``socket_options``, a tuple of triples for
+    `socket.setsockopt`.
+
+    Raises TypeError and ValueError.
+    """
+
+    __slots__ = ()
+
+    def __new__(cls, **given):
+        # type: (**Any) -> NetOptions
+        return _DEFAULT.replace(**given)
+
+    def replace(self, **given):
+        # type: (**Any) -> NetOptions
+        """Return options with other values; raises as the constructor does."""
+        return _replace(self, _CHECKS, given)
 
     def for_strangers(self):
         # type: () -> NetOptions
         """Return how to reach a server that a redirect led away to: without our certificate."""
-        for_strangers = copy.copy(self)
-        for_strangers.tls = self.tls.without_certificate()
-        return for_strangers
+        return self.replace(tls=self.tls.without_certificate())
 
 
-# Stands in the place of a socket that was taken.
-_USED_UP = object()
+def _replace(options, checks, given):
+    # type: (Options, Dict[str, Callable[[Any], Any]], Dict[str, Any]) -> Options
+    """Return options with other values, which are checked; the same ones if none differs."""
+    unknown = set(given).difference(checks)
+    if unknown:
+        raise TypeError('there is no option {}'.format(', '.join(sorted(unknown))))
+    made = options._replace(**{
+        name: checks[name](given[name]) for name in options._fields if name in given})
+    return options if made == options else made
 
 
 def check_sock(sock):
@@ -102,78 +133,9 @@ def check_sock(sock):
     return sock
 
 
-class TLSOptions(object):
-    """How to make TLS, and what to ask of the server's certificate.
-
-    Parameters as of `lomond.websocket.WebSocket`, without the ``ssl_``.
-    Raises TypeError and ValueError.
-    """
-
-    def __init__(self, verify=True, cafile=None, context=None, certfile=None, keyfile=None,
-                 server_hostname=None, fingerprint=None):
-        # type: (bool, Optional[str], Any, Optional[str], Optional[str], Optional[str], Union[None, str, Iterable[str]]) -> None
-        self.verify = check_ssl_verify(verify)
-        self.cafile = _check_file('ssl_cafile', cafile)
-        self.certfile = _check_file('ssl_certfile', certfile)
-        self.keyfile = _check_file('ssl_keyfile', keyfile)
-        if keyfile is not None and certfile is None:
-            raise ValueError('ssl_keyfile needs ssl_certfile')
-        #: The name or address to ask for and to check instead of the host's, or None.
-        self.server_hostname = _check_server_hostname(server_hostname)
-        #: SHA-256 digests in hexadecimal, one of which the certificate must have.
-        self.fingerprints = _parse_fingerprints(fingerprint)
-        #: What may be resumed: `tls.secure` keeps here, for each server, what has its session.
-        self.sessions = {}  # type: Dict[Any, Any]
-        #: How often it was tried.
-        self.resumptions = 0
-        self._given_context = check_ssl_context(context)
-        self._context = None  # type: Any       # the last one of our own, to keep it
-        self._for_proxy = None  # type: Optional[TLSOptions]
-        self._without_certificate = None  # type: Optional[TLSOptions]
-        if context is not None and certfile is not None:
-            raise ValueError('give the certificate to the ssl_context: it is used as it is')
-
-    @property
-    def has_context(self):
-        # type: () -> bool
-        """True if the context is the caller's."""
-        return self._given_context is not None
-
-    def context(self):
-        # type: () -> Any
-        """Return the `ssl.SSLContext`: the caller's, or one of our own.
-
-        Options that are equal share one, until a file that it was made of
-        changes. Raises one of `lomond.net.tls.handshake.TLS_ERRORS`.
-        """
-        if self._given_context is not None:
-            return self._given_context
-        from lomond.net.tls import contexts  # ssl takes long to import
-        is_first = self._context is None
-        self._context = contexts.shared_context(
-            self.cafile, bool(self.verify), self.certfile, self.keyfile)
-        if is_first and not (self.verify or self.fingerprints):
-            contexts.warn_of_no_check()
-        return self._context
-
-    def for_proxy(self):
-        # type: () -> TLSOptions
-        """Return how to make TLS with a proxy: by the same trust, and no more than that.
-
-        The name, the fingerprint and our certificate are for the server.
-        """
-        if self._for_proxy is None:
-            self._for_proxy = TLSOptions(self.verify, self.cafile, self._given_context)
-        return self._for_proxy
-
-    def without_certificate(self):
-        # type: () -> TLSOptions
-        """Return the same without our own certificate, unless that is in a context given."""
-        if self._without_certificate is None:
-            self._without_certificate = TLSOptions(
-                self.verify, self.cafile, self._given_context, None, None, self.server_hostname,
-                self.fingerprints)
-        return self._without_certificate
+def _check_sock_or_function(sock):
+    # type: (Any) -> Any
+    return sock if sock is None or callable(sock) else check_sock(sock)
 
 
 def _check_file(name, path):
@@ -228,7 +190,7 @@ def _check_keepalive(seconds):
 
 
 def _check_socket_options(options):
-    # type: (Iterable[Tuple[int, int, Any]]) -> List[Tuple[int, int, Any]]
+    # type: (Iterable[Tuple[int, int, Any]]) -> Tuple[Tuple[int, int, Any], ...]
     checked = []
     for option in options:
         if not isinstance(option, (tuple, list)):
@@ -248,14 +210,14 @@ def _check_socket_options(options):
             raise TypeError('level and name of a socket option are whole numbers, '
                             'in {!r}'.format(option))
         checked.append((where[0], where[1], value))
-    return checked
+    return tuple(checked)
 
 
 def _parse_fingerprints(fingerprint):
-    # type: (Union[None, str, Iterable[str]]) -> List[text_type]
+    # type: (Union[None, str, Iterable[str]]) -> Tuple[text_type, ...]
     """Return SHA-256 digests, lower case and without colons."""
     if fingerprint is None:
-        return []
+        return ()
     if isinstance(fingerprint, (bytes, text_type)):
         fingerprint = [fingerprint]
     digests = []
@@ -265,4 +227,29 @@ def _parse_fingerprints(fingerprint):
             raise ValueError('ssl_fingerprint takes the SHA-256 of a certificate, '
                              '64 hexadecimal digits, not {!r}'.format(text))
         digests.append(digest)
-    return digests
+    return tuple(digests)
+
+
+_TLS_CHECKS = {
+    'verify': check_ssl_verify,
+    'cafile': partial(_check_file, 'ssl_cafile'),
+    'context': check_ssl_context,
+    'certfile': partial(_check_file, 'ssl_certfile'),
+    'keyfile': partial(_check_file, 'ssl_keyfile'),
+    'server_hostname': _check_server_hostname,
+    'fingerprint': _parse_fingerprints,
+}  # type: Dict[str, Callable[[Any], Any]]
+
+_CHECKS = {
+    'proxies': parse_proxies,
+    'source_address': _check_source_address,
+    'tcp_keepalive': _check_keepalive,
+    'socket_options': _check_socket_options,
+    'sock': _check_sock_or_function,
+    'resolver': partial(check_callable, 'resolver'),
+    'tls': lambda tls: tls,
+}  # type: Dict[str, Callable[[Any], Any]]
+
+# Shared by all whose options are these.
+_DEFAULT_TLS = TLSOptions._make([True, None, None, None, None, None, ()])
+_DEFAULT = NetOptions._make([None, None, 60, (), None, None, _DEFAULT_TLS])

@@ -22,19 +22,18 @@ from lomond.net.shortage import find_shortage
 from lomond.net.steps import operation
 
 if TYPE_CHECKING:
-    from typing import Any, Callable, Iterable, List, Text  # noqa: F401
+    from typing import Any, Callable, Iterable, List, Optional, Text  # noqa: F401
 
-    from lomond.net.options import NetOptions  # noqa: F401
     from lomond.net.steps import Steps  # noqa: F401
 
 
 @operation
-def resolve(host, port, options, deadline):
-    # type: (Text, int, NetOptions, float) -> Steps
+def resolve(host, port, resolver, deadline, abandoned=None):
+    # type: (Text, int, Optional[Callable[..., Any]], float, Optional[List[Any]]) -> Steps
     """Find the addresses of a host: at least one, in the form of `socket.getaddrinfo`.
 
-    An address is never looked up. ``options.resolver``, if there is one, is
-    called in the thread in place of `socket.getaddrinfo`. Raises ConnectFail.
+    An address is never looked up. Parameters: ``resolver``, called in the thread in place of
+    `socket.getaddrinfo`, or None; ``abandoned``, as of `offload`. Raises ConnectFail.
     """
     name = str(host)
     try:
@@ -45,11 +44,11 @@ def resolve(host, port, options, deadline):
         addresses = None
     if addresses is None:
         look_up = functools.partial(
-            _look_up, options.resolver or socket.getaddrinfo, name, port)  # type: Callable[[], Any]
-        if options.resolver is not None:
+            _look_up, resolver or socket.getaddrinfo, name, port)  # type: Callable[[], Any]
+        if resolver is not None:
             look_up = logged(look_up, 'resolver')
         try:
-            addresses = yield offload(look_up, deadline, abandoned=options.abandoned)
+            addresses = yield offload(look_up, deadline, abandoned=abandoned)
         except socket.timeout as error:
             raise _failed(host, u'the resolver did not answer in time', error)
         except (socket.error, UnicodeError) as error:

@@ -17,6 +17,7 @@ import pytest
 
 from lomond import WebSocket, errors
 from lomond._compat import text_type
+from lomond.net.dial import Dialed
 from lomond.net.steps import operation
 from lomond.net.tls.transport import TLSTransport
 from lomond.net.transport import Transport
@@ -158,7 +159,7 @@ class _ClientSession(WebsocketSession):
 
     @operation
     def _dial(self):
-        yield self.connect_to()
+        yield Dialed(self.connect_to(), None)
 
 
 class _ServerSession(BlockingServerSession):

@@ -22,7 +22,7 @@ from lomond._compat import monotonic
 from lomond._describe import describe
 from lomond.errors import ConnectFail
 from lomond.http.url import parse_url
-from lomond.net.dial import dial
+from lomond.net.dial import Dialer
 from lomond.net.keepalive import PROBE_INTERVAL, PROBES
 from lomond.net.offload import MAX_ABANDONED
 from lomond.net.options import NetOptions
@@ -62,8 +62,8 @@ def start(addresses, timeout=PATIENCE, told=None, **options):
             told.append((stage, fields))
 
     target = parse_url(u'ws://far.invalid/')
-    return dial(
-        target, None, NetOptions(resolver=resolve, **options), monotonic() + timeout, trace)
+    return Dialer().dial(
+        target, NetOptions(resolver=resolve, **options), monotonic() + timeout, trace)
 
 
 def fail(websocket):
@@ -103,8 +103,8 @@ def test_nothing_is_resolved_before_the_first_event():
 def test_fault_of_the_resolver_is_a_connect_fail(error):
     def resolve(*_args):
         raise error
-    steps = dial(
-        parse_url(u'ws://far.invalid/'), None, NetOptions(resolver=resolve), monotonic() + 1,
+    steps = Dialer().dial(
+        parse_url(u'ws://far.invalid/'), NetOptions(resolver=resolve), monotonic() + 1,
         lambda *_a: None)
     with pytest.raises(ConnectFail) as caught:
         drive(steps)
@@ -184,8 +184,8 @@ def test_loop_left_during_the_look_up_waits_for_nothing(stuck):
 
 def test_look_up_that_is_left_leaves_no_descriptor(stuck):
     """The fixture counts them while the look-up still goes on."""
-    steps = dial(
-        parse_url(u'ws://far.invalid/'), None, NetOptions(resolver=stuck), monotonic() + PATIENCE,
+    steps = Dialer().dial(
+        parse_url(u'ws://far.invalid/'), NetOptions(resolver=stuck), monotonic() + PATIENCE,
         lambda *_a: None)
     assert isinstance(next(steps), Wait)
     wait_for(stuck.is_asked)
@@ -251,7 +251,7 @@ def test_refused_port_is_a_connect_fail_with_its_cause(dead_port):
 
 def test_first_address_that_answers_is_taken(listener, dead_port):
     told = []
-    transport = drive(start([
+    transport, _proxy = drive(start([
         ('127.0.0.1', dead_port), ('127.0.0.1', dead_port), listener.getsockname(),
         ('127.0.0.1', 1)], told=told))
     peer, address = listener.accept()
@@ -265,7 +265,7 @@ def test_first_address_that_answers_is_taken(listener, dead_port):
 
 def test_address_of_a_family_that_is_not_there_is_passed_over(listener):
     """IPv6 where the kernel lacks it, for one."""
-    transport = drive(start([('::1', 80, 0, 0), listener.getsockname()]))
+    transport, _proxy = drive(start([('::1', 80, 0, 0), listener.getsockname()]))
     transport.close()
 
 
@@ -279,7 +279,7 @@ def test_every_address_that_failed_is_named(dead_port):
 
 def test_address_that_never_answers_leaves_time_for_the_next(full_listener, listener):
     started = monotonic()
-    transport = drive(start([full_listener, listener.getsockname()], timeout=PATIENCE / 4))
+    transport, _proxy = drive(start([full_listener, listener.getsockname()], timeout=PATIENCE / 4))
     assert monotonic() - started < PATIENCE / 2
     transport.close()
 
@@ -319,7 +319,7 @@ def talk(listener):
     transports = []
 
     def talk(**options):
-        transport = drive(start([listener.getsockname()], **options))
+        transport, _proxy = drive(start([listener.getsockname()], **options))
         transports.append(transport)
         return transport._sock
 
@@ -390,7 +390,7 @@ def test_source_port_can_be_used_again_at_once():
     sock.close()
     for _ in range(2):
         with RawServer(lambda sock: sock.recv(1)) as server:
-            transport = drive(start([('127.0.0.1', server.port)], source_address=source))
+            transport, _proxy = drive(start([('127.0.0.1', server.port)], source_address=source))
             assert transport._sock.getsockname() == source
             transport.close()
 
@@ -473,7 +473,7 @@ def test_ready_made_socket_serves_one_connection():
         live(websocket, websocket)
         event, _took = fail(websocket)
     assert event.phase == 'connect'
-    assert 'has had its connection' in event.reason
+    assert 'earlier connection' in event.reason
     assert server.connections == 1
 
 
@@ -595,14 +595,14 @@ def test_ready_made_socket_that_was_not_used_stays_the_callers(end):
 # -- what else a socket is by default --
 
 def test_small_frames_are_sent_at_once(listener):
-    transport = drive(start([listener.getsockname()]))
+    transport, _proxy = drive(start([listener.getsockname()]))
     assert transport._sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
     transport.close()
 
 
 def test_socket_is_not_for_child_processes(listener):
     fcntl = pytest.importorskip('fcntl')
-    transport = drive(start([listener.getsockname()]))
+    transport, _proxy = drive(start([listener.getsockname()]))
     flags = fcntl.fcntl(transport._sock.fileno(), fcntl.F_GETFD)
     assert flags & fcntl.FD_CLOEXEC
     transport.close()

@@ -18,7 +18,7 @@ from lomond._compat import monotonic
 from lomond.errors import ConnectFail
 from lomond.http.url import parse_url
 from lomond.net import tls
-from lomond.net.dial import dial
+from lomond.net.dial import Dialer
 from lomond.net.options import NetOptions
 from lomond.net.tls.advice import speaks_no_tls
 from lomond.net.tls.handshake import handshake
@@ -158,22 +158,22 @@ def test_redirect_before_a_reset_is_followed():
 def test_attempt_to_connect_that_was_answered_and_reset_is_a_connection(listener):
     """The loop comes to look at it late, when the system has an error for it already."""
     port = listener.getsockname()[1]
-    steps = dial(parse_url(u'ws://127.0.0.1:{}/'.format(port)), None, NetOptions(),
-                 monotonic() + PATIENCE, lambda *_args, **_fields: None)
+    steps = Dialer().dial(parse_url(u'ws://127.0.0.1:{}/'.format(port)), NetOptions(),
+                          monotonic() + PATIENCE, lambda *_args, **_fields: None)
     step = next(steps)
     sock, _address = listener.accept()
     sock.sendall(BUSY)
     reset(sock)
     assert wait([(step.interest[0][0], READ)], PATIENCE)
-    transport = drive(steps)
+    transport, _proxy = drive(steps)
     assert transport.receive() == BUSY
     transport.close()
 
 
 def test_attempt_to_connect_that_was_reset_with_no_word_fails(listener):
     port = listener.getsockname()[1]
-    steps = dial(parse_url(u'ws://127.0.0.1:{}/'.format(port)), None, NetOptions(),
-                 monotonic() + PATIENCE, lambda *_args, **_fields: None)
+    steps = Dialer().dial(parse_url(u'ws://127.0.0.1:{}/'.format(port)), NetOptions(),
+                          monotonic() + PATIENCE, lambda *_args, **_fields: None)
     step = next(steps)
     sock, _address = listener.accept()
     reset(sock)

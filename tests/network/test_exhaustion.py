@@ -284,7 +284,7 @@ def test_any_other_error_of_the_system_while_connecting_is_an_event(dead_port, m
     def find_proxy(_target, _proxies):
         raise EnvironmentError(errno.EMFILE, 'Too many open files', 'python_socks.py')
 
-    monkeypatch.setattr('lomond.engine.client.find_proxy', find_proxy)
+    monkeypatch.setattr('lomond.net.dial.find_proxy', find_proxy)
     failure = list(WebSocket(u'ws://127.0.0.1:{}/'.format(dead_port)))[-1]
     assert (failure.name, failure.phase) == ('connect_fail', 'connect')
     assert 'ulimit' in failure.reason

@@ -118,7 +118,8 @@ def test_child_does_not_wait_for_a_thread_that_only_its_parent_has(link, authori
 def test_child_does_not_wait_for_a_thread_that_makes_a_tls_context(link, authority_file):
     lock = '__import__("lomond.net.tls.contexts").net.tls.contexts._contexts._lock()'
     ending = (
-        'WebSocket("wss://example.org/").net_options.tls.context(); '
+        'websocket = WebSocket("wss://example.org/"); '
+        'websocket.dialer.tls.context(websocket.net_options.tls); '
         'os._exit(0)')
     assert run(link, authority_file, ending, lock) == b'graceful\n'
 

@@ -15,7 +15,6 @@ import threading
 import pytest
 
 from lomond._compat import monotonic
-from lomond.net.dial import dial
 from lomond.net.waiter import wait
 from lomond.websocket import WebSocket
 
@@ -500,9 +499,9 @@ def test_dialling_that_is_given_up_closes_the_connection_to_the_proxy(way):
     asked = threading.Event()
     with way.proxy(manners=wait_silently) as proxy:
         websocket = way.connect(u'ws://far.invalid/', proxy)
-        options = websocket.net_options
-        steps = dial(websocket.target, options.proxies['http'], options, monotonic() + PATIENCE,
-                     lambda _stage, **_fields: None)
+        steps = websocket.dialer.dial(
+            websocket.target, websocket.net_options, monotonic() + PATIENCE,
+            lambda _stage, **_fields: None)
         while not asked.is_set():
             wait(next(steps).interest, 0.05)
         steps.close()

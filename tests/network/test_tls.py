@@ -339,7 +339,7 @@ def test_context_is_made_once_for_a_websocket(server_tls, authority_file):
             for event in websocket:
                 if event.name == 'text':
                     websocket.close()
-            contexts.append(websocket.net_options.tls.context())
+            contexts.append(websocket.dialer.tls.context(websocket.net_options.tls))
     assert contexts[0] is contexts[1]
 
 

@@ -170,9 +170,9 @@ def test_connection_that_is_open_lives_on_when_its_certificate_is_renewed(
         websocket = WebSocket(server.url, ssl_cafile=authority_file, ssl_certfile=shop.path)
         for event in websocket:
             if event.name == 'ready':
-                old = websocket.net_options.tls.context()
+                old = websocket.dialer.tls.context(websocket.net_options.tls)
                 shop.renew(1)
-                assert websocket.net_options.tls.context() is not old
+                assert websocket.dialer.tls.context(websocket.net_options.tls) is not old
                 del old
                 gc.collect()
                 renewed.set()
@@ -293,7 +293,7 @@ def test_session_is_not_resumed_with_a_context_made_since(shop, authority_file):
     shop.renew(0)
     websocket = WebSocket(
         shop.server.url, ssl_cafile=authority_file, ssl_certfile=shop.path, trace=trace)
-    sessions = websocket.net_options.tls.sessions
+    sessions = websocket.dialer.tls._sessions
     for _ in range(2):
         assert names(websocket)[-1] == 'disconnected'
     old = weakref.ref(next(iter(sessions))[0])
@@ -302,7 +302,7 @@ def test_session_is_not_resumed_with_a_context_made_since(shop, authority_file):
         assert names(websocket)[-1] == 'disconnected'
     assert resumed == [False, True, False, True]
     assert shop.seen == ['client-0.example'] * 2 + ['client-1.example'] * 2
-    assert {key[0] for key in sessions} == {websocket.net_options.tls.context()}
+    assert {key[0] for key in sessions} == {websocket.dialer.tls.context(websocket.net_options.tls)}
     assert old() is None
 
 
@@ -322,16 +322,16 @@ def test_connection_of_the_old_context_that_ends_late_leaves_nothing_to_resume(
         resumed = []
         websocket = WebSocket(server.url, ssl_cafile=str(path), trace=lambda record: (
             resumed.append(record['resumed']) if record['stage'] == 'tls' else None))
-        options = websocket.net_options.tls
+        tls, options = websocket.dialer.tls, websocket.net_options.tls
         for event in websocket:
             if event.name == 'ready':
-                old = options.context()
+                old = tls.context(options)
                 replace(str(path), path.read_binary() * 2)
-                assert options.context() is not old
-        assert [key[0] for key in options.sessions] == [old]
+                assert tls.context(options) is not old
+        assert [key[0] for key in tls._sessions] == [old]
         assert names(websocket)[-1] == 'disconnected'
     assert resumed == [False, False]
-    assert old not in [key[0] for key in options.sessions]
+    assert old not in [key[0] for key in tls._sessions]
 
 
 @needs_sessions
@@ -347,7 +347,7 @@ def test_websockets_that_share_a_context_resume_their_own_sessions_alone(
         for _again in range(2):
             for websocket in websockets:
                 assert names(websocket)[-1] == 'disconnected'
-                contexts.add(websocket.net_options.tls.context())
+                contexts.add(websocket.dialer.tls.context(websocket.net_options.tls))
     assert len(contexts) == 1
     assert resumed == [False] * 3 + [True] * 3
 

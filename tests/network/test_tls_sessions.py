@@ -35,7 +35,9 @@ def test_a_session_is_kept_while_another_thread_takes_one():
 
     sessions = Sessions((number, object()) for number in range(tls_client.MAX_SESSIONS + 2))
     owner = object()
-    tls_client._keep_session(sessions, 'new', owner)
+    kept = tls_client.TLSClient()
+    kept._sessions = sessions
+    kept._keep_session('new', owner)
     assert dict.get(sessions, 'new') is owner
     assert dict.__len__(sessions) <= tls_client.MAX_SESSIONS
 
@@ -83,7 +85,13 @@ class Client(object):
     @property
     def kept(self):
         """The sessions that the next connection could resume."""
-        return self.websocket.net_options.tls.sessions
+        return self.websocket.dialer.tls._sessions
+
+
+def change_tls(websocket, **options):
+    """Change TLS options, and keep the sessions, which setting an attribute wouldn't."""
+    net_options = websocket.net_options
+    websocket._net_options = net_options.replace(tls=net_options.tls.replace(**options))
 
 
 def by_name(server):
@@ -195,13 +203,12 @@ def test_session_made_without_a_check_does_not_replace_it(server):
 def test_fingerprint_is_checked_on_a_resumed_session(server, server_tls):
     client = Client(server.url, ssl_verify=False, ssl_fingerprint='0' * 64)
     found = client.live()[-1].reason.split()[-1]
-    pins = client.websocket.net_options.tls.fingerprints
-    pins[:] = [found]
+    client.websocket.ssl_fingerprint = found
     client.live()
     client.live()
     assert client.resumed == [False, True]
     hits = server_tls.session_stats()['hits']
-    pins[:] = ['0' * 64]
+    change_tls(client.websocket, fingerprint='0' * 64)
     events = client.live()
     assert names(events) == ['connecting', 'connect_fail']
     assert found in events[-1].reason
@@ -264,7 +271,7 @@ def test_session_is_offered_once(client):
 def test_few_sessions_are_kept(server):
     client = Client(server.url, ssl_verify=False)
     for number in range(tls_client.MAX_SESSIONS + 3):
-        client.websocket.net_options.tls.server_hostname = 'host-{}'.format(number)
+        change_tls(client.websocket, server_hostname='host-{}'.format(number))
         client.live()
     assert len(client.kept) == tls_client.MAX_SESSIONS
     assert {key[1] for key in client.kept} == {

@@ -130,23 +130,31 @@ def test_the_way_to_the_server_uses_what_was_set():
         'https': ProxyTarget(u'http', u'proxy.example', 3128, None)}
     assert options.source_address == ('127.0.0.1', 0)
     assert options.tcp_keepalive == 7
-    assert options.socket_options == [(1, 2, 3)]
+    assert options.socket_options == ((1, 2, 3),)
     assert options.resolver is second_resolver
 
 
 def test_a_socket_that_was_used_up_stays_so_until_another_is_set():
     near, far = socket.socketpair()
-    try:
-        websocket = WebSocket(URL, sock=near)
-        assert websocket.net_options.take_sock() is near
-        websocket.proxies = {}
-        with pytest.raises(ValueError):
-            websocket.net_options.take_sock()
-        websocket.sock = far
-        assert websocket.net_options.take_sock() is far
-    finally:
-        near.close()
-        far.close()
+    websocket = WebSocket(u'ws://example.org/', sock=near)
+    assert attempt(websocket) == ['connecting', 'connected', 'disconnected']
+    websocket.proxies = {}
+    assert attempt(websocket) == ['connecting', 'connect_fail']
+    other, another = socket.socketpair()
+    websocket.sock = other
+    assert attempt(websocket) == ['connecting', 'connected', 'disconnected']
+    for sock in (far, another):
+        sock.close()
+
+
+def attempt(websocket):
+    """Connect, and break that off; return the names of the events."""
+    happened = []
+    for event in websocket:
+        happened.append(event.name)
+        if event.name == 'connected':
+            websocket.force_disconnect()
+    return happened
 
 
 @pytest.mark.parametrize('name, value', [
@@ -155,13 +163,21 @@ def test_a_socket_that_was_used_up_stays_so_until_another_is_set():
 def test_tls_that_was_set_begins_without_the_sessions_of_before(name, value):
     """What was verified by other rules must not be resumed."""
     websocket = WebSocket(URL, ssl_server_hostname='one.example')
-    tls = websocket.net_options.tls
-    tls.sessions['key'] = object()
+    before, tls = websocket.net_options.tls, websocket.dialer.tls
     websocket.proxies = {}
-    assert websocket.net_options.tls is tls
+    assert websocket.net_options.tls is before
+    assert websocket.dialer.tls is tls
     setattr(websocket, name, value)
-    assert websocket.net_options.tls is not tls
-    assert not websocket.net_options.tls.sessions
+    assert websocket.net_options.tls != before
+    assert websocket.dialer.tls is not tls
+
+
+def test_a_context_that_is_set_again_begins_without_the_sessions_of_before():
+    """Its user has loaded another certificate into it."""
+    websocket = WebSocket(URL, ssl_context=CONTEXT)
+    tls = websocket.dialer.tls
+    websocket.ssl_context = CONTEXT
+    assert websocket.dialer.tls is not tls
 
 
 def test_messages_use_what_was_set_from_the_next_connection_on():

@@ -1,4 +1,4 @@
-"""lomond.net.options: how to reach a server; what makes no sense is refused at once."""
+"""lomond.net.options: values that say how to reach a server; wrong ones are refused at once."""
 
 from __future__ import absolute_import, division, print_function
 
@@ -6,7 +6,7 @@ import socket
 
 import pytest
 
-from lomond.net.options import NetOptions
+from lomond.net.options import NetOptions, TLSOptions
 from lomond.websocket import WebSocket
 
 # -- source_address --
@@ -58,7 +58,7 @@ def test_keepalive_that_makes_no_sense_is_refused(given, error):
 
 @pytest.mark.parametrize('value', [b'\0\1', bytearray(b'\0\1'), memoryview(b'\0\1')])
 def test_socket_option_takes_bytes_of_any_kind(value):
-    assert NetOptions(socket_options=[[1, 2, value]]).socket_options == [(1, 2, b'\0\1')]
+    assert NetOptions(socket_options=[[1, 2, value]]).socket_options == ((1, 2, b'\0\1'),)
 
 
 @pytest.mark.parametrize('given, error', [
@@ -92,23 +92,75 @@ def test_sock_with_tls_already_is_refused(server_tls):
         sock.close()
 
 
-def test_ready_made_socket_serves_once():
+def test_socket_or_a_function_that_makes_one_is_kept_as_it_is():
     one, other = socket.socketpair()
-    options = NetOptions(sock=one)
-    assert options.take_sock() is one
-    with pytest.raises(ValueError) as caught:
-        options.take_sock()
-    assert 'function' in str(caught.value)
+    assert NetOptions(sock=one).sock is one
+    assert NetOptions(sock=socket.socket).sock is socket.socket
     one.close()
     other.close()
-
-
-def test_function_that_makes_sockets_serves_again_and_again():
-    options = NetOptions(sock=socket.socket)
-    assert options.take_sock() is options.take_sock() is socket.socket
 
 
 @pytest.mark.parametrize('given', [5, '8.8.8.8', ()])
 def test_resolver_that_cannot_be_called_is_refused(given):
     with pytest.raises(TypeError):
         WebSocket(u'ws://example.org/', resolver=given)
+
+
+# -- values --
+
+def test_options_are_never_changed():
+    for options in (NetOptions(), TLSOptions()):
+        for name in options._fields + ('other',):
+            with pytest.raises(AttributeError):
+                setattr(options, name, None)
+
+
+def test_other_values_make_other_options_and_what_is_wrong_raises():
+    options = NetOptions(tcp_keepalive=5, source_address='127.0.0.1')
+    other = options.replace(tcp_keepalive=7, socket_options=[[1, 2, 3]])
+    assert other == NetOptions(
+        tcp_keepalive=7, source_address=('127.0.0.1', 0), socket_options=[(1, 2, 3)])
+    assert options == NetOptions(tcp_keepalive=5, source_address='127.0.0.1')
+    with pytest.raises(ValueError):
+        options.replace(source_address='localhost')
+    with pytest.raises(ValueError):
+        TLSOptions().replace(keyfile=__file__)
+    with pytest.raises(ValueError):
+        TLSOptions(certfile=__file__, keyfile=__file__).replace(certfile=None)
+
+
+def test_only_what_is_new_is_checked(tmpdir):
+    """A file that was removed meanwhile is another option's matter: the next connection says so."""
+    path = tmpdir.join('ca.pem')
+    path.write('')
+    options = TLSOptions(cafile=str(path))
+    path.remove()
+    assert options.replace(verify=False).cafile == str(path)
+    assert options.without_certificate() == options
+    assert options.for_proxy().cafile == str(path)
+
+
+@pytest.mark.parametrize('make', [NetOptions, TLSOptions])
+def test_an_option_that_there_is_not_is_refused(make):
+    with pytest.raises(TypeError) as caught:
+        make(timeout=5)
+    assert 'timeout' in str(caught.value)
+
+
+def test_equal_options_are_one_value():
+    """Most WebSockets of a program have these, and there may be many."""
+    assert NetOptions() is NetOptions(tcp_keepalive=60.0, proxies=None, tls=TLSOptions())
+    assert TLSOptions() is TLSOptions(verify=True, fingerprint=[])
+    first, second = WebSocket(u'ws://example.org/'), WebSocket(u'wss://other.example/')
+    assert first.net_options is second.net_options
+
+
+def test_options_for_a_proxy_and_for_strangers_have_less():
+    tls = TLSOptions(
+        verify=False, cafile=__file__, certfile=__file__, server_hostname='one.example',
+        fingerprint='0' * 64)
+    assert tls.for_proxy() == TLSOptions(verify=False, cafile=__file__)
+    assert tls.without_certificate() == tls.replace(certfile=None)
+    options = NetOptions(tls=tls, tcp_keepalive=5)
+    assert options.for_strangers() == options.replace(tls=tls.without_certificate())
+    assert NetOptions().for_strangers() is NetOptions()

@@ -17,7 +17,8 @@ import trustme
 
 from lomond import WebSocket
 from lomond.net.options import TLSOptions
-from lomond.net.tls import contexts as tls_contexts
+from lomond.net.tls import client as tls_client
+from lomond.net.tls.client import TLSClient
 from lomond.net.tls.contexts import MAX_IDLE, Contexts
 from tests.support import PATIENCE
 
@@ -119,31 +120,33 @@ def test_file_that_the_environment_names_is_the_same_file(folder, monkeypatch):
     assert get(contexts) is named
 
 
-def test_options_of_two_websockets_share_and_each_has_its_own_sessions(folder):
+def test_two_websockets_share_a_context_and_each_has_its_own_sessions(folder):
     certfile = folder.write('own.pem', 'own')
     first, second = (
-        WebSocket(u'wss://example.org/', ssl_certfile=certfile).net_options.tls for _ in range(2))
-    assert first.context() is second.context()
-    assert first.sessions is not second.sessions
-    assert first.without_certificate().context() is not first.context()
-    assert first.for_proxy().context() is not first.context()
-    assert first.for_proxy().context() is first.without_certificate().context()
-    assert first.for_proxy().sessions is not first.sessions
+        WebSocket(u'wss://example.org/', ssl_certfile=certfile) for _ in range(2))
+    assert first.dialer.tls is not second.dialer.tls
+    options = first.net_options.tls
+    context = first.dialer.tls.context(options)
+    assert second.dialer.tls.context(second.net_options.tls) is context
+    bare = first.dialer.tls.context(options.without_certificate())
+    assert bare is not context
+    assert first.dialer.tls.context(options.for_proxy()) is bare
 
 
 def test_what_is_checked_besides_makes_no_difference():
     """The name and the fingerprint are looked at after the context has done its part."""
-    plain = TLSOptions()
-    assert TLSOptions(server_hostname='other.example').context() is plain.context()
-    assert TLSOptions(fingerprint='0' * 64).context() is plain.context()
+    tls = TLSClient()
+    plain = tls.context(TLSOptions())
+    assert tls.context(TLSOptions(server_hostname='other.example')) is plain
+    assert tls.context(TLSOptions(fingerprint='0' * 64)) is plain
 
 
 def test_context_of_the_caller_is_used_and_not_shared(folder):
     context = ssl.create_default_context()
-    given = TLSOptions(context=context)
-    assert given.context() is context
-    assert given.for_proxy().context() is given.without_certificate().context() is context
-    assert TLSOptions().context() is not context
+    given, tls = TLSOptions(context=context), TLSClient()
+    for options in (given, given.for_proxy(), given.without_certificate()):
+        assert tls.context(options) is context
+    assert tls.context(TLSOptions()) is not context
 
 
 def test_certifi_is_the_default_and_its_file_is_watched(folder, monkeypatch):
@@ -358,36 +361,38 @@ def test_context_of_a_file_that_was_renewed_goes_with_its_last_user(folder):
 
 
 def test_websocket_keeps_its_context_while_there_are_others(folder, monkeypatch):
-    monkeypatch.setattr(tls_contexts, 'shared_context', Contexts().get)
+    monkeypatch.setattr(tls_client, 'shared_context', Contexts().get)
     path = folder.write('ca.pem', 'authority')
-    options = TLSOptions(cafile=path)
-    mine = weakref.ref(options.context())
+    options, tls = TLSOptions(cafile=path), TLSClient()
+    mine = weakref.ref(tls.context(options))
     for number in range(MAX_IDLE + 1):
-        TLSOptions(cafile=folder.write('ca-{}.pem'.format(number), 'authority')).context()
+        other = folder.write('ca-{}.pem'.format(number), 'authority')
+        TLSClient().context(TLSOptions(cafile=other))
     gc.collect()
-    assert mine() is options.context()
+    assert mine() is tls.context(options)
 
 
 # -- the warning --
 
 def test_each_websocket_that_checks_nothing_warns_once(caplog):
     with caplog.at_level(logging.WARNING, logger='lomond'):
-        first, second = TLSOptions(verify=False), TLSOptions(verify=False)
+        options = TLSOptions(verify=False)
+        first, second = TLSClient(), TLSClient()
         for _again in range(3):
-            assert first.context() is second.context()
+            assert first.context(options) is second.context(options)
         assert len(caplog.records) == 2
-        TLSOptions(verify=False, fingerprint='0' * 64).context()
-        TLSOptions(verify=False, context=ssl.create_default_context()).context()
-        TLSOptions().context()
+        first.context(TLSOptions(verify=False, fingerprint='0' * 64))
+        first.context(TLSOptions(verify=False, context=ssl.create_default_context()))
+        first.context(TLSOptions())
     assert len(caplog.records) == 2
     assert 'not verified' in caplog.records[0].getMessage()
 
 
 def test_proxy_that_is_not_checked_is_warned_of_though_the_server_is_pinned(caplog):
     with caplog.at_level(logging.WARNING, logger='lomond'):
-        options = TLSOptions(verify=False, fingerprint='0' * 64)
-        options.context()
+        options, tls = TLSOptions(verify=False, fingerprint='0' * 64), TLSClient()
+        tls.context(options)
         assert not caplog.records
         for _again in range(2):
-            options.for_proxy().context()
+            tls.context(options.for_proxy())
     assert len(caplog.records) == 1

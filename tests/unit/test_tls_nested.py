@@ -17,7 +17,7 @@ from lomond.errors import ConnectFail, TransportFail
 from lomond.net import tls
 from lomond.net.options import TLSOptions
 from lomond.net.steps import Wait
-from lomond.net.tls.client import secure
+from lomond.net.tls.client import TLSClient
 from lomond.net.tls.handshake import handshake_within
 from lomond.net.transport import Transport
 from lomond.net.waiter import READ, WRITE
@@ -299,8 +299,8 @@ def test_bytes_put_back_on_a_plain_transport_are_part_of_the_handshake(context, 
         transport = Transport(ours)
         transport.put_back(b'\x15\x03\x03\x00\x02\x02\x28')    # a fatal alert: handshake failure
         with pytest.raises(ConnectFail) as caught:
-            for _step in secure(
-                    transport, options, 'localhost', monotonic() + PATIENCE, 'tls'):
+            for _step in TLSClient().secure(
+                    transport, 'localhost', options, monotonic() + PATIENCE, 'tls'):
                 raise AssertionError('it waits')
         assert 'handshake failure' in str(caught.value).lower().replace('_', ' ')
     finally:

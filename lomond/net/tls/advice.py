@@ -77,7 +77,7 @@ def _advise(error, options, phase):
 def _name_trusted(options):
     # type: (TLSOptions) -> Text
     """Say which authorities are trusted, and how to trust another."""
-    if options.has_context:
+    if options.context is not None:
         return u'load the authority that signed the certificate into your ssl_context'
     if options.cafile is not None:
         return u'the authority that signed the certificate is not in ssl_cafile, {!r}'.format(

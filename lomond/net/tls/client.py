@@ -1,8 +1,12 @@
-"""TLS with a server, or with a proxy, as its client: who it has to be, and sessions to resume."""
+"""TLS with a server, or with a proxy, as its client: checks of the host, sessions to resume.
+
+The handshake itself is in `handshake`, the words for what fails in `advice`.
+"""
 
 from __future__ import absolute_import, division, print_function
 
 import hashlib
+import logging
 import ssl
 from functools import partial
 
@@ -10,14 +14,17 @@ from lomond._compat import SESSIONS_LEAK, TYPE_CHECKING
 from lomond.errors import ConnectFail
 from lomond.net.steps import operation
 from lomond.net.tls.advice import explain_failure
+from lomond.net.tls.contexts import shared_context
 from lomond.net.tls.handshake import TLS_ERRORS, handshake, handshake_within
 
 if TYPE_CHECKING:
-    from typing import Any, Dict, List, Optional, Text  # noqa: F401
+    from typing import Any, Dict, Optional, Text, Tuple  # noqa: F401
 
     from lomond.net.options import TLSOptions  # noqa: F401
     from lomond.net.steps import Operation, Steps  # noqa: F401
     from lomond.net.transport import Transport  # noqa: F401
+
+log = logging.getLogger('lomond')
 
 #: How many sessions are kept to be resumed. A WebSocket has one server, and
 #: those it is redirected to.
@@ -27,44 +34,103 @@ MAX_SESSIONS = 4
 MAX_LEAKS = 64
 
 
-@operation
-def secure(transport, options, host, deadline, phase):
-    # type: (Transport, TLSOptions, str, float, str) -> Steps
-    """Make TLS with a host on a transport, and check the host's certificate by the options.
+class TLSClient(object):
+    """Makes TLS for one WebSocket, and keeps what its next connection can use.
 
-    The result is the new transport, which takes the place of the other. Raises ConnectFail, in
-    the phase 'tls' or 'proxy' that is given; then nothing is left open.
+    That is the context, which it may share with other WebSockets, and the session, which it
+    doesn't.
     """
-    secured = None  # type: Any
-    try:
-        context = options.context()
-        name = options.server_hostname or _server_name(host)
-        # What was verified then is what would be verified now: a handshake
-        # that resumes looks at no certificate.
-        key = (context, name, context.verify_mode, context.check_hostname, context.verify_flags)
-        session = _take_session(options, key)
-        secured = yield _begin(transport, context, deadline, name, session)
-        _check_fingerprint(secured.certificate, options.fingerprints)
-        secured.on_session = partial(_keep_session, options.sessions, key)
-    except BaseException as error:
-        (transport if secured is None else secured).close()
-        if not isinstance(error, TLS_ERRORS):
-            raise
-        raise ConnectFail.during(phase, explain_failure(error, options, host, phase), error)
-    yield secured
+
+    __slots__ = ('_contexts', '_resumptions', '_sessions')
+
+    def __init__(self):
+        # type: () -> None
+        # The last one for each options, to keep it.
+        self._contexts = {}  # type: Dict[TLSOptions, ssl.SSLContext]
+        # By the context and what else a session must not be resumed without, objects that have it.
+        self._sessions = {}  # type: Dict[Any, Any]
+        self._resumptions = 0
+
+    def context(self, options):
+        # type: (TLSOptions) -> ssl.SSLContext
+        """Return the user's context, or one of our own.
+
+        Options that are equal share one, until a file that it was made of changes. Raises
+        one of `TLS_ERRORS`.
+        """
+        is_first = options not in self._contexts
+        context = options.context
+        if context is None:
+            context = shared_context(
+                options.cafile, options.verify, options.certfile, options.keyfile)
+            if is_first and not (options.verify or options.fingerprint):
+                log.warning('TLS certificates are not verified: anyone on the way can read and '
+                            'change what is sent')
+        self._contexts[options] = context
+        return context      # type: ignore[no-any-return]
+
+    @operation
+    def secure(self, transport, host, options, deadline, phase):
+        # type: (Transport, str, TLSOptions, float, str) -> Steps
+        """Make TLS with a host on a transport, and check the host's certificate by the options.
+
+        The result is the new transport, which takes the place of the other. Raises ConnectFail, in
+        the phase 'tls' or 'proxy' that is given; then nothing is left open.
+        """
+        secured = None  # type: Any
+        try:
+            context = self.context(options)
+            name = options.server_hostname or _server_name(host)
+            # A handshake that resumes checks no certificate: what was checked when the session
+            # was made must be what would be checked now.
+            key = (context, name, phase, context.verify_mode, context.check_hostname,
+                   context.verify_flags)
+            session = self._take_session(key)
+            secured = yield _shake_hands(transport, context, deadline, name, session)
+            _check_fingerprint(secured.certificate, options.fingerprint)
+            secured.on_session = partial(self._keep_session, key)
+        except BaseException as error:
+            (transport if secured is None else secured).close()
+            if not isinstance(error, TLS_ERRORS):
+                raise
+            raise ConnectFail.during(phase, explain_failure(error, options, host, phase), error)
+        yield secured
+
+    def _take_session(self, key):
+        # type: (Any) -> Any
+        """Return the `ssl.SSLSession` to resume, or None. The key begins with the context."""
+        contexts = list(self._contexts.values())
+        for other in list(self._sessions):
+            if other[0] not in contexts:        # its files have changed since
+                self._sessions.pop(other, None)
+        owner = self._sessions.pop(key, None)   # RFC 8446 C.4: once is enough
+        # Asked for its session no earlier than it is needed: many a client never connects again.
+        if owner is None or SESSIONS_LEAK and self._resumptions >= MAX_LEAKS:
+            return None
+        self._resumptions += 1
+        session = owner.session
+        return session if session is not None and (session.has_ticket or session.id) else None
+
+    def _keep_session(self, key, owner):
+        # type: (Any, Any) -> None
+        """Keep what has a session; called at the end of a connection, by any thread."""
+        # A copy: the loop may take one meanwhile, while a sender closes the last connection.
+        for oldest in list(self._sessions)[:1 - MAX_SESSIONS]:
+            self._sessions.pop(oldest, None)
+        self._sessions[key] = owner
 
 
-def _begin(transport, context, deadline, name, session):
+def _shake_hands(transport, context, deadline, name, session):
     # type: (Transport, ssl.SSLContext, float, str, Any) -> Operation
     """Shake hands; a plain transport's socket is given to OpenSSL itself."""
-    # What has been received already is in the transport: OpenSSL would miss it.
+    # What has been received already is in the transport, where OpenSSL wouldn't see it.
     if transport.is_secure or transport.has_pending():
         return handshake_within(transport, context, deadline, name, session)
-    return _handshake_on(transport.detach(), context, deadline, name, session)
+    return _shake_hands_on(transport.detach(), context, deadline, name, session)
 
 
 @operation
-def _handshake_on(sock, context, deadline, name, session):
+def _shake_hands_on(sock, context, deadline, name, session):
     # type: (Any, ssl.SSLContext, float, str, Any) -> Steps
     try:
         secured = yield handshake(sock, context, deadline, name, session)
@@ -81,7 +147,7 @@ def _server_name(host):
 
 
 def _check_fingerprint(certificate, fingerprints):
-    # type: (Optional[bytes], List[Text]) -> None
+    # type: (Optional[bytes], Tuple[Text, ...]) -> None
     if not fingerprints:
         return
     digest = hashlib.sha256(certificate or b'').hexdigest()
@@ -89,26 +155,3 @@ def _check_fingerprint(certificate, fingerprints):
     if digest not in fingerprints:
         raise ssl.SSLError(ssl.SSL_ERROR_SSL, 'ssl_fingerprint names another certificate; '
                            'the SHA-256 of this one is {}'.format(digest))
-
-
-def _take_session(options, key):
-    # type: (TLSOptions, Any) -> Any
-    """Return the `ssl.SSLSession` to resume, or None. The key begins with the context."""
-    for other in list(options.sessions):
-        if other[0] is not key[0]:      # by files that have changed since
-            options.sessions.pop(other, None)
-    owner = options.sessions.pop(key, None)     # RFC 8446 C.4: once is enough
-    # Not asked before it is needed: many a client never connects again.
-    if owner is None or SESSIONS_LEAK and options.resumptions >= MAX_LEAKS:
-        return None
-    options.resumptions += 1
-    session = owner.session
-    return session if session is not None and (session.has_ticket or session.id) else None
-
-
-def _keep_session(sessions, key, owner):
-    # type: (Dict[Any, Any], Any, Any) -> None
-    # A copy: the loop may take one meanwhile, while a sender closes the last connection.
-    for oldest in list(sessions)[:1 - MAX_SESSIONS]:
-        sessions.pop(oldest, None)
-    sessions[key] = owner

@@ -109,13 +109,6 @@ def find_authorities(cafile=None):
     return cafile, capath
 
 
-def warn_of_no_check():
-    # type: () -> None
-    """Log that nothing makes sure of the server."""
-    log.warning('TLS certificates are not verified: anyone on the way can read and '
-                'change what is sent')
-
-
 def _load_authorities(context, cafile, capath):
     # type: (ssl.SSLContext, Optional[str], Optional[str]) -> None
     if capath is None:
