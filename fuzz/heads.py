@@ -92,8 +92,9 @@ def response(data):
         websocket = WebSocket(u'ws://example.org/a/b?c', proxies={}, protocols=['chat'], **options)
         told = []
         for answer in answers:
-            websocket._key = KEY
-            reader = websocket._reader = ResponseReader(limits.head, limits.body)
+            attempt = websocket._attempt
+            attempt.key = KEY
+            reader = attempt.reader = ResponseReader(limits.head, limits.body)
             happened = []
             pieces = [piece for piece in cut(answer, sizes) if piece]
             for piece in pieces + [b'']:        # empty: the end of the stream

@@ -126,7 +126,6 @@ class Endpoint(object):
         self.fragment_size = fragment_size
         self.max_read_ahead = max_read_ahead
         self._stats = Stats()
-        self._stream = self._new_stream()
         self._session = None  # type: Optional[Session]
         # What sends for it: the session's writer, which saves a call for each message; or the
         # session itself, where a subclass of the user's has its own `send`.
@@ -152,7 +151,7 @@ class Endpoint(object):
         # type: () -> Optional[DeflateOptions]
         return deflate_options(self.compress)
 
-    def _new_stream(self):
+    def _new_connection(self):
         # type: () -> Connection
         return Connection(
             self._role, message_limits(self.max_message_size), ProcessLock(),
@@ -188,7 +187,7 @@ class Endpoint(object):
     def stream(self):
         # type: () -> Connection
         """The protocol's side of the present or last connection."""
-        return self._stream
+        raise NotImplementedError
 
     @property
     def stats(self):
@@ -210,7 +209,7 @@ class Endpoint(object):
           arrive. Our Close frame tells the peer why, unless one went out before.
         - 'closed': it is over. The next loop begins with 'connecting'.
         """
-        return self._stream.state
+        return self.stream.state
 
     @property
     def is_open(self):
@@ -220,7 +219,7 @@ class Endpoint(object):
         So it tells if there is a point in sending. (While Closing is being
         handled it is False, though the last messages may still be sent.)
         """
-        stream, session = self._stream, self._session
+        stream, session = self.stream, self._session
         return stream.state == State.OPEN and stream.is_receiving \
             and session is not None and not session.is_ending
 
@@ -231,19 +230,19 @@ class Endpoint(object):
 
         Ask `is_open` for whether there is a connection.
         """
-        return self._stream.state != State.CLOSED and self._stream.close_sent is None
+        return self.stream.state != State.CLOSED and self.stream.close_sent is None
 
     @property
     def is_closing(self):
         # type: () -> bool
         """True after our Close frame went out, until the end: nothing may be sent."""
-        return self._stream.state != State.CLOSED and self._stream.close_sent is not None
+        return self.stream.state != State.CLOSED and self.stream.close_sent is not None
 
     @property
     def is_closed(self):
         # type: () -> bool
         """True once the connection is over."""
-        return self._stream.state == State.CLOSED
+        return self.stream.state == State.CLOSED
 
     @property
     def read_ahead_limit(self):
@@ -257,7 +256,7 @@ class Endpoint(object):
     def supports_compression(self):
         # type: () -> bool
         """True if compression was agreed on."""
-        return self._stream.supports_compression
+        return self.stream.supports_compression
 
     @property
     def close_sent(self):
@@ -268,7 +267,7 @@ class Endpoint(object):
         the frame has no code (RFC 6455 7.1.5), as after ``close(None)``. Set when the frame is
         handed to the transport: a write that fails may still keep it from the peer.
         """
-        return self._stream.close_sent
+        return self.stream.close_sent
 
     @property
     def close_received(self):
@@ -278,7 +277,7 @@ class Endpoint(object):
         A named tuple as of `close_sent`: the ``code`` and ``reason`` of Closing or Closed, set
         before that event comes. None, too, if the frame itself broke the protocol.
         """
-        return self._stream.close_received
+        return self.stream.close_received
 
     @property
     def sent_close_time(self):
@@ -296,7 +295,7 @@ class Endpoint(object):
         Empty bytes are the end of the stream: they complete a rejection.
         What the peer does wrong is an event, never an exception.
         """
-        stream = self._stream
+        stream = self.stream
         if stream.lifecycle.state == State.CONNECTING:
             return self._shake_hands(data)
         return stream.decoder.receive(data)
@@ -329,7 +328,7 @@ class Endpoint(object):
         # As `_send`, without the call: most messages come through here.
         sender = self._sender
         if sender is None:
-            raise unavailable(self._stream.state)
+            raise unavailable(self.stream.state)
         sender.send(Opcode.TEXT, payload, compress)
 
     def send_binary(self, data, compress=True):
@@ -391,7 +390,7 @@ class Endpoint(object):
             raise surrogate_error(error.object)
         sender = self._sender
         if sender is None:
-            raise unavailable(self._stream.state)
+            raise unavailable(self.stream.state)
         sender.send_many(checked, compress)
 
     def send_ping(self, data=b''):
@@ -411,14 +410,14 @@ class Endpoint(object):
         # type: (int, bytes, bool) -> None
         sender = self._sender
         if sender is None:
-            raise unavailable(self._stream.state)
+            raise unavailable(self.stream.state)
         sender.send(opcode, payload, compress)
 
     def _send_control(self, opcode, payload):
         # type: (int, bytes) -> None
         sender = self._sender
         if sender is None:
-            raise unavailable(self._stream.state)
+            raise unavailable(self.stream.state)
         sender.send_control(opcode, payload)
 
     # -- the end --
@@ -440,7 +439,7 @@ class Endpoint(object):
         session = self._session
         if session is None:
             return
-        if self._stream.state == State.CONNECTING:
+        if self.stream.state == State.CONNECTING:
             session.close(payload)
             return
         try:
@@ -461,7 +460,7 @@ class Endpoint(object):
     def on_disconnect(self):
         # type: () -> None
         """Take note that the connection is gone; the session calls this."""
-        self._stream.disconnect()
+        self.stream.disconnect()
 
     def __enter__(self):
         # type: (Self) -> Self

@@ -64,6 +64,7 @@ if TYPE_CHECKING:
 
     from lomond._endpoint import JSONDumps, JSONLoads  # noqa: F401
     from lomond.events import Event  # noqa: F401
+    from lomond.protocol.connection import Connection  # noqa: F401
     from lomond.protocol.extensions.permessage_deflate import DeflateOptions  # noqa: F401
 
     Handler = Callable[['ServerWebSocket'], Any]
@@ -130,6 +131,7 @@ class ServerWebSocket(Endpoint):
         #: The subprotocol, or None.
         self.protocol = None  # type: Optional[text_type]
         self._reader = RequestReader(DEFAULT_LIMITS.head)
+        self._connection = self._new_connection()
         # Once the request has arrived: why it is refused or None, the negotiated codec, and the
         # bytes that followed the request.
         self._outcome = None  # type: Any
@@ -151,6 +153,12 @@ class ServerWebSocket(Endpoint):
     def __repr__(self):
         # type: () -> str
         return 'ServerWebSocket({!r})'.format(self.address)
+
+    @property
+    def stream(self):
+        # type: () -> Connection
+        """The protocol's side of the connection."""
+        return self._connection
 
     def open(self, **options):
         # type: (**Any) -> bool
@@ -195,7 +203,7 @@ class ServerWebSocket(Endpoint):
                 self.request, self.protocols, self._deflate_options)
             self._outcome = (None, codec, rest)
         except errors.CriticalProtocolError as error:
-            self._stream.reject()
+            self.stream.reject()
             yield events.ProtocolError(text_type(error), critical=True)
             return
         except errors.HandshakeError as error:
@@ -218,16 +226,16 @@ class ServerWebSocket(Endpoint):
         """
         refusal, codec, rest = self._outcome
         if refusal is not None:     # whether or not the client waited to read it
-            self._stream.reject()
+            self.stream.reject()
             yield events.Rejected(None, refusal)    # type: ignore[arg-type]
             return
         if write_error is not None:
-            self._stream.reject()
+            self.stream.reject()
             yield events.ProtocolError(write_error, critical=True)
             return
-        self._stream.accept(codec)
+        self.stream.accept(codec)
         yield events.Ready(self.request, self.protocol, extension_names(codec))
-        for event in self._stream.receive(rest):
+        for event in self.stream.receive(rest):
             yield event
 
 

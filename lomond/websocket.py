@@ -5,8 +5,6 @@ It does no I/O itself: `connect` creates a session that does.
 
 from __future__ import absolute_import, division, print_function
 
-import base64
-import os
 from functools import partial
 
 from lomond import errors, events
@@ -16,9 +14,8 @@ from lomond._describe import describe
 from lomond._endpoint import FRAGMENT_SIZE, MAX_MESSAGE_SIZE, Endpoint
 from lomond._hints import takes_options
 from lomond.constants import USER_AGENT, WS_VERSION
-from lomond.http.answer import ResponseReader
+from lomond.engine.attempt import Attempt
 from lomond.http.grammar import check_line
-from lomond.http.redirects import RedirectChain
 from lomond.http.request import RequestOptions
 from lomond.http.url import parse_url
 from lomond.net.dial import Dialer
@@ -34,7 +31,6 @@ from lomond.protocol.handshake import (
     check_response,
     extension_names,
 )
-from lomond.protocol.limits import DEFAULT_LIMITS
 from lomond.session import WebsocketSession
 
 if TYPE_CHECKING:
@@ -57,6 +53,7 @@ if TYPE_CHECKING:
     from lomond.events import Event  # noqa: F401
     from lomond.http.response import Response  # noqa: F401
     from lomond.http.url import Target  # noqa: F401
+    from lomond.protocol.connection import Connection  # noqa: F401
     from lomond.protocol.extensions.permessage_deflate import DeflateOptions  # noqa: F401
 
     Trace = Union[bool, Callable[[Dict[str, Any]], Any]]
@@ -207,7 +204,6 @@ class WebSocket(Endpoint):
         self.headers = headers
         self.cookies = self._request_options.jar
         self.netrc = netrc
-        self._key = None  # type: Optional[bytes]
         self.reset()
         self._is_made = True
 
@@ -231,6 +227,12 @@ class WebSocket(Endpoint):
         # type: () -> str
         return 'WebSocket({!r})'.format(str(self.target.url))
 
+    @property
+    def stream(self):
+        # type: () -> Connection
+        """The protocol's side of the present or last connection."""
+        return self._attempt.connection
+
     # -- the target --
 
     @property
@@ -249,20 +251,21 @@ class WebSocket(Endpoint):
         with self._loop_lock():
             self._check_idle()
             self._url = url
-            self._chain = RedirectChain.begin(target)
+            connection = self.stream if self._is_made else self._new_connection()
+            self._attempt = Attempt(target, connection)
 
     @property
     def target(self):
         # type: () -> Target
         """The parsed URL to connect to, or that of the last redirect in this attempt."""
-        return self._chain.target      # type: ignore[no-any-return]
+        return self._attempt.target
 
     @property
     def net_options(self):
         # type: () -> NetOptions
         """How to connect to the target: a value, of what the attributes say now."""
         options = self._net_options
-        return options.for_strangers() if self._chain.is_cross_origin else options
+        return options.for_strangers() if self._attempt.chain.is_cross_origin else options
 
     @property
     def scheme(self):
@@ -298,9 +301,7 @@ class WebSocket(Endpoint):
     def key(self):
         # type: () -> bytes
         """The Sec-WebSocket-Key of the present or next attempt."""
-        if self._key is None:
-            self._key = base64.b64encode(os.urandom(16))    # RFC 6455 4.1
-        return self._key
+        return self._attempt.key
 
     # -- the loop --
 
@@ -334,11 +335,20 @@ class WebSocket(Endpoint):
             'ping_timeout': check_seconds('ping_timeout', ping_timeout),
             'close_timeout': check_seconds('close_timeout', close_timeout),
         }
+        session = self.new_session(session_class)
+        return session.run(auto_pong=auto_pong, **options)  # type: ignore[no-any-return]
+
+    def new_session(self, session_class):
+        # type: (Callable[[WebSocket], Any]) -> Any
+        """Return the session of the next connection, not begun: for what drives it in steps.
+
+        Raises WebSocketUnavailable if a loop over this WebSocket is running.
+        """
         with self._loop_lock():
             self.reset()
             session = session_class(self)
             self._attach(session)
-        return session.run(auto_pong=auto_pong, **options)  # type: ignore[no-any-return]
+            return session
 
     def __iter__(self):
         # type: () -> Iterator[Event]
@@ -350,17 +360,7 @@ class WebSocket(Endpoint):
         with self._loop_lock():
             self._check_idle()
             self._attach(None)
-            self._stream = self._new_stream()
-            self._begin_request(RedirectChain.begin(self._chain.first))
-
-    def _begin_request(self, chain):
-        # type: (RedirectChain) -> None
-        """Prepare for a request to the chain's target."""
-        self._chain = chain
-        self._key = None    # drawn when the request is built
-        self._reader = ResponseReader(
-            DEFAULT_LIMITS.head, DEFAULT_LIMITS.body,
-            secure_scheme=None if chain.target.is_secure else u'wss')
+            self._attempt = Attempt(self._attempt.chain.first, self._new_connection())
 
     def _check_idle(self):
         # type: () -> None
@@ -386,7 +386,7 @@ class WebSocket(Endpoint):
     def is_refused(self):
         # type: () -> bool
         """True once the handshake can only fail, while the rest of the response arrives."""
-        return self._reader.is_refusal
+        return self._attempt.reader.is_refusal
 
     def build_request(self):
         # type: () -> bytes
@@ -401,7 +401,7 @@ class WebSocket(Endpoint):
             raise errors.ConnectFail.during(
                 'request', u'could not read random bytes for Sec-WebSocket-Key: {}'.format(
                     describe(error)), error)
-        own = self._request_options.fields(self._chain)
+        own = self._request_options.fields(self._attempt.chain)
         replaced = {name.lower() for name, _value in own}
         target = self.target
         fields = [
@@ -426,9 +426,9 @@ class WebSocket(Endpoint):
     def _shake_hands(self, data):
         # type: (bytes) -> Iterator[Event]
         try:
-            found = self._reader.feed(data)
+            found = self._attempt.reader.feed(data)
         except errors.CriticalProtocolError as error:
-            self._stream.reject()
+            self.stream.reject()
             yield events.ProtocolError(text_type(error), critical=True)
             return
         redirected, reason = self._follow_redirect()
@@ -438,18 +438,18 @@ class WebSocket(Endpoint):
         if found is None:
             return
         response, rest = found
-        self._request_options.store_cookies(response, self._chain)
+        self._request_options.store_cookies(response, self._attempt.chain)
         if reason is None:
             try:
                 protocol, extensions = self.on_response(response)
             except errors.HandshakeError as error:
                 reason = text_type(error)
         if reason is not None:
-            self._stream.reject()
+            self.stream.reject()
             yield events.Rejected(response, reason)
             return
         yield events.Ready(response, protocol, extensions)
-        for event in self._stream.receive(rest):
+        for event in self.stream.receive(rest):
             yield event
 
     def _follow_redirect(self):
@@ -459,18 +459,18 @@ class WebSocket(Endpoint):
         Both are None if there is no redirect. This needs the headers of the response only, and
         doesn't wait for its body.
         """
-        response = self._reader.response
+        response = self._attempt.reader.response
         if response is None:
             return None, None
         try:
-            chain = self._chain.follow(
+            chain = self._attempt.chain.follow(
                 response, self.max_redirects, self.net_options.sock is not None)
         except errors.HandshakeError as error:
             return None, text_type(error)
         if chain is None:
             return None, None
-        self._request_options.store_cookies(response, self._chain)
-        self._begin_request(chain)
+        self._request_options.store_cookies(response, self._attempt.chain)
+        self._attempt.begin_request(chain)
         return events.Redirected(response, chain.target.url), None
 
     def on_response(self, response):
@@ -491,5 +491,5 @@ class WebSocket(Endpoint):
         Parameters: ``extensions``, the values of Sec-WebSocket-Extensions. Raises HandshakeError.
         """
         codec = check_extensions(u', '.join(extensions), self._deflate_options)
-        self._stream.accept(codec)
+        self.stream.accept(codec)
         return extension_names(codec)

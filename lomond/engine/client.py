@@ -14,7 +14,7 @@ from lomond.net.offload import offload
 from lomond.net.steps import operation
 
 if TYPE_CHECKING:
-    from typing import Iterable, Optional  # noqa: F401
+    from typing import Iterable, Optional, Text  # noqa: F401
 
     from lomond.events import Event  # noqa: F401
     from lomond.http.url import ProxyTarget  # noqa: F401
@@ -78,7 +78,7 @@ class ClientSession(Session):
         return [events.Connected(self._websocket.target.url, proxy_url)]
 
     def _explain_silence(self, reason):
-        # type: (text_type) -> text_type
+        # type: (Text) -> Text
         target = self._websocket.target
         if target.is_secure or target.unix_path is not None:
             return reason

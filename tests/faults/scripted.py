@@ -318,7 +318,7 @@ def run(ready_fd, role, incoming, is_secure=False, on_ready=(), fails_at=None, f
 
     def session_class(websocket):
         if role == CLIENT:
-            websocket._key = HANDSHAKE_KEY
+            websocket._attempt.key = HANDSHAKE_KEY
         session = (_ClientSession if role == CLIENT else _ServerSession)(websocket, clock=clock)
         session.connect_to = connect_to
         return session

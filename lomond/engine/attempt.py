@@ -1,0 +1,65 @@
+"""One attempt of a client to connect, as far as it is a matter of requests and responses.
+
+Does no I/O: a websocket reads and writes it, and a session drives that.
+"""
+
+from __future__ import absolute_import, division, print_function
+
+import base64
+import os
+
+from lomond._compat import TYPE_CHECKING
+from lomond.http.answer import ResponseReader
+from lomond.http.redirects import RedirectChain
+from lomond.protocol.limits import DEFAULT_LIMITS
+
+if TYPE_CHECKING:
+    from typing import Optional  # noqa: F401
+
+    from lomond.http.url import Target  # noqa: F401
+    from lomond.protocol.connection import Connection  # noqa: F401
+
+
+class Attempt(object):
+    """One attempt to connect, with the redirects that it follows, and the connection it leads to.
+
+    Parameters: ``target``, where the URL leads; ``connection``, the protocol's, not yet open.
+    """
+
+    __slots__ = ('connection', 'chain', 'reader', '_key')
+
+    def __init__(self, target, connection):
+        # type: (Target, Connection) -> None
+        #: The protocol's side: one for all requests.
+        self.connection = connection
+        self.begin_request(RedirectChain.begin(target))
+
+    def begin_request(self, chain):
+        # type: (RedirectChain) -> None
+        """Prepare the request to where a chain of redirects has led."""
+        #: The redirects so far.
+        self.chain = chain
+        #: Reads the response to the present request.
+        self.reader = ResponseReader(
+            DEFAULT_LIMITS.head, DEFAULT_LIMITS.body,
+            secure_scheme=None if chain.target.is_secure else u'wss')
+        self._key = None  # type: Optional[bytes]
+
+    @property
+    def target(self):
+        # type: () -> Target
+        """Where to connect: where the URL leads, or the last redirect."""
+        return self.chain.target    # type: ignore[no-any-return]
+
+    @property
+    def key(self):
+        # type: () -> bytes
+        """The Sec-WebSocket-Key of the present request, drawn when it is first read."""
+        if self._key is None:
+            self._key = base64.b64encode(os.urandom(16))    # RFC 6455 4.1
+        return self._key
+
+    @key.setter
+    def key(self, key):
+        # type: (bytes) -> None
+        self._key = key
