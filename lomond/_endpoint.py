@@ -55,13 +55,13 @@ if TYPE_CHECKING:
     JSONLoads = Callable[[text_type], Any]
     JSONDumps = Callable[[Any], Union[bytes, text_type]]
 
-#: The largest message taken in by default, in bytes.
+#: The largest message accepted by default, in bytes.
 MAX_MESSAGE_SIZE = 64 * 1024 * 1024
 
 #: The largest frame of a message sent by default, in bytes of payload.
 FRAGMENT_SIZE = 1024 * 1024
 
-# RFC 8259 6: JSON has no NaN and no Infinity, though Python's writes them unless told not to.
+# RFC 8259 6: JSON has no NaN and no Infinity, but by default Python's encoder writes them.
 _dumps = json.JSONEncoder(allow_nan=False).encode
 
 
@@ -95,8 +95,8 @@ class Endpoint(object):
     _role = ''
     _is_made = False    # the constructor is done
 
-    #: Another object after each call of close(), by which `persist` knows of it. No counter:
-    #: two threads that count at once may count one.
+    #: A new object after each call of close(), which `persist` notices. Not a counter: two
+    #: threads that count at once may count one.
     last_close = None  # type: Optional[object]
 
     # By a parameter's name: what returns the value to keep, or raises.
@@ -130,7 +130,7 @@ class Endpoint(object):
         # What sends for it: the session's writer, which saves a call for each message; or the
         # session itself, where a subclass of the user's has its own `send`.
         self._sender = None  # type: Any
-        # Held while a loop begins, and while what it goes by is replaced.
+        # Held while a loop begins, and while the connection and the options are replaced.
         self._loop_lock = ProcessLock()
 
     if not TYPE_CHECKING:       # with it, mypy would let any attribute be set
@@ -142,7 +142,7 @@ class Endpoint(object):
 
     def __reduce_ex__(self, _protocol):
         # type: (Any) -> Any
-        # A copy would share what it goes by: options, TLS sessions, the connection.
+        # A copy would share the options, the TLS sessions and the connection.
         raise TypeError("a {} can't be copied or pickled: make another one with the same "
                         'options'.format(type(self).__name__))
 
@@ -206,7 +206,7 @@ class Endpoint(object):
         - 'peer_closing': the peer's came, and Closing is being handled: the
           last messages may be sent, none will arrive.
         - 'failing': the peer broke the protocol: none may be sent, none will
-          arrive. Our Close frame tells the peer why, unless one went out before.
+          arrive. Our Close frame says why, unless one went out before.
         - 'closed': it is over. The next loop begins with 'connecting'.
         """
         return self.stream.state
@@ -216,8 +216,8 @@ class Endpoint(object):
         # type: () -> bool
         """True from Ready until a Close frame goes either way, or the connection ends or fails.
 
-        So it tells if there is a point in sending. (While Closing is being
-        handled it is False, though the last messages may still be sent.)
+        Check it before you send. (While Closing is being handled it is False,
+        though the last messages may still be sent.)
         """
         stream, session = self.stream, self._session
         return stream.state == State.OPEN and stream.is_receiving \
@@ -274,7 +274,7 @@ class Endpoint(object):
         # type: () -> Optional[CloseFrame]
         """The Close frame that the peer sent over the present or last connection, or None.
 
-        A named tuple as of `close_sent`: the ``code`` and ``reason`` of Closing or Closed, set
+        A named tuple like `close_sent`: the ``code`` and ``reason`` of Closing or Closed, set
         before that event comes. None, too, if the frame itself broke the protocol.
         """
         return self.stream.close_received
@@ -445,7 +445,7 @@ class Endpoint(object):
         try:
             session.send_control(Opcode.CLOSE, payload)
         except (errors.WebSocketUnavailable, errors.TransportFail):
-            pass        # closed already, or broken: the loop tells
+            pass        # closed already, or broken: an event says so
 
     def force_disconnect(self):
         # type: () -> None
@@ -459,7 +459,7 @@ class Endpoint(object):
 
     def on_disconnect(self):
         # type: () -> None
-        """Take note that the connection is gone; the session calls this."""
+        """Close the connection's state: the transport is gone; the session calls this."""
         self.stream.disconnect()
 
     def __enter__(self):

@@ -167,8 +167,8 @@ class ConnectFail(Event):
     'connect', 'proxy', 'tls' or 'request'), ``cause`` is the exception behind
     it or None. ``response`` is what a proxy answered that won't let us
     through, such as one with the ``status_code`` 407, and its ``body``; else None. ``tried`` has
-    a pair for each address tried, in this order: the address, and what became
-    of it in words.
+    a pair for each address tried, in this order: the address, and the
+    outcome in words.
     """
 
     __slots__ = ('reason', 'phase', 'cause', 'response', 'tried')
@@ -226,8 +226,8 @@ class Ready(Event):
 class Rejected(Event):
     """The server answered, but didn't upgrade; Disconnected follows.
 
-    ``response.body`` is the start of what it had to say: up to 64 KiB, and what has come of it
-    by the time that nothing more came for a second.
+    ``response.body`` is the start of the body: up to 64 KiB, as far as it
+    arrived before a pause of a second.
     """
 
     __slots__ = ('response', 'reason')
@@ -389,7 +389,7 @@ class BackOff(Event):
 
 
 class GaveUp(Event):
-    """`persist` ends: by its policy there is no use in another attempt."""
+    """`persist` ends: its policy allows no further attempt."""
 
     __slots__ = ('reason',)
     __match_args__ = ('reason',)

@@ -137,7 +137,7 @@ class BlockingLoop(Session):
             if not self._take_ahead(rest, limit):
                 self._ahead_rest = rest
         if limit != NEVER:
-            # What is read ahead and what became of it share one limit.
+            # The bytes read ahead and the events made of them share one limit.
             transport.max_read_ahead = max(1, limit - self._ahead_size)
 
     def _take_ahead(self, happened, limit):
@@ -148,12 +148,12 @@ class BlockingLoop(Session):
             self._ahead.append(event)
             self._ahead_size += _EVENT_SIZE + len(
                 getattr(event, 'text', getattr(event, 'data', b'')))
-            self.writer.holds_close = lifecycle.state == State.PEER_CLOSING
+            self.writer.pending.holds_close = lifecycle.state == State.PEER_CLOSING
             if news:
                 self.attend()
             if self._ahead_size >= limit:
                 return False
-        self.writer.holds_close = lifecycle.state == State.PEER_CLOSING
+        self.writer.pending.holds_close = lifecycle.state == State.PEER_CLOSING
         if news:
             self.attend()
         return True

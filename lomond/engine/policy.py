@@ -1,6 +1,6 @@
-"""When to connect again, and when to give up: the numbers that a reconnecting loop goes by.
+"""When to connect again, and when to give up: the numbers behind a reconnecting loop.
 
-Waits for nothing and connects to nothing. What becomes of the attempts is kept in `reconnect`.
+Waits for nothing and connects to nothing. `reconnect` records the outcomes of the attempts.
 """
 
 from __future__ import absolute_import, division, print_function
@@ -35,10 +35,10 @@ _DELAY = re.compile('(?i)(?:\\s*(?:mon|tue|wed|thu|fri|sat|sun)[a-z]*\\s*,)?[^,]
 
 
 class ReconnectPolicy(object):
-    """What `persist` does after a connection ended, or didn't come about.
+    """What `persist` does after a connection ended, or an attempt to connect failed.
 
     The defaults suit many devices behind bad networks: delays are drawn
-    from the whole range, so that those who lost a server at the same moment
+    from the whole range, so that devices that lost a server at the same moment
     don't come back at the same moment, and nothing ends the loop.
 
     A *success* is a connection that was Ready for ``stable_after``. All else
@@ -51,22 +51,22 @@ class ReconnectPolicy(object):
     - ``spread``: over how long the first attempt after a success is spread
       (5). It doubles with each wait that follows: the delay is ``min_wait +
       random() * min(max_wait - min_wait, spread * 2 ** waits)``.
-    - ``max_attempts``: after so many failed attempts in a row it gives up;
-      None for no limit.
-    - ``max_outage``: it gives up if no next attempt would begin within so
-      long after the last success ended (or the loop began); None for no
-      limit. An attempt under way isn't cut short.
+    - ``max_attempts``: the number of failed attempts in a row after which it
+      gives up; None for no limit.
+    - ``max_outage``: how long after the last success ended (or the loop
+      began) the next attempt may begin; it gives up if none would. None for
+      no limit. An attempt in progress isn't cut short.
     - ``stop_on_status``: HTTP statuses of a rejection that end it: numbers,
       or ranges of them. None by default: devices that nobody can reach
       should outlive a server that is set up wrongly for an hour.
     - ``stop_on_code``: codes of the server's Close frame that end it:
       numbers, or ranges of them, such as ``[1008, range(4000, 5000)]``. None
       by default.
-    - ``stable_after``: a connection that was Ready for so long is a success,
-      and the delays and limits start over (10).
+    - ``stable_after``: how long a connection must stay Ready to be a success,
+      after which the delays and limits start over (10).
     - ``max_retry_after``: the most to wait if a rejection's Retry-After asks
-      for it (3600); None pays no attention to that. It is the least to wait
-      then, and the jitter comes on top.
+      for it (3600); None ignores Retry-After. It is the least to wait then,
+      and the jitter is added to it.
     - ``urls``: URLs to try in turn, instead of the websocket's own. Each
       round begins with the first. After a failed attempt the next one's turn
       comes ``min_wait`` later; after the last, the delay is waited for. A
@@ -125,7 +125,7 @@ class ReconnectPolicy(object):
 
 
 class LegacyPolicy(ReconnectPolicy):
-    """What `persist` goes by without a policy: as in Lomond 0.3.x."""
+    """The policy of `persist` if it was given none: as in Lomond 0.3.x."""
 
     def __init__(self, min_wait, max_wait, stable_after, max_retry_after, respect_retry_after):
         # type: (float, float, float, Optional[float], bool) -> None
@@ -162,7 +162,7 @@ def parse_retry_after(value, now=None):
 def _parse_delay(value, now):
     # type: (str, Optional[Callable[[], float]]) -> Optional[float]
     if _SECONDS.match(value):
-        # Anything of more digits is for ever, and float() has its limits.
+        # More digits than that are forever, and float() has its limits.
         return float(value) if len(value) <= 15 else 1e15
     try:
         date = parsedate_tz(value)

@@ -1,7 +1,7 @@
 """Reconnecting as a machine of steps: attempt, back off, attempt again.
 
 `PersistentSession` has a session's members, so a driver of sessions can drive
-it. It waits for nothing itself, and knows no sockets: a session connects.
+it. It waits for nothing itself and uses no sockets: a session connects.
 """
 
 from __future__ import absolute_import, division, print_function
@@ -32,7 +32,7 @@ OBSERVED = frozenset(['ready', 'rejected', 'closing', 'disconnected', 'connect_f
 
 
 class Attempts(object):
-    """What became of the attempts of one loop, and what follows from that by its policy."""
+    """The outcomes of one loop's attempts, and what follows from them by its policy."""
 
     def __init__(self, policy):
         # type: (ReconnectPolicy) -> None
@@ -220,7 +220,7 @@ class PersistentSession(object):
 
     def step(self):
         # type: () -> Iterator[Event]
-        """Do what can be done without waiting; yield the events that come of it."""
+        """Do what can be done without waiting; yield the events."""
         for event in self.advance():
             if event.name in OBSERVED:
                 self.observe(event)
@@ -253,7 +253,7 @@ class PersistentSession(object):
 
     def time_left(self):
         # type: () -> Optional[float]
-        """Return how long, in seconds, to wait for `interest`; None is for ever."""
+        """Return how long, in seconds, to wait for `interest`; None means forever."""
         if self.phase == self.ATTEMPTING and self._session is not None:
             return self._session.time_left()    # type: ignore[no-any-return]
         if self.phase == self.BACKING_OFF:

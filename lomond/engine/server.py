@@ -20,7 +20,7 @@ from lomond.protocol.handshake import TLS_HANDSHAKE, plain_answer
 if TYPE_CHECKING:
     from typing import Iterable, Iterator, Optional  # noqa: F401
 
-    from lomond.engine.session import End  # noqa: F401
+    from lomond.engine.phases import End  # noqa: F401
     from lomond.events import Event  # noqa: F401
     from lomond.net.steps import Steps  # noqa: F401
 
@@ -62,7 +62,7 @@ class ServerSession(Session):
     def _step_handshake(self):
         # type: () -> Iterable[Event]
         writer = self.writer
-        if not writer.has_head or self._is_forced or writer.pending_close is not None:
+        if not writer.has_head or self._is_forced or writer.pending.close is not None:
             return super(ServerSession, self)._step_handshake()
         unsent = writer.flush_head()
         if not unsent:

@@ -15,12 +15,12 @@ from __future__ import absolute_import, division, print_function
 import logging
 import socket
 import struct
-from collections import namedtuple
 from itertools import chain
 
 from lomond import errors, events
 from lomond._compat import TYPE_CHECKING, monotonic, text_type, thread_module
 from lomond._describe import describe
+from lomond.engine.phases import PHASES, End, EndKind, Phase
 from lomond.engine.timers import NEVER, Timers
 from lomond.engine.writer import BlockingWriter
 from lomond.http.answer import RestTimer
@@ -31,7 +31,7 @@ from lomond.net.waiter import WRITE, merge
 from lomond.protocol.close import encode_close
 
 if TYPE_CHECKING:
-    from typing import Any, Callable, Dict, FrozenSet, Iterable, Iterator, List, Optional, Tuple  # noqa: F401
+    from typing import Any, Callable, Iterable, Iterator, List, Optional, Tuple  # noqa: F401
 
     from lomond.events import Event  # noqa: F401
     from lomond.net.steps import Operation  # noqa: F401
@@ -49,27 +49,6 @@ _GOODBYE = encode_close(1000, u'goodbye')
 _ping_struct = struct.Struct('!I')
 
 
-class Phase(object):
-    """How far a session has come."""
-
-    NEW = 'new'                 # made, not begun
-    DIALING = 'dialing'         # on the way to a transport
-    HANDSHAKE = 'handshake'     # the opening handshake (RFC 6455 4)
-    OPEN = 'open'               # from Ready to the last Close frame
-    LINGERING = 'lingering'     # the peer has yet to end TCP (RFC 6455 7.1.1)
-    FINISHED = 'finished'       # everything is freed
-
-
-#: From each phase, those that may follow it. A redirect leads from HANDSHAKE to DIALING.
-PHASES = {
-    Phase.NEW: frozenset([Phase.DIALING, Phase.FINISHED]),
-    Phase.DIALING: frozenset([Phase.HANDSHAKE, Phase.FINISHED]),
-    Phase.HANDSHAKE: frozenset([Phase.OPEN, Phase.DIALING, Phase.FINISHED]),
-    Phase.OPEN: frozenset([Phase.LINGERING, Phase.FINISHED]),
-    Phase.LINGERING: frozenset([Phase.FINISHED]),
-    Phase.FINISHED: frozenset(),
-}  # type: Dict[str, FrozenSet[str]]
-
 # The method that makes a step of each phase.
 _STEPS = {
     Phase.NEW: '_step_nothing',
@@ -79,22 +58,6 @@ _STEPS = {
     Phase.LINGERING: '_step_lingering',
     Phase.FINISHED: '_step_nothing',
 }
-
-#: How a session ended: ``kind``, one of `EndKind`; ``reason`` in words; ``error``, the exception
-#: behind it or None.
-End = namedtuple('End', ['kind', 'reason', 'error'])
-
-
-class EndKind(object):
-    """Why a session ended."""
-
-    FAILED = 'failed'       # no connection came about, or the handshake failed
-    FORCED = 'forced'       # the application broke it, or ended the attempt to connect
-    BROKEN = 'broken'       # a read or a write failed
-    PEER = 'peer'           # the peer ended TCP without the closing handshake
-    TIMEOUT = 'timeout'     # the peer was silent, or too slow
-    CLOSED = 'closed'       # by the closing handshake, or by a Close after the peer's fault
-
 
 def _do_nothing():
     # type: () -> None
@@ -192,7 +155,7 @@ class Session(object):
     def is_ending(self):
         # type: () -> bool
         """True once a send failed, or a Close frame waits to be sent."""
-        return self.writer.error is not None or self.writer.pending_close is not None
+        return self.writer.error is not None or self.writer.pending.close is not None
 
     @property
     def end(self):
@@ -233,7 +196,7 @@ class Session(object):
         # type: (Optional[float], Optional[float], Optional[float], bool, Optional[float], Callable[[], Any]) -> None
         """Begin; the driver steps from now on.
 
-        Parameters as of `WebSocket.connect`, and ``wake``, which interrupts the
+        Parameters as in `WebSocket.connect`, and ``wake``, which interrupts the
         driver's wait, from any thread. Raises WebSocketUnavailable if another
         session took the place of this one.
         """
@@ -252,7 +215,7 @@ class Session(object):
 
     def step(self):
         # type: () -> Iterator[Event]
-        """Do what can be done without waiting; yield the events that come of it.
+        """Do what can be done without waiting; yield the events.
 
         The driver exhausts them before it asks `time_left` and steps again.
         """
@@ -268,7 +231,7 @@ class Session(object):
         It has to before it passes on an event, whenever the connection
         has `news`. (It saves a generator's turn for each message.)
         """
-        self._needs_step = self.writer.holds_close = False
+        self._needs_step = self.writer.pending.holds_close = False
         if self._decoder.news:
             self.attend()
         return getattr(self, _STEPS[self.phase])()     # type: ignore[no-any-return]
@@ -291,7 +254,7 @@ class Session(object):
 
     def time_left(self):
         # type: () -> Optional[float]
-        """Return how long, in seconds, to wait for `interest`; None is for ever."""
+        """Return how long, in seconds, to wait for `interest`; None means forever."""
         writer = self.writer
         if self._needs_step or self.phase == Phase.FINISHED or writer.error is not None \
                 or self._decoder.news:
@@ -446,7 +409,7 @@ class Session(object):
         if self._connect_deadline is None:
             return self._start()
         try:
-            if self.writer.pending_close is not None or self._is_forced:
+            if self.writer.pending.close is not None or self._is_forced:
                 raise errors.ConnectFail('closed by the application while connecting')
             if self._obstacle is not None:
                 raise self._obstacle
@@ -492,7 +455,7 @@ class Session(object):
     def _step_handshake(self):
         # type: () -> Iterable[Event]
         writer = self.writer
-        if self._is_forced or writer.pending_close is not None:
+        if self._is_forced or writer.pending.close is not None:
             return self._end_attempt()
         unsent = writer.flush_head()
         data, end = self._receive()
@@ -609,11 +572,11 @@ class Session(object):
         writer = self.writer
         if self._is_forced:
             return self._disconnect(*self._ends[0])
-        if writer.has_pending or writer.needs_buffer:
+        if writer.pending.any or writer.needs_buffer:
             writer.flush_pending()
         is_receiving = self._decoder.is_receiving
         if self._close_deadline == NEVER and (
-                writer.close_sent_at is not None or writer.pending_close is not None
+                writer.close_sent_at is not None or writer.pending.close is not None
                 or not is_receiving):
             self._await_close()
         if not is_receiving:

@@ -46,7 +46,7 @@ class Timers(object):
 
     def poll_is_due(self, now):
         # type: (float) -> bool
-        """Tell if Poll is due, and set the next; late ones aren't made up for."""
+        """Return whether Poll is due, and set the next; missed ones are skipped."""
         if now < self.next_poll:
             return False
         self.next_poll += self._poll
@@ -56,7 +56,7 @@ class Timers(object):
 
     def ping_is_due(self, now):
         # type: (float) -> bool
-        """Tell if a ping is due, and set the next."""
+        """Return whether a ping is due, and set the next."""
         if not self._was_held_up(now):
             if now < self.next_ping:
                 return False
@@ -74,7 +74,7 @@ class Timers(object):
 
     def _was_held_up(self, now):
         # type: (float) -> bool
-        """Tell if the peer gets one more ping before it counts as gone; if so, wait for that."""
+        """Return whether the peer gets one more ping first; if so, give it time for that."""
         if self._asked is None or self._is_asked_again or now - self.dead_at < _HELD_UP \
                 or self.last_received >= self._asked:
             return False
@@ -85,7 +85,7 @@ class Timers(object):
 
     def asked(self, now):
         # type: (float) -> None
-        """Remember a ping that went out, or would have but for a full send buffer."""
+        """Remember a ping that went out, or would have if the send buffer were not full."""
         if self._asked is not None and self.last_received >= self._asked:
             self._asked = None
             self._is_asked_again = False
@@ -99,7 +99,7 @@ class Timers(object):
 
     def is_silent(self, now):
         # type: (float) -> bool
-        """Tell if the peer left a ping unanswered for too long."""
+        """Return whether the peer left a ping unanswered for too long."""
         if self._asked is not None and self.last_received >= self._asked:
             self._asked = None
             self._is_asked_again = False

@@ -16,6 +16,7 @@ import socket
 from lomond import errors
 from lomond._compat import TYPE_CHECKING, RLock, text_type, thread_module
 from lomond._describe import describe
+from lomond.engine.controls import ControlFrames
 from lomond.net.waiter import WRITE
 from lomond.opcode import Opcode
 from lomond.protocol.frame import CONTROL_BIT, PIECE
@@ -29,9 +30,6 @@ if TYPE_CHECKING:
     from lomond.protocol.connection import Connection  # noqa: F401
 
 log = logging.getLogger('lomond')
-
-#: How many of the user's pings and pongs may wait for the end of another thread's frame.
-MAX_CONTROLS = 64
 
 
 class _NoSession(object):
@@ -63,10 +61,10 @@ class BlockingWriter(object):
     """
 
     __slots__ = (
-        '_clock', '_connection', '_controls', '_fragment_size', '_head', '_head_size',
-        '_is_flushing', '_options', '_pongs', '_session', '_whole_size', 'close_sent_at', 'error',
-        'has_pending', 'head_error', 'holds_close', 'is_disposed', 'is_interleaving', 'is_sending',
-        'lock', 'needs_buffer', 'pending_close', 'receiving_thread', 'transport')
+        '_clock', '_connection', '_fragment_size', '_head', '_head_size', '_is_flushing',
+        '_options', '_session', '_whole_size', 'close_sent_at', 'error', 'head_error',
+        'is_disposed', 'is_interleaving', 'is_sending', 'lock', 'needs_buffer', 'pending',
+        'receiving_thread', 'transport')
 
     def __init__(self, connection, options, session, clock):
         # type: (Connection, Any, Any, Callable[[], float]) -> None
@@ -93,16 +91,9 @@ class BlockingWriter(object):
         #: When the Close frame went out, by the clock.
         self.close_sent_at = None  # type: Optional[float]
 
-        # Control frames that wait for the loop's next step or for the end of another thread's
-        # frame. Lists, as their append and pop need no lock.
-        self._controls = []  # type: List[Tuple[int, bytes]]     # the user's
-        self._pongs = []  # type: List[Tuple[int, bytes]]        # at most one: the latest
-        #: The payload of a Close frame that waits like them.
-        self.pending_close = None  # type: Optional[bytes]
-        #: True while the user has not seen Closing yet, though the peer's Close has been read.
-        self.holds_close = False
-        #: True if any of these waits. Set last, so that a look at it finds what was added.
-        self.has_pending = False
+        #: Control frames that wait for the loop's next step, or for the end of another thread's
+        #: frame.
+        self.pending = ControlFrames()
         #: True if the send buffer is too full for what is pending.
         self.needs_buffer = False
         self._is_flushing = False       # the loop sends pending frames, in their order
@@ -147,7 +138,7 @@ class BlockingWriter(object):
                 frame = None
                 try:
                     self.is_sending = True
-                    if self.has_pending and not self._is_flushing:
+                    if self.pending.any and not self._is_flushing:
                         self._send_controls_first()
                     if len(data) > self._whole_size and not opcode & CONTROL_BIT:
                         size, frames = self._connection.encode_in_frames(
@@ -165,7 +156,7 @@ class BlockingWriter(object):
                     self._failed(error, frame is not None)
                     raise
         finally:
-            if self.has_pending or self.is_disposed:
+            if self.pending.any or self.is_disposed:
                 self._catch_up()
 
     def send_control(self, opcode, payload):
@@ -175,7 +166,7 @@ class BlockingWriter(object):
         While another thread's message goes out in fragments the frame waits
         for the end of a fragment, and this returns at once. Raises as `send`.
         """
-        if self.is_interleaving and len(self._controls) < MAX_CONTROLS:
+        if self.is_interleaving and not self.pending.is_full:
             self._queue_control(opcode, payload)
         else:
             self.send(opcode, payload)
@@ -187,13 +178,9 @@ class BlockingWriter(object):
             raise self._refusal(len(payload))
         if self._connection.state not in CAN_SEND:
             raise unavailable(self._connection.state)
-        if self.pending_close is not None:
+        if self.pending.close is not None:
             raise unavailable(State.CLOSING)
-        if opcode == Opcode.CLOSE:
-            self.pending_close = payload
-        else:
-            self._controls.append((opcode, payload))
-        self.has_pending = True
+        self.pending.add(opcode, payload)
         if opcode == Opcode.CLOSE or not self.is_interleaving:
             # close_timeout begins; or the message has just ended, and the loop sends the frame.
             self._session.wake()
@@ -221,7 +208,7 @@ class BlockingWriter(object):
                     return
                 try:
                     self.is_sending = self.is_interleaving = True
-                    if self.has_pending:
+                    if self.pending.any:
                         self._send_controls_first()
                     for data in parts:
                         self._hand_over(data)
@@ -262,13 +249,13 @@ class BlockingWriter(object):
     def _send_controls(self, may_close=True):
         # type: (bool) -> None
         """Send pending control frames, in the thread that is sending, which holds the lock."""
-        while self.has_pending and self._send_next_control(may_close):
+        while self.pending.any and self._send_next_control(may_close):
             pass
 
     def _send_next_control(self, may_close=True):
         # type: (bool) -> bool
         """Send one pending control frame, under the lock; False if there is none."""
-        control = self._next_control(may_close)
+        control = self.pending.take(may_close)
         if control is None:
             return False
         opcode, payload = control
@@ -280,32 +267,14 @@ class BlockingWriter(object):
             self._hand_over(frame)
         if opcode == Opcode.CLOSE:
             self._close_was_sent()
-            self.pending_close = None       # last: until then the loop waits for it
+            self.pending.close_sent()       # last: until then the loop waits for it
         return True
-
-    def _next_control(self, may_close):
-        # type: (bool) -> Optional[Tuple[int, bytes]]
-        """Return the next pending control frame, a Close last; for the holder of the lock.
-
-        The caller forgets a Close once it is sent: the loop's end waits for that.
-        """
-        self.has_pending = False
-        control = None
-        for pending in (self._controls, self._pongs):
-            if pending and control is None:
-                control = pending.pop(0)
-        if control is None and may_close and self.pending_close is not None \
-                and not self.holds_close:
-            control = Opcode.CLOSE, self.pending_close
-        if self._controls or self._pongs or self.pending_close is not None:
-            self.has_pending = True
-        return control
 
     # -- signals' handlers --
 
     def _interrupts_reading(self, opcode):
         # type: (Optional[int]) -> bool
-        """Tell if this is a signal's handler that interrupted its thread while it was receiving.
+        """Return whether this is a signal's handler, in a thread that was receiving.
 
         Over plain TCP such a handler may send anything but a Close at once.
         """
@@ -319,9 +288,8 @@ class BlockingWriter(object):
             raise errors.WebSocketUnavailable(
                 'a signal handler interrupted this thread while it was sending or reading: '
                 'only close() may be called there')
-        if self.pending_close is None:
-            self.pending_close = data
-        self.has_pending = True
+        if self.pending.close is None:
+            self.pending.add(opcode, data)
         self._session.wake()
 
     # -- to the transport --
@@ -382,7 +350,7 @@ class BlockingWriter(object):
     def _catch_up(self):
         # type: () -> None
         """Do what other threads left to this one while it held the lock."""
-        if self.has_pending and not self.needs_buffer:
+        if self.pending.any and not self.needs_buffer:
             self._session.wake()
         # The session ended while this thread held the lock: the holder closes the transport.
         if self.is_disposed and self.transport is not None and self.lock.acquire(False):
@@ -403,14 +371,13 @@ class BlockingWriter(object):
     def is_closing(self):
         # type: () -> bool
         """True if a Close frame is still to go out: it waits, or another thread is sending it."""
-        return self.pending_close is not None or (
+        return self.pending.close is not None or (
             self.close_sent_at is None and self._connection.state not in CAN_SEND)
 
     def close(self, payload):
         # type: (bytes) -> None
         """Have a Close frame sent as soon as the connection is open; from any thread."""
-        self.pending_close = payload
-        self.has_pending = True
+        self.pending.add(Opcode.CLOSE, payload)
         if self._connection.state != State.CONNECTING:
             self.flush_pending()
         self._session.wake()        # last: the loop may be about to wait for less than is pending
@@ -421,11 +388,7 @@ class BlockingWriter(object):
 
         A failure ends the loop, but isn't raised.
         """
-        if opcode == Opcode.PONG:
-            self._pongs[:] = [(opcode, data)]   # RFC 6455 5.5.3: that to the latest ping will do
-        else:
-            self.pending_close = data
-        self.has_pending = True
+        self.pending.add_reply(opcode, data)
         self.flush_pending()
 
     def flush_pending(self):
@@ -436,26 +399,26 @@ class BlockingWriter(object):
         what is pending itself. `needs_buffer` is set if the send buffer is full.
         """
         self.needs_buffer = False
-        if not self.has_pending or self.transport is None or not self.lock.acquire(False):
+        if not self.pending.any or self.transport is None or not self.lock.acquire(False):
             return
         try:
             if self.is_sending:
                 return          # this is a signal's handler: the loop goes on after it
             self._is_flushing = True
-            while self.has_pending and self._has_buffer():
-                control = self._next_control(True)
+            while self.pending.any and self._has_buffer():
+                control = self.pending.take()
                 if control is None:
                     return
                 self._try_to_send(*control)
                 if control[0] == Opcode.CLOSE:
-                    self.pending_close = None
+                    self.pending.close_sent()
         finally:
             self._is_flushing = False
             self._release()
 
     def _has_buffer(self):
         # type: () -> bool
-        """Tell if a small frame would go out at once, or fail at once."""
+        """Return whether a small frame would go out at once, or fail at once."""
         if self.error is not None or self.is_disposed or self.transport.has_room():
             return True
         self.needs_buffer = True
@@ -471,7 +434,7 @@ class BlockingWriter(object):
         what another thread sends.
         """
         if not self.lock.acquire(False):
-            if not self.is_interleaving or self._controls:
+            if not self.is_interleaving or self.pending.has_users:
                 return None
             try:
                 self._queue_control(Opcode.PING, payload)
@@ -567,7 +530,7 @@ class BlockingWriter(object):
             transport.close()       # the thread that holds the lock is in the parent process
             return
         # A sender may be waiting inside the transport. It holds the lock, so it closes the
-        # transport: to wait for it here could take for ever.
+        # transport: to wait for it here could take forever.
         if self.lock.acquire(False):
             try:
                 if not self.is_sending:

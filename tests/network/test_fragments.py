@@ -11,7 +11,7 @@ import zlib
 import pytest
 
 from lomond import WebSocket, errors
-from lomond.engine.writer import MAX_CONTROLS
+from lomond.engine.controls import MAX_WAITING
 from lomond.net.transport import PROGRESS, Transport
 from lomond.net.waiter import WRITE
 from lomond.server import Server
@@ -281,7 +281,7 @@ def test_control_frames_that_wait_are_limited():
         reader, sender = send_in_background(upload)
         websocket = upload.websocket
         wait_until_sending(websocket)
-        for _ in range(MAX_CONTROLS):
+        for _ in range(MAX_WAITING):
             websocket.send_ping(b'waits')
         other = Background(websocket.send_ping, b'late')
         upload.may_read.set()
@@ -291,7 +291,7 @@ def test_control_frames_that_wait_are_limited():
         assert reader.result()[-1].graceful
     data, controls = split(upload.frames)
     assert data == MESSAGE
-    assert controls[:-1] == [(PING, b'waits')] * MAX_CONTROLS + [(PING, b'late')]
+    assert controls[:-1] == [(PING, b'waits')] * MAX_WAITING + [(PING, b'late')]
 
 
 def test_nothing_follows_a_close_frame_that_waits():
@@ -626,7 +626,7 @@ def test_the_loop_sends_control_frames_in_the_order_of_the_calls(open_pair):
     session.writer.flush_pending()
     assert [read_frame(peer) for _ in range(3)] == [(PING, b'%d' % number) for number in range(3)]
     assert not session.writer.is_sending
-    assert not session.writer.has_pending
+    assert not session.writer.pending.any
 
 
 @pytest.mark.parametrize('last', [make_frame(3, b''), make_close(4001)], ids=['error', 'close'])

@@ -181,7 +181,7 @@ class Play(object):
         """End it; check what arrived, and what was found on the way."""
         session = self.session
         if not session.writer.is_disposed:
-            assert not session.writer.has_pending or session._needs_step, 'the loop was not woken'
+            assert not session.writer.pending.any or session._needs_step, 'the loop was not woken'
             session.dispose()
         assert self.transport._is_closed, 'the socket was left open'
         assert not self.transport.faults

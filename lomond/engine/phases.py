@@ -1,0 +1,47 @@
+"""The phases of a session, what may follow each, and the ways in which a session ends."""
+
+from __future__ import absolute_import, division, print_function
+
+from collections import namedtuple
+
+from lomond._compat import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing import Dict, FrozenSet  # noqa: F401
+
+
+class Phase(object):
+    """How far a session has come."""
+
+    NEW = 'new'                 # made, not begun
+    DIALING = 'dialing'         # on the way to a transport
+    HANDSHAKE = 'handshake'     # the opening handshake (RFC 6455 4)
+    OPEN = 'open'               # from Ready to the last Close frame
+    LINGERING = 'lingering'     # the peer has yet to end TCP (RFC 6455 7.1.1)
+    FINISHED = 'finished'       # everything is freed
+
+
+#: From each phase, those that may follow it. A redirect leads from HANDSHAKE to DIALING.
+PHASES = {
+    Phase.NEW: frozenset([Phase.DIALING, Phase.FINISHED]),
+    Phase.DIALING: frozenset([Phase.HANDSHAKE, Phase.FINISHED]),
+    Phase.HANDSHAKE: frozenset([Phase.OPEN, Phase.DIALING, Phase.FINISHED]),
+    Phase.OPEN: frozenset([Phase.LINGERING, Phase.FINISHED]),
+    Phase.LINGERING: frozenset([Phase.FINISHED]),
+    Phase.FINISHED: frozenset(),
+}  # type: Dict[str, FrozenSet[str]]
+
+#: How a session ended: ``kind``, one of `EndKind`; ``reason`` in words; ``error``, the exception
+#: behind it or None.
+End = namedtuple('End', ['kind', 'reason', 'error'])
+
+
+class EndKind(object):
+    """Why a session ended."""
+
+    FAILED = 'failed'       # no connection came about, or the handshake failed
+    FORCED = 'forced'       # the application broke it, or ended the attempt to connect
+    BROKEN = 'broken'       # a read or a write failed
+    PEER = 'peer'           # the peer ended TCP without the closing handshake
+    TIMEOUT = 'timeout'     # the peer was silent, or too slow
+    CLOSED = 'closed'       # by the closing handshake, or by a Close after the peer's fault
