@@ -104,6 +104,17 @@ def test_messages_and_bytes_received_are_counted(role, size):
     assert stats.pongs_received == 1
 
 
+@BY_ROLE
+def test_pongs_are_handed_on_before_their_event(role):
+    seen = []
+    wire = Wire(role)
+    assert wire.receive_frame(PONG, b'unseen') == [('pong', b'unseen')]
+    wire.connection.decoder.on_pong = seen.append
+    iterator = wire.connection.receive(wire.frame(PONG, b'seen'))
+    assert next(iterator).name == 'pong'
+    assert seen == [b'seen']
+
+
 # -- the clock --
 
 @BY_ROLE

@@ -3,17 +3,14 @@
 from __future__ import absolute_import, division, print_function
 
 import os
-import subprocess
 import sys
 
 import pytest
 
-from lomond._compat import PY2
-from lomond.protocol import mask
+from lomond._compat import PY2, to_bytes
+from lomond.protocol import frame, mask
 from lomond.protocol.accel import find_masker
 from tests.support import xor
-
-ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 IMPLEMENTATIONS = [mask.apply_mask] + mask.WAYS
 
@@ -57,60 +54,61 @@ def test_the_fastest_way_that_there_is_is_taken():
     assert mask.apply_mask_to_few is expected[0]
 
 
-# -- numpy: in a process of its own, since it is used once it is imported --
+# -- numpy: for the tests that ask for it alone, as the package would use it from its import on --
 
-BY_NUMPY = """
-import os, sys
-from lomond.protocol import frame, mask
-
-key = os.urandom(4)
-noise = os.urandom(600000)
-header = b'0123456789abcd'
-sizes = list(range(20)) + list(range(4090, 4110)) + [
-    piece + more for piece in (65536, 262144, 524288) for more in range(-5, 6)]
-
-def masked():
-    return [mask.apply_mask(noise[:size], key) for size in sizes]
-
-def cut():
-    return [
-        b''.join(bytes(bytearray(piece)) for piece in frame.cut_frame(header, noise[:size], key))
-        for size in sizes]
-
-def cut_unmasked():
-    for size in sizes:
-        pieces = frame.cut_frame(header, noise[:size], None)
-        assert b''.join(bytes(bytearray(piece)) for piece in pieces) == header + noise[:size]
-
-before, cut_before = masked(), cut()
-assert 'numpy' not in sys.modules
-
-# another thread has only begun to import it
-sys.modules['numpy'] = type(sys)('numpy')
-assert masked() == before
-assert cut() == cut_before
-del sys.modules['numpy']
-
-import numpy
-assert masked() == before
-assert cut() == cut_before
-cut_unmasked()
-assert type(mask.apply_mask(noise, key)) is bytes
-
-by_numpy = []
-bitwise_xor = numpy.bitwise_xor
-numpy.bitwise_xor = lambda words, *args: by_numpy.append(len(words)) or bitwise_xor(words, *args)
-for mask_all in (masked, cut):
-    mask_all()
-    assert sum(by_numpy) == sum(size // 4 for size in sizes if size >= 4096)
-    del by_numpy[:]
-"""
+@pytest.fixture(scope='module')
+def imported_numpy():
+    """numpy, imported and put out of sight again."""
+    numpy = pytest.importorskip('numpy')
+    del sys.modules['numpy']
+    return numpy
 
 
-def test_numpy_masks_what_is_large_once_the_program_has_imported_it():
-    done = subprocess.Popen(
-        [sys.executable, '-c', BY_NUMPY], cwd=ROOT, stderr=subprocess.PIPE)
-    _out, err = done.communicate()
-    if b'No module named' in err and b'numpy' in err:
-        pytest.skip('numpy is not installed')
-    assert done.returncode == 0, err
+@pytest.fixture
+def numpy(imported_numpy, monkeypatch):
+    """numpy, as a program has it that imports it."""
+    monkeypatch.setitem(sys.modules, 'numpy', imported_numpy)
+    return imported_numpy
+
+
+NOISE = os.urandom(600000)
+
+SIZES = list(range(20)) + list(range(4090, 4110)) + [
+    piece + more for piece in (65536, mask.NUMPY_PIECE, 2 * mask.NUMPY_PIECE)
+    for more in range(-5, 6)]
+
+
+@pytest.mark.parametrize('key', [KEY, b'\0\0\0\0'])
+def test_numpy_masks_as_the_others_do(numpy, key):
+    for size in SIZES:
+        expected = mask.apply_mask_to_few(NOISE[:size], key)
+        masked = mask.apply_mask(NOISE[:size], key)
+        assert type(masked) is bytes
+        assert masked == expected
+
+
+@pytest.mark.parametrize('key', [KEY, None])
+def test_frame_is_cut_into_the_same_bytes_with_numpy(numpy, key):
+    for size in SIZES:
+        header = frame.encode_header(2, size, True, False, key)
+        pieces = frame.cut_frame(header, NOISE[:size], key)
+        assert b''.join([to_bytes(piece) for piece in pieces]) == frame.encode_frame(
+            2, NOISE[:size], masking_key=key)
+
+
+def test_numpy_masks_what_is_large_and_nothing_else(numpy, monkeypatch):
+    masked = []
+
+    def bitwise_xor(words, *args):
+        masked.append(len(words))
+        return original(words, *args)
+
+    original = numpy.bitwise_xor
+    monkeypatch.setattr(numpy, 'bitwise_xor', bitwise_xor)
+    large = sum(size // 4 for size in SIZES if size >= 4096)
+    for size in SIZES:
+        mask.apply_mask(NOISE[:size], KEY)
+    assert sum(masked) == large
+    for size in SIZES:
+        list(frame.cut_frame(b'', NOISE[:size], KEY))
+    assert sum(masked) == 2 * large
