@@ -71,7 +71,7 @@ def check_close(payload):
 
 
 class Model(object):
-    """What a connection has to tell, and to reply.
+    """The events and the replies that a connection has to make.
 
     Parameters: whether it is the server's end; its limits; whether it has
     sent its Close frame already; whether compression was agreed on, and

@@ -5,7 +5,7 @@ Plain, so that a seed can be written by hand and a fuzzer's changes stay small.
 
 from __future__ import absolute_import, division, print_function
 
-#: More than so many pieces isn't asked for.
+#: The most pieces that are asked for.
 MAX_CUTS = 15
 
 
@@ -27,7 +27,7 @@ class Input(object):
         return choices[self.byte() % len(choices)]
 
     def take(self, count):
-        """Return so many bytes, or what there is."""
+        """Return this number of bytes, or what there is."""
         taken = self._data[self._pos:self._pos + count]
         self._pos += len(taken)
         return taken

@@ -77,7 +77,7 @@ def run(name, seconds):
     print('{}: from {} files, {} executions, coverage {}, features {}: {}'.format(
         *[name] + numbers + ['nothing found' if is_well else 'FAILED']))
     if not is_well:
-        # What libFuzzer told on the way is of no use now.
+        # What libFuzzer printed on the way says nothing more.
         start = max(0, output.rfind('Uncaught'))
         print(output[start:][-8000:])
     sys.stdout.flush()

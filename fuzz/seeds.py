@@ -109,6 +109,7 @@ def receive_buffer():
     yield 'two', options(0, 0, 0x82, 8, 0xc0, 0x82, 9, 0xc0, 0x81, 4)
     yield 'fragments', options(0, 0, 0x92, 8, 0xc0, 0x89, 2, 0x80, 9)
     yield 'over_the_limit', options(1, 0, 0x82, 9)
+    yield 'header_alone', options(0, 0, 0, 0x82, 8, 0xc0, 0x82, 9, 0xc0, 0x81, 0x14)
     deflated = make_frame(2, raw_deflate(b'x' * 9000), rsv=0x40)
     yield 'deflated', options(0, 1, len(deflated)) + deflated + options(0x82, 8)
     small = make_frame(9, b'ping') + make_close(1000, b'bye')
@@ -324,10 +325,10 @@ SEEDS = {
     'cookies': cookies,
     'extensions': extensions,
     'headers': headers,
-    'receive_buffer': receive_buffer,
     'location': location,
     'netrc': netrc,
     'proxy': proxy,
+    'receive_buffer': receive_buffer,
     'request': request,
     'response': response,
     'url': url,

@@ -63,7 +63,7 @@ def check_memory(connection, limits):
 
 
 class Run(object):
-    """A connection that is fed pieces: what it told, what it replied, how it stands."""
+    """A connection that is fed pieces: its events, its replies, its state."""
 
     def __init__(self, role, limits, deflate, has_closed):
         self._limits = limits
@@ -223,7 +223,7 @@ def receive_buffer(data):
         assert stats.as_dict() == others.as_dict()
     wire.connection.decoder.free_memory()
     held = wire.connection.decoder.held
-    assert held.pieces or held.buffer == 0
+    assert held.pieces or held.buffer == 0      # freed, unless a message is in it
 
 
 def close(data):

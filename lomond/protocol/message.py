@@ -118,7 +118,7 @@ class MessageAssembler(object):
     def free(self):
         # type: () -> None
         """Free the receive buffer, unless a message is in it."""
-        if not self.in_message:
+        if not self.in_message or self._gathered is not self._buffer:
             self._buffer = None
 
     def add(self, payload, is_last):

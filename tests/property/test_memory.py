@@ -72,9 +72,9 @@ def test_message_is_whole_up_to_the_limit_and_not_one_byte_beyond(
     for piece in bytewise(data) if bytewise_too else [data]:
         end.receive([piece])
         check(end, TINY)
-    (name, told), = [event[:2] for event in end.events]
+    (name, content), = [event[:2] for event in end.events]
     if size <= TINY.message and size - first <= TINY.frame:
-        assert (name, told) == ('binary', b'x' * size)
+        assert (name, content) == ('binary', b'x' * size)
     else:
         assert name == 'protocol_error'
 

@@ -75,7 +75,7 @@ class _End(object):
         self.sent.append((opcode, payload))
 
     @property
-    def told(self):
+    def events(self):
         """What the other end should see of what this one sent, once it is all there."""
         for opcode, payload in self.sent:
             if opcode == 1:
@@ -140,7 +140,7 @@ class Pair(RuleBasedStateMachine):
     def each_sees_what_the_other_sent(self):
         for role in self.ends:
             seen = self.ends[role].seen
-            assert seen == list(self.ends[OTHER[role]].told)[:len(seen)]
+            assert seen == list(self.ends[OTHER[role]].events)[:len(seen)]
             assert self.ends[role].connection.error is None
 
     def teardown(self):
@@ -149,7 +149,7 @@ class Pair(RuleBasedStateMachine):
         has_closed = any(not end.may_send for end in self.ends.values())
         for role, end in self.ends.items():
             assert end.way == b''
-            assert end.seen == list(self.ends[OTHER[role]].told)
+            assert end.seen == list(self.ends[OTHER[role]].events)
             assert end.connection.is_close_complete == has_closed
             assert end.connection.state == ('closed' if has_closed else 'open')
 

@@ -140,6 +140,8 @@ def test_memory_is_given_back_between_messages_only():
     wire.connection.decoder.free_memory()
     assert wire.receive(buffer) == [('binary', b'\0' * LARGE)]
     assert wire.connection.decoder.held.buffer == LARGE
+    wire.receive(make_frame(1, b'between', fin=False))     # a message, but not in there
     wire.connection.decoder.free_memory()
     assert wire.connection.decoder.held.buffer == 0
+    assert wire.receive(make_frame(0, b'')) == [('text', u'between')]
     assert hand_in(wire, make_frame(2, b'b' * LARGE)) == [('binary', b'b' * LARGE)]

@@ -85,7 +85,7 @@ def test_iterator_given_up_at_any_event_gives_the_same_events(data, role):
     st.tuples(st.just(1), texts.map(lambda text: text.encode('utf-8')))
     | st.tuples(st.sampled_from([1, 2]), payloads), max_size=6),
     st.sampled_from([DEFAULT_LIMITS, SMALL_LIMITS]), keys)
-def test_the_short_way_and_the_long_way_tell_the_same(messages, limits, key):
+def test_the_short_way_and_the_long_way_make_the_same_events(messages, limits, key):
     """Whole frames take the client's short way; none does if masked, or cut."""
     short = End(CLIENT, limits).receive(
         [b''.join(make_frame(opcode, payload) for opcode, payload in messages)])
@@ -159,7 +159,7 @@ def test_whole_message_inflates_as_in_pieces(data, messages, limit, takeover, bi
 @pytest.mark.usefixtures('deflate_library')
 @settings(max_examples=200)
 @given(deflated_messages(), st.sampled_from([1, 2]), limits, st.booleans(), keys)
-def test_compressed_messages_tell_the_same_the_short_way_and_the_long_way(
+def test_compressed_messages_make_the_same_events_the_short_way_and_the_long_way(
         messages, opcode, limits, joined, key):
     frames = [make_frame(opcode, message, rsv=0x40) for message in messages]
     short = End(CLIENT, limits, deflates=True).receive([b''.join(frames)] if joined else frames)

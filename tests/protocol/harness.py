@@ -168,7 +168,7 @@ def parse_frames(data, role):
 
 
 def fault(code, wire):
-    """Assert that the connection told its peer of a fault; return the words."""
+    """Assert that the connection sent a Close frame for a fault; return the words."""
     (opcode, payload), = wire.replies
     assert opcode == CLOSE
     sent_code, = struct.unpack('!H', payload[:2])

@@ -28,7 +28,7 @@ from tests.support import make_frame
 
 OTHER = {CLIENT: SERVER, SERVER: CLIENT}
 
-#: What each end closes with, if it is the one who does.
+#: What each end closes with, if it closes first.
 CODES = {CLIENT: b'\x0b\xb8', SERVER: b'\x0b\xb9'}
 
 WRONG = b'\x03\xea'     # 1002
@@ -254,7 +254,7 @@ class End(object):
 
     @property
     def kept(self):
-        """What the connection has in it that may tell in what it does next."""
+        """What the connection keeps that may change what it does next."""
         connection = self.connection
         return (
             connection.state, connection.is_receiving, connection.close_sent,
@@ -272,8 +272,8 @@ def replay(path):
     return ends, seen
 
 
-def _told(events):
-    """The events, as the model tells them."""
+def _outline(events):
+    """The events, as the model has them."""
     return [
         (entry[0], entry[-1]) if entry[0] == 'protocol_error' else entry[:2]
         for entry in story(events)]
@@ -281,7 +281,7 @@ def _told(events):
 
 def _check(world, expected_events, ends, seen):
     """Assert that the connections are where the model is, and show it."""
-    assert _told(seen) == expected_events
+    assert _outline(seen) == expected_events
     for role, model, way in zip(ROLES, world.ends, world.ways):
         end = ends[role]
         connection = end.connection
@@ -356,7 +356,7 @@ def test_two_connections_close_as_the_rfc_says_whatever_happens(left):
     for world in still:
         client, server = world.ends
         if client.is_cut or server.is_cut:
-            continue        # who isn't cut off yet is told by its transport
+            continue        # its transport ends the other, too
         assert is_complete(client) == is_complete(server) or client.has_failed \
             or server.has_failed
         # It always ends, once anyone has begun with it: both listen, or neither.

@@ -101,7 +101,7 @@ def test_fragments_add_up_to_the_limit(role, opcode, name):
     wire.sent[:] = []
     assert wire.receive_frame(opcode, b'x' * 4, fin=False) == []
     assert wire.receive_frame(CONTINUATION, b'x' * 6, fin=False) == []
-    # The header alone tells.
+    # The header alone is enough.
     assert assert_fails(1009, wire, wire.frame(CONTINUATION, b'x')[:6 if wire.key else 2]) == []
 
 
