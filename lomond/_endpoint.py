@@ -209,7 +209,7 @@ class Endpoint(object):
           arrive. Our Close frame says why, unless one went out before.
         - 'closed': it is over. The next loop begins with 'connecting'.
         """
-        return self.stream.state
+        return self.stream.lifecycle.state
 
     @property
     def is_open(self):
@@ -220,7 +220,7 @@ class Endpoint(object):
         though the last messages may still be sent.)
         """
         stream, session = self.stream, self._session
-        return stream.state == State.OPEN and stream.is_receiving \
+        return stream.lifecycle.state == State.OPEN and stream.decoder.is_receiving \
             and session is not None and not session.is_ending
 
     @property
@@ -230,19 +230,21 @@ class Endpoint(object):
 
         Ask `is_open` for whether there is a connection.
         """
-        return self.stream.state != State.CLOSED and self.stream.close_sent is None
+        lifecycle = self.stream.lifecycle
+        return lifecycle.state != State.CLOSED and lifecycle.close_sent is None
 
     @property
     def is_closing(self):
         # type: () -> bool
         """True after our Close frame went out, until the end: nothing may be sent."""
-        return self.stream.state != State.CLOSED and self.stream.close_sent is not None
+        lifecycle = self.stream.lifecycle
+        return lifecycle.state != State.CLOSED and lifecycle.close_sent is not None
 
     @property
     def is_closed(self):
         # type: () -> bool
         """True once the connection is over."""
-        return self.stream.state == State.CLOSED
+        return self.stream.lifecycle.state == State.CLOSED
 
     @property
     def read_ahead_limit(self):
@@ -267,7 +269,7 @@ class Endpoint(object):
         the frame has no code (RFC 6455 7.1.5), as after ``close(None)``. Set when the frame is
         handed to the transport: a write that fails may still keep it from the peer.
         """
-        return self.stream.close_sent
+        return self.stream.lifecycle.close_sent
 
     @property
     def close_received(self):
@@ -277,7 +279,7 @@ class Endpoint(object):
         A named tuple like `close_sent`: the ``code`` and ``reason`` of Closing or Closed, set
         before that event comes. None, too, if the frame itself broke the protocol.
         """
-        return self.stream.close_received
+        return self.stream.lifecycle.close_received
 
     @property
     def sent_close_time(self):
