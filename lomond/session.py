@@ -15,6 +15,7 @@ from lomond._describe import describe
 from lomond.engine.client import ClientSession
 from lomond.engine.session import Session
 from lomond.engine.timers import NEVER
+from lomond.net.waiter import WAYS_FOR_FEW, Waiter
 from lomond.net.waker import Waker
 from lomond.protocol.state import State
 
@@ -62,7 +63,8 @@ class BlockingLoop(Session):
         # type: (*Any) -> Iterator[Event]
         self.begin(*options)        # before the try: what it refuses is another session's
         news = self._decoder.news
-        waker = None
+        waiter = Waiter(WAYS_FOR_FEW)
+        waker = watched = None  # type: Any
         try:
             waker = self._make_waker()
             while not self.is_finished:
@@ -83,13 +85,20 @@ class BlockingLoop(Session):
                             yield event
                 timeout = self.time_left()
                 if timeout != 0:
-                    waker.wait(self.interest, timeout)  # type: ignore[union-attr]
+                    # As long as the interest is the same object, it is registered once.
+                    if self.interest is not watched:
+                        watched = self.interest
+                        waiter.watch_only(tuple(watched) + (waker.interest,))
+                    for fd, _mask in waiter.wait(timeout):
+                        if fd == waker.interest[0]:
+                            waker.clear()
         finally:
             # They refer to this session: free all at once.
             self._events, self._ahead, self._ahead_rest = iter(()), (), None
             self.dispose()
             if waker is not None:
                 waker.close()
+            waiter.close()
 
     def _make_waker(self):
         # type: () -> Optional[Waker]

@@ -1,37 +1,32 @@
-"""Waiting for one or a few sockets, with a deadline.
+"""Waiting until descriptors are ready: once by `wait`, again and again by a `Waiter`.
 
-poll where there is one: it has no limit on descriptor numbers (select ends at
-1,024), and one socket costs no more than one entry, which is where epoll and
-kqueue have nothing to win. select serves Windows, where poll is missing and
-select has no such limit. Each wait looks which one there is: monkey patching
-takes poll away (eventlet) or replaces it (gevent), at any time.
+Each wait, and each change of what to wait for, looks which of the system's ways there are:
+monkey patching takes them away (eventlet) or replaces them (gevent), at any time.
+
+Knows descriptors only, and closes none of those that it waits for.
 """
 
 from __future__ import absolute_import, division, print_function
 
 import os
 import select
-from functools import partial
-from math import ceil
 
 from lomond._compat import TYPE_CHECKING, is_interrupt, monotonic
+from lomond.net.ways import READ, WAYS, WAYS_FOR_FEW, WRITE, find_way, make_set
 
 if TYPE_CHECKING:
-    from typing import Any, Callable, List, Optional, Sequence, Tuple  # noqa: F401
+    from typing import Any, Dict, List, Optional, Sequence, Tuple  # noqa: F401
 
     Interest = Sequence[Tuple[int, int]]
 
-READ = 1
-WRITE = 2
+__all__ = ['LONGEST', 'READ', 'WAYS', 'WAYS_FOR_FEW', 'WRITE', 'Waiter', 'merge', 'wait']
 
 # Seconds of one system call. A signal that comes right before it is only seen
 # after it, and on Windows no select is cut short by Ctrl-C.
 LONGEST = 0.5 if os.name == 'nt' else 5.0
 
-# Where there is no poll (Windows) these are not needed.
-_POLLIN, _POLLOUT = getattr(select, 'POLLIN', 1), getattr(select, 'POLLOUT', 4)
-
-_POLL_EVENTS = {READ: _POLLIN, WRITE: _POLLOUT, READ | WRITE: _POLLIN | _POLLOUT}
+# On 2.7 poll and select raise the first, epoll the second.
+_ERRORS = (select.error, EnvironmentError)
 
 
 def wait(interest, timeout):
@@ -51,7 +46,7 @@ def wait(interest, timeout):
             ready = _wait_once(interest, max(0.0, min(left, LONGEST)))
             if ready or left <= LONGEST:
                 return ready
-        except (select.error, OSError) as error:
+        except _ERRORS as error:
             if not is_interrupt(error):
                 raise
         left = deadline - monotonic()
@@ -64,53 +59,104 @@ def merge(interest, more):
     return tuple((fd, mask | wanted.get(fd, 0)) for fd, mask in interest)
 
 
+class Waiter(object):
+    """Waits for any number of descriptors; for one thread.
+
+    Forget a descriptor before you close it. (epoll may go on with one that was closed, if a child
+    process has a copy.) A number that was closed and opened again must be watched again. A forked
+    child that goes on with a waiter gets a set of its own, and leaves its parent's alone.
+
+    Parameters: ``ways``, names out of `WAYS`, the preferred first. Raises ValueError if there is
+    none of them, and socket.error or OSError without a descriptor for epoll or kqueue.
+    """
+
+    def __init__(self, ways=WAYS):
+        # type: (Sequence[str]) -> None
+        self._ways = ways
+        self._watched = {}  # type: Dict[int, int]      # what of each descriptor
+        self._set = make_set(ways)  # type: Any
+
+    @property
+    def way(self):
+        # type: () -> str
+        """The name of the way that the last change led to."""
+        return self._set.way    # type: ignore[no-any-return]
+
+    def watch(self, fd, mask):
+        # type: (int, int) -> None
+        """Wait for a descriptor, too, or for something else of it: `READ`, `WRITE` or both.
+
+        Raises OSError (on 2.7 IOError) for what can't be waited for.
+        """
+        self._renew_if_needed()
+        self._set.change(fd, mask, self._watched.get(fd, 0))
+        self._watched[fd] = mask
+
+    def forget(self, fd):
+        # type: (int) -> None
+        """Wait for a descriptor no more; harmless if it isn't watched, or closed already."""
+        known = self._watched.pop(fd, 0)
+        if known and not self._renew_if_needed():
+            self._set.drop(fd, known)
+
+    def watch_only(self, interest):
+        # type: (Interest) -> None
+        """Watch these pairs, and forget all others."""
+        self._renew_if_needed()
+        wanted = dict(interest)
+        for fd in list(self._watched):
+            if fd not in wanted:
+                self._set.drop(fd, self._watched.pop(fd))
+        for fd, mask in interest:
+            self._set.change(fd, mask, self._watched.get(fd, 0))
+            self._watched[fd] = mask
+
+    def wait(self, timeout):
+        # type: (Optional[float]) -> List[Tuple[int, int]]
+        """Wait until something is ready, an error included; return pairs as `wait` does.
+
+        ``timeout`` is in seconds, None for no limit. It may return early, with no pair: after a
+        signal, and after `LONGEST`.
+        """
+        if self._set.process is not None and self._set.process != os.getpid():
+            self._renew_if_needed()
+        if timeout is None or timeout > LONGEST:
+            timeout = LONGEST
+        elif timeout < 0:
+            timeout = 0     # less than nothing would be for ever
+        try:
+            return self._set.wait(timeout)      # type: ignore[no-any-return]
+        except _ERRORS as error:
+            if not is_interrupt(error):
+                raise
+            return []
+
+    def close(self):
+        # type: () -> None
+        """Free what the way to wait takes, a descriptor of epoll's, say; none that is watched."""
+        self._watched.clear()
+        self._set.close()
+
+    def _renew_if_needed(self):
+        # type: () -> bool
+        """Make another set if this process's way to wait is another now; tell if so."""
+        _way, make = find_way(self._ways)
+        current = self._set
+        if current.make is make and current.process in (None, os.getpid()):
+            return False
+        self._set = make_set(self._ways)
+        for fd, mask in list(self._watched.items()):
+            try:
+                self._set.change(fd, mask, 0)
+            except EnvironmentError:        # it was closed; in a child, for one
+                del self._watched[fd]
+        current.close()
+        return True
+
+
 def _wait_once(interest, timeout):
     # type: (Interest, float) -> List[Tuple[int, int]]
-    make_poller = getattr(select, 'poll', None)
-    if make_poller is None:
-        return _wait_with_select(interest, timeout)
-    wait_for = _prepare_poll(interest, make_poller)
-    return [(fd, _masks_of_poll(events)) for fd, events in wait_for(timeout)]
-
-
-def prepare(interest):
-    # type: (Interest) -> Callable[[float], List[Tuple[int, int]]]
-    """Return a function that waits, for a time in seconds, and returns (descriptor, what) pairs."""
-    make_poller = getattr(select, 'poll', None)
-    if make_poller is None:
-        return partial(_wait_with_select, interest)
-    return _prepare_poll(interest, make_poller)
-
-
-def _prepare_poll(interest, make_poller):
-    # type: (Interest, Callable[[], Any]) -> Callable[[float], List[Tuple[int, int]]]
-    poller = make_poller()
+    waiting = make_set(WAYS_FOR_FEW)
     for fd, mask in interest:
-        poller.register(fd, _POLL_EVENTS[mask])
-    poll = poller.poll
-    # Rounded up: a wait must not end just before its deadline, and spin.
-    return lambda timeout: poll(int(ceil(timeout * 1000)))
-
-
-def _wait_with_select(interest, timeout):
-    # type: (Interest, float) -> List[Tuple[int, int]]
-    readers = [fd for fd, mask in interest if mask & READ]
-    writers = [fd for fd, mask in interest if mask & WRITE]
-    # Windows tells of a failed connection attempt in the third set only.
-    readable, writable, failed = select.select(readers, writers, writers, timeout)
-    masks = {}  # type: dict[int, int]
-    for fd in readable:
-        masks[fd] = READ
-    for fd in writable + failed:
-        masks[fd] = masks.get(fd, 0) | WRITE
-    return list(masks.items())
-
-
-def _masks_of_poll(events):
-    # type: (int) -> int
-    mask = 0
-    if events & ~_POLLOUT:
-        mask |= READ
-    if events & ~_POLLIN:
-        mask |= WRITE
-    return mask
+        waiting.change(fd, mask, 0)
+    return waiting.wait(timeout)    # type: ignore[no-any-return]

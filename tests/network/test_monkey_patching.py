@@ -235,6 +235,23 @@ tell(event.name, event.graceful)
     assert frames == [(0x88, b'\x03\xe9terminated')]
 
 
+def test_a_greenlet_waits_for_many_descriptors_while_another_goes_on(run):
+    """Neither library leaves epoll in `select`: it would stop all greenlets."""
+    assert run(None, """
+from lomond.net.waiter import Waiter
+from lomond.net.waker import Waker
+
+waker, waiter = Waker(), Waiter()
+waiter.watch(*waker.interest)
+waiting = spawn(waiter.wait, 30)
+waking = spawn(waker.wake)
+tell(join(waiting) == [waker.interest])
+tell(waiter.way in ('poll', 'select'))
+waiter.close()
+waker.close()
+""", url=u'') == ['True', 'True']
+
+
 def test_a_lock_of_greenlets_may_be_taken_by_a_handler_between_any_two_of_its_steps(run):
     assert run(None, """
 from lomond._compat import RLock

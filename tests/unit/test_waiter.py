@@ -1,20 +1,28 @@
-"""lomond.net.waiter: waiting by poll and by select, being woken, being interrupted."""
+"""lomond.net.waiter: each way to wait, on real sockets; signals, forks, monkey patching."""
 
 from __future__ import absolute_import, division, print_function
 
+import errno
+import os
 import select
 import signal
 import socket
-import threading
+import subprocess
+import sys
+import timeit
+from functools import partial
 
 import pytest
 
+import lomond
 from lomond._compat import monotonic
-from lomond.net import waiter as selectors
-from lomond.net.waiter import READ, WRITE, wait
-from lomond.net.waker import Waker
+from lomond.net import waiter as waiters
+from lomond.net.waiter import READ, WAYS, WRITE, Waiter, wait
 
 from ..support import PATIENCE
+from .queues import install_kqueue
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(lomond.__file__)))
 
 # A wait that ends by its timeout, in seconds; and how far clocks may be apart.
 SHORT = 0.05
@@ -23,7 +31,7 @@ TICK = 0.02
 
 @pytest.fixture(params=['poll', 'select'])
 def way(request, monkeypatch):
-    """Each of the two ways to wait: select is for where there is no poll."""
+    """Each of the two ways of `wait`: select is for where there is no poll."""
     if not hasattr(select, request.param):
         pytest.skip('this system has no ' + request.param)
     if request.param == 'select':
@@ -31,9 +39,41 @@ def way(request, monkeypatch):
     return request.param
 
 
-@pytest.fixture
-def wait_once(way):
-    return selectors._wait_once
+def make_waiter(way, monkeypatch):
+    """Return a waiter that goes a way; by a kqueue of the tests' own where the system has none."""
+    if way == 'kqueue':
+        install_kqueue(monkeypatch)
+    if not hasattr(select, way):
+        pytest.skip('this system has no ' + way)
+    waiter = Waiter([way])
+    assert waiter.way == way
+    return waiter
+
+
+@pytest.fixture(params=WAYS)
+def waiter(request, monkeypatch):
+    """A waiter of each way."""
+    waiter = make_waiter(request.param, monkeypatch)
+    yield waiter
+    waiter.close()
+
+
+@pytest.fixture(params=('wait by poll', 'wait by select') + WAYS)
+def wait_once(request, monkeypatch):
+    """A function that waits once, for an interest and a time: `wait`, or a `Waiter`'s."""
+    if request.param.startswith('wait'):
+        if request.param == 'wait by select':
+            monkeypatch.delattr(select, 'poll', raising=False)
+        yield wait
+        return
+
+    def wait_by_waiter(interest, timeout):
+        waiter.watch_only(interest)
+        return waiter.wait(timeout)
+
+    waiter = make_waiter(request.param, monkeypatch)
+    yield wait_by_waiter
+    waiter.close()
 
 
 @pytest.fixture
@@ -48,7 +88,7 @@ def pair():
 
 
 def fill(sock):
-    """Send until there is no room."""
+    """Send until the buffer is full."""
     try:
         while True:
             sock.send(b'x' * 65536)
@@ -56,7 +96,7 @@ def fill(sock):
         pass
 
 
-# -- one wait, in both ways --
+# -- one wait, each way --
 
 def test_nothing_is_ready_after_the_timeout(wait_once, pair):
     started = monotonic()
@@ -74,19 +114,19 @@ def test_received_bytes_make_ready_to_read(wait_once, pair):
     assert wait_once(((fd, READ),), PATIENCE) == [(fd, READ)]
 
 
-def test_room_makes_ready_to_write(wait_once, pair):
+def test_free_space_makes_ready_to_write(wait_once, pair):
     fd = pair[0].fileno()
     assert wait_once(((fd, WRITE),), PATIENCE) == [(fd, WRITE)]
 
 
-def test_both_are_told_in_one(wait_once, pair):
+def test_both_are_found_in_one(wait_once, pair):
     fd = pair[0].fileno()
     pair[1].send(b'x')
     assert wait_once(((fd, READ | WRITE),), PATIENCE) == [(fd, READ | WRITE)]
 
 
 @pytest.mark.parametrize('is_full, expected', [(True, READ), (False, WRITE)])
-def test_only_what_is_ready_is_told(wait_once, pair, is_full, expected):
+def test_only_what_is_ready_is_found(wait_once, pair, is_full, expected):
     fd = pair[0].fileno()
     if is_full:
         pair[1].send(b'x')
@@ -94,12 +134,12 @@ def test_only_what_is_ready_is_told(wait_once, pair, is_full, expected):
     assert wait_once(((fd, READ | WRITE),), PATIENCE) == [(fd, expected)]
 
 
-def test_no_room_is_not_ready_to_write(wait_once, pair):
+def test_a_full_buffer_is_not_ready_to_write(wait_once, pair):
     fill(pair[0])
     assert wait_once(((pair[0].fileno(), WRITE),), SHORT) == []
 
 
-def test_only_the_ready_one_of_several_is_told(wait_once, pair):
+def test_only_the_ready_one_of_several_is_found(wait_once, pair):
     fd, other = pair[0].fileno(), pair[1].fileno()
     pair[1].send(b'x')
     assert wait_once(((other, READ), (fd, READ)), PATIENCE) == [(fd, READ)]
@@ -116,7 +156,7 @@ def test_end_of_the_peer_makes_ready_to_read(wait_once, pair):
 
 
 def test_end_of_the_peer_makes_a_writer_ready(wait_once, pair):
-    """It has to find out, even if there is no room."""
+    """It has to find out, even if the send buffer is full."""
     fill(pair[0])
     pair[1].close()
     (ready_fd, mask), = wait_once(((pair[0].fileno(), WRITE),), PATIENCE)
@@ -164,8 +204,8 @@ def test_very_long_wait_goes_on_until_something_is_ready(pair, monkeypatch):
         return wait_once(interest, 0)
     asked = []
     fd = pair[0].fileno()
-    wait_once = selectors._wait_once
-    monkeypatch.setattr(selectors, '_wait_once', only_look)
+    wait_once = waiters._wait_once
+    monkeypatch.setattr(waiters, '_wait_once', only_look)
     assert wait(((fd, READ),), None) == [(fd, READ)]
     assert len(asked) == 3
     assert 0.5 <= asked[0] == asked[2] <= 5
@@ -180,21 +220,6 @@ def test_wait_of_any_length_in_both_ways(pair, way):
     fd = pair[0].fileno()
     assert wait(((fd, WRITE),), 1e300) == [(fd, WRITE)]
     assert wait(((fd, READ),), -1) == []
-
-
-def test_poll_may_go_and_come_back_at_any_time(pair, monkeypatch):
-    """As with monkey patching: no wait fails, whatever the one before it went by."""
-    fd = pair[0].fileno()
-    waker = Waker()
-    try:
-        for _round in range(2):
-            for interest in (((fd, WRITE),), ((fd, WRITE),)):
-                assert wait(interest, PATIENCE) == [(fd, WRITE)]
-                waker.wait(interest, PATIENCE)
-                monkeypatch.delattr(select, 'poll', raising=False)
-            monkeypatch.undo()
-    finally:
-        waker.close()
 
 
 def test_wait_goes_on_after_a_signal(pair, way):
@@ -246,109 +271,333 @@ def test_what_a_signal_handler_raises_ends_the_wait(pair):
 def test_what_is_no_interrupt_is_raised(pair, monkeypatch):
     def fail(_interest, _timeout):
         raise select.error(22, 'Invalid argument')
-    monkeypatch.setattr(selectors, '_wait_once', fail)
+    monkeypatch.setattr(waiters, '_wait_once', fail)
     with pytest.raises(select.error):
         wait((), 0)
 
 
-# -- Waker --
+# -- a set of descriptors that changes --
 
-@pytest.fixture
-def waker():
-    waker = Waker()
-    yield waker
-    waker.close()
+def ready(waiter, timeout=0):
+    return sorted(waiter.wait(timeout))
 
 
-def test_waker_is_silent_at_first(waker):
-    assert wait((waker.interest,), 0) == []
-
-
-def test_wake_from_another_thread_ends_a_wait(waker):
-    thread = threading.Thread(target=waker.wake)
-    thread.start()
-    try:
-        assert wait((waker.interest,), PATIENCE) == [waker.interest]
-    finally:
-        thread.join()
-
-
-def test_wake_before_the_wait_is_not_lost(waker):
-    waker.wake()
-    assert wait((waker.interest,), 0) == [waker.interest]
-    assert wait((waker.interest,), 0) == [waker.interest]
-
-
-def test_clear_forgets_all_wakes(waker):
-    for _ in range(3000):
-        waker.wake()
-    waker.clear()
-    assert wait((waker.interest,), 0) == []
-    waker.clear()
-    waker.wake()
-    assert wait((waker.interest,), 0) == [waker.interest]
-
-
-def test_wait_of_a_waker_forgets_the_wake_that_ended_it(waker, pair):
-    interest = ((pair[0].fileno(), READ),)
-    waker.wake()
-    waker.wait(interest, PATIENCE)
-    assert wait((waker.interest,), 0) == []
-
-
-def test_wait_of_a_waker_ends_when_something_is_ready(waker, pair, way):
-    """Whether it is what it waited for the last time, or something else."""
+def test_an_empty_set_is_a_wait_for_time(waiter):
     started = monotonic()
-    pair[1].send(b'x')
-    to_read = ((pair[0].fileno(), READ),)
-    waker.wait(to_read, PATIENCE)
-    waker.wait(to_read, None)
-    waker.wait([(pair[0].fileno(), WRITE)], PATIENCE)
-    waker.wait(to_read, PATIENCE)
-    assert monotonic() - started < PATIENCE
-    pair[0].recv(1)
-    waker.wait(to_read, 0)
-    waker.wait(to_read, SHORT)
+    assert waiter.wait(SHORT) == []
     assert monotonic() - started >= SHORT - TICK
 
 
-def test_signal_whose_handler_returns_does_no_harm_to_the_wait_of_a_waker(waker, pair):
-    """It may end it early, and does on 2.7."""
+def test_what_is_watched_is_waited_for_until_it_is_forgotten(waiter, pair):
+    one, other = pair[0].fileno(), pair[1].fileno()
+    waiter.watch(one, WRITE)
+    waiter.watch(other, WRITE)
+    assert ready(waiter, PATIENCE) == sorted([(one, WRITE), (other, WRITE)])
+    assert ready(waiter, PATIENCE) == sorted([(one, WRITE), (other, WRITE)])
+    waiter.forget(one)
+    assert ready(waiter, PATIENCE) == [(other, WRITE)]
+    waiter.forget(other)
+    assert ready(waiter) == []
+    waiter.watch(one, WRITE)
+    assert ready(waiter, PATIENCE) == [(one, WRITE)]
+
+
+@pytest.mark.parametrize('masks', [
+    (READ, WRITE), (WRITE, READ), (READ | WRITE, READ), (READ | WRITE, WRITE),
+    (READ, READ | WRITE), (WRITE, READ | WRITE), (WRITE, WRITE)])
+def test_what_is_watched_again_is_waited_for_as_it_says_last(waiter, pair, masks):
+    fd = pair[0].fileno()
+    pair[1].send(b'x')
+    for mask in masks:
+        waiter.watch(fd, mask)
+    assert ready(waiter, PATIENCE) == [(fd, masks[-1])]
+    waiter.forget(fd)
+    assert ready(waiter) == []
+
+
+def test_forgetting_what_is_not_watched_is_harmless(waiter, pair):
+    fd = pair[0].fileno()
+    waiter.forget(fd)
+    waiter.watch(fd, WRITE)
+    for _again in range(2):
+        waiter.forget(fd)
+    assert ready(waiter) == []
+
+
+def test_watching_only_some_forgets_the_others(waiter, pair):
+    one, other = pair[0].fileno(), pair[1].fileno()
+    waiter.watch_only([(one, WRITE), (other, READ)])
+    assert ready(waiter, PATIENCE) == [(one, WRITE)]
+    waiter.watch_only([(other, WRITE)])
+    assert ready(waiter, PATIENCE) == [(other, WRITE)]
+    waiter.watch_only(())
+    assert ready(waiter) == []
+
+
+def reopen(pair, index):
+    """Close one of a pair, and have a new one under its number; return the new one's peer."""
+    fd = pair[index].fileno()
+    new, peer = socket.socketpair()
+    os.dup2(new.fileno(), fd)       # closes the old one, as another thread's open would after it
+    new.close()
+    return fd, peer
+
+
+@pytest.mark.parametrize('is_forgotten', [True, False])
+@pytest.mark.parametrize('mask', [READ, READ | WRITE])
+def test_a_number_that_was_closed_and_opened_again_is_watched_again(
+        waiter, pair, is_forgotten, mask):
+    """Whether or not the old one was forgotten before it was closed."""
+    waiter.watch(pair[0].fileno(), READ)
+    if is_forgotten:
+        waiter.forget(pair[0].fileno())
+    fd, peer = reopen(pair, 0)
+    waiter.watch(fd, mask)
+    peer.send(b'x')
+    assert ready(waiter, PATIENCE) == [(fd, mask)]
+    waiter.forget(fd)
+    assert ready(waiter) == []
+    peer.close()
+
+
+def test_what_was_closed_can_be_forgotten(waiter, pair):
+    near, far = socket.socketpair()
+    fd = near.fileno()
+    waiter.watch(fd, READ)
+    near.close()
+    waiter.forget(fd)
+    waiter.watch(pair[0].fileno(), WRITE)
+    assert ready(waiter, PATIENCE) == [(pair[0].fileno(), WRITE)]
+    far.close()
+
+
+def test_what_was_closed_does_not_hide_the_others(waiter, pair):
+    """It may be found ready itself, so that its owner meets the error, but never fails the wait."""
+    near, far = socket.socketpair()
+    closed, fd = near.fileno(), pair[0].fileno()
+    waiter.watch(closed, READ | WRITE)
+    waiter.watch(fd, WRITE)
+    near.close()
+    found = set()
+    for _round in range(3):
+        found.update(waiter.wait(0))
+        waiter.forget(closed)
+    assert (fd, WRITE) in found
+    assert {number for number, _mask in found} <= {closed, fd}
+    far.close()
+
+
+def test_what_was_forgotten_and_lives_on_elsewhere_is_not_found(waiter, pair):
+    """A child process may have a copy: closing alone wouldn't take it out of epoll."""
+    near, far = socket.socketpair()
+    copy = os.dup(near.fileno())
+    waiter.watch(near.fileno(), READ)
+    waiter.forget(near.fileno())
+    near.close()
+    far.send(b'x')
+    assert ready(waiter, SHORT) == []
+    os.close(copy)
+    far.close()
+
+
+def test_many_descriptors(waiter):
+    """All are found, and in one wait those that are ready."""
+    pairs = [socket.socketpair() for _ in range(100)]
+    try:
+        for near, _far in pairs:
+            waiter.watch(near.fileno(), READ)
+        assert ready(waiter) == []
+        for _near, far in pairs[::2]:
+            far.send(b'x')
+        assert ready(waiter, PATIENCE) == sorted(
+            (near.fileno(), READ) for near, _far in pairs[::2])
+    finally:
+        for near, far in pairs:
+            near.close()
+            far.close()
+
+
+@pytest.mark.parametrize('timeout', [0.0003, 0.0012, 0.0101, 0.0299])
+def test_no_wait_ends_before_its_time(wait_once, pair, timeout):
+    """Rounded down to milliseconds, it would: and its loop would spin until the deadline."""
+    for _round in range(3):
+        started = timeit.default_timer()
+        assert wait_once(((pair[0].fileno(), READ),), timeout) == []
+        assert timeit.default_timer() - started >= timeout
+
+
+@pytest.mark.parametrize('timeout', [None, float('inf'), 1e300, 2.0 ** 31 / 1000])
+def test_a_waiter_waits_for_any_time(waiter, pair, timeout):
+    waiter.watch(pair[0].fileno(), WRITE)
+    assert ready(waiter, timeout) == [(pair[0].fileno(), WRITE)]
+
+
+@pytest.mark.parametrize('timeout', [-0.001, -1e9])
+def test_a_waiter_takes_a_time_that_has_passed_for_none(waiter, pair, timeout):
+    waiter.watch(pair[0].fileno(), READ)
+    assert ready(waiter, timeout) == []
+
+
+def test_a_signal_does_no_harm_to_a_waiter(waiter, pair):
+    """It may end a wait early, with nothing, and does on 2.7."""
     def handler(*_args):
         signals.append(1)
         if len(signals) == 3:
             pair[1].send(b'x')
     signals = []
-    interest = ((pair[0].fileno(), READ),)
+    waiter.watch(pair[0].fileno(), READ)
     previous = signal.signal(signal.SIGALRM, handler)
     signal.setitimer(signal.ITIMER_REAL, SHORT / 4, SHORT / 4)
     try:
-        while not wait(interest, 0):
-            waker.wait(interest, PATIENCE)
+        found = []
+        while not found:
+            found = waiter.wait(PATIENCE)
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, previous)
+    assert found == [(pair[0].fileno(), READ)]
     assert len(signals) >= 3
 
 
-def test_wait_of_a_waker_that_fails_says_so(waker, pair, monkeypatch):
-    def fail(_timeout):
-        raise select.error(22, 'Invalid argument')
+def test_what_a_signal_handler_raises_ends_the_wait_of_a_waiter(waiter, pair):
+    def handler(*_args):
+        raise KeyboardInterrupt
+    waiter.watch(pair[0].fileno(), READ)
+    previous = signal.signal(signal.SIGALRM, handler)
+    signal.setitimer(signal.ITIMER_REAL, SHORT / 4)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            while True:
+                waiter.wait(PATIENCE)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, previous)
 
-    monkeypatch.setattr('lomond.net.waker.prepare', lambda interest: fail)
-    with pytest.raises(select.error):
-        waker.wait(((pair[0].fileno(), READ),), PATIENCE)
+
+# -- which way --
+
+def test_the_first_way_that_there_is_is_taken(monkeypatch):
+    for name in WAYS:
+        monkeypatch.setattr(select, name, getattr(select, name, None), raising=False)
+    there = [name for name in WAYS if getattr(select, name) is not None]
+    while there:
+        waiter = Waiter()
+        assert waiter.way == there[0]
+        waiter.close()
+        monkeypatch.setattr(select, there.pop(0), None)
+    with pytest.raises(ValueError) as caught:
+        Waiter()
+    assert 'select' in str(caught.value)
 
 
-def test_wake_never_waits_for_room(waker):
-    for _ in range(100):
-        fill(waker._writer)
-        waker.wake()
-    assert wait((waker.interest,), 0) == [waker.interest]
+@pytest.mark.skipif(not hasattr(select, 'poll'), reason='there is no poll here')
+@pytest.mark.parametrize('ways', [WAYS, waiters.WAYS_FOR_FEW])
+def test_a_way_may_go_and_come_back_at_any_time(pair, monkeypatch, ways):
+    """As with monkey patching: no wait fails, and a change finds the way that there is."""
+    fd, other = pair[0].fileno(), pair[1].fileno()
+    waiter = Waiter(ways)
+    first = waiter.way
+    waiter.watch(fd, WRITE)
+    for way in ways[:-1]:
+        monkeypatch.delattr(select, way, raising=False)
+    assert waiter.wait(PATIENCE) == [(fd, WRITE)]
+    assert wait(((fd, WRITE),), PATIENCE) == [(fd, WRITE)]
+    waiter.watch(other, WRITE)
+    assert waiter.way == 'select'
+    assert ready(waiter, PATIENCE) == sorted([(fd, WRITE), (other, WRITE)])
+    monkeypatch.undo()
+    assert ready(waiter, PATIENCE) == sorted([(fd, WRITE), (other, WRITE)])
+    waiter.forget(fd)
+    assert waiter.way == first
+    assert ready(waiter, PATIENCE) == [(other, WRITE)]
+    waiter.close()
 
 
-def test_wake_and_clear_after_close_are_harmless(waker):
-    waker.close()
-    waker.wake()
-    waker.clear()
-    waker.close()
+def test_what_was_closed_meanwhile_does_not_keep_from_another_way(waiter, pair, monkeypatch):
+    near, far = socket.socketpair()
+    waiter.watch(near.fileno(), READ)
+    waiter.watch(pair[0].fileno(), WRITE)
+    near.close()
+    # As gevent would.
+    monkeypatch.setattr(select, waiter.way, partial(getattr(select, waiter.way)))
+    waiter.watch(pair[1].fileno(), WRITE)
+    found = ready(waiter, PATIENCE)
+    assert {(sock.fileno(), WRITE) for sock in pair} <= set(found)
+    far.close()
+
+
+# -- descriptors of its own, and forks --
+
+def count_descriptors():
+    return len(os.listdir('/proc/self/fd')) if os.path.isdir('/proc/self/fd') else 0
+
+
+@pytest.mark.parametrize('way', WAYS)
+def test_closing_frees_what_the_way_takes_and_nothing_else(way, pair, monkeypatch):
+    before = count_descriptors()
+    waiter = make_waiter(way, monkeypatch)
+    waiter.watch(pair[0].fileno(), READ)
+    assert count_descriptors() - before in ((0, 1) if before else (0,))
+    for _again in range(2):
+        waiter.close()
+    assert count_descriptors() == before
+    pair[0].send(b'x')
+    assert pair[1].recv(1) == b'x'
+
+
+@pytest.mark.skipif(not hasattr(select, 'epoll'), reason='there is no epoll here')
+def test_what_epoll_cannot_wait_for_is_an_error():
+    waiter = Waiter(['epoll'])
+    with open(__file__) as file:
+        with pytest.raises(EnvironmentError) as caught:
+            waiter.watch(file.fileno(), READ)
+    assert caught.value.errno == errno.EPERM
+    assert waiter.wait(0) == []
+    waiter.close()
+
+
+# What a child does is for the test to say. Its parent then finds all that it watches.
+FORK = """
+import os, signal, socket, sys
+from lomond.net.waiter import READ, WRITE, Waiter
+
+pairs = [socket.socketpair() for _ in range(2)]
+near, far = [[end.fileno() for end in pair] for pair in pairs]
+waiter = Waiter([{way!r}])
+waiter.watch(near[0], READ)
+child = os.fork()
+if child == 0:
+    signal.alarm({patience})
+    {child}
+    os._exit(0)
+assert os.waitpid(child, 0)[1] == 0
+assert waiter.wait(0) == []
+os.write(near[1], b'x')
+assert waiter.wait({patience}) == [(near[0], READ)]
+waiter.watch(near[0], READ | WRITE)
+assert waiter.wait({patience}) == [(near[0], READ | WRITE)]
+waiter.watch(far[0], WRITE)
+assert sorted(waiter.wait({patience})) == sorted([(near[0], READ | WRITE), (far[0], WRITE)])
+waiter.close()
+print('done')
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, 'fork'), reason='there is no fork here')
+@pytest.mark.parametrize('way', WAYS)
+@pytest.mark.parametrize('child', [
+    'waiter.close()',
+    'waiter.forget(near[0])',
+    'os.close(near[0]); waiter.forget(near[0]); waiter.close()',
+    'waiter.watch(near[0], WRITE); assert waiter.wait(9) == [(near[0], WRITE)]',
+    'waiter.watch_only([(far[0], WRITE)]); assert waiter.wait(9) == [(far[0], WRITE)]',
+    'waiter.wait(0); waiter.watch(far[0], WRITE); assert waiter.wait(9) == [(far[0], WRITE)]',
+    'for number in near + far: os.close(number)\n    waiter.watch_only(()); waiter.wait(0)',
+    'del waiter',
+])
+def test_a_forked_child_does_not_disturb_its_parent(way, child):
+    if not hasattr(select, way):
+        pytest.skip('this system has no ' + way)
+    program = FORK.format(way=way, child=child, patience=int(PATIENCE))
+    assert subprocess.check_output(
+        [sys.executable, '-c', program], cwd=ROOT, stderr=subprocess.STDOUT).split() == [b'done']

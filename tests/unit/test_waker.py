@@ -1,0 +1,85 @@
+"""lomond.net.waker: a wait is ended from another thread, at any moment, and in any number."""
+
+from __future__ import absolute_import, division, print_function
+
+import socket
+import threading
+
+import pytest
+
+from lomond.net.waiter import READ, Waiter, wait
+from lomond.net.waker import Waker
+
+from ..support import PATIENCE
+
+
+def fill(sock):
+    """Send until the buffer is full."""
+    try:
+        while True:
+            sock.send(b'x' * 65536)
+    except socket.error:
+        pass
+
+
+@pytest.fixture
+def waker():
+    waker = Waker()
+    yield waker
+    waker.close()
+
+
+def test_waker_is_silent_at_first(waker):
+    assert wait((waker.interest,), 0) == []
+
+
+def test_wake_from_another_thread_ends_a_wait(waker):
+    thread = threading.Thread(target=waker.wake)
+    thread.start()
+    try:
+        assert wait((waker.interest,), PATIENCE) == [waker.interest]
+    finally:
+        thread.join()
+
+
+def test_wake_before_the_wait_is_not_lost(waker):
+    waker.wake()
+    assert wait((waker.interest,), 0) == [waker.interest]
+    assert wait((waker.interest,), 0) == [waker.interest]
+
+
+def test_clear_forgets_all_wakes(waker):
+    for _ in range(3000):
+        waker.wake()
+    waker.clear()
+    assert wait((waker.interest,), 0) == []
+    waker.clear()
+    waker.wake()
+    assert wait((waker.interest,), 0) == [waker.interest]
+
+
+def test_wake_never_waits_for_a_full_buffer(waker):
+    for _ in range(100):
+        fill(waker._writer)
+        waker.wake()
+    assert wait((waker.interest,), 0) == [waker.interest]
+
+
+def test_wake_and_clear_after_close_are_harmless(waker):
+    waker.close()
+    waker.wake()
+    waker.clear()
+    waker.close()
+
+
+def test_it_is_watched_like_another_descriptor(waker):
+    waiter = Waiter()
+    waiter.watch(*waker.interest)
+    assert waiter.wait(0) == []
+    for _again in range(2):
+        waker.wake()
+        assert waiter.wait(PATIENCE) == [waker.interest]
+        waker.clear()
+        assert waiter.wait(0) == []
+    assert waker.interest[1] == READ
+    waiter.close()
