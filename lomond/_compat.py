@@ -12,6 +12,7 @@ import os
 import re
 import sys
 import time
+from collections import namedtuple
 from functools import partial
 from types import BuiltinFunctionType
 
@@ -24,22 +25,29 @@ from six.moves.urllib.parse import unquote as _unquote
 TYPE_CHECKING = False
 
 if TYPE_CHECKING:
-    from typing import Any, Callable, Dict, Iterable, List, Text, Tuple, Union  # noqa: F401
+    from typing import Any, Callable, Dict, Iterable, List, NamedTuple, Text, Tuple, Union  # noqa: F401
+    from typing import Text as text_type
+else:
+    #: unicode on 2.7, str on 3.
+    text_type = six.text_type
+
+    def NamedTuple(name, fields):
+        """Make a class as `typing.NamedTuple` does: a field is a pair of its name and its type."""
+        made = namedtuple(name, [field for field, _type in fields])
+        made.__module__ = sys._getframe(1).f_globals['__name__']
+        return made
 
 PY2 = six.PY2
 
 #: Since 3.10 each access to an SSLSocket's session leaks a copy of some 7 KB.
 SESSIONS_LEAK = sys.version_info >= (3, 10)
 
-#: unicode on 2.7, str on 3.
-text_type = six.text_type
-
 __all__ = [
-    'PY2', 'RLock', 'SESSIONS_LEAK', 'SteppedRLock', 'TYPE_CHECKING', 'Utf8Decoder', 'decode_utf8',
-    'encode_text', 'encode_utf8', 'indexable', 'is_interrupt', 'join_text', 'latin1_to_native',
-    'make_cookie_jar', 'monotonic', 'native_to_text', 'quote', 'set_close_on_exec', 'show_warnings',
-    'surrogate_error', 'text_to_native', 'text_type', 'thread_module', 'throw_arguments',
-    'to_bytes', 'unquote',
+    'NamedTuple', 'PY2', 'RLock', 'SESSIONS_LEAK', 'SteppedRLock', 'TYPE_CHECKING', 'Utf8Decoder',
+    'decode_utf8', 'encode_text', 'encode_utf8', 'indexable', 'is_interrupt', 'join_text',
+    'latin1_to_native', 'make_cookie_jar', 'monotonic', 'native_to_text', 'quote',
+    'set_close_on_exec', 'show_warnings', 'surrogate_error', 'text_to_native', 'text_type',
+    'thread_module', 'throw_arguments', 'to_bytes', 'unquote',
 ]
 
 # Nothing is imported by name from `thread_module` (_thread, on 2.7 thread): monkey patching may

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
         Any,
         Callable,
         Dict,
+        Generic,
         Iterable,
         Iterator,
         List,
@@ -47,13 +48,28 @@ if TYPE_CHECKING:
     )
 
     from lomond.engine.session import Session  # noqa: F401
-    from lomond.events import Event  # noqa: F401
+    from lomond.events import AnyEvent  # noqa: F401
     from lomond.protocol.close import CloseFrame  # noqa: F401
+    from lomond.protocol.state import StateName  # noqa: F401
 
     Self = TypeVar('Self', bound='Endpoint')
+    Given = TypeVar('Given')
+    Kept = TypeVar('Kept')
+
     BytesLike = Union[bytes, bytearray, memoryview]
     JSONLoads = Callable[[text_type], Any]
     JSONDumps = Callable[[Any], Union[bytes, text_type]]
+
+    class Option(Generic[Given, Kept]):
+        """An attribute that is set to what its parameter takes, and read as what is kept of it."""
+
+        def __get__(self, instance, owner):
+            # type: (Any, Any) -> Kept
+            raise NotImplementedError
+
+        def __set__(self, instance, value):
+            # type: (Any, Given) -> None
+            raise NotImplementedError
 
 #: The largest message accepted by default, in bytes.
 MAX_MESSAGE_SIZE = 64 * 1024 * 1024
@@ -95,6 +111,9 @@ class Endpoint(object):
     _role = ''
     _is_made = False    # the constructor is done
 
+    if TYPE_CHECKING:
+        protocols = Option()  # type: Option[Optional[Iterable[str]], List[str]]
+
     #: A new object after each call of close(), which `persist` notices. Not a counter: two
     #: threads that count at once may count one.
     last_close = None  # type: Optional[object]
@@ -114,17 +133,26 @@ class Endpoint(object):
             check_count, 'max_read_ahead', least=1, none_for='no limit'),
     }  # type: Dict[str, Callable[[Any], Any]]
 
-    def __init__(self, protocols, compress, max_message_size, write_timeout, json_loads,
-                 json_dumps, fragment_size, max_read_ahead):
-        # type: (Optional[Iterable[str]], Union[bool, DeflateOptions], Optional[int], Optional[float], Optional[JSONLoads], Optional[JSONDumps], Optional[int], Optional[int]) -> None
-        self.protocols = protocols  # type: List[str]   # type: ignore[assignment]  # once checked
-        self.compress = compress
-        self.max_message_size = max_message_size
-        self.write_timeout = write_timeout
-        self.json_loads = json_loads
-        self.json_dumps = json_dumps
-        self.fragment_size = fragment_size
-        self.max_read_ahead = max_read_ahead
+    def __init__(
+        self,
+        protocols,          # type: Optional[Iterable[str]]
+        compress,           # type: Union[bool, DeflateOptions]
+        max_message_size,   # type: Optional[int]
+        write_timeout,      # type: Optional[float]
+        json_loads,         # type: Optional[JSONLoads]
+        json_dumps,         # type: Optional[JSONDumps]
+        fragment_size,      # type: Optional[int]
+        max_read_ahead,     # type: Optional[int]
+    ):
+        # type: (...) -> None
+        self.protocols = protocols
+        self.compress = compress  # type: Union[bool, DeflateOptions]
+        self.max_message_size = max_message_size  # type: Optional[int]
+        self.write_timeout = write_timeout  # type: Optional[float]
+        self.json_loads = json_loads  # type: Optional[JSONLoads]
+        self.json_dumps = json_dumps  # type: Optional[JSONDumps]
+        self.fragment_size = fragment_size  # type: Optional[int]
+        self.max_read_ahead = max_read_ahead  # type: Optional[int]
         self._stats = Stats()
         self._session = None  # type: Optional[Session]
         # What sends for it: the session's writer, which saves a call for each message; or the
@@ -197,7 +225,7 @@ class Endpoint(object):
 
     @property
     def state(self):
-        # type: () -> str
+        # type: () -> StateName
         """How far the connection has come, one of `lomond.protocol.state.State`.
 
         - 'connecting': before Ready, and before the first loop: nothing may be sent.
@@ -291,7 +319,7 @@ class Endpoint(object):
     # -- receiving --
 
     def feed(self, data):
-        # type: (bytes) -> Iterator[Event]
+        # type: (bytes) -> Iterator[AnyEvent]
         """Yield the events in bytes from the peer; the session calls this.
 
         Empty bytes are the end of the stream: they complete a rejection.
@@ -303,7 +331,7 @@ class Endpoint(object):
         return stream.decoder.receive(data)
 
     def _shake_hands(self, data):
-        # type: (bytes) -> Iterator[Event]
+        # type: (bytes) -> Iterator[AnyEvent]
         """Yield the events of the opening handshake, and of what came with its end."""
         raise NotImplementedError
 

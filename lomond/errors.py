@@ -9,9 +9,14 @@ from __future__ import absolute_import, division, print_function
 from lomond._compat import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from typing import Any, Optional, Text, Tuple, Union  # noqa: F401
+    from typing import Any, Optional, Text, Tuple  # noqa: F401
+
+    from typing_extensions import Literal
 
     from lomond.response import Response  # noqa: F401
+
+    #: How far an attempt to connect came.
+    Phase = Literal['resolve', 'connect', 'proxy', 'tls', 'request']
 
 from lomond.status import Status
 
@@ -24,7 +29,7 @@ class WebSocketError(Exception):
     """
 
     def __init__(self, msg='', *args, **kwargs):
-        # type: (Union[str, Text], *Any, **Any) -> None
+        # type: (Text, *Any, **Any) -> None
         if args or kwargs:
             try:
                 msg = msg.format(*args, **kwargs)
@@ -50,7 +55,7 @@ class CompressionParameterError(HandshakeError):
 class ProtocolError(WebSocketError):
     """The peer broke the protocol; ``close_code`` is the code of the Close frame sent to it."""
 
-    close_code = Status.PROTOCOL_ERROR
+    close_code = Status.PROTOCOL_ERROR  # type: int
 
 
 class InvalidPayload(ProtocolError):
@@ -78,14 +83,14 @@ class ConnectFail(WebSocketError):
     connecting to it as text, in the order of the attempts.
     """
 
-    phase = 'connect'
+    phase = 'connect'  # type: Phase
     cause = None  # type: Optional[BaseException]
     response = None  # type: Optional[Response]
     tried = ()  # type: Tuple[Tuple[Text, Text], ...]
 
     @classmethod
     def during(cls, phase, reason, cause=None):
-        # type: (str, Union[str, Text], Optional[BaseException]) -> ConnectFail
+        # type: (Phase, Text, Optional[BaseException]) -> ConnectFail
         """Make the error of one phase; the reason isn't formatted."""
         error = cls(reason)
         error.phase = phase
@@ -101,13 +106,13 @@ class TransportFail(WebSocketError):
     peer received none of them; otherwise it may have received any number, even all.
     """
 
-    reason = u''
-    sent = 0
-    size = 0
+    reason = u''  # type: Text
+    sent = 0  # type: int
+    size = 0  # type: int
 
     @classmethod
     def after(cls, sent, size, reason):
-        # type: (int, int, Union[str, Text]) -> TransportFail
+        # type: (int, int, Text) -> TransportFail
         """Make the error of a send; the reason isn't formatted."""
         error = cls(u'{} ({} of {} bytes sent)', reason, sent, size)
         error.reason = reason

@@ -15,8 +15,11 @@ from weakref import WeakValueDictionary
 from lomond._compat import TYPE_CHECKING, text_type
 
 if TYPE_CHECKING:
-    from typing import Any, Callable, Optional, Set, Tuple, Type, Union  # noqa: F401
+    from typing import Any, Callable, ClassVar, Optional, Set, Tuple, Type, Union  # noqa: F401
 
+    from typing_extensions import Literal  # noqa: F401  # type checkers know it on any Python
+
+    from lomond.errors import Phase  # noqa: F401
     from lomond.response import Response  # noqa: F401
 
 
@@ -35,25 +38,19 @@ class Event(object):
     """Base of all events."""
 
     __slots__ = ('received_time',)
-    __match_args__ = ()  # type: Tuple[str, ...]
+    __match_args__ = ()
 
-    name = 'event'
-
-    if TYPE_CHECKING:
-        # `if event.name == 'text': event.text` is how loops are written.
-        def __getattr__(self, attribute):
-            # type: (str) -> Any
-            pass
+    name = 'event'  # type: ClassVar[str]
 
     def __init__(self, received_time=None):
         # type: (Optional[float]) -> None
-        self.received_time = time() if received_time is None else received_time
+        self.received_time = time() if received_time is None else received_time  # type: float
 
     def __repr__(self):
         # type: () -> str
+        fields = self.__match_args__  # type: Tuple[str, ...]
         return '{}({})'.format(type(self).__name__, ', '.join(
-            '{}={}'.format(field, _short_repr(getattr(self, field)))
-            for field in self.__match_args__))
+            '{}={}'.format(field, _short_repr(getattr(self, field))) for field in fields))
 
     def __reduce_ex__(self, protocol):
         # type: (Any) -> Any
@@ -69,15 +66,15 @@ class Text(Event):
     __slots__ = ('text', '_json')
     __match_args__ = ('text',)
 
-    name = 'text'
+    name = 'text'  # type: ClassVar[Literal['text']]
 
     # The class's, so that an event is no larger for it; see `text_class`.
     _json_loads = None  # type: Optional[Callable[[Any], Any]]
 
     def __init__(self, text, received_time=None):
         # type: (text_type, Optional[float]) -> None
-        self.text = text
-        self.received_time = time() if received_time is None else received_time
+        self.text = text  # type: text_type
+        self.received_time = time() if received_time is None else received_time  # type: float
 
     @property
     def json(self):
@@ -88,9 +85,8 @@ class Text(Event):
         it raises what that does.
         """
         if not hasattr(self, '_json'):
-            loads = self._json_loads
-            self._json = (  # type: Any
-                json.loads(self.text) if loads is None else loads(self.text))
+            loads = json.loads if self._json_loads is None else self._json_loads
+            self._json = loads(self.text)  # type: Any
         return self._json
 
     def __reduce_ex__(self, protocol):
@@ -138,12 +134,12 @@ class Binary(Event):
     __slots__ = ('data',)
     __match_args__ = ('data',)
 
-    name = 'binary'
+    name = 'binary'  # type: ClassVar[Literal['binary']]
 
     def __init__(self, data, received_time=None):
         # type: (bytes, Optional[float]) -> None
-        self.data = data
-        self.received_time = time() if received_time is None else received_time
+        self.data = data  # type: bytes
+        self.received_time = time() if received_time is None else received_time  # type: float
 
 
 class Connecting(Event):
@@ -152,12 +148,12 @@ class Connecting(Event):
     __slots__ = ('url',)
     __match_args__ = ('url',)
 
-    name = 'connecting'
+    name = 'connecting'  # type: ClassVar[Literal['connecting']]
 
     def __init__(self, url, received_time=None):
         # type: (text_type, Optional[float]) -> None
         Event.__init__(self, received_time)
-        self.url = url
+        self.url = url  # type: text_type
 
 
 class ConnectFail(Event):
@@ -174,17 +170,24 @@ class ConnectFail(Event):
     __slots__ = ('reason', 'phase', 'cause', 'response', 'tried')
     __match_args__ = ('reason', 'phase', 'cause', 'response', 'tried')
 
-    name = 'connect_fail'
+    name = 'connect_fail'  # type: ClassVar[Literal['connect_fail']]
 
-    def __init__(self, reason, phase='connect', cause=None, response=None, tried=(),
-                 received_time=None):
-        # type: (text_type, str, Optional[BaseException], Optional[Response], Tuple[Tuple[text_type, text_type], ...], Optional[float]) -> None
+    def __init__(
+        self,
+        reason,                 # type: text_type
+        phase='connect',        # type: Phase
+        cause=None,             # type: Optional[BaseException]
+        response=None,          # type: Optional[Response]
+        tried=(),               # type: Tuple[Tuple[text_type, text_type], ...]
+        received_time=None,     # type: Optional[float]
+    ):
+        # type: (...) -> None
         Event.__init__(self, received_time)
-        self.reason = reason
-        self.phase = phase
-        self.cause = cause
-        self.response = response
-        self.tried = tried
+        self.reason = reason  # type: text_type
+        self.phase = phase  # type: Phase
+        self.cause = cause  # type: Optional[BaseException]
+        self.response = response  # type: Optional[Response]
+        self.tried = tried  # type: Tuple[Tuple[text_type, text_type], ...]
 
 
 class Connected(Event):
@@ -193,13 +196,13 @@ class Connected(Event):
     __slots__ = ('url', 'proxy')
     __match_args__ = ('url', 'proxy')
 
-    name = 'connected'
+    name = 'connected'  # type: ClassVar[Literal['connected']]
 
     def __init__(self, url, proxy=None, received_time=None):
         # type: (text_type, Optional[text_type], Optional[float]) -> None
         Event.__init__(self, received_time)
-        self.url = url
-        self.proxy = proxy
+        self.url = url  # type: text_type
+        self.proxy = proxy  # type: Optional[text_type]
 
 
 class Ready(Event):
@@ -213,14 +216,14 @@ class Ready(Event):
     __slots__ = ('response', 'protocol', 'extensions')
     __match_args__ = ('response', 'protocol', 'extensions')
 
-    name = 'ready'
+    name = 'ready'  # type: ClassVar[Literal['ready']]
 
     def __init__(self, response, protocol, extensions, received_time=None):
-        # type: (Any, Optional[text_type], Set[text_type], Optional[float]) -> None
+        # type: (Response, Optional[text_type], Set[text_type], Optional[float]) -> None
         Event.__init__(self, received_time)
-        self.response = response
-        self.protocol = protocol
-        self.extensions = extensions
+        self.response = response  # type: Response
+        self.protocol = protocol  # type: Optional[text_type]
+        self.extensions = extensions  # type: Set[text_type]
 
 
 class Rejected(Event):
@@ -233,13 +236,13 @@ class Rejected(Event):
     __slots__ = ('response', 'reason')
     __match_args__ = ('response', 'reason')
 
-    name = 'rejected'
+    name = 'rejected'  # type: ClassVar[Literal['rejected']]
 
     def __init__(self, response, reason, received_time=None):
         # type: (Response, text_type, Optional[float]) -> None
         Event.__init__(self, received_time)
-        self.response = response
-        self.reason = reason
+        self.response = response  # type: Response
+        self.reason = reason  # type: text_type
 
 
 class Redirected(Event):
@@ -248,13 +251,13 @@ class Redirected(Event):
     __slots__ = ('response', 'url')
     __match_args__ = ('response', 'url')
 
-    name = 'redirected'
+    name = 'redirected'  # type: ClassVar[Literal['redirected']]
 
     def __init__(self, response, url, received_time=None):
         # type: (Response, text_type, Optional[float]) -> None
         Event.__init__(self, received_time)
-        self.response = response
-        self.url = url
+        self.response = response  # type: Response
+        self.url = url  # type: text_type
 
 
 class Ping(Event):
@@ -263,12 +266,12 @@ class Ping(Event):
     __slots__ = ('data',)
     __match_args__ = ('data',)
 
-    name = 'ping'
+    name = 'ping'  # type: ClassVar[Literal['ping']]
 
     def __init__(self, data, received_time=None):
         # type: (bytes, Optional[float]) -> None
         Event.__init__(self, received_time)
-        self.data = data
+        self.data = data  # type: bytes
 
 
 class Pong(Event):
@@ -277,12 +280,12 @@ class Pong(Event):
     __slots__ = ('data',)
     __match_args__ = ('data',)
 
-    name = 'pong'
+    name = 'pong'  # type: ClassVar[Literal['pong']]
 
     def __init__(self, data, received_time=None):
         # type: (bytes, Optional[float]) -> None
         Event.__init__(self, received_time)
-        self.data = data
+        self.data = data  # type: bytes
 
 
 class _CloseFrame(Event):
@@ -294,8 +297,8 @@ class _CloseFrame(Event):
     def __init__(self, code, reason, received_time=None):
         # type: (int, text_type, Optional[float]) -> None
         Event.__init__(self, received_time)
-        self.code = code
-        self.reason = reason
+        self.code = code  # type: int
+        self.reason = reason  # type: text_type
 
 
 class Closing(_CloseFrame):
@@ -303,7 +306,7 @@ class Closing(_CloseFrame):
 
     __slots__ = ()
 
-    name = 'closing'
+    name = 'closing'  # type: ClassVar[Literal['closing']]
 
 
 class Closed(_CloseFrame):
@@ -311,7 +314,7 @@ class Closed(_CloseFrame):
 
     __slots__ = ()
 
-    name = 'closed'
+    name = 'closed'  # type: ClassVar[Literal['closed']]
 
 
 class Disconnected(Event):
@@ -323,13 +326,13 @@ class Disconnected(Event):
     __slots__ = ('reason', 'graceful')
     __match_args__ = ('reason', 'graceful')
 
-    name = 'disconnected'
+    name = 'disconnected'  # type: ClassVar[Literal['disconnected']]
 
     def __init__(self, reason=u'closed', graceful=False, received_time=None):
         # type: (text_type, bool, Optional[float]) -> None
         Event.__init__(self, received_time)
-        self.reason = reason
-        self.graceful = graceful
+        self.reason = reason  # type: text_type
+        self.graceful = graceful  # type: bool
 
 
 class ProtocolError(Event):
@@ -342,14 +345,14 @@ class ProtocolError(Event):
     __slots__ = ('error', 'critical', 'close_code')
     __match_args__ = ('error', 'critical', 'close_code')
 
-    name = 'protocol_error'
+    name = 'protocol_error'  # type: ClassVar[Literal['protocol_error']]
 
     def __init__(self, error, critical, close_code=None, received_time=None):
         # type: (text_type, bool, Optional[int], Optional[float]) -> None
         Event.__init__(self, received_time)
-        self.error = error
-        self.critical = critical
-        self.close_code = close_code
+        self.error = error  # type: text_type
+        self.critical = critical  # type: bool
+        self.close_code = close_code  # type: Optional[int]
 
 
 class Unresponsive(Event):
@@ -357,7 +360,7 @@ class Unresponsive(Event):
 
     __slots__ = ()
 
-    name = 'unresponsive'
+    name = 'unresponsive'  # type: ClassVar[Literal['unresponsive']]
 
 
 class Poll(Event):
@@ -365,7 +368,7 @@ class Poll(Event):
 
     __slots__ = ()
 
-    name = 'poll'
+    name = 'poll'  # type: ClassVar[Literal['poll']]
 
 
 class BackOff(Event):
@@ -379,13 +382,13 @@ class BackOff(Event):
     __slots__ = ('delay', 'reason')
     __match_args__ = ('delay', 'reason')
 
-    name = 'back_off'
+    name = 'back_off'  # type: ClassVar[Literal['back_off']]
 
     def __init__(self, delay, reason=None, received_time=None):
         # type: (float, Optional[text_type], Optional[float]) -> None
         Event.__init__(self, received_time)
-        self.delay = delay
-        self.reason = reason
+        self.delay = delay  # type: float
+        self.reason = reason  # type: Optional[text_type]
 
 
 class GaveUp(Event):
@@ -394,12 +397,12 @@ class GaveUp(Event):
     __slots__ = ('reason',)
     __match_args__ = ('reason',)
 
-    name = 'gave_up'
+    name = 'gave_up'  # type: ClassVar[Literal['gave_up']]
 
     def __init__(self, reason, received_time=None):
         # type: (text_type, Optional[float]) -> None
         Event.__init__(self, received_time)
-        self.reason = reason
+        self.reason = reason  # type: text_type
 
 
 class UnknownMessage(Event):
@@ -408,9 +411,21 @@ class UnknownMessage(Event):
     __slots__ = ('message',)
     __match_args__ = ('message',)
 
-    name = 'unknown'
+    name = 'unknown'  # type: ClassVar[Literal['unknown']]
 
     def __init__(self, message, received_time=None):
         # type: (Any, Optional[float]) -> None
         Event.__init__(self, received_time)
-        self.message = message
+        self.message = message  # type: Any
+
+
+#: What a loop yields. To a type checker it is the union of all events, which a look at ``name``,
+#: ``isinstance`` or ``match`` narrows down to one; at run time it is `Event`, so that an
+#: annotation may name it on any Python.
+if TYPE_CHECKING:
+    AnyEvent = Union[
+        BackOff, Binary, Closed, Closing, ConnectFail, Connected, Connecting, Disconnected, GaveUp,
+        Ping, Poll, Pong, ProtocolError, Ready, Redirected, Rejected, Text, UnknownMessage,
+        Unresponsive]
+else:
+    AnyEvent = Event

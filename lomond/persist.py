@@ -16,10 +16,20 @@ from lomond.engine.reconnect import OBSERVED, PersistentSession
 from lomond.engine.timers import NEVER
 
 if TYPE_CHECKING:
-    from typing import Any, Callable, Iterable, Iterator, Optional  # noqa: F401
+    from typing import Any, Callable, Dict, Generator, Iterable, Optional  # noqa: F401
 
-    from lomond.events import Event  # noqa: F401
-    from lomond.websocket import WebSocket  # noqa: F401
+    from typing_extensions import TypedDict, Unpack  # noqa: F401
+
+    from lomond.events import AnyEvent  # noqa: F401
+    from lomond.session import WebsocketSession
+    from lomond.websocket import WebSocket
+
+    #: The options of `WebSocket.connect` that `persist` has no parameter for.
+    ConnectOptions = TypedDict('ConnectOptions', {
+        'session_class': Callable[[WebSocket], WebsocketSession],
+        'auto_pong': bool,
+        'close_timeout': Optional[float],
+    }, total=False)
 
 __all__ = ['ReconnectPolicy', 'persist']
 
@@ -31,10 +41,21 @@ _GLANCE = 0.1
 
 
 @takes_options('persist', 'persist(websocket, {}=...)')
-def persist(websocket, poll=5, min_wait=5, max_wait=30, ping_rate=30, ping_timeout=None,
-            exit_event=None, respect_retry_after=True, stable_after=10.0, max_retry_after=3600.0,
-            policy=None, **connect_options):
-    # type: (WebSocket, float, float, float, float, Optional[float], Optional[threading.Event], bool, float, float, Optional[ReconnectPolicy], **Any) -> Iterator[Event]
+def persist(
+    websocket,                  # type: WebSocket
+    poll=5,                     # type: Optional[float]
+    min_wait=5,                 # type: float
+    max_wait=30,                # type: float
+    ping_rate=30,               # type: Optional[float]
+    ping_timeout=None,          # type: Optional[float]
+    exit_event=None,            # type: Optional[threading.Event]
+    respect_retry_after=True,   # type: bool
+    stable_after=10.0,          # type: float
+    max_retry_after=3600.0,     # type: Optional[float]
+    policy=None,                # type: Optional[ReconnectPolicy]
+    **connect_options           # type: Unpack[ConnectOptions]
+):
+    # type: (...) -> Generator[AnyEvent, None, None]
     """Keep a WebSocket connected: return an iterator that reconnects whenever a connection ends.
 
     Before each new attempt it yields ``BackOff(delay)`` and waits for ``delay``,
@@ -79,9 +100,11 @@ def persist(websocket, poll=5, min_wait=5, max_wait=30, ping_rate=30, ping_timeo
         exit_event = threading.Event()
     elif not hasattr(exit_event, 'is_set'):
         raise TypeError('exit_event must be a threading.Event, not {!r}'.format(exit_event))
-    connect_options.update(poll=poll, ping_rate=ping_rate, ping_timeout=ping_timeout)
+    options = dict(
+        connect_options, poll=poll, ping_rate=ping_rate, ping_timeout=ping_timeout,
+    )  # type: Dict[str, Any]
     # Created here, so that invalid options raise here; it doesn't connect yet.
-    attempt = websocket.connect(**connect_options)
+    attempt = websocket.connect(**options)
     close_before = websocket.last_close
     first = [attempt]
     if policy.urls is not None or policy.before_attempt is not None:
@@ -89,7 +112,7 @@ def persist(websocket, poll=5, min_wait=5, max_wait=30, ping_rate=30, ping_timeo
 
     def start():
         # type: () -> _Attempt
-        return _Attempt(first.pop() if first else websocket.connect(**connect_options))
+        return _Attempt(first.pop() if first else websocket.connect(**options))
 
     def is_over():
         # type: () -> bool
@@ -106,12 +129,12 @@ class _Attempt(object):
     deadline = -NEVER
 
     def __init__(self, loop):
-        # type: (Iterable[Event]) -> None
+        # type: (Iterable[AnyEvent]) -> None
         self._loop = loop
         self.is_finished = False
 
     def step(self):
-        # type: () -> Iterable[Event]
+        # type: () -> Iterable[AnyEvent]
         """Return the iterator, which ends when the connection has ended."""
         self.is_finished = True
         return self._loop
@@ -128,7 +151,7 @@ class _Attempt(object):
 
 
 def _persist(machine, websocket, is_over):
-    # type: (PersistentSession, WebSocket, Callable[[], bool]) -> Iterator[Event]
+    # type: (PersistentSession, WebSocket, Callable[[], bool]) -> Generator[AnyEvent, None, None]
     """Drive the machine in this thread, and wait between attempts."""
     is_closing = False
     try:

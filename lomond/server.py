@@ -59,17 +59,37 @@ from lomond.protocol.limits import DEFAULT_LIMITS
 from lomond.session import BlockingLoop
 from lomond.status import Status
 
+__all__ = ['Request', 'Server', 'ServerEvent', 'ServerReady', 'ServerWebSocket']
+
 if TYPE_CHECKING:
+    from ssl import SSLContext  # noqa: F401
     from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Set, Tuple, Union  # noqa: F401
 
     from lomond._endpoint import JSONDumps, JSONLoads  # noqa: F401
-    from lomond.events import Event  # noqa: F401
+    from lomond.events import AnyEvent  # noqa: F401
     from lomond.protocol.connection import Connection  # noqa: F401
     from lomond.protocol.extensions.permessage_deflate import DeflateOptions  # noqa: F401
 
     Handler = Callable[['ServerWebSocket'], Any]
 
-log = logging.getLogger('lomond')
+    # To a type checker these are what a handler's loop yields; at run time they are base classes
+    # of it, for annotations: see `lomond.events.AnyEvent`.
+    class ServerReady(events.Ready):
+        """Ready as a handler gets it: ``response`` is the client's request."""
+
+        def __init__(self, response, protocol, extensions, received_time=None):
+            # type: (Request, Optional[text_type], Set[text_type], Optional[float]) -> None
+            self.response = response  # type: Request   # type: ignore[assignment]
+
+    ServerEvent = Union[
+        events.Binary, events.Closed, events.Closing, events.Disconnected, events.Ping,
+        events.Poll, events.Pong, events.ProtocolError, ServerReady, events.Text,
+        events.Unresponsive]
+else:
+    ServerReady = events.Ready
+    ServerEvent = events.Event
+
+log = logging.getLogger('lomond')  # type: logging.Logger
 
 # How long to wait before the next `accept` if the process has no descriptors left (seconds).
 _PAUSE = 0.1
@@ -113,21 +133,32 @@ class ServerWebSocket(Endpoint):
     connect_timeout = None  # type: Optional[float]
     is_refused = False
 
-    def __init__(self, sock, address, ssl_context=None, protocols=None, compress=False,
-                 max_message_size=MAX_MESSAGE_SIZE, handshake_timeout=10.0, write_timeout=30.0,
-                 json_loads=None, json_dumps=None, fragment_size=FRAGMENT_SIZE,
-                 max_read_ahead=MAX_READ_AHEAD):
-        # type: (Optional[socket.socket], Any, Any, Optional[Iterable[str]], Union[bool, DeflateOptions], Optional[int], Optional[float], Optional[float], Optional[JSONLoads], Optional[JSONDumps], Optional[int], Optional[int]) -> None
+    def __init__(
+        self,
+        sock,                               # type: Optional[socket.socket]
+        address,                            # type: Any
+        ssl_context=None,                   # type: Optional[SSLContext]
+        protocols=None,                     # type: Optional[Iterable[str]]
+        compress=False,                     # type: Union[bool, DeflateOptions]
+        max_message_size=MAX_MESSAGE_SIZE,  # type: Optional[int]
+        handshake_timeout=10.0,             # type: Optional[float]
+        write_timeout=30.0,                 # type: Optional[float]
+        json_loads=None,                    # type: Optional[JSONLoads]
+        json_dumps=None,                    # type: Optional[JSONDumps]
+        fragment_size=FRAGMENT_SIZE,        # type: Optional[int]
+        max_read_ahead=MAX_READ_AHEAD,      # type: Optional[int]
+    ):
+        # type: (...) -> None
         super(ServerWebSocket, self).__init__(
             protocols, compress, max_message_size, write_timeout, json_loads, json_dumps,
             fragment_size, max_read_ahead)
-        self.sock = sock
+        self.sock = sock  # type: Optional[socket.socket]
         #: The client's address, as `socket.accept` returns it.
-        self.address = address
-        self.ssl_context = ssl_context
+        self.address = address  # type: Any
+        self.ssl_context = ssl_context  # type: Optional[SSLContext]
         self.connect_timeout = handshake_timeout
-        #: The client's request, once it has arrived.
-        self.request = None  # type: Optional[Request]
+        #: The client's request; None until it has arrived, which is before a handler is called.
+        self.request = None  # type: Request    # type: ignore[assignment]
         #: The subprotocol, or None.
         self.protocol = None  # type: Optional[text_type]
         self._reader = RequestReader(DEFAULT_LIMITS.head)
@@ -137,7 +168,7 @@ class ServerWebSocket(Endpoint):
         self._outcome = None  # type: Any
         self._answer = None  # type: Optional[bytes]
         self._loop = None  # type: Any      # the session's generator
-        self._events = None  # type: Optional[Iterator[Event]]
+        self._events = None  # type: Optional[Iterator[ServerEvent]]
         # Attached here, so that close() has an effect before open(), too.
         self._attach(BlockingServerSession(self))
         self._is_made = True
@@ -186,13 +217,13 @@ class ServerWebSocket(Endpoint):
             self.sock.close()
 
     def __iter__(self):
-        # type: () -> Iterator[Event]
+        # type: () -> Iterator[ServerEvent]
         if self._events is None:
             raise errors.WebSocketUnavailable('call open() before iterating')
         return self._events
 
     def _shake_hands(self, data):
-        # type: (bytes) -> Iterator[Event]
+        # type: (bytes) -> Iterator[AnyEvent]
         try:
             found = self._reader.feed(data)
             if found is None:
@@ -219,7 +250,7 @@ class ServerWebSocket(Endpoint):
         return answer
 
     def answered(self, write_error):
-        # type: (Optional[text_type]) -> Iterator[Event]
+        # type: (Optional[text_type]) -> Iterator[AnyEvent]
         """Yield the events that follow our answer; the session calls this once it was sent.
 
         ``write_error`` says why it could not be sent, or is None.
@@ -234,7 +265,7 @@ class ServerWebSocket(Endpoint):
             yield events.ProtocolError(write_error, critical=True)
             return
         self.stream.accept(codec)
-        yield events.Ready(self.request, self.protocol, extension_names(codec))
+        yield ServerReady(self.request, self.protocol, extension_names(codec))
         for event in self.stream.receive(rest):
             yield event
 
@@ -269,12 +300,29 @@ class Server(object):
     """
 
     @takes_options('Server', 'Server(handler, {}=...)')
-    def __init__(self, handler, host=u'127.0.0.1', port=0, ssl_context=None, protocols=None,
-                 compress=False, max_message_size=MAX_MESSAGE_SIZE, handshake_timeout=10.0,
-                 write_timeout=30.0, max_connections=100, close_timeout=10.0, poll=5.0,
-                 ping_rate=30.0, ping_timeout=None, auto_pong=True, json_loads=None,
-                 json_dumps=None, fragment_size=FRAGMENT_SIZE, max_read_ahead=MAX_READ_AHEAD):
-        # type: (Handler, str, int, Any, Optional[Iterable[str]], Union[bool, DeflateOptions], Optional[int], Optional[float], Optional[float], int, Optional[float], Optional[float], Optional[float], Optional[float], bool, Optional[JSONLoads], Optional[JSONDumps], Optional[int], Optional[int]) -> None
+    def __init__(
+        self,
+        handler,                            # type: Handler
+        host=u'127.0.0.1',                  # type: text_type
+        port=0,                             # type: int
+        ssl_context=None,                   # type: Optional[SSLContext]
+        protocols=None,                     # type: Optional[Iterable[str]]
+        compress=False,                     # type: Union[bool, DeflateOptions]
+        max_message_size=MAX_MESSAGE_SIZE,  # type: Optional[int]
+        handshake_timeout=10.0,             # type: Optional[float]
+        write_timeout=30.0,                 # type: Optional[float]
+        max_connections=100,                # type: int
+        close_timeout=10.0,                 # type: Optional[float]
+        poll=5.0,                           # type: Optional[float]
+        ping_rate=30.0,                     # type: Optional[float]
+        ping_timeout=None,                  # type: Optional[float]
+        auto_pong=True,                     # type: bool
+        json_loads=None,                    # type: Optional[JSONLoads]
+        json_dumps=None,                    # type: Optional[JSONDumps]
+        fragment_size=FRAGMENT_SIZE,        # type: Optional[int]
+        max_read_ahead=MAX_READ_AHEAD,      # type: Optional[int]
+    ):
+        # type: (...) -> None
         if not callable(handler):
             raise TypeError('the handler must be callable, not {!r}: '
                             'Server(handler, host, port)'.format(handler))

@@ -20,11 +20,11 @@ from lomond.net.waker import Waker
 from lomond.protocol.state import State
 
 if TYPE_CHECKING:
-    from typing import Any, Iterator, Optional  # noqa: F401
+    from typing import Any, Generator, Iterator, Optional  # noqa: F401
 
-    from lomond.events import Event  # noqa: F401
+    from lomond.events import AnyEvent  # noqa: F401
 
-__all__ = ['WebsocketSession']
+__all__ = ['Session', 'WebsocketSession']
 
 # Bytes that an event takes beside what it holds, about.
 _EVENT_SIZE = 200
@@ -41,16 +41,23 @@ class BlockingLoop(Session):
     _loop_thread = None  # type: Optional[int]
 
     # What the last step returned.
-    _events = iter(())  # type: Iterator[Event]
+    _events = iter(())  # type: Iterator[AnyEvent]
     # The events that a send made of what it read ahead: a deque, once there are some ...
     _ahead = ()  # type: Any
     # ... and more of them, once the deque is full.
-    _ahead_rest = None  # type: Optional[Iterator[Event]]
+    _ahead_rest = None  # type: Optional[Iterator[AnyEvent]]
     # The transport's progress when a send last looked for what it had read ahead.
     _read_ahead_at = 0
 
-    def run(self, poll=5, ping_rate=30, ping_timeout=None, auto_pong=True, close_timeout=None):
-        # type: (Optional[float], Optional[float], Optional[float], bool, Optional[float]) -> Iterator[Event]
+    def run(
+        self,
+        poll=5,                 # type: Optional[float]
+        ping_rate=30,           # type: Optional[float]
+        ping_timeout=None,      # type: Optional[float]
+        auto_pong=True,         # type: bool
+        close_timeout=None,     # type: Optional[float]
+    ):
+        # type: (...) -> Generator[AnyEvent, None, None]
         """Connect, and yield events until the connection is gone.
 
         Parameters as in `WebSocket.connect`.
@@ -60,7 +67,7 @@ class BlockingLoop(Session):
         return loop
 
     def _run(self, *options):
-        # type: (*Any) -> Iterator[Event]
+        # type: (*Any) -> Generator[AnyEvent, None, None]
         self.begin(*options)        # before the try: what it refuses is another session's
         news = self._decoder.news
         waiter = Waiter(WAYS_FOR_FEW)
@@ -150,7 +157,7 @@ class BlockingLoop(Session):
             transport.max_read_ahead = max(1, limit - self._ahead_size)
 
     def _take_ahead(self, happened, limit):
-        # type: (Iterator[Event], float) -> bool
+        # type: (Iterator[AnyEvent], float) -> bool
         """Keep events until the limit is reached; False if there may be more."""
         lifecycle, news = self.connection.lifecycle, self._decoder.news
         for event in happened:
@@ -168,7 +175,7 @@ class BlockingLoop(Session):
         return True
 
     def _end_ahead(self):
-        # type: () -> Iterator[Event]
+        # type: () -> Iterator[AnyEvent]
         """Return what is left of the events that were read ahead, once the others are yielded."""
         rest, self._ahead_rest = self._ahead_rest, None
         self._events = iter(()) if rest is None or self._is_forced else rest

@@ -22,9 +22,9 @@ class Traffic(object):
 
     def __init__(self):
         # type: () -> None
-        self.messages = 0
-        self.payload_bytes = 0
-        self.wire_bytes = 0
+        self.messages = 0  # type: int
+        self.payload_bytes = 0  # type: int
+        self.wire_bytes = 0  # type: int
 
     def as_dict(self):
         # type: () -> Dict[str, int]
@@ -130,16 +130,16 @@ class Stats(object):
 
     def __init__(self):
         # type: () -> None
-        self.received = Traffic()
-        self.sent = Traffic()
+        self.received = Traffic()  # type: Traffic
+        self.sent = Traffic()  # type: Traffic
         #: Pings sent, including the user's own.
-        self.pings_sent = 0
-        self.pongs_received = 0
-        self.round_trips = RoundTrips()
+        self.pings_sent = 0  # type: int
+        self.pongs_received = 0  # type: int
+        self.round_trips = RoundTrips()  # type: RoundTrips
         #: The number of attempts to connect.
-        self.attempts = 0
+        self.attempts = 0  # type: int
         #: The number of attempts that led to Ready.
-        self.connections = 0
+        self.connections = 0  # type: int
         self._span = None  # type: Optional[_Span]      # of the present or last connection
 
     @property

@@ -16,6 +16,7 @@ from lomond._hints import takes_options
 from lomond.constants import USER_AGENT, WS_VERSION
 from lomond.engine.attempt import Attempt
 from lomond.http.grammar import check_line
+from lomond.http.redact import TraceRecord
 from lomond.http.request import RequestOptions
 from lomond.http.url import parse_url
 from lomond.net.dial import Dialer
@@ -34,30 +35,42 @@ from lomond.protocol.handshake import (
 from lomond.session import WebsocketSession
 
 if TYPE_CHECKING:
+    from http.cookiejar import CookieJar  # noqa: F401
+    from os import PathLike  # noqa: F401
+    from socket import socket  # noqa: F401
+    from ssl import SSLContext  # noqa: F401
     from typing import (  # noqa: F401
         Any,
         Callable,
-        Dict,
+        Generator,
         Iterable,
         Iterator,
         List,
         Mapping,
         Optional,
+        Sequence,
         Set,
         Tuple,
-        Type,
         Union,
     )
 
-    from lomond._endpoint import JSONDumps, JSONLoads  # noqa: F401
-    from lomond.events import Event  # noqa: F401
+    from lomond._endpoint import JSONDumps, JSONLoads, Option  # noqa: F401
+    from lomond.events import AnyEvent  # noqa: F401
     from lomond.http.response import Response  # noqa: F401
     from lomond.http.url import Target  # noqa: F401
     from lomond.protocol.connection import Connection  # noqa: F401
     from lomond.protocol.extensions.permessage_deflate import DeflateOptions  # noqa: F401
 
-    Trace = Union[bool, Callable[[Dict[str, Any]], Any]]
+    Trace = Union[None, bool, Callable[[TraceRecord], Any]]
+    HeaderText = Union[bytes, text_type]
+    # Any, as mypy makes list[object] of text and lists in one dict.
+    HeaderValue = Union[HeaderText, Sequence[Any]]
+    Headers = Union[Mapping[Any, HeaderValue], Iterable[Tuple[HeaderText, HeaderValue]]]
+    # As `socket.getaddrinfo` returns them: family, kind, protocol, canonical name, address.
+    Addresses = Iterable[Tuple[int, int, int, str, Tuple[Any, ...]]]
+    Resolver = Callable[[str, int, int, int], Addresses]
 
+__all__ = ['TraceRecord', 'WebSocket']
 
 # Parameters that `_net_options` and `_request_options` hold in parsed form.
 _NET = frozenset(NetOptions._fields) - {'tls'}
@@ -66,7 +79,7 @@ _REQUEST = frozenset(['headers', 'cookies', 'netrc'])
 
 
 def _check_agent(agent):
-    # type: (Optional[Union[bytes, text_type]]) -> text_type
+    # type: (Union[None, bytes, text_type]) -> text_type
     if agent is None:
         agent = USER_AGENT
     if isinstance(agent, bytes):
@@ -81,7 +94,7 @@ def _check_agent(agent):
 
 
 def _check_trace(trace):
-    # type: (Optional[Trace]) -> Optional[Trace]
+    # type: (Trace) -> Trace
     if not (callable(trace) or trace in (None, True, False)):
         raise TypeError('trace must be callable, True or None, not {!r}'.format(trace))
     return trace
@@ -161,24 +174,52 @@ class WebSocket(Endpoint):
         max_redirects=partial(check_count, 'max_redirects', least=0),
     )
 
+    if TYPE_CHECKING:
+        agent = Option()  # type: Option[Union[None, bytes, text_type], text_type]
+        cookies = Option()  # type: Option[Union[None, bool, CookieJar], Optional[CookieJar]]
+
     @takes_options('WebSocket', 'WebSocket(url, {}=...)')
-    def __init__(self, url, proxies=None, protocols=None, agent=None, compress=False,
-                 ssl_verify=True, ssl_cafile=None, ssl_context=None, trace=None,
-                 max_message_size=MAX_MESSAGE_SIZE, connect_timeout=30.0, write_timeout=30.0,
-                 headers=None, cookies=None, netrc=False, max_redirects=5, ssl_certfile=None,
-                 ssl_keyfile=None, ssl_server_hostname=None, ssl_fingerprint=None,
-                 source_address=None, tcp_keepalive=60.0, socket_options=(), sock=None,
-                 resolver=None, json_loads=None, json_dumps=None, fragment_size=FRAGMENT_SIZE,
-                 max_read_ahead=MAX_READ_AHEAD):
-        # type: (str, Optional[Mapping[str, Optional[str]]], Optional[Iterable[str]], Optional[str], Union[bool, DeflateOptions], bool, Optional[str], Any, Optional[Trace], Optional[int], Optional[float], Optional[float], Any, Any, Union[bool, str], int, Optional[str], Optional[str], Optional[str], Union[None, str, Iterable[str]], Any, Optional[float], Iterable[Tuple[int, int, Any]], Any, Optional[Callable[..., Any]], Optional[JSONLoads], Optional[JSONDumps], Optional[int], Optional[int]) -> None
+    def __init__(
+        self,
+        url,                                # type: text_type
+        proxies=None,                       # type: Optional[Mapping[str, Optional[str]]]
+        protocols=None,                     # type: Optional[Iterable[str]]
+        agent=None,                         # type: Union[None, bytes, text_type]
+        compress=False,                     # type: Union[bool, DeflateOptions]
+        ssl_verify=True,                    # type: bool
+        ssl_cafile=None,                    # type: Optional[str]
+        ssl_context=None,                   # type: Optional[SSLContext]
+        trace=None,                         # type: Trace
+        max_message_size=MAX_MESSAGE_SIZE,  # type: Optional[int]
+        connect_timeout=30.0,               # type: Optional[float]
+        write_timeout=30.0,                 # type: Optional[float]
+        headers=None,                       # type: Union[None, Headers, Callable[[], Headers]]
+        cookies=None,                       # type: Union[None, bool, CookieJar]
+        netrc=False,                        # type: Union[bool, str, PathLike[str]]
+        max_redirects=5,                    # type: int
+        ssl_certfile=None,                  # type: Optional[str]
+        ssl_keyfile=None,                   # type: Optional[str]
+        ssl_server_hostname=None,           # type: Optional[str]
+        ssl_fingerprint=None,               # type: Union[None, str, Iterable[str]]
+        source_address=None,                # type: Union[None, str, Tuple[str, int]]
+        tcp_keepalive=60.0,                 # type: Optional[float]
+        socket_options=(),                  # type: Iterable[Tuple[int, int, Union[int, bytes]]]
+        sock=None,                          # type: Union[None, socket, Callable[[], socket]]
+        resolver=None,                      # type: Optional[Resolver]
+        json_loads=None,                    # type: Optional[JSONLoads]
+        json_dumps=None,                    # type: Optional[JSONDumps]
+        fragment_size=FRAGMENT_SIZE,        # type: Optional[int]
+        max_read_ahead=MAX_READ_AHEAD,      # type: Optional[int]
+    ):
+        # type: (...) -> None
         super(WebSocket, self).__init__(
             protocols, compress, max_message_size, write_timeout, json_loads, json_dumps,
             fragment_size, max_read_ahead)
         self.url = url
-        self.agent = agent  # type: text_type   # type: ignore[assignment]  # once checked
-        self.trace = trace
-        self.connect_timeout = connect_timeout
-        self.max_redirects = max_redirects
+        self.agent = agent
+        self.trace = trace  # type: Trace
+        self.connect_timeout = connect_timeout  # type: Optional[float]
+        self.max_redirects = max_redirects  # type: int
         self._net_options = NetOptions(
             proxies=proxies, source_address=source_address, tcp_keepalive=tcp_keepalive,
             socket_options=socket_options, sock=sock, resolver=resolver, tls=TLSOptions(
@@ -186,24 +227,24 @@ class WebSocket(Endpoint):
                 keyfile=ssl_keyfile, server_hostname=ssl_server_hostname,
                 fingerprint=ssl_fingerprint))
         #: What connects it.
-        self.dialer = Dialer()
-        self.proxies = proxies
-        self.source_address = source_address
-        self.tcp_keepalive = tcp_keepalive
-        self.socket_options = socket_options
-        self.sock = sock
-        self.resolver = resolver
-        self.ssl_verify = ssl_verify
-        self.ssl_cafile = ssl_cafile
-        self.ssl_context = ssl_context
-        self.ssl_certfile = ssl_certfile
-        self.ssl_keyfile = ssl_keyfile
-        self.ssl_server_hostname = ssl_server_hostname
-        self.ssl_fingerprint = ssl_fingerprint
+        self.dialer = Dialer()  # type: Dialer
+        self.proxies = proxies  # type: Optional[Mapping[str, Optional[str]]]
+        self.source_address = source_address  # type: Union[None, str, Tuple[str, int]]
+        self.tcp_keepalive = tcp_keepalive  # type: Optional[float]
+        self.socket_options = socket_options  # type: Iterable[Tuple[int, int, Union[int, bytes]]]
+        self.sock = sock  # type: Union[None, socket, Callable[[], socket]]
+        self.resolver = resolver  # type: Optional[Resolver]
+        self.ssl_verify = ssl_verify  # type: bool
+        self.ssl_cafile = ssl_cafile  # type: Optional[str]
+        self.ssl_context = ssl_context  # type: Optional[SSLContext]
+        self.ssl_certfile = ssl_certfile  # type: Optional[str]
+        self.ssl_keyfile = ssl_keyfile  # type: Optional[str]
+        self.ssl_server_hostname = ssl_server_hostname  # type: Optional[str]
+        self.ssl_fingerprint = ssl_fingerprint  # type: Union[None, str, Iterable[str]]
         self._request_options = RequestOptions(headers, cookies, netrc)
-        self.headers = headers
+        self.headers = headers  # type: Union[None, Headers, Callable[[], Headers]]
         self.cookies = self._request_options.jar
-        self.netrc = netrc
+        self.netrc = netrc  # type: Union[bool, str, PathLike[str]]
         self.reset()
         self._is_made = True
 
@@ -271,25 +312,25 @@ class WebSocket(Endpoint):
     def scheme(self):
         # type: () -> text_type
         """'ws', 'wss', 'ws+unix' or 'wss+unix'."""
-        return self.target.scheme   # type: ignore[no-any-return]
+        return self.target.scheme
 
     @property
     def host(self):
         # type: () -> text_type
         """The server's name in ASCII, or its address without brackets."""
-        return self.target.host     # type: ignore[no-any-return]
+        return self.target.host
 
     @property
     def port(self):
         # type: () -> int
         """The server's port."""
-        return self.target.port     # type: ignore[no-any-return]
+        return self.target.port
 
     @property
     def resource(self):
         # type: () -> text_type
         """The path and query."""
-        return self.target.resource     # type: ignore[no-any-return]
+        return self.target.resource
 
     @property
     def is_secure(self):
@@ -306,9 +347,16 @@ class WebSocket(Endpoint):
     # -- the loop --
 
     @takes_options('connect', 'websocket.connect({}=...)')
-    def connect(self, session_class=WebsocketSession, poll=5.0, ping_rate=30.0,
-                ping_timeout=None, auto_pong=True, close_timeout=30.0):
-        # type: (Callable[[WebSocket], Any], Optional[float], Optional[float], Optional[float], bool, Optional[float]) -> Iterator[Event]
+    def connect(
+        self,
+        session_class=WebsocketSession,     # type: Callable[[WebSocket], WebsocketSession]
+        poll=5.0,                           # type: Optional[float]
+        ping_rate=30.0,                     # type: Optional[float]
+        ping_timeout=None,                  # type: Optional[float]
+        auto_pong=True,                     # type: bool
+        close_timeout=30.0,                 # type: Optional[float]
+    ):
+        # type: (...) -> Generator[AnyEvent, None, None]
         """Return an iterator that connects and yields events. It connects when you iterate.
 
         Parameters, all times in seconds, None or 0 for never:
@@ -351,7 +399,7 @@ class WebSocket(Endpoint):
             return session
 
     def __iter__(self):
-        # type: () -> Iterator[Event]
+        # type: () -> Generator[AnyEvent, None, None]
         return self.connect()
 
     def reset(self):
@@ -373,7 +421,7 @@ class WebSocket(Endpoint):
     # -- the handshake --
 
     def add_header(self, header, value):
-        # type: (Union[bytes, text_type], Union[bytes, text_type]) -> None
+        # type: (HeaderText, HeaderText) -> None
         """Add a header to the request.
 
         Your Host, User-Agent and Authorization replace the package's own. Text is sent as UTF-8,
@@ -410,7 +458,7 @@ class WebSocket(Endpoint):
             (u'Connection', u'Upgrade'),
             (u'Sec-WebSocket-Key', key.decode('ascii')),
             (u'Sec-WebSocket-Version', text_type(WS_VERSION)),
-        ]  # type: List[Tuple[text_type, Union[bytes, text_type]]]
+        ]  # type: List[Tuple[text_type, HeaderText]]
         protocols = check_protocols(self.protocols)     # again, as the list may have been changed
         if protocols:
             fields.append((u'Sec-WebSocket-Protocol', u', '.join(protocols)))
@@ -424,7 +472,7 @@ class WebSocket(Endpoint):
         return build_head(u'GET {} HTTP/1.1'.format(target.resource), fields)
 
     def _shake_hands(self, data):
-        # type: (bytes) -> Iterator[Event]
+        # type: (bytes) -> Iterator[AnyEvent]
         try:
             found = self._attempt.reader.feed(data)
         except errors.CriticalProtocolError as error:
@@ -453,7 +501,7 @@ class WebSocket(Endpoint):
             yield event
 
     def _follow_redirect(self):
-        # type: () -> Tuple[Optional[Event], Optional[text_type]]
+        # type: () -> Tuple[Optional[AnyEvent], Optional[text_type]]
         """Follow a redirect; return its event, or else the reason why it isn't followed.
 
         Both are None if there is no redirect. This needs the headers of the response only, and

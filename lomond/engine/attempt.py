@@ -49,7 +49,7 @@ class Attempt(object):
     def target(self):
         # type: () -> Target
         """Where to connect: where the URL leads, or the last redirect."""
-        return self.chain.target    # type: ignore[no-any-return]
+        return self.chain.target
 
     @property
     def key(self):

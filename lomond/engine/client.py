@@ -16,7 +16,8 @@ from lomond.net.steps import operation
 if TYPE_CHECKING:
     from typing import Iterable, Optional, Text  # noqa: F401
 
-    from lomond.events import Event  # noqa: F401
+    from lomond._compat import text_type  # noqa: F401
+    from lomond.events import AnyEvent  # noqa: F401
     from lomond.http.url import ProxyTarget  # noqa: F401
     from lomond.net.steps import Operation, Steps  # noqa: F401
 
@@ -32,7 +33,7 @@ class ClientSession(Session):
     _request = b''      # built, and not yet sent
 
     def _announce(self):
-        # type: () -> Iterable[Event]
+        # type: () -> Iterable[AnyEvent]
         return [events.Connecting(self._websocket.target.url)]
 
     @operation
@@ -70,7 +71,7 @@ class ClientSession(Session):
         yield request
 
     def _begin_handshake(self):
-        # type: () -> Iterable[Event]
+        # type: () -> Iterable[AnyEvent]
         request, self._request = self._request, b''
         self.trace('request', head=request)
         self._send_head(request)

@@ -2,12 +2,10 @@
 
 from __future__ import absolute_import, division, print_function
 
-from collections import namedtuple
-
-from lomond._compat import TYPE_CHECKING
+from lomond._compat import TYPE_CHECKING, NamedTuple, text_type
 
 if TYPE_CHECKING:
-    from typing import Dict, FrozenSet  # noqa: F401
+    from typing import Dict, FrozenSet, Optional  # noqa: F401
 
 
 class Phase(object):
@@ -33,7 +31,8 @@ PHASES = {
 
 #: How a session ended: ``kind``, one of `EndKind`; ``reason`` in words; ``error``, the exception
 #: behind it or None.
-End = namedtuple('End', ['kind', 'reason', 'error'])
+End = NamedTuple('End', [
+    ('kind', str), ('reason', text_type), ('error', 'Optional[BaseException]')])
 
 
 class EndKind(object):

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
     from lomond.websocket import WebSocket  # noqa: F401
 
+    # Ranges of numbers are among the iterables.
+    Numbers = Union[int, Iterable[Union[int, Iterable[int]]]]
+
 _MAX_DOUBLINGS = 30
 
 # Not isdigit(): a superscript two is a digit to it, but no number.
@@ -83,34 +86,51 @@ class ReconnectPolicy(object):
     """
 
     @takes_options('ReconnectPolicy', 'persist(websocket, policy=ReconnectPolicy({}=...))')
-    def __init__(self, min_wait=0.0, max_wait=60.0, spread=5.0, max_attempts=None,
-                 max_outage=None, stop_on_status=(), stop_on_code=(), stable_after=10.0,
-                 max_retry_after=3600.0, urls=None, before_attempt=None, random=draw,
-                 clock=monotonic):
-        # type: (float, float, float, Optional[int], Optional[float], Union[int, Iterable[Any]], Union[int, Iterable[Any]], float, Optional[float], Optional[Iterable[str]], Optional[Callable[[WebSocket, int], Any]], Callable[[], float], Callable[[], float]) -> None
-        self.min_wait = check_wait('min_wait', min_wait)
-        self.max_wait = check_wait('max_wait', max_wait)
+    def __init__(
+        self,
+        min_wait=0.0,               # type: float
+        max_wait=60.0,              # type: float
+        spread=5.0,                 # type: float
+        max_attempts=None,          # type: Optional[int]
+        max_outage=None,            # type: Optional[float]
+        stop_on_status=(),          # type: Numbers
+        stop_on_code=(),            # type: Numbers
+        stable_after=10.0,          # type: float
+        max_retry_after=3600.0,     # type: Optional[float]
+        urls=None,                  # type: Optional[Iterable[str]]
+        before_attempt=None,        # type: Optional[Callable[[WebSocket, int], Any]]
+        random=draw,                # type: Callable[[], float]
+        clock=monotonic,            # type: Callable[[], float]
+    ):
+        # type: (...) -> None
+        self.min_wait = check_wait('min_wait', min_wait)  # type: float
+        self.max_wait = check_wait('max_wait', max_wait)  # type: float
         if self.min_wait > self.max_wait:
             raise ValueError(
                 'min_wait, {!r}, is more than max_wait, {!r}'.format(min_wait, max_wait))
-        self.spread = check_wait('spread', spread)
-        self.max_attempts = check_count('max_attempts', max_attempts, 1, none_for='no limit')
-        self.max_outage = check_seconds('max_outage', max_outage)
+        self.spread = check_wait('spread', spread)  # type: float
+        self.max_attempts = check_count(
+            'max_attempts', max_attempts, 1, none_for='no limit')  # type: Optional[int]
+        self.max_outage = check_seconds('max_outage', max_outage)  # type: Optional[float]
         if max_outage == 0:
             raise ValueError('max_outage must be more than 0 seconds, or None for no limit')
-        self.stop_on_status = _check_numbers('stop_on_status', stop_on_status, 100, 599)
+        self.stop_on_status = _check_numbers(
+            'stop_on_status', stop_on_status, 100, 599)  # type: FrozenSet[int]
         # RFC 6455 7.4.2
-        self.stop_on_code = _check_numbers('stop_on_code', stop_on_code, 1000, 4999)
-        self.stable_after = check_wait('stable_after', stable_after)
-        self.max_retry_after = check_seconds('max_retry_after', max_retry_after)
-        self.urls = _check_urls(urls)
-        self.before_attempt = check_callable('before_attempt', before_attempt)
+        self.stop_on_code = _check_numbers(
+            'stop_on_code', stop_on_code, 1000, 4999)  # type: FrozenSet[int]
+        self.stable_after = check_wait('stable_after', stable_after)  # type: float
+        self.max_retry_after = check_seconds(
+            'max_retry_after', max_retry_after)  # type: Optional[float]
+        self.urls = _check_urls(urls)  # type: Optional[Tuple[str, ...]]
+        self.before_attempt = check_callable(
+            'before_attempt', before_attempt)  # type: Optional[Callable[[WebSocket, int], Any]]
         for name, value in (('random', random), ('clock', clock)):
             if value is None:
                 raise TypeError('{} must be callable, not None'.format(name))
             check_callable(name, value)
-        self.random = random
-        self.clock = clock
+        self.random = random  # type: Callable[[], float]
+        self.clock = clock  # type: Callable[[], float]
 
     def delay(self, waits, asked=None):
         # type: (int, Optional[float]) -> float
@@ -137,7 +157,7 @@ class LegacyPolicy(ReconnectPolicy):
             min_wait, max(min_wait, max_wait), spread=1.0, stable_after=stable_after,
             max_retry_after=max_retry_after)
         if not respect_retry_after:
-            self.max_retry_after = None
+            self.max_retry_after = None  # type: Optional[float]
 
     def delay(self, waits, asked=None):
         # type: (int, Optional[float]) -> float

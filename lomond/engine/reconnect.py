@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 
     from lomond._compat import text_type  # noqa: F401
     from lomond.engine.policy import ReconnectPolicy  # noqa: F401
-    from lomond.events import Event  # noqa: F401
+    from lomond.events import AnyEvent  # noqa: F401
     from lomond.net.waiter import Interest  # noqa: F401
 
-log = logging.getLogger('lomond')
+log = logging.getLogger('lomond')  # type: logging.Logger
 
 #: The names of the events that a policy's decisions depend on.
 OBSERVED = frozenset(['ready', 'rejected', 'closing', 'disconnected', 'connect_fail'])
@@ -68,22 +68,22 @@ class Attempts(object):
         self._retry_after[self._index] = None
 
     def observe(self, event):
-        # type: (Event) -> None
+        # type: (AnyEvent) -> None
         """Record an event of the attempt, one of those that `OBSERVED` names."""
-        policy, name = self._policy, event.name
-        if name == 'ready':
+        policy = self._policy
+        if event.name == 'ready':
             self._ready_at = policy.clock()
-        elif name == 'rejected':
+        elif event.name == 'rejected':
             self._reason = event.reason
             self._asked = parse_retry_after(event.response.get('Retry-After'))
             if event.response.status_code in policy.stop_on_status:
                 self._stop_reason = event.reason
-        elif name == 'closing':
+        elif event.name == 'closing':
             self._reason = u'the server closed with code {} {}'.format(
                 event.code, event.reason).rstrip()
             if event.code in policy.stop_on_code:
                 self._stop_reason = self._reason
-        else:
+        elif event.name == 'disconnected' or event.name == 'connect_fail':
             self._ended_at = policy.clock()
             if self._reason is None:
                 self._reason = event.reason
@@ -184,7 +184,7 @@ class PersistentSession(object):
         self._calls_in_loop = calls_in_loop
         self._attempts = Attempts(policy)
         #: What it is doing: one of the four above.
-        self.phase = self.PREPARING
+        self.phase = self.PREPARING  # type: str
         self._session = None  # type: Any       # of the present attempt
         self._preparation = None  # type: Optional[Iterator[Any]]    # yields each Wait
         self._wait = Wait((), -NEVER)
@@ -219,7 +219,7 @@ class PersistentSession(object):
         return self._wait.deadline      # type: ignore[no-any-return]
 
     def step(self):
-        # type: () -> Iterator[Event]
+        # type: () -> Iterator[AnyEvent]
         """Do what can be done without waiting; yield the events."""
         for event in self.advance():
             if event.name in OBSERVED:
@@ -227,7 +227,7 @@ class PersistentSession(object):
             yield event
 
     def advance(self):
-        # type: () -> Iterable[Event]
+        # type: () -> Iterable[AnyEvent]
         """Do as `step` does, but leave it to the driver to `observe`.
 
         It passes each event whose name is in `OBSERVED` to `observe` before it
@@ -247,7 +247,7 @@ class PersistentSession(object):
         return self._conclude() if self.phase == self.ATTEMPTING else ()
 
     def observe(self, event):
-        # type: (Event) -> None
+        # type: (AnyEvent) -> None
         """Record an event of the attempt; its name is in `OBSERVED`."""
         self._attempts.observe(event)
 
@@ -273,7 +273,7 @@ class PersistentSession(object):
     # -- the steps --
 
     def _prepare(self):
-        # type: () -> Iterable[Event]
+        # type: () -> Iterable[AnyEvent]
         """Set the URL, call the user's hook, begin the attempt."""
         if self._preparation is None and self._attempts.url is not None:
             self._websocket.url = self._attempts.url
@@ -281,7 +281,7 @@ class PersistentSession(object):
         # With nothing to do any more the first attempt still begins, and ends at once.
         if hook is None or self._preparation is None and self._is_over():
             return self._begin(())
-        happened = ()  # type: Iterable[Event]
+        happened = ()  # type: Iterable[AnyEvent]
         try:
             if self._preparation is None:
                 self._preparation = self._call(partial(
@@ -313,7 +313,7 @@ class PersistentSession(object):
         return iter(())
 
     def _begin(self, happened):
-        # type: (Iterable[Event]) -> Iterable[Event]
+        # type: (Iterable[AnyEvent]) -> Iterable[AnyEvent]
         """Begin the attempt, unless it has failed already by these events."""
         self._attempts.begin()
         self.phase = self.ATTEMPTING
@@ -321,7 +321,7 @@ class PersistentSession(object):
         return happened
 
     def _conclude(self):
-        # type: () -> Iterable[Event]
+        # type: () -> Iterable[AnyEvent]
         """Return what follows an attempt that has ended."""
         self._end_session()
         if self._is_over():

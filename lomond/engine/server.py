@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from typing import Iterable, Iterator, Optional  # noqa: F401
 
     from lomond.engine.phases import End  # noqa: F401
-    from lomond.events import Event  # noqa: F401
+    from lomond.events import AnyEvent  # noqa: F401
     from lomond.net.steps import Steps  # noqa: F401
 
 
@@ -34,7 +34,7 @@ class ServerSession(Session):
     that follow.
     """
 
-    linger = 0.0        # it is the server that ends TCP first (RFC 6455 7.1.1)
+    linger = 0.0  # type: float     # it is the server that ends TCP first (RFC 6455 7.1.1)
 
     _peer = u'client'
     _time_limit = u'handshake_timeout'
@@ -60,7 +60,7 @@ class ServerSession(Session):
         yield transport
 
     def _step_handshake(self):
-        # type: () -> Iterable[Event]
+        # type: () -> Iterable[AnyEvent]
         writer = self.writer
         if not writer.has_head or self._is_forced or writer.pending.close is not None:
             return super(ServerSession, self)._step_handshake()
@@ -74,11 +74,11 @@ class ServerSession(Session):
         return ()
 
     def _follow(self, happened, end):
-        # type: (Iterable[Event], Optional[End]) -> Iterator[Event]
+        # type: (Iterable[AnyEvent], Optional[End]) -> Iterator[AnyEvent]
         return super(ServerSession, self)._follow(chain(happened, self._answer()), end)
 
     def _answer(self):
-        # type: () -> Iterator[Event]
+        # type: () -> Iterator[AnyEvent]
         """Send our answer, if the request has come; yield the events if all of it is out."""
         answer = self._websocket.take_answer()
         if answer is not None:
@@ -88,7 +88,7 @@ class ServerSession(Session):
                     yield event
 
     def _answered(self):
-        # type: () -> Iterator[Event]
+        # type: () -> Iterator[AnyEvent]
         """Return the events that follow once our answer is out, or could not be sent."""
         error = None if self.writer.head_error is None else text_type(self.writer.error)
         return self._websocket.answered(error)      # type: ignore[no-any-return]

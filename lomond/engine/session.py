@@ -33,13 +33,13 @@ from lomond.protocol.close import encode_close
 if TYPE_CHECKING:
     from typing import Any, Callable, Iterable, Iterator, List, Optional, Tuple  # noqa: F401
 
-    from lomond.events import Event  # noqa: F401
+    from lomond.events import AnyEvent  # noqa: F401
     from lomond.net.steps import Operation  # noqa: F401
     from lomond.net.transport import Transport  # noqa: F401
     from lomond.net.waiter import Interest  # noqa: F401
     from lomond.protocol.connection import Connection  # noqa: F401
 
-log = logging.getLogger('lomond')
+log = logging.getLogger('lomond')  # type: logging.Logger
 
 #: After a failed write, how many bytes of what had arrived are read at most.
 SALVAGE = 16 * 1024 * 1024
@@ -80,8 +80,8 @@ class Session(object):
 
     #: After the Close frames, how long to leave it to the peer to end TCP first, in seconds
     #: (RFC 6455 7.1.1); and the same after the peer's fault.
-    linger = 1.0
-    linger_after_error = 1.0
+    linger = 1.0  # type: float
+    linger_after_error = 1.0  # type: float
 
     #: Whether functions of the user's are called in the loop's thread; else in another one.
     calls_in_loop = False
@@ -102,16 +102,17 @@ class Session(object):
         self._started = clock()
         self._read_ahead_limit = websocket.read_ahead_limit  # type: Optional[int]
         #: The sending half.
-        self.writer = self.writer_class(self.connection, websocket, self, clock)
+        self.writer = self.writer_class(
+            self.connection, websocket, self, clock)  # type: BlockingWriter
         #: How far it has come: a `Phase`.
-        self.phase = Phase.NEW
+        self.phase = Phase.NEW  # type: str
         # The first is what counts. A list, as any thread may force the end: append is atomic.
         self._ends = []  # type: List[End]
 
         #: What to wait for before the next step, as `lomond.net.waiter.wait` takes it.
         self.interest = ()  # type: Interest
         #: When the next step has something to do though nothing arrived, by the clock.
-        self.deadline = -NEVER
+        self.deadline = -NEVER  # type: float
         # Whether there is something to do at once. Any thread may set it; a step clears it.
         self._needs_step = True
         self._wake_driver = _do_nothing  # type: Callable[[], Any]
@@ -214,7 +215,7 @@ class Session(object):
         self._enter(Phase.DIALING)
 
     def step(self):
-        # type: () -> Iterator[Event]
+        # type: () -> Iterator[AnyEvent]
         """Do what can be done without waiting; yield the events.
 
         The driver exhausts them before it asks `time_left` and steps again.
@@ -225,7 +226,7 @@ class Session(object):
             yield event
 
     def advance(self):
-        # type: () -> Iterable[Event]
+        # type: () -> Iterable[AnyEvent]
         """Do as `step` does, but leave it to the driver to `attend`.
 
         It has to before it passes on an event, whenever the connection
@@ -304,7 +305,7 @@ class Session(object):
         self.phase = phase
 
     def _step_nothing(self):
-        # type: () -> Iterable[Event]
+        # type: () -> Iterable[AnyEvent]
         return ()
 
     # -- from any thread --
@@ -382,7 +383,7 @@ class Session(object):
     # -- dialling and the handshake --
 
     def _announce(self):
-        # type: () -> Iterable[Event]
+        # type: () -> Iterable[AnyEvent]
         """Return the first events."""
         return ()
 
@@ -392,12 +393,12 @@ class Session(object):
         raise NotImplementedError
 
     def _begin_handshake(self):
-        # type: () -> Iterable[Event]
+        # type: () -> Iterable[AnyEvent]
         """Return the events of being connected; the transport is there."""
         return ()
 
     def _start(self):
-        # type: () -> Iterable[Event]
+        # type: () -> Iterable[AnyEvent]
         self._connect_deadline = self.deadline = \
             self._clock() + (self._websocket.connect_timeout or NEVER)
         self._needs_step = True
@@ -405,7 +406,7 @@ class Session(object):
         return self._announce()
 
     def _step_dialing(self):
-        # type: () -> Iterable[Event]
+        # type: () -> Iterable[AnyEvent]
         if self._connect_deadline is None:
             return self._start()
         try:
@@ -445,7 +446,7 @@ class Session(object):
         self._enter(Phase.HANDSHAKE)
 
     def _connect_failed(self, error):
-        # type: (errors.ConnectFail) -> Iterable[Event]
+        # type: (errors.ConnectFail) -> Iterable[AnyEvent]
         log.debug(u'%r: %s', self._websocket, text_type(error))
         self._conclude(EndKind.FAILED, text_type(error), error)
         self.dispose()
@@ -453,7 +454,7 @@ class Session(object):
             text_type(error), error.phase, error.cause, error.response, error.tried)]
 
     def _step_handshake(self):
-        # type: () -> Iterable[Event]
+        # type: () -> Iterable[AnyEvent]
         writer = self.writer
         if self._is_forced or writer.pending.close is not None:
             return self._end_attempt()
@@ -487,7 +488,7 @@ class Session(object):
             self._needs_step = True
 
     def _end_attempt(self):
-        # type: () -> Iterable[Event]
+        # type: () -> Iterable[AnyEvent]
         return self._disconnect(
             EndKind.FORCED, u'closed by the application during the handshake')
 
@@ -514,7 +515,7 @@ class Session(object):
         return reason
 
     def _follow(self, happened, end):
-        # type: (Iterable[Event], Optional[End]) -> Iterator[Event]
+        # type: (Iterable[AnyEvent], Optional[End]) -> Iterator[AnyEvent]
         """Yield what the handshake leads to; Poll comes right after Ready."""
         for event in happened:
             if event.name == 'ready':
@@ -568,7 +569,7 @@ class Session(object):
     # -- open --
 
     def _step_open(self):
-        # type: () -> Iterable[Event]
+        # type: () -> Iterable[AnyEvent]
         writer = self.writer
         if self._is_forced:
             return self._disconnect(*self._ends[0])
@@ -615,7 +616,7 @@ class Session(object):
         self._set_deadline()
 
     def _on_time(self, now):
-        # type: (float) -> Iterator[Event]
+        # type: (float) -> Iterator[AnyEvent]
         """Do what is due. All that had arrived was received before."""
         self._decoder.free_memory()
         timers, writer = self._timers, self.writer
@@ -685,7 +686,7 @@ class Session(object):
     # -- the end --
 
     def _begin_linger(self):
-        # type: () -> Iterable[Event]
+        # type: () -> Iterable[AnyEvent]
         """Leave it to the peer to end TCP first, but not for long."""
         linger = self.linger
         if self._decoder.error is not None:
@@ -698,7 +699,7 @@ class Session(object):
         return self._step_lingering()
 
     def _step_lingering(self):
-        # type: () -> Iterable[Event]
+        # type: () -> Iterable[AnyEvent]
         data, end = self._receive()
         # Nothing after a Close frame counts, and it may have no end.
         while data and self._clock() < self.deadline:
@@ -716,7 +717,7 @@ class Session(object):
         self._ends.append(End(kind, reason, error))
 
     def _disconnect(self, kind, reason, error=None):
-        # type: (str, text_type, Optional[BaseException]) -> Iterable[Event]
+        # type: (str, text_type, Optional[BaseException]) -> Iterable[AnyEvent]
         """Free the transport; return the last event."""
         graceful = self.connection.is_close_complete \
             and self.writer.close_sent_at is not None and self.writer.error is None

@@ -32,9 +32,9 @@ class Timers(object):
         self._ping_timeout = ping_timeout or NEVER
         # Without pings a silent peer isn't asked.
         self._least_silence = self._ping_timeout / 2 if ping_rate else NEVER
-        self.next_poll = now + self._poll
+        self.next_poll = now + self._poll  # type: float
         #: When to look if a ping is due.
-        self.next_ping = NEVER
+        self.next_ping = NEVER  # type: float
         self._plan_pings(now)
         #: When the peer's last byte arrived: any byte counts as life.
         self.last_received = now
@@ -42,7 +42,7 @@ class Timers(object):
         self._asked = None  # type: Optional[float]
         self._is_asked_again = False
         #: When a peer that stays silent counts as gone.
-        self.dead_at = NEVER
+        self.dead_at = NEVER  # type: float
 
     def poll_is_due(self, now):
         # type: (float) -> bool

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from lomond.net.waiter import Interest  # noqa: F401
     from lomond.protocol.connection import Connection  # noqa: F401
 
-log = logging.getLogger('lomond')
+log = logging.getLogger('lomond')  # type: logging.Logger
 
 
 class _NoSession(object):
@@ -76,16 +76,16 @@ class BlockingWriter(object):
         self.transport = None  # type: Any
         #: Held while a frame is encoded and sent: the order on the wire is that of the masking
         #: keys, of the deflate stream and of the states.
-        self.lock = RLock()
+        self.lock = RLock()  # type: Any
         #: True while a thread sends: a signal's handler in that thread gets past the lock.
-        self.is_sending = False
+        self.is_sending = False  # type: bool
         #: The thread that is receiving: a signal's handler in it can't enter OpenSSL again, nor
         #: wait for a sender, which may wait for the bytes that this thread is about to read.
         self.receiving_thread = None  # type: Optional[int]
         #: True while a message goes out frame by frame: control frames go out in between.
-        self.is_interleaving = False
+        self.is_interleaving = False  # type: bool
         #: True once no frame may be sent any more: the session is over.
-        self.is_disposed = False
+        self.is_disposed = False  # type: bool
         #: The first write that failed: the peer has a part of a frame, so nothing may follow.
         self.error = None  # type: Optional[BaseException]
         #: When the Close frame went out, by the clock.
@@ -95,7 +95,7 @@ class BlockingWriter(object):
         #: frame.
         self.pending = ControlFrames()
         #: True if the send buffer is too full for what is pending.
-        self.needs_buffer = False
+        self.needs_buffer = False  # type: bool
         self._is_flushing = False       # the loop sends pending frames, in their order
 
         # Fixed when the connection begins, as the connection's other options are.

@@ -112,4 +112,4 @@ def number(least, most=None):
 
 
 #: A ``type`` for argparse: the port to listen on.
-port = number(0, 65535)
+port = number(0, 65535)  # type: Callable[[str], int]

@@ -18,7 +18,7 @@ from lomond.examples import feed
 from lomond.server import Server
 
 if TYPE_CHECKING:
-    from typing import Any, Optional  # noqa: F401
+    from typing import Any, Optional, Text  # noqa: F401
 
     from lomond.server import ServerWebSocket  # noqa: F401
 
@@ -43,10 +43,10 @@ class UnsteadyFeed(object):
         self._is_closed = threading.Event()
         self._server = self._listen(0)
         #: The same before and after the outage.
-        self.port = self._server.port
-        self.url = self._server.url
+        self.port = self._server.port  # type: int
+        self.url = self._server.url  # type: Text
         #: Set if the feed can't listen again; ``failure`` is the error.
-        self.has_failed = threading.Event()
+        self.has_failed = threading.Event()  # type: threading.Event
         self.failure = None  # type: Optional[socket.error]
         self._thread = threading.Thread(target=self._run, name='lomond outage')
         self._thread.daemon = True

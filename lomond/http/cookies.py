@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from lomond.http.redirects import RedirectChain  # noqa: F401
     from lomond.http.response import Response  # noqa: F401
 
-log = logging.getLogger('lomond')
+log = logging.getLogger('lomond')  # type: logging.Logger
 
 #: How many cookies one response may set. RFC 6265 6.1 requires at least 50 for a domain.
 MAX_COOKIES_PER_RESPONSE = 64

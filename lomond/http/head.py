@@ -109,7 +109,7 @@ class ResponseHeadReader(HeadReader):
         self._subject = subject
         self._secure_scheme = secure_scheme
         #: True once this can't be HTTP/1, and only more bytes to show are read.
-        self.is_not_http = False
+        self.is_not_http = False  # type: bool
 
     def _check_start(self, is_end):
         # type: (bool) -> None

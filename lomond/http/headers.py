@@ -13,7 +13,9 @@ from lomond.http.grammar import is_line, is_token
 from lomond.http.redact import redact_line, redact_value
 
 if TYPE_CHECKING:
-    from typing import Iterator, List, Optional, Text, Tuple, Union  # noqa: F401
+    from typing import Iterable, Iterator, List, Optional, Text, Tuple, Union, overload  # noqa: F401
+
+    Name = Union[bytes, Text]
 
 
 def parse_head(data, is_response=False):
@@ -65,23 +67,34 @@ class Headers(object):
     """The headers of a head in their order; names are case-insensitive."""
 
     def __init__(self, fields=()):
-        # type: (Union[List[Tuple[Text, Text]], Tuple[()]]) -> None
+        # type: (Iterable[Tuple[Text, Text]]) -> None
         self._fields = list(fields)
 
+    if TYPE_CHECKING:
+        @overload
+        def get(self, name, default=None):
+            # type: (Name, None) -> Optional[Text]
+            pass
+
+        @overload
+        def get(self, name, default):
+            # type: (Name, Text) -> Text
+            pass
+
     def get(self, name, default=None):
-        # type: (Union[bytes, Text], Optional[Text]) -> Optional[Text]
+        # type: (Name, Optional[Text]) -> Optional[Text]
         """Return a header's value, repeated ones joined by ', ', or the default."""
         values = self.get_all(name)
         return u', '.join(values) if values else default
 
     def get_all(self, name):
-        # type: (Union[bytes, Text]) -> List[Text]
+        # type: (Name) -> List[Text]
         """Return a list of the values of a repeated header, such as Set-Cookie."""
         wanted = (name.decode('latin-1') if isinstance(name, bytes) else name).lower()
         return [value for field, value in self._fields if field.lower() == wanted]
 
     def get_list(self, name):
-        # type: (Union[bytes, Text]) -> List[Text]
+        # type: (Name) -> List[Text]
         """Return the items of a comma-separated header, without empty ones."""
         items = u','.join(self.get_all(name)).split(u',')
         # Not strip() alone: that would also strip Unicode spaces, which aren't RFC 7230's blanks.
@@ -99,14 +112,14 @@ class Headers(object):
         return list(self._fields)
 
     def __getitem__(self, name):
-        # type: (Union[bytes, Text]) -> Text
+        # type: (Name) -> Text
         value = self.get(name)
         if value is None:
             raise KeyError(name)
         return value
 
     def __contains__(self, name):
-        # type: (Union[bytes, Text]) -> bool
+        # type: (Name) -> bool
         return bool(self.get_all(name))
 
     def __iter__(self):
@@ -121,3 +134,33 @@ class Headers(object):
         # type: () -> str
         return 'Headers({!r})'.format(
             [(name, redact_value(name, value)) for name, value in self._fields])
+
+
+class Head(object):
+    """Base of a response and a request: ``raw``, the bytes of the head, and its ``headers``."""
+
+    def __init__(self, header_data, headers):
+        # type: (bytes, Headers) -> None
+        self.raw = header_data  # type: bytes
+        self.headers = headers  # type: Headers
+
+    if TYPE_CHECKING:
+        @overload
+        def get(self, name, default=None):
+            # type: (Name, None) -> Optional[Text]
+            pass
+
+        @overload
+        def get(self, name, default):
+            # type: (Name, Text) -> Text
+            pass
+
+    def get(self, name, default=None):
+        # type: (Name, Optional[Text]) -> Optional[Text]
+        """Return a header's value, repeated ones joined by ', ', or the default."""
+        return self.headers.get(name, default)
+
+    def get_list(self, name):
+        # type: (Name) -> List[Text]
+        """Return the items of a comma-separated header."""
+        return self.headers.get_list(name)

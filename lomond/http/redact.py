@@ -13,6 +13,10 @@ from lomond.http.grammar import is_line
 if TYPE_CHECKING:
     from typing import Any, Dict, Text  # noqa: F401
 
+    Fields = Dict[str, Any]
+else:
+    Fields = dict
+
 #: What is shown in place of a secret.
 HIDDEN = u'***'
 
@@ -87,7 +91,7 @@ def redact_head(head):
     return u'\r\n'.join(lines[:1] + [redact_line(line) for line in lines[1:]]).encode('latin-1')
 
 
-class TraceRecord(dict):  # type: ignore[type-arg]
+class TraceRecord(Fields):
     """The dict that a tracer is called with; its repr shows no secrets, see `redacted`.
 
     In addition to the ``head`` that is sent it has the ``redacted_head``.

@@ -6,9 +6,8 @@ It does no I/O: the input is a target and a response, the output another target.
 from __future__ import absolute_import, division, print_function
 
 import re
-from collections import namedtuple
 
-from lomond._compat import TYPE_CHECKING, text_type
+from lomond._compat import TYPE_CHECKING, NamedTuple, text_type
 from lomond.errors import HandshakeError
 from lomond.http.redact import hide_credentials
 from lomond.http.url import parse_url
@@ -29,8 +28,8 @@ _SCHEME = re.compile(u'([A-Za-z][A-Za-z0-9+.-]*):')
 _SCHEMES = {u'ws': u'ws', u'wss': u'wss', u'http': u'ws', u'https': u'wss'}
 
 
-class RedirectChain(namedtuple(
-        'RedirectChain', ['first', 'target', 'redirects', 'is_cross_origin'])):
+class RedirectChain(NamedTuple('RedirectChain', [
+        ('first', 'Target'), ('target', 'Target'), ('redirects', int), ('is_cross_origin', bool)])):
     """The redirects of one attempt to connect.
 
     ``first``, the `lomond.http.url.Target` of the user's URL; ``target``, the one to connect to

@@ -19,12 +19,13 @@ if TYPE_CHECKING:
     from typing import Any, Dict, List, Optional, Tuple, Union  # noqa: F401
 
     from lomond.http.cookies import Cookies  # noqa: F401
+    from lomond.http.netrc import NetrcFile  # noqa: F401
     from lomond.http.redirects import RedirectChain  # noqa: F401
     from lomond.http.response import Response  # noqa: F401
 
     Field = Tuple[text_type, bytes]
 
-log = logging.getLogger('lomond')
+log = logging.getLogger('lomond')  # type: logging.Logger
 
 # Headers that the handshake sets.
 _RESERVED = frozenset([
@@ -52,7 +53,7 @@ class RequestOptions(object):
         # type: (Any, Any, Any) -> None
         #: A list of fields, or the user's function.
         self.headers = _check_headers_option(headers)  # type: Any
-        self.netrc = check_netrc(netrc)
+        self.netrc = check_netrc(netrc)  # type: Optional[NetrcFile]
         self.cookies = None  # type: Optional[Cookies]
         if cookies is not None:
             from lomond.http.cookies import check_cookies  # here, as few programs need it

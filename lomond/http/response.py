@@ -6,11 +6,11 @@ import re
 
 from lomond._compat import TYPE_CHECKING
 from lomond.errors import HandshakeError
-from lomond.http.headers import parse_head
+from lomond.http.headers import Head, parse_head
 from lomond.http.redact import redact_line
 
 if TYPE_CHECKING:
-    from typing import List, Match, Optional, Text, Union  # noqa: F401
+    from typing import Match, Text  # noqa: F401
 
 # RFC 7230 3.1.2. Some servers omit the space before an empty reason.
 _STATUS_LINE = re.compile(r'(HTTP/1\.[0-9]) ([1-9][0-9][0-9])(?: (.*))?\Z')
@@ -25,7 +25,7 @@ def check_status_line(line):
     return match
 
 
-class Response(object):
+class Response(Head):
     """An HTTP response.
 
     Parameters: ``header_data``, the bytes of the status line and headers. Raises HandshakeError
@@ -37,23 +37,13 @@ class Response(object):
 
     def __init__(self, header_data):
         # type: (bytes) -> None
-        self.raw = header_data
-        line, self.headers = parse_head(header_data, is_response=True)
+        line, headers = parse_head(header_data, is_response=True)
+        super(Response, self).__init__(header_data, headers)
         match = check_status_line(line)
-        self.http_ver = match.group(1)          # type: Text
-        self.status_code = int(match.group(2))
-        self.status = match.group(3) or u''     # type: Text
-        self.body = b''
-
-    def get(self, name, default=None):
-        # type: (Union[bytes, Text], Optional[Text]) -> Optional[Text]
-        """Return a header's value, repeated ones joined by ', ', or the default."""
-        return self.headers.get(name, default)
-
-    def get_list(self, name):
-        # type: (Union[bytes, Text]) -> List[Text]
-        """Return the items of a comma-separated header."""
-        return self.headers.get_list(name)
+        self.http_ver = match.group(1)  # type: Text
+        self.status_code = int(match.group(2))  # type: int
+        self.status = match.group(3) or u''  # type: Text
+        self.body = b''  # type: bytes
 
     def __repr__(self):
         # type: () -> str

@@ -4,10 +4,10 @@ from __future__ import absolute_import, division, print_function
 
 import base64
 import re
-from collections import namedtuple
 
 from lomond._compat import (
     TYPE_CHECKING,
+    NamedTuple,
     encode_utf8,
     native_to_text,
     quote,
@@ -50,8 +50,10 @@ _HOST_AND_PORT = re.compile(
 _ADVICE = ' (in a user or a password encode / as %2F, ? as %3F and # as %23)'
 
 
-class Target(namedtuple(
-        'Target', ['scheme', 'host', 'port', 'resource', 'credentials', 'unix_path'])):
+class Target(NamedTuple('Target', [
+        ('scheme', text_type), ('host', text_type), ('port', int), ('resource', text_type),
+        ('credentials', 'Optional[Tuple[text_type, text_type]]'),
+        ('unix_path', 'Optional[text_type]')])):
     """A parsed WebSocket URL.
 
     ``scheme``: 'ws', 'wss', 'ws+unix' or 'wss+unix'; ``host``: a name in ASCII or an address
@@ -63,7 +65,7 @@ class Target(namedtuple(
     __slots__ = ()
 
     def __new__(cls, scheme, host, port, resource, credentials, unix_path=None):
-        # type: (text_type, text_type, int, text_type, Any, Optional[text_type]) -> Target
+        # type: (text_type, text_type, int, text_type, Optional[Tuple[text_type, text_type]], Optional[text_type]) -> Target
         return super(Target, cls).__new__(
             cls, scheme, host, port, resource, credentials, unix_path)
 
@@ -96,7 +98,9 @@ class Target(namedtuple(
         return u'{}:{}'.format(host, self.port)
 
 
-class ProxyTarget(namedtuple('ProxyTarget', ['scheme', 'host', 'port', 'credentials'])):
+class ProxyTarget(NamedTuple('ProxyTarget', [
+        ('scheme', text_type), ('host', text_type), ('port', int),
+        ('credentials', 'Optional[Tuple[text_type, text_type]]')])):
     """A parsed proxy URL; the fields are those of `Target`.
 
     ``scheme`` is one of 'http', 'https', 'socks4', 'socks4a', 'socks5',

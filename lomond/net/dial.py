@@ -20,6 +20,7 @@ from lomond.net.transport import Transport
 if TYPE_CHECKING:
     from typing import Any, Callable, List, Optional, Text  # noqa: F401
 
+    from lomond.errors import Phase  # noqa: F401
     from lomond.http.url import ProxyTarget, Target  # noqa: F401
     from lomond.net.options import NetOptions, TLSOptions  # noqa: F401
     from lomond.net.steps import Steps  # noqa: F401
@@ -149,7 +150,7 @@ class Dialer(object):
 
     @operation
     def _secure(self, transport, host, options, deadline, phase):
-        # type: (Transport, Text, TLSOptions, float, str) -> Steps
+        # type: (Transport, Text, TLSOptions, float, Phase) -> Steps
         """Make TLS with a host on a transport; the result is the new transport."""
         try:
             tls = self.tls

@@ -11,7 +11,7 @@ from lomond._compat import TYPE_CHECKING
 if TYPE_CHECKING:
     from typing import Any  # noqa: F401
 
-log = logging.getLogger('lomond')
+log = logging.getLogger('lomond')  # type: logging.Logger
 
 #: Seconds between two probes, once the first had no answer ...
 PROBE_INTERVAL = 10

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from lomond.net.steps import Steps  # noqa: F401
 
-log = logging.getLogger('lomond')
+log = logging.getLogger('lomond')  # type: logging.Logger
 
 #: How many calls of one kind may be left to themselves at a time.
 MAX_ABANDONED = 4

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from lomond.protocol.close import CloseFrame  # noqa: F401
     from lomond.protocol.extensions.deflate import PermessageDeflate  # noqa: F401
     from lomond.protocol.limits import Limits  # noqa: F401
+    from lomond.protocol.state import StateName  # noqa: F401
 
 CLIENT = 'client'
 SERVER = 'server'
@@ -98,7 +99,7 @@ class Connection(object):
 
     @property
     def state(self):
-        # type: () -> str
+        # type: () -> StateName
         """How far it has come, one of `lomond.protocol.state.State`."""
         return self.lifecycle.state
 

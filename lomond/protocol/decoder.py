@@ -22,7 +22,7 @@ from lomond.protocol.state import State, Trigger
 if TYPE_CHECKING:
     from typing import Callable, Iterator, List, Optional, Tuple, Type, Union  # noqa: F401
 
-    from lomond.events import Event  # noqa: F401
+    from lomond.events import AnyEvent  # noqa: F401
     from lomond.protocol.extensions.deflate import PermessageDeflate  # noqa: F401
     from lomond.protocol.frame import FrameHeader  # noqa: F401
     from lomond.protocol.limits import Limits  # noqa: F401
@@ -109,7 +109,7 @@ class Decoder(object):
     # -- the short way --
 
     def receive(self, data):
-        # type: (bytes) -> Iterator[Event]
+        # type: (bytes) -> Iterator[AnyEvent]
         """Yield the events in bytes from the peer. What the peer does wrong is one.
 
         The frame of an event is used up before the event is yielded: an iterator that is closed
@@ -120,7 +120,7 @@ class Decoder(object):
         # The global is looked up at each call: an application's tests may replace it.
         received_time = time() if self._clock is None else self._clock()
         if self.receive_buffer is not None and isinstance(data, memoryview):
-            event = self._buffer_filled(data, received_time)  # type: Optional[Event]
+            event = self._buffer_filled(data, received_time)  # type: Optional[AnyEvent]
             if event is not None:
                 yield event
             return
@@ -202,7 +202,7 @@ class Decoder(object):
     # -- the long way --
 
     def _next_event(self, buffer, pos, received_time):
-        # type: (Union[bytes, bytearray], int, float) -> Tuple[Optional[Event], int]
+        # type: (Union[bytes, bytearray], int, float) -> Tuple[Optional[AnyEvent], int]
         """Return the next event and the position after it.
 
         None, and the position up to which bytes were used, if more bytes are needed.
@@ -242,7 +242,7 @@ class Decoder(object):
                 return self._finish_message(received_time), pos
 
     def _buffer_filled(self, view, received_time):
-        # type: (memoryview, float) -> Optional[Event]
+        # type: (memoryview, float) -> Optional[AnyEvent]
         """Go on after bytes were received into the buffer; return the event if it is full."""
         if not self.is_receiving:
             return None
@@ -256,13 +256,13 @@ class Decoder(object):
         return self._finish_message(received_time)
 
     def _finish_message(self, received_time):
-        # type: (float) -> Event
+        # type: (float) -> AnyEvent
         self._received.messages += 1
         self._received.payload_bytes += self._message.size
         return self._message.finish(received_time)
 
     def _control_event(self, opcode, payload, received_time):
-        # type: (int, bytes, float) -> Event
+        # type: (int, bytes, float) -> AnyEvent
         if opcode == Opcode.PING:
             if self.auto_pong and self._lifecycle.state == State.OPEN:
                 self._want(Opcode.PONG, payload)

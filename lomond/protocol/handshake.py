@@ -14,7 +14,7 @@ from lomond.constants import WS_KEY, WS_VERSION
 from lomond.errors import HandshakeError
 from lomond.http.grammar import is_token
 from lomond.http.head import HeadReader
-from lomond.http.headers import parse_head
+from lomond.http.headers import Head, parse_head
 from lomond.http.redact import redact_line, redact_text
 from lomond.protocol.extensions import permessage_deflate
 from lomond.protocol.extensions.grammar import format_extension, parse_extensions
@@ -176,7 +176,7 @@ def _check_request_line(line):
     return match
 
 
-class Request(object):
+class Request(Head):
     """A client's request, as a server sees it.
 
     Parameters: the bytes of the head. Raises HandshakeError if they aren't one.
@@ -186,17 +186,12 @@ class Request(object):
 
     def __init__(self, header_data):
         # type: (bytes) -> None
-        self.raw = header_data
-        line, self.headers = parse_head(header_data)
+        line, headers = parse_head(header_data)
+        super(Request, self).__init__(header_data, headers)
         match = _check_request_line(line)
-        self.method = match.group(1)        # type: text_type
-        self.resource = match.group(2)      # type: text_type
-        self.http_ver = match.group(3)      # type: text_type
-
-    def get(self, name, default=None):
-        # type: (Union[bytes, text_type], Optional[text_type]) -> Optional[text_type]
-        """Return a header's value, repeated ones joined by ', ', or the default."""
-        return self.headers.get(name, default)
+        self.method = match.group(1)  # type: text_type
+        self.resource = match.group(2)  # type: text_type
+        self.http_ver = match.group(3)  # type: text_type
 
     def __repr__(self):
         # type: () -> str

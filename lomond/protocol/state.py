@@ -11,18 +11,26 @@ from lomond._compat import TYPE_CHECKING
 if TYPE_CHECKING:
     from typing import Any, Dict, Optional, Tuple  # noqa: F401
 
+    from typing_extensions import Final, Literal  # noqa: F401
+
     from lomond.protocol.close import CloseFrame  # noqa: F401
+
+    #: A state, by its name.
+    StateName = Literal['connecting', 'open', 'closing', 'peer_closing', 'failing', 'closed']
 
 
 class State(object):
     """How far a connection has come."""
 
-    CONNECTING = 'connecting'
-    OPEN = 'open'
-    CLOSING = 'closing'             # our Close frame went out; messages may still arrive
-    PEER_CLOSING = 'peer_closing'   # the peer's arrived; ours follows once the user has seen it
-    FAILING = 'failing'             # the peer broke the protocol: what follows is ignored
-    CLOSED = 'closed'
+    CONNECTING = 'connecting'  # type: Final
+    OPEN = 'open'  # type: Final
+    # Our Close frame went out; messages may still arrive.
+    CLOSING = 'closing'  # type: Final
+    # The peer's arrived; ours follows once the user has seen it.
+    PEER_CLOSING = 'peer_closing'  # type: Final
+    # The peer broke the protocol: what follows is ignored.
+    FAILING = 'failing'  # type: Final
+    CLOSED = 'closed'  # type: Final
 
 
 class Trigger(object):
@@ -58,7 +66,7 @@ TRANSITIONS = {
     # Another thread disconnected while these were being decoded.
     (State.CLOSED, Trigger.CLOSE_RECEIVED): State.CLOSED,
     (State.CLOSED, Trigger.FAILED): State.CLOSED,
-}  # type: Dict[Tuple[str, str], str]
+}  # type: Dict[Tuple[str, str], StateName]
 
 #: States in which messages, pings and pongs may be sent. RFC 6455 5.5.1 forbids them only after
 #: our own Close frame, so the user may still send while handling Closing.
@@ -90,17 +98,17 @@ class Lifecycle(object):
 
     def __init__(self, lock=NoLock):
         # type: (Any) -> None
-        self.state = State.CONNECTING
+        self.state = State.CONNECTING  # type: StateName
         #: True while messages, pings and pongs may be sent.
         self.may_send = False
         #: Our Close frame, once it was encoded.
         self.close_sent = None  # type: Optional[CloseFrame]
         #: The peer's Close frame, once it arrived, unless that itself broke the protocol.
         self.close_received = None  # type: Optional[CloseFrame]
-        self.lock = lock
+        self.lock = lock  # type: Any
 
     def move(self, trigger, close=None):
-        # type: (str, Optional[CloseFrame]) -> str
+        # type: (str, Optional[CloseFrame]) -> StateName
         """Go where a trigger leads; return the new state.
 
         ``close`` is the Close frame that was sent or received. Raises WebSocketUnavailable, or its

@@ -3,6 +3,7 @@
 from __future__ import absolute_import, division, print_function
 
 import errno
+import pickle
 import socket
 import sys
 import threading
@@ -11,6 +12,7 @@ import pytest
 
 from lomond import _compat
 from lomond._compat import (
+    NamedTuple,
     RLock,
     SteppedRLock,
     Utf8Decoder,
@@ -292,3 +294,14 @@ def test_a_free_rlock_goes_to_its_waiters_first(monkeypatch):
     with lock, lock:
         pass
     assert yields == [0]
+
+
+Point = NamedTuple('Point', [('x', int), ('name', 'Optional[text_type]')])
+
+
+def test_a_named_tuple_has_its_fields_and_the_module_that_made_it():
+    point = Point(1, name=None)
+    assert point == (1, None) and point.x == 1
+    assert Point._fields == ('x', 'name')
+    assert repr(point) == 'Point(x=1, name=None)'
+    assert pickle.loads(pickle.dumps(point, 2)) == point

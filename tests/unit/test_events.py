@@ -2,8 +2,10 @@
 
 from __future__ import absolute_import, division, print_function
 
+import ast
 import copy
 import gc
+import inspect
 import json
 import pickle
 import re
@@ -56,6 +58,20 @@ def test_all_events_are_listed_here():
         if isinstance(value, type) and issubclass(value, events.Event)
         and value is not events.Event and not name.startswith('_')}
     assert defined == listed
+
+
+def test_any_event_is_the_union_of_all_events_to_a_type_checker():
+    unions = [node.value for node in ast.walk(ast.parse(inspect.getsource(events)))
+              if isinstance(node, ast.Assign) and isinstance(node.value, ast.Subscript)
+              and getattr(node.targets[0], 'id', None) == 'AnyEvent']
+    assert len(unions) == 1
+    named = {node.id for node in ast.walk(unions[0].slice) if isinstance(node, ast.Name)}
+    assert named == {cls.__name__ for cls, _fields, _name in EVENTS}
+
+
+def test_any_event_may_be_part_of_an_annotation():
+    """At run time it is a class: Optional, List and Callable refuse a tuple of classes."""
+    assert events.AnyEvent is events.Event
 
 
 @pytest.mark.parametrize('cls, fields, name', EVENTS)

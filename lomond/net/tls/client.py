@@ -20,6 +20,7 @@ from lomond.net.tls.handshake import TLS_ERRORS, handshake, handshake_within
 if TYPE_CHECKING:
     from typing import Any, Dict, Optional, Text, Tuple  # noqa: F401
 
+    from lomond.errors import Phase  # noqa: F401
     from lomond.net.options import TLSOptions  # noqa: F401
     from lomond.net.steps import Operation, Steps  # noqa: F401
     from lomond.net.transport import Transport  # noqa: F401
@@ -71,7 +72,7 @@ class TLSClient(object):
 
     @operation
     def secure(self, transport, host, options, deadline, phase):
-        # type: (Transport, str, TLSOptions, float, str) -> Steps
+        # type: (Transport, str, TLSOptions, float, Phase) -> Steps
         """Make TLS with a host on a transport, and check the host's certificate by the options.
 
         The result is the new transport, which takes the place of the other. Raises ConnectFail, in

@@ -22,7 +22,7 @@ from lomond._locks import ProcessLock
 if TYPE_CHECKING:
     from typing import Any, Hashable, List, Optional, Text, Tuple  # noqa: F401
 
-log = logging.getLogger('lomond')
+log = logging.getLogger('lomond')  # type: logging.Logger
 
 #: How many contexts are kept that nobody uses: the next WebSocket may have the same options.
 MAX_IDLE = 16
