@@ -3,7 +3,7 @@
 #   make demo        the ticker on an embedded feed, which goes away once; some 6 seconds
 #   make test        all tests on every Python found
 #   make lint        ruff, bandit, and words to avoid (.ci/check_words.py)
-#   make typecheck   mypy --strict
+#   make typecheck   mypy --strict; and what mypy and pyright say of programs that use lomond
 #   make dist        the sdist and the wheel, built twice: the same bytes?
 #   make audit       known vulnerabilities in what lomond needs, where somebody can be asked
 #   make mutants     changes in lomond/protocol, each to be caught by a test; a quarter of an hour
@@ -19,6 +19,7 @@
 # Each makes the virtual environment it needs under .venv.
 
 PYTHON ?= python3
+LOMOND = setup.py setup.cfg pyproject.toml $(shell find lomond -name '*.py' -o -name py.typed)
 PYENV_ROOT ?= $(or $(shell pyenv root 2>/dev/null),$(HOME)/.pyenv)
 
 .PHONY: demo test lint typecheck dist audit soak fuzz bench compliance faults races mutants peers programs clean
@@ -38,8 +39,9 @@ lint: .venv/lint/ready
 	.venv/lint/bin/bandit --quiet --recursive lomond
 	.venv/lint/bin/python .ci/check_words.py
 
-typecheck: .venv/lint/ready
+typecheck: .venv/lint/ready .venv/typing/lomond
 	.venv/lint/bin/mypy
+	.venv/typing/bin/python tests/typing/check.py
 
 dist: .venv/dist/ready
 	.venv/dist/bin/python .ci/build_dist.py dist
@@ -90,7 +92,13 @@ tests/peers/node_modules: tests/peers/package.json
 programs:
 	@.ci/install_programs
 
-.venv/demo/ready: setup.py setup.cfg pyproject.toml $(shell find lomond -name '*.py')
+# What a user installs, for type checkers.
+.venv/typing/lomond: .venv/typing/ready $(LOMOND)
+	rm -rf build
+	.venv/typing/bin/pip install --quiet --no-deps --force-reinstall .
+	touch $@
+
+.venv/demo/ready: $(LOMOND)
 	$(make-venv)
 	rm -rf build
 	$(@D)/bin/pip install --quiet .

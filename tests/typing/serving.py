@@ -1,0 +1,68 @@
+"""A server and its handlers."""
+
+from typing import List, Optional
+
+from typing_extensions import assert_type
+
+from lomond.events import AnyEvent, Disconnected, Ready
+from lomond.extensions import DeflateOptions
+from lomond.server import Request, Server, ServerEvent, ServerWebSocket
+from lomond.tls import server_context
+
+
+def echo(websocket: ServerWebSocket) -> None:
+    assert_type(websocket.request, Request)
+    assert_type(websocket.request.resource, str)
+    assert_type(websocket.request.headers.get_list('Cookie'), List[str])
+    assert_type(websocket.request.get('Origin', ''), str)
+    assert_type(websocket.protocol, Optional[str])
+    for event in websocket:
+        if event.name == 'ready':
+            assert_type(event.response, Request)
+            assert_type(event.response.resource, str)
+        elif event.name == 'text':
+            websocket.send_text(event.text)
+        elif event.name == 'binary':
+            websocket.send_binary(event.data)
+            websocket.send_text(event.data)  # error: arg-type reportArgumentType
+        elif event.name == 'back_off':  # error: comparison-overlap reportUnnecessaryComparison
+            pass
+        elif isinstance(event, Disconnected):
+            assert_type(event.graceful, bool)
+        show(event)
+        show_any(event)
+
+
+def show(event: ServerEvent) -> None:
+    if isinstance(event, Ready):
+        assert_type(event.response.method, str)
+    print(event.text)  # error: union-attr reportAttributeAccessIssue
+
+
+def show_any(event: AnyEvent) -> None:
+    print(event)
+
+
+class Application:
+    def __call__(self, websocket: ServerWebSocket) -> int:
+        websocket.close(1001, 'the end')
+        return 0
+
+
+def serve() -> None:
+    with Server(echo) as server:
+        assert_type(server, Server)
+        assert_type(server.url, str)
+        assert_type(server.port, int)
+    server = Server(
+        Application(), host='::1', port=0, ssl_context=server_context('/etc/ssl/me.pem'),
+        protocols=['v1'], compress=DeflateOptions(mem_level=5), max_connections=10, poll=None)
+    server.start().close()
+
+
+def wrong() -> None:
+    Server()  # error: call-arg reportCallIssue
+    Server(echo, '127.0.0.1', '8080')  # error: arg-type reportArgumentType
+    Server(serve)  # error: arg-type reportArgumentType
+    Server(echo, ssl_context='/etc/ssl/me.pem')  # error: arg-type reportArgumentType
+    server_context(certfile=None)  # error: arg-type reportArgumentType
