@@ -13,6 +13,7 @@ import sys
 
 from lomond import WebSocket
 from lomond.errors import WebSocketError
+from lomond.events import AnyEvent  # noqa: F401
 from lomond.examples import cli
 from lomond.persist import persist
 
@@ -20,6 +21,7 @@ log = logging.getLogger('daemon')
 
 
 def main():
+    # type: () -> None
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('url', help='ws://... or wss://...')
     options = parser.parse_args()
@@ -30,6 +32,7 @@ def main():
     logging.basicConfig(level=logging.INFO, format='%(asctime)s %(levelname)s %(message)s')
 
     def stop(_signum, _frame):
+        # type: (int, object) -> None
         # close() ends a connection, an attempt to connect, or the wait for the next attempt. The
         # handler does nothing else, as it may have interrupted anything, such as a logging call.
         websocket.close()
@@ -48,6 +51,7 @@ def main():
 
 
 def on_event(websocket, event):
+    # type: (WebSocket, AnyEvent) -> None
     """Handle one event. Put the work of your daemon here."""
     if event.name == 'ready':
         log.info('connected')

@@ -13,10 +13,11 @@ import socket
 import sys
 
 from lomond.examples import cli
-from lomond.server import Server
+from lomond.server import Server, ServerWebSocket  # noqa: F401
 
 
 def echo(websocket):
+    # type: (ServerWebSocket) -> None
     """Serve one client, in its own thread; when this returns, the server closes the connection."""
     for event in websocket:
         if event.name == 'text':
@@ -26,6 +27,7 @@ def echo(websocket):
 
 
 def main():
+    # type: () -> int
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('--port', type=cli.port, default=0, help='default: any free port')
     options = parser.parse_args()
@@ -33,13 +35,14 @@ def main():
     try:
         server = Server(echo, port=options.port, compress=True)
     except socket.error as error:
-        cli.complain(error.strerror)
+        cli.complain(str(error.strerror))
         return 1
     try:
         cli.say(server.url)
         server.serve_forever()
     finally:
         server.close()
+    return 0
 
 
 if __name__ == '__main__':

@@ -19,6 +19,7 @@ from lomond.examples import cli
 
 
 def main():
+    # type: () -> int
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('url', help='ws://... or wss://...')
     parser.add_argument('lines', metavar='LINE', nargs='+')
@@ -34,9 +35,11 @@ def main():
 
 
 def run(websocket, lines):
+    # type: (WebSocket, list[str]) -> int
     """Run the session; return the exit status."""
     replies = 0
     is_done = False
+    status = 1
     for event in websocket:
         if event.name == 'ready':
             for line in lines:
@@ -50,12 +53,12 @@ def run(websocket, lines):
                 websocket.close()
         elif event.name == 'connect_fail':
             cli.complain(event.reason)
-            return 1
         elif event.name == 'disconnected':
             if event.graceful and is_done:
-                return 0
-            cli.complain(u'disconnected: ' + event.reason)
-            return 1
+                status = 0
+            else:
+                cli.complain(u'disconnected: ' + event.reason)
+    return status
 
 
 if __name__ == '__main__':

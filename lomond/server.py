@@ -123,7 +123,7 @@ class ServerWebSocket(Endpoint):
     """The server's end of a WebSocket, which `Server` passes to the handler.
 
     Iterating over it yields Ready (whose ``response`` is the client's
-    `lomond.protocol.handshake.Request`), Poll, and then the same events as a client's loop.
+    `Request`), Poll, and then the same events as a client's loop.
     """
 
     _role = SERVER
