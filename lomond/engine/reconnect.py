@@ -206,7 +206,7 @@ class PersistentSession(object):
         """What to wait for before the next step."""
         if self.phase == self.ATTEMPTING and self._session is not None:
             return self._session.interest       # type: ignore[no-any-return]
-        return self._wait.interest      # type: ignore[no-any-return]
+        return self._wait.interest
 
     @property
     def deadline(self):
@@ -216,7 +216,7 @@ class PersistentSession(object):
             return self._session.deadline       # type: ignore[no-any-return]
         if self.phase == self.BACKING_OFF:
             return monotonic() + self._left     # type: ignore[no-any-return]
-        return self._wait.deadline      # type: ignore[no-any-return]
+        return self._wait.deadline
 
     def step(self):
         # type: () -> Iterator[AnyEvent]

@@ -5,9 +5,7 @@ An operation does it (see `lomond.net.steps`): its driver decides how to wait. N
 
 from __future__ import absolute_import, division, print_function
 
-from collections import namedtuple
-
-from lomond._compat import TYPE_CHECKING, text_type
+from lomond._compat import TYPE_CHECKING, NamedTuple, text_type
 from lomond._describe import describe
 from lomond.errors import ConnectFail
 from lomond.net.connect import connect, connect_unix, describe_tried, take_over
@@ -29,7 +27,7 @@ if TYPE_CHECKING:
     Trace = Callable[..., None]
 
 #: A `Transport`, and the `ProxyTarget` that it leads through, or None.
-Dialed = namedtuple('Dialed', ['transport', 'proxy'])
+Dialed = NamedTuple('Dialed', [('transport', Transport), ('proxy', 'Optional[ProxyTarget]')])
 
 # How many descriptors imports may have open at once: 2.7 has one for each that another waits for.
 _FOR_IMPORTS = 16

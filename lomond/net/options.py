@@ -10,7 +10,6 @@ import math
 import os
 import re
 import socket
-from collections import namedtuple
 from functools import partial
 
 from lomond._checks import (
@@ -21,7 +20,7 @@ from lomond._checks import (
     check_ssl_verify,
     whole_number,
 )
-from lomond._compat import TYPE_CHECKING, native_to_text, text_type, to_bytes
+from lomond._compat import TYPE_CHECKING, NamedTuple, native_to_text, text_type, to_bytes
 from lomond.http.url import to_ascii
 from lomond.net.address import read_address
 from lomond.net.proxy.settings import parse_proxies
@@ -37,8 +36,10 @@ _LONGEST_KEEPALIVE = 32767
 _SHA256 = re.compile(u'[0-9a-f]{64}\\Z')
 
 
-class TLSOptions(namedtuple('TLSOptions', [
-        'verify', 'cafile', 'context', 'certfile', 'keyfile', 'server_hostname', 'fingerprint'])):
+class TLSOptions(NamedTuple('TLSOptions', [
+        ('verify', bool), ('cafile', 'Optional[str]'), ('context', 'Any'),
+        ('certfile', 'Optional[str]'), ('keyfile', 'Optional[str]'),
+        ('server_hostname', 'Optional[str]'), ('fingerprint', 'Tuple[text_type, ...]')])):
     """How to make TLS, and what to ask of the server's certificate.
 
     Parameters by name, as of `lomond.websocket.WebSocket`, without the ``ssl_``. Attributes, of
@@ -80,9 +81,11 @@ class TLSOptions(namedtuple('TLSOptions', [
         return self._replace(certfile=None, keyfile=None)
 
 
-class NetOptions(namedtuple('NetOptions', [
-        'proxies', 'source_address', 'tcp_keepalive', 'socket_options', 'sock', 'resolver',
-        'tls'])):
+class NetOptions(NamedTuple('NetOptions', [
+        ('proxies', 'Optional[Dict[str, Any]]'), ('source_address', 'Optional[Tuple[str, int]]'),
+        ('tcp_keepalive', 'Optional[int]'), ('socket_options', 'Tuple[Tuple[int, int, Any], ...]'),
+        ('sock', 'Any'), ('resolver', 'Optional[Callable[..., Iterable[Any]]]'),
+        ('tls', TLSOptions)])):
     """What a `lomond.net.dial.Dialer` goes by besides the target.
 
     Parameters by name, as of `lomond.websocket.WebSocket`, and ``tls``, `TLSOptions`. Attributes,

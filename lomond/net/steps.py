@@ -11,12 +11,13 @@ from __future__ import absolute_import, division, print_function
 
 import functools
 import sys
-from collections import namedtuple
 
-from lomond._compat import TYPE_CHECKING, throw_arguments
+from lomond._compat import TYPE_CHECKING, NamedTuple, throw_arguments
 
 if TYPE_CHECKING:
-    from typing import Any, Callable, Generator, List, ParamSpec  # noqa: F401
+    from typing import Any, Callable, Generator, List, Sequence, Tuple  # noqa: F401
+
+    from typing_extensions import ParamSpec
 
     P = ParamSpec('P')
     #: What the body of an operation is.
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 #: What to wait for, ``interest`` as of `lomond.net.waiter.wait`, and until when, by the monotonic
 #: clock.
-Wait = namedtuple('Wait', ['interest', 'deadline'])
+Wait = NamedTuple('Wait', [('interest', 'Sequence[Tuple[int, int]]'), ('deadline', float)])
 
 
 def operation(function):

@@ -88,12 +88,13 @@ class Transport(object):
         #: Bytes that a waiting send reads ahead, at most; None for no limit.
         self.max_read_ahead = MAX_READ_AHEAD  # type: Optional[int]
         #: Bytes that went out after a wait: it grows for as long as the peer reads.
-        self.progress = 0
+        self.progress = 0  # type: int
         #: True once `abort` was called.
-        self.is_aborted = False
+        self.is_aborted = False  # type: bool
         self.on_backlog = None  # type: Optional[Callable[[], None]]
         #: Whether `receive` can make use of a buffer.
-        self.can_receive_into = not self.is_secure and hasattr(sock, 'recv_into')
+        self.can_receive_into = (
+            not self.is_secure and hasattr(sock, 'recv_into'))  # type: bool
         #: What to wait for before the next `receive`, as `selectors.wait` wants it.
         self.interest = ((self._fd, READ),)  # type: Interest
 

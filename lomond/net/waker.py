@@ -7,9 +7,12 @@ from __future__ import absolute_import, division, print_function
 
 import socket
 
-from lomond._compat import set_close_on_exec
+from lomond._compat import TYPE_CHECKING, set_close_on_exec
 from lomond._locks import ProcessLock
 from lomond.net.waiter import READ
+
+if TYPE_CHECKING:
+    from typing import Tuple  # noqa: F401
 
 
 class Waker(object):
@@ -27,7 +30,7 @@ class Waker(object):
         for sock in (self._reader, self._writer):
             sock.setblocking(False)
             set_close_on_exec(sock)
-        self.interest = (self._reader.fileno(), READ)
+        self.interest = (self._reader.fileno(), READ)  # type: Tuple[int, int]
 
     def wake(self):
         # type: () -> None

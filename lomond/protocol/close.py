@@ -6,21 +6,18 @@ Knows no state: whether a Close frame may be sent is for `state` to say.
 from __future__ import absolute_import, division, print_function
 
 import struct
-from collections import namedtuple
 
 from lomond._checks import instead_of, whole_number
-from lomond._compat import TYPE_CHECKING, decode_utf8, encode_text, text_type
+from lomond._compat import TYPE_CHECKING, NamedTuple, decode_utf8, encode_text, text_type
 from lomond.errors import InvalidPayload, ProtocolError
 from lomond.protocol.frame import MAX_CONTROL_PAYLOAD
 from lomond.status import Status, is_valid_on_wire
 
 if TYPE_CHECKING:
-    from typing import NamedTuple, Optional, Union  # noqa: F401
+    from typing import Optional, Union  # noqa: F401
 
-    CloseFrame = NamedTuple('CloseFrame', [('code', int), ('reason', text_type)])
-else:
-    #: The code and the reason of a Close frame; 1005 and u'' for one with an empty payload.
-    CloseFrame = namedtuple('CloseFrame', ['code', 'reason'])
+#: The code and the reason of a Close frame; 1005 and u'' for one with an empty payload.
+CloseFrame = NamedTuple('CloseFrame', [('code', int), ('reason', text_type)])
 
 _code_struct = struct.Struct('!H')
 

@@ -17,9 +17,10 @@ from lomond.protocol.state import Lifecycle, NoLock, Trigger
 from lomond.stats import Stats
 
 if TYPE_CHECKING:
-    from typing import Any, Callable, Optional, Type  # noqa: F401
+    from typing import Any, Callable, Iterator, Optional, Tuple, Type  # noqa: F401
 
     from lomond.errors import ProtocolError  # noqa: F401
+    from lomond.events import AnyEvent  # noqa: F401
     from lomond.protocol.close import CloseFrame  # noqa: F401
     from lomond.protocol.extensions.deflate import PermessageDeflate  # noqa: F401
     from lomond.protocol.limits import Limits  # noqa: F401
@@ -55,18 +56,20 @@ class Connection(object):
     def __init__(self, role, limits=DEFAULT_LIMITS, lock=NoLock, stats=None,
                  random_bytes=os.urandom, clock=None, text_class=events.Text):
         # type: (str, Limits, Any, Optional[Stats], Callable[[int], bytes], Optional[Callable[[], float]], Type[events.Text]) -> None
-        self.limits = limits
-        self.stats = stats or Stats()
-        self.lifecycle = Lifecycle(lock)
+        self.limits = limits  # type: Limits
+        self.stats = stats or Stats()  # type: Stats
+        self.lifecycle = Lifecycle(lock)  # type: Lifecycle
         self.decoder = Decoder(
-            role == CLIENT, self.lifecycle, limits, self.stats, clock, text_class)
-        self.encoder = Encoder(role == CLIENT, self.lifecycle, self.stats, random_bytes)
+            role == CLIENT, self.lifecycle, limits, self.stats, clock, text_class)  # type: Decoder
+        self.encoder = Encoder(
+            role == CLIENT, self.lifecycle, self.stats, random_bytes)  # type: Encoder
 
         # Methods of the parts: methods of this would cost each message a call.
-        self.receive = self.decoder.receive
-        self.encode = self.encoder.encode
-        self.encode_in_frames = self.encoder.encode_in_frames
-        self.encode_many = self.encoder.encode_many
+        self.receive = self.decoder.receive  # type: Callable[[bytes], Iterator[AnyEvent]]
+        self.encode = self.encoder.encode  # type: Callable[..., bytes]
+        self.encode_in_frames = (
+            self.encoder.encode_in_frames)  # type: Callable[..., Tuple[int, Iterator[Any]]]
+        self.encode_many = self.encoder.encode_many  # type: Callable[..., Iterator[bytes]]
 
     # -- the handshakes and the end --
 

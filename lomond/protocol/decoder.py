@@ -50,7 +50,7 @@ class Decoder(object):
         #: Answer pings with pongs.
         self.auto_pong = True
         #: False before the opening handshake, and once nothing that arrives can become an event.
-        self.is_receiving = False
+        self.is_receiving = False  # type: bool
         #: The error that the peer's fault was, if there was one.
         self.error = None  # type: Optional[errors.ProtocolError]
         #: Where the next bytes from the peer may be received into, to be handed in as a part of

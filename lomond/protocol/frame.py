@@ -14,7 +14,7 @@ from lomond.protocol.accel import find_numpy
 from lomond.protocol.mask import apply_mask, apply_mask_to_few, mask_by_numpy
 
 if TYPE_CHECKING:
-    from typing import Iterator, Optional, Tuple, Union  # noqa: F401
+    from typing import Callable, Iterator, Optional, Tuple, Union  # noqa: F401
 
     from lomond.protocol.limits import Limits  # noqa: F401
 
@@ -42,7 +42,7 @@ OPCODES = frozenset([
 ])
 
 #: The header of a client's small frame: its two bytes, and the masking key.
-pack_short_masked = struct.Struct('!BB4s').pack
+pack_short_masked = struct.Struct('!BB4s').pack  # type: Callable[[int, int, bytes], bytes]
 SHORT_HEADER = 2 + KEY_SIZE
 
 _pack_short = struct.Struct('!BB').pack
@@ -59,11 +59,11 @@ class FrameHeader(object):
 
     def __init__(self, opcode, fin, rsv1, length, masking_key):
         # type: (int, bool, bool, int, Optional[bytes]) -> None
-        self.opcode = opcode
-        self.fin = fin
-        self.rsv1 = rsv1
-        self.length = length
-        self.masking_key = masking_key
+        self.opcode = opcode  # type: int
+        self.fin = fin  # type: bool
+        self.rsv1 = rsv1  # type: bool
+        self.length = length  # type: int
+        self.masking_key = masking_key  # type: Optional[bytes]
 
 
 # -- to bytes --

@@ -66,7 +66,8 @@ class ReceiveBuffer(object):
     def __init__(self):
         # type: () -> None
         self._memory = bytearray()
-        self._wanted = self.size = 0
+        self._wanted = 0
+        self.size = 0  # type: int
 
     def begin(self, size):
         # type: (int) -> ReceiveBuffer

@@ -2,9 +2,7 @@
 
 from __future__ import absolute_import, division, print_function
 
-from collections import namedtuple
-
-from lomond._compat import TYPE_CHECKING
+from lomond._compat import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from typing import Optional  # noqa: F401
@@ -12,12 +10,15 @@ if TYPE_CHECKING:
 #: ``head``: bytes of an HTTP head. ``body``: bytes kept of a rejection's body. ``frame``: bytes of
 #: one frame's payload. ``message``: bytes of one message, on the wire and inflated. ``fragments``:
 #: frames of one message. For the last three None is no limit.
-Limits = namedtuple('Limits', ['head', 'body', 'frame', 'message', 'fragments'])
+Limits = NamedTuple('Limits', [
+    ('head', int), ('body', int), ('frame', 'Optional[int]'), ('message', 'Optional[int]'),
+    ('fragments', 'Optional[int]')])
 
 #: What a connection holds at the moment. ``leftover``: bytes of a header or a control frame that
 #: isn't whole. ``payload``: bytes, or characters, of a message that isn't whole; ``pieces``: the
 #: objects they are in. ``buffer``: bytes of memory for large messages, used or not.
-Held = namedtuple('Held', ['leftover', 'payload', 'pieces', 'buffer'])
+Held = NamedTuple('Held', [
+    ('leftover', int), ('payload', int), ('pieces', int), ('buffer', int)])
 
 MIB = 1024 * 1024
 

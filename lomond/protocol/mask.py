@@ -83,7 +83,7 @@ WAYS = [
 # -- masking --
 
 #: As `apply_mask`, for a payload that is too small for numpy: it saves the question.
-apply_mask_to_few = WAYS[0]
+apply_mask_to_few = WAYS[0]  # type: Callable[[bytes, bytes], bytes]
 
 
 def apply_mask(payload, key):

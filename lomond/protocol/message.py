@@ -37,7 +37,7 @@ class MessageAssembler(object):
         self._max_size = limits.message
         self._max_fragments = limits.fragments
         #: True if a message has begun and not ended.
-        self.in_message = False
+        self.in_message = False  # type: bool
 
     @property
     def size(self):

@@ -100,7 +100,7 @@ class Lifecycle(object):
         # type: (Any) -> None
         self.state = State.CONNECTING  # type: StateName
         #: True while messages, pings and pongs may be sent.
-        self.may_send = False
+        self.may_send = False  # type: bool
         #: Our Close frame, once it was encoded.
         self.close_sent = None  # type: Optional[CloseFrame]
         #: The peer's Close frame, once it arrived, unless that itself broke the protocol.

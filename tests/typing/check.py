@@ -169,7 +169,8 @@ def verify_types():
     say('Completeness of types: {:.1%}'.format(completeness['completenessScore']))
     faults = [
         '{}: {}'.format(symbol['name'], found['message'].splitlines()[0])
-        for symbol in completeness['symbols'] for found in symbol['diagnostics']]
+        for symbol in completeness['symbols'] for found in symbol['diagnostics']
+        if found['severity'] == 'error']
     # The others follow from these.
     causes = [fault for fault in faults if 'partially unknown' not in fault]
     if not faults and completeness['completenessScore'] < 1:

@@ -61,7 +61,7 @@ class SocksExchange(object):
         self._proxy = proxy
         self._received = b''
         self._written = 0
-        self.output = b''
+        self.output = b''  # type: bytes
         self.rest = None  # type: Optional[bytes]
         self.receive(b'')
 

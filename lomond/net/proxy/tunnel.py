@@ -120,7 +120,7 @@ class ConnectExchange(object):
         # type: (Target, ProxyTarget) -> None
         self._has_credentials = proxy.credentials is not None
         self._reader = ResponseReader(MAX_HEAD, MAX_BODY, u'it', u'https', is_tunnel=True)
-        self.output = connect_request(target, proxy)
+        self.output = connect_request(target, proxy)  # type: bytes
         self.rest = None  # type: Optional[bytes]
 
     @property

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from lomond.net.steps import Operation, Steps  # noqa: F401
     from lomond.net.transport import Transport  # noqa: F401
 
-log = logging.getLogger('lomond')
+log = logging.getLogger('lomond')  # type: logging.Logger
 
 #: How many sessions are kept to be resumed. A WebSocket has one server, and
 #: those it is redirected to.

@@ -20,7 +20,7 @@ from lomond._describe import describe
 from lomond._locks import ProcessLock
 
 if TYPE_CHECKING:
-    from typing import Any, Hashable, List, Optional, Text, Tuple  # noqa: F401
+    from typing import Any, Callable, Hashable, List, Optional, Text, Tuple  # noqa: F401
 
 log = logging.getLogger('lomond')  # type: logging.Logger
 
@@ -233,4 +233,4 @@ def _identity(path):
 _contexts = Contexts()
 
 #: `Contexts.get`, for the whole process.
-shared_context = _contexts.get
+shared_context = _contexts.get  # type: Callable[..., ssl.SSLContext]

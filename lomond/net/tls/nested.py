@@ -13,7 +13,7 @@ from lomond.errors import TransportFail
 from lomond.net.waiter import READ, WRITE
 
 if TYPE_CHECKING:
-    from typing import Any, Optional  # noqa: F401
+    from typing import Any, Callable, Optional, Tuple  # noqa: F401
 
     from lomond.net.transport import Transport  # noqa: F401
 
@@ -40,9 +40,9 @@ class NestedSocket(object):
         self._unsent = b''      # encrypted, and not taken by the layer below
         self._committed = 0     # how many bytes of the caller's are in there
 
-        self.version = self._sslobj.version
-        self.cipher = self._sslobj.cipher
-        self.getpeercert = self._sslobj.getpeercert
+        self.version = self._sslobj.version  # type: Callable[[], Optional[str]]
+        self.cipher = self._sslobj.cipher  # type: Callable[[], Optional[Tuple[str, str, int]]]
+        self.getpeercert = self._sslobj.getpeercert  # type: Callable[..., Any]
 
     def setblocking(self, is_blocking):
         # type: (bool) -> None

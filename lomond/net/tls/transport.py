@@ -19,6 +19,8 @@ from lomond.net.waiter import READ, WRITE
 if TYPE_CHECKING:
     from typing import Any, Callable, List, Optional, Tuple  # noqa: F401
 
+    from lomond.net.waiter import Interest  # noqa: F401
+
 _HAS_SESSIONS = hasattr(ssl, 'SSLSession')
 
 
@@ -115,7 +117,7 @@ class TLSTransport(Transport):
                 with self._tls_lock:
                     piece = b'' if self._is_unwrapped else self._sock.recv(RECEIVE_SIZE)
             except ssl.SSLWantReadError:
-                self.interest = self._wants[READ]
+                self.interest = self._wants[READ]  # type: Interest
                 break
             except ssl.SSLWantWriteError:
                 self.interest = self._wants[WRITE]

@@ -45,7 +45,7 @@ class PermessageDeflate(object):
         # type: (int, bool, int, bool, int, int) -> None
         # zlib has no raw window of 8 bits to deflate with. Its window of 9
         # never looks back over 250 bytes, so an 8-bit inflater understands it.
-        self.deflate_bits = max(deflate_bits, 9)
+        self.deflate_bits = max(deflate_bits, 9)  # type: int
         self.deflate_takeover = deflate_takeover
         self.inflate_bits = inflate_bits
         self.inflate_takeover = inflate_takeover

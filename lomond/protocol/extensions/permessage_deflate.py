@@ -44,14 +44,14 @@ class DeflateOptions(object):
                  server_max_window_bits=15, client_max_window_bits=15,
                  level=zlib.Z_DEFAULT_COMPRESSION, mem_level=8):
         # type: (bool, bool, int, int, int, int) -> None
-        self.server_no_context_takeover = server_no_context_takeover
-        self.client_no_context_takeover = client_no_context_takeover
+        self.server_no_context_takeover = server_no_context_takeover  # type: bool
+        self.client_no_context_takeover = client_no_context_takeover  # type: bool
         self.server_max_window_bits = _check_range(
-            'server_max_window_bits', server_max_window_bits, 8, 15)
+            'server_max_window_bits', server_max_window_bits, 8, 15)  # type: int
         self.client_max_window_bits = _check_range(
-            'client_max_window_bits', client_max_window_bits, 8, 15)
-        self.level = _check_range('level', level, -1, 9)
-        self.mem_level = _check_range('mem_level', mem_level, 1, 9)
+            'client_max_window_bits', client_max_window_bits, 8, 15)  # type: int
+        self.level = _check_range('level', level, -1, 9)  # type: int
+        self.mem_level = _check_range('mem_level', mem_level, 1, 9)  # type: int
 
 
 def _check_range(name, value, low, high):
