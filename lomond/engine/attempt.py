@@ -31,18 +31,19 @@ class Attempt(object):
     def __init__(self, target, connection):
         # type: (Target, Connection) -> None
         #: The protocol's side: one for all requests.
-        self.connection = connection
+        self.connection = connection  # type: Connection
         self.begin_request(RedirectChain.begin(target))
 
     def begin_request(self, chain):
         # type: (RedirectChain) -> None
         """Prepare the request to where a chain of redirects has led."""
         #: The redirects so far.
-        self.chain = chain
+        self.chain = chain  # type: RedirectChain
         #: Reads the response to the present request.
         self.reader = ResponseReader(
             DEFAULT_LIMITS.head, DEFAULT_LIMITS.body,
-            secure_scheme=None if chain.target.is_secure else u'wss')
+            secure_scheme=None if chain.target.is_secure else u'wss',
+        )  # type: ResponseReader
         self._key = None  # type: Optional[bytes]
 
     @property

@@ -28,9 +28,9 @@ class ControlFrames(object):
         #: The payload of a Close frame, until that was sent.
         self.close = None  # type: Optional[bytes]
         #: True while the user has not seen Closing yet, though the peer's Close has been read.
-        self.holds_close = False
+        self.holds_close = False  # type: bool
         #: True if a frame waits. Set last, so that a thread that reads it finds what was added.
-        self.any = False
+        self.any = False  # type: bool
 
     @property
     def has_users(self):

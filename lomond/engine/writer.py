@@ -93,7 +93,7 @@ class BlockingWriter(object):
 
         #: Control frames that wait for the loop's next step, or for the end of another thread's
         #: frame.
-        self.pending = ControlFrames()
+        self.pending = ControlFrames()  # type: ControlFrames
         #: True if the send buffer is too full for what is pending.
         self.needs_buffer = False  # type: bool
         self._is_flushing = False       # the loop sends pending frames, in their order
@@ -419,7 +419,7 @@ class BlockingWriter(object):
     def _has_buffer(self):
         # type: () -> bool
         """Return whether a small frame would go out at once, or fail at once."""
-        if self.error is not None or self.is_disposed or self.transport.has_room():
+        if self.error is not None or self.is_disposed or self.transport.is_writable():
             return True
         self.needs_buffer = True
         return False
@@ -443,7 +443,7 @@ class BlockingWriter(object):
                 return False
             return True
         try:
-            if not self.transport.has_room():
+            if not self.transport.is_writable():
                 return None
             return self._try_to_send(Opcode.PING, payload)
         finally:

@@ -177,7 +177,7 @@ class Transport(object):
 
     # -- sending --
 
-    def has_room(self):
+    def is_writable(self):
         # type: () -> bool
         """Tell if the system would take in some bytes now."""
         return bool(wait(((self._fd, WRITE),), 0))

@@ -119,7 +119,7 @@ def count_steps(session, steps):
 
 def wait_until_sending(websocket):
     """Wait until another thread's send has filled the system's buffer."""
-    while websocket.session.transport.has_room():
+    while websocket.session.transport.is_writable():
         pass
 
 

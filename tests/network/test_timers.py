@@ -430,5 +430,5 @@ def test_no_ping_waits_for_room():
 def fill(websocket):
     """Fill the system's buffer."""
     transport = websocket.session.transport
-    while transport.has_room():
+    while transport.is_writable():
         transport._send_now(b'\0' * 65536)

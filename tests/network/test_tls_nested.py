@@ -202,7 +202,7 @@ def test_force_disconnect_frees_a_sender_that_the_server_does_not_read(connect, 
         for event in websocket.connect(poll=0.05):
             if event.name == 'ready':
                 sender = Background(send)
-            elif event.name == 'poll' and not websocket.session.transport.has_room():
+            elif event.name == 'poll' and not websocket.session.transport.is_writable():
                 websocket.force_disconnect()
         sender.result()
         is_over.set()

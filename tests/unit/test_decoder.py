@@ -104,15 +104,50 @@ def test_messages_and_bytes_received_are_counted(role, size):
     assert stats.pongs_received == 1
 
 
+# -- what the driver has to do --
+
 @BY_ROLE
-def test_pongs_are_handed_on_before_their_event(role):
-    seen = []
+def test_pong_is_there_before_its_event(role):
+    decoder = Wire(role).connection.decoder
+    assert decoder.pong is None
     wire = Wire(role)
-    assert wire.receive_frame(PONG, b'unseen') == [('pong', b'unseen')]
-    wire.connection.decoder.on_pong = seen.append
-    iterator = wire.connection.receive(wire.frame(PONG, b'seen'))
-    assert next(iterator).name == 'pong'
-    assert seen == [b'seen']
+    decoder = wire.connection.decoder
+    next(wire.connection.receive(wire.frame(PONG, b'seen')))
+    assert decoder.pong == b'seen'
+    assert decoder.news
+
+
+@BY_ROLE
+def test_reply_is_pending_before_the_event_of_its_ping(role):
+    wire = Wire(role)
+    decoder = wire.connection.decoder
+    for event, expected in zip(
+            wire.connection.receive(wire.frame(PING, b'1') + wire.frame(PING, b'2')), [b'1', b'2']):
+        assert event.data == expected
+        assert decoder.news
+        assert decoder.pending == (PONG, expected)      # the latest counts (RFC 6455 5.5.3)
+    assert decoder.take_pending() == (PONG, b'2')
+    assert decoder.take_pending() is None
+
+
+@BY_ROLE
+def test_close_takes_the_place_of_a_pong_and_no_pong_that_of_a_close(role):
+    wire = Wire(role)
+    decoder = wire.connection.decoder
+    list(wire.connection.receive(wire.frame(PING, b'1') + wire.frame(3)))
+    opcode, payload = decoder.take_pending()
+    assert (opcode, payload[:2]) == (CLOSE, b'\x03\xea')
+
+
+@BY_ROLE
+def test_echo_is_pending_once_closing_was_handled(role):
+    wire = Wire(role)
+    decoder = wire.connection.decoder
+    iterator = wire.connection.receive(wire.frame(PING, b'1') + wire.close_frame(1001))
+    assert [next(iterator).name, next(iterator).name] == ['ping', 'closing']
+    assert decoder.pending == (PONG, b'1')
+    assert list(iterator) == []
+    assert decoder.pending == (CLOSE, b'\x03\xe9')
 
 
 # -- the clock --

@@ -526,10 +526,10 @@ def test_closing_after_a_torn_send_does_not_wait(ends):
 
 
 def test_room_is_told(plain_pair):
-    assert plain_pair[0].has_room()
+    assert plain_pair[0].is_writable()
     with pytest.raises(TransportFail):
         plain_pair[0].send(b'x' * TOO_MUCH, 0.05)
-    assert not plain_pair[0].has_room()
+    assert not plain_pair[0].is_writable()
 
 
 # -- taking in while sending --
