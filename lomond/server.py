@@ -39,11 +39,11 @@ from lomond.engine.server import ServerSession
 from lomond.engine.timers import NEVER
 from lomond.http.url import bracket, to_ascii
 from lomond.net.address import read_address
-from lomond.net.offload import start_thread
 from lomond.net.shortage import SHORTAGES
 from lomond.net.transport import MAX_READ_AHEAD, would_block
 from lomond.net.waiter import READ, wait
 from lomond.net.waker import Waker
+from lomond.net.workers import start_thread
 from lomond.protocol.close import encode_close
 from lomond.protocol.connection import SERVER
 from lomond.protocol.handshake import (

@@ -1,20 +1,28 @@
-"""lomond.net.offload: a call that blocks, waited for step by step, left alone if need be."""
+"""lomond.net.offload: a call that blocks, waited for step by step, and abandoned if need be.
+
+And lomond.net.workers: the threads that make these calls are few.
+"""
 
 from __future__ import absolute_import, division, print_function
 
 import errno
+import functools
 import gc
 import os
 import socket
+import subprocess
+import sys
 import threading
 import weakref
 
 import pytest
 
+import lomond
 from lomond._compat import monotonic
 from lomond.net.offload import MAX_ABANDONED, offload
 from lomond.net.steps import Wait
 from lomond.net.waiter import wait
+from lomond.net.workers import MAX_WORKERS, Workers
 
 from ..shortages import few_descriptors, no_threads
 from ..support import PATIENCE, drive
@@ -62,10 +70,20 @@ def call():
 
 
 def start(call, timeout=PATIENCE, **options):
-    """Begin; return the steps, of which the first is done."""
+    """Begin; return the steps, of which the first is done. A thread is making the call."""
+    steps = submit(call, timeout, **options)
+    assert call.has_begun.wait(PATIENCE)
+    return steps
+
+
+def submit(call, timeout=PATIENCE, **options):
+    """Begin; return the steps, of which the first is done. The call may wait for a thread."""
     steps = offload(call, monotonic() + timeout, **options)
     assert isinstance(next(steps), Wait)
     return steps
+
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(lomond.__file__)))
 
 
 def count_descriptors():
@@ -207,23 +225,16 @@ def test_result_is_taken_or_discarded_exactly_once():
     """The end of the call and that of the wait meet, now the one first and now the other."""
     for round_number in range(100):
         discarded = []
-        barrier = threading.Event()
-
-        def call(barrier=barrier):
-            barrier.wait(PATIENCE)
-            return 'result'
-
+        call = Call()
         steps = start(call, discard=discarded.append)
-        threads = [thread for thread in threading.enumerate() if thread.name == 'lomond call']
-        barrier.set()
+        call.end('result')
         taken = []
         if round_number % 2:
             step = next(steps)
             if not isinstance(step, Wait):
                 taken.append(step)
         steps.close()
-        for thread in threads:
-            thread.join(PATIENCE)
+        call.join()
         assert len(taken) + len(discarded) == 1
 
 
@@ -246,10 +257,12 @@ def test_nothing_is_left_for_the_collector(end, is_abandoned):
 
     held = Held()
     is_gone = weakref.ref(held)
-    may_end = threading.Event()
+    has_begun, may_end, threads = threading.Event(), threading.Event(), []
 
     def make_call(_held):
         def call():
+            threads.append(threading.current_thread())
+            has_begun.set()
             may_end.wait(PATIENCE)
             if isinstance(end, Exception):
                 raise end
@@ -259,8 +272,9 @@ def test_nothing_is_left_for_the_collector(end, is_abandoned):
     gc.collect()
     gc.disable()
     try:
-        steps = start(make_call(held))
-        thread, = [thread for thread in threading.enumerate() if thread.name == 'lomond call']
+        steps = submit(make_call(held))
+        assert has_begun.wait(PATIENCE)
+        thread = threads.pop()
         del held
         if is_abandoned:
             steps.close()
@@ -363,3 +377,222 @@ def test_call_is_not_made_without_a_descriptor_for_it(count):
     with few_descriptors(count):
         refuse(errno.EMFILE, 'Too many open files')
     assert count_descriptors() == before
+
+
+# -- few threads --
+
+def count_threads():
+    return sum(thread.name == 'lomond call' for thread in threading.enumerate())
+
+
+@pytest.fixture
+def two_workers(monkeypatch):
+    """Have calls made by two threads at most."""
+    workers = Workers(2)
+    monkeypatch.setattr('lomond.net.offload._workers', workers)
+    return workers
+
+
+@pytest.fixture
+def busy(two_workers):
+    """Two calls that keep both threads, and the steps that wait for them."""
+    calls = [Call(), Call()]
+    steps = [start(call) for call in calls]
+    yield calls
+    for call, waiting in zip(calls, steps):
+        call.end(None)
+        call.join()
+        waiting.close()
+
+
+def test_many_calls_at_once_are_made_by_few_threads():
+    """In the order they came, and each gets its own result."""
+    may_end, begun, threads = threading.Event(), [], set()
+
+    def call(number):
+        begun.append(number)
+        threads.add(threading.current_thread())
+        assert may_end.wait(PATIENCE)
+        return number
+
+    count = 4 * MAX_WORKERS
+    before = count_threads()
+    steps = [submit(functools.partial(call, number)) for number in range(count)]
+    try:
+        assert count_threads() <= before + MAX_WORKERS
+    finally:
+        may_end.set()
+    assert [drive(waiting) for waiting in steps] == list(range(count))
+    assert sorted(begun) == list(range(count))
+    assert len(threads) <= MAX_WORKERS
+    for thread in threads:
+        thread.join(PATIENCE)
+        assert not thread.is_alive()
+
+
+def test_a_call_waits_for_a_thread_that_is_free(busy, call):
+    steps = submit(call)
+    assert not call.has_begun.is_set()
+    busy[1].end(None)
+    assert call.has_begun.wait(PATIENCE)
+    assert call.thread is busy[1].thread
+    call.end('result')
+    assert drive(steps) == 'result'
+
+
+@pytest.mark.parametrize('is_collected', [False, True])
+def test_a_call_that_was_abandoned_in_its_turn_is_never_made(busy, is_collected):
+    """And what it holds is let go at once, though the threads may be busy for long."""
+    made, abandoned = [], []
+
+    class Held(object):
+        """What the call holds."""
+
+    held = Held()
+    is_gone = weakref.ref(held)
+    steps = submit(functools.partial(made.append, held), abandoned=abandoned)
+    del held
+    if is_collected:
+        del steps
+    else:
+        steps.close()
+        del steps
+    assert is_gone() is None
+    assert abandoned == []
+    call = Call()
+    other = submit(call)
+    busy[0].end(None)
+    call.end('result')
+    assert drive(other) == 'result'
+    assert made == []
+
+
+def test_the_deadline_counts_while_a_call_waits_for_its_turn(busy):
+    """It says so: the call itself did nothing wrong."""
+    made, abandoned = [], []
+    for _again in range(MAX_ABANDONED + 1):
+        steps = submit(lambda: made.append(1), timeout=0.01, abandoned=abandoned)
+        with pytest.raises(socket.error) as caught:
+            drive(steps)
+        assert caught.value.errno == errno.EAGAIN
+        assert 'all 2 threads' in str(caught.value)
+    assert abandoned == []
+    assert made == []
+
+
+def test_where_no_more_threads_start_a_call_waits_for_those_that_are_there(two_workers, call):
+    """One is enough."""
+    first = Call()
+    waiting = start(first)
+    with no_threads():
+        steps = submit(call)
+    first.end('first')
+    call.end('second')
+    assert drive(waiting) == 'first'
+    assert drive(steps) == 'second'
+    assert call.thread is first.thread
+
+
+def test_calls_that_come_while_threads_end_are_made(two_workers):
+    """A thread looks for a call, finds none, and ends: one that comes then gets another thread."""
+    for number in range(300):
+        assert drive(offload(lambda number=number: number, monotonic() + PATIENCE)) == number
+    several = [offload(lambda: 1, monotonic() + PATIENCE) for _ in range(200)]
+    for steps in several:
+        if not isinstance(next(steps), Wait):
+            steps.close()
+    assert {drive(steps) for steps in several} <= {1, None}
+
+
+def test_a_thread_that_may_not_have_begun_for_ctrl_c_takes_no_place(two_workers, monkeypatch):
+    """Whether it begins after all or not."""
+    def fail_before(thread):
+        raise KeyboardInterrupt
+
+    def fail_after(thread):
+        thread_start(thread)
+        raise KeyboardInterrupt
+
+    thread_start = threading.Thread.start
+    for fail in (fail_before, fail_after) * 2:
+        monkeypatch.setattr(threading.Thread, 'start', fail)
+        with pytest.raises(KeyboardInterrupt):
+            next(offload(lambda: 'result', monotonic() + PATIENCE))
+    monkeypatch.setattr(threading.Thread, 'start', thread_start)
+    calls = [Call(), Call()]
+    steps = [start(call) for call in calls]
+    for call in calls:
+        call.end('result')
+    assert [drive(waiting) for waiting in steps] == ['result'] * 2
+
+
+# -- forks and the end of the program --
+
+PROGRAM = """
+import os, signal, socket, sys, threading, warnings
+from lomond._compat import monotonic
+from lomond.net.offload import MAX_ABANDONED, offload
+from lomond.net.steps import Wait
+from lomond.net.waiter import wait
+from lomond.net.workers import MAX_WORKERS
+
+warnings.simplefilter('ignore', DeprecationWarning)     # 3.12: forks with threads may hang
+
+def drive(steps):
+    for step in steps:
+        if isinstance(step, Wait):
+            wait(step.interest, step.deadline - monotonic())
+    return step
+
+def stay():
+    begun.append(os.getpid())
+    may_end.wait(60)
+
+begun, may_end, abandoned = [], threading.Event(), []
+deadline = monotonic() + {patience}
+waiting = [offload(stay, deadline, None, abandoned) for _ in range({count})]
+for steps in waiting:
+    next(steps)
+"""
+
+
+def run_program(program, **values):
+    process = subprocess.Popen(
+        [sys.executable, '-c', program.format(**values)], cwd=ROOT, stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT, universal_newlines=True)
+    output = process.communicate()[0]
+    assert process.returncode == 0, output
+    return output
+
+
+@pytest.mark.skipif(not hasattr(os, 'fork'), reason='there is no fork here')
+def test_a_forked_child_begins_with_no_threads_and_no_calls():
+    """Its parent's are all busy, and more wait; it counts none of them as its own."""
+    assert run_program(PROGRAM + """
+for steps in waiting[:MAX_ABANDONED]:
+    steps.close()
+child = os.fork()
+if child == 0:
+    signal.alarm({patience})
+    for steps in waiting:
+        steps.close()
+    assert drive(offload(os.getpid, deadline, None, abandoned)) == os.getpid()
+    assert os.getpid() not in begun
+    os._exit(0)
+assert os.waitpid(child, 0)[1] == 0
+try:
+    next(offload(stay, deadline, None, abandoned))
+except socket.error as error:
+    assert 'earlier calls' in str(error), error
+may_end.set()
+for steps in waiting[MAX_ABANDONED:]:
+    drive(steps)
+assert len(begun) == len(waiting), len(begun)
+print('done')
+""", count='MAX_WORKERS + 5', patience=int(PATIENCE)) == 'done\n'
+
+
+@pytest.mark.parametrize('end', ['', 'for steps in waiting: steps.close()', 'may_end.set()'])
+def test_a_program_ends_while_calls_go_on_and_others_wait(end):
+    """No thread keeps it, and none says anything as it goes."""
+    assert run_program(PROGRAM + end, count='MAX_WORKERS + 5', patience=int(PATIENCE)) == ''
