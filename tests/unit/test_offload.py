@@ -330,6 +330,7 @@ def test_ctrl_c_while_a_thread_begins_comes_through(call, monkeypatch, is_over):
     """
     def start_and_fail(thread):
         start_thread(thread)
+        assert call.has_begun.wait(PATIENCE)
         if is_over:
             call.end('result')
             call.join()
