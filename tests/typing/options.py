@@ -104,6 +104,9 @@ def read(websocket: WebSocket) -> None:
     assert_type(websocket.is_secure, bool)
     assert_type(websocket.is_open, bool)
     assert_type(websocket.sent_close_time, Optional[float])
+    if websocket.close_received is not None:
+        assert_type(websocket.close_received.code, int)
+        assert_type(websocket.close_received.reason, str)
     assert_type(websocket.stats.received.messages, int)
     assert_type(websocket.stats.round_trips.mean, Optional[float])
     assert_type(websocket.stats.as_dict(), Dict[str, Any])
