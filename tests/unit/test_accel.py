@@ -52,6 +52,9 @@ def _install(monkeypatch, tmpdir, source):
     for name in list(sys.modules):
         if name.split('.')[0] == 'zlib_ng':
             monkeypatch.delitem(sys.modules, name)
+    # Set first, so that the end of the test takes out what it has imported.
+    monkeypatch.setitem(sys.modules, 'zlib_ng', None)
+    del sys.modules['zlib_ng']
     monkeypatch.syspath_prepend(str(tmpdir))
 
 
