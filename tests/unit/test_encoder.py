@@ -278,10 +278,10 @@ def test_messages_and_bytes_sent_are_counted(role, compress, size):
     assert frame_size == sum([len(frame) for frame in gather(frames)])
     wire_bytes += frame_size
     assert counted(stats.sent) == (4, 4 * size, wire_bytes)
-    for opcode in (PING, PONG, CLOSE):
+    for opcode, pings in ((PING, 1), (PONG, 1), (PING, 2), (CLOSE, 2)):
         wire_bytes += len(connection.encode(opcode, b'\x03\xe8', compress))
         assert counted(stats.sent) == (4, 4 * size, wire_bytes)
-    assert stats.pings_sent == 1
+        assert stats.pings_sent == pings
 
 
 # -- masking keys --
