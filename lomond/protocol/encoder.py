@@ -182,15 +182,15 @@ class Encoder(object):
                 frame = self.encode(opcode, payload, compress)
                 frames.append(frame)
                 size += len(frame)
-                if size < PIECE:
-                    continue
+                if size >= PIECE:
+                    yield b''.join(frames)
+                    frames, size = [], 0
+                continue
             if frames:
                 yield b''.join(frames)
-                frames = []
-                size = 0
-            if fragment_size is not None and len(payload) > fragment_size:
-                for pieces in self.encode_in_frames(opcode, payload, compress, fragment_size)[1]:
-                    yield b''.join([to_bytes(piece) for piece in pieces])
+                frames, size = [], 0
+            for pieces in self.encode_in_frames(opcode, payload, compress, fragment_size)[1]:
+                yield b''.join([to_bytes(piece) for piece in pieces])
         if frames:
             yield b''.join(frames)
 

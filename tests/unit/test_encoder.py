@@ -209,11 +209,12 @@ def test_messages_in_frames_and_many_are_compressed_only_if_that_was_asked_for()
 @BY_ROLE
 def test_large_ones_of_many_messages_are_cut_and_each_part_ends_with_a_frame(role):
     wire = Wire(role)
-    messages = [(BINARY, b'x' * 101), (TEXT, b'small'), (BINARY, b'y' * 250), (TEXT, b'last')]
+    messages = [(BINARY, b'x' * 101), (TEXT, b'small'), (BINARY, b'z' * 100), (BINARY, b'y' * 250),
+                (TEXT, b'last')]
     parts = list(wire.connection.encode_many(messages, fragment_size=100))
     assert [parse_frames(part, role) for part in parts] == [
         [(0x02, b'x' * 100)], [(0x80, b'x')],
-        [(0x81, b'small')],
+        [(0x81, b'small'), (0x82, b'z' * 100)],
         [(0x02, b'y' * 100)], [(0x00, b'y' * 100)], [(0x80, b'y' * 50)],
         [(0x81, b'last')]]
 
