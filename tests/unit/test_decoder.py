@@ -148,6 +148,27 @@ def test_echo_is_pending_once_closing_was_handled(role):
     assert decoder.pending == (CLOSE, b'\x03\xe9')
 
 
+# -- what is held --
+
+@BY_ROLE
+def test_what_is_not_whole_is_held(role):
+    wire = Wire(role)
+    decoder = wire.connection.decoder
+    for _again in range(2):
+        assert decoder.held == (0, 0, 0, 0)
+        wire.receive(wire.frame(BINARY, b'one', fin=False))
+        assert decoder.held == (0, 3, 1, 0)
+        ping = wire.frame(PING, b'between')
+        wire.receive(ping[:-1])
+        assert decoder.held == (len(ping) - 1, 3, 1, 0)
+        wire.receive(ping[-1:], wire.frame(CONTINUATION, b'two')[:-1])
+        assert decoder.held == (0, 5, 2, 0)
+        wire.receive(wire.frame(CONTINUATION, b'two')[-1:])
+        wire.receive(wire.frame(TEXT, u'\xe9'.encode('utf-8'), fin=False))
+        assert decoder.held == (0, 1, 1, 0)     # text is counted in characters
+        wire.receive(wire.frame(CONTINUATION))
+
+
 # -- the clock --
 
 @BY_ROLE

@@ -16,6 +16,17 @@ def test_pieces_are_joined_in_order(empty, piece, count):
     assert pieces.join() == piece * count
 
 
+def test_pieces_are_counted():
+    pieces = Pieces(b''.join)
+    assert (pieces.size, pieces.count) == (0, 0)
+    for expected in [1, 2, 3]:
+        pieces.add(b'xy')
+        assert (pieces.size, pieces.count) == (2 * expected, expected)
+    for _index in range(1023):
+        pieces.add(b'xy')
+    assert (pieces.size, pieces.count) == (2 * 1026, 3)     # 1024 of them have become one
+
+
 def test_many_small_pieces_are_few_objects():
     pieces = Pieces(b''.join)
     for _index in range(100000):
