@@ -100,8 +100,8 @@ def response(data):
             for piece in pieces + [b'']:        # empty: the end of the stream
                 happened.extend(websocket.feed(piece))
                 # What is refused isn't kept apart.
-                assert len(reader._head._gathered) <= limits.head or happened
-                assert reader._body is None or len(reader._body._gathered) <= limits.body
+                limit = limits.head if reader.response is None else limits.body
+                assert reader.held <= limit or happened
                 if happened and happened[-1].name == 'redirected':
                     break
             _check_events(happened, ('ready', 'rejected', 'redirected', 'protocol_error'))
@@ -145,7 +145,7 @@ def request(data):
                 answers.append(answer)
                 happened.extend(websocket.answered(None))
             # What is refused isn't kept apart.
-            assert len(reader._gathered) <= limits.head or happened
+            assert reader.held <= limits.head or happened
         _check_events(happened, ('ready', 'rejected', 'protocol_error'))
         if happened:
             answer = b''.join(answers)
@@ -256,9 +256,7 @@ def proxy(data):
             if exchange.rest is not None:
                 return exchange.output, exchange.rest + b''.join(pieces[index + 1:])
             if not chosen.is_socks:
-                reader = exchange._reader
-                assert len(reader._head._gathered) <= tunnel.MAX_HEAD
-                assert reader._body is None or len(reader._body._gathered) <= tunnel.MAX_BODY
+                assert exchange.held <= max(tunnel.MAX_HEAD, tunnel.MAX_BODY)
         return exchange.output, None
 
     whole = run([answer])

@@ -150,7 +150,8 @@ def _write(data):
 
 def netrc(data):
     """A file of passwords. Documented: ConnectFail, whose message shows nothing of the content."""
-    netrc_file = NetrcFile(_write(data))
+    path = _write(data)
+    netrc_file = NetrcFile(path)
     for host in (u'example.org', u'127.0.0.1'):
         try:
             found = netrc_file.find(host, True)
@@ -158,7 +159,7 @@ def netrc(data):
             assert error.phase == 'request' and error.cause is None
             return
         if found is not None:
-            WebSocket(u'ws://' + host, netrc=netrc_file._path, proxies={}).build_request()
+            WebSocket(u'ws://' + host, netrc=path, proxies={}).build_request()
 
 
 def headers(data):

@@ -60,6 +60,12 @@ class ResponseReader(object):
         """True once no further byte can make this an acceptance."""
         return self.response is not None or self._head.is_not_http
 
+    @property
+    def held(self):
+        # type: () -> int
+        """How many bytes are held: of the head, or once that is complete of the body."""
+        return self._head.held + (0 if self._body is None else self._body.held)
+
     def feed(self, data):
         # type: (bytes) -> Optional[Tuple[Response, bytes]]
         """Return the response and the bytes after it, or None while it is incomplete.

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 _LENGTH = re.compile(r'[0-9]{1,18}\Z')
 
-# A chunk's size is hexadecimal; extensions may follow (RFC 7230 4.1).
-_CHUNK_SIZE = re.compile(br'([0-9A-Fa-f]{1,8})[ \t]*(?:;[^\r\n]*)?\r\n')
+#: The line before a chunk: its size in hexadecimal; extensions may follow (RFC 7230 4.1).
+CHUNK_SIZE = re.compile(br'([0-9A-Fa-f]{1,8})[ \t]*(?:;[^\r\n]*)?\r\n')
 
 
 class BodyReader(object):
@@ -39,6 +39,12 @@ class BodyReader(object):
         elif len(lengths) == 1 and _LENGTH.match(min(lengths)):
             # Repeated equal values are valid, different ones are not (RFC 9112 6.3).
             self._size = int(min(lengths))
+
+    @property
+    def held(self):
+        # type: () -> int
+        """How many bytes are held, those of chunks' sizes included."""
+        return len(self._gathered)
 
     def feed(self, data, is_end):
         # type: (bytes, bool) -> Optional[bytes]
@@ -68,7 +74,7 @@ class BodyReader(object):
             if line_end < 0:
                 self._searched = max(self._next_chunk, len(self._gathered) - 1)
                 return False
-            match = _CHUNK_SIZE.match(self._gathered, self._next_chunk)
+            match = CHUNK_SIZE.match(self._gathered, self._next_chunk)
             size = 0 if match is None else int(bytes(match.group(1)), 16)
             if size == 0:       # the last chunk, or an invalid one, after which none can be found
                 return True

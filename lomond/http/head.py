@@ -46,6 +46,12 @@ class HeadReader(object):
         self._line_start = 0
         self._searched = 0      # no line end before this index
 
+    @property
+    def held(self):
+        # type: () -> int
+        """How many bytes are held of a head that is incomplete."""
+        return len(self._gathered)
+
     def feed(self, data):
         # type: (bytes) -> Optional[Tuple[bytes, bytes]]
         """Return the head and the bytes after it, or None while it is incomplete.

@@ -93,8 +93,8 @@ def test_a_chunk_that_comes_byte_by_byte_is_looked_at_once(monkeypatch):
             return chunk_size.match(data, pos)
 
     looks = []
-    chunk_size = body._CHUNK_SIZE
-    monkeypatch.setattr(body, '_CHUNK_SIZE', Counting())
+    chunk_size = body.CHUNK_SIZE
+    monkeypatch.setattr(body, 'CHUNK_SIZE', Counting())
     chunk = b'2; a remark\r\nxy\r\n'
     assert read(chunk * 100, is_bytewise=True) == (b'xy' * 100, False)
     assert looks == [len(chunk) * number for number in range(100)]

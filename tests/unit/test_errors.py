@@ -108,8 +108,10 @@ def _filled():
     """Yield each exception with all the attributes that it may have."""
     for name in sorted(FAMILY):
         yield _exceptions()[name](u'caf\xe9 {} of {size}', u'{frame}', size=7)
-    for name in ('UpgradeRefused', '_UpgradeRequired', '_MethodNotAllowed'):
-        yield getattr(handshake, name)(u'no {}', u'GET')
+    refusals = handshake.UpgradeRefused.__subclasses__()
+    assert len(refusals) >= 2
+    for refusal in [handshake.UpgradeRefused] + refusals:
+        yield refusal(u'no {}', u'GET')
     error = errors.ConnectFail.during('proxy', u'refused {', OSError(111, 'refused'))
     error.response = Response(b'HTTP/1.1 407 No\r\nVia: x\r\n\r\n')
     error.tried = ((u'::1', u'refused'),)

@@ -129,6 +129,12 @@ class ConnectExchange(object):
         """True once there can be no consent any more: what still comes is the refusal's body."""
         return self._reader.is_refusal
 
+    @property
+    def held(self):
+        # type: () -> int
+        """How many bytes of the proxy's answer are held."""
+        return self._reader.held    # type: ignore[no-any-return]
+
     def receive(self, data):
         # type: (bytes) -> None
         """Take in what came from the proxy; raises ConnectFail if that is a no, or nonsense."""
