@@ -6,6 +6,7 @@ Nothing here uses the package's own protocol code: a fault must not test itself.
 from __future__ import absolute_import, division, print_function
 
 import base64
+import contextlib
 import hashlib
 import socket
 import ssl
@@ -107,6 +108,16 @@ def answer_upgrade(sock, *headers):
     lines.extend(headers)
     sock.sendall(b'\r\n'.join(lines) + b'\r\n\r\n')
     return request
+
+
+@contextlib.contextmanager
+def socket_at(descriptor, family=socket.AF_INET):
+    """A socket on a copy of a descriptor: the same connection, its options and its addresses."""
+    sock = socket.fromfd(descriptor, family, socket.SOCK_STREAM)
+    try:
+        yield sock
+    finally:
+        sock.close()
 
 
 def shut_down(sock):

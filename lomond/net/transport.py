@@ -81,16 +81,18 @@ class Transport(object):
         self._fd = sock.fileno()
         self._read_lock = threading.Lock()
         self._backlog = deque()  # type: Deque[bytes]
-        self._backlog_size = 0
         self._close_lock = ProcessLock()    # a signal's handler may abort, too
-        self._is_closed = False
         self._process = os.getpid()
+        #: Bytes that a send has read ahead, and `receive` has not returned yet.
+        self.backlog_size = 0  # type: int
         #: Bytes that a waiting send reads ahead, at most; None for no limit.
         self.max_read_ahead = MAX_READ_AHEAD  # type: Optional[int]
         #: Bytes that went out after a wait: it grows for as long as the peer reads.
         self.progress = 0  # type: int
         #: True once `abort` was called.
         self.is_aborted = False  # type: bool
+        #: True once the descriptor was freed, or given away by `detach`.
+        self.is_closed = False  # type: bool
         self.on_backlog = None  # type: Optional[Callable[[], None]]
         #: Whether `receive` can make use of a buffer.
         self.can_receive_into = (
@@ -108,7 +110,7 @@ class Transport(object):
         # type: () -> Any
         """Return the socket, which is the caller's from now on; this transport is closed."""
         with self._close_lock():
-            self._is_closed = True
+            self.is_closed = True
             sock, self._sock = self._sock, None
             return sock
 
@@ -140,7 +142,7 @@ class Transport(object):
     def _take_backlog(self):
         # type: () -> bytes
         data = self._backlog.popleft()
-        self._backlog_size -= len(data)
+        self.backlog_size -= len(data)
         return data
 
     def put_back(self, data):
@@ -148,7 +150,7 @@ class Transport(object):
         """Have `receive` return these bytes again, before all others."""
         with self._read_lock:
             self._backlog.appendleft(data)
-            self._backlog_size += len(data)
+            self.backlog_size += len(data)
 
     def has_pending(self):
         # type: () -> bool
@@ -266,7 +268,7 @@ class Transport(object):
                 reads = may_read and not self._is_read_ahead_full()
                 for _fd, ready in wait(((self._fd, need | READ if reads else need),), left):
                     if reads and ready & READ:
-                        may_read = self._read_ahead()
+                        may_read = self.read_ahead()
                 count, need = self._send_now(view)
                 self.progress += count
             yield count
@@ -274,7 +276,7 @@ class Transport(object):
 
     def _is_read_ahead_full(self):
         # type: () -> bool
-        return self.max_read_ahead is not None and self._backlog_size >= self.max_read_ahead
+        return self.max_read_ahead is not None and self.backlog_size >= self.max_read_ahead
 
     def _write_timeout(self, timeout, progress):
         # type: (float, int) -> TransportFail
@@ -286,11 +288,11 @@ class Transport(object):
                 self.max_read_ahead)
         return TransportFail(words)
 
-    def _read_ahead(self):
+    def read_ahead(self):
         # type: () -> bool
         """Keep received bytes for the receiver; False if no more will come.
 
-        The receiver meets the end, or the error, by itself.
+        A waiting send calls this. The receiver meets the end, or the error, by itself.
         """
         if not self._read_lock.acquire(False):
             # It may be this very thread that receives: in a signal's handler the bytes stay there.
@@ -306,7 +308,7 @@ class Transport(object):
             if not data:
                 return False
             self._backlog.append(data)
-            self._backlog_size += len(data)
+            self.backlog_size += len(data)
         finally:
             self._read_lock.release()
         on_backlog = self.on_backlog
@@ -334,7 +336,7 @@ class Transport(object):
     def _shutdown(self, how):
         # type: (int) -> None
         with self._close_lock():
-            if self._is_closed or self.is_inherited:
+            if self.is_closed or self.is_inherited:
                 return
             try:
                 self._raw_shutdown(how)
@@ -349,9 +351,9 @@ class Transport(object):
         # type: () -> None
         """Free the descriptor. No thread may be sending or receiving. Never raises."""
         with self._close_lock():
-            if self._is_closed:
+            if self.is_closed:
                 return
-            self._is_closed = True
+            self.is_closed = True
             try:
                 self._sock.close()
             except socket.error:

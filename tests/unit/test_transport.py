@@ -25,7 +25,7 @@ from lomond.net.transport import RECEIVE_SIZE, Transport, would_block
 from lomond.net.waiter import READ, WRITE, wait
 from lomond.net.waker import Waker
 
-from ..support import PATIENCE, read_exactly
+from ..support import PATIENCE, read_exactly, socket_at
 
 MIB = 1024 * 1024
 
@@ -154,6 +154,13 @@ def wait_for_end(end):
         data += piece or b''
 
 
+def reset(end):
+    """Close an end with a reset, where others are closed by a FIN."""
+    with socket_at(end.fileno()) as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 0))
+    end.close()
+
+
 def numbered(size):
     """Return bytes in which every 4 tell their place."""
     return struct.pack('!{}I'.format(size // 4), *range(size // 4))
@@ -197,9 +204,7 @@ def test_kind_of_stream_is_known(plain_pair, tls_pair):
 
 
 def test_broken_connection_raises_socket_error(plain_pair):
-    sock = plain_pair[1]._sock
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 0))
-    plain_pair[1].close()       # with a reset
+    reset(plain_pair[1])
     assert wait(plain_pair[0].interest, PATIENCE)
     with pytest.raises(socket.error):
         plain_pair[0].receive()
@@ -232,8 +237,8 @@ def test_data_and_end_in_one_read_lose_nothing(tls_pair):
 
 
 def test_garbage_in_the_tls_stream_is_an_error(tls_pair):
-    socket.socket.send(tls_pair[1]._sock, b'x' * 100) if str is not bytes \
-        else tls_pair[1]._sock._sock.send(b'x' * 100)
+    with socket_at(tls_pair[1].fileno()) as sock:
+        sock.send(b'x' * 100)
     assert wait(tls_pair[0].interest, PATIENCE)
     with pytest.raises(ssl.SSLError):
         while tls_pair[0].receive() is None:
@@ -392,10 +397,9 @@ def test_pieces_arrive_as_one(ends):
 
 def fix_buffers(end):
     """Give an end buffers that don't grow: once full, they stay full."""
-    sock = socket.fromfd(end.fileno(), socket.AF_INET, socket.SOCK_STREAM)
-    for option in (socket.SO_SNDBUF, socket.SO_RCVBUF):
-        sock.setsockopt(socket.SOL_SOCKET, option, 64 * 1024)
-    sock.close()
+    with socket_at(end.fileno()) as sock:
+        for option in (socket.SO_SNDBUF, socket.SO_RCVBUF):
+            sock.setsockopt(socket.SOL_SOCKET, option, 64 * 1024)
 
 
 TIMED_OUT = re.compile(
@@ -422,21 +426,28 @@ def test_peer_that_does_not_read_fails_the_send(ends, in_pieces):
 
 
 class SlowPeer(object):
-    """A peer by a script of (seconds of a wait, bytes that can be sent then); patched in."""
+    """A socket whose peer reads by a script of (seconds of a wait, bytes that can be sent then)."""
 
     def __init__(self, monkeypatch, script):
         self.now = 1000.0
         self._script = list(script)
-        self._space = 0
+        self.space = 0      # in the send buffer
         monkeypatch.setattr(transport, 'monotonic', lambda: self.now)
         monkeypatch.setattr(transport, 'wait', self._wait)
-        self.end = Transport(socket.socket())
-        self.end._send_now = self._send_now
+        self.end = Transport(self)
 
-    def _send_now(self, data):
-        count = min(len(data), self._space)
-        self._space -= count
-        return count, WRITE
+    def setblocking(self, is_blocking):
+        assert not is_blocking
+
+    def fileno(self):
+        return 0
+
+    def send(self, data):
+        count = min(len(data), self.space)
+        if not count:
+            raise socket.error(errno.EAGAIN, 'try again')
+        self.space -= count
+        return count
 
     def _wait(self, _interest, timeout):
         seconds, space = self._script.pop(0)
@@ -447,18 +458,16 @@ class SlowPeer(object):
             self.now += timeout
             return []
         self.now += seconds
-        self._space += space
+        self.space += space
         return [(0, WRITE)]
 
-    def send(self, size, timeout):
-        """Send; return None, or the error."""
+    def take(self, size, timeout):
+        """Have so many bytes sent; return None, or the error."""
         try:
             self.end.send_pieces([b'x' * size], size, timeout)
         except TransportFail as error:
             assert error.size == size
             return error
-        finally:
-            self.end.close()
 
 
 @pytest.mark.parametrize('script', [
@@ -471,7 +480,7 @@ class SlowPeer(object):
 def test_a_write_timeout_starts_again_with_each_16_kib_that_went_out(monkeypatch, script):
     peer = SlowPeer(monkeypatch, script)
     size = sum(count for _seconds, count in script)
-    assert peer.send(size, 1.0) is None
+    assert peer.take(size, 1.0) is None
     assert peer.end.progress == size
 
 
@@ -486,7 +495,7 @@ def test_a_write_timeout_starts_again_with_each_16_kib_that_went_out(monkeypatch
 ])
 def test_a_peer_that_reads_less_than_16_kib_in_the_timeout_fails_the_send(
         monkeypatch, script, sent, words):
-    error = SlowPeer(monkeypatch, script).send(1000000, 1.0)
+    error = SlowPeer(monkeypatch, script).take(1000000, 1.0)
     assert error.sent == sent
     assert str(error) == 'write timed out after 1 s: {} ({} of 1000000 bytes sent)'.format(
         words, sent)
@@ -496,7 +505,7 @@ def test_a_write_timeout_names_the_read_ahead_that_is_full(monkeypatch):
     peer = SlowPeer(monkeypatch, [(2.0, 0)])
     peer.end.max_read_ahead = 7
     peer.end.put_back(b'unread!')
-    assert str(peer.send(10, 1.0)) == (
+    assert str(peer.take(10, 1.0)) == (
         "write timed out after 1 s: the peer isn't reading, and has sent more than the 7 bytes of "
         'max_read_ahead (0 of 10 bytes sent)')
 
@@ -505,8 +514,8 @@ def test_a_send_without_a_timeout_reads_no_clock(monkeypatch):
     peer = SlowPeer(monkeypatch, [(3600, 1)] * 5)
     del peer.now        # asked for the time, it raises
     monkeypatch.setattr(transport, 'wait', lambda _interest, timeout: setattr(
-        peer, '_space', 1) or [(0, WRITE)])
-    assert peer.send(5, None) is None
+        peer, 'space', 1) or [(0, WRITE)])
+    assert peer.take(5, None) is None
 
 
 def test_number_of_bytes_that_went_out_is_right(plain_pair):
@@ -550,23 +559,23 @@ def test_two_peers_that_send_before_they_read_do_not_lock_up(ends, size):
         assert data == messages[1 - ends.index(end)]
 
 
-def test_peer_that_sends_8_mib_before_it_reads_is_no_lock_up(plain_pair):
+def test_peer_that_sends_8_mib_before_it_reads_is_no_lock_up():
     """A peer that knows no such trick as ours."""
-    def peer(sock):
-        sock.setblocking(True)
-        sock.settimeout(PATIENCE)
-        sock.sendall(message[::-1])
-        data = bytearray()
-        while len(data) < len(message):
-            data += sock.recv(MIB)
-        received.append(bytes(data))
+    def peer():
+        theirs.sendall(message[::-1])
+        received.append(read_exactly(theirs, len(message)))
     message = numbered(8 * MIB)
     received = []
-    thread = Running(peer, plain_pair[1]._sock)
-    plain_pair[0].send(message, PATIENCE)
-    assert receive(plain_pair[0], len(message)) == message[::-1]
+    ours, theirs = tcp_pair()
+    theirs.settimeout(PATIENCE)
+    end = Transport(ours)
+    thread = Running(peer)
+    end.send(message, PATIENCE)
+    assert receive(end, len(message)) == message[::-1]
     thread.end()
     assert received == [message]
+    end.close()
+    theirs.close()
 
 
 def test_what_was_taken_in_while_sending_comes_first_and_is_announced(ends):
@@ -588,27 +597,42 @@ def test_what_was_taken_in_while_sending_comes_first_and_is_announced(ends):
     assert not ends[0].has_pending()
 
 
-def test_a_send_in_the_midst_of_a_receive_leaves_what_arrives_to_that(plain_pair):
-    """As a signal's handler may make it: it takes nothing in, and its wait is one, with an end."""
-    here, there = plain_pair
-    there.send(b'hello', PATIENCE)
-    receive_now, send_now = here._receive_now, here._send_now
-    attempts = []
+class InterruptedSocket(object):
+    """A socket on whose way to receive a signal's handler runs; counts what is sent."""
 
-    def interrupted():
+    def __init__(self, sock, handler):
+        self._sock = sock
+        self._handler = handler
+        self.attempts = []
+
+    def __getattr__(self, name):
+        return getattr(self._sock, name)
+
+    def recv(self, size):
+        self._handler()
+        return self._sock.recv(size)
+
+    def send(self, data):
+        self.attempts.append(len(data))
+        return self._sock.send(data)
+
+
+def test_a_send_in_the_midst_of_a_receive_leaves_what_arrives_to_that():
+    """As a signal's handler may make it: it takes nothing in, and its wait is one, with an end."""
+    def send():
         with pytest.raises(TransportFail):
             here.send(b'x' * TOO_MUCH, 0.2)
-        return receive_now()
 
-    def count(data):
-        attempts.append(len(data))
-        return send_now(data)
-
-    here._receive_now, here._send_now = interrupted, count
+    ours, theirs = tcp_pair()
+    sock = InterruptedSocket(ours, send)
+    here = Transport(sock)
+    theirs.sendall(b'hello')
     wait(here.interest, PATIENCE)
     assert here.receive() == b'hello'
     # Some while there was room, then not more than the wait has hundredths of a second.
-    assert len([size for size in attempts if size == attempts[-1]]) < 30
+    assert len([size for size in sock.attempts if size == sock.attempts[-1]]) < 30
+    here.close()
+    theirs.close()
 
 
 def test_what_is_read_ahead_is_bounded(ends, monkeypatch):
@@ -625,7 +649,7 @@ def test_what_is_read_ahead_is_bounded(ends, monkeypatch):
 
     def watch(interest, timeout):
         (fd, mask), = interest
-        if fd == ends[0].fileno() and ends[0]._backlog_size >= limit and not mask & READ:
+        if fd == ends[0].fileno() and ends[0].backlog_size >= limit and not mask & READ:
             is_full.set()
         return wait(interest, timeout)
 
@@ -641,7 +665,7 @@ def test_what_is_read_ahead_is_bounded(ends, monkeypatch):
     ends[0].abort()
     sender.end()
     taken = 0
-    while ends[0]._backlog:
+    while ends[0].backlog_size:
         taken += len(ends[0].receive())
     # Each end was sending, and so took in what the other sent, up to the limit.
     assert limit <= taken < limit + RECEIVE_SIZE + 16 * 1024
@@ -665,9 +689,7 @@ def test_end_of_the_peers_stream_does_not_end_a_send(plain_pair):
 def test_reset_while_sending_fails_the_send(plain_pair):
     def peer():
         receive(plain_pair[1], 1)
-        plain_pair[1]._sock.setsockopt(
-            socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 0))
-        plain_pair[1].close()
+        reset(plain_pair[1])
     thread = Running(peer)
     with pytest.raises(TransportFail) as caught:
         plain_pair[0].send(b'x' * TOO_MUCH, PATIENCE)
@@ -678,10 +700,10 @@ def test_reset_while_sending_fails_the_send(plain_pair):
 
 def test_broken_stream_met_while_taking_in_is_the_readers_to_see(tls_pair):
     """What the sender reads of it is no reason for it to fail."""
-    assert tls_pair[0]._read_ahead()
+    assert tls_pair[0].read_ahead()
     tls_pair[1].abort()
     assert wait(tls_pair[0].interest, PATIENCE)
-    assert not tls_pair[0]._read_ahead()
+    assert not tls_pair[0].read_ahead()
     with pytest.raises(socket.error):
         tls_pair[0].receive()
 
@@ -745,7 +767,7 @@ def test_close_twice_is_harmless(ends):
 
 
 def test_close_frees_the_descriptor(ends):
-    fd = ends[0]._fd
+    fd = ends[0].fileno()
     ends[0].close()
     with pytest.raises((OSError, IOError, socket.error, ValueError)) as caught:
         socket.fromfd(fd, socket.AF_INET, socket.SOCK_STREAM).close()
@@ -771,7 +793,7 @@ def test_shutting_down_twice_and_closing_is_harmless(ends, first):
     for end in ends:
         assert wait_for_end(end) == b''
         end.shutdown_sending()
-        fd = end._fd
+        fd = end.fileno()
         end.close()
         with pytest.raises((OSError, IOError, socket.error)):
             socket.fromfd(fd, socket.AF_INET, socket.SOCK_STREAM).close()
@@ -787,14 +809,12 @@ def test_nothing_goes_out_in_the_clear_after_the_end_of_tls(tls_pair):
     with pytest.raises(TransportFail):
         client.send(b'secret', PATIENCE)
     assert client.receive() == b''
-    raw = server._sock._sock if str is bytes else server._sock
     client.abort()
     received = b''
-    while True:
-        piece = raw.recv(4096) if str is bytes else socket.socket.recv(raw, 4096)
-        if not piece:
-            break
-        received += piece
+    with socket_at(server.fileno()) as raw:
+        raw.settimeout(PATIENCE)
+        for piece in iter(lambda: raw.recv(4096), b''):
+            received += piece
     assert b'secret' not in received
 
 

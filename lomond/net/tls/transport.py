@@ -180,7 +180,7 @@ class TLSTransport(Transport):
     def close(self):
         # type: () -> None
         with self._close_lock():
-            if not self._is_closed:
+            if not self.is_closed:
                 self._hand_on_session()
         if not self.is_aborted:
             self.shutdown_sending()
