@@ -165,6 +165,12 @@ class RawServer(object):
         self._start(self._accept_all)
         return self
 
+    def wait_for_scripts(self):
+        """Wait until each script so far has ended, and its socket is closed."""
+        for thread in self._threads[1:]:        # the first one accepts
+            thread.join(PATIENCE)
+            assert not thread.is_alive(), 'a script did not end'
+
     def __exit__(self, exc_type, *_rest):
         # A thread in accept() isn't woken by close() alone.
         try:
@@ -196,9 +202,10 @@ class RawServer(object):
                 return
             self.connections += 1
             self._socks.append(sock)
-            self._start(self._run, sock)
+            self._start(self.serve, sock)
 
-    def _run(self, sock):
+    def serve(self, sock):
+        """Run the script on a connected socket, and close that."""
         sock.settimeout(PATIENCE)
         plain_sock = sock
         try:

@@ -107,14 +107,14 @@ def first_far_enough(attempt, is_far_enough):
 
 
 def count_steps(session, steps):
-    """Have the open session add to ``steps`` with each of its steps."""
-    original = session._step_open
+    """Have the session add to ``steps`` with each of its steps."""
+    advance = session.advance
 
     def step():
         steps.append(None)
-        return original()
+        return advance()
 
-    session._step_open = step
+    session.advance = step
 
 
 def wait_until_sending(websocket):

@@ -56,8 +56,7 @@ class Server(object):
         """Check that the connection is gone on both sides, and no frame was sent."""
         wait_for(self.is_closed)
         # The server's own socket may be about to be closed.
-        for thread in self._raw._threads[1:]:
-            thread.join(PATIENCE)
+        self._raw.wait_for_scripts()
         assert count_descriptors() == self.before
         assert b''.join(self.rests) == b''
 
@@ -196,8 +195,7 @@ def test_each_way_to_end_leaves_nothing(script):
         websocket = WebSocket(server.url, connect_timeout=0.05)
         for _ in range(3):
             list(websocket)
-        for thread in server._threads[1:]:
-            thread.join(PATIENCE)
+        server.wait_for_scripts()
         assert count_descriptors() == before
 
 
@@ -250,6 +248,5 @@ def test_a_sender_that_is_blocked_while_the_loop_is_left_frees_the_socket_itself
         assert not sender.is_alive()
         assert len(failures) == 1
         is_over.set()
-        for thread in server._threads[1:]:
-            thread.join(PATIENCE)
+        server.wait_for_scripts()
         assert count_descriptors() == before

@@ -47,7 +47,7 @@ def test_none_of_a_running_loop_is_inherited(link):
         for event in websocket:
             if event.name == 'ready':
                 opened = open_descriptors() - before
-                client = websocket.session.transport._fd
+                client = websocket.session.transport.fileno()
                 children_get = inherited(opened)
                 break
     assert client in opened
@@ -111,7 +111,7 @@ def test_numbers_beyond_those_of_select_do_not_matter(many_descriptors, link):
         for event in websocket:
             events.append(event)
             if event.name == 'text':
-                assert websocket.session.transport._fd > FD_SETSIZE
+                assert websocket.session.transport.fileno() > FD_SETSIZE
                 websocket.send_binary(b'x' * 3000000)
                 websocket.force_disconnect()
     assert names(events) == ['connecting', 'connected', 'ready', 'text', 'disconnected']

@@ -40,6 +40,7 @@ from ..support import (
     names,
     read_frame,
     read_head,
+    socket_at,
 )
 from .driving import Background, first_far_enough, needs_proc, wait_for
 
@@ -294,7 +295,8 @@ def test_first_address_that_answers_is_taken(listener, dead_port):
         ('127.0.0.1', dead_port), ('127.0.0.1', dead_port), listener.getsockname(),
         ('127.0.0.1', 1)], told=told))
     peer, address = listener.accept()
-    assert address == transport._sock.getsockname()
+    with socket_at(transport.fileno()) as sock:
+        assert address == sock.getsockname()
     transport.close()
     peer.close()
     assert [stage for stage, _fields in told] == ['resolve', 'connect']
@@ -354,17 +356,18 @@ def test_server_on_one_of_the_addresses_of_localhost_is_reached():
 
 @pytest.fixture
 def talk(listener):
-    """Connect to a listener with some options; return the client's socket."""
-    transports = []
+    """Connect to a listener with some options; return a copy of the client's socket."""
+    opened = []
 
     def talk(**options):
         transport, _proxy = drive(start([listener.getsockname()], **options))
-        transports.append(transport)
-        return transport._sock
+        sock = socket.fromfd(transport.fileno(), socket.AF_INET, socket.SOCK_STREAM)
+        opened.extend([transport, sock])
+        return sock
 
     yield talk
-    for transport in transports:
-        transport.close()
+    for end in opened:
+        end.close()
 
 
 def keepalive_of(sock):
@@ -430,7 +433,8 @@ def test_source_port_can_be_used_again_at_once():
     for _ in range(2):
         with RawServer(lambda sock: sock.recv(1)) as server:
             transport, _proxy = drive(start([('127.0.0.1', server.port)], source_address=source))
-            assert transport._sock.getsockname() == source
+            with socket_at(transport.fileno()) as sock:
+                assert sock.getsockname() == source
             transport.close()
 
 
@@ -499,8 +503,7 @@ def test_ready_made_socket_is_used_as_it_is_and_closed(link):
         websocket = link.connect(
             url, sock=sock, resolver=lambda *_args: [], proxies={'http': 'http://far.invalid'})
         assert live(websocket, websocket) == FULL_LIFE
-        for thread in server._threads[1:]:
-            thread.join(PATIENCE)
+        server.wait_for_scripts()
         with pytest.raises(OSError):
             os.fstat(descriptor)
 
@@ -554,7 +557,7 @@ def test_socket_pair_will_do_with_and_without_tls(link):
         ours, theirs = socket.socketpair()
         if not isinstance(theirs, socket.socket):
             theirs = socket.socket(_sock=theirs)
-        background = Background(server._run, theirs)
+        background = Background(server.serve, theirs)
         websocket = link.connect(
             server.url.replace(u'127.0.0.1', u'localhost'), sock=ours)
         assert live(websocket, websocket) == FULL_LIFE
@@ -633,16 +636,14 @@ def test_ready_made_socket_that_was_not_used_stays_the_callers(end):
 
 # -- what else a socket is by default --
 
-def test_small_frames_are_sent_at_once(listener):
-    transport, _proxy = drive(start([listener.getsockname()]))
-    assert transport._sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
-    transport.close()
+def test_small_frames_are_sent_at_once(talk):
+    assert talk().getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
 def test_socket_is_not_for_child_processes(listener):
     fcntl = pytest.importorskip('fcntl')
     transport, _proxy = drive(start([listener.getsockname()]))
-    flags = fcntl.fcntl(transport._sock.fileno(), fcntl.F_GETFD)
+    flags = fcntl.fcntl(transport.fileno(), fcntl.F_GETFD)
     assert flags & fcntl.FD_CLOEXEC
     transport.close()
 

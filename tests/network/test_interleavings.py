@@ -183,7 +183,7 @@ class Play(object):
         if not session.writer.is_disposed:
             assert not session.writer.pending.any or session._needs_step, 'the loop was not woken'
             session.dispose()
-        assert self.transport._is_closed, 'the socket was left open'
+        assert self.transport.is_closed, 'the socket was left open'
         assert not self.transport.faults
         frames = []
         try:

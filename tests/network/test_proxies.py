@@ -27,6 +27,7 @@ from ..support import (
     names,
     read_exactly,
     read_frame,
+    socket_at,
 )
 from . import proxy_server
 from .driving import stall
@@ -552,8 +553,8 @@ def test_socks_proxy_is_reached_as_a_server_is(needs_socks):
             received = []
             for event in websocket:
                 if event.name == 'text':
-                    received.append(websocket.session.transport._sock.getsockopt(
-                        socket.SOL_SOCKET, socket.SO_RCVBUF))
+                    with socket_at(websocket.session.transport.fileno()) as sock:
+                        received.append(sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF))
                     websocket.close()
     assert asked == ['proxy.invalid']
     assert received in ([8192], [16384])        # Linux doubles it

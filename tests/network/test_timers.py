@@ -431,4 +431,4 @@ def fill(websocket):
     """Fill the system's buffer."""
     transport = websocket.session.transport
     while transport.is_writable():
-        transport._send_now(b'\0' * 65536)
+        transport.send_some(b'\0' * 65536)

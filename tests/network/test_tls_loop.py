@@ -411,8 +411,7 @@ def test_no_descriptor_is_left(connect, server_tls, way):
                     getattr(websocket, way)()
         except KeyError:
             pass
-        for thread in server._threads[1:]:
-            thread.join(PATIENCE)
+        server.wait_for_scripts()
         assert count_descriptors() == before
 
 

@@ -18,7 +18,15 @@ from lomond.net.options import NetOptions
 from lomond.net.steps import Wait
 from lomond.websocket import WebSocket
 
-from ..support import PATIENCE, RawServer, answer_upgrade, get_header, names, read_frame
+from ..support import (
+    PATIENCE,
+    RawServer,
+    answer_upgrade,
+    get_header,
+    names,
+    read_frame,
+    socket_at,
+)
 from .driving import Background
 
 pytestmark = [
@@ -151,9 +159,9 @@ def test_socket_options_are_set(path):
     with UnixServer(record([]), path):
         for event in websocket:
             if event.name == 'ready':
-                sock = websocket.session.transport._sock
-                assert struct.unpack('ll', sock.getsockopt(
-                    socket.SOL_SOCKET, socket.SO_RCVTIMEO, 16)) == (77, 0)
+                with socket_at(websocket.session.transport.fileno(), socket.AF_UNIX) as sock:
+                    assert struct.unpack('ll', sock.getsockopt(
+                        socket.SOL_SOCKET, socket.SO_RCVTIMEO, 16)) == (77, 0)
                 websocket.close()
 
 

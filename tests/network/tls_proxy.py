@@ -17,7 +17,7 @@ class TLSProxy(RawServer):
     """
 
     def __init__(self, ssl_context, is_polite=True):
-        super(TLSProxy, self).__init__(self._serve, ssl_context)
+        super(TLSProxy, self).__init__(self._tunnel, ssl_context)
         self._is_polite = is_polite
         self.requests = []
 
@@ -32,17 +32,17 @@ class TLSProxy(RawServer):
         for sock in list(self._socks):
             shut_down(sock)
 
-    def _run(self, sock):
+    def serve(self, sock):
         # On 3.x the TLS socket takes the descriptor over: for `cut`, and for the end, have a copy.
         copy = socket.fromfd(sock.fileno(), sock.family, sock.type)
         self._socks[self._socks.index(sock)] = copy
         try:
-            super(TLSProxy, self)._run(sock)
+            super(TLSProxy, self).serve(sock)
         finally:
             self._socks.remove(copy)
             copy.close()
 
-    def _serve(self, sock):
+    def _tunnel(self, sock):
         request = read_head(sock)
         self.requests.append(request)
         _method, authority, _version = request.split(b'\r\n')[0].split(b' ')

@@ -166,7 +166,7 @@ def loop_leaves(arena, way):
             loop.close()
         match.crew.join()
         assert match.websocket.is_closed
-        assert match.websocket.session.transport._is_closed
+        assert match.websocket.session.transport.is_closed
 
     match = Match(arena, 'client')
     match.run(drive)
