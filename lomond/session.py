@@ -46,6 +46,9 @@ class BlockingLoop(Session):
     _ahead = ()  # type: Any
     # ... and more of them, once the deque is full.
     _ahead_rest = None  # type: Optional[Iterator[AnyEvent]]
+    #: Bytes, about, of the events that sends have made of what they read ahead, until the loop has
+    #: yielded all of them.
+    ahead_size = 0  # type: int
     # The transport's progress when a send last looked for what it had read ahead.
     _read_ahead_at = 0
 
@@ -140,11 +143,11 @@ class BlockingLoop(Session):
         if self._ahead_rest is not None:
             return
         if not self._ahead:
-            self._ahead, self._ahead_size = deque(), 0
+            self._ahead, self.ahead_size = deque(), 0
         limit = self._read_ahead_limit or NEVER
         # The loop is in the middle of these: all of them come first.
         self._take_ahead(self._events, NEVER)
-        while self._ahead_size < limit and self._decoder.is_receiving:
+        while self.ahead_size < limit and self._decoder.is_receiving:
             data = transport.take_read_ahead()
             if data is None:
                 break
@@ -154,7 +157,7 @@ class BlockingLoop(Session):
                 self._ahead_rest = rest
         if limit != NEVER:
             # The bytes read ahead and the events made of them share one limit.
-            transport.max_read_ahead = max(1, limit - self._ahead_size)
+            transport.max_read_ahead = max(1, limit - self.ahead_size)
 
     def _take_ahead(self, happened, limit):
         # type: (Iterator[AnyEvent], float) -> bool
@@ -162,12 +165,12 @@ class BlockingLoop(Session):
         lifecycle, news = self.connection.lifecycle, self._decoder.news
         for event in happened:
             self._ahead.append(event)
-            self._ahead_size += _EVENT_SIZE + len(
+            self.ahead_size += _EVENT_SIZE + len(
                 getattr(event, 'text', getattr(event, 'data', b'')))
             self.writer.pending.holds_close = lifecycle.state == State.PEER_CLOSING
             if news:
                 self.attend()
-            if self._ahead_size >= limit:
+            if self.ahead_size >= limit:
                 return False
         self.writer.pending.holds_close = lifecycle.state == State.PEER_CLOSING
         if news:
@@ -177,7 +180,7 @@ class BlockingLoop(Session):
     def _end_ahead(self):
         # type: () -> Iterator[AnyEvent]
         """Return what is left of the events that were read ahead, once the others are yielded."""
-        rest, self._ahead_rest = self._ahead_rest, None
+        rest, self._ahead_rest, self.ahead_size = self._ahead_rest, None, 0
         self._events = iter(()) if rest is None or self._is_forced else rest
         if self.writer.transport is not None:
             self.writer.transport.max_read_ahead = self._read_ahead_limit

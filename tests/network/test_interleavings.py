@@ -144,6 +144,9 @@ class Play(object):
         self.websocket = open_over(self.transport)
         self.session = self.websocket.session
         self.session.writer.lock = StageLock(self.stage)
+        self._wake = self.session.wake
+        self.session.wake = self.wake
+        self.is_woken = True        # it hasn't begun to wait
 
     def run(self, *names):
         """Have these methods of ours take turns."""
@@ -174,14 +177,18 @@ class Play(object):
 
     def answer(self):
         """As the loop does it: for what it still owes it has to be woken up."""
-        self.session._needs_step = False
+        self.is_woken = False
         self.session.writer.reply(Opcode.PONG, b'to a ping')
+
+    def wake(self):
+        self.is_woken = True
+        self._wake()
 
     def check(self):
         """End it; check what arrived, and what was found on the way."""
         session = self.session
         if not session.writer.is_disposed:
-            assert not session.writer.pending.any or session._needs_step, 'the loop was not woken'
+            assert not session.writer.pending.any or self.is_woken, 'the loop was not woken'
             session.dispose()
         assert self.transport.is_closed, 'the socket was left open'
         assert not self.transport.faults
