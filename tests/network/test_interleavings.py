@@ -1,8 +1,8 @@
 """Threads in the sending half of a session, line by line, in many orders.
 
-A `Stage` lets one thread run at a time, and has them take turns at lines of lomond/sending.py
-and lomond/session.py. Its dice have a seed: a schedule is the same each time. The transport is a
-real one, on a pair of sockets, that also watches: nobody closes it while a thread is inside.
+A `Stage` lets one thread run at a time, and has them take turns at lines of the engine's writer
+and session. Its dice have a seed: a schedule is the same each time. The transport is a real one, on
+a pair of sockets, that also watches: no thread closes it while another is inside.
 """
 
 from __future__ import absolute_import, division, print_function
@@ -146,15 +146,18 @@ class Play(object):
         self.session.writer.lock = StageLock(self.stage)
         self._wake = self.session.wake
         self.session.wake = self.wake
-        self.is_woken = True        # it hasn't begun to wait
+        self.is_woken = True        # the loop doesn't wait yet
 
     def run(self, *names):
         """Have these methods of ours take turns."""
         self.stage.run(*[getattr(self, name) for name in names])
 
-    def send(self):
+    def send_one(self):
+        self.send(1)
+
+    def send(self, count=2):
         name = threading.current_thread().name
-        for number in range(2):
+        for number in range(count):
             try:
                 self.websocket.send_text(u'{} {}'.format(name, number))
             except DOCUMENTED:
@@ -176,7 +179,7 @@ class Play(object):
         self.session.dispose()
 
     def answer(self):
-        """As the loop does it: for what it still owes it has to be woken up."""
+        """As the loop does it: if the pong is left pending, the loop has to be woken."""
         self.is_woken = False
         self.session.writer.reply(Opcode.PONG, b'to a ping')
 
@@ -226,6 +229,7 @@ def explore(names, seeds):
 CASTS = [
     ('send', 'send', 'dispose'),
     ('send', 'send', 'answer'),
+    ('send_one', 'answer'),         # it comes in the midst of the last send of all
     ('send', 'answer', 'close'),
     ('send_many', 'close', 'close'),
     ('send', 'send', 'force_disconnect', 'dispose'),
