@@ -73,7 +73,7 @@ def connect(host, port, options, deadline, trace, abandoned=None):
     addresses = yield resolve(host, port, options.resolver, deadline, abandoned)
     trace('resolve', host=host, addresses=[info[4][:2] for info in addresses])
 
-    race = _Race(addresses, options, deadline)
+    race = Race(addresses, options, deadline)
     try:
         winner = race.advance(monotonic())
         while winner is None:
@@ -104,33 +104,34 @@ def interleave(addresses):
     return ordered
 
 
-class _Race(object):
+class Race(object):
     """Attempts to connect, one begun after the other, the first success wins."""
 
     def __init__(self, addresses, options, deadline):
         # type: (List[Any], NetOptions, float) -> None
         self._attempts = [_Attempt(info) for info in interleave(addresses)]
         self._waiting = deque(self._attempts)
-        self._open = []  # type: List[_Attempt]     # the oldest first
         self._options = options
         self._deadline = deadline
         self._next_start = -float('inf')
+        #: The attempts under way, the oldest first.
+        self.under_way = []  # type: List[_Attempt]
         #: True when no attempt is left that could succeed.
         self.is_lost = False
 
     def advance(self, now):
         # type: (float) -> Optional[_Attempt]
         """Do what can be done at this moment; return the attempt that has succeeded, or None."""
-        latest = self._open[-1] if self._open else None
-        for attempt in tuple(self._open):
+        latest = self.under_way[-1] if self.under_way else None
+        for attempt in tuple(self.under_way):
             if attempt.is_connected():
                 return attempt
             if attempt.error is not None:
-                self._open.remove(attempt)
+                self.under_way.remove(attempt)
                 if attempt is latest:
                     self._next_start = now
         if now >= self._deadline:
-            for attempt in self._open:
+            for attempt in self.under_way:
                 attempt.fail(socket.timeout('timed out'))
             self.is_lost = True
             return None
@@ -138,13 +139,13 @@ class _Race(object):
             attempt = self._waiting.popleft()
             if not attempt.start(self._options):
                 continue        # the next one, at once
-            self._open.append(attempt)
-            if len(self._open) > MAX_ATTEMPTS:
-                self._open.pop(0).fail(socket.timeout('no answer'), u'no answer so far')
+            self.under_way.append(attempt)
+            if len(self.under_way) > MAX_ATTEMPTS:
+                self.under_way.pop(0).fail(socket.timeout('no answer'), u'no answer so far')
             # A dead address must leave time for the ones behind it.
             share = (self._deadline - now) / (len(self._waiting) + 1)
             self._next_start = now + max(LEAST_ATTEMPT_DELAY, min(ATTEMPT_DELAY, share))
-        self.is_lost = not self._open
+        self.is_lost = not self.under_way
         return None
 
     @property
@@ -152,7 +153,7 @@ class _Race(object):
         # type: () -> Wait
         """What to wait for before the next `advance`."""
         deadline = min(self._deadline, self._next_start) if self._waiting else self._deadline
-        return Wait(tuple(attempt.interest for attempt in self._open), deadline)
+        return Wait(tuple(attempt.interest for attempt in self.under_way), deadline)
 
     def failure(self, host, port):
         # type: (Text, int) -> ConnectFail

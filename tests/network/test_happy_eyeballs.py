@@ -16,7 +16,7 @@ import pytest
 
 from lomond._compat import monotonic
 from lomond.errors import ConnectFail
-from lomond.net.connect import ATTEMPT_DELAY, MAX_ATTEMPTS, _Race, connect, interleave
+from lomond.net.connect import ATTEMPT_DELAY, MAX_ATTEMPTS, Race, connect, interleave
 from lomond.net.options import NetOptions
 from lomond.net.steps import Wait
 from lomond.net.waiter import wait
@@ -87,7 +87,7 @@ class Clockwork(object):
     """
 
     def __init__(self, addresses, timeout=PATIENCE, answering=(), **options):
-        self.race = _Race(
+        self.race = Race(
             [(V6 if len(address) == 4 else V4, socket.SOCK_STREAM, 0, '', address)
              for address in addresses], NetOptions(**options), timeout)
         self._answering = answering
@@ -108,7 +108,7 @@ class Clockwork(object):
                 return None if winner is None else winner.address
             step = self.race.wait
             self.most = max(self.most, len(step.interest))
-            if self.race._open[-1].address in self._answering:
+            if self.race.under_way[-1].address in self._answering:
                 assert wait(step.interest, PATIENCE)
             else:
                 self.now = step.deadline
@@ -410,7 +410,7 @@ def test_nothing_is_left_for_the_collector(refused):
     gc.disable()
     try:
         fail()
-        left = [thing for thing in gc.get_objects() if type(thing).__name__ == '_Attempt']
-        assert left == []
+        kinds = [type(thing) for thing in gc.get_objects()]
+        assert [kind for kind in kinds if kind.__module__ == 'lomond.net.connect'] == []
     finally:
         gc.enable()

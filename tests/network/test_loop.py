@@ -308,18 +308,18 @@ def test_a_fault_in_the_packet_of_the_answer_is_reported_after_ready():
 
 
 def test_a_peer_that_floods_after_its_fault_does_not_hold_up_the_end():
+    def receive(_buffer=None):
+        clock.ahead += 0.01
+        return b'x' * 65536
+
     clock = Clock()
-
-    class FloodedSession(WebsocketSession):
-        def _receive(self):
-            if self.connection.decoder.error is None:
-                return WebsocketSession._receive(self)
-            clock.ahead += 0.01
-            return b'x' * 65536, None
-
     with RawServer(accept_and_send(make_frame(3))) as server:
-        events = list(WebSocket(server.url).connect(
-            session_class=lambda websocket: FloodedSession(websocket, clock=clock)))
+        websocket = WebSocket(server.url)
+        events = []
+        for event in websocket.connect(session_class=clock.session):
+            events.append(event)
+            if event.name == 'protocol_error':
+                websocket.session.transport.receive = receive
     assert names(events)[3:] == ['protocol_error', 'disconnected']
 
 
@@ -510,11 +510,14 @@ def test_no_other_thread_gets_in_while_a_loop_begins_or_ends(change):
 
 
 class TellingLock(object):
-    """A lock that its holder may take again; sets an Event when a thread has to wait for it."""
+    """A `ProcessLock` that sets an Event when a thread has to wait for it."""
 
     def __init__(self, is_awaited):
         self._lock = threading.RLock()
         self._is_awaited = is_awaited
+
+    def __call__(self):
+        return self
 
     def __enter__(self):
         if not self._lock.acquire(False):
@@ -525,13 +528,12 @@ class TellingLock(object):
         self._lock.release()
 
 
-def race_for_the_loop(dead_port, moment):
+def race_for_the_loop(dead_port, moment, monkeypatch):
     """Have a loop begin at so many lines into another connect(); return which came through."""
+    has_gone_on = threading.Event()
+    monkeypatch.setattr('lomond._endpoint.ProcessLock', lambda: TellingLock(has_gone_on))
     websocket = WebSocket(u'ws://127.0.0.1:{}/'.format(dead_port))
     early = websocket.connect()
-    has_gone_on = threading.Event()
-    lock = TellingLock(has_gone_on)
-    websocket._loop_lock = lambda: lock
     lines, beginning = [], []
 
     def begin():
@@ -570,10 +572,10 @@ def race_for_the_loop(dead_port, moment):
     return has_begun, late is not None
 
 
-def test_of_two_loops_that_begin_at_once_one_counts(dead_port):
+def test_of_two_loops_that_begin_at_once_one_counts(dead_port, monkeypatch):
     outcomes = []
     while not outcomes or outcomes[-1] is not None:
-        outcomes.append(race_for_the_loop(dead_port, len(outcomes) + 1))
+        outcomes.append(race_for_the_loop(dead_port, len(outcomes) + 1, monkeypatch))
     assert len(outcomes) > 10
     assert set(outcomes[:-1]) == {(True, False), (False, True)}
 
