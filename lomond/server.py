@@ -354,6 +354,7 @@ class Server(object):
         self._close_timeout = close_timeout or None
 
         self._lock = ProcessLock()  # reentrant, as a signal handler may call `close`
+        # Each change to these two is one atomic call.
         self._threads = {}  # type: Dict[threading.Thread, ServerWebSocket]
         self._ended = []  # type: List[threading.Thread]    # ended, or about to
         self._thread = None  # type: Optional[threading.Thread]     # started by `start`
@@ -388,6 +389,16 @@ class Server(object):
         """The URL for a client on this machine."""
         scheme = u'ws' if self._endpoint_options['ssl_context'] is None else u'wss'
         return u'{}://{}:{}/'.format(scheme, bracket(text_type(self.host)), self.port)
+
+    @property
+    def connections(self):
+        # type: () -> List[ServerWebSocket]
+        """The websockets of the connections that are there now, in a new list.
+
+        Those that are doing the handshake or closing are among them: only if ``is_open`` is true
+        can you send to one.
+        """
+        return list(self._threads.copy().values())
 
     def start(self):
         # type: () -> Server
@@ -486,7 +497,9 @@ class Server(object):
                 is_welcome = self._try_to_start(thread)
                 if not is_welcome:
                     del self._threads[thread]
-                self._ended = [ended for ended in self._ended if ended.is_alive()]
+                for ended in list(self._ended):
+                    if not ended.is_alive():
+                        self._ended.remove(ended)
         if not is_welcome:
             try:
                 if self._endpoint_options['ssl_context'] is None:   # plain text is no TLS answer
@@ -503,10 +516,11 @@ class Server(object):
                 self._handle(websocket)
         finally:
             websocket.dispose()
+            # Without the lock: a signal handler that interrupts its holder may call `close`, which
+            # waits for this thread. First added, then removed, so that `close` finds it.
             thread = threading.current_thread()
-            with self._lock():
-                del self._threads[thread]
-                self._ended.append(thread)
+            self._ended.append(thread)
+            del self._threads[thread]
 
     def _handle(self, websocket):
         # type: (ServerWebSocket) -> None
@@ -537,15 +551,15 @@ class Server(object):
             return
         with self._lock():
             self._is_closed = True
-            open_now = list(self._threads.items())
-            threads = list(self._threads) + self._ended
+            open_now = self._threads.copy()
+            threads = list(open_now) + self._ended
         self._waker.wake()
         for thread, has_stopped in list(self._acceptors):
             if thread is not threading.current_thread():
                 has_stopped.wait()
         self._listener.close()
         self._waker.close()
-        for _thread, websocket in open_now:
+        for websocket in open_now.values():
             # Each in a thread, as `close` waits while another thread is sending a message.
             closing = threading.Thread(target=websocket.close, args=_SHUTDOWN)
             closing.daemon = True
@@ -559,7 +573,7 @@ class Server(object):
         if self._thread is not None:
             threads.append(self._thread)
         self._join(threads)
-        for thread, websocket in open_now:
+        for thread, websocket in open_now.items():
             if thread.is_alive():
                 websocket.force_disconnect()
         self._join(threads)

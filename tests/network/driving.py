@@ -41,9 +41,9 @@ class Background(object):
         self._call = (function, args, kwargs)
         self._error = None
         self._returned = None
-        self._thread = threading.Thread(target=self._run)
-        self._thread.daemon = True
-        self._thread.start()
+        self.thread = threading.Thread(target=self._run)
+        self.thread.daemon = True
+        self.thread.start()
 
     def _run(self):
         function, args, kwargs = self._call
@@ -55,8 +55,8 @@ class Background(object):
             del self._call
 
     def result(self):
-        self._thread.join(PATIENCE)
-        assert not self._thread.is_alive(), 'it did not return'
+        self.thread.join(PATIENCE)
+        assert not self.thread.is_alive(), 'it did not return'
         if self._error is not None:
             raise self._error
         return self._returned

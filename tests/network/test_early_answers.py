@@ -33,6 +33,7 @@ from tests.network.driving import (
     wait_until_sending,
 )
 from tests.network.proxy_server import ProxyServer
+from tests.programs import wait_until
 from tests.support import (
     PATIENCE,
     RawServer,
@@ -525,8 +526,7 @@ def test_ws_to_a_tls_server_of_ours_ends_at_once_on_both_sides(server_tls):
 def test_tls_server_of_ours_that_is_full_says_nothing_in_the_clear(server_tls):
     with Server(listen, ssl_context=server_tls, max_connections=1) as server:
         sock = socket.create_connection((server.host, server.port), PATIENCE)
-        while not server._threads:
-            pass
+        wait_until(lambda: server.connections, 'it is accepted')
         _connecting, event = WebSocket(server.url)
         assert event.phase == 'tls'
         assert '://' not in event.reason
@@ -555,8 +555,7 @@ def test_silent_client_of_a_tls_server_of_ours_is_dropped_in_time(server_tls):
 def test_tls_server_of_ours_closes_while_a_client_is_silent(server_tls):
     with Server(listen, ssl_context=server_tls, handshake_timeout=None) as server:
         sock = socket.create_connection((server.host, server.port), PATIENCE)
-        while not server._threads:
-            pass
+        wait_until(lambda: server.connections, 'it is accepted')
     assert drain(sock) == b''
     sock.close()
 

@@ -277,22 +277,20 @@ with Server(break_it) as server:
     'connections that are gone before they are accepted': '''
 import errno
 
-class Listener(object):
-    def __init__(self, listener):
-        self._listener, self._errors = listener, [errno.ECONNABORTED] * 5
+class Listener(socket.socket):
+    errors = [errno.ECONNABORTED] * 5
 
     def accept(self):
-        if self._errors:
-            raise socket.error(self._errors.pop(), 'aborted')
-        return self._listener.accept()
+        if self.errors:
+            raise socket.error(self.errors.pop(), 'aborted')
+        return super(Listener, self).accept()
 
-    def __getattr__(self, name):
-        return getattr(self._listener, name)
-
+real_socket, socket.socket = socket.socket, Listener
 server = Server(echo)
-server._listener = Listener(server._listener)
+socket.socket = real_socket
 with server:
     talk(server)
+assert not Listener.errors
 ''',
 }
 

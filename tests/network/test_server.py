@@ -5,10 +5,12 @@ from __future__ import absolute_import, division, print_function
 import errno
 import gc
 import logging
+import os
 import socket
 import struct
 import sys
 import threading
+from contextlib import closing
 
 import pytest
 from six.moves.http_client import HTTPConnection
@@ -17,6 +19,8 @@ from six.moves.urllib.error import HTTPError
 from six.moves.urllib.request import ProxyHandler, build_opener
 
 from lomond import WebSocket, errors
+from lomond._compat import set_close_on_exec
+from lomond.net.waiter import wait
 from lomond.protocol.extensions.permessage_deflate import DeflateOptions
 from lomond.server import Server, ServerWebSocket
 from tests.network.driving import (
@@ -27,6 +31,8 @@ from tests.network.driving import (
     wait_for,
     wait_until_sending,
 )
+from tests.programs import wait_until
+from tests.shortages import few_descriptors
 from tests.support import (
     PATIENCE,
     accept_for,
@@ -583,20 +589,18 @@ def test_a_handler_that_raises_closes_with_1011_and_logs(caplog):
 
 
 @needs_proc
-def test_a_handler_that_exits_its_thread_leaves_nothing():
+def test_a_handler_that_exits_its_thread_leaves_nothing(monkeypatch):
+    def handler(_websocket):
+        exits.append(None)
+        sys.exit()
+
     exits = []
-
-    class QuietServer(Server):
-        def _serve(self, websocket):
-            try:
-                Server._serve(self, websocket)
-            except SystemExit as error:     # what the threading module does with it
-                exits.append(error)
-
+    # What the threading module has there ignores SystemExit; pytest's warns.
+    monkeypatch.setattr(threading, 'excepthook', lambda _arguments: None, raising=False)
     before = count_descriptors()
     gc.disable()        # it isn't left to the collector
     try:
-        with QuietServer(lambda websocket: sys.exit()) as server:
+        with Server(handler) as server:
             events = list(WebSocket(server.url))
         assert count_descriptors() == before
     finally:
@@ -677,8 +681,7 @@ def test_close_ends_a_handshake():
     server = Server(listen).start()
     with RawClient(server) as sock:
         sock.sendall(b'GET / HTTP/1.1\r\n')
-        while not server._threads:      # until it was accepted
-            pass
+        wait_until(lambda: server.connections, 'it is accepted')
         server.close()
         try:
             assert drain(sock) == b''
@@ -802,6 +805,26 @@ def test_ctrl_c_while_a_connection_gets_its_thread_loses_no_connection(monkeypat
         assert events[-1].graceful
 
 
+def test_connections_are_those_that_are_not_over_yet():
+    """To send to all of them, from any thread."""
+    with Server(listen) as server:
+        assert server.connections == []
+        received = []
+        websocket = WebSocket(server.url)
+        for event in websocket:
+            if event.name == 'poll':
+                wait_until(lambda: [each.is_open for each in server.connections] == [True], 'open')
+                for each in server.connections:
+                    assert isinstance(each, ServerWebSocket)
+                    each.send_text(u'to all')
+            elif event.name == 'text':
+                received.append(event.text)
+                websocket.close()
+        assert event.graceful
+        assert received == [u'to all']
+        wait_until(lambda: not server.connections, 'it ends')
+
+
 def test_serve_forever_ends_when_another_thread_closes():
     server = Server(echo)
     serving = Background(server.serve_forever)
@@ -824,21 +847,24 @@ def test_a_server_that_is_started_twice_accepts_in_one_thread():
     assert count_acceptors() == before
 
 
-def test_close_waits_for_every_thread_that_accepts():
+def test_close_waits_for_every_thread_that_accepts(monkeypatch):
     """Whichever stops first: the others still need the listening socket."""
-    class Watched(Server):
-        def _accept_one(self):
-            begun.put(None)
-            Server._accept_one(self)
-            woken.put(None)
-            if threading.current_thread() is not first._thread:
-                wait_for(may_go_on)
-            still_open.append(self._listener.fileno() >= 0)
+    def watched(interest, timeout):
+        begun.put(None)
+        ready = wait(interest, timeout)
+        woken.put(None)
+        if threading.current_thread() is not first.thread:
+            wait_for(may_go_on)
+        for descriptor, _mask in interest:
+            os.fstat(descriptor)
+        still_open.append(True)
+        return ready
 
+    monkeypatch.setattr('lomond.server.wait', watched)
     begun, woken = Queue(), Queue()
     still_open = []
     may_go_on = threading.Event()
-    server = Watched(echo)
+    server = Server(echo)
     acceptors = [Background(server.serve_forever) for _ in range(3)]
     first = acceptors[0]
     for _acceptor in acceptors:
@@ -854,14 +880,16 @@ def test_close_waits_for_every_thread_that_accepts():
     assert still_open == [True] * 3
 
 
-def test_serve_forever_may_close_its_server_itself():
-    """As a signal's handler does."""
-    class Once(Server):
-        def _accept(self, sock, address):
-            Server._accept(self, sock, address)
-            self.close()
+def test_serve_forever_may_close_its_server_itself(monkeypatch):
+    """As a signal's handler does, in the midst of a wait."""
+    def close_when_connected(interest, timeout):
+        if not server.connections:
+            return wait(interest, timeout)
+        server.close()
+        return []
 
-    server = Once(listen)
+    monkeypatch.setattr('lomond.server.wait', close_when_connected)
+    server = Server(listen)
     serving = Background(server.serve_forever)
     with RawClient(server) as sock:
         assert drain(sock) == b''
@@ -891,52 +919,44 @@ def test_a_connection_is_freed_when_it_ends_not_with_the_server(server_tls, auth
             before = count_descriptors()
             for _ in range(5):
                 talk(server.url, u'x', ssl_cafile=authority_file)
-            for thread in list(server._threads) + server._ended:
-                thread.join(PATIENCE)
+            wait_until(lambda: not server.connections, 'they end')
             assert count_descriptors() == before
 
 
-def test_a_connection_that_cannot_be_served_does_not_end_the_server(caplog):
-    class Faulty(Server):
-        faults = 1
+def test_a_connection_that_cannot_be_served_does_not_end_the_server(caplog, monkeypatch):
+    def fail_once(sock):
+        if faults:
+            raise faults.pop()
+        set_close_on_exec(sock)
 
-        def _accept(self, sock, address):
-            if self.faults:
-                self.faults -= 1
-                raise RuntimeError("can't start new thread")
-            Server._accept(self, sock, address)
-
+    faults = [RuntimeError("can't start new thread")]
     with caplog.at_level(logging.ERROR, 'lomond'):
-        with Faulty(echo) as server:
+        with Server(echo) as server:
+            monkeypatch.setattr('lomond.server.set_close_on_exec', fail_once)
             with RawClient(server) as sock:
                 assert drain(sock) == b''
             assert talk(server.url, u'x')[-1].graceful
     assert "can't start new thread" in caplog.text
 
 
+@needs_proc
 def test_an_accept_that_fails_is_logged_once_and_tried_again(caplog):
     """Such as for want of descriptors: clients may make that happen all the time."""
-    class FailingListener(object):
-        faults = 2
+    def failures():
+        return [record for record in list(caplog.records)
+                if 'could not accept a connection' in record.getMessage()]
 
-        def __init__(self, listener):
-            self._listener = listener
-
-        def accept(self):
-            if self.faults:
-                self.faults -= 1
-                raise socket.error(errno.EMFILE, 'too many open files')
-            return self._listener.accept()
-
-        def __getattr__(self, name):
-            return getattr(self._listener, name)
-
-    server = Server(echo)
-    server._listener = FailingListener(server._listener)
-    with caplog.at_level(logging.WARNING, 'lomond'):
-        with server:
-            assert talk(server.url, u'x')[-1].graceful
-    assert ['too many open files' in record.getMessage() for record in caplog.records] == [True]
+    with caplog.at_level(logging.DEBUG, 'lomond'):
+        with Server(echo) as server, closing(socket.socket()) as sock:
+            with few_descriptors(0):
+                sock.connect((server.host, server.port))
+                wait_until(lambda: len(failures()) > 1, 'it tries again')
+            sock.settimeout(PATIENCE)
+            assert b' 101 ' in upgrade(sock)
+    first, others = failures()[0], failures()[1:]
+    assert first.levelno == logging.WARNING
+    assert 'Too many open files' in first.getMessage()
+    assert {record.levelno for record in others} == {logging.DEBUG}
 
 
 # -- arguments --

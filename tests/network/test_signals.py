@@ -339,6 +339,33 @@ def test_a_handler_that_returns_disturbs_no_wait(on_signal):
     assert names(events)[3:] == ['text', 'closing', 'disconnected']
 
 
+def test_a_handler_that_closes_a_server_waits_for_no_thread_that_waits_for_it(on_signal):
+    """In the midst of taking in a connection, while there is another one."""
+    class Size(object):
+        def __index__(self):
+            if threading.current_thread() is serving and server.connections:
+                handler.provoke()
+            return 1000
+
+    def close():
+        server.close()
+        left.append(server.connections)
+
+    def connect():
+        for event in WebSocket(server.url):
+            if event.name == 'ready':
+                list(WebSocket(server.url))
+
+    serving, left = None, []
+    server = Server(list, max_message_size=Size(), close_timeout=2)
+    serving = threading.current_thread()
+    handler = on_signal(close)
+    background = Background(connect)
+    server.serve_forever()
+    background.result()
+    assert left == [[]]
+
+
 @pytest.mark.parametrize('moment', ['accepting', 'waiting'])
 def test_a_handler_that_closes_a_server_in_the_midst_of_its_work(on_signal, moment):
     class Size(object):
