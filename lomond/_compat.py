@@ -134,11 +134,12 @@ class SteppedRLock(object):
         # At most one: (thread, a lock to wait on). Each change is one call in C, hence atomic.
         self._holder = {}  # type: Dict[None, Tuple[int, Any]]
         self._are_first = []  # type: List[bool]    # one for each acquire; used by the holder only
-        self._waiting = []  # type: List[None]      # its length is the number of waiters
+        #: One item for each that waits.
+        self.waiting = []  # type: List[None]
 
     def acquire(self, blocking=True):
         # type: (bool) -> bool
-        if self._waiting and blocking and not self._holder:
+        if self.waiting and blocking and not self._holder:
             # Waiters come first: otherwise a greenlet that sends one message after the other
             # would starve them.
             try:
@@ -154,7 +155,7 @@ class SteppedRLock(object):
                 return True
             if not blocking:
                 return False
-            self._waiting.append(None)
+            self.waiting.append(None)
             try:
                 holder[1].acquire()
             except AssertionError:
@@ -163,7 +164,7 @@ class SteppedRLock(object):
                 self._are_first.append(False)
                 return True
             finally:
-                self._waiting.pop()
+                self.waiting.pop()
             holder[1].release()     # for the other waiters
 
     __enter__ = acquire

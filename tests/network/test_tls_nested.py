@@ -156,7 +156,7 @@ def test_end_of_the_servers_tls_is_told_from_a_cut(connect, server_tls, ends_tls
     assert not events[-1].graceful
     assert ('closed the connection' if ends_tls else 'cut off') in events[-1].reason
     # What was cut off isn't resumed.
-    assert any('tls' in key for key in websocket.dialer.tls._sessions) is ends_tls
+    assert any('tls' in key for key in websocket.dialer.tls.sessions) is ends_tls
 
 
 @needs_memory_bio

@@ -293,7 +293,7 @@ def test_session_is_not_resumed_with_a_context_made_since(shop, authority_file):
     shop.renew(0)
     websocket = WebSocket(
         shop.server.url, ssl_cafile=authority_file, ssl_certfile=shop.path, trace=trace)
-    sessions = websocket.dialer.tls._sessions
+    sessions = websocket.dialer.tls.sessions
     for _ in range(2):
         assert names(websocket)[-1] == 'disconnected'
     old = weakref.ref(next(iter(sessions))[0])
@@ -328,10 +328,10 @@ def test_connection_of_the_old_context_that_ends_late_leaves_nothing_to_resume(
                 old = tls.context(options)
                 replace(str(path), path.read_binary() * 2)
                 assert tls.context(options) is not old
-        assert [key[0] for key in tls._sessions] == [old]
+        assert [key[0] for key in tls.sessions] == [old]
         assert names(websocket)[-1] == 'disconnected'
     assert resumed == [False, False]
-    assert old not in [key[0] for key in tls._sessions]
+    assert old not in [key[0] for key in tls.sessions]
 
 
 @needs_sessions

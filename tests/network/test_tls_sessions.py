@@ -36,8 +36,8 @@ def test_a_session_is_kept_while_another_thread_takes_one():
     sessions = Sessions((number, object()) for number in range(tls_client.MAX_SESSIONS + 2))
     owner = object()
     kept = tls_client.TLSClient()
-    kept._sessions = sessions
-    kept._keep_session('new', owner)
+    kept.sessions = sessions
+    kept.keep_session('new', owner)
     assert dict.get(sessions, 'new') is owner
     assert dict.__len__(sessions) <= tls_client.MAX_SESSIONS
 
@@ -85,13 +85,15 @@ class Client(object):
     @property
     def kept(self):
         """The sessions that the next connection could resume."""
-        return self.websocket.dialer.tls._sessions
+        return self.websocket.dialer.tls.sessions
 
 
-def change_tls(websocket, **options):
-    """Change TLS options, and keep the sessions, which setting an attribute wouldn't."""
-    net_options = websocket.net_options
-    websocket._net_options = net_options.replace(tls=net_options.tls.replace(**options))
+def change_and_keep(websocket, option, value):
+    """Set an option of TLS, but keep the sessions, which that forgets."""
+    sessions = websocket.dialer.tls.sessions
+    setattr(websocket, option, value)
+    assert not websocket.dialer.tls.sessions
+    websocket.dialer.tls.sessions = sessions
 
 
 def by_name(server):
@@ -208,7 +210,7 @@ def test_fingerprint_is_checked_on_a_resumed_session(server, server_tls):
     client.live()
     assert client.resumed == [False, True]
     hits = server_tls.session_stats()['hits']
-    change_tls(client.websocket, fingerprint='0' * 64)
+    change_and_keep(client.websocket, 'ssl_fingerprint', '0' * 64)
     events = client.live()
     assert names(events) == ['connecting', 'connect_fail']
     assert found in events[-1].reason
@@ -271,7 +273,7 @@ def test_session_is_offered_once(client):
 def test_few_sessions_are_kept(server):
     client = Client(server.url, ssl_verify=False)
     for number in range(tls_client.MAX_SESSIONS + 3):
-        change_tls(client.websocket, server_hostname='host-{}'.format(number))
+        change_and_keep(client.websocket, 'ssl_server_hostname', 'host-{}'.format(number))
         client.live()
     assert len(client.kept) == tls_client.MAX_SESSIONS
     assert {key[1] for key in client.kept} == {

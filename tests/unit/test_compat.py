@@ -274,7 +274,7 @@ def test_an_rlock_lets_a_handler_in_that_runs_where_nothing_may_wait(monkeypatch
         _compat.thread_module.greenlet = 1
         assert lock.acquire(False)
         lock.release()
-    lock._waiting.append(None)          # a greenlet that is about to be woken
+    lock.waiting.append(None)          # a greenlet that is about to be woken
     with lock:
         _compat.thread_module.greenlet = 2
         assert not lock.acquire(False)
@@ -287,7 +287,7 @@ def test_a_free_rlock_goes_to_its_waiters_first(monkeypatch):
     lock = SteppedRLock()
     with lock:
         pass
-    lock._waiting.append(None)      # one that was woken, and has not run yet
+    lock.waiting.append(None)      # one that was woken, and has not run yet
     assert lock.acquire(False)
     lock.release()
     assert yields == []

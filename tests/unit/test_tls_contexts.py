@@ -50,7 +50,7 @@ class Folder(object):
 
     def __init__(self, path, pems):
         self._path = path
-        self._pems = pems
+        self.pems = pems
         self._times = itertools.count(10 ** 9)
 
     def __call__(self, name):
@@ -58,7 +58,7 @@ class Folder(object):
 
     def write(self, name, what, is_new=True):
         """Write a file, as a new one in the place of the old or into the old one."""
-        data = self._pems.get(what, what)
+        data = self.pems.get(what, what)
         path = self(name)
         written = path + '.new' if is_new else path
         with open(written, 'wb') as file:
@@ -157,7 +157,7 @@ def test_certifi_is_the_default_and_its_file_is_watched(folder, monkeypatch):
     first = get(contexts)
     assert first.cert_store_stats()['x509_ca'] == 1
     assert get(contexts) is first
-    folder.write('cacert.pem', folder._pems['authority'] + folder._pems['other authority'])
+    folder.write('cacert.pem', folder.pems['authority'] + folder.pems['other authority'])
     assert get(contexts).cert_store_stats()['x509_ca'] == 2
 
 
@@ -223,7 +223,7 @@ def test_symlink_that_leads_elsewhere_makes_a_new_context(folder):
 
 def test_content_that_kept_its_size_and_its_time_makes_a_new_context(folder):
     """As ``cp -p`` and rsync leave it: the time of the change is kept by the system."""
-    data = folder._pems['authority']
+    data = folder.pems['authority']
     path = folder.write('ca.pem', data)
     when = os.stat(path)
     contexts = Contexts()
@@ -335,7 +335,7 @@ def test_few_are_kept_of_what_nobody_uses(folder):
         alive.append(weakref.ref(get(contexts, cafile=path)))
     gc.collect()
     assert [reference() is not None for reference in alive] == [False] * 10 + [True] * MAX_IDLE
-    assert len(contexts._used) == MAX_IDLE
+    assert len(contexts) == MAX_IDLE
 
 
 def test_context_in_use_is_shared_however_many_were_made_since(folder):

@@ -42,14 +42,15 @@ class TLSClient(object):
     doesn't.
     """
 
-    __slots__ = ('_contexts', '_resumptions', '_sessions')
+    __slots__ = ('_contexts', '_resumptions', 'sessions')
 
     def __init__(self):
         # type: () -> None
         # The last one for each options, to keep it.
         self._contexts = {}  # type: Dict[TLSOptions, ssl.SSLContext]
-        # By the context and what else a session must not be resumed without, objects that have it.
-        self._sessions = {}  # type: Dict[Any, Any]
+        #: What the next connection may resume: objects with a ``session``, by a tuple that begins
+        #: with the context, of all that has to be the same for that.
+        self.sessions = {}  # type: Dict[Any, Any]
         self._resumptions = 0
 
     def context(self, options):
@@ -89,7 +90,7 @@ class TLSClient(object):
             session = self._take_session(key)
             secured = yield _shake_hands(transport, context, deadline, name, session)
             _check_fingerprint(secured.certificate, options.fingerprint)
-            secured.on_session = partial(self._keep_session, key)
+            secured.on_session = partial(self.keep_session, key)
         except BaseException as error:
             (transport if secured is None else secured).close()
             if not isinstance(error, TLS_ERRORS):
@@ -101,10 +102,10 @@ class TLSClient(object):
         # type: (Any) -> Any
         """Return the `ssl.SSLSession` to resume, or None. The key begins with the context."""
         contexts = list(self._contexts.values())
-        for other in list(self._sessions):
+        for other in list(self.sessions):
             if other[0] not in contexts:        # its files have changed since
-                self._sessions.pop(other, None)
-        owner = self._sessions.pop(key, None)   # RFC 8446 C.4: once is enough
+                self.sessions.pop(other, None)
+        owner = self.sessions.pop(key, None)   # RFC 8446 C.4: once is enough
         # Asked for its session no earlier than it is needed: many a client never connects again.
         if owner is None or SESSIONS_LEAK and self._resumptions >= MAX_LEAKS:
             return None
@@ -112,13 +113,13 @@ class TLSClient(object):
         session = owner.session
         return session if session is not None and (session.has_ticket or session.id) else None
 
-    def _keep_session(self, key, owner):
+    def keep_session(self, key, owner):
         # type: (Any, Any) -> None
         """Keep what has a session; called at the end of a connection, by any thread."""
         # A copy: the loop may take one meanwhile, while a sender closes the last connection.
-        for oldest in list(self._sessions)[:1 - MAX_SESSIONS]:
-            self._sessions.pop(oldest, None)
-        self._sessions[key] = owner
+        for oldest in list(self.sessions)[:1 - MAX_SESSIONS]:
+            self.sessions.pop(oldest, None)
+        self.sessions[key] = owner
 
 
 def _shake_hands(transport, context, deadline, name, session):

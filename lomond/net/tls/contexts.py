@@ -181,6 +181,11 @@ class Contexts(object):
         self._recent = []  # type: List[Tuple[Hashable, ssl.SSLContext]]
         self._lock = ProcessLock()
 
+    def __len__(self):
+        # type: () -> int
+        """Return how many contexts there are, in use or kept."""
+        return len(self._used)
+
     def get(self, cafile, verify, certfile, keyfile):
         # type: (Optional[str], bool, Optional[str], Optional[str]) -> ssl.SSLContext
         """Return the context for these options, the environment and the files as they are now.
