@@ -133,7 +133,7 @@ class ConnectExchange(object):
     def held(self):
         # type: () -> int
         """How many bytes of the proxy's answer are held."""
-        return self._reader.held  
+        return self._reader.held
 
     def receive(self, data):
         # type: (bytes) -> None
