@@ -306,7 +306,7 @@ class WebSocket(Endpoint):
         # type: () -> NetOptions
         """How to connect to the target: a value, of what the attributes say now."""
         options = self._net_options
-        return options.for_strangers() if self._attempt.chain.is_cross_origin else options
+        return options.for_other_origin() if self._attempt.chain.is_cross_origin else options
 
     @property
     def scheme(self):

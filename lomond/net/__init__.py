@@ -1,4 +1,4 @@
 """From a URL to a connected, secured byte stream.
 
-Nothing in this room knows of frames, or imports lomond.protocol.
+Nothing in this package deals with frames, or imports lomond.protocol.
 """

@@ -1,6 +1,7 @@
-"""From a target to a transport: the proxy is found, then a socket, the tunnel, TLS, in that order.
+"""From a target to a transport: the proxy to use, a socket, the tunnel, TLS, in that order.
 
-An operation does it (see `lomond.net.steps`): its driver decides how to wait. Nothing here blocks.
+An operation does it (see `lomond.net.steps`), and its driver decides how to wait. Nothing here
+blocks.
 """
 
 from __future__ import absolute_import, division, print_function
@@ -34,17 +35,17 @@ _FOR_IMPORTS = 16
 
 
 class Dialer(object):
-    """Connects one WebSocket, and keeps what its connections leave to the next one.
+    """Connects one WebSocket, and keeps state from one connection to the next.
 
     That is TLS contexts and the sessions to resume, calls that have not returned in time, and
-    which ready-made socket was used.
+    which of the user's sockets was used.
     """
 
     __slots__ = ('_abandoned', '_tls', '_used_sock')
 
     def __init__(self):
         # type: () -> None
-        self._abandoned = []  # type: List[Any]     # as of `offload`
+        self._abandoned = []  # type: List[Any]     # `offload` describes it
         self._tls = None  # type: Optional[TLSClient]
         self._used_sock = None  # type: Any
 

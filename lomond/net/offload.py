@@ -1,7 +1,7 @@
-"""Calls that block, such as the resolver's: made in a thread (`workers`), waited for in the loop.
+"""Calls that block, such as the resolver's: a thread makes them (`workers`), the loop waits.
 
-So a deadline holds, `close()` and `force_disconnect()` work, and Ctrl-C comes
-through. Nothing can cut the call itself short.
+So the loop keeps its deadline, and `close()`, `force_disconnect()` and Ctrl-C work. The call
+itself can't be interrupted.
 """
 
 from __future__ import absolute_import, division, print_function
@@ -38,15 +38,15 @@ def offload(call, deadline, discard=None, abandoned=None):
 
     When the deadline, by the monotonic clock, comes first, raises
     socket.timeout. Then, and when this operation is closed, the call is abandoned: if it has
-    begun, it goes on to its own end, and its result, if it comes to one, is
-    given to ``discard``.
+    begun, it goes on to its end, and its result, if it returns one, is
+    passed to ``discard``.
 
-    ``abandoned`` is a list for all calls of a WebSocket, which has those that are abandoned and
-    have not returned. With `MAX_ABANDONED` in it raises socket.error: a
-    call that never returns must not cost a thread with each attempt.
+    ``abandoned`` is a list for all calls of a WebSocket: `offload` keeps in it those that are
+    abandoned and have not returned. With `MAX_ABANDONED` in it raises socket.error: a
+    call that never returns must not occupy another thread with each attempt.
 
-    Raises socket.error as well where there is no thread to be had, or no
-    descriptor: the call isn't made in the loop, which it would block.
+    Raises socket.error as well if no thread, or no descriptor, is available: the
+    call would block the loop.
     """
     if abandoned is not None and _count_own(abandoned) >= MAX_ABANDONED:
         raise socket.error('{} earlier calls of this WebSocket have not returned yet'.format(
@@ -55,8 +55,8 @@ def offload(call, deadline, discard=None, abandoned=None):
     try:
         shortage = find_shortage()
         if shortage is not None:
-            # The call will want one. And if the first thread that ends finds none, then up to
-            # 3.8 that aborts the process ("libgcc_s.so.1 must be installed").
+            # The call will need one. And up to 3.8 the process aborts if none is left when its
+            # first thread ends ("libgcc_s.so.1 must be installed").
             raise shortage
         _workers.submit(job)
         while not job.is_done:
@@ -64,9 +64,8 @@ def offload(call, deadline, discard=None, abandoned=None):
             if not job.is_done and monotonic() >= deadline:
                 if not job.has_begun and _workers.are_busy:
                     raise socket.error(
-                        errno.EAGAIN, u'all {} threads for look-ups, and for functions given as '
-                        u'sock or resolver, wait for earlier calls to return'.format(
-                            _workers.most))
+                        errno.EAGAIN, u'all {} threads for lookups, and for functions given as '
+                        u'sock or resolver, are busy with earlier calls'.format(_workers.most))
                 raise socket.timeout('timed out')
         result = job.take()
     finally:
@@ -76,22 +75,22 @@ def offload(call, deadline, discard=None, abandoned=None):
 
 def _count_own(jobs):
     # type: (List[Any]) -> int
-    """Return how many jobs are this process's: no other one's returns here."""
+    """Return how many jobs are this process's: after a fork, the parent's never return here."""
     return sum(job.process == os.getpid() for job in jobs)
 
 
 def logged(function, name):
     # type: (Callable[..., Any], str) -> Callable[..., Any]
-    """Return the user's function, made to log what it raises, but for errors of the system.
+    """Return the user's function, made to log what it raises, except errors of the system.
 
-    In the thread: when it raises, the loop may have stopped to wait for it.
+    The thread logs: when the function raises, the loop may not wait for it any more.
     """
     def call(*args):
         # type: (*Any) -> Any
         try:
             return function(*args)
         except EnvironmentError:
-            raise               # the network's doing: an event will say so
+            raise               # a fault of the network: an event will say so
         except Exception:
             log.exception('the function given as %s failed', name)
             raise
@@ -99,9 +98,10 @@ def logged(function, name):
 
 
 class _Job(object):
-    """A call, and what becomes of it.
+    """A call, and its outcome.
 
-    Attributes: ``has_begun``; ``is_done``; ``process``, where it was made.
+    Attributes: ``waker``, which wakes the loop at its end; ``has_begun``; ``is_done``;
+    ``process``, where it was made.
     """
 
     def __init__(self, call, discard, abandoned):
@@ -113,8 +113,8 @@ class _Job(object):
         self._call = call  # type: Any
         self._discard = discard
         self._abandoned = [] if abandoned is None else abandoned
-        # The collector may close a generator, and so abandon its job, in the
-        # midst of `run`: hence an RLock.
+        # An RLock: the collector may close an operation, and so abandon its job, while
+        # the same thread is in `run`.
         self._lock = ProcessLock()
         self._is_abandoned = False
         self._result = None  # type: Any
@@ -133,9 +133,9 @@ class _Job(object):
         except StopIteration as error:
             # It would end the generator that it is raised in.
             self._error = RuntimeError('StopIteration: {}'.format(error))
-        except BaseException as error:      # it is for the loop to raise
+        except BaseException as error:      # the loop raises it
             self._error = error
-        del call        # with what it holds, before the loop goes on
+        del call        # and all that it refers to, before the loop goes on
         with self._lock():
             self.is_done = True
             is_abandoned = self._is_abandoned
@@ -151,13 +151,13 @@ class _Job(object):
             try:
                 raise error
             finally:
-                del error       # its traceback leads back here
+                del error       # its traceback refers to this frame
         result, self._result = self._result, None
         return result
 
     def abandon(self):
         # type: () -> None
-        """Have nothing more to do with it; after `take`, or instead."""
+        """Don't wait for it any more; after `take`, or instead."""
         with self._lock():
             self._is_abandoned = True
             has_begun, is_done = self.has_begun, self.is_done
@@ -172,8 +172,8 @@ class _Job(object):
 
     def _drop(self):
         # type: () -> None
-        """Discard a result that wasn't taken; the last one to run of `run` and `abandon` does."""
-        self._error = None      # its traceback leads back here
+        """Discard a result that wasn't taken: `run` and `abandon` call this, the last of them."""
+        self._error = None      # its traceback refers to this job
         if self in self._abandoned:
             self._abandoned.remove(self)
         result, self._result = self._result, None

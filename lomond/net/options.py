@@ -1,7 +1,7 @@
-"""How a client is to reach its server: proxies, addresses, the socket, TLS.
+"""Options of how to reach a server: proxies, addresses, the socket, TLS.
 
-Values: checked when they are made, and never changed. Opens nothing, keeps no state (that is the
-`lomond.net.dial.Dialer`'s), and imports no ssl: ws connections go without.
+They are values: checked when they are made, and never changed. State is in
+`lomond.net.dial.Dialer`. Opens nothing, and doesn't import ssl, which ws connections don't need.
 """
 
 from __future__ import absolute_import, division, print_function
@@ -40,12 +40,12 @@ class TLSOptions(NamedTuple('TLSOptions', [
         ('verify', bool), ('cafile', 'Optional[str]'), ('context', 'Any'),
         ('certfile', 'Optional[str]'), ('keyfile', 'Optional[str]'),
         ('server_hostname', 'Optional[str]'), ('fingerprint', 'Tuple[text_type, ...]')])):
-    """How to make TLS, and what to ask of the server's certificate.
+    """How to make TLS, and what to check in the server's certificate.
 
-    Parameters by name, as of `lomond.websocket.WebSocket`, without the ``ssl_``. Attributes, of
-    these: ``server_hostname``, the name or address to ask for and to check in place of the
-    host's, or None; ``fingerprint``, a tuple of SHA-256 digests in hexadecimal, one of which the
-    certificate must have, if there are any.
+    Parameters, by name only, are the ``ssl_...`` ones of `lomond.websocket.WebSocket`, without that
+    prefix; they are attributes, too. ``server_hostname`` is the name or address to ask for and to
+    check instead of the host's, or None; ``fingerprint`` a tuple of SHA-256 digests in
+    hexadecimal, one of which the certificate must have, unless it is empty.
 
     Raises TypeError and ValueError.
     """
@@ -68,16 +68,16 @@ class TLSOptions(NamedTuple('TLSOptions', [
 
     def for_proxy(self):
         # type: () -> TLSOptions
-        """Return how to make TLS with a proxy: by the same authorities, and no more than that.
+        """Return the options for TLS with a proxy: the same authorities, and nothing else.
 
-        The name, the fingerprint and our certificate are for the server.
+        The name, the fingerprint and the client's certificate are for the server.
         """
         return _DEFAULT_TLS._replace(
             verify=self.verify, cafile=self.cafile, context=self.context)
 
     def without_certificate(self):
         # type: () -> TLSOptions
-        """Return the same without our own certificate, unless that is in a context given."""
+        """Return the same without the client's certificate; one in a context given stays."""
         return self._replace(certfile=None, keyfile=None)
 
 
@@ -86,11 +86,11 @@ class NetOptions(NamedTuple('NetOptions', [
         ('tcp_keepalive', 'Optional[int]'), ('socket_options', 'Tuple[Tuple[int, int, Any], ...]'),
         ('sock', 'Any'), ('resolver', 'Optional[Callable[..., Iterable[Any]]]'),
         ('tls', TLSOptions)])):
-    """What a `lomond.net.dial.Dialer` goes by besides the target.
+    """What a `lomond.net.dial.Dialer` needs besides the target.
 
-    Parameters by name, as of `lomond.websocket.WebSocket`, and ``tls``, `TLSOptions`. Attributes,
-    of these: ``proxies``, as `parse_proxies` makes them, None to ask the environment;
-    ``source_address``, None or a pair to bind to, whose address may be '', for any;
+    Parameters, by name only, are those of `lomond.websocket.WebSocket`, and ``tls``, `TLSOptions`;
+    they are attributes, too. ``proxies`` is as `parse_proxies` returns it, None for the
+    environment's; ``source_address``, None or a pair to bind to, whose address may be '', for any;
     ``tcp_keepalive``, whole seconds, or None; ``socket_options``, a tuple of triples for
     `socket.setsockopt`.
 
@@ -108,9 +108,9 @@ class NetOptions(NamedTuple('NetOptions', [
         """Return options with other values; raises as the constructor does."""
         return _replace(self, _CHECKS, given)
 
-    def for_strangers(self):
+    def for_other_origin(self):
         # type: () -> NetOptions
-        """Return how to reach a server that a redirect led away to: without our certificate."""
+        """Return the options for a server of another origin, after a redirect: no certificate."""
         return self.replace(tls=self.tls.without_certificate())
 
 

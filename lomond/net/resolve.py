@@ -1,11 +1,9 @@
 """From a host and a port to addresses: by reading them, or by asking the system's resolver.
 
-Step by step, as `dial` is. Connects to nothing.
-
-The system's look-up of a name (getaddrinfo) knows no deadline and can't be
-cut short; it is made in a thread of its own. So what waits for it ends in
+The system's lookup of a name (getaddrinfo) has no timeout, and can't be
+interrupted; so a thread makes it (see `lomond.net.offload`). What waits for it ends in
 time, but the thread goes on until the system gives up: with glibc's defaults
-that is 5 seconds, twice, for each nameserver.
+that is after 5 seconds, twice, for each nameserver. Connects to nothing.
 """
 
 from __future__ import absolute_import, division, print_function
@@ -32,14 +30,15 @@ def resolve(host, port, resolver, deadline, abandoned=None):
     # type: (Text, int, Optional[Callable[..., Any]], float, Optional[List[Any]]) -> Steps
     """Find the addresses of a host: at least one, in the form of `socket.getaddrinfo`.
 
-    An address is never looked up. Parameters: ``resolver``, called in the thread in place of
-    `socket.getaddrinfo`, or None; ``abandoned``, as of `offload`. Raises ConnectFail.
+    An address is never looked up. Parameters: ``resolver``, called in the thread instead of
+    `socket.getaddrinfo`, or None; ``abandoned``, a list that `offload` describes. Raises
+    ConnectFail.
     """
     name = str(host)
     try:
         addresses = read_address(name, port)  # type: Any
     except (socket.error, UnicodeError) as error:
-        if ':' in name:     # an address, of a zone that isn't here
+        if ':' in name:     # an address, of a zone that this machine hasn't
             raise _failed(host, describe(error), error)
         addresses = None
     if addresses is None:
@@ -53,7 +52,7 @@ def resolve(host, port, resolver, deadline, abandoned=None):
             raise _failed(host, u'the resolver did not answer in time', error)
         except (socket.error, UnicodeError) as error:
             raise _failed(host, describe(error), error)
-        except Exception as error:      # the caller's resolver
+        except Exception as error:      # the user's resolver
             raise _failed(
                 host, u'the resolver failed: {}: {}'.format(type(error).__name__, describe(error)),
                 error)
@@ -63,11 +62,11 @@ def resolve(host, port, resolver, deadline, abandoned=None):
 
 def _look_up(resolver, name, port):
     # type: (Callable[..., Iterable[Any]], str, int) -> List[Any]
-    """Ask a resolver; in the thread."""
+    """Call a resolver, in a thread."""
     try:
         return list(resolver(name, port, 0, socket.SOCK_STREAM))
     except socket.gaierror:
-        # The system's says that there is no such name when it has no descriptor to ask by.
+        # Without a descriptor for its question, the system's says that there is no such name.
         shortage = find_shortage()
         if shortage is not None:
             raise shortage
@@ -79,12 +78,12 @@ def _check(host, addresses):
     """Check what a resolver returned; raises ConnectFail."""
     try:
         for _family, _kind, _proto, _name, address in addresses:
-            # connect() would look up a name, and block.
+            # connect() would look up a name, and block the loop.
             read_address(address[0], address[1])
     except (socket.error, TypeError, ValueError, LookupError) as error:
         raise _failed(
-            host, u'the resolver returned {!r}, which is not of the form of '
-            u'socket.getaddrinfo'.format(addresses), error)
+            host, u'the resolver returned {!r}, and not a list as socket.getaddrinfo does'.format(
+                addresses), error)
     if not addresses:
         raise _failed(host, u'it has no address', None)
 

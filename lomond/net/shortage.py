@@ -1,6 +1,6 @@
-"""Too few descriptors, or too little memory: for what fails in other words then.
+"""Too few descriptors, or too little memory: found for what fails with another error then.
 
-A look-up says that there is no such name, an import that there is no such module.
+A lookup reports that there is no such name, an import that there is no such module.
 """
 
 from __future__ import absolute_import, division, print_function

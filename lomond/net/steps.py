@@ -4,7 +4,7 @@ An operation is a generator. It yields a `Wait` where it can't go on yet, anothe
 to call it (``sock = yield connect(...)``, on 2.7 too), and last of all its result. So a
 driver decides how to wait, and a close() at any moment leaves nothing open.
 
-Knows no sockets, and waits for nothing.
+Waits for nothing, and deals with no sockets.
 """
 
 from __future__ import absolute_import, division, print_function
@@ -23,8 +23,7 @@ if TYPE_CHECKING:
     #: What the body of an operation is.
     Steps = Generator[Any, Any, None]
 
-#: What to wait for, ``interest`` as of `lomond.net.waiter.wait`, and until when, by the monotonic
-#: clock.
+#: What to wait for, as `lomond.net.waiter.wait` takes it, and until when, by the monotonic clock.
 Wait = NamedTuple('Wait', [('interest', 'Sequence[Tuple[int, int]]'), ('deadline', float)])
 
 
@@ -42,8 +41,8 @@ class Operation(object):
     """An iterator that yields each `Wait`, and last the result, which is None if there is none.
 
     It runs a generator, and the operations that this calls by yielding them. What a called one
-    raises is raised at the caller's ``yield``. Whatever else is yielded is a result, a bare
-    generator too: it may come out of a user's function.
+    raises is raised at the caller's ``yield``. Anything else that is yielded is a result; so is a
+    bare generator, as a user's function may return one.
     """
 
     __slots__ = ('_stack',)

@@ -32,8 +32,8 @@ MAX_READ_AHEAD = 64 * 1024 * 1024
 #: A write timeout starts again whenever this many bytes went out since it started.
 PROGRESS = 16 * 1024
 
-# Seconds until a waiting sender tries again: a large send buffer takes bytes long before poll(2)
-# tells, and so the peer's progress shows.
+# Seconds until a waiting sender tries again: a large send buffer accepts bytes long before poll(2)
+# reports it, and so the sender notices the peer's progress.
 _LONGEST_WAIT = 0.5
 
 # Seconds until a sender tries again to read ahead where another thread is receiving.
@@ -44,13 +44,13 @@ _WOULD_BLOCK = frozenset([errno.EAGAIN, errno.EWOULDBLOCK])
 
 def would_block(error):
     # type: (socket.error) -> bool
-    """Tell if a call on a non-blocking socket just has to be made later."""
+    """Return whether a call on a non-blocking socket just has to be made later."""
     return error.errno in _WOULD_BLOCK or is_interrupt(error)
 
 
 def is_broken_pipe(error):
     # type: (BaseException) -> bool
-    """Tell if a write failed because the peer had closed: reading says the same in better words."""
+    """Return whether a write failed as the peer had closed: the error of reading says it better."""
     return getattr(error, 'errno', None) == errno.EPIPE
 
 
@@ -97,13 +97,13 @@ class Transport(object):
         #: Whether `receive` can make use of a buffer.
         self.can_receive_into = (
             not self.is_secure and hasattr(sock, 'recv_into'))  # type: bool
-        #: What to wait for before the next `receive`, as `selectors.wait` wants it.
+        #: What to wait for before the next `receive`, as `lomond.net.waiter.wait` takes it.
         self.interest = ((self._fd, READ),)  # type: Interest
 
     @property
     def is_inherited(self):
         # type: () -> bool
-        """Tell if this is a forked child: the connection is its parent's, the descriptor a copy."""
+        """Whether this is a forked child: the connection is its parent's, the descriptor a copy."""
         return os.getpid() != self._process
 
     def detach(self):
@@ -154,7 +154,7 @@ class Transport(object):
 
     def has_pending(self):
         # type: () -> bool
-        """Tell if `receive` has bytes that no wait on the socket would show."""
+        """Return whether `receive` has bytes that no wait on the socket would report."""
         return bool(self._backlog)
 
     def _receive_now(self):
@@ -181,15 +181,15 @@ class Transport(object):
 
     def is_writable(self):
         # type: () -> bool
-        """Tell if the system would take in some bytes now."""
+        """Return whether the send buffer has free space now."""
         return bool(wait(((self._fd, WRITE),), 0))
 
     def send_some(self, data):
         # type: (bytes) -> Tuple[int, Interest]
-        """Send what there is room for, without waiting.
+        """Send as much as the send buffer accepts now, without waiting.
 
-        Returns how many bytes that were, and what to wait for before the next
-        call if it was none. Raises socket.error, TransportFail.
+        Returns the number of bytes, and what to wait for before the next
+        call if that is 0. Raises socket.error, TransportFail.
         """
         count, need = self._send_now(data)
         return count, ((self._fd, need),)
@@ -208,9 +208,9 @@ class Transport(object):
         """
         sent = 0
         try:
-            # What `_send_now` does, without the call: most often it is all that it takes.
+            # What `_send_now` does, without the call: most often that sends everything.
             if self.is_aborted:
-                raise TransportFail('the connection was given up')
+                raise TransportFail('the connection was aborted')
             try:
                 sent = self._sock.send(data)
             except socket.error as error:
@@ -234,9 +234,9 @@ class Transport(object):
 
     def _send_now(self, data):
         # type: (Any) -> Tuple[int, int]
-        """Return how many bytes the system took, and what to wait for if none."""
+        """Return how many bytes the system accepted, and what to wait for if that is 0."""
         if self.is_aborted:
-            raise TransportFail('the connection was given up')
+            raise TransportFail('the connection was aborted')
         try:
             return self._sock.send(data), WRITE
         except socket.error as error:
@@ -292,10 +292,10 @@ class Transport(object):
         # type: () -> bool
         """Keep received bytes for the receiver; False if no more will come.
 
-        A waiting send calls this. The receiver meets the end, or the error, by itself.
+        A waiting send calls this. The receiver meets the end, or the error, when it reads.
         """
         if not self._read_lock.acquire(False):
-            # It may be this very thread that receives: in a signal's handler the bytes stay there.
+            # It may be this thread that receives, if this is a signal's handler: don't wait for it.
             wait(((self._fd, WRITE),), _PAUSE)
             return True
         try:
@@ -320,15 +320,15 @@ class Transport(object):
 
     def shutdown_sending(self):
         # type: () -> None
-        """Tell the peer that nothing more will come. Never raises."""
+        """Half-close: the peer reads the end of the stream, and can still send. Never raises."""
         self._shutdown(socket.SHUT_WR)
 
     def abort(self):
         # type: () -> None
-        """Break the connection, from any thread: whoever waits on it wakes up.
+        """Break the connection, from any thread; a thread that waits on it wakes up.
 
-        The descriptor stays until `close`, so that its number isn't reused
-        under a thread that is about to use it. Never raises.
+        The descriptor stays open until `close`, so that its number isn't reused
+        while another thread is about to use it. Never raises.
         """
         self.is_aborted = True
         self._shutdown(socket.SHUT_RDWR)

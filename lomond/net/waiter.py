@@ -34,7 +34,7 @@ def wait(interest, timeout):
     """Wait until a descriptor is ready, an error on it included.
 
     Parameters: ``interest``, pairs of a descriptor and `READ` or `WRITE` or
-    both; ``timeout`` in seconds, None or infinite for ever. Returns the pairs that are
+    both; ``timeout`` in seconds, None or infinity for no limit. Returns the pairs that are
     ready, none after the timeout. Goes on after a signal whose handler
     returned.
     """
@@ -42,7 +42,7 @@ def wait(interest, timeout):
     deadline = monotonic() + left
     while True:
         try:
-            # Less than nothing would be for ever.
+            # A negative timeout would be no limit.
             ready = _wait_once(interest, max(0.0, min(left, LONGEST)))
             if ready or left <= LONGEST:
                 return ready
@@ -54,20 +54,20 @@ def wait(interest, timeout):
 
 def merge(interest, more):
     # type: (Interest, Interest) -> Interest
-    """Return an interest with what more is wanted of its descriptors."""
-    wanted = dict(more)
-    return tuple((fd, mask | wanted.get(fd, 0)) for fd, mask in interest)
+    """Return an interest, and of the same descriptors also what ``more`` waits for."""
+    masks = dict(more)
+    return tuple((fd, mask | masks.get(fd, 0)) for fd, mask in interest)
 
 
 class Waiter(object):
     """Waits for any number of descriptors; for one thread.
 
-    Forget a descriptor before you close it. (epoll may go on with one that was closed, if a child
-    process has a copy.) A number that was closed and opened again must be watched again. A forked
-    child that goes on with a waiter gets a set of its own, and leaves its parent's alone.
+    Forget a descriptor before you close it. (epoll goes on with a closed one if a child process has
+    a copy.) A number that was closed and opened again must be watched again. A forked child that
+    uses its parent's waiter gets a set of its own: the parent's doesn't change.
 
-    Parameters: ``ways``, names out of `WAYS`, the preferred first. Raises ValueError if there is
-    none of them, and socket.error or OSError without a descriptor for epoll or kqueue.
+    Parameters: ``ways``, names from `WAYS`, the preferred first. Raises ValueError if there is
+    none of them here, and OSError (on 2.7 IOError) if no descriptor is left for epoll or kqueue.
     """
 
     def __init__(self, ways=WAYS):
@@ -79,14 +79,14 @@ class Waiter(object):
     @property
     def way(self):
         # type: () -> str
-        """The name of the way that the last change led to."""
+        """The way to wait that is used now."""
         return self._set.way    # type: ignore[no-any-return]
 
     def watch(self, fd, mask):
         # type: (int, int) -> None
-        """Wait for a descriptor, too, or for something else of it: `READ`, `WRITE` or both.
+        """Wait for `READ`, `WRITE` or both on a descriptor from now on, instead of what was before.
 
-        Raises OSError (on 2.7 IOError) for what can't be waited for.
+        Raises OSError (on 2.7 IOError) if epoll or kqueue can't wait for it.
         """
         self._renew_if_needed()
         self._set.change(fd, mask, self._watched.get(fd, 0))
@@ -94,7 +94,7 @@ class Waiter(object):
 
     def forget(self, fd):
         # type: (int) -> None
-        """Wait for a descriptor no more; harmless if it isn't watched, or closed already."""
+        """Stop waiting for a descriptor; harmless if it isn't watched, or closed already."""
         known = self._watched.pop(fd, 0)
         if known and not self._renew_if_needed():
             self._set.drop(fd, known)
@@ -123,7 +123,7 @@ class Waiter(object):
         if timeout is None or timeout > LONGEST:
             timeout = LONGEST
         elif timeout < 0:
-            timeout = 0     # less than nothing would be for ever
+            timeout = 0     # a negative one would be no limit
         try:
             return self._set.wait(timeout)      # type: ignore[no-any-return]
         except _ERRORS as error:
@@ -133,13 +133,13 @@ class Waiter(object):
 
     def close(self):
         # type: () -> None
-        """Free what the way to wait takes, a descriptor of epoll's, say; none that is watched."""
+        """Free the descriptor of epoll or kqueue; close none that is watched."""
         self._watched.clear()
         self._set.close()
 
     def _renew_if_needed(self):
         # type: () -> bool
-        """Make another set if this process's way to wait is another now; tell if so."""
+        """Make a new set after a fork or monkey patching; return whether that was needed."""
         _way, make = find_way(self._ways)
         current = self._set
         if current.make is make and current.process in (None, os.getpid()):

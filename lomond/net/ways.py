@@ -27,18 +27,18 @@ WAYS = ('epoll', 'kqueue', 'poll', 'select')
 #: ... and for a few.
 WAYS_FOR_FEW = ('poll', 'select')
 
-# Those of epoll are the same. Where there is no poll (Windows) these are not needed.
+# epoll's are the same. Where there is no poll (Windows) they are not needed.
 _POLLIN, _POLLOUT = getattr(select, 'POLLIN', 1), getattr(select, 'POLLOUT', 4)
 
 _POLL_EVENTS = {READ: _POLLIN, WRITE: _POLLOUT, READ | WRITE: _POLLIN | _POLLOUT}
 
-# What changes to a set say of a descriptor that was closed, or closed and opened again.
+# Errors of changing a set: the descriptor was closed, or closed and opened again.
 _NOT_IN_SET = frozenset([errno.ENOENT, errno.EBADF])
 
 
 def find_way(ways):
     # type: (Sequence[str]) -> Tuple[str, Any]
-    """Return the first way that there is now, and what makes its object; raises ValueError."""
+    """Return the first way that `select` has now, and its function or class; raises ValueError."""
     for way in ways:
         make = getattr(select, way, None)
         if make is not None:
@@ -48,14 +48,14 @@ def find_way(ways):
 
 def make_set(ways):
     # type: (Sequence[str]) -> Any
-    """Return an empty set of descriptors for the first of the ways that there is now."""
+    """Return an empty set of descriptors to wait for, by the first way that `select` has now."""
     way, make = find_way(ways)
     return _SETS[way](way, make)
 
 
-# Each of these has the attributes ``way`` and ``make``, as `_find_way` returned them, and
-# ``process``, whose set it is in the system, or None if it is an object of Python's only. `change`
-# is called with what is known to be watched of a descriptor, 0 for nothing; `drop` never with 0.
+# Each set has ``way`` and ``make``, as `find_way` returned them, and ``process``, the
+# process that has it in the system, or None if Python alone has it. `change` and `drop` get the
+# mask that is watched already; for `change` that may be 0.
 
 class _PollSet(object):
     """What poll waits for."""
@@ -81,14 +81,14 @@ class _PollSet(object):
         ready = []
         # Rounded up: a wait must not end just before its deadline, and spin.
         for fd, events in self._poller.poll(int(ceil(timeout * 1000))):
-            # What is neither is an error, for reader and writer alike.
+            # Other bits are an error, which makes both directions ready.
             mask = READ if events & ~_POLLOUT else 0
             ready.append((fd, mask | WRITE if events & ~_POLLIN else mask))
         return ready
 
     def close(self):
         # type: () -> None
-        """Do nothing: the system keeps nothing of it."""
+        """Do nothing: the system has no such set."""
 
 
 class _EpollSet(_PollSet):
@@ -124,7 +124,7 @@ class _EpollSet(_PollSet):
     def wait(self, timeout):
         # type: (float) -> List[Tuple[int, int]]
         ready = []
-        # In whole milliseconds, rounded up, to which 2.7 rounds down.
+        # Rounded up to whole milliseconds: 2.7 would round down.
         for fd, events in self._poller.poll((ceil(timeout * 1000) + 0.1) / 1000):
             mask = READ if events & ~_POLLOUT else 0
             ready.append((fd, mask | WRITE if events & ~_POLLIN else mask))
@@ -138,8 +138,8 @@ class _EpollSet(_PollSet):
 class _KqueueSet(object):
     """What kqueue waits for: it has a filter for each direction."""
 
-    # In a forked child there is no queue, and its number may be another descriptor's: an object
-    # that went away would close that.
+    # A forked child has no queue, and its number may be that of another descriptor by now, which
+    # the object would close at its end.
     _parents = []  # type: List[Any]
 
     def __init__(self, way, make):
@@ -152,7 +152,7 @@ class _KqueueSet(object):
         self._filters = [
             (READ, self._names.KQ_FILTER_READ), (WRITE, self._names.KQ_FILTER_WRITE)]
         self._masks = {filter_: mask for mask, filter_ in self._filters}
-        self._count = 0     # of descriptors, about: how many events to ask for
+        self._count = 0     # of descriptors: how many events to ask for
 
     def change(self, fd, mask, known):
         # type: (int, int, int) -> None
@@ -257,7 +257,7 @@ class _SelectSet(object):
 
     def close(self):
         # type: () -> None
-        """Do nothing: the system keeps nothing of it."""
+        """Do nothing: the system has no such set."""
 
 
 _SETS = {'epoll': _EpollSet, 'kqueue': _KqueueSet, 'poll': _PollSet, 'select': _SelectSet}

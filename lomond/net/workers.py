@@ -1,10 +1,10 @@
-"""Threads that make calls which block, few of them for all WebSockets of a process.
+"""Threads for calls that block: a few of them for all WebSockets of a process.
 
-A thread is started when a call comes, up to `MAX_WORKERS`; then calls wait for their turn. A
-thread ends as soon as no call waits: a program that doesn't connect has none. One whose call
-never returns isn't replaced. All are daemons: none keeps a program from ending.
+A thread is started when a call is submitted, until there are `MAX_WORKERS`; then calls wait for
+their turn. A thread ends as soon as no call waits: a program that doesn't connect has none. One
+whose call never returns isn't replaced. All are daemons: none keeps a program from ending.
 
-Knows nothing of deadlines, nor of what waits for a call: that is `lomond.net.offload`.
+Deadlines, results and errors of a call are for `lomond.net.offload`.
 """
 
 from __future__ import absolute_import, division, print_function
@@ -22,12 +22,12 @@ from lomond._locks import ProcessLock
 if TYPE_CHECKING:
     from typing import Any, Deque, Dict  # noqa: F401
 
-#: How many threads there are at most. Look-ups wait for the network, not for the processor.
+#: How many threads there are at most. Lookups wait for the network, not for the processor.
 MAX_WORKERS = 32
 
 
 class Workers(object):
-    """Runs jobs, objects with a ``run`` that raises nothing, in threads; in the order they came.
+    """Runs jobs, objects with a ``run`` that raises nothing, in threads, in the order of `submit`.
 
     Every method may be called from any thread. A forked child begins with no threads and no jobs.
 
@@ -39,9 +39,9 @@ class Workers(object):
         self.most = most
         # A signal's handler, and the collector, may withdraw a job while its thread submits one.
         self._lock = ProcessLock()
-        self._begin_anew()
+        self._reset()
 
-    def _begin_anew(self):
+    def _reset(self):
         # type: () -> None
         self._process = os.getpid()
         self._waiting = deque()  # type: Deque[Any]     # jobs that no thread has taken
@@ -56,15 +56,15 @@ class Workers(object):
 
     def submit(self, job):
         # type: (Any) -> None
-        """Have a thread run the job, as soon as there is one.
+        """Have a thread run the job, as soon as one is free.
 
-        Raises socket.error if there is none, and none to be had; then the job isn't run.
+        Raises socket.error if there is none and none can be started; then the job isn't run.
         """
         thread = None
         try:
             with self._lock():
                 if self._process != os.getpid():
-                    self._begin_anew()
+                    self._reset()
                 self._waiting.append(job)
                 if len(self._threads) < self.most:
                     thread = threading.Thread(target=self._run_in_thread, name='lomond call')
@@ -75,26 +75,26 @@ class Workers(object):
         except BaseException as error:      # Ctrl-C, for one
             with self._lock():
                 if thread is not None and not self._threads.get(thread, True):
-                    del self._threads[thread]       # should it begin all the same, it ends at once
-                # The threads that are there come to the job in its turn.
-                is_in_turn = isinstance(error, socket.error) and bool(self._threads)
-            if not is_in_turn:
+                    del self._threads[thread]       # if it does begin later, it ends at once
+                # The threads that there are will run the job.
+                will_run = isinstance(error, socket.error) and bool(self._threads)
+            if not will_run:
                 self.withdraw(job)
                 raise
 
     def withdraw(self, job):
         # type: (Any) -> None
-        """Forget a job that no thread has taken yet; any other one is left alone."""
+        """Forget a job that no thread has taken yet; do nothing about any other one."""
         with self._lock():
             if self._process == os.getpid() and job in self._waiting:
                 self._waiting.remove(job)
 
     def _run_in_thread(self):
         # type: () -> None
-        """Run jobs, and say nothing at the end of the interpreter.
+        """Run jobs; raise nothing, at the interpreter's exit either.
 
-        2.7 lets the thread go on there for a while, with all names gone, those
-        of the exceptions included.
+        2.7 lets daemon threads run on for a while then, with all global names gone,
+        the exceptions' included.
         """
         try:
             thread = threading.current_thread()
@@ -111,7 +111,7 @@ class Workers(object):
         # type: (threading.Thread) -> bool
         """Run the next job; False if there is none, and the thread doesn't count any more."""
         with self._lock():
-            # Another process: a call has forked, and returned in the child too.
+            # In another process, a call has forked and returned in the child, too.
             if self._process != os.getpid() or not self._waiting:
                 self._threads.pop(thread, None)
                 return False
@@ -122,14 +122,14 @@ class Workers(object):
 
 def start_thread(thread):
     # type: (threading.Thread) -> None
-    """Start a thread; raises socket.error if there is none to be had."""
+    """Start a thread; raises socket.error if the system has none left."""
     try:
         thread.start()
     except threading.ThreadError as error:      # RuntimeError on 3
         if thread.ident is not None or thread in threading.enumerate():
-            # It was. This is what start() may make of a Ctrl-C that comes while it waits for
-            # the thread to begin; 2.7 doesn't say any more what it was made of.
+            # It was started. start() may raise this after a Ctrl-C that came while it waited for
+            # the thread to begin; on 2.7 without the KeyboardInterrupt as its context.
             raise getattr(error, '__context__', None) or KeyboardInterrupt()
-        # No more of them, or the interpreter is about to end.
+        # There are too many, or the interpreter is about to exit.
         raise socket.error(errno.EAGAIN, u'{} (raise the limit of threads: ulimit -u)'.format(
             describe(error)))

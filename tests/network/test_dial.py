@@ -23,9 +23,9 @@ from lomond._describe import describe
 from lomond.errors import ConnectFail
 from lomond.http.url import parse_url
 from lomond.net.dial import Dialer
-from lomond.net.keepalive import PROBE_INTERVAL, PROBES
 from lomond.net.offload import MAX_ABANDONED
 from lomond.net.options import NetOptions
+from lomond.net.socket_options import PROBE_INTERVAL, PROBES
 from lomond.net.steps import Wait
 from lomond.net.workers import MAX_WORKERS
 from lomond.persist import persist

@@ -431,4 +431,4 @@ def test_a_connection_that_breaks_before_the_request_is_disconnected():
         websocket = WebSocket(server.url, trace=tracer)
         events = list(websocket)
     assert names(events) == ['connecting', 'connected', 'disconnected']
-    assert 'given up' in events[-1].reason
+    assert 'aborted' in events[-1].reason

@@ -287,8 +287,8 @@ def test_credentials_are_percent_decoded():
 
 
 @pytest.mark.parametrize('userinfo, words', [
-    (u'', 'wants credentials'), (u'user:wrong@', 'other credentials'),
-    (u'user@', 'other credentials'),
+    (u'', 'requires a user and a password'), (u'user:wrong@', 'refused the user or the password'),
+    (u'user@', 'refused the user or the password'),
 ])
 def test_wrong_credentials_are_a_connect_fail_with_the_proxys_answer(userinfo, words):
     with ProxyServer(credentials=(b'user', b'secret')) as proxy:

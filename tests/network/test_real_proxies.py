@@ -262,8 +262,8 @@ def test_proxy_of_the_environment_is_used_but_for_no_proxy(proxy_url, plain_serv
 @pytest.mark.parametrize('fixture, scheme', [
     ('closed_http', u'http'), ('closed_https', u'https')])
 @pytest.mark.parametrize('userinfo, words', [
-    (u'', 'wants credentials'),
-    (u'user:wrong@', 'wants other credentials'),
+    (u'', 'requires a user and a password'),
+    (u'user:wrong@', 'refused the user or the password'),
 ])
 def test_http_proxy_that_wants_other_credentials_is_told_apart(
         request, plain_server, authority_file, fixture, scheme, userinfo, words):

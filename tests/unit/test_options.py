@@ -155,12 +155,12 @@ def test_equal_options_are_one_value():
     assert first.net_options is second.net_options
 
 
-def test_options_for_a_proxy_and_for_strangers_have_less():
+def test_options_for_a_proxy_and_for_another_origin_have_less():
     tls = TLSOptions(
         verify=False, cafile=__file__, certfile=__file__, server_hostname='one.example',
         fingerprint='0' * 64)
     assert tls.for_proxy() == TLSOptions(verify=False, cafile=__file__)
     assert tls.without_certificate() == tls.replace(certfile=None)
     options = NetOptions(tls=tls, tcp_keepalive=5)
-    assert options.for_strangers() == options.replace(tls=tls.without_certificate())
-    assert NetOptions().for_strangers() is NetOptions()
+    assert options.for_other_origin() == options.replace(tls=tls.without_certificate())
+    assert NetOptions().for_other_origin() is NetOptions()

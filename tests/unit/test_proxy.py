@@ -574,7 +574,8 @@ def test_other_answers_fail_in_words_and_are_kept(plain_ends, head, words):
 
 @pytest.mark.parametrize('status', [b'407', b'401'])
 @pytest.mark.parametrize('proxy, words', [
-    (PROXY, 'wants credentials'), (PROXY_WITH_PASSWORD, 'wants other credentials')])
+    (PROXY, 'requires a user and a password'),
+    (PROXY_WITH_PASSWORD, 'refused the user or the password')])
 def test_407_says_whether_there_were_credentials(plain_ends, status, proxy, words):
     plain_ends[1].sendall(b'HTTP/1.1 ' + status + b' Authenticate\r\nContent-Length: 0\r\n\r\n')
     assert words in str(fail(tunnel(plain_ends[0], proxy=proxy)))
@@ -782,7 +783,7 @@ def test_request_that_is_not_taken_fails_at_the_deadline(plain_ends):
 
 def test_transport_that_was_given_up_fails(plain_ends):
     plain_ends[0].abort()
-    assert 'given up' in str(fail(tunnel(plain_ends[0])))
+    assert 'aborted' in str(fail(tunnel(plain_ends[0])))
 
 
 def test_all_that_is_never_asked_need_not_be_usable(monkeypatch):

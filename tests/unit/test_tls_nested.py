@@ -278,7 +278,7 @@ def test_shutting_down_sends_a_close_notify_and_leaves_the_layer_below_open(belo
 
 def test_shutting_down_never_raises(below, end):
     def send_some(_data):
-        raise TransportFail('the connection was given up')
+        raise TransportFail('the connection was aborted')
     below.send_some = send_some
     end.shutdown_sending()
     end.close()

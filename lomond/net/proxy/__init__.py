@@ -1,1 +1,1 @@
-"""Proxies: which one to use, and a tunnel through it."""
+"""Proxies: which one to use (`settings`), and a tunnel through it (`tunnel`, `socks`)."""

@@ -1,6 +1,6 @@
-"""Proxies: which one to use, and a tunnel through it (HTTP CONNECT, SOCKS).
+"""Which proxy to use: by the option ``proxies``, or by the environment.
 
-The tunnel is made step by step: nothing here waits.
+Connects to nothing, and looks up no names.
 """
 
 from __future__ import absolute_import, division, print_function
@@ -18,17 +18,15 @@ if TYPE_CHECKING:
     from typing import Any, Dict, Iterable, Iterator, List, Mapping, Optional, Text, Tuple  # noqa: F401
 
     from lomond.http.url import ProxyTarget, Target  # noqa: F401
-    from lomond.net.transport import Transport  # noqa: F401
-    from lomond.net.waiter import Interest  # noqa: F401
 
-# For ws and for wss: the keys of `proxies` that count, which are also what stands in front of
-# _PROXY in the environment. The first that is there decides.
+# For ws and for wss: the keys of `proxies` that apply, of which the first that is there decides.
+# With _PROXY they are also the names of the environment's variables.
 _KINDS = {False: ('ws', 'http', 'all'), True: ('wss', 'https', 'all')}
 
 # Proxies of other protocols, which may be in the settings of the system.
 _OTHER_KINDS = frozenset(['ftp', 'gopher', 'rsync'])
 
-# NO_PROXY has commas to most programs, and blanks to some.
+# Most programs separate the items of NO_PROXY by commas, and some by blanks.
 _SEPARATORS = re.compile(r'[,\s]+')
 
 
@@ -37,8 +35,8 @@ def parse_proxies(proxies):
     """Parse the user's ``proxies``: keys 'ws', 'wss', 'http', 'https', 'all' and 'no'.
 
     The result has the same keys, with a `ProxyTarget` or None for each, and
-    the text of 'no'. What `urllib.request.getproxies` has besides, for other
-    protocols, is left out. Raises TypeError, and ValueError for another key
+    the text of 'no'. What `urllib.request.getproxies` returns for other
+    protocols is left out. Raises TypeError, and ValueError for another key
     or a proxy that can't be used.
     """
     if proxies is None:
@@ -48,7 +46,7 @@ def parse_proxies(proxies):
                         'not {}'.format(type(proxies).__name__))
     parsed = {}  # type: Dict[str, Any]
     others = []  # type: List[Any]
-    # Then 'all' is never asked, and may be of a kind that can't be used here.
+    # Then 'all' is never read, and may be of a kind that can't be used here.
     is_all_unused = all(
         any(kind in proxies for kind in kinds if kind != 'all') for kinds in _KINDS.values())
     for key in proxies:
@@ -80,7 +78,7 @@ def _check_is_for_others(key, parsed):
     # type: (Any, Dict[str, Any]) -> None
     """Raise ValueError unless a key names the proxy of a protocol that isn't ours.
 
-    To pass a key over is to connect past a proxy that may be meant for us.
+    To ignore a key could mean to connect past a proxy that the user requires.
     """
     if key == 'socks' and not all(
             any(kind in parsed for kind in kinds) for kinds in _KINDS.values()):
@@ -88,7 +86,7 @@ def _check_is_for_others(key, parsed):
                          "instead of under 'socks' in proxies")
     if key == 'socks' or key in _OTHER_KINDS:
         return
-    # getproxies() takes any name.
+    # getproxies() returns any name.
     if not any(name.lower() == key + '_proxy' for name in os.environ):
         raise ValueError(
             "the keys of proxies are 'ws', 'wss', 'http', 'https', 'all' and 'no', not {}".format(
@@ -99,8 +97,8 @@ def find_proxy(target, proxies, environ=None):
     # type: (Target, Optional[Mapping[str, Any]], Optional[Mapping[str, str]]) -> Optional[ProxyTarget]
     """Return the proxy to reach the target through, or None.
 
-    ``proxies`` is what `parse_proxies` made: 'ws' and 'wss' go before 'http'
-    and 'https', and these before 'all'. Only None asks the environment:
+    ``proxies`` is what `parse_proxies` returned: 'ws' and 'wss' are used before 'http'
+    and 'https', and these before 'all'. With None the environment is used:
     WS_PROXY, HTTP_PROXY and ALL_PROXY for ws, WSS_PROXY, HTTPS_PROXY and
     ALL_PROXY for wss, NO_PROXY for exceptions, each in lower case first.
     Raises ValueError for a proxy that can't be used.
@@ -133,14 +131,14 @@ def _variables(kinds, environ):
 
 def _parse_proxy(where, url):
     # type: (str, str) -> ProxyTarget
-    """Parse a proxy's URL; raises ValueError also for what only this machine can't do.
+    """Parse a proxy's URL; raises ValueError also for a kind that this machine can't use.
 
-    ``where`` it was found is in the error's words.
+    Errors begin with ``where`` it was found.
     """
     try:
         proxy = parse_proxy_url(url)
         if proxy.is_socks:
-            from lomond.net.proxy.socks import check_usable  # few need it
+            from lomond.net.proxy.socks import check_usable  # few programs need it
             check_usable(proxy)
     except (TypeError, ValueError) as error:
         error.args = (u'{}: {}'.format(where, text_type(error)),)
@@ -150,13 +148,13 @@ def _parse_proxy(where, url):
 
 def is_exempt(host, port, exceptions):
     # type: (Text, int, str) -> bool
-    """Tell if NO_PROXY names the host.
+    """Return whether NO_PROXY names the host.
 
-    Its items, between commas or blanks, are ``*``, a domain (it stands for the
-    hosts in it too, with a leading dot or without), an address or a network
+    Its items, between commas or blanks, are ``*``, a domain (with or without a leading dot, it
+    includes the hosts in it), an address or a network
     such as ``10.0.0.0/8``; a domain or address may end in ``:port``. Neither
-    a final dot nor case makes a difference. A zone of an IPv6 address counts
-    where both sides have one.
+    a final dot nor case makes a difference. The zone of an IPv6 address is compared
+    if both sides have one.
     """
     host = _without_dot(host.lower())
     for item in _SEPARATORS.split(exceptions):
@@ -164,13 +162,13 @@ def is_exempt(host, port, exceptions):
             if _names(native_to_text(item).lower(), host, port):
                 return True
         except ValueError:
-            continue        # no host is named so
+            continue        # no host has such a name
     return False
 
 
 def _names(item, host, port):
     # type: (Text, Text, int) -> bool
-    """Tell if one item of NO_PROXY names the host; may raise ValueError."""
+    """Return whether one item of NO_PROXY names the host; may raise ValueError."""
     if item == u'*':
         return True
     name, wanted_port = _split_port(item)
@@ -184,7 +182,7 @@ def _names(item, host, port):
 
 def _without_dot(name):
     # type: (Text) -> Text
-    """Return a name without the final dot, by which DNS takes it for a whole one."""
+    """Return a name without the final dot that makes it absolute in DNS."""
     return name[:-1] if name.endswith(u'.') else name
 
 
@@ -202,7 +200,7 @@ def _split_port(item):
 
 def _is_in_network(host, network):
     # type: (Text, Text) -> bool
-    """Tell if the host is an address of the network, or the very address."""
+    """Return whether the host is an address of the network, or the address itself."""
     base, slash, prefix = network.partition(u'/')
     base, base_zone = _split_zone(base)
     host, zone = _split_zone(host)

@@ -1,10 +1,10 @@
-"""SOCKS4a and SOCKS5, by way of the package python-socks: bytes in, bytes out.
+"""SOCKS4a and SOCKS5, by the package python-socks: bytes in, bytes out.
 
 That package is optional, and imported where it is needed. It reads and writes
-a stream that blocks. Here it gets one that has what was received so far, and
-breaks off where that ends; with more it is run again from the start. All that
+a stream that blocks. Here it gets one that has the bytes received so far, and
+raises where they end; when more arrive it is run again from the start. All that
 is a few hundred bytes, and the same each time. So nothing here waits, and no
-thread is needed for it.
+thread is needed.
 """
 
 from __future__ import absolute_import, division, print_function
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 
     from lomond.http.url import ProxyTarget, Target  # noqa: F401
 
-# RFC 1929 has room for 255 bytes, in no encoding of its own; a NUL ends SOCKS4's user.
+# RFC 1929 allows 255 bytes, and names no encoding; a NUL ends SOCKS4's user.
 _CREDENTIAL = re.compile(u'[\\x01-\\x7f]{1,255}\\Z')
 
 
 def check_usable(proxy):
     # type: (ProxyTarget) -> None
-    """Raise ValueError if a SOCKS proxy can't be used here, in words that say what to do."""
+    """Raise ValueError, which says what to do, if a SOCKS proxy can't be used here."""
     try:
         import python_socks.sync.v2  # noqa: F401
     except (ImportError, SyntaxError):      # the latter from an older Python
@@ -46,10 +46,10 @@ def check_usable(proxy):
 
 
 class SocksExchange(object):
-    """Asks a SOCKS proxy to reach the target, and leaves its name to the proxy to resolve.
+    """Asks a SOCKS proxy to connect to the target, whose name the proxy looks up.
 
-    Attributes: ``output``, bytes to send next; ``rest``, what was received
-    behind the proxy's consent, None until that is there.
+    Attributes: ``output``, bytes to send next; ``rest``, the bytes received
+    after the answer by which the proxy agrees, None until it has.
     """
 
     #: A refusal is raised with its last byte: there is never more of it to wait for.
@@ -67,7 +67,7 @@ class SocksExchange(object):
 
     def receive(self, data):
         # type: (bytes) -> None
-        """Take in what came from the proxy; raises ConnectFail if that is a no, or nonsense."""
+        """Read bytes from the proxy; raises ConnectFail if they are a refusal, or no SOCKS."""
         self._received += data
         stream = _Stream(self._received)
         try:
@@ -75,7 +75,7 @@ class SocksExchange(object):
         except _MoreNeeded:
             pass
         except Exception as error:
-            # Not only its own: some replies make it trip, one way or another.
+            # Not only the package's own errors: some replies make it fail in other ways.
             raise ConnectFail.during(
                 'proxy', u'SOCKS failed: {}'.format(describe(error) or type(error).__name__), error)
         else:
@@ -85,7 +85,7 @@ class SocksExchange(object):
 
     def end(self):
         # type: () -> None
-        """Do nothing: what came so far says neither yes nor no."""
+        """Do nothing: the bytes received so far are no answer."""
 
     def _run(self, stream):
         # type: (_Stream) -> None
@@ -100,11 +100,11 @@ class SocksExchange(object):
 
 
 class _MoreNeeded(WebSocketError):
-    """All that was received has been read."""
+    """All received bytes have been read."""
 
 
 class _Stream(object):
-    """What python-socks takes for a connection to the proxy, made by another proxy in front."""
+    """What python-socks uses as its connection to the proxy, made by another proxy in front."""
 
     def __init__(self, received):
         # type: (bytes) -> None
@@ -126,10 +126,10 @@ class _Stream(object):
         data, self.unread = self.unread[:count], self.unread[count:]
         return bytearray(data)
 
-    # Up to version 2 they have other names.
+    # Their names up to version 2.
     write_all = write
     read_exact = read_exactly
 
     def close(self):
         # type: () -> None
-        """Do nothing: who made the connection closes it."""
+        """Do nothing: the tunnel's caller closes the connection."""

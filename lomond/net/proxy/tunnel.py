@@ -1,6 +1,8 @@
 """A tunnel through a proxy: by HTTP CONNECT here, by SOCKS in `socks`.
 
-It is made step by step: nothing here waits.
+`open_tunnel` sends and receives for an exchange, which is bytes in, bytes out: a `ConnectExchange`,
+or a `lomond.net.proxy.socks.SocksExchange` of the same form. It is an operation, and waits for
+nothing itself.
 """
 
 from __future__ import absolute_import, division, print_function
@@ -25,10 +27,10 @@ if TYPE_CHECKING:
     from lomond.net.transport import Transport  # noqa: F401
     from lomond.net.waiter import Interest  # noqa: F401
 
-#: The most that the head of a proxy's answer may take, in bytes ...
+#: The most that the head of a proxy's answer may have, in bytes ...
 MAX_HEAD = 64 * 1024
 
-#: ... and what is kept of a refusal's body.
+#: ... and the most that is kept of a refusal's body.
 MAX_BODY = 64 * 1024
 
 
@@ -67,7 +69,7 @@ def _converse(transport, exchange, deadline):
             try:
                 need = _send_output(transport, exchange)
             except (socket.error, TransportFail) as error:
-                write_error = error     # the answer may have come before, and say why
+                write_error = error     # the answer may have arrived before, and say why
         try:
             data = transport.receive()
         except (socket.error, TransportFail) as error:
@@ -95,7 +97,7 @@ def _converse(transport, exchange, deadline):
 
 def _send_output(transport, exchange):
     # type: (Transport, Any) -> Interest
-    """Send what can be sent without waiting; return what to wait for before the next call."""
+    """Send as much as needs no waiting; return what to wait for before the next call."""
     while exchange.output:
         sent, interest = transport.send_some(exchange.output)
         if not sent:
@@ -112,8 +114,8 @@ def _failure(error):
 class ConnectExchange(object):
     """Asks an HTTP proxy to reach the target, by CONNECT (RFC 9110 9.3.6).
 
-    Attributes: ``output``, bytes to send next; ``rest``, what was received
-    behind the proxy's consent, None until that is there.
+    Attributes: ``output``, bytes to send next; ``rest``, the bytes received
+    after the answer by which the proxy agrees, None until it has.
     """
 
     def __init__(self, target, proxy):
@@ -126,7 +128,7 @@ class ConnectExchange(object):
     @property
     def is_refused(self):
         # type: () -> bool
-        """True once there can be no consent any more: what still comes is the refusal's body."""
+        """True once the proxy has refused: what it still sends is the refusal's body."""
         return self._reader.is_refusal
 
     @property
@@ -137,7 +139,7 @@ class ConnectExchange(object):
 
     def receive(self, data):
         # type: (bytes) -> None
-        """Take in what came from the proxy; raises ConnectFail if that is a no, or nonsense."""
+        """Read bytes from the proxy; raises ConnectFail if they are a refusal, or no HTTP."""
         try:
             found = self._reader.feed(data)
         except CriticalProtocolError as error:
@@ -149,10 +151,12 @@ class ConnectExchange(object):
         if not self._reader.is_refusal:
             self.rest = rest
             return
-        # 401 is an origin server's; tinyproxy 1.11 says it where the password is wrong.
+        # 401 is an origin server's status; tinyproxy 1.11 sends it if the password is wrong.
         if response.status_code in (401, 407):
-            words = u'the proxy wants {}credentials ({})'.format(
-                u'other ' if self._has_credentials else u'', response.status_code)
+            words = u'the proxy refused the user or the password' if self._has_credentials else (
+                u'the proxy requires a user and a password: write them into its URL, as in '
+                u'http://user:password@host:port')
+            words += u' ({})'.format(response.status_code)
         else:
             words = u'the proxy answered {} {}'.format(response.status_code, response.status)
         refusal = ConnectFail.during('proxy', words)
@@ -161,7 +165,7 @@ class ConnectExchange(object):
 
     def end(self):
         # type: () -> None
-        """Take in that nothing more will come; raises ConnectFail if what came was a no."""
+        """Read the end of the stream; raises ConnectFail if it completes a refusal."""
         self.receive(b'')
 
 

@@ -1,7 +1,7 @@
-"""TLS on a transport. This room alone knows ssl; the first wss connection imports it.
+"""TLS on a transport. This package alone imports ssl; the first wss connection imports it.
 
-Modules of the package import from the modules in here: 2.7 takes a package whose ``__init__``
-it could not read, as no descriptor was left, for an empty one.
+Other modules of lomond import from the modules in here, not from here: if no descriptor is left to
+read an ``__init__`` by, 2.7 makes an empty package without an error.
 """
 
 from __future__ import absolute_import, division, print_function

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from lomond.net.options import TLSOptions  # noqa: F401
 
-# What OpenSSL finds wrong with a certificate (x509_vfy.h); the first are about who has signed it.
+# What OpenSSL finds wrong with a certificate (x509_vfy.h): its signer, its dates, its name.
 _UNTRUSTED = frozenset([2, 18, 19, 20, 21])
 _OUT_OF_TIME = frozenset([9, 10])
 _OTHER_NAME = frozenset([62, 64])
@@ -30,7 +30,7 @@ _TIME_ADVICE = u'the certificate has expired or is not valid yet, or the clock h
 
 def explain_failure(error, options, host, phase):
     # type: (BaseException, TLSOptions, Text, str) -> Text
-    """Say why there is no TLS with a host, and what to do about it if that is known.
+    """Return why TLS with a host failed, and what to do about it if that is known.
 
     Parameters: one of `TLS_ERRORS`; the options that were used; the phase, 'tls' or 'proxy'.
     """
@@ -48,7 +48,7 @@ def explain_failure(error, options, host, phase):
 
 def speaks_no_tls(error):
     # type: (BaseException) -> bool
-    """Tell if a handshake failed because the peer speaks something else on this port."""
+    """Return whether a handshake failed because the peer speaks something else on this port."""
     words = describe(error)
     return isinstance(error, ssl.SSLError) and any(known in words for known in _NOT_TLS)
 
@@ -76,7 +76,7 @@ def _advise(error, options, phase):
 
 def _name_trusted(options):
     # type: (TLSOptions) -> Text
-    """Say which authorities are trusted, and how to trust another."""
+    """Return which authorities are trusted, and how to trust another, in words."""
     if options.context is not None:
         return u'load the authority that signed the certificate into your ssl_context'
     if options.cafile is not None:

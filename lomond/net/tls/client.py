@@ -76,8 +76,8 @@ class TLSClient(object):
         # type: (Transport, str, TLSOptions, float, Phase) -> Steps
         """Make TLS with a host on a transport, and check the host's certificate by the options.
 
-        The result is the new transport, which takes the place of the other. Raises ConnectFail, in
-        the phase 'tls' or 'proxy' that is given; then nothing is left open.
+        The result is the new transport, which replaces the other. Raises ConnectFail, with the
+        ``phase``, 'tls' or 'proxy'; then nothing is left open.
         """
         secured = None  # type: Any
         try:
@@ -106,7 +106,7 @@ class TLSClient(object):
             if other[0] not in contexts:        # its files have changed since
                 self.sessions.pop(other, None)
         owner = self.sessions.pop(key, None)   # RFC 8446 C.4: once is enough
-        # Asked for its session no earlier than it is needed: many a client never connects again.
+        # Its session is asked for only now: many clients never connect again.
         if owner is None or SESSIONS_LEAK and self._resumptions >= MAX_LEAKS:
             return None
         self._resumptions += 1
@@ -125,7 +125,7 @@ class TLSClient(object):
 def _shake_hands(transport, context, deadline, name, session):
     # type: (Transport, ssl.SSLContext, float, str, Any) -> Operation
     """Shake hands; a plain transport's socket is given to OpenSSL itself."""
-    # What has been received already is in the transport, where OpenSSL wouldn't see it.
+    # OpenSSL, on the socket, wouldn't see what the transport has received already.
     if transport.is_secure or transport.has_pending():
         return handshake_within(transport, context, deadline, name, session)
     return _shake_hands_on(transport.detach(), context, deadline, name, session)
@@ -153,7 +153,7 @@ def _check_fingerprint(certificate, fingerprints):
     if not fingerprints:
         return
     digest = hashlib.sha256(certificate or b'').hexdigest()
-    # No secret: anyone who connects is shown the certificate.
+    # It is no secret: the server shows its certificate to every client.
     if digest not in fingerprints:
         raise ssl.SSLError(ssl.SSL_ERROR_SSL, 'ssl_fingerprint names another certificate; '
                            'the SHA-256 of this one is {}'.format(digest))

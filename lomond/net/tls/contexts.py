@@ -1,8 +1,8 @@
-"""TLS contexts: making them, whom they trust, and sharing them among WebSockets.
+"""TLS contexts: making them, which authorities they trust, and sharing them among WebSockets.
 
 Loading certificates takes some 20 ms and 0.8 MB, so WebSockets with equal options share a context.
-For each TLS connection a few calls of stat tell whether a file has changed: then there is a new
-context, and a renewed certificate counts from the next connection on.
+For each TLS connection a few calls of stat show whether a file has changed: then there is a new
+context, and a renewed certificate is used from the next connection on.
 """
 
 from __future__ import absolute_import, division, print_function
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger('lomond')  # type: logging.Logger
 
-#: How many contexts are kept that nobody uses: the next WebSocket may have the same options.
+#: How many unused contexts are kept: the next WebSocket may have the same options.
 MAX_IDLE = 16
 
 
@@ -35,11 +35,11 @@ def client_context(cafile=None, verify=True, certfile=None, keyfile=None, capath
     """Make a context that verifies the server, with TLS 1.2 or newer.
 
     Parameters: ``cafile`` and ``capath``, a file and a directory of
-    certificates to trust, without either those of `find_authorities`.
-    ``verify=False`` takes any certificate. ``certfile`` and ``keyfile``, the
+    certificates to trust, by default those of `find_authorities`;
+    ``verify``, False to accept any certificate; ``certfile`` and ``keyfile``, the
     client's own certificate and its key.
 
-    Raises one of `TLS_ERRORS`, which names the file that is to blame.
+    Raises EnvironmentError (an ssl.SSLError is one) or ValueError, which names the file.
     """
     context = _new_context('PROTOCOL_TLS_CLIENT')
     if ssl.HAS_ALPN:
@@ -61,10 +61,10 @@ def server_context(certfile, keyfile=None):
     # type: (str, Optional[str]) -> ssl.SSLContext
     """Make a server's context, with TLS 1.2 or newer.
 
-    After a renewal call ``load_cert_chain`` on it: it counts from the next
+    After you renewed the certificate, call ``load_cert_chain`` on it: that is used from the next
     connection on.
 
-    Raises one of `TLS_ERRORS`, which names the file that is to blame.
+    Raises EnvironmentError (an ssl.SSLError is one) or ValueError, which names the file.
     """
     context = _new_context('PROTOCOL_TLS_SERVER')
     _load_own_certificate(context, certfile, keyfile)
@@ -76,14 +76,13 @@ def _new_context(protocol):
     # type: (str) -> ssl.SSLContext
     """Make a context for one of 3.6's protocols: TLS 1.2 or newer, and alike on every Python.
 
-    Not by `ssl.create_default_context`: what that asks of a certificate differs. From 3.13
-    on it is VERIFY_X509_STRICT, for which authorities that devices in the
-    field have trusted for years lack an extension.
+    `ssl.create_default_context` checks more on some: from 3.13 on VERIFY_X509_STRICT, for which
+    authorities that devices in the field have trusted for years miss an extension.
     """
-    # 2.7 has but the one that leads to any version.
+    # 2.7 has only one protocol, for all versions.
     context = ssl.SSLContext(getattr(ssl, protocol, ssl.PROTOCOL_SSLv23))
     context.options |= ssl.OP_NO_COMPRESSION    # 2.7 leaves it to OpenSSL; CVE-2012-4929
-    # 3.8 and 3.9 take a cut connection for a clean end.
+    # 3.8 and 3.9 report a cut connection as a clean end.
     context.options &= ~getattr(ssl, 'OP_IGNORE_UNEXPECTED_EOF', 0)
     if hasattr(context, 'minimum_version'):
         context.minimum_version = ssl.TLSVersion.TLSv1_2
@@ -95,10 +94,10 @@ def _new_context(protocol):
 
 def find_authorities(cafile=None):
     # type: (Optional[str]) -> Tuple[Optional[str], Optional[str]]
-    """Return the file and the directory of certificates to trust, one of them maybe None.
+    """Return the file and the directory of certificates to trust, either of which may be None.
 
-    Those that SSL_CERT_FILE and SSL_CERT_DIR of the environment name now, or
-    certifi's file; with ``cafile`` that one alone.
+    These are ``cafile`` alone, if it is given; or what SSL_CERT_FILE and SSL_CERT_DIR of the
+    environment name now; or certifi's file.
     """
     if cafile is not None:
         return cafile, None
@@ -125,8 +124,8 @@ def _load_own_certificate(context, certfile, keyfile):
 
     def guess():
         # type: () -> str
-        # OpenSSL would ask on the terminal, where there may be nobody. (And
-        # it may ask again, with an exception from in here still pending.)
+        # OpenSSL would ask for a password on the terminal. (An exception raised in here
+        # would not keep it from asking again.)
         asked.append(True)
         return ''
     try:
@@ -175,7 +174,7 @@ class Contexts(object):
 
     def __init__(self):
         # type: () -> None
-        # By what each was made of: options and stamps. WebSockets and connections hold them.
+        # By the options and the files' stamps. WebSockets and connections hold references.
         self._used = WeakValueDictionary()  # type: WeakValueDictionary[Hashable, ssl.SSLContext]
         # The last ones made, with their options; replaced as a whole, as any thread may fork.
         self._recent = []  # type: List[Tuple[Hashable, ssl.SSLContext]]
@@ -190,8 +189,8 @@ class Contexts(object):
         # type: (Optional[str], bool, Optional[str], Optional[str]) -> ssl.SSLContext
         """Return the context for these options, the environment and the files as they are now.
 
-        Parameters as of `client_context`, which says what is
-        raised. A failure isn't kept: the next call looks at the files again.
+        Parameters and errors are those of `client_context`. A failure isn't kept: the next
+        call looks at the files again.
         """
         capath = None
         if verify:
@@ -201,7 +200,7 @@ class Contexts(object):
         key_log = find_key_log()
         options = (verify, cafile, capath, certfile, keyfile, key_log)
         files = [cafile, certfile, keyfile] + (capath.split(os.pathsep) if capath else [])
-        # Before they are read: what changes meanwhile differs the next time.
+        # Taken before the files are read: a change during that makes another context next time.
         stamps = tuple([_stamp(path) for path in files if path])
         context = self._used.get((options, stamps, _identity(key_log)))
         if context is not None:
@@ -210,7 +209,7 @@ class Contexts(object):
             context = self._used.get((options, stamps, _identity(key_log)))
             if context is None:
                 context = client_context(cafile, verify, certfile, keyfile, capath)
-                # Making it makes the key log's file too, if there was none.
+                # This has made the key log's file too, if there was none.
                 self._used[options, stamps, _identity(key_log)] = context
                 if key_log is None:     # that file is open as long as the context is there
                     others = [kept for kept in self._recent if kept[0] != options]
@@ -220,7 +219,7 @@ class Contexts(object):
 
 def _stamp(path):
     # type: (str) -> Any
-    """Return what differs once a file, or the names in a directory, have changed."""
+    """Return a value that differs once a file, or the names in a directory, have changed."""
     try:
         status = os.stat(path)
     except EnvironmentError:
@@ -230,7 +229,7 @@ def _stamp(path):
 
 def _identity(path):
     # type: (Optional[str]) -> Any
-    """Return what stays while a file grows; None if there is none."""
+    """Return a value that stays the same while a file grows; None if there is no file."""
     stamp = None if path is None else _stamp(path)
     return stamp and stamp[3:]
 

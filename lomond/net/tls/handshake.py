@@ -1,6 +1,6 @@
 """The TLS handshake on a socket, or on another transport; leads to a `TLSTransport`.
 
-Knows nothing of options, and makes no contexts.
+Takes a context as it is: options are for `client`, contexts for `contexts`.
 """
 
 from __future__ import absolute_import, division, print_function
@@ -41,7 +41,7 @@ def handshake(sock, context, deadline, server_hostname=None, session=None):
     Raises one of `TLS_ERRORS`; the socket is then still the caller's to close.
     """
     sock.setblocking(False)
-    # From 3.8 to 3.12 wrap_socket trips over a connection that is broken, and leaves it open.
+    # From 3.8 to 3.12 wrap_socket fails on a broken connection, and leaves it open.
     broken = _find_error(sock)
     if broken is not None:
         raise _read_on(sock, broken)
@@ -54,7 +54,7 @@ def handshake(sock, context, deadline, server_hostname=None, session=None):
         **_resuming(session)
     )
     try:
-        # On 3 it has lost its descriptor. On 2.7 it shares that, and would keep it open.
+        # On 3 it has no descriptor any more. On 2.7 it shares one, and would keep it open.
         sock.close()
         tls_sock.setblocking(False)
         yield _shake_hands(tls_sock, deadline, server_hostname)
@@ -67,10 +67,9 @@ def handshake(sock, context, deadline, server_hostname=None, session=None):
 @operation
 def handshake_within(transport, context, deadline, server_hostname=None, session=None):
     # type: (Transport, ssl.SSLContext, float, Optional[str], Any) -> Steps
-    """Make TLS on any transport: one that is encrypted already, for one.
+    """Make TLS on any transport, also on one that is encrypted already.
 
-    Parameters and results as of `handshake`. When anything is raised, the
-    transport below is closed.
+    Otherwise the same as `handshake`; but when anything is raised, the transport below is closed.
     """
     try:
         if not hasattr(context, 'wrap_bio'):
@@ -102,9 +101,9 @@ def _shake_hands(tls_sock, deadline, server_hostname):
         except ssl.SSLWantWriteError:
             mask = WRITE
         except ssl.CertificateError as error:
-            # An SSLError is OpenSSL's verdict. Any other one is 2.7's own
-            # look at the names of a certificate that OpenSSL has verified:
-            # it knows no addresses.
+            # An SSLError is OpenSSL's. Any other one is from 2.7's own check of
+            # the names in a certificate that OpenSSL has verified: that check
+            # ignores addresses.
             if isinstance(error, ssl.SSLError) or not is_for_address(
                     tls_sock.getpeercert(), server_hostname):
                 raise
@@ -118,13 +117,13 @@ def _shake_hands(tls_sock, deadline, server_hostname):
 
 def _find_error(sock):
     # type: (Any) -> Optional[socket.error]
-    """Return what has broken a connection, or None."""
+    """Return the error that has broken a connection, or None."""
     code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
     if code:
         return socket.error(code, os.strerror(code))
     try:
         sock.getpeername()
-    except socket.error as error:       # the code was asked for before
+    except socket.error as error:       # SO_ERROR was read before, which clears it
         return error
     return None
 
@@ -133,12 +132,12 @@ def _read_on(sock, error):
     # type: (Any, socket.error) -> socket.error
     """Return the error that had arrived in the clear when a handshake broke, or the same.
 
-    Where a write fails OpenSSL reads no more; a server may have said no before, and gone.
+    After a failed write OpenSSL reads no more, but the server may have refused before it closed.
     """
     if isinstance(error, ssl.SSLError) or not isinstance(sock, socket.socket):
-        return error        # OpenSSL has read; or a `NestedSocket`, which reads on by itself
+        return error        # OpenSSL has read; and a `NestedSocket` reads on itself
     try:
-        # Past OpenSSL, which has never asked for more than the record that it was at.
+        # Without OpenSSL, which has read no further than the record that it is at.
         below = socket.fromfd(sock.fileno(), sock.family, sock.type)
     except socket.error:
         return error
@@ -167,7 +166,7 @@ def _name_alert(code):
 
 def is_for_address(certificate, host):
     # type: (Any, Any) -> bool
-    """Tell if a certificate, as getpeercert() gives it, names this address."""
+    """Return whether a certificate, as getpeercert() returns it, is for this address."""
     wanted = _pack_address(host)
     return wanted is not None and any(
         kind == 'IP Address' and _pack_address(name.strip()) == wanted

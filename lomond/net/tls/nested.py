@@ -1,6 +1,6 @@
 """TLS on a transport instead of a socket: wss through an https proxy is TLS within TLS.
 
-Waits for nothing, and has no lock: its `TLSTransport` sees to both.
+Waits for nothing, and has no lock: its `TLSTransport` has.
 """
 
 from __future__ import absolute_import, division, print_function
@@ -24,8 +24,8 @@ class NestedSocket(object):
     """Behaves like a non-blocking `ssl.SSLSocket`, on a transport that belongs to it.
 
     Parameters: ``below``, the transport, encrypted or not; ``context``, an
-    `ssl.SSLContext` with ``wrap_bio``; ``server_hostname``, None at a server's end;
-    ``options``, more for ``wrap_bio``.
+    `ssl.SSLContext` with ``wrap_bio``; ``server_hostname``, None on a server;
+    ``options``, more arguments for ``wrap_bio``.
     """
 
     def __init__(self, below, context, server_hostname, **options):
@@ -33,12 +33,12 @@ class NestedSocket(object):
         self.below = below
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
-        # As an SSLSocket calls it.
+        # By the name that an SSLSocket has for it.
         self._sslobj = context.wrap_bio(
             self._incoming, self._outgoing, server_side=server_hostname is None,
             server_hostname=server_hostname, **options)
-        self._unsent = b''      # encrypted, and not taken by the layer below
-        self._committed = 0     # how many bytes of the caller's are in there
+        self._unsent = b''      # encrypted bytes that the layer below has not accepted yet
+        self._committed = 0     # the number of the caller's bytes in there
 
         self.version = self._sslobj.version  # type: Callable[[], Optional[str]]
         self.cipher = self._sslobj.cipher  # type: Callable[[], Optional[Tuple[str, str, int]]]
@@ -59,7 +59,7 @@ class NestedSocket(object):
 
     def pending(self):
         # type: () -> int
-        """Return more than 0 if either layer has bytes that no wait would show."""
+        """Return more than 0 if either layer has bytes that no wait would report."""
         return self._sslobj.pending() + self._incoming.pending + self.below.has_pending()
 
     def do_handshake(self):
@@ -71,15 +71,15 @@ class NestedSocket(object):
             except ssl.SSLWantReadError:
                 error = self._flush_or_fail()
                 try:
-                    self._fill()    # also after that failed: what had come may say why
+                    self._fill()    # even if that failed: what has arrived may say why
                 except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
                     if error is not None:
                         raise error
                     raise
             except ssl.SSLError:
-                self._try_to_flush()    # the alert tells the server why
+                self._try_to_flush()    # the alert, which says why to the server
                 raise
-        self._flush_or_fail()       # the next write meets what fails, and reads on before the end
+        self._flush_or_fail()       # an error comes again with the next write, which reads on then
 
     def recv(self, size):
         # type: (int) -> bytes
@@ -87,14 +87,14 @@ class NestedSocket(object):
             try:
                 return self._sslobj.read(size)
             except ssl.SSLWantReadError:
-                self._try_to_flush()    # reading may have made an answer: to a KeyUpdate
+                self._try_to_flush()    # OpenSSL may have an answer to send: to a KeyUpdate
                 self._fill()
 
     def send(self, data):
         # type: (Any) -> int
-        """Send bytes, all or none: those of the last call, if that wanted something.
+        """Send bytes, all or none; the same bytes again if the last call raised what to wait for.
 
-        They count once the layer below has all that they became.
+        They are sent once the layer below has accepted all of their records.
         """
         if not self._committed:
             self._flush()
@@ -120,11 +120,11 @@ class NestedSocket(object):
 
     def _fill(self):
         # type: () -> None
-        """Take in what has arrived, or its end; raises what to wait for if nothing has."""
+        """Read what has arrived, or the end; raises what to wait for if nothing has."""
         data = self.below.receive()
         if data is None:
-            wants_to_write = self._unsent or self.below.interest[0][1] & WRITE
-            raise _WANT_ERRORS[WRITE if wants_to_write else READ]()
+            must_write = self._unsent or self.below.interest[0][1] & WRITE
+            raise _WANT_ERRORS[WRITE if must_write else READ]()
         if data:
             self._incoming.write(data)
         else:
@@ -132,7 +132,7 @@ class NestedSocket(object):
 
     def _flush(self):
         # type: () -> None
-        """Hand all that was encrypted to the layer below; raises what to wait for."""
+        """Send all that was encrypted to the layer below; raises what to wait for."""
         if self._outgoing.pending:
             self._unsent += self._outgoing.read()
         while self._unsent:
@@ -157,4 +157,4 @@ class NestedSocket(object):
         try:
             self._flush()
         except (socket.error, TransportFail):
-            pass        # later, or never: the reader meets the end by itself
+            pass        # later, or never: the reader will meet the error itself

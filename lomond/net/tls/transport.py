@@ -1,6 +1,6 @@
 """The encrypted byte stream: a `Transport` over an `ssl.SSLSocket`, or over what behaves like one.
 
-Knows nothing of contexts, names or certificates; the handshake is over before.
+Deals with no contexts, names or certificates; the handshake is over before.
 """
 
 from __future__ import absolute_import, division, print_function
@@ -54,21 +54,22 @@ class TLSTransport(Transport):
 
     is_secure = True
 
-    # OpenSSL tells of none of the records of a write before all are out: so
-    # one at a time is given to it (RFC 8446 5.1).
+    # OpenSSL reports the records of a write when all are sent: so it is given
+    # one at a time (RFC 8446 5.1).
     _record_size = 16 * 1024
 
     def __init__(self, sock):
         # type: (Any) -> None
         super(TLSTransport, self).__init__(sock)
         self._tls_lock = threading.Lock()
-        self._wants = {
+        # What to wait for, by the direction that OpenSSL needs; each always the same object.
+        self._interests = {
             READ: ((self._fd, READ),),
             WRITE: ((self._fd, READ | WRITE),),
         }
-        # Both have ended TLS. What the SSLSocket would carry now, it would in the clear.
+        # Both ends have closed TLS. The SSLSocket would send in the clear from now on.
         self._is_unwrapped = False
-        # The end was met behind data: the socket needn't show it again.
+        # The end followed data that was returned: the socket needn't report it again.
         self._is_at_end = False
         # It was cut off, or TLS failed.
         self._is_broken = False
@@ -93,7 +94,7 @@ class TLSTransport(Transport):
     @property
     def is_resumed(self):
         # type: () -> bool
-        """Whether the handshake went by an earlier session."""
+        """Whether the handshake resumed an earlier session."""
         return bool(getattr(self._sock, 'session_reused', False))
 
     @property
@@ -117,16 +118,16 @@ class TLSTransport(Transport):
                 with self._tls_lock:
                     piece = b'' if self._is_unwrapped else self._sock.recv(RECEIVE_SIZE)
             except ssl.SSLWantReadError:
-                self.interest = self._wants[READ]  # type: Interest
+                self.interest = self._interests[READ]  # type: Interest
                 break
             except ssl.SSLWantWriteError:
-                self.interest = self._wants[WRITE]
+                self.interest = self._interests[WRITE]
                 break
             except ssl.SSLZeroReturnError:
-                piece = b''     # the peer's end, met after our own
+                piece = b''     # the peer's end, after our own
             except (ssl.SSLError, socket.error) as error:
                 self._is_broken = self._is_broken or not self.is_aborted
-                if pieces:      # first what arrived whole; the error comes again
+                if pieces:      # first what arrived whole; the error is raised again
                     self._is_at_end = True
                     break
                 raise explain(error)
@@ -141,7 +142,7 @@ class TLSTransport(Transport):
 
     def send(self, data, timeout):
         # type: (bytes, Optional[float]) -> None
-        if data:        # OpenSSL wouldn't have nothing
+        if data:        # OpenSSL refuses to send nothing
             self.send_pieces((data,), len(data), timeout)
 
     def _send_now(self, data):
@@ -151,7 +152,7 @@ class TLSTransport(Transport):
         try:
             with self._tls_lock:
                 if self._is_unwrapped:
-                    raise TransportFail('TLS has ended')
+                    raise TransportFail('TLS was closed')
                 return self._sock.send(data[:self._record_size]), WRITE
         except ssl.SSLWantWriteError:
             return 0, WRITE
@@ -174,7 +175,7 @@ class TLSTransport(Transport):
 
     def _break_off(self):
         # type: () -> None
-        # SSLSocket.shutdown drops the TLS session under the other threads.
+        # SSLSocket.shutdown would drop the TLS session that other threads may be using.
         socket.socket.shutdown(self._sock, socket.SHUT_RDWR)
 
     def close(self):
@@ -188,7 +189,7 @@ class TLSTransport(Transport):
 
     def _hand_on_session(self):
         # type: () -> None
-        """Give away the session, last of all: TLS 1.3 has the ticket come with the data."""
+        """Hand on the session, last of all: in TLS 1.3 the ticket arrives with the data."""
         on_session, self.on_session = self.on_session, None
         if on_session is not None and not self._is_broken:
             on_session(self._session_owner)
