@@ -168,6 +168,9 @@ def judge(name):
                     unknown += 1
                     print('survived  ' + line)
                     sys.stdout.flush()
+        for line in sorted(allowed):
+            if line.startswith(name + ': ') and allowed[line] > 0:
+                print('listed, but caught or not tried  ' + line)
         print('{}: {} of {} caught ({:.0f} %), {} survive with reason, {} without; {:.0f} s'.format(
             name, count - survived, count, 100 * (1 - survived / count),
             survived - unknown, unknown, time.time() - begin))

@@ -346,8 +346,8 @@ class Endpoint(object):
 
         Raises TypeError for another type, ValueError for a lone surrogate,
         TransportFail if the connection breaks, WebSocketUnavailable (or its
-        kinds WebSocketClosing and WebSocketClosed) if it isn't open, or if a
-        Close frame goes out between two fragments of a large message.
+        kinds WebSocketClosing and WebSocketClosed) if it isn't open, or if it
+        begins to close between two fragments of a large message.
         """
         if not isinstance(text, text_type):
             raise _wrong_type('send_text', text_type.__name__, text)

@@ -34,7 +34,7 @@ _WHOLE_BINARY = FIN | Opcode.BINARY
 _COMPRESSED_TEXT = FIN | RSV1 | Opcode.TEXT
 _COMPRESSED = (_COMPRESSED_TEXT, FIN | RSV1 | Opcode.BINARY)
 
-# Where slices of what is received are bytes already, zlib needs no copy of them.
+# On 2.7 what is received becomes a bytearray, whose slices zlib doesn't take.
 _IS_BYTEARRAY = indexable is not bytes
 
 
