@@ -140,6 +140,17 @@ def test_what_cannot_become_a_request_is_refused_at_once(start, words, at):
     assert len(fed) == at
 
 
+@pytest.mark.parametrize('first, may_follow', [
+    (b'@', False), (b'A', True), (b'Z', True), (b'[', False)])
+def test_a_request_begins_with_a_capital_letter(first, may_follow):
+    reader = RequestReader(100)
+    if may_follow:
+        assert reader.feed(first) is None
+    else:
+        with pytest.raises(HandshakeError):
+            reader.feed(first)
+
+
 def test_folded_line_of_a_request_is_refused():
     """RFC 9112 5.2: of a response it has to be unfolded."""
     with pytest.raises(HandshakeError):
