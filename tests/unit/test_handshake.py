@@ -17,6 +17,7 @@ from lomond.protocol.handshake import (
     answer_request,
     build_head,
     check_extensions,
+    check_protocols,
     check_request,
     check_response,
     extension_names,
@@ -68,6 +69,23 @@ def test_head_is_built():
     assert build_head(u'GET / HTTP/1.1', [(u'A', u'b'), (u'C', u'caf\xe9')]) == (
         b'GET / HTTP/1.1\r\nA: b\r\nC: caf\xc3\xa9\r\n\r\n')
     assert build_head(u'HTTP/1.1 400 Bad Request', []) == b'HTTP/1.1 400 Bad Request\r\n\r\n'
+
+
+# -- subprotocols --
+
+@pytest.mark.parametrize('protocols, expected', [
+    (None, []), ([], []), (('a', u'b'), ['a', u'b']), (iter(['chat.v2']), ['chat.v2'])])
+def test_subprotocols_are_a_list_of_tokens(protocols, expected):
+    assert check_protocols(protocols) == expected
+
+
+@pytest.mark.parametrize('protocols, error', [
+    (u'chat', TypeError), (b'chat', TypeError), ([u''], ValueError), ([u'a b'], ValueError),
+    (['a,b'], ValueError), ([u'caf\xe9'], ValueError), ([5], ValueError), ([None], ValueError),
+    (['a', u'a'], ValueError)])
+def test_what_is_not_a_list_of_tokens_is_refused(protocols, error):
+    with pytest.raises(error):
+        check_protocols(protocols)
 
 
 # -- reading a head --
