@@ -288,9 +288,8 @@ class Decoder(object):
 
     def _want(self, opcode, payload):
         # type: (int, bytes) -> None
-        """Have the driver send a frame: a Close, or a pong, which a later one may replace."""
-        if self.pending is None or self.pending[0] != Opcode.CLOSE:
-            self.pending = opcode, payload
+        """Have the driver send a frame; a later one replaces it, and a Close is always the last."""
+        self.pending = opcode, payload
         self.news.append(opcode)
 
     def _fail(self, error, received_time):

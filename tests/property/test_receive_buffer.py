@@ -118,6 +118,17 @@ def test_bytes_that_are_elsewhere_are_refused():
         list(wire.read(memoryview(b'\0' * 100)))
 
 
+def test_a_buffer_may_be_filled_little_by_little():
+    wire = buffered()
+    buffer = begin(wire)
+    for _byte in range(3):
+        assert wire.receive(buffer[:1]) == []
+        assert len(wire.connection.decoder.receive_buffer) == len(buffer) - 1
+        buffer = wire.connection.decoder.receive_buffer
+    assert wire.receive(buffer) == [('binary', b'\0' * LARGE)]
+    assert wire.connection.decoder.receive_buffer is None
+
+
 def test_what_comes_after_the_end_is_not_counted():
     wire = buffered()
     buffer = begin(wire)

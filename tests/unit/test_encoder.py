@@ -240,6 +240,17 @@ def test_a_piece_of_64_kib_takes_no_more_frames_and_a_smaller_one_does(frame_siz
     assert [len(piece) for piece in pieces] == expected
 
 
+@pytest.mark.parametrize('frame_sizes, expected', [
+    ([PIECE // 2] * 3, [PIECE, PIECE // 2]),
+    ([PIECE - 1, 100, 100], [PIECE + 99, 100]),
+])
+def test_a_piece_begins_empty_after_a_large_message(frame_sizes, expected):
+    messages = [(TEXT, b'small'), (BINARY, b'x' * (PIECE + 1))]
+    messages += [(BINARY, b'x' * (size - (4 if size > 125 else 2))) for size in frame_sizes]
+    pieces = list(Wire(SERVER).connection.encode_many(messages, fragment_size=PIECE))
+    assert [len(piece) for piece in pieces] == [7, PIECE + 10, 3] + expected
+
+
 def test_many_messages_that_are_none_make_no_piece():
     assert list(Wire().connection.encode_many([])) == []
 
