@@ -20,6 +20,7 @@ from lomond.protocol.extensions.permessage_deflate import DeflateOptions
 from lomond.protocol.handshake import RequestReader, check_extensions
 from lomond.protocol.limits import DEFAULT_LIMITS
 from lomond.server import ServerWebSocket
+from lomond.testing import Inside
 from tests.protocol.harness import story
 from tests.support import accept_for, get_header
 
@@ -92,9 +93,9 @@ def response(data):
         websocket = WebSocket(u'ws://example.org/a/b?c', proxies={}, protocols=['chat'], **options)
         told = []
         for answer in answers:
-            attempt = websocket._attempt
-            attempt.key = KEY
-            reader = attempt.reader = ResponseReader(limits.head, limits.body)
+            inside = Inside(websocket)
+            inside.key = KEY
+            reader = inside.reader = ResponseReader(limits.head, limits.body)
             happened = []
             pieces = [piece for piece in cut(answer, sizes) if piece]
             for piece in pieces + [b'']:        # empty: the end of the stream
@@ -135,7 +136,7 @@ def request(data):
     def run(pieces):
         websocket = ServerWebSocket(
             None, None, protocols=['superchat', 'chat'], compress=compress)
-        reader = websocket._reader = RequestReader(limits.head)
+        reader = Inside(websocket).reader = RequestReader(limits.head)
         happened = []
         answers = []
         for piece in pieces:

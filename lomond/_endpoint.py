@@ -193,9 +193,12 @@ class Endpoint(object):
         """The session that drives the present or last connection."""
         return self._session
 
-    def _attach(self, session):
+    def attach(self, session):
         # type: (Any) -> None
-        """Send and close through this session from now on; None for none."""
+        """Send and close through this session from now on; None for none.
+
+        This replaces the session that the websocket has made.
+        """
         self._session = session
         self._sender = getattr(session, 'sender', session)
 

@@ -170,7 +170,7 @@ class ServerWebSocket(Endpoint):
         self._loop = None  # type: Any      # the session's generator
         self._events = None  # type: Optional[Iterator[ServerEvent]]
         # Attached here, so that close() has an effect before open(), too.
-        self._attach(BlockingServerSession(self))
+        self.attach(BlockingServerSession(self))
         self._is_made = True
 
     if not TYPE_CHECKING:

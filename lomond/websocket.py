@@ -395,7 +395,7 @@ class WebSocket(Endpoint):
         with self._loop_lock():
             self.reset()
             session = session_class(self)
-            self._attach(session)
+            self.attach(session)
             return session
 
     def __iter__(self):
@@ -407,7 +407,7 @@ class WebSocket(Endpoint):
         """Forget the last connection; raises WebSocketUnavailable while a loop runs."""
         with self._loop_lock():
             self._check_idle()
-            self._attach(None)
+            self.attach(None)
             self._attempt = Attempt(self._attempt.chain.first, self._new_connection())
 
     def _check_idle(self):

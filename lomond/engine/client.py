@@ -37,7 +37,7 @@ class ClientSession(Session):
         return [events.Connecting(self._websocket.target.url)]
 
     @operation
-    def _connect(self):
+    def dial(self):
         # type: () -> Steps
         transport, self._proxy = yield self._dial()
         try:

@@ -40,7 +40,7 @@ class ServerSession(Session):
     _time_limit = u'handshake_timeout'
 
     @operation
-    def _connect(self):
+    def dial(self):
         # type: () -> Steps
         websocket = self._websocket
         sock, websocket.sock = websocket.sock, None

@@ -387,7 +387,7 @@ class Session(object):
         """Return the first events."""
         return ()
 
-    def _connect(self):
+    def dial(self):
         # type: () -> Operation
         """Return the operation whose result is the transport; it raises ConnectFail."""
         raise NotImplementedError
@@ -415,7 +415,7 @@ class Session(object):
             if self._obstacle is not None:
                 raise self._obstacle
             if self._dialing is None:
-                self._dialing = self._connect()
+                self._dialing = self.dial()
             step = next(self._dialing)
             if isinstance(step, Wait):
                 self.interest, self.deadline = step

@@ -22,8 +22,7 @@ from lomond.net.steps import operation
 from lomond.net.tls.transport import TLSTransport
 from lomond.net.transport import Transport
 from lomond.server import BlockingServerSession, ServerWebSocket
-from lomond.session import WebsocketSession
-from tests.network.driving import Clock
+from lomond.testing import Clock, Inside
 from tests.protocol.harness import (
     BINARY,
     CLOSE,
@@ -152,31 +151,25 @@ class ScriptedTLSSocket(ScriptedSocket):
             self._nothing_there()
 
 
-class _ClientSession(WebsocketSession):
-    """Gets a scripted socket where another one dials."""
+class _Dialer(object):
+    """Leads a client to a scripted socket."""
 
-    connect_to = None
+    def __init__(self, connect_to):
+        self._connect_to = connect_to
 
     @operation
-    def _dial(self):
-        yield Dialed(self.connect_to(), None)
+    def dial(self, *_args):
+        yield Dialed(self._connect_to(), None)
 
 
 class _ServerSession(BlockingServerSession):
+    """Leads a server's end to a scripted socket."""
 
     connect_to = None
 
     @operation
-    def _connect(self):
+    def dial(self):
         yield self.connect_to()
-
-
-class _ServerWebSocket(ServerWebSocket):
-    """The server's end, with what it has in common with the client's."""
-
-    def connect(self, session_class, **options):
-        self._attach(session_class(self))
-        return self._session.run(**options)
 
 
 # -- what the peer sends --
@@ -316,24 +309,24 @@ def run(ready_fd, role, incoming, is_secure=False, on_ready=(), fails_at=None, f
             ready_fd, clock, incoming, fails_at, failure, most))
         return transport_class(made[-1])
 
-    def session_class(websocket):
-        if role == CLIENT:
-            websocket._attempt.key = HANDSHAKE_KEY
-        session = (_ClientSession if role == CLIENT else _ServerSession)(websocket, clock=clock)
-        session.connect_to = connect_to
-        return session
-
     if role == CLIENT:
         websocket = WebSocket(
             'ws://localhost/', proxies={}, compress=True, connect_timeout=connect_timeout,
             write_timeout=write_timeout, max_redirects=0)
+        websocket.dialer = _Dialer(connect_to)
+        loop = websocket.connect(clock.session, **(loop_options or {}))
+        Inside(websocket).key = HANDSHAKE_KEY
     else:
-        websocket = _ServerWebSocket(
+        websocket = ServerWebSocket(
             None, None, compress=True, handshake_timeout=connect_timeout,
             write_timeout=write_timeout)
+        session = _ServerSession(websocket, clock=clock)
+        session.connect_to = connect_to
+        websocket.attach(session)
+        loop = session.run(**(loop_options or {}))
     told = []
     calls = []
-    for event in websocket.connect(session_class, **(loop_options or {})):
+    for event in loop:
         told.append(event)
         if event.name == 'ready':
             for call in on_ready:

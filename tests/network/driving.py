@@ -1,4 +1,4 @@
-"""What the tests of the loop share: a clock to put forward, background calls, scripts."""
+"""What the tests of the loop share: background calls, waits, scripts of a peer."""
 
 from __future__ import absolute_import, division, print_function
 
@@ -10,28 +10,12 @@ import threading
 
 import pytest
 
-from lomond import WebSocket
-from lomond._compat import monotonic
-from lomond.session import WebsocketSession
 from tests.support import PATIENCE, answer_upgrade, make_frame, read_frame
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 needs_proc = pytest.mark.skipif(
     not os.path.isdir('/proc/self/fd'), reason='open descriptors are counted in /proc')
-
-
-class Clock(object):
-    """A monotonic clock that a test may put forward; `session` makes sessions that go by it."""
-
-    def __init__(self):
-        self.ahead = 0.0
-
-    def __call__(self):
-        return monotonic() + self.ahead
-
-    def session(self, websocket):
-        return WebsocketSession(websocket, clock=self)
 
 
 class Background(object):
@@ -126,15 +110,6 @@ def wait_until_sending(websocket):
 def count_descriptors():
     """Return how many descriptors this process has open."""
     return len(os.listdir('/proc/self/fd'))
-
-
-def open_over(transport):
-    """Return a websocket that is open over a transport, without a handshake and a loop."""
-    websocket = WebSocket(u'ws://example.org/', proxies={})
-    websocket.connect().close()
-    websocket.session.writer.attach(transport)
-    websocket.stream.accept()
-    return websocket
 
 
 def drain(sock):

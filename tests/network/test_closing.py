@@ -13,9 +13,9 @@ from lomond import WebSocket, errors
 from lomond.server import Server
 from lomond.session import WebsocketSession
 from lomond.status import Status
+from lomond.testing import Clock
 from tests.network.driving import (
     Background,
-    Clock,
     accept_and_send,
     drain,
     end_and_drain,

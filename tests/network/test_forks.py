@@ -26,8 +26,9 @@ GOES_ON = """\
 # What the child does is for a test to say, and which lock another thread has meanwhile.
 NOBODYS = 'threading.Lock()'
 PROGRAM = """
-import os, signal, sys, threading, warnings
+import os, shutil, signal, sys, tempfile, threading, warnings
 from lomond import WebSocket
+from lomond.testing import Inside
 
 warnings.simplefilter('ignore', DeprecationWarning)     # 3.12: forks with threads may hang
 
@@ -36,13 +37,38 @@ def hold(lock):
         is_held.set()
         may_end.wait()
 
+class MakingContext(object):
+    '''In this block a thread is making a TLS context: it waits for the file of authorities.'''
+
+    def __enter__(self):
+        self.folder = tempfile.mkdtemp()
+        path = os.path.join(self.folder, 'fifo')
+        os.mkfifo(path)
+        self.thread = threading.Thread(target=self.make, args=(path,))
+        self.thread.daemon = True
+        self.thread.start()
+        self.fifo = open(path, 'wb')        # this waits until the thread opens the other end
+
+    def make(self, path):
+        from lomond.net.tls.contexts import shared_context
+        try:
+            shared_context(path, True, None, None)
+        except EnvironmentError as error:
+            assert path in str(error)       # the file was empty
+
+    def __exit__(self, *_exc_info):
+        self.fifo.close()
+        self.thread.join()
+        shutil.rmtree(self.folder)
+
 websocket = WebSocket(sys.argv[1], ssl_cafile=sys.argv[2] or None, proxies={{}})
 for event in websocket:
     if event.name == 'ready':
         is_held, may_end = threading.Event(), threading.Event()
         holder = threading.Thread(target=hold, args=({lock},))
+        holder.daemon = True
         holder.start()
-        is_held.wait()
+        assert is_held.wait({patience})
         child = os.fork()
         if child == 0:
             signal.alarm({patience})
@@ -102,30 +128,24 @@ def test_end_of_a_child_leaves_the_connection_to_its_parent(link, authority_file
 
 
 @needs_fork
-@pytest.mark.parametrize('lock', [
-    'websocket.session.writer.lock',
-    'websocket.session.transport._read_lock',
-    'websocket.session.transport._close_lock()',
-    'websocket.session._wake_driver.__self__._lock()',
-    'websocket.stream.lifecycle.lock()',
-])
+@pytest.mark.parametrize('lock', ['closing', 'receiving', 'sending', 'state', 'waking'])
 def test_child_does_not_wait_for_a_thread_that_only_its_parent_has(link, authority_file, lock):
     ending = 'websocket.force_disconnect(); break'
+    lock = 'Inside(websocket).locks[{!r}]'.format(lock)
     assert run(link, authority_file, ending, lock) == b'graceful\n'
 
 
 @needs_fork
 def test_child_does_not_wait_for_a_thread_that_makes_a_tls_context(link, authority_file):
-    lock = '__import__("lomond.net.tls.contexts").net.tls.contexts._contexts._lock()'
     ending = (
         'websocket = WebSocket("wss://example.org/"); '
         'websocket.dialer.tls.context(websocket.net_options.tls); '
         'os._exit(0)')
-    assert run(link, authority_file, ending, lock) == b'graceful\n'
+    assert run(link, authority_file, ending, 'MakingContext()') == b'graceful\n'
 
 
 @needs_fork
-@pytest.mark.parametrize('lock', [NOBODYS, 'websocket.session.writer.lock'])
+@pytest.mark.parametrize('lock', [NOBODYS, 'Inside(websocket).locks["sending"]'])
 def test_child_can_free_its_copy_of_the_descriptor(link, authority_file, lock):
     ending = (
         'fd = websocket.session.transport.fileno(); websocket.session.dispose(); '

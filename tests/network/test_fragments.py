@@ -12,15 +12,14 @@ import pytest
 
 from lomond import WebSocket, errors
 from lomond.engine.controls import MAX_WAITING
-from lomond.net.transport import PROGRESS, Transport
+from lomond.net.transport import PROGRESS
 from lomond.net.waiter import WRITE
 from lomond.server import Server
+from lomond.testing import Clock, open_over
 from tests.network.driving import (
     Background,
-    Clock,
     count_steps,
     drain,
-    open_over,
     read_to_close,
     wait_for,
     wait_until_sending,
@@ -316,9 +315,9 @@ def open_pair():
     """An open websocket without a loop, and the other end of its socket."""
     ours, theirs = socket.socketpair()
     theirs.settimeout(PATIENCE)
-    transport = Transport(ours)
-    yield open_over(transport), theirs
-    transport.close()
+    websocket = open_over(ours)
+    yield websocket, theirs
+    websocket.session.dispose()
     theirs.close()
 
 

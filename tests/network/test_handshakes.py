@@ -9,8 +9,8 @@ import pytest
 
 from lomond import WebSocket
 from lomond.protocol.extensions.permessage_deflate import DeflateOptions
+from lomond.testing import Clock
 from tests.network.driving import (
-    Clock,
     accept_and_hang_up,
     accept_and_send,
     drain,

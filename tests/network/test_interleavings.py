@@ -18,7 +18,8 @@ import pytest
 from lomond.engine import session, writer
 from lomond.net.transport import Transport
 from lomond.opcode import Opcode
-from tests.network.driving import Background, open_over
+from lomond.testing import open_over
+from tests.network.driving import Background
 from tests.network.races.match import DOCUMENTED
 from tests.support import PATIENCE, read_frame
 

@@ -14,9 +14,9 @@ import pytest
 
 from lomond import WebSocket, errors
 from lomond.session import WebsocketSession
+from lomond.testing import Clock
 from tests.network.driving import (
     Background,
-    Clock,
     accept_and_hang_up,
     accept_and_send,
     drain,

@@ -18,9 +18,9 @@ from lomond import WebSocket, errors
 from lomond._compat import monotonic
 from lomond.persist import ReconnectPolicy, persist
 from lomond.session import WebsocketSession
+from lomond.testing import Clock
 from tests.network.driving import (
     Background,
-    Clock,
     accept_and_hang_up,
     accept_and_send,
     drain,

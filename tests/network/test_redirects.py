@@ -12,7 +12,8 @@ from lomond._compat import monotonic
 from lomond.http.redirects import REDIRECT_STATUSES
 from lomond.http.url import basic_authorization
 from lomond.persist import persist
-from tests.network.driving import Clock, accept_and_hang_up, drain, read_to_close, wait_for
+from lomond.testing import Clock
+from tests.network.driving import accept_and_hang_up, drain, read_to_close, wait_for
 from tests.support import (
     PATIENCE,
     RawServer,

@@ -117,7 +117,7 @@ def fill(session):
     lambda: transport_module.wait((), 0.01), lambda: time.sleep(0.01)], ids=['wait', 'sleep'])
 def test_the_driver_fails_a_step_that_waits(driver, waits):
     class Waiting(ClientSession):
-        def _connect(self):
+        def dial(self):
             waits()
 
     driver.begin(WebSocket(u'ws://example.org/', proxies={}), Waiting)

@@ -10,6 +10,7 @@ import pytest
 
 from lomond import WebSocket, errors
 from lomond.server import Server
+from lomond.testing import Inside
 from tests.network.driving import Background, read_to_close, wait_for, wait_until_sending
 from tests.support import RawServer, answer_upgrade, make_close, make_frame, names, read_frame
 
@@ -256,7 +257,7 @@ def test_a_handler_that_closes_in_the_midst_of_reading_tls_does_not_block(
         for event in websocket.connect(poll=0.01, ping_rate=0):
             events.append(event)
             if event.name == 'ready':
-                sock = websocket.session.transport._sock
+                sock = Inside(websocket).sock
                 original = getattr(sock, call)
 
                 def interrupted(*args):
@@ -292,7 +293,7 @@ def test_a_handler_that_sends_in_the_midst_of_reading_tls_is_refused(
         handler = on_signal(send)
         for event in websocket.connect(poll=0.01, ping_rate=0):
             if event.name == 'ready':
-                sock = websocket.session.transport._sock
+                sock = Inside(websocket).sock
                 recv = sock.recv
                 sock.recv = lambda *args: handler.provoke() or recv(*args)     # noqa: B023
     assert [first for first, _payload in frames] == [0x88]

@@ -6,7 +6,8 @@ import pytest
 
 from lomond import WebSocket
 from lomond.server import Server
-from tests.network.driving import Clock, read_to_close
+from lomond.testing import Clock
+from tests.network.driving import read_to_close
 from tests.support import RawServer, answer_upgrade, make_close, make_frame, names, read_frame
 
 TEXTS = [u'x' * 10, u'sch\xf6n', u'', u'y' * 300]

@@ -8,14 +8,8 @@ import pytest
 
 from lomond import WebSocket
 from lomond._compat import monotonic
-from tests.network.driving import (
-    Background,
-    Clock,
-    drain,
-    read_to_close,
-    wait_for,
-    wait_until_sending,
-)
+from lomond.testing import Clock
+from tests.network.driving import Background, drain, read_to_close, wait_for, wait_until_sending
 from tests.support import (
     PATIENCE,
     RawServer,

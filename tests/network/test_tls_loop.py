@@ -11,9 +11,9 @@ import pytest
 
 from lomond import WebSocket, errors
 from lomond.server import Server
+from lomond.testing import Clock
 from tests.network.driving import (
     Background,
-    Clock,
     accept_and_send,
     count_descriptors,
     drain,

@@ -16,6 +16,7 @@ from lomond import WebSocket
 from lomond.errors import CriticalProtocolError
 from lomond.http.answer import ResponseReader
 from lomond.protocol.limits import DEFAULT_LIMITS
+from lomond.testing import Inside
 from tests.faults.scripted import CLIENT, END, HANDSHAKE_KEY, HEAD_LINES, RESET, SERVER, run
 from tests.property.strategies import conversations, cuts
 from tests.protocol.harness import bytewise
@@ -114,7 +115,7 @@ def test_any_bytes_for_a_handshake_give_documented_events(ready_fd, data, role):
 def test_nothing_comes_out_of_feed_but_events(data):
     """Without a session, too: for who drives a WebSocket by other means."""
     websocket = WebSocket('ws://localhost/', compress=data.draw(st.booleans()))
-    websocket._key = HANDSHAKE_KEY
+    Inside(websocket).key = HANDSHAKE_KEY
     stream = data.draw(streams(CLIENT) | st.binary(max_size=100))
     for piece in data.draw(cuts(stream)):
         for event in websocket.feed(piece):

@@ -32,7 +32,7 @@ HOUSE = [
     ['extensions', 'response', 'tls'],      # faces of what is deeper
     ['_endpoint', 'session', 'websocket'],
     ['persist', 'server'],
-    ['examples'],
+    ['examples', 'testing'],
 ]
 
 #: The level of each module of the package, and of each room.
@@ -183,7 +183,7 @@ UNNEEDED = {
     'netrc', 'pickle', 'python_socks', 'queue', 'random', 'subprocess', 'tempfile',
     'unittest', 'urllib.request', 'urllib2', 'uuid',
     'lomond.engine.reconnect', 'lomond.http.cookies', 'lomond.net.proxy.socks', 'lomond.net.tls',
-    'lomond.persist', 'lomond.server', 'lomond.tls',
+    'lomond.persist', 'lomond.server', 'lomond.testing', 'lomond.tls',
 }
 if not six.PY2:     # whose urllib has it
     UNNEEDED.add('ssl')

@@ -22,7 +22,7 @@ from lomond._hints import CALLS, OTHER_NAMES, OTHER_NAMES_OF_SERVER
 from lomond.persist import ReconnectPolicy, persist
 from lomond.protocol.extensions.permessage_deflate import DeflateOptions
 from lomond.server import Server
-from tests.network.driving import open_over
+from lomond.testing import open_over
 
 URL = u'ws://example.org/feed'
 
@@ -305,9 +305,7 @@ def test_send_json_refuses_what_json_has_no_number_for(value):
 
 def test_send_json_leaves_such_numbers_to_the_caller_s_own_writer():
     sink = Sink()
-    websocket = open_over(sink)
-    websocket.json_dumps = lambda value: u'NaN'
-    websocket.send_json(NAN)
+    open_over(sink, json_dumps=lambda value: u'NaN').send_json(NAN)
     assert sink.sent
 
 

@@ -13,8 +13,8 @@ import pytest
 
 from lomond import errors
 from lomond.engine import writer as sending
-from lomond.net.transport import Transport
-from tests.network.driving import Background, drain, open_over
+from lomond.testing import open_over
+from tests.network.driving import Background, drain
 from tests.protocol.harness import CLIENT, parse_frames
 from tests.support import PATIENCE
 
@@ -27,7 +27,7 @@ class OpenEnd(object):
     def __init__(self):
         ours, self._theirs = socket.socketpair()
         self._theirs.settimeout(PATIENCE)
-        self.websocket = open_over(Transport(ours))
+        self.websocket = open_over(ours)
         self.session = self.websocket.session
         self._reading = Background(drain, self._theirs)
 
