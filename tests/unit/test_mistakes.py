@@ -326,7 +326,7 @@ LONE = u'a secret \ud800 text'
     lambda: make().add_header(u'X-A', LONE),
     lambda: make(agent=LONE),
     lambda: make(json_dumps=lambda _value: LONE).send_json(1),
-], ids=str)
+], ids=['send_text', 'send_many', 'close', 'headers', 'add_header', 'agent', 'json_dumps'])
 def test_a_lone_surrogate_says_what_to_do_and_shows_no_text(call):
     with pytest.raises(ValueError) as caught:
         call()
