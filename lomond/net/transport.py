@@ -257,18 +257,21 @@ class Transport(object):
                 view = view[count:]
                 yield count
                 progress += count
-                left = _LONGEST_WAIT
-                if timeout is not None:
-                    now = monotonic()
-                    if progress >= PROGRESS:
-                        deadline, progress = now + timeout, 0
-                    left = min(left, deadline - now)
-                    if left <= 0:
-                        raise self._write_timeout(timeout, progress)
-                reads = may_read and not self._is_read_ahead_full()
-                for _fd, ready in wait(((self._fd, need | READ if reads else need),), left):
-                    if reads and ready & READ:
-                        may_read = self.read_ahead()
+                # TLS sends one record per call, and poll reports no space as soon as the send
+                # buffer is two thirds full: only a call that sent nothing is a reason to wait.
+                if not count:
+                    left = _LONGEST_WAIT
+                    if timeout is not None:
+                        now = monotonic()
+                        if progress >= PROGRESS:
+                            deadline, progress = now + timeout, 0
+                        left = min(left, deadline - now)
+                        if left <= 0:
+                            raise self._write_timeout(timeout, progress)
+                    reads = may_read and not self._is_read_ahead_full()
+                    for _fd, ready in wait(((self._fd, need | READ if reads else need),), left):
+                        if reads and ready & READ:
+                            may_read = self.read_ahead()
                 count, need = self._send_now(view)
                 self.progress += count
             yield count

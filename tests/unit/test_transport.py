@@ -425,6 +425,20 @@ def test_peer_that_does_not_read_fails_the_send(ends, in_pieces):
     assert 0 < error.sent < error.size == TOO_MUCH
 
 
+def test_a_send_waits_only_when_the_system_takes_nothing(ends, monkeypatch):
+    """poll says no before a buffer is full: a wait for each record would last minutes."""
+    waits = []
+
+    def count_waits(interest, timeout):
+        waits.append(timeout)
+        return wait(interest, timeout)
+
+    monkeypatch.setattr(transport, 'wait', count_waits)
+    with pytest.raises(TransportFail):
+        ends[0].send(b'x' * TOO_MUCH, 0.05)
+    assert len(waits) < 20
+
+
 class SlowPeer(object):
     """A socket whose peer reads by a script of (seconds of a wait, bytes that can be sent then)."""
 
