@@ -142,6 +142,7 @@ def _read_on(sock, error):
     except socket.error:
         return error
     try:
+        below.setblocking(False)    # PyPy's fromfd makes both of them blocking
         data = below.recv(RECEIVE_SIZE)
     except socket.error:
         return error
