@@ -8,16 +8,28 @@ from __future__ import absolute_import, division, print_function
 import base64
 import contextlib
 import hashlib
+import os
+import platform
 import socket
 import ssl
 import struct
 import threading
+
+import pytest
 
 from lomond._compat import monotonic
 from lomond.net.steps import Wait
 from lomond.net.waiter import wait
 
 GUID = b'258EAFA5-E914-47DA-95CA-C5AB0DC85B11'
+
+IS_PYPY = platform.python_implementation() == 'PyPy'
+
+#: CPython frees an object with the last reference to it.
+needs_refcounts = pytest.mark.skipif(
+    IS_PYPY, reason='PyPy frees objects only when its collector runs')
+
+needs_sizes = pytest.mark.skipif(IS_PYPY, reason='PyPy gives no size of an object')
 
 #: How long, in seconds, anything on loopback may take before a test fails.
 PATIENCE = 40.0
@@ -113,7 +125,10 @@ def answer_upgrade(sock, *headers):
 @contextlib.contextmanager
 def socket_at(descriptor, family=socket.AF_INET):
     """A socket on a copy of a descriptor: the same connection, its options and its addresses."""
+    is_blocking = IS_PYPY and os.get_blocking(descriptor)
     sock = socket.fromfd(descriptor, family, socket.SOCK_STREAM)
+    if IS_PYPY:     # whose fromfd makes it blocking
+        os.set_blocking(descriptor, is_blocking)
     try:
         yield sock
     finally:

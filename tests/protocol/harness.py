@@ -7,6 +7,7 @@ import sys
 import threading
 import zlib
 from collections import Counter
+from contextlib import closing
 
 from lomond.protocol.connection import CLIENT, SERVER, Connection
 from lomond.protocol.limits import DEFAULT_LIMITS
@@ -24,9 +25,10 @@ RSV1, RSV2, RSV3 = 0x40, 0x20, 0x10
 
 def drive(connection, data, reply):
     """Yield the events in bytes as a driver does: `reply` gets what the connection has to send."""
-    for event in connection.receive(data):
-        _attend(connection, reply)
-        yield event
+    with closing(connection.receive(data)) as received:
+        for event in received:
+            _attend(connection, reply)
+            yield event
     _attend(connection, reply)
 
 

@@ -14,7 +14,7 @@ import pytest
 from lomond import errors
 from lomond.protocol.state import State
 from tests.protocol.harness import ROLES, TEXT, connection_in, story
-from tests.support import make_frame
+from tests.support import make_frame, needs_refcounts
 
 BY_ROLE = pytest.mark.parametrize('role', ROLES)
 
@@ -83,6 +83,7 @@ def test_a_mistyped_attribute_is_an_error():
         connection_in(State.OPEN).auto_pong = False
 
 
+@needs_refcounts
 @BY_ROLE
 def test_a_connection_is_freed_without_the_collector(role):
     gc.disable()

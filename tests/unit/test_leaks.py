@@ -8,9 +8,12 @@ import sys
 
 import pytest
 
+from tests.support import needs_refcounts
+
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 
+@needs_refcounts
 # Older ones don't report errors in an object's finalizer to pytest.
 @pytest.mark.skipif(sys.version_info < (3, 8), reason='no sys.unraisablehook')
 @pytest.mark.parametrize('leak', ['socket.socket()', 'open(__file__)'])

@@ -23,6 +23,7 @@ from lomond.persist import ReconnectPolicy, persist
 from lomond.protocol.extensions.permessage_deflate import DeflateOptions
 from lomond.server import Server
 from lomond.testing import open_over
+from tests.support import needs_refcounts
 
 URL = u'ws://example.org/feed'
 
@@ -371,6 +372,7 @@ def test_a_kept_iterator_says_how_to_end_it(dead_port):
     websocket.connect().close()
 
 
+@needs_refcounts
 def test_a_loop_that_was_left_and_let_go_is_over(dead_port):
     websocket = WebSocket(u'ws://127.0.0.1:{}/'.format(dead_port))
     for _event in websocket:

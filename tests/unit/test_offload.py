@@ -25,7 +25,7 @@ from lomond.net.waiter import wait
 from lomond.net.workers import MAX_WORKERS, Workers
 
 from ..shortages import few_descriptors, no_threads
-from ..support import PATIENCE, drive
+from ..support import PATIENCE, drive, needs_refcounts
 
 
 class Call(object):
@@ -249,6 +249,7 @@ def test_no_descriptor_is_left(call):
     assert count_descriptors() == before
 
 
+@needs_refcounts
 @pytest.mark.parametrize('end', ['result', ValueError('v')])
 @pytest.mark.parametrize('is_abandoned', [False, True])
 def test_nothing_is_left_for_the_collector(end, is_abandoned):
@@ -441,6 +442,7 @@ def test_a_call_waits_for_a_thread_that_is_free(busy, call):
     assert drive(steps) == 'result'
 
 
+@needs_refcounts
 @pytest.mark.parametrize('is_collected', [False, True])
 def test_a_call_that_was_abandoned_in_its_turn_is_never_made(busy, is_collected):
     """And what it holds is let go at once, though the threads may be busy for long."""

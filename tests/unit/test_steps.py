@@ -10,6 +10,7 @@ import weakref
 import pytest
 
 from lomond.net.steps import Operation, Wait, operation
+from tests.support import needs_refcounts
 
 FIRST, SECOND, THIRD = (Wait((), float(deadline)) for deadline in range(3))
 
@@ -347,6 +348,7 @@ def no_collector():
     gc.enable()
 
 
+@needs_refcounts
 def test_a_result_belongs_to_its_caller_alone(no_collector):
     """On 2.7 a descriptor stays open while any object refers to it."""
     is_gone = []
@@ -369,6 +371,7 @@ def test_a_result_belongs_to_its_caller_alone(no_collector):
     assert list(outer()) == [FIRST, SECOND, None]
 
 
+@needs_refcounts
 def test_the_last_result_belongs_to_the_driver_alone(no_collector):
     thing = Thing()
     is_gone = weakref.ref(thing)
@@ -380,6 +383,7 @@ def test_the_last_result_belongs_to_the_driver_alone(no_collector):
     assert is_gone() is None
 
 
+@needs_refcounts
 def test_an_error_leads_to_no_result_and_not_to_itself(no_collector):
     """Its traceback keeps the frames that it went through."""
     made = []
@@ -416,6 +420,7 @@ def test_an_error_leads_to_no_result_and_not_to_itself(no_collector):
         assert catch(make_steps())() is None
 
 
+@needs_refcounts
 def test_a_caught_error_is_let_go_at_the_next_wait(no_collector):
     class Failure(Exception):
         """An error to be referred to."""
