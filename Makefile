@@ -1,7 +1,9 @@
 # On a machine with git, make and a python3:
 #
 #   make demo        the ticker on an embedded feed, which goes away once; some 6 seconds
-#   make test        all tests on every Python found
+#   make check       ruff, mypy, and the tests that open no socket; half a minute
+#   make test        all tests on the Python of PYTHON, or of PY=2.7, PY=3.13, PY=pypy3; minutes
+#   make test-all    all tests on every Python found, and their coverage together; half an hour
 #   make lint        ruff, bandit, and words to avoid (.ci/check_words.py)
 #   make typecheck   mypy --strict; and what mypy and pyright say of programs that use lomond
 #   make dist        the sdist and the wheel, built twice: the same bytes?
@@ -22,17 +24,37 @@ PYTHON ?= python3
 LOMOND = setup.py setup.cfg pyproject.toml $(shell find lomond -name '*.py' -o -name py.typed)
 PYENV_ROOT ?= $(or $(shell pyenv root 2>/dev/null),$(HOME)/.pyenv)
 
-.PHONY: demo test lint typecheck dist audit soak fuzz bench compliance faults races mutants peers programs clean
+.PHONY: demo check test test-all lint typecheck dist audit soak fuzz bench compliance faults races \
+    mutants peers programs clean
 
 demo: .venv/demo/ready
 	.venv/demo/bin/python -m lomond.examples.btcticker --local --outage --count 12
 
-# Half as many environments again as there are cores: a suite spends most of its time waiting.
+# What to check while you work: TESTS='tests/unit/test_frame.py -x', for example.
+check: TESTS = tests/unit tests/protocol tests/property
+check: .venv/lint/ready .venv/check/ready
+	.venv/lint/bin/ruff check .
+	.venv/lint/bin/mypy
+	.venv/check/bin/python -bb -m pytest -q $(TESTS)
+
+# Half as many processes again as there are cores: the tests wait for half of their time.
 PARALLEL ?= $(shell expr $$(nproc 2>/dev/null || echo 2) \* 3 / 2)
 
 # pyenv's own shims come later on the path: they fail for the versions that aren't selected.
+TOX = PATH="$$(printf '%s:' $(PYENV_ROOT)/versions/*/bin)$$PATH" .venv/tox/bin/tox
+
+# The name that tox.ini has for PY, or for PYTHON: py27, py313, pypy3.
+TESTED = $(or $(filter pypy%,$(PY)),$(PY:%=py$(subst .,,$(PY))),$(shell $(PYTHON) -c \
+    'import platform, sys; pypy = platform.python_implementation() == "PyPy"; \
+    print("pypy3" if pypy else "py{}{}".format(*sys.version_info))'))
+
+# Each file of tests runs in one of several processes, which xdist would start without -bb.
 test: .venv/tox/ready peers
-	PATH="$$(printf '%s:' $(PYENV_ROOT)/versions/*/bin)$$PATH" .venv/tox/bin/tox --parallel $(PARALLEL)
+	$(TOX) -e $(TESTED) -- --dist loadfile --tx '$(PARALLEL)*popen//python=python -bb' $(TESTS)
+
+# `make test test-all` runs the tests of one Python before those of the others, and none twice.
+test-all: .venv/tox/ready peers $(filter test,$(MAKECMDGOALS))
+	$(if $(filter test,$(MAKECMDGOALS)),TOX_SKIP_ENV='^$(TESTED)$$') $(TOX) --parallel $(PARALLEL)
 
 lint: .venv/lint/ready
 	.venv/lint/bin/ruff check .
@@ -74,8 +96,7 @@ faults: .venv/faults/ready
 # As in RACES='--seconds 600 --only persists' and RACED='py27 py313'.
 RACED ?= py27 py36 py37 py38 py39 py310 py311 py312 py313 py314
 races: .venv/tox/ready
-	PATH="$$(printf '%s:' $(PYENV_ROOT)/versions/*/bin)$$PATH" .venv/tox/bin/tox \
-	    -e $$(echo $(RACED:%=%-races) | tr ' ' ,) -- $(RACES)
+	$(TOX) -e $$(echo $(RACED:%=%-races) | tr ' ' ,) -- $(RACES)
 
 # It makes its own environments, .venv/bench-X.Y, by the virtualenv that comes with tox.
 bench: .venv/tox/ready

@@ -14,7 +14,7 @@ import pytest
 
 from lomond import WebSocket
 from lomond.server import Server
-from tests.network.driving import drain
+from tests.network.driving import drain, read_to_close
 from tests.support import (
     PATIENCE,
     RawServer,
@@ -177,7 +177,7 @@ def answer(lines, compress=True):
     def script(sock):
         answer_upgrade(sock, *[b'Sec-WebSocket-Extensions: ' + line for line in lines])
         sock.sendall(make_close(1000))
-        drain(sock)
+        read_to_close(sock)
 
     with RawServer(script) as server:
         return list(WebSocket(server.url, compress=compress))
