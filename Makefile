@@ -6,6 +6,7 @@
 #   make test-all    all tests on every Python found, and their coverage together; half an hour
 #   make lint        ruff, bandit, and words to avoid (.ci/check_words.py)
 #   make typecheck   mypy --strict; and what mypy and pyright say of programs that use lomond
+#   make diagrams    docs/architecture.md's diagrams, drawn from the tables in the code
 #   make dist        the sdist and the wheel, built twice: the same bytes?
 #   make audit       known vulnerabilities in what lomond needs, where somebody can be asked
 #   make mutants     changes in lomond/protocol, each to be caught by a test; a quarter of an hour
@@ -24,7 +25,7 @@ PYTHON ?= python3
 LOMOND = setup.py setup.cfg pyproject.toml $(shell find lomond -name '*.py' -o -name py.typed)
 PYENV_ROOT ?= $(or $(shell pyenv root 2>/dev/null),$(HOME)/.pyenv)
 
-.PHONY: demo check test test-all lint typecheck dist audit soak fuzz bench compliance faults races \
+.PHONY: demo check test test-all lint typecheck diagrams dist audit soak fuzz bench compliance faults races \
     mutants peers programs clean
 
 demo: .venv/demo/ready
@@ -64,6 +65,9 @@ lint: .venv/lint/ready
 typecheck: .venv/lint/ready .venv/typing/lomond
 	.venv/lint/bin/mypy
 	.venv/typing/bin/python tests/typing/check.py
+
+diagrams: .venv/check/ready
+	.venv/check/bin/python .ci/draw_diagrams.py
 
 dist: .venv/dist/ready
 	.venv/dist/bin/python .ci/build_dist.py dist

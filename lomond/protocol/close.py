@@ -1,6 +1,6 @@
 """What a Close frame says: a code and a reason, to bytes and back (RFC 6455 5.5.1, 7.4).
 
-Knows no state: whether a Close frame may be sent is for `state` to say.
+Depends on no state: `state` says whether a Close frame may be sent.
 """
 
 from __future__ import absolute_import, division, print_function

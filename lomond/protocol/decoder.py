@@ -2,7 +2,7 @@
 
 A small whole message takes the short way, in `Decoder.receive` itself; everything else takes the
 long way, through `FrameParser` and `MessageAssembler`. Reads no socket, sends nothing and calls
-nothing of its driver's: what the protocol itself wants to send waits in `Decoder.pending`.
+nothing of its driver's: a frame that the protocol itself has to send waits in `Decoder.pending`.
 """
 
 from __future__ import absolute_import, division, print_function
@@ -41,7 +41,7 @@ _IS_BYTEARRAY = indexable is not bytes
 class Decoder(object):
     """Makes events of what the peer sends, until its Close frame or a fault.
 
-    Parameters: ``is_client``, and the others as of `Connection`, whose state
+    Parameters: ``is_client``, and the others as for `Connection`, whose state
     is ``lifecycle``.
     """
 
@@ -56,13 +56,13 @@ class Decoder(object):
         #: Where the next bytes from the peer may be received into, to be handed in as a part of
         #: it; None while they must come as bytes.
         self.receive_buffer = None  # type: Optional[memoryview]
-        #: The frame that the protocol itself wants to send, its opcode and payload, until the
+        #: The frame that the protocol itself has to send, its opcode and payload, until the
         #: driver takes it: a Close, or the pong to the latest ping (RFC 6455 5.5.3).
         self.pending = None  # type: Optional[Tuple[int, bytes]]
         #: The payload of the latest pong, until the driver takes it.
         self.pong = None  # type: Optional[bytes]
-        #: Not empty once one of these two was set, until the driver empties it. The same list for
-        #: good: a driver looks at it before it passes on an event, and that has to be cheap.
+        #: Not empty once one of these two was set, until the driver empties it. It stays the
+        #: same list: a driver checks it before it passes on an event, and that has to be cheap.
         self.news = []  # type: List[int]
         self.text_class = text_class
 

@@ -42,7 +42,7 @@ _keys_struct = struct.Struct('4s' * 64)
 class Encoder(object):
     """Makes frames, as the state of the connection allows.
 
-    Parameters: ``is_client``, and the others as of `Connection`, whose state
+    Parameters: ``is_client``, and the others as for `Connection`, whose state
     is ``lifecycle``. Set ``deflate`` once permessage-deflate is agreed on.
     """
 
@@ -160,7 +160,7 @@ class Encoder(object):
             raise unavailable(self._lifecycle.state)
         if opcode == Opcode.CONTINUATION:
             raise errors.FrameBuildError(
-                'a CONTINUATION frame can not be sent by itself: send a whole message')
+                'a CONTINUATION frame can not be sent alone: send a whole message')
         if opcode in _MESSAGES:
             if compress and self.deflate is not None:
                 return self.deflate.compress(payload), True
@@ -173,7 +173,7 @@ class Encoder(object):
         """Yield the frames of pairs of an opcode and a payload, joined to parts of some 64 KiB.
 
         Each part ends with a frame, and must be sent before the next is asked
-        for. ``fragment_size``, and what is raised, as of `encode_in_frames`.
+        for. ``fragment_size``, and what is raised, as for `encode_in_frames`.
         """
         frames = []  # type: List[bytes]
         size = 0

@@ -106,7 +106,7 @@ def cut_frame(header, payload, masking_key):
 
 def encode_header(opcode, length, fin, rsv1, masking_key):
     # type: (int, int, bool, bool, Optional[bytes]) -> bytes
-    """Build a frame's header, with the masking key at its end; parameters as of `encode_frame`."""
+    """Build a frame's header, with the masking key at its end; parameters as for `encode_frame`."""
     if opcode & CONTROL_BIT and (length > MAX_CONTROL_PAYLOAD or not fin or rsv1):
         # RFC 6455 5.5: control frames are short, whole and (RFC 7692 6.1) plain.
         raise FrameBuildError(
@@ -223,7 +223,7 @@ class FrameParser(object):
     @staticmethod
     def _extended_length(data):
         # type: (bytes) -> int
-        """Decode a 16 or 64-bit length; RFC 6455 5.2 wants the shortest form."""
+        """Decode a 16 or 64-bit length; RFC 6455 5.2 requires the shortest form."""
         length = (_unpack_16 if len(data) == 2 else _unpack_64)(data)[0]  # type: int
         if length < LENGTH_16 or (len(data) == 8 and length <= 0xFFFF):
             raise ProtocolError('a payload length is not in its shortest form')

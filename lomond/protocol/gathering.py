@@ -1,6 +1,6 @@
 """Where the payload of a message is kept until it is whole.
 
-Knows nothing of frames: `message` does.
+Frames are the business of `message`.
 """
 
 from __future__ import absolute_import, division, print_function
@@ -92,7 +92,7 @@ class ReceiveBuffer(object):
 
     def owns(self, view):
         # type: (memoryview) -> bool
-        """Tell if this is a view of this memory (2.7 can't tell)."""
+        """Return whether this is a view of this memory; always True on 2.7, which can't find out."""
         return getattr(view, 'obj', self._memory) is self._memory
 
     def fill(self, count):

@@ -1,7 +1,7 @@
 """Payloads to messages: fragments, UTF-8, inflating.
 
 Takes pieces of payload as they are received, of whole fragments or not, so that bad text or too
-much data is found at the first wrong byte. Knows no control frames.
+much data is found at the first wrong byte. It sees no control frames.
 """
 
 from __future__ import absolute_import, division, print_function

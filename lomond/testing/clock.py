@@ -12,15 +12,15 @@ if TYPE_CHECKING:
 class Clock(object):
     """A monotonic clock in seconds that a test puts forward, by adding to ``ahead``.
 
-    All timers of a connection go by it that is made with its `session`:
+    All timers of a connection use it, if its `session` made the connection's session:
 
         clock = Clock()
         for event in websocket.connect(session_class=clock.session, poll=60):
             if event.name == 'poll':
                 clock.ahead += 60
 
-    Put it forward in the loop's body: a wait that has begun takes the system's time. The handshake
-    and what precedes it go by the system's clock.
+    Put it forward in the loop's body: a wait that has begun takes the system's time. Up to the end
+    of the handshake the system's clock counts.
     """
 
     def __init__(self):
@@ -35,5 +35,5 @@ class Clock(object):
 
     def session(self, websocket):
         # type: (WebSocket) -> WebsocketSession
-        """Return a session that goes by this clock: what `connect` takes as ``session_class``."""
+        """Return a session that uses this clock; pass this method as ``session_class`` of `connect`."""
         return WebsocketSession(websocket, clock=self)

@@ -37,7 +37,7 @@ GUIDE = 'docs/guide.md'
 SECURITY = 'docs/security.md'
 PAGES = [
     'README.md', 'CHANGELOG.md', 'CONTRIBUTING.md', 'SECURITY.md', GUIDE, 'docs/migrating.md',
-    SECURITY]
+    'docs/architecture.md', SECURITY]
 
 #: Whose links are followed, too.
 LINKED_PAGES = PAGES + [

@@ -90,17 +90,6 @@ def test_a_line_may_say_that_its_word_is_right():
     assert found(u'a room <!-- words: ok -->', 'docs/x.md') == []
 
 
-@pytest.mark.parametrize('path, word, expected', [
-    ('lomond/net/dial.py', None, True), ('lomond/net/dial.py', 'told', True),
-    ('lomond/network.py', None, False), ('lomond/one.py', None, True),
-    ('lomond/two.py', None, False), ('lomond/two.py', 'owed', True),
-    ('lomond/two.py', 'told', False)])
-def test_a_folder_a_file_or_one_word_in_it_may_be_exempt(monkeypatch, path, word, expected):
-    monkeypatch.setattr(
-        check_words, 'EXEMPT', ['lomond/net/', 'lomond/one.py', 'lomond/two.py: owed'])
-    assert check_words.is_exempt(path, word) is expected
-
-
 def test_the_command_fails_and_says_where(monkeypatch, tmpdir):
     monkeypatch.setattr(check_words, 'ROOT', str(tmpdir))
     tmpdir.join('a.md').write('fine\nit was told\n')

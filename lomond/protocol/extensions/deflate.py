@@ -1,6 +1,6 @@
 """The codec of permessage-deflate (RFC 7692 7.2): deflating, and bounded inflating.
 
-Knows nothing of how it was agreed on: `permessage_deflate` does.
+How it is agreed on is in `permessage_deflate`.
 """
 
 from __future__ import absolute_import, division, print_function

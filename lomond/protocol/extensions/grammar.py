@@ -79,7 +79,7 @@ def parse_extensions(value):
     # type: (text_type) -> List[Extension]
     """Parse a header into ``[(name, [(parameter, value or None), ...]), ...]``.
 
-    A quoted value may be any text here, though RFC 6455 9.1 wants a token in it: the caller
+    A quoted value may be any text here, though RFC 6455 9.1 requires a token in it: the caller
     decides whether to decline such an extension or to refuse it.
 
     Raises HandshakeError if the header breaks the grammar.
