@@ -92,7 +92,7 @@ class ReceiveBuffer(object):
 
     def owns(self, view):
         # type: (memoryview) -> bool
-        """Return whether this is a view of this memory; always True on 2.7, which can't find out."""
+        """Return whether this is a view of this memory; True on 2.7, which can't find out."""
         return getattr(view, 'obj', self._memory) is self._memory
 
     def fill(self, count):

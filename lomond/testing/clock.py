@@ -35,5 +35,5 @@ class Clock(object):
 
     def session(self, websocket):
         # type: (WebSocket) -> WebsocketSession
-        """Return a session that uses this clock; pass this method as ``session_class`` of `connect`."""
+        """Return a session that uses this clock: pass this as ``session_class`` of `connect`."""
         return WebsocketSession(websocket, clock=self)
