@@ -28,7 +28,8 @@ log = logging.getLogger('lomond')  # type: logging.Logger
 #: How many calls of a WebSocket may be abandoned at a time, and still go on.
 MAX_ABANDONED = 4
 
-_workers = Workers()
+#: The threads that make the calls of all WebSockets of the process.
+shared_workers = Workers()  # type: Workers
 
 
 @operation
@@ -58,14 +59,15 @@ def offload(call, deadline, discard=None, abandoned=None):
             # The call will need one. And up to 3.8 the process aborts if none is left when its
             # first thread ends ("libgcc_s.so.1 must be installed").
             raise shortage
-        _workers.submit(job)
+        shared_workers.submit(job)
         while not job.is_done:
             yield Wait((job.waker.interest,), deadline)
             if not job.is_done and monotonic() >= deadline:
-                if not job.has_begun and _workers.are_busy:
+                if not job.has_begun and shared_workers.are_busy:
                     raise socket.error(
                         errno.EAGAIN, u'all {} threads for lookups, and for functions given as '
-                        u'sock or resolver, are busy with earlier calls'.format(_workers.most))
+                        u'sock or resolver, are busy with earlier calls'.format(
+                            shared_workers.most))
                 raise socket.timeout('timed out')
         result = job.take()
     finally:
@@ -166,7 +168,7 @@ class _Job(object):
         self.waker.close()
         if not has_begun:
             self._call = None
-            _workers.withdraw(self)
+            shared_workers.withdraw(self)
         elif is_done:
             self._drop()
 

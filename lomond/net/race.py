@@ -61,7 +61,7 @@ class Race(object):
         self._options = options
         self._deadline = deadline
         self._next_start = -float('inf')
-        self.is_lost = False
+        self.is_lost = False  # type: bool
 
     def advance(self, now):
         # type: (float) -> Optional[_Attempt]
@@ -153,11 +153,13 @@ class _Attempt(object):
 
     def __init__(self, info):
         # type: (Any) -> None
-        self._family, self._kind, self._proto, _name, self.address = info
-        self.where = bracket(text_type(self.address[0]))
+        self._family, self._kind, self._proto, _name, address = info
+        self.address = address  # type: Any
+        self.where = bracket(text_type(address[0]))  # type: Text
         self.error = None  # type: Optional[BaseException]
-        self.outcome = u'not tried before the timeout'
+        self.outcome = u'not tried before the timeout'  # type: Text
         self._sock = None  # type: Any
+        self.interest = (-1, WRITE)  # type: Tuple[int, int]
 
     def start(self, options):
         # type: (NetOptions) -> bool

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from lomond.net.options import NetOptions  # noqa: F401
 
-log = logging.getLogger('lomond')
+log = logging.getLogger('lomond')  # type: logging.Logger
 
 #: Seconds between two keepalive probes, once the first had no answer ...
 PROBE_INTERVAL = 10

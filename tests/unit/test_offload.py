@@ -391,7 +391,7 @@ def count_threads():
 def two_workers(monkeypatch):
     """Have calls made by two threads at most."""
     workers = Workers(2)
-    monkeypatch.setattr('lomond.net.offload._workers', workers)
+    monkeypatch.setattr('lomond.net.offload.shared_workers', workers)
     return workers
 
 
