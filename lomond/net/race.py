@@ -159,7 +159,6 @@ class _Attempt(object):
         self.error = None  # type: Optional[BaseException]
         self.outcome = u'not tried before the timeout'  # type: Text
         self._sock = None  # type: Any
-        self.interest = (-1, WRITE)  # type: Tuple[int, int]
 
     def start(self, options):
         # type: (NetOptions) -> bool
@@ -178,7 +177,7 @@ class _Attempt(object):
         except BaseException:       # Ctrl-C
             self.close()
             raise
-        self.interest = (self._sock.fileno(), WRITE)
+        self.interest = (self._sock.fileno(), WRITE)  # type: Tuple[int, int]
         return True
 
     def is_connected(self):

@@ -19,8 +19,8 @@ class Clock(object):
             if event.name == 'poll':
                 clock.ahead += 60
 
-    Put it forward in the loop's body: a wait that has begun takes the system's time. DNS, connecting,
-    TLS and proxies use the system's clock.
+    Put it forward in the loop's body: a wait that has begun takes the system's time. DNS, TLS and
+    proxies use the system's clock.
     """
 
     def __init__(self):
