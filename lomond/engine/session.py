@@ -92,6 +92,17 @@ class Session(object):
     _peer = u'server'
     _time_limit = u'connect_timeout'    # the option's name
 
+    # What few sessions set belongs to the class until then: an object with more than 30
+    # attributes takes a kilobyte more.
+
+    # Why dialling can't even begin.
+    _obstacle = None  # type: Optional[errors.ConnectFail]
+    _read_error = None  # type: Optional[BaseException]     # the last
+    # The transport's progress when it last counted as a sign of life.
+    _progress = 0
+    # The loop's last ping that has no pong yet: its payload, and when it went out.
+    _ping_sent = None  # type: Optional[Tuple[bytes, float]]
+
     def __init__(self, websocket, clock=monotonic):
         # type: (Any, Callable[[], float]) -> None
         self._websocket = websocket
@@ -120,14 +131,6 @@ class Session(object):
         # When the attempt to connect has failed, whatever it is at.
         self._connect_deadline = None  # type: Any      # a float, from the first step on
         self._dialing = None  # type: Optional[Operation]
-        # Why dialling can't even begin.
-        self._obstacle = None  # type: Optional[errors.ConnectFail]
-        self._read_error = None  # type: Optional[BaseException]    # the last
-        # The transport's progress when it last counted as a sign of life.
-        self._progress = 0
-        # The loop's last ping that has no pong yet: its payload, and when it went out.
-        self._ping_sent = None  # type: Optional[Tuple[bytes, float]]
-
     def __repr__(self):
         # type: () -> str
         return '<{} {}>'.format(type(self).__name__, self._websocket)
@@ -202,9 +205,7 @@ class Session(object):
         session took the place of this one.
         """
         self._websocket.claim(self)
-        self._poll = poll
-        self._ping_rate = ping_rate
-        self._ping_timeout = ping_timeout
+        self._timing = poll, ping_rate, ping_timeout
         self._close_timeout = close_timeout or NEVER
         self._decoder.auto_pong = auto_pong
         self._wake_driver = wake
@@ -557,7 +558,7 @@ class Session(object):
 
     def _open(self):
         # type: () -> None
-        self._timers = Timers(self._clock(), self._poll, self._ping_rate, self._ping_timeout)
+        self._timers = Timers(self._clock(), *self._timing)
         self._close_deadline = NEVER
         if self._is_forced:     # it was called right before the connection began to receive
             self.connection.stop_receiving()

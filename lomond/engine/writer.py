@@ -61,14 +61,15 @@ class BlockingWriter(object):
     """
 
     __slots__ = (
-        '_clock', '_connection', '_fragment_size', '_head', '_head_size', '_is_flushing',
-        '_options', '_session', '_whole_size', 'close_sent_at', 'error', 'head_error',
-        'is_disposed', 'is_interleaving', 'is_sending', 'lock', 'needs_buffer', 'pending',
-        'receiving_thread', 'transport')
+        '_clock', '_connection', '_encoder', '_fragment_size', '_head', '_head_size',
+        '_is_flushing', '_options', '_session', '_whole_size', 'close_sent_at', 'error',
+        'head_error', 'is_disposed', 'is_interleaving', 'is_sending', 'lock', 'needs_buffer',
+        'pending', 'receiving_thread', 'transport')
 
     def __init__(self, connection, options, session, clock):
         # type: (Connection, Any, Any, Callable[[], float]) -> None
         self._connection = connection
+        self._encoder = connection.encoder
         self._options = options
         self._session = session
         self._clock = clock
@@ -141,11 +142,11 @@ class BlockingWriter(object):
                     if self.pending.any and not self._is_flushing:
                         self._send_controls_first()
                     if len(data) > self._whole_size and not opcode & CONTROL_BIT:
-                        size, frames = self._connection.encode_in_frames(
+                        size, frames = self._encoder.encode_in_frames(
                             opcode, data, compress, self._fragment_size)
                         self._hand_over(self._interleave(frames), size)
                     else:
-                        frame = self._connection.encode(opcode, data, compress)
+                        frame = self._encoder.encode(opcode, data, compress)
                         if self.error is not None:
                             raise self._refusal(len(frame))
                         self.transport.send(frame, self._options.write_timeout or None)
@@ -191,7 +192,7 @@ class BlockingWriter(object):
 
         No other thread's message comes in between, nor a Close frame. Raises as `send`.
         """
-        self._send_each(self._connection.encode_many(messages, compress, self._fragment_size))
+        self._send_each(self._encoder.encode_many(messages, compress, self._fragment_size))
 
     def _send_each(self, parts):
         # type: (Iterable[bytes]) -> None
@@ -260,7 +261,7 @@ class BlockingWriter(object):
             return False
         opcode, payload = control
         try:
-            frame = self._connection.encode(opcode, payload)
+            frame = self._encoder.encode(opcode, payload)
         except errors.WebSocketUnavailable as error:
             log.debug('%s was not sent: %s', Opcode.to_str(opcode), error)
         else:

@@ -43,6 +43,9 @@ class ResponseReader(object):
     without a body (RFC 9110 9.3.6). For the handshake only 101 accepts.
     """
 
+    __slots__ = (
+        '_body', '_head', '_interim', '_is_tunnel', '_max_body', 'response')
+
     def __init__(self, max_head, max_body, subject=u'the server', secure_scheme=u'wss',
                  is_tunnel=False):
         # type: (int, int, Text, Optional[Text], bool) -> None

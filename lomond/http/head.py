@@ -38,6 +38,9 @@ class HeadReader(object):
     A line ends in CRLF, or also in LF alone if ``allows_bare_lf`` (RFC 9112 2.2).
     """
 
+    __slots__ = (
+        '_allows_bare_lf', '_gathered', '_line_start', '_max_size', '_searched')
+
     def __init__(self, max_size, allows_bare_lf=False):
         # type: (int, bool) -> None
         self._max_size = max_size
@@ -108,6 +111,9 @@ class ResponseHeadReader(HeadReader):
     Parameters: ``max_size`` in bytes; for error messages ``subject``, such as 'the server', and
     ``secure_scheme``, the scheme to suggest to a user if the peer speaks TLS, None within TLS.
     """
+
+    __slots__ = (
+        '_secure_scheme', '_subject', 'is_not_http')
 
     def __init__(self, max_size, subject, secure_scheme):
         # type: (int, Text, Optional[Text]) -> None

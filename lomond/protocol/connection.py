@@ -46,12 +46,12 @@ class Connection(object):
     - ``text_class``: the class of events of texts, see
       `lomond.events.text_class`.
 
-    One thread may run `receive` while others call `encode`, one at a time.
+    One thread may run `receive` while others call `encode`, one at a time. A
+    driver calls the parts themselves, which saves a call for each message.
     """
 
     __slots__ = (
-        'limits', 'stats', 'lifecycle', 'decoder', 'encoder', 'receive', 'encode',
-        'encode_in_frames', 'encode_many', '__weakref__')
+        'limits', 'stats', 'lifecycle', 'decoder', 'encoder', '__weakref__')
 
     def __init__(self, role, limits=DEFAULT_LIMITS, lock=NoLock, stats=None,
                  random_bytes=os.urandom, clock=None, text_class=events.Text):
@@ -64,12 +64,15 @@ class Connection(object):
         self.encoder = Encoder(
             role == CLIENT, self.lifecycle, self.stats, random_bytes)  # type: Encoder
 
-        # Methods of the parts: methods of this would cost each message a call.
-        self.receive = self.decoder.receive  # type: Callable[[bytes], Iterator[AnyEvent]]
-        self.encode = self.encoder.encode  # type: Callable[..., bytes]
-        self.encode_in_frames = (
-            self.encoder.encode_in_frames)  # type: Callable[..., Tuple[int, Iterator[Any]]]
-        self.encode_many = self.encoder.encode_many  # type: Callable[..., Iterator[bytes]]
+    def receive(self, data):
+        # type: (bytes) -> Iterator[AnyEvent]
+        """Yield the events in bytes from the peer, as `Decoder.receive` does."""
+        return self.decoder.receive(data)
+
+    def encode(self, opcode, payload, compress=False):
+        # type: (int, bytes, bool) -> bytes
+        """Return a frame, as `Encoder.encode` does."""
+        return self.encoder.encode(opcode, payload, compress)
 
     # -- the handshakes and the end --
 

@@ -45,6 +45,12 @@ class Decoder(object):
     is ``lifecycle``.
     """
 
+    __slots__ = (
+        '_clock', '_echo', '_header', '_is_client', '_leftover', '_lifecycle',
+        '_max_message', '_message', '_missing', '_parser', '_received', '_short_limit',
+        '_stats', 'auto_pong', 'error', 'is_receiving', 'news', 'pending', 'pong',
+        'receive_buffer', 'text_class', '__weakref__')
+
     def __init__(self, is_client, lifecycle, limits, stats, clock, text_class):
         # type: (bool, Lifecycle, Limits, Stats, Optional[Callable[[], float]], Type[events.Text]) -> None
         #: Answer pings with pongs.

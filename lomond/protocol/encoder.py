@@ -46,6 +46,9 @@ class Encoder(object):
     is ``lifecycle``. Set ``deflate`` once permessage-deflate is agreed on.
     """
 
+    __slots__ = (
+        '_is_client', '_keys', '_lifecycle', '_random_bytes', '_sent', '_stats', 'deflate')
+
     def __init__(self, is_client, lifecycle, stats, random_bytes):
         # type: (bool, Lifecycle, Stats, Callable[[int], bytes]) -> None
         self.deflate = None  # type: Optional[PermessageDeflate]

@@ -140,6 +140,9 @@ class FrameParser(object):
     is agreed on: until then RSV1 is an error.
     """
 
+    __slots__ = (
+        '_max_payload', 'compression', 'expects_mask')
+
     def __init__(self, expects_mask, limits):
         # type: (bool, Limits) -> None
         self.expects_mask = expects_mask

@@ -28,6 +28,11 @@ class MessageAssembler(object):
     the driver can receive into `receive_buffer`.
     """
 
+    __slots__ = (
+        '_buffer', '_decoder', '_fragments', '_gathered', '_inflated_size', '_inflater',
+        '_is_text', '_max_fragments', '_max_size', '_text_class', '_wire_size', 'deflate',
+        'in_message', 'offers_buffer')
+
     def __init__(self, limits, text_class=Text):
         # type: (Limits, Type[Text]) -> None
         self._text_class = text_class

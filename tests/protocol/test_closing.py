@@ -286,7 +286,7 @@ def test_after_a_fault_the_users_close_frame_may_come_first(role):
 @BY_ROLE
 def test_a_fault_in_the_middle_of_our_message_ends_it(role):
     wire = Wire(role)
-    _size, frames = wire.connection.encode_in_frames(TEXT, b'x' * 10, fragment_size=4)
+    _size, frames = wire.connection.encoder.encode_in_frames(TEXT, b'x' * 10, fragment_size=4)
     next(frames)
     wire.held_up = []
     wire.receive_frame(3)

@@ -127,7 +127,7 @@ def gather(frames):
 
 def test_pieces_of_a_message_are_its_frame():
     wire = Wire(SERVER)
-    size, frames = wire.connection.encode_in_frames(BINARY, b'x' * (3 * PIECE + 5))
+    size, frames = wire.connection.encoder.encode_in_frames(BINARY, b'x' * (3 * PIECE + 5))
     frame, = gather(frames)
     assert frame == make_frame(BINARY, b'x' * (3 * PIECE + 5))
     assert size == len(frame)
@@ -145,7 +145,7 @@ def test_a_message_of_more_than_the_fragment_size_is_cut(role, length, fragment_
     payload = bytes(bytearray(i % 251 for i in range(length)))
     stats = Stats()
     connection = Wire(role, stats=stats).connection
-    size, frames = connection.encode_in_frames(TEXT, payload, False, fragment_size)
+    size, frames = connection.encoder.encode_in_frames(TEXT, payload, False, fragment_size)
     frames = gather(frames)
     assert size == sum(len(frame) for frame in frames) == stats.sent.wire_bytes
     parsed = parse_frames(b''.join(frames), role)
@@ -162,14 +162,14 @@ def test_a_compressed_message_is_cut_after_compressing(role):
     """RFC 7692 6.1: RSV1 is set on the first frame only."""
     noise = os.urandom(1000)
     wire = Wire(role, deflate=PermessageDeflate())
-    _size, frames = wire.connection.encode_in_frames(BINARY, noise, True, 400)
+    _size, frames = wire.connection.encoder.encode_in_frames(BINARY, noise, True, 400)
     parsed = parse_frames(b''.join(gather(frames)), role)
     assert [first for first, _part in parsed] == [0x42, 0x00, 0x80]
     inflater = zlib.decompressobj(-15)
     assert inflater.decompress(
         b''.join([part for _first, part in parsed]) + b'\0\0\xff\xff') == noise
     # What fits once it is deflated isn't cut.
-    _size, frames = wire.connection.encode_in_frames(BINARY, b'x' * 1000, True, 400)
+    _size, frames = wire.connection.encoder.encode_in_frames(BINARY, b'x' * 1000, True, 400)
     assert [first for first, _part in parse_frames(b''.join(gather(frames)), role)] == [0xc2]
 
 
@@ -177,7 +177,7 @@ def test_a_compressed_message_is_cut_after_compressing(role):
 def test_only_a_message_goes_in_several_frames(opcode):
     wire = Wire(SERVER)
     with pytest.raises(errors.FrameBuildError):
-        wire.connection.encode_in_frames(opcode, b'\x03\xe8bye', fragment_size=1)
+        wire.connection.encoder.encode_in_frames(opcode, b'\x03\xe8bye', fragment_size=1)
     assert wire.state == State.OPEN
 
 
@@ -185,7 +185,7 @@ def test_only_a_message_goes_in_several_frames(opcode):
     (State.OPEN, errors.WebSocketClosing), (State.PEER_CLOSING, errors.WebSocketClosed)])
 def test_a_close_frame_between_fragments_ends_the_message(state, expected):
     connection = connection_in(state, SERVER)
-    _size, frames = connection.encode_in_frames(TEXT, b'x' * 10, fragment_size=4)
+    _size, frames = connection.encoder.encode_in_frames(TEXT, b'x' * 10, fragment_size=4)
     assert gather([next(frames)]) == [make_frame(TEXT, b'xxxx', fin=False)]
     assert connection.encode(PING, b'between') == make_frame(PING, b'between')
     assert gather([next(frames)]) == [make_frame(CONTINUATION, b'xxxx', fin=False)]
@@ -197,12 +197,12 @@ def test_a_close_frame_between_fragments_ends_the_message(state, expected):
 
 def test_messages_in_frames_and_many_are_compressed_only_if_that_was_asked_for():
     wire = Wire(SERVER, deflate=PermessageDeflate())
-    _size, frames = wire.connection.encode_in_frames(TEXT, b'Hello')
+    _size, frames = wire.connection.encoder.encode_in_frames(TEXT, b'Hello')
     assert gather(frames) == [b'\x81\x05Hello']
-    assert list(wire.connection.encode_many([(TEXT, b'Hello')])) == [b'\x81\x05Hello']
-    _size, frames = wire.connection.encode_in_frames(TEXT, b'Hello', True)
+    assert list(wire.connection.encoder.encode_many([(TEXT, b'Hello')])) == [b'\x81\x05Hello']
+    _size, frames = wire.connection.encoder.encode_in_frames(TEXT, b'Hello', True)
     assert gather(frames) == [b'\xc1\x07\xf2\x48\xcd\xc9\xc9\x07\x00']
-    assert list(wire.connection.encode_many([(TEXT, b'Hello')], True)) == [
+    assert list(wire.connection.encoder.encode_many([(TEXT, b'Hello')], True)) == [
         b'\xc1\x05\xf2\x00\x11\x00\x00']
 
 
@@ -211,7 +211,7 @@ def test_large_ones_of_many_messages_are_cut_and_each_part_ends_with_a_frame(rol
     wire = Wire(role)
     messages = [(BINARY, b'x' * 101), (TEXT, b'small'), (BINARY, b'z' * 100), (BINARY, b'y' * 250),
                 (TEXT, b'last')]
-    parts = list(wire.connection.encode_many(messages, fragment_size=100))
+    parts = list(wire.connection.encoder.encode_many(messages, fragment_size=100))
     assert [parse_frames(part, role) for part in parts] == [
         [(0x02, b'x' * 100)], [(0x80, b'x')],
         [(0x81, b'small'), (0x82, b'z' * 100)],
@@ -225,7 +225,7 @@ def test_frames_of_many_messages_come_in_pieces_of_64_kib(role):
     frame_size = len(wire.connection.encode(BINARY, b'x' * 1000))
     fit = -(-PIECE // frame_size)       # as many as reach 64 KiB
     messages = [(BINARY, b'x' * 1000)] * (2 * fit + 1)
-    pieces = list(wire.connection.encode_many(messages))
+    pieces = list(wire.connection.encoder.encode_many(messages))
     assert [len(piece) // frame_size for piece in pieces] == [fit, fit, 1]
     assert parse_frames(b''.join(pieces), role) == [(0x82, b'x' * 1000)] * (2 * fit + 1)
 
@@ -236,7 +236,7 @@ def test_frames_of_many_messages_come_in_pieces_of_64_kib(role):
 ])
 def test_a_piece_of_64_kib_takes_no_more_frames_and_a_smaller_one_does(frame_sizes, expected):
     messages = [(BINARY, b'x' * (size - (4 if size > 125 else 2))) for size in frame_sizes]
-    pieces = list(Wire(SERVER).connection.encode_many(messages))
+    pieces = list(Wire(SERVER).connection.encoder.encode_many(messages))
     assert [len(piece) for piece in pieces] == expected
 
 
@@ -247,12 +247,12 @@ def test_a_piece_of_64_kib_takes_no_more_frames_and_a_smaller_one_does(frame_siz
 def test_a_piece_begins_empty_after_a_large_message(frame_sizes, expected):
     messages = [(TEXT, b'small'), (BINARY, b'x' * (PIECE + 1))]
     messages += [(BINARY, b'x' * (size - (4 if size > 125 else 2))) for size in frame_sizes]
-    pieces = list(Wire(SERVER).connection.encode_many(messages, fragment_size=PIECE))
+    pieces = list(Wire(SERVER).connection.encoder.encode_many(messages, fragment_size=PIECE))
     assert [len(piece) for piece in pieces] == [7, PIECE + 10, 3] + expected
 
 
 def test_many_messages_that_are_none_make_no_piece():
-    assert list(Wire().connection.encode_many([])) == []
+    assert list(Wire().connection.encoder.encode_many([])) == []
 
 
 # -- the short way --
@@ -286,7 +286,7 @@ def test_messages_and_bytes_sent_are_counted(role, compress, size):
     for count, opcode in enumerate([TEXT, BINARY, TEXT], 1):
         wire_bytes += len(connection.encode(opcode, b'x' * size, compress))
         assert counted(stats.sent) == (count, count * size, wire_bytes)
-    frame_size, frames = connection.encode_in_frames(BINARY, b'x' * size, compress)
+    frame_size, frames = connection.encoder.encode_in_frames(BINARY, b'x' * size, compress)
     assert frame_size == sum([len(frame) for frame in gather(frames)])
     wire_bytes += frame_size
     assert counted(stats.sent) == (4, 4 * size, wire_bytes)
