@@ -59,8 +59,8 @@ MODULES = {
     'protocol/handshake': 'protocol/handshake property/parsers',
     'protocol/limits': 'protocol/limits protocol/messages',
     'protocol/mask': 'property/round_trips',
-    'protocol/message': 'protocol/messages protocol/utf8 protocol/violations protocol/limits'
-                        ' protocol/closing property/receive_buffer property/memory',
+    'protocol/message': 'unit/decoder protocol/messages protocol/utf8 protocol/violations'
+                        ' protocol/limits protocol/closing property/receive_buffer property/memory',
     'protocol/state': 'unit/encoder unit/connection protocol/closing',
 }
 

@@ -21,6 +21,7 @@ from lomond.protocol.handshake import (
     check_request,
     check_response,
     extension_names,
+    plain_answer,
 )
 from lomond.protocol.limits import DEFAULT_LIMITS
 from tests.protocol.harness import bytewise
@@ -591,3 +592,17 @@ def test_malformed_offer_is_refused_where_compression_is_known():
 def test_wrong_request_gets_no_answer():
     with pytest.raises(UpgradeRefused):
         answer_request(_request(Host=None), [], None)
+
+
+@pytest.mark.parametrize('status_code, phrase', [
+    (400, b'Bad Request'), (405, b'Method Not Allowed'), (426, b'Upgrade Required'),
+    (503, b'Service Unavailable')])
+def test_answer_without_an_upgrade_says_why_in_plain_text(status_code, phrase):
+    answer = plain_answer(status_code, u'caf\xe9: closed', [(u'Retry-After', u'60')])
+    head, _end, body = answer.partition(b'\r\n\r\n')
+    first_line, _end, fields = head.partition(b'\r\n')
+    assert first_line == b'HTTP/1.1 ' + str(status_code).encode('ascii') + b' ' + phrase
+    assert fields.split(b'\r\n') == [
+        b'Connection: close', b'Content-Type: text/plain; charset=utf-8', b'Content-Length: 14',
+        b'Retry-After: 60']
+    assert body == b'caf\xc3\xa9: closed\n'
