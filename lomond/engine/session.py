@@ -59,6 +59,7 @@ _STEPS = {
     Phase.FINISHED: '_step_nothing',
 }
 
+
 def _do_nothing():
     # type: () -> None
     """Wake a driver that hasn't begun."""
@@ -131,6 +132,7 @@ class Session(object):
         # When the attempt to connect has failed, whatever it is at.
         self._connect_deadline = None  # type: Any      # a float, from the first step on
         self._dialing = None  # type: Optional[Operation]
+
     def __repr__(self):
         # type: () -> str
         return '<{} {}>'.format(type(self).__name__, self._websocket)
