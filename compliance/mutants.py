@@ -37,7 +37,7 @@ ALLOWED = os.path.join(HERE, 'mutants.txt')
 
 #: Each module under lomond/, and the tests that judge it after its own unit tests.
 MODULES = {
-    'http/answer': 'unit/handshake protocol/handshake property/sessions',
+    'http/answer': 'unit/handshake protocol/handshake faults/sessions',
     'http/body': 'unit/handshake',
     'http/head': 'unit/handshake protocol/handshake property/parsers',
     'protocol/accel': 'unit/mask unit/deflate',

@@ -269,3 +269,15 @@ def test_dispose_frees_everything_in_any_phase(driver, nothing_is_left_open):
             session.dispose()
             assert session.phase == Phase.FINISHED
             assert driver.step() == []
+
+
+@pytest.mark.parametrize('call', ['close', 'force_disconnect'])
+def test_ending_it_before_the_first_step_ends_it_before_the_network(call):
+    websocket = WebSocket('ws://localhost/')
+    loop = websocket.connect()
+    getattr(websocket.session, call)()
+    connecting, fail = loop
+    assert connecting.name == 'connecting'
+    assert fail.name == 'connect_fail'
+    assert 'closed by the application' in fail.reason
+    assert websocket.is_closed

@@ -134,29 +134,6 @@ def test_the_way_to_the_server_uses_what_was_set():
     assert options.resolver is second_resolver
 
 
-def test_a_socket_that_was_used_up_stays_so_until_another_is_set():
-    near, far = socket.socketpair()
-    websocket = WebSocket(u'ws://example.org/', sock=near)
-    assert attempt(websocket) == ['connecting', 'connected', 'disconnected']
-    websocket.proxies = {}
-    assert attempt(websocket) == ['connecting', 'connect_fail']
-    other, another = socket.socketpair()
-    websocket.sock = other
-    assert attempt(websocket) == ['connecting', 'connected', 'disconnected']
-    for sock in (far, another):
-        sock.close()
-
-
-def attempt(websocket):
-    """Connect, and break that off; return the names of the events."""
-    happened = []
-    for event in websocket:
-        happened.append(event.name)
-        if event.name == 'connected':
-            websocket.force_disconnect()
-    return happened
-
-
 @pytest.mark.parametrize('name, value', [
     ('ssl_verify', False), ('ssl_context', CONTEXT), ('ssl_server_hostname', 'two.example'),
     ('ssl_fingerprint', '1' * 64)])

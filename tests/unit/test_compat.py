@@ -4,7 +4,6 @@ from __future__ import absolute_import, division, print_function
 
 import errno
 import pickle
-import socket
 import sys
 import threading
 
@@ -22,7 +21,6 @@ from lomond._compat import (
     join_text,
     monotonic,
     native_to_text,
-    set_close_on_exec,
     text_to_native,
     text_type,
     to_bytes,
@@ -120,16 +118,6 @@ def test_bytes_are_copied_out_of_any_bytes_like_object(data):
 def test_monotonic_clock_does_not_go_back():
     readings = [monotonic() for _again in range(100)]
     assert readings == sorted(readings)
-
-
-def test_socket_is_kept_from_child_processes():
-    fcntl = pytest.importorskip('fcntl')
-    sock = socket.socket()
-    try:
-        set_close_on_exec(sock)
-        assert fcntl.fcntl(sock.fileno(), fcntl.F_GETFD) & fcntl.FD_CLOEXEC
-    finally:
-        sock.close()
 
 
 def test_interrupt_is_distinguished_from_other_errors():

@@ -11,11 +11,8 @@ import ast
 import io
 import os
 import pkgutil
-import subprocess
-import sys
 
 import pytest
-import six
 
 import lomond
 
@@ -174,39 +171,6 @@ def test_imports_make_no_circle():
             del imported_by[name]
         for left in imported_by.values():
             left.difference_update(leaves)
-
-
-#: What the first connection to a ws URL has no use for, on no Python.
-UNNEEDED = {
-    'asyncio', 'certifi', 'concurrent.futures', 'cookielib', 'datetime', 'decimal', 'email',
-    'email.utils', 'http', 'http.client', 'http.cookiejar', 'httplib', 'inspect',
-    'netrc', 'pickle', 'python_socks', 'queue', 'random', 'subprocess', 'tempfile',
-    'unittest', 'urllib.request', 'urllib2', 'uuid',
-    'lomond.engine.reconnect', 'lomond.http.cookies', 'lomond.net.proxy.socks', 'lomond.net.tls',
-    'lomond.persist', 'lomond.server', 'lomond.testing', 'lomond.tls',
-}
-if not six.PY2:     # whose urllib has it
-    UNNEEDED.add('ssl')
-
-WS = '''
-import sys
-before = set(sys.modules)
-import lomond
-websocket = lomond.WebSocket('ws://me:pw@example.org/', headers={'X': '1'})
-websocket.build_request()
-print(' '.join(sorted(set(sys.modules) - before)))
-'''
-
-
-def test_nothing_is_imported_for_what_is_not_asked_for():
-    # a tracer of coverage would import more
-    environ = {name: value for name, value in os.environ.items()
-               if not name.startswith(('COV', 'PYTEST'))}
-    imported = subprocess.check_output(
-        [sys.executable, '-c', WS], cwd=os.path.dirname(HOME), env=environ,
-        universal_newlines=True).split()
-    assert 'lomond.websocket' in imported
-    assert not UNNEEDED.intersection(imported)
 
 
 @pytest.mark.parametrize('name', sorted(set(MODULES) - {'lomond._compat'}))

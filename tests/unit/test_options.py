@@ -2,8 +2,6 @@
 
 from __future__ import absolute_import, division, print_function
 
-import socket
-
 import pytest
 
 from lomond.net.options import NetOptions, TLSOptions
@@ -78,26 +76,6 @@ def test_sock_that_is_neither_a_socket_nor_a_function_is_refused(given):
     with pytest.raises(TypeError) as caught:
         WebSocket(u'ws://example.org/', sock=given)
     assert 'sock must be' in str(caught.value)
-
-
-def test_sock_with_tls_already_is_refused(server_tls):
-    sock = socket.socket()
-    tls_sock = server_tls.wrap_socket(sock, server_side=True, do_handshake_on_connect=False)
-    try:
-        with pytest.raises(TypeError) as caught:
-            WebSocket(u'ws://example.org/', sock=tls_sock)
-        assert 'wss' in str(caught.value)
-    finally:
-        tls_sock.close()
-        sock.close()
-
-
-def test_socket_or_a_function_that_makes_one_is_kept_as_it_is():
-    one, other = socket.socketpair()
-    assert NetOptions(sock=one).sock is one
-    assert NetOptions(sock=socket.socket).sock is socket.socket
-    one.close()
-    other.close()
 
 
 @pytest.mark.parametrize('given', [5, '8.8.8.8', ()])

@@ -2,15 +2,12 @@
 
 from __future__ import absolute_import, division, print_function
 
-import threading
-
 import pytest
 
 from lomond import events
 from lomond.engine.policy import ReconnectPolicy
 from lomond.engine.reconnect import PersistentSession
-from lomond.net.waiter import READ, wait
-from tests.support import PATIENCE
+from lomond.net.waiter import READ
 
 
 class Session(object):
@@ -155,44 +152,3 @@ def test_a_hook_that_raises_fails_the_attempt(caplog):
     assert made.step() == ['back_off']
     assert made.started == []
     assert 'before_attempt failed' in caplog.text
-
-
-def run_to(machine, name):
-    """Step, and wait for what the machine waits for, until an event of this name."""
-    while True:
-        for event in machine.step():
-            if event.name == name:
-                return event
-        left = machine.time_left()
-        if left != 0:
-            wait(machine.interest, PATIENCE if left is None else left)
-
-
-def test_outside_the_loop_the_hook_is_waited_for_in_steps():
-    calls = []
-    made = Machine(
-        refused(), before_attempt=lambda websocket, number: calls.append((websocket, number)),
-        calls_in_loop=False)
-    run_to(made.machine, 'connecting')
-    assert calls == [(made, 1)]
-
-
-def test_outside_the_loop_a_hook_that_raises_fails_the_attempt():
-    def before_attempt(_websocket, _number):
-        raise ZeroDivisionError()
-
-    made = Machine(before_attempt=before_attempt, calls_in_loop=False)
-    fail = run_to(made.machine, 'connect_fail')
-    assert isinstance(fail.cause, ZeroDivisionError)
-
-
-def test_outside_the_loop_a_hook_that_hangs_can_be_left():
-    may_end = threading.Event()
-    made = Machine(before_attempt=lambda _websocket, _number: may_end.wait(PATIENCE),
-                   calls_in_loop=False)
-    assert made.step() == []
-    assert made.machine.time_left() is None
-    assert len(made.machine.interest) == 1
-    made.machine.dispose()
-    may_end.set()
-    assert made.machine.is_finished

@@ -66,18 +66,6 @@ def test_ending_a_session_that_never_ran_is_harmless(call):
     getattr(session, call)()
 
 
-@pytest.mark.parametrize('call', ['close', 'force_disconnect'])
-def test_ending_it_before_the_first_step_ends_it_before_the_network(call):
-    websocket = WebSocket('ws://localhost/')
-    loop = websocket.connect()
-    getattr(websocket.session, call)()
-    connecting, fail = loop
-    assert connecting.name == 'connecting'
-    assert fail.name == 'connect_fail'
-    assert 'closed by the application' in fail.reason
-    assert websocket.is_closed
-
-
 def test_trace_without_a_tracer_does_nothing():
     _websocket, session = make_session()
     session.trace('stage', field=1)

@@ -2,7 +2,6 @@
 
 from __future__ import absolute_import, division, print_function
 
-import subprocess
 import sys
 
 import pytest
@@ -133,14 +132,6 @@ def test_socks_proxy_of_the_environment_is_refused_when_it_is_needed(no_package)
     with pytest.raises(ValueError):
         find_proxy(WS, None, environ)
     assert find_proxy(parse_url(u'ws://example.net/'), None, environ) is None
-
-
-def test_package_is_imported_for_socks_only():
-    code = (
-        'import sys, lomond\n'
-        'lomond.WebSocket(u"ws://example.org/", proxies={"http": "http://proxy"})\n'
-        'sys.exit("python_socks" in sys.modules)\n')
-    assert subprocess.call([sys.executable, '-c', code]) == 0
 
 
 # -- SOCKS5 (RFC 1928, RFC 1929) --

@@ -1,6 +1,6 @@
 """lomond.net.tls.nested: a TLS socket on a transport that takes and gives what the test says.
 
-What it does on real connections, tests/unit/test_transport.py and
+What it does on real connections, tests/sockets/test_transport.py and
 tests/network/test_tls_nested.py have.
 """
 
@@ -13,13 +13,10 @@ import ssl
 import pytest
 
 from lomond._compat import monotonic
-from lomond.errors import ConnectFail, TransportFail
+from lomond.errors import TransportFail
 from lomond.net import tls
-from lomond.net.options import TLSOptions
 from lomond.net.steps import Wait
-from lomond.net.tls.client import TLSClient
 from lomond.net.tls.handshake import handshake_within
-from lomond.net.transport import Transport
 from lomond.net.waiter import READ, WRITE
 from tests.support import PATIENCE
 
@@ -289,21 +286,3 @@ def test_shutting_down_never_raises(below, end):
 def test_layer_below_goes_with_it(below, end, call):
     getattr(end, call)()
     assert not below.is_open
-
-
-def test_bytes_put_back_on_a_plain_transport_are_part_of_the_handshake(context, peer):
-    """OpenSSL, on the socket itself, wouldn't see them."""
-    ours, theirs = socket.socketpair()
-    try:
-        options = TLSOptions(context=context)
-        transport = Transport(ours)
-        transport.put_back(b'\x15\x03\x03\x00\x02\x02\x28')    # a fatal alert: handshake failure
-        with pytest.raises(ConnectFail) as caught:
-            for _step in TLSClient().secure(
-                    transport, 'localhost', options, monotonic() + PATIENCE, 'tls'):
-                raise AssertionError('it waits')
-        assert 'handshake failure' in str(caught.value).lower().replace('_', ' ')
-    finally:
-        theirs.close()
-    with pytest.raises(socket.error):
-        ours.getpeername()      # it was closed

@@ -16,9 +16,11 @@ import threading
 import pytest
 
 from lomond._compat import monotonic
-from lomond.errors import TransportFail
+from lomond.errors import ConnectFail, TransportFail
 from lomond.net import tls, transport
+from lomond.net.options import TLSOptions
 from lomond.net.steps import Wait
+from lomond.net.tls.client import TLSClient
 from lomond.net.tls.handshake import handshake, handshake_within
 from lomond.net.tls.transport import TLSTransport
 from lomond.net.transport import RECEIVE_SIZE, Transport, would_block
@@ -1020,3 +1022,23 @@ def test_reader_and_four_writers_share_a_tls_stream(tls_pair):
         expected[writer] += 1
         at += len(whole)
     assert expected == [count] * writers
+
+
+@pytest.mark.skipif(
+    not hasattr(ssl, 'MemoryBIO'), reason='there is no TLS within TLS on this Python')
+def test_bytes_put_back_on_a_plain_transport_are_part_of_the_handshake(client_tls):
+    """OpenSSL, on the socket itself, wouldn't see them."""
+    ours, theirs = socket.socketpair()
+    try:
+        options = TLSOptions(context=client_tls)
+        transport = Transport(ours)
+        transport.put_back(b'\x15\x03\x03\x00\x02\x02\x28')    # a fatal alert: handshake failure
+        with pytest.raises(ConnectFail) as caught:
+            for _step in TLSClient().secure(
+                    transport, 'localhost', options, monotonic() + PATIENCE, 'tls'):
+                raise AssertionError('it waits')
+        assert 'handshake failure' in str(caught.value).lower().replace('_', ' ')
+    finally:
+        theirs.close()
+    with pytest.raises(socket.error):
+        ours.getpeername()      # it was closed

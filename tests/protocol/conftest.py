@@ -1,0 +1,5 @@
+"""Tests of the protocol, bytes in, events out, which open no socket."""
+
+from __future__ import absolute_import, division, print_function
+
+from tests.offline import no_socket_and_no_process  # noqa: F401
