@@ -118,6 +118,18 @@ def test_bytes_that_are_elsewhere_are_refused():
         list(wire.read(memoryview(b'\0' * 100)))
 
 
+def test_bytes_may_come_although_there_is_a_buffer():
+    wire = buffered()
+    frame = make_frame(2, NOISE[:LARGE])
+    assert wire.receive(frame[:100]) == []
+    assert wire.connection.decoder.receive_buffer is not None
+    assert wire.receive(frame[100:]) == [('binary', NOISE[:LARGE])]
+
+
+def test_a_memoryview_may_come_although_there_is_no_buffer():
+    assert buffered().receive(memoryview(make_frame(2, b'small'))) == [('binary', b'small')]
+
+
 def test_a_buffer_may_be_filled_little_by_little():
     wire = buffered()
     buffer = begin(wire)
