@@ -36,7 +36,7 @@ check: TESTS = tests/unit tests/protocol tests/property
 check: .venv/lint/ready .venv/check/ready
 	.venv/lint/bin/ruff check .
 	.venv/lint/bin/mypy
-	.venv/check/bin/python -bb -m pytest -q $(TESTS)
+	.venv/check/bin/python -bb -m pytest -q $(call several,$(CURDIR)/.venv/check/bin/python) $(TESTS)
 
 # Half as many processes again as there are cores: the tests wait for half of their time.
 PARALLEL ?= $(shell expr $$(nproc 2>/dev/null || echo 2) \* 3 / 2)
@@ -49,9 +49,12 @@ TESTED = $(or $(filter pypy%,$(PY)),$(PY:%=py$(subst .,,$(PY))),$(shell $(PYTHON
     'import platform, sys; pypy = platform.python_implementation() == "PyPy"; \
     print("pypy3" if pypy else "py{}{}".format(*sys.version_info))'))
 
-# Each file of tests runs in one of several processes, which xdist would start without -bb.
 test: .venv/tox/ready peers
-	$(TOX) -e $(TESTED) -- --dist loadfile --tx '$(PARALLEL)*popen//python=python -bb' $(TESTS)
+	$(TOX) -e $(TESTED) -- $(call several,python) $(TESTS)
+
+# pytest's options for several processes of a Python, each for some of the files. By `-n` alone
+# xdist would start them without -bb.
+several = --dist loadfile --tx '$(PARALLEL)*popen//python=$(1) -bb'
 
 # `make test test-all` runs the tests of one Python before those of the others, and none twice.
 test-all: .venv/tox/ready peers $(filter test,$(MAKECMDGOALS))

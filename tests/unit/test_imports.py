@@ -55,9 +55,14 @@ def find_modules():
 MODULES = find_modules()
 
 
+TREES = {}
+
+
 def parse(name):
-    with io.open(MODULES[name][0], 'rb') as source:
-        return ast.parse(source.read(), MODULES[name][0])
+    if name not in TREES:
+        with io.open(MODULES[name][0], 'rb') as source:
+            TREES[name] = ast.parse(source.read(), MODULES[name][0])
+    return TREES[name]
 
 
 def is_for_types(node):
