@@ -144,7 +144,7 @@ def _check_sock_or_function(sock):
 def _check_file(name, path):
     # type: (str, Optional[str]) -> Optional[str]
     if path is not None and not os.path.isfile(path):
-        raise ValueError('there is no file {!r}, as {} says'.format(path, name))
+        raise ValueError('{}: no such file: {!r}'.format(name, path))
     return path
 
 

@@ -88,4 +88,4 @@ def _name_trusted(options):
     else:
         trusted = u"certifi's, {!r}".format(cafile)
     return (u'the authority that signed the certificate is not among those trusted here ({}): '
-            u'give the file of its own certificate as ssl_cafile'.format(trusted))
+            u"pass that authority's certificate as ssl_cafile".format(trusted))

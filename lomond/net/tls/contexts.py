@@ -134,8 +134,10 @@ def _load_own_certificate(context, certfile, keyfile):
         if asked:
             raise ValueError('the key in {!r} is encrypted: decrypt it, or give an ssl_context '
                              'that has its password'.format(keyfile or certfile))
-        files = u'{!r}'.format(certfile) if keyfile is None \
-            else u'{!r} with the key {!r}'.format(certfile, keyfile)
+        if keyfile is None:
+            files = u'{!r} (its key must be in there too, or in a key file)'.format(certfile)
+        else:
+            files = u'{!r} with the key {!r}'.format(certfile, keyfile)
         raise _explain(error, u'no certificate to use in {}'.format(files))
 
 
