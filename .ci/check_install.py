@@ -4,6 +4,7 @@ from __future__ import print_function
 import importlib
 import os
 import pkgutil
+import platform
 import subprocess
 import sys
 
@@ -11,6 +12,8 @@ import lomond  # the installed one: Python put this script's folder on the path,
 
 NEEDED = {'lomond', 'six', 'certifi'}
 SEEDED = {'pip', 'setuptools', 'wheel'}
+if platform.python_implementation() == 'PyPy':      # which comes with these
+    SEEDED |= {'cffi', 'greenlet', 'hpy', 'readline'}
 
 freeze = subprocess.check_output([sys.executable, '-m', 'pip', 'list', '--format=freeze'])
 installed = {line.split('==')[0] for line in freeze.decode('ascii').splitlines()}
