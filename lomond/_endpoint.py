@@ -200,7 +200,8 @@ class Endpoint(object):
         This replaces the session that the websocket has made.
         """
         self._session = session
-        self._sender = getattr(session, 'sender', session)
+        # By the class: a stand-in for a session may have any attribute.
+        self._sender = session.sender if hasattr(type(session), 'sender') else session
 
     def claim(self, session):
         # type: (Session) -> None

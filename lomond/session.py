@@ -71,11 +71,11 @@ class BlockingLoop(Session):
 
     def _run(self, *options):
         # type: (*Any) -> Generator[AnyEvent, None, None]
-        self.begin(*options)        # before the try: what it refuses is another session's
         news = self._decoder.news
         waiter = Waiter(WAYS_FOR_FEW)
         waker = watched = None  # type: Any
         try:
+            self.begin(*options)
             waker = self._make_waker()
             while not self.is_finished:
                 self._loop_thread = thread_module.get_ident()

@@ -258,7 +258,7 @@ class PersistentSession(object):
             return self._session.time_left()    # type: ignore[no-any-return]
         if self.phase == self.BACKING_OFF:
             return self._back_off_left()
-        if self._preparation is not None and self._wait.deadline == NEVER:
+        if self.phase == self.PREPARING and self._wait.deadline == NEVER:
             return None
         return 0
 

@@ -60,6 +60,15 @@ _STEPS = {
 }
 
 
+# Why a session ends that the application forces to end, by its phase.
+_FORCED = {
+    Phase.NEW: u'closed by the application while connecting',
+    Phase.DIALING: u'closed by the application while connecting',
+    Phase.HANDSHAKE: u'closed by the application during the handshake',
+    Phase.OPEN: u'disconnected by the application',
+}
+
+
 def _do_nothing():
     # type: () -> None
     """Wake a driver that hasn't begun."""
@@ -98,6 +107,7 @@ class Session(object):
 
     # Why dialling can't even begin.
     _obstacle = None  # type: Optional[errors.ConnectFail]
+    _is_dialing = False         # a step is in the middle of dialling
     _read_error = None  # type: Optional[BaseException]     # the last
     # The transport's progress when it last counted as a sign of life.
     _progress = 0
@@ -172,7 +182,7 @@ class Session(object):
     @property
     def _is_forced(self):
         # type: () -> bool
-        return bool(self._ends) and self._ends[0].kind == EndKind.FORCED
+        return any(end.kind == EndKind.FORCED for end in self._ends)
 
     @property
     def session_time(self):
@@ -192,7 +202,7 @@ class Session(object):
         # type: () -> Any
         """What the websocket sends through: the writer, unless a subclass has its own `send`."""
         has_its_own = any(
-            getattr(type(self), name) != getattr(Session, name)
+            getattr(type(self), name) != getattr(Session, name) or name in self.__dict__
             for name in ('send', 'send_control', 'send_many'))
         return self if has_its_own else self.writer
 
@@ -215,6 +225,8 @@ class Session(object):
     def claimed(self):
         # type: () -> None
         """Count as running from now on; the websocket calls this, in `claim`."""
+        if self.phase != Phase.NEW:
+            raise errors.WebSocketUnavailable('this session has begun before: make another one')
         self._enter(Phase.DIALING)
 
     def step(self):
@@ -292,12 +304,13 @@ class Session(object):
             return
         writer.is_disposed = True
         try:
-            self._websocket.on_disconnect()
-            self._websocket.stats.closed()
+            if self.phase != Phase.NEW:     # else the connection may be another session's
+                self._websocket.on_disconnect()
+                self._websocket.stats.closed()
         finally:
             # Not earlier: from now on another thread may connect, with a connection of its own.
             self._enter(Phase.FINISHED)
-        if self._dialing is not None:
+        if self._dialing is not None and not self._is_dialing:
             self._dialing.close()
         writer.dispose()
 
@@ -327,7 +340,7 @@ class Session(object):
     def force_disconnect(self):
         # type: () -> None
         """End the loop with Disconnected, from any thread; never waits, never raises."""
-        self._conclude(EndKind.FORCED, u'disconnected by the application')
+        self._conclude(EndKind.FORCED, _FORCED.get(self.phase, _FORCED[Phase.OPEN]))
         self.connection.stop_receiving()
         transport = self.writer.transport
         if transport is not None:
@@ -414,12 +427,12 @@ class Session(object):
             return self._start()
         try:
             if self.writer.pending.close is not None or self._is_forced:
-                raise errors.ConnectFail('closed by the application while connecting')
+                raise errors.ConnectFail(_FORCED[Phase.DIALING])
             if self._obstacle is not None:
                 raise self._obstacle
             if self._dialing is None:
                 self._dialing = self.dial()
-            step = next(self._dialing)
+            step = self._dial_on()
             if isinstance(step, Wait):
                 self.interest, self.deadline = step
                 return ()
@@ -432,6 +445,22 @@ class Session(object):
         except EnvironmentError as error:       # of an import, say, that needs a descriptor
             return self._connect_failed(
                 errors.ConnectFail.during('connect', describe(error), error))
+
+    def _dial_on(self):
+        # type: () -> Any
+        """Return the next `Wait`, or the transport."""
+        dialing = self._dialing  # type: Any
+        self._is_dialing = True
+        try:
+            step = next(dialing)
+        finally:
+            self._is_dialing = False
+        if self.is_finished:        # disposed of by a callback, such as the tracer
+            dialing.close()
+            if not isinstance(step, Wait):
+                step.close()
+            raise errors.ConnectFail(_FORCED[Phase.DIALING])
+        return step
 
     def _open_transport(self, transport):
         # type: (Transport) -> None
@@ -492,8 +521,7 @@ class Session(object):
 
     def _end_attempt(self):
         # type: () -> Iterable[AnyEvent]
-        return self._disconnect(
-            EndKind.FORCED, u'closed by the application during the handshake')
+        return self._disconnect(EndKind.FORCED, _FORCED[Phase.HANDSHAKE])
 
     def _handshake_timeout(self):
         # type: () -> End
@@ -533,6 +561,8 @@ class Session(object):
             if event.name == 'redirected':
                 self.trace('redirect', status=event.response.status_code, location=event.url)
                 yield event
+                if self.is_finished:        # disposed of meanwhile
+                    return
                 self._redial()
                 yield events.Connecting(event.url)
                 return
@@ -540,6 +570,8 @@ class Session(object):
                 end = End(EndKind.FAILED, event.reason, None)
             elif event.name == 'protocol_error' and event.critical:
                 end = End(EndKind.FAILED, event.error, None)
+            if end is not None:
+                self._conclude(*end)        # before the user's handler of the event
             yield event
         if end is not None:
             for event in self._disconnect(*end):
@@ -631,9 +663,10 @@ class Session(object):
         if timers.ping_is_due(now) and self._ping():
             timers.asked(now)
         if timers.is_silent(now):
+            end = End(EndKind.TIMEOUT, u'the {} is unresponsive'.format(self._peer), None)
+            self._conclude(*end)    # before the user's handler of the event
             yield events.Unresponsive()
-            for event in self._disconnect(
-                    EndKind.TIMEOUT, u'the {} is unresponsive'.format(self._peer)):
+            for event in self._disconnect(*end):
                 yield event
         elif now >= self._close_deadline:
             reason = u'the Close frame could not be sent in {} seconds' \
@@ -697,6 +730,7 @@ class Session(object):
             # ended while it still sends, it might lose that.
             self.writer.transport.shutdown_sending()
             linger = self.linger_after_error
+        self._conclude(*self._closed())
         self.deadline = self._clock() + linger
         self._enter(Phase.LINGERING)
         return self._step_lingering()
@@ -710,9 +744,13 @@ class Session(object):
         is_patient = self.writer.error is None and not self._is_forced
         if end is None and is_patient and self._clock() < self.deadline:
             return ()
+        return self._disconnect(*self._closed())
+
+    def _closed(self):
+        # type: () -> End
+        """Return how a connection ended whose last Close frame was exchanged."""
         error = self._decoder.error or self.writer.error
-        return self._disconnect(
-            EndKind.CLOSED, u'closed' if error is None else text_type(error), error)
+        return End(EndKind.CLOSED, u'closed' if error is None else text_type(error), error)
 
     def _conclude(self, kind, reason, error=None):
         # type: (str, text_type, Optional[BaseException]) -> None

@@ -41,6 +41,8 @@ class _NoSession(object):
 
     close_was_sent = write_failed = read_ahead = wake
 
+    sender = None
+
 
 class BlockingWriter(object):
     """Sends a connection's frames; a caller's thread waits while the send buffer is full.
@@ -170,7 +172,12 @@ class BlockingWriter(object):
         if self.is_interleaving and not self.pending.is_full:
             self._queue_control(opcode, payload)
         else:
-            self.send(opcode, payload)
+            self._send_as_user(opcode, payload)
+
+    def _send_as_user(self, opcode, payload):
+        # type: (int, bytes) -> None
+        """Send a control frame through a `send` of the user's own, if the session has one."""
+        (self._session.sender or self).send(opcode, payload)
 
     def _queue_control(self, opcode, payload):
         # type: (int, bytes) -> None
@@ -454,8 +461,7 @@ class BlockingWriter(object):
         # type: (int, bytes) -> bool
         """Send a small frame, under the lock; False if that failed."""
         try:
-            sender = self if self.is_disposed else self._session.sender
-            sender.send(opcode, payload)
+            self._send_as_user(opcode, payload)
             return True
         except errors.WebSocketError as error:
             log.debug('%s was not sent: %s', Opcode.to_str(opcode), error)

@@ -54,7 +54,7 @@ class Decoder(object):
     def __init__(self, is_client, lifecycle, limits, stats, clock, text_class):
         # type: (bool, Lifecycle, Limits, Stats, Optional[Callable[[], float]], Type[events.Text]) -> None
         #: Answer pings with pongs.
-        self.auto_pong = True
+        self.auto_pong = True  # type: bool
         #: False before the opening handshake, and once nothing that arrives can become an event.
         self.is_receiving = False  # type: bool
         #: The error that the peer's fault was, if there was one.
@@ -70,7 +70,7 @@ class Decoder(object):
         #: Not empty once one of these two was set, until the driver empties it. It stays the
         #: same list: a driver checks it before it passes on an event, and that has to be cheap.
         self.news = []  # type: List[int]
-        self.text_class = text_class
+        self.text_class = text_class  # type: Type[events.Text]
 
         self._is_client = is_client
         self._lifecycle = lifecycle

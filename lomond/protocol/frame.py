@@ -145,8 +145,8 @@ class FrameParser(object):
 
     def __init__(self, expects_mask, limits):
         # type: (bool, Limits) -> None
-        self.expects_mask = expects_mask
-        self.compression = False
+        self.expects_mask = expects_mask  # type: bool
+        self.compression = False  # type: bool
         self._max_payload = limits.frame
 
     def read_header(self, buffer, pos):

@@ -37,7 +37,7 @@ class MessageAssembler(object):
         # type: (Limits, Type[Text]) -> None
         self._text_class = text_class
         self.deflate = None  # type: Optional[PermessageDeflate]
-        self.offers_buffer = False
+        self.offers_buffer = False  # type: bool
         self._buffer = None  # type: Optional[ReceiveBuffer]
         self._max_size = limits.message
         self._max_fragments = limits.fragments

@@ -610,6 +610,88 @@ def test_a_session_class_of_ones_own_drives_the_connection():
     assert sent == [(8, make_close(1000)[2:])]
 
 
+def accept_and_close(sock):
+    answer_upgrade(sock)
+    read_to_close(sock)
+    sock.sendall(make_close(1000))
+
+
+def test_a_session_with_a_send_of_its_own_gets_control_frames_too():
+    sent = []
+
+    class ListingSession(WebsocketSession):
+        def send(self, opcode, data, compress=False):
+            sent.append(opcode)
+            WebsocketSession.send(self, opcode, data, compress)
+
+    with RawServer(accept_and_close) as server:
+        websocket = WebSocket(server.url)
+        for event in websocket.connect(session_class=ListingSession):
+            if event.name == 'ready':
+                websocket.send_text(u'x')
+                websocket.send_ping(b'1')
+                websocket.close()
+    assert sent == [1, 9, 8]
+
+
+def test_a_send_that_a_factory_replaced_is_called():
+    sent = []
+
+    def make_session(websocket):
+        session = WebsocketSession(websocket)
+        send = session.send
+        session.send = lambda *args: (sent.append(args[0]), send(*args))
+        return session
+
+    with RawServer(accept_and_close) as server:
+        websocket = WebSocket(server.url)
+        for event in websocket.connect(session_class=make_session):
+            if event.name == 'ready':
+                websocket.send_text(u'x')
+                websocket.close()
+    assert sent == [1, 8]
+
+
+def test_a_stand_in_for_a_session_is_called_itself():
+    class StandIn(object):
+        def __init__(self, websocket):
+            self.sent = []
+
+        def run(self, **_options):
+            return iter(())
+
+        def __getattr__(self, name):
+            return None
+
+        def send(self, *args):
+            self.sent.append(args)
+
+    websocket = WebSocket(u'ws://example.org/')
+    websocket.connect(session_class=StandIn)
+    websocket.send_text(u'x')
+    assert websocket.session.sent == [(1, b'x', True)]
+
+
+@pytest.mark.parametrize('name', ['unresponsive', 'rejected', 'protocol_error'])
+def test_a_handler_that_breaks_the_connection_does_not_change_the_reason(name):
+    scripts = {
+        'unresponsive': lambda sock: (answer_upgrade(sock), drain(sock)),
+        'rejected': lambda sock: (read_head(sock), sock.sendall(
+            b'HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n'), drain(sock)),
+        'protocol_error': lambda sock: (read_head(sock), sock.sendall(b'HTTP/1.1 ?\r\n'))}
+    reasons = {
+        'unresponsive': 'the server is unresponsive', 'rejected': '403',
+        'protocol_error': 'HTTP'}
+    with RawServer(scripts[name]) as server:
+        websocket = WebSocket(server.url)
+        for event in websocket.connect(ping_rate=0.01, ping_timeout=0.05):
+            if event.name == name:
+                websocket.force_disconnect()
+    assert event.name == 'disconnected'
+    assert reasons[name] in event.reason
+    assert websocket.session.end.reason == event.reason
+
+
 # -- the tracer --
 
 def test_trace_tells_the_stages_in_order():

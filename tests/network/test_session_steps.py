@@ -16,6 +16,7 @@ import pytest
 from lomond import WebSocket
 from lomond.engine.client import ClientSession
 from lomond.engine.phases import EndKind, Phase
+from lomond.errors import WebSocketUnavailable
 from lomond.net import transport as transport_module
 from lomond.net.waiter import wait
 from tests.network.driving import drain, needs_proc, wait_for
@@ -281,3 +282,56 @@ def test_ending_it_before_the_first_step_ends_it_before_the_network(call):
     assert fail.name == 'connect_fail'
     assert 'closed by the application' in fail.reason
     assert websocket.is_closed
+
+
+def test_a_session_begins_once(driver):
+    session = driver.begin(WebSocket(u'ws://example.org/', proxies={}))
+    with pytest.raises(WebSocketUnavailable):
+        session.begin(None, 0, None, True, None)
+    session.dispose()
+    with pytest.raises(WebSocketUnavailable):
+        session.begin(None, 0, None, True, None)
+
+
+def test_a_session_that_another_took_the_place_of_leaves_that_alone(driver):
+    with RawServer(lambda sock: (answer_upgrade(sock), drain(sock))) as server:
+        websocket = WebSocket(server.url, proxies={})
+        replaced = websocket.new_session(ClientSession)
+        driver.begin(websocket)
+        driver.run_to('ready')
+        with pytest.raises(WebSocketUnavailable):
+            replaced.begin(None, 0, None, True, None)
+        replaced.dispose()
+        assert websocket.state == 'open'
+        websocket.send_text(u'still there')
+
+
+def test_dispose_in_a_redirect_ends_it(driver, nothing_is_left_open):
+    with RawServer(lambda sock: (read_head(sock), sock.sendall(
+            b'HTTP/1.1 302 Found\r\nLocation: /other\r\nContent-Length: 0\r\n\r\n'))) as server:
+        session = driver.begin(WebSocket(server.url, proxies={}))
+        driver.run_to('connected')
+        names = []
+        while not session.is_finished:
+            for event in session.step():
+                names.append(event.name)
+                if event.name == 'redirected':
+                    session.dispose()
+            if session.time_left():
+                wait(session.interest, PATIENCE)
+        assert names == ['redirected']
+
+
+def test_dispose_in_a_callback_while_dialling_leaves_nothing_open(driver, nothing_is_left_open):
+    def trace(record):
+        if record['stage'] == 'connect':
+            driver.session.dispose()
+
+    with RawServer(lambda sock: None) as server:
+        session = driver.begin(WebSocket(server.url, proxies={}, trace=trace))
+        while not session.is_finished:
+            driver.step()
+            left = session.time_left()
+            if left != 0:
+                wait(session.interest, PATIENCE if left is None else min(left, PATIENCE))
+        assert driver.step() == []
