@@ -211,7 +211,9 @@ def test_the_peers_close_is_answered_between_the_fragments_of_another_threads_me
         with pytest.raises(errors.WebSocketClosed, match='in the middle of this message'):
             sender.result()
         events = reader.result()
-    assert [first for first, _payload in upload.frames] == [0x02, CLOSE]
+    kinds = [first for first, _payload in upload.frames]
+    assert (kinds[0], kinds[-1]) == (0x02, CLOSE)
+    assert set(kinds[1:-1]) <= {0x00}       # some go out before the loop reads the Close
     assert names(events)[-2:] == ['closing', 'disconnected']
     assert events[-1].graceful
 
