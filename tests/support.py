@@ -29,6 +29,13 @@ IS_PYPY = platform.python_implementation() == 'PyPy'
 needs_refcounts = pytest.mark.skipif(
     IS_PYPY, reason='PyPy frees objects only when its collector runs')
 
+needs_whole_integers = pytest.mark.skipif(
+    IS_PYPY, reason="PyPy's setsockopt takes the lowest 32 bits of a number")
+
+#: OpenSSL keeps errors for each thread: one that is left there fails the thread's next call.
+needs_clean_openssl_errors = pytest.mark.skipif(
+    IS_PYPY, reason='PyPy 7.3.11 leaves errors of OpenSSL to the next call of the same thread')
+
 needs_sizes = pytest.mark.skipif(IS_PYPY, reason='PyPy gives no size of an object')
 
 #: How long, in seconds, anything on loopback may take before a test fails.

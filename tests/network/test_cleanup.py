@@ -19,7 +19,15 @@ from tests.network.driving import (
     wait_for,
     wait_until_sending,
 )
-from tests.support import PATIENCE, RawServer, answer_upgrade, make_close, make_frame, read_head
+from tests.support import (
+    PATIENCE,
+    RawServer,
+    answer_upgrade,
+    make_close,
+    make_frame,
+    needs_refcounts,
+    read_head,
+)
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
@@ -70,6 +78,7 @@ def server():
 STAGES = ['connected', 'ready', 'poll', 'text']
 
 
+@needs_refcounts
 @pytest.mark.parametrize('at', STAGES)
 @pytest.mark.parametrize('loop', [iter, persist])
 def test_break_leaves_nothing(server, loop, at):
@@ -85,6 +94,7 @@ class Mishap(Exception):
     """What the loop body raises."""
 
 
+@needs_refcounts
 @pytest.mark.parametrize('at', STAGES)
 @pytest.mark.parametrize('loop', [iter, persist])
 @pytest.mark.parametrize('error', [Mishap, KeyboardInterrupt, SystemExit])

@@ -12,7 +12,7 @@ import pytest
 
 from lomond._compat import monotonic
 from tests.network.driving import accept_and_send, drain, needs_proc, wait_for
-from tests.support import PATIENCE, RawServer, answer_upgrade, make_frame
+from tests.support import PATIENCE, RawServer, answer_upgrade, make_frame, needs_refcounts
 
 pytestmark = needs_proc
 
@@ -143,6 +143,7 @@ def test_ctrl_c_while_the_other_end_of_the_first_hop_is_silent(websocket):
         assert interrupt(server, 'connecting', websocket, reached=reached) == ENDED
 
 
+@needs_refcounts
 @pytest.mark.parametrize('text', [b'send', b'close'])
 def test_ctrl_c_while_the_server_takes_nothing_in_or_says_nothing(text):
     """In the midst of a send, and with the Close frame unanswered."""

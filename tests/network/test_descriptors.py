@@ -11,7 +11,7 @@ import pytest
 
 from lomond.websocket import WebSocket
 
-from ..support import PATIENCE, make_frame, names
+from ..support import PATIENCE, make_frame, names, needs_refcounts
 from .driving import Background, accept_and_send, needs_proc, wait_for
 
 pytestmark = [needs_proc, pytest.mark.usefixtures('clean_environment', 'nothing_is_left_open')]
@@ -39,6 +39,7 @@ def inherited(descriptors):
             if not fcntl.fcntl(descriptor, fcntl.F_GETFD) & fcntl.FD_CLOEXEC]
 
 
+@needs_refcounts
 def test_none_of_a_running_loop_is_inherited(link):
     """Neither the socket, nor what wakes the loop, nor what a look-up may have left."""
     with link.serve(accept_and_send()) as server:
@@ -57,6 +58,7 @@ def test_none_of_a_running_loop_is_inherited(link):
     assert len(children_get) <= 1
 
 
+@needs_refcounts
 def test_none_of_a_loop_that_connects_is_inherited(dead_port):
     """While a name is looked up, too, in another thread."""
     seen = []

@@ -15,7 +15,7 @@ from lomond import WebSocket
 from lomond.server import Server
 from tests.network.driving import Background, drain, echo, needs_proc, run_program, wait_for
 from tests.shortages import few_descriptors, no_threads
-from tests.support import RawServer, names
+from tests.support import IS_PYPY, RawServer, names
 
 pytest.importorskip('resource')
 
@@ -116,6 +116,8 @@ for free in range(12):
         name, phase, code = failure.split(':')
         assert (name, code) == ('connect_fail', 'EMFILE')
         phases.add(phase)
+    if IS_PYPY:     # which opens /dev/urandom for each key
+        phases.discard('request')
     assert phases <= {'resolve', 'connect', 'tls'}
     assert 'connect' in phases
 
@@ -169,7 +171,7 @@ for free in range(12):
 
 @pytest.mark.parametrize('run', ['address'], indirect=True)
 def test_a_source_of_random_numbers_that_was_closed_is_opened_again(run):
-    """2.7 keeps a descriptor for it, which a daemon may have closed."""
+    """2.7 keeps a descriptor for it, which a daemon may have closed; PyPy opens it each time."""
     with RawServer(echo) as server:
         assert run(server, """
 websocket = connect()
@@ -190,7 +192,7 @@ for event in persist(websocket, min_wait=0, max_wait=0):
         websocket.close()
 free_all()
 before = count_open()
-""") == (['connect_fail:request:EMFILE'] if six.PY2 else []) + ['ready']
+""") == (['connect_fail:request:EMFILE'] if six.PY2 or IS_PYPY else []) + ['ready']
 
 
 NO_THREADS = """

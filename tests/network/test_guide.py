@@ -27,6 +27,7 @@ from ..support import (
     make_close,
     make_frame,
     names,
+    needs_refcounts,
     read_exactly,
     read_frame,
     read_head,
@@ -167,6 +168,7 @@ def test_every_event_has_a_name_and_a_time(echo_url):
     assert times == sorted(times)
 
 
+@needs_refcounts
 def test_an_exception_in_the_loop_disconnects_without_a_close_packet():
     ends = queue.Queue()
 

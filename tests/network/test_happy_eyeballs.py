@@ -23,7 +23,7 @@ from lomond.net.steps import Wait
 from lomond.net.waiter import wait
 from lomond.websocket import WebSocket
 
-from ..support import PATIENCE
+from ..support import PATIENCE, needs_refcounts
 from .driving import stall
 
 pytestmark = [
@@ -343,6 +343,7 @@ def test_tracer_that_ends_the_program_leaves_nothing_open(good):
             wait(step.interest, PATIENCE)
 
 
+@needs_refcounts
 @pytest.mark.parametrize('count', [1, 2, 3])
 def test_race_that_is_left_leaves_nothing_open(full, count):
     host = Host([full.address] * 3)

@@ -211,9 +211,11 @@ def flood(websocket):
         is_over.set()
 
 with Server(flood) as server:
-    for event in WebSocket(server.url, proxies={}):
+    loop = iter(WebSocket(server.url, proxies={}))
+    for event in loop:
         if event.name == 'binary':
             break
+    loop.close()
     assert is_over.wait(30)
 ''',
     'a client that has left before the handler sends': '''

@@ -31,6 +31,7 @@ from tests.support import (
     make_close,
     make_frame,
     names,
+    needs_refcounts,
     read_frame,
     read_head,
 )
@@ -417,6 +418,7 @@ def test_the_same_websocket_connects_again():
     assert server.connections == 2
 
 
+@needs_refcounts
 def test_it_connects_again_after_each_way_to_end(dead_port):
     refuse = threading.Event()
 

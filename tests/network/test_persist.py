@@ -19,7 +19,15 @@ from tests.network.driving import (
     read_to_close,
     wait_for,
 )
-from tests.support import RawServer, answer_upgrade, make_close, make_frame, names, read_head
+from tests.support import (
+    RawServer,
+    answer_upgrade,
+    make_close,
+    make_frame,
+    names,
+    needs_refcounts,
+    read_head,
+)
 
 #: Waits that a test can afford.
 FAST = {'min_wait': 0, 'max_wait': 0}
@@ -388,6 +396,7 @@ def test_every_connect_option_is_passed_on():
         'poll': 1, 'ping_rate': 2, 'ping_timeout': 3, 'auto_pong': False, 'close_timeout': 4}] * 2
 
 
+@needs_refcounts
 def test_the_iterator_can_be_given_up_at_any_event():
     with RawServer(accept_hello_and_answer_close) as server:
         for name in ['connecting', 'connected', 'ready', 'poll', 'text']:

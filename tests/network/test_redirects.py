@@ -21,6 +21,7 @@ from tests.support import (
     get_header,
     make_close,
     names,
+    needs_refcounts,
     read_head,
 )
 
@@ -400,6 +401,7 @@ def test_the_second_handshake_can_be_ended_by_a_thread(link, end):
         thread.join(PATIENCE)
 
 
+@needs_refcounts
 @pytest.mark.parametrize('at', ['redirected', 'connecting', 'connected'])
 def test_break_leaves_nothing_open(link, at):
     with link.serve(Site({'/': build_redirect(u'/x')})) as server:

@@ -26,6 +26,7 @@ from tests.support import (
     make_close,
     make_frame,
     names,
+    needs_refcounts,
     read_frame,
 )
 
@@ -230,6 +231,7 @@ def test_a_loop_that_waits_for_room_does_not_spin():
     assert len(steps) < 5
 
 
+@needs_refcounts
 def test_a_sender_that_is_in_the_way_does_not_make_the_loop_spin():
     is_ready = threading.Event()
     is_blocked = threading.Event()

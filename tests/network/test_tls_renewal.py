@@ -19,7 +19,15 @@ from lomond.persist import persist
 from lomond.server import Server
 from tests.network.driving import drain, wait_for
 from tests.network.test_tls import make_directory
-from tests.support import RawServer, answer_upgrade, make_close, names, read_frame, read_head
+from tests.support import (
+    RawServer,
+    answer_upgrade,
+    make_close,
+    names,
+    needs_refcounts,
+    read_frame,
+    read_head,
+)
 
 pytestmark = pytest.mark.usefixtures('clean_environment', 'nothing_is_left_open')
 
@@ -281,6 +289,7 @@ def test_authorities_for_a_proxy_and_for_a_stranger_are_looked_at_too(town):
 
 # -- sessions --
 
+@needs_refcounts
 @needs_sessions
 def test_session_is_not_resumed_with_a_context_made_since(shop, authority_file):
     """It was made with another certificate; and OpenSSL takes it for its own context alone."""

@@ -27,7 +27,7 @@ from lomond.net.transport import RECEIVE_SIZE, Transport, would_block
 from lomond.net.waiter import READ, WRITE, wait
 from lomond.net.waker import Waker
 
-from ..support import PATIENCE, read_exactly, socket_at
+from ..support import PATIENCE, needs_clean_openssl_errors, read_exactly, socket_at
 
 MIB = 1024 * 1024
 
@@ -184,7 +184,10 @@ def test_bytes_arrive_as_they_were_sent(ends):
     assert ends[0].receive() is None
 
 
-def test_end_of_the_stream_is_empty_bytes_and_stays_so(ends):
+@pytest.mark.parametrize('pair', [
+    'plain_pair', 'tls_pair', pytest.param('nested_pair', marks=needs_clean_openssl_errors)])
+def test_end_of_the_stream_is_empty_bytes_and_stays_so(pair, request):
+    ends = request.getfixturevalue(pair)
     ends[0].send(b'last', PATIENCE)
     ends[0].close()
     assert wait_for_end(ends[1]) == b'last'
@@ -548,6 +551,15 @@ def test_closing_after_a_torn_send_does_not_wait(ends):
     ends[0].shutdown_sending()
     ends[0].close()
     assert monotonic() - started < PATIENCE / 2
+
+
+def test_closing_never_raises_though_the_peer_has_gone(ends):
+    """Ending TLS fails then, by an error of the system."""
+    ends[1].abort()
+    assert wait(ends[0].interest, PATIENCE)
+    for _ in range(2):
+        ends[0].shutdown_sending()
+    ends[0].close()
 
 
 def test_room_is_told(plain_pair):

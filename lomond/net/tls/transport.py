@@ -168,7 +168,10 @@ class TLSTransport(Transport):
             # A close_notify, which also asks for the peer's; it doesn't wait.
             with self._tls_lock:
                 if not self._is_unwrapped:
-                    self._sock.unwrap()
+                    try:
+                        self._sock.unwrap()
+                    except RuntimeError as error:   # PyPy fails to describe some errors of OpenSSL
+                        raise socket.error(errno.EIO, str(error))
                     self._is_unwrapped = True
         else:
             self._break_off()
