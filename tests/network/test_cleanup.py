@@ -108,6 +108,7 @@ def test_an_exception_in_the_body_goes_through_and_leaves_nothing(server, loop, 
     server.check()
 
 
+@needs_refcounts
 def test_an_error_of_a_send_in_the_body_goes_through_and_leaves_nothing(server):
     websocket = WebSocket(server.url)
     with pytest.raises(TypeError):
@@ -126,6 +127,7 @@ def test_garbage_collection_leaves_nothing(server):
     server.check()
 
 
+@needs_refcounts
 def test_a_session_that_is_over_is_freed_without_the_collector(server):
     """And its transport, and the TLS context of that: a daemon has one after the other."""
     websocket = WebSocket(server.url)
@@ -153,6 +155,7 @@ def test_closing_the_iterator_leaves_nothing(server):
     assert list(loop) == []
 
 
+@needs_refcounts
 def test_a_with_block_leaves_nothing(server):
     with WebSocket(server.url) as websocket:
         for event in websocket:
@@ -161,6 +164,7 @@ def test_a_with_block_leaves_nothing(server):
     server.check()
 
 
+@needs_refcounts
 def test_an_exception_in_a_with_block_goes_through_and_leaves_nothing(server):
     with pytest.raises(Mishap):
         with WebSocket(server.url) as websocket:
@@ -230,6 +234,7 @@ def test_no_thread_is_started():
     assert len(threads) <= servers_own
 
 
+@needs_refcounts
 def test_a_sender_that_is_blocked_while_the_loop_is_left_frees_the_socket_itself():
     is_over = threading.Event()
 
