@@ -18,6 +18,16 @@ def test_refusal_is_known_before_its_end(data, is_refusal):
     assert reader.is_refusal is is_refusal
 
 
+def test_what_is_not_complete_is_held():
+    reader = ResponseReader(1000, 1000)
+    assert reader.held == 0
+    head = b'HTTP/1.1 400 No\r\nContent-Length: 9\r\n\r\n'
+    assert reader.feed(head[:-1]) is None
+    assert reader.held == len(head) - 1
+    assert reader.feed(head[-1:] + b'abc') is None
+    assert reader.held == 3
+
+
 @pytest.mark.parametrize('status', [200, 204, 299])
 def test_any_2xx_accepts_a_tunnel_and_has_no_body(status):
     """RFC 9110 9.3.6."""
