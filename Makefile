@@ -33,6 +33,8 @@ demo: .venv/demo/ready
 
 # What to check while you work: TESTS='tests/unit/test_frame.py -x', for example.
 check: TESTS = tests/unit tests/protocol tests/property
+# These tests never wait.
+check: PARALLEL = $(shell nproc 2>/dev/null || echo 2)
 check: .venv/lint/ready .venv/check/ready
 	.venv/lint/bin/ruff check .
 	.venv/lint/bin/mypy
