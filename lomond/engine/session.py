@@ -81,8 +81,8 @@ class Session(object):
     the session uses these members only:
 
     - ``stream``, the protocol's `Connection`, and ``stats``;
-    - ``claim(session)``, so that no other session drives it, and
-      ``on_disconnect()``, at the end;
+    - ``session``, the one that is attached, ``claim(session)``, so that no other
+      drives it, and ``on_disconnect()``, at the end;
     - ``feed(data)``, the events in bytes from the peer;
     - ``is_refused``, ``connect_timeout``, ``write_timeout``,
       ``fragment_size``, ``read_ahead_limit``, ``trace`` and what the subclass names.
@@ -304,7 +304,8 @@ class Session(object):
             return
         writer.is_disposed = True
         try:
-            if self.phase != Phase.NEW:     # else the connection may be another session's
+            # A session that hasn't begun may stand beside the one that drives the websocket.
+            if self.phase != Phase.NEW or self._websocket.session is self:
                 self._websocket.on_disconnect()
                 self._websocket.stats.closed()
         finally:

@@ -302,6 +302,7 @@ def test_a_session_that_another_took_the_place_of_leaves_that_alone(driver):
         with pytest.raises(WebSocketUnavailable):
             replaced.begin(None, 0, None, True, None)
         replaced.dispose()
+        ClientSession(websocket).dispose()      # one that was never attached
         assert websocket.state == 'open'
         websocket.send_text(u'still there')
 

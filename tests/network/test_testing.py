@@ -72,6 +72,15 @@ def test_open_websocket_sends_to_the_socket_and_makes_events_of_what_it_is_fed(
     assert b'' in (theirs.recv(100), theirs.recv(100))
 
 
+def test_disposing_of_the_session_closes_an_open_websocket(nothing_is_left_open, pair):
+    ours, theirs = pair
+    websocket = open_over(ours)
+    assert websocket.state == 'open'
+    websocket.session.dispose()
+    assert websocket.state == 'closed'
+    assert theirs.recv(100) == b''
+
+
 def test_open_websocket_takes_a_transport_as_well():
     class Kept(object):
         sent = b''
