@@ -16,10 +16,9 @@ from lomond.net.steps import operation
 if TYPE_CHECKING:
     from typing import Iterable, Optional, Text  # noqa: F401
 
-    from lomond._compat import text_type  # noqa: F401
     from lomond.events import AnyEvent  # noqa: F401
     from lomond.http.url import ProxyTarget  # noqa: F401
-    from lomond.net.steps import Operation, Steps  # noqa: F401
+    from lomond.net.steps import Steps  # noqa: F401
 
 
 class ClientSession(Session):
@@ -39,7 +38,9 @@ class ClientSession(Session):
     @operation
     def dial(self):
         # type: () -> Steps
-        transport, self._proxy = yield self._dial()
+        websocket = self._websocket
+        transport, self._proxy = yield websocket.dialer.dial(
+            websocket.target, websocket.net_options, self._connect_deadline, self.trace)
         try:
             self._request = yield self._build_request()
         except BaseException:
@@ -47,13 +48,6 @@ class ClientSession(Session):
             raise
         yield transport
         transport = None        # 2.7 keeps a descriptor open while any object refers to it
-
-    def _dial(self):
-        # type: () -> Operation
-        """Return the operation whose result is `lomond.net.dial.Dialed`."""
-        websocket = self._websocket
-        return websocket.dialer.dial(   # type: ignore[no-any-return]
-            websocket.target, websocket.net_options, self._connect_deadline, self.trace)
 
     @operation
     def _build_request(self):

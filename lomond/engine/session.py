@@ -48,7 +48,6 @@ _GOODBYE = encode_close(1000, u'goodbye')
 
 _ping_struct = struct.Struct('!I')
 
-
 # The method that makes a step of each phase.
 _STEPS = {
     Phase.NEW: '_step_nothing',
@@ -58,7 +57,6 @@ _STEPS = {
     Phase.LINGERING: '_step_lingering',
     Phase.FINISHED: '_step_nothing',
 }
-
 
 # Why a session ends that the application forces to end, by its phase.
 _FORCED = {
@@ -105,6 +103,7 @@ class Session(object):
     # What few sessions set belongs to the class until then: an object with more than 30
     # attributes takes a kilobyte more.
 
+    _is_forced = False          # the application has forced the end
     # Why dialling can't even begin.
     _obstacle = None  # type: Optional[errors.ConnectFail]
     _is_dialing = False         # a step is in the middle of dialling
@@ -178,11 +177,6 @@ class Session(object):
         # type: () -> Optional[End]
         """How it ended: an `End`, or None as long as it hasn't."""
         return self._ends[0] if self._ends else None
-
-    @property
-    def _is_forced(self):
-        # type: () -> bool
-        return any(end.kind == EndKind.FORCED for end in self._ends)
 
     @property
     def session_time(self):
@@ -757,6 +751,8 @@ class Session(object):
         # type: (str, text_type, Optional[BaseException]) -> None
         """Say how it ended; the first to say it counts."""
         self._ends.append(End(kind, reason, error))
+        if kind == EndKind.FORCED:
+            self._is_forced = True      # after its end is there: a step in another thread uses it
 
     def _disconnect(self, kind, reason, error=None):
         # type: (str, text_type, Optional[BaseException]) -> Iterable[AnyEvent]

@@ -526,8 +526,10 @@ class BlockingWriter(object):
 
     def dispose(self):
         # type: () -> None
-        """Close the transport, or leave that to the thread that is sending. Never raises."""
-        self.is_disposed = True
+        """Close the transport, or leave that to the thread that is sending. Never raises.
+
+        The session has set `is_disposed` before: nothing is to be sent while it ends.
+        """
         self._session = _NoSession()
         transport = self.transport
         if transport is None:
