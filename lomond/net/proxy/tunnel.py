@@ -171,7 +171,7 @@ class ConnectExchange(object):
 
 def connect_request(target, proxy):
     # type: (Target, ProxyTarget) -> bytes
-    """Build the CONNECT request (RFC 7231 4.3.6)."""
+    """Build the CONNECT request (RFC 9110 9.3.6)."""
     # An IPv6 zone means something on this machine only (RFC 6874 4).
     authority = u'{}:{}'.format(bracket(target.host.partition(u'%')[0]), target.port)
     lines = [

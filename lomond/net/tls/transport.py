@@ -33,9 +33,7 @@ def explain(error):
         # words for it, or wrong ones.
         return socket.error(errno.ECONNRESET, 'the connection was cut off')
     words = describe(error)
-    if not isinstance(error, ssl.SSLError):
-        return error
-    if 'alert certificate required' not in words:
+    if not isinstance(error, ssl.SSLError) or 'alert certificate required' not in words:
         return error
     explained = ssl.SSLError(error.errno, u'a client certificate is required: give ssl_certfile, '
                              u'or an ssl_context that has one ({})'.format(words))
