@@ -42,6 +42,7 @@ if TYPE_CHECKING:
         Iterator,
         List,
         Optional,
+        Tuple,
         Type,
         TypeVar,
         Union,
@@ -113,6 +114,9 @@ class Endpoint(object):
 
     if TYPE_CHECKING:
         protocols = Option()  # type: Option[Optional[Iterable[str]], List[str]]
+
+    #: Anything of the user's: what `Pool.add` was given.
+    tag = None  # type: Any
 
     #: A new object after each call of close(), which `persist` notices. Not a counter: two
     #: threads that count at once may count one.
@@ -415,13 +419,7 @@ class Endpoint(object):
         if isinstance(messages, (bytes, bytearray, memoryview, text_type)):
             raise TypeError('send_many takes several messages, such as a list of them, '
                             'not one {}'.format(type(messages).__name__))
-        try:
-            checked = [
-                (Opcode.TEXT, encode_utf8(message)) if isinstance(message, text_type)
-                else (Opcode.BINARY, _check_bytes('send_many', message))
-                for message in messages]
-        except UnicodeEncodeError as error:
-            raise surrogate_error(error.object)
+        checked = [message_of('send_many', message) for message in messages]
         sender = self._sender
         if sender is None:
             raise unavailable(self.stream.state)
@@ -503,6 +501,17 @@ class Endpoint(object):
     def __exit__(self, exc_type, exc_value, traceback):
         # type: (Optional[Type[BaseException]], Optional[BaseException], Optional[TracebackType]) -> None
         self.force_disconnect()
+
+
+def message_of(method, message):
+    # type: (str, Union[text_type, BytesLike]) -> Tuple[int, bytes]
+    """Return the opcode and payload of a message; ``method`` is for the words of a TypeError."""
+    if not isinstance(message, text_type):
+        return Opcode.BINARY, _check_bytes(method, message)
+    try:
+        return Opcode.TEXT, encode_utf8(message)
+    except UnicodeEncodeError:
+        raise surrogate_error(message)
 
 
 def _check_bytes(method, data):

@@ -131,3 +131,30 @@ class WebSocketClosed(WebSocketUnavailable):
 
 class WebSocketClosing(WebSocketUnavailable):
     """A Close frame was sent, or the peer broke the protocol: nothing may be sent any more."""
+
+
+class OutboxFull(WebSocketError):
+    """The peer reads more slowly than this program sends: nothing of the message was taken.
+
+    Attributes, in bytes: ``size``, of the message or the messages, with 64 for each; ``queued``,
+    what waits already; ``max_queue``, the limit.
+    """
+
+    size = 0  # type: int
+    queued = 0  # type: int
+    max_queue = 0  # type: int
+
+    @classmethod
+    def over(cls, max_queue, size, queued):
+        # type: (int, int, int) -> OutboxFull
+        """Make the error of a message that doesn't fit."""
+        if size > max_queue:
+            words = u'a message of {1} bytes is larger than max_queue, {0} bytes: raise max_queue'
+        else:
+            words = (u'the peer reads too slowly: {2} bytes wait, and with {1} more they would '
+                     u'exceed max_queue, {0} bytes: send less, raise max_queue, or set overflow')
+        error = cls(words, max_queue, size, queued)
+        error.size = size
+        error.queued = queued
+        error.max_queue = max_queue
+        return error

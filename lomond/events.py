@@ -320,19 +320,22 @@ class Closed(_CloseFrame):
 class Disconnected(Event):
     """The connection is gone, and the loop ends.
 
-    ``graceful`` is True only if both Close frames were exchanged.
+    ``graceful`` is True only if both Close frames were exchanged. ``unsent`` is how many messages
+    a pool's or an event loop's queue still held. What the system had accepted isn't among them, and
+    may be lost, too.
     """
 
-    __slots__ = ('reason', 'graceful')
-    __match_args__ = ('reason', 'graceful')
+    __slots__ = ('reason', 'graceful', 'unsent')
+    __match_args__ = ('reason', 'graceful', 'unsent')
 
     name = 'disconnected'  # type: ClassVar[Literal['disconnected']]
 
-    def __init__(self, reason=u'closed', graceful=False, received_time=None):
-        # type: (text_type, bool, Optional[float]) -> None
+    def __init__(self, reason=u'closed', graceful=False, received_time=None, unsent=0):
+        # type: (text_type, bool, Optional[float], int) -> None
         Event.__init__(self, received_time)
         self.reason = reason  # type: text_type
         self.graceful = graceful  # type: bool
+        self.unsent = unsent  # type: int
 
 
 class ProtocolError(Event):

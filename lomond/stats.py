@@ -140,6 +140,8 @@ class Stats(object):
         self.attempts = 0  # type: int
         #: The number of attempts that led to Ready.
         self.connections = 0  # type: int
+        #: Messages that a pool's or an event loop's queue dropped for newer ones.
+        self.dropped = 0  # type: int
         self._span = None  # type: Optional[_Span]      # of the present or last connection
 
     @property
@@ -187,6 +189,7 @@ class Stats(object):
             'attempts': attempts,
             'connections': connections,
             'reconnects': max(0, connections - 1),
+            'dropped': self.dropped,
             'time_connected': time_connected,
         }
 

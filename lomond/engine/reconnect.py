@@ -251,6 +251,12 @@ class PersistentSession(object):
         """Record an event of the attempt; its name is in `OBSERVED`."""
         self._attempts.observe(event)
 
+    def fail(self, error):
+        # type: (EnvironmentError) -> None
+        """End the attempt, as the driver can't wait for the `interest`."""
+        if self._session is not None:
+            self._session.fail(error)
+
     def time_left(self):
         # type: () -> Optional[float]
         """Return how long, in seconds, to wait for `interest`; None means forever."""

@@ -20,9 +20,9 @@ from itertools import chain
 from lomond import errors, events
 from lomond._compat import TYPE_CHECKING, monotonic, text_type, thread_module
 from lomond._describe import describe
+from lomond.engine.blocking import BlockingWriter
 from lomond.engine.phases import PHASES, End, EndKind, Phase
 from lomond.engine.timers import NEVER, Timers
-from lomond.engine.writer import BlockingWriter
 from lomond.http.answer import RestTimer
 from lomond.http.redact import TraceRecord
 from lomond.net.steps import Wait
@@ -33,6 +33,7 @@ from lomond.protocol.close import encode_close
 if TYPE_CHECKING:
     from typing import Any, Callable, Iterable, Iterator, List, Optional, Tuple  # noqa: F401
 
+    from lomond.engine.writer import Writer  # noqa: F401
     from lomond.events import AnyEvent  # noqa: F401
     from lomond.net.steps import Operation  # noqa: F401
     from lomond.net.transport import Transport  # noqa: F401
@@ -95,7 +96,13 @@ class Session(object):
     calls_in_loop = False
 
     #: What sends.
-    writer_class = BlockingWriter
+    writer_class = BlockingWriter  # type: Callable[..., Any]
+
+    #: What says when to dial, a `lomond.engine.gate.Gate`; None to dial at once.
+    gate = None  # type: Any
+
+    #: Whether Poll follows Ready at once.
+    begins_with_poll = True  # type: bool
 
     _peer = u'server'
     _time_limit = u'connect_timeout'    # the option's name
@@ -124,7 +131,7 @@ class Session(object):
         self._read_ahead_limit = websocket.read_ahead_limit  # type: Optional[int]
         #: The sending half.
         self.writer = self.writer_class(
-            self.connection, websocket, self, clock)  # type: BlockingWriter
+            self.connection, websocket, self, clock)  # type: Writer
         #: How far it has come: a `Phase`.
         self.phase = Phase.NEW  # type: str
         # The first is what counts. A list, as any thread may force the end: append is atomic.
@@ -314,6 +321,8 @@ class Session(object):
         """Go on to another phase: the one place that does."""
         assert phase in PHASES[self.phase], (self.phase, phase)     # nosec B101
         self.phase = phase
+        if self.gate is not None and phase in (Phase.OPEN, Phase.FINISHED):
+            self.gate.leave(self)
 
     def _step_nothing(self):
         # type: () -> Iterable[AnyEvent]
@@ -340,6 +349,17 @@ class Session(object):
         transport = self.writer.transport
         if transport is not None:
             transport.abort()
+        self.wake()
+
+    def fail(self, error):
+        # type: (EnvironmentError) -> None
+        """End, as the driver can't wait for the `interest`; for the driver's thread."""
+        reason = u'could not wait for the connection: {}'.format(describe(error))
+        if self.phase == Phase.DIALING:
+            self._obstacle = errors.ConnectFail.during('connect', reason, error)
+            return
+        self._conclude(EndKind.BROKEN, reason, error)
+        self.writer.transport.abort()
         self.wake()
 
     # -- for the user, through the websocket --
@@ -408,6 +428,14 @@ class Session(object):
         """Return the events of being connected; the transport is there."""
         return ()
 
+    def _may_dial(self):
+        # type: () -> bool
+        """Return whether it is this session's turn, or the attempt is to end at once."""
+        if self.gate is None or self.writer.pending.close is not None or self._is_forced:
+            return True
+        self.deadline = self.gate.admit(self, self._websocket.target.host)
+        return self.deadline == -NEVER
+
     def _start(self):
         # type: () -> Iterable[AnyEvent]
         self._connect_deadline = self.deadline = \
@@ -419,7 +447,7 @@ class Session(object):
     def _step_dialing(self):
         # type: () -> Iterable[AnyEvent]
         if self._connect_deadline is None:
-            return self._start()
+            return self._start() if self._may_dial() else ()
         try:
             if self.writer.pending.close is not None or self._is_forced:
                 raise errors.ConnectFail(_FORCED[Phase.DIALING])
@@ -551,7 +579,9 @@ class Session(object):
                     break
                 self._open()
                 yield event
-                yield events.Poll()
+                self.writer.opened()
+                if self.begins_with_poll:
+                    yield events.Poll()
                 continue
             if event.name == 'redirected':
                 self.trace('redirect', status=event.response.status_code, location=event.url)
@@ -603,8 +633,9 @@ class Session(object):
         writer = self.writer
         if self._is_forced:
             return self._disconnect(*self._ends[0])
-        if writer.pending.any or writer.needs_buffer:
+        if writer.pending.any or writer.needs_buffer or writer.has_unsent:
             writer.flush_pending()
+            self._set_deadline()
         is_receiving = self._decoder.is_receiving
         if self._close_deadline == NEVER and (
                 writer.close_sent_at is not None or writer.pending.close is not None
@@ -650,6 +681,8 @@ class Session(object):
         """Do what is due. All that had arrived was received before."""
         self._decoder.free_memory()
         timers, writer = self._timers, self.writer
+        if now >= writer.deadline:
+            writer.time_out()       # the next step ends the connection
         if writer.transport.progress - self._progress >= PROGRESS:
             self._progress = writer.transport.progress
             timers.last_received = now      # the peer reads what another thread sends
@@ -678,7 +711,8 @@ class Session(object):
         # type: () -> None
         timers = self._timers
         self.deadline = min(
-            timers.next_poll, timers.next_ping, timers.dead_at, self._close_deadline)
+            timers.next_poll, timers.next_ping, timers.dead_at, self._close_deadline,
+            self.writer.deadline)
 
     def _ping(self):
         # type: () -> bool
@@ -762,8 +796,9 @@ class Session(object):
         self._conclude(kind, reason, error)
         reason = u'closed' if graceful else self._ends[0].reason
         self.trace('disconnected', reason=reason, graceful=graceful)
+        unsent = self.writer.unsent
         self.dispose()
-        return [events.Disconnected(reason, graceful)]
+        return [events.Disconnected(reason, graceful, unsent=unsent)]
 
     def trace(self, stage, **fields):
         # type: (str, **Any) -> None

@@ -1,8 +1,8 @@
-"""The sending half of a session: frames, in the order of the calls, from any thread.
+"""The sending half of a session, as far as it is the same however a driver sends.
 
-`BlockingWriter` is for drivers that have a thread for each connection: a call
-waits while the send buffer is full. It knows the transport's `send`, and
-nothing of dialling or receiving. It never calls the user's code.
+Frames go out in the order of the calls, from any thread; control frames that can't go out now are
+kept. Whether a call waits while the send buffer is full is for the subclasses (`blocking`,
+`queued`). Neither dials nor receives, and never calls the user's code.
 
 A signal's handler may run in the middle of any method here, in the same
 thread: hence an RLock, `is_sending` and `receiving_thread`.
@@ -10,26 +10,24 @@ thread: hence an RLock, `is_sending` and `receiving_thread`.
 
 from __future__ import absolute_import, division, print_function
 
-import logging
 import socket
 
 from lomond import errors
 from lomond._compat import TYPE_CHECKING, RLock, text_type, thread_module
 from lomond._describe import describe
 from lomond.engine.controls import ControlFrames
+from lomond.engine.timers import NEVER
 from lomond.net.waiter import WRITE
 from lomond.opcode import Opcode
-from lomond.protocol.frame import CONTROL_BIT, PIECE
+from lomond.protocol.frame import PIECE
 from lomond.protocol.state import CAN_SEND, State, unavailable
 
 if TYPE_CHECKING:
-    from typing import Any, Callable, Iterable, Iterator, List, Optional, Tuple  # noqa: F401
+    from typing import Any, Callable, Iterable, Optional, Tuple  # noqa: F401
 
     from lomond.net.transport import Transport  # noqa: F401
     from lomond.net.waiter import Interest  # noqa: F401
     from lomond.protocol.connection import Connection  # noqa: F401
-
-log = logging.getLogger('lomond')  # type: logging.Logger
 
 
 class _NoSession(object):
@@ -44,8 +42,8 @@ class _NoSession(object):
     sender = None
 
 
-class BlockingWriter(object):
-    """Sends a connection's frames; a caller's thread waits while the send buffer is full.
+class Writer(object):
+    """Sends a connection's frames.
 
     Parameters:
 
@@ -64,9 +62,14 @@ class BlockingWriter(object):
 
     __slots__ = (
         '_clock', '_connection', '_encoder', '_fragment_size', '_head', '_head_size',
-        '_is_flushing', '_options', '_session', '_whole_size', 'close_sent_at', 'error',
+        '_options', '_session', '_whole_size', 'close_sent_at', 'error',
         'head_error', 'is_disposed', 'is_interleaving', 'is_sending', 'lock', 'needs_buffer',
         'pending', 'receiving_thread', 'transport')
+
+    #: True while messages, or a part of one, wait for the send buffer.
+    has_unsent = False  # type: bool
+    #: When what waits has waited too long for the peer to read, by the clock.
+    deadline = NEVER  # type: float
 
     def __init__(self, connection, options, session, clock):
         # type: (Connection, Any, Any, Callable[[], float]) -> None
@@ -99,7 +102,6 @@ class BlockingWriter(object):
         self.pending = ControlFrames()  # type: ControlFrames
         #: True if the send buffer is too full for what is pending.
         self.needs_buffer = False  # type: bool
-        self._is_flushing = False       # the loop sends pending frames, in their order
 
         # Fixed when the connection begins, as the connection's other options are.
         self._fragment_size = options.fragment_size  # type: Optional[int]
@@ -111,7 +113,7 @@ class BlockingWriter(object):
         self._head_size = 0
         self.head_error = None  # type: Optional[BaseException]
 
-    # -- for the user, through the websocket --
+    # -- by the subclass --
 
     def write(self, data):
         # type: (bytes) -> None
@@ -119,65 +121,62 @@ class BlockingWriter(object):
 
         Raises TransportFail, or WebSocketUnavailable if there is no connection.
         """
-        self._send_each((data,))
+        raise NotImplementedError
 
-    # Each message comes through here: it calls no method where a line will do.
     def send(self, opcode, data, compress=False):
         # type: (int, bytes, bool) -> None
         """Send a frame, whole; compressed if ``compress`` is true and that was agreed on.
 
         Raises TransportFail, or WebSocketUnavailable and its kinds.
         """
-        if self.receiving_thread is not None and self._interrupts_reading(opcode):
-            self._send_interrupting(opcode, data)
-            return
-        if self.is_disposed:        # a signal's handler must not wait here for another thread
-            raise unavailable(self._connection.state)
-        try:
-            with self.lock:
-                if self.is_sending:
-                    self._send_interrupting(opcode, data)
-                    return
-                frame = None
-                try:
-                    self.is_sending = True
-                    if self.pending.any and not self._is_flushing:
-                        self._send_controls_first()
-                    if len(data) > self._whole_size and not opcode & CONTROL_BIT:
-                        size, frames = self._encoder.encode_in_frames(
-                            opcode, data, compress, self._fragment_size)
-                        self._hand_over(self._interleave(frames), size)
-                    else:
-                        frame = self._encoder.encode(opcode, data, compress)
-                        if self.error is not None:
-                            raise self._refusal(len(frame))
-                        self.transport.send(frame, self._options.write_timeout or None)
-                    if opcode == Opcode.CLOSE:
-                        self._close_was_sent()
-                    self.is_sending = False
-                except BaseException as error:
-                    self._failed(error, frame is not None)
-                    raise
-        finally:
-            if self.pending.any or self.is_disposed:
-                self._catch_up()
+        raise NotImplementedError
 
     def send_control(self, opcode, payload):
         # type: (int, bytes) -> None
-        """Send a ping, a pong or a Close frame.
+        """Send a ping, a pong or a Close frame, or keep it for now; raises as `send`."""
+        raise NotImplementedError
 
-        While another thread's message goes out in fragments the frame waits
-        for the end of a fragment, and this returns at once. Raises as `send`.
+    def send_many(self, messages, compress):
+        # type: (Iterable[Tuple[int, bytes]], bool) -> None
+        """Send a frame for each pair of an opcode and a payload, in as few writes as possible.
+
+        No other thread's message comes in between, nor a Close frame. Raises as `send`.
         """
-        if self.is_interleaving and not self.pending.is_full:
-            self._queue_control(opcode, payload)
-        else:
-            self._send_as_user(opcode, payload)
+        raise NotImplementedError
 
-    def _send_as_user(self, opcode, payload):
-        # type: (int, bytes) -> None
-        """Send a control frame through a `send` of the user's own, if the session has one."""
-        (self._session.sender or self).send(opcode, payload)
+    def flush_pending(self):
+        # type: () -> None
+        """Send what waits, as far as that needs no waiting. Never raises.
+
+        `needs_buffer` is set if the send buffer is full.
+        """
+        raise NotImplementedError
+
+    def ping(self, payload):
+        # type: (bytes) -> Optional[bool]
+        """Send a ping for the loop, without waiting.
+
+        Returns True if it went out, or goes out next; False if the connection
+        doesn't allow it; None if it can't: then the peer isn't reading, or is
+        reading what another thread sends.
+        """
+        raise NotImplementedError
+
+    @property
+    def unsent(self):
+        # type: () -> int
+        """How many messages wait, those of which a part went out included."""
+        return 0
+
+    def opened(self):
+        # type: () -> None
+        """Send what was kept for this connection: the user has handled Ready."""
+
+    def time_out(self):
+        # type: () -> None
+        """End the connection, as `deadline` has passed."""
+
+    # -- control frames --
 
     def _queue_control(self, opcode, payload):
         # type: (int, bytes) -> None
@@ -192,91 +191,6 @@ class BlockingWriter(object):
         if opcode == Opcode.CLOSE or not self.is_interleaving:
             # close_timeout begins; or the message has just ended, and the loop sends the frame.
             self._session.wake()
-
-    def send_many(self, messages, compress):
-        # type: (Iterable[Tuple[int, bytes]], bool) -> None
-        """Send a frame for each pair of an opcode and a payload, in as few writes as possible.
-
-        No other thread's message comes in between, nor a Close frame. Raises as `send`.
-        """
-        self._send_each(self._encoder.encode_many(messages, compress, self._fragment_size))
-
-    def _send_each(self, parts):
-        # type: (Iterable[bytes]) -> None
-        """Send parts, each made when the one before is out, with no other message in between."""
-        if self.receiving_thread is not None and self._interrupts_reading(None):
-            self._send_interrupting(None, b'')
-            return
-        if self.is_disposed:
-            raise unavailable(self._connection.state)
-        try:
-            with self.lock:
-                if self.is_sending:
-                    self._send_interrupting(None, b'')
-                    return
-                try:
-                    self.is_sending = self.is_interleaving = True
-                    if self.pending.any:
-                        self._send_controls_first()
-                    for data in parts:
-                        self._hand_over(data)
-                        self._session.read_ahead()
-                        # All of the parts go out before a Close frame.
-                        self._send_controls(may_close=False)
-                    self.is_sending = self.is_interleaving = False
-                except BaseException as error:
-                    self._failed(error, False)
-                    raise
-        finally:
-            self._catch_up()
-
-    def _interleave(self, frames):
-        # type: (Iterable[Iterable[Any]]) -> Iterator[Any]
-        """Yield the pieces of a message's frames, and send control frames between the frames.
-
-        The transport asks for the next piece when it has sent the last.
-        """
-        self.is_interleaving = True
-        for pieces in frames:
-            for piece in pieces:
-                yield piece
-            self._session.read_ahead()
-            self._send_controls()
-        self.is_interleaving = False
-
-    # -- pending control frames --
-
-    def _send_controls_first(self):
-        # type: () -> None
-        """Keep the order of the calls: no message overtakes a pending control frame."""
-        try:
-            self._send_controls()
-        except errors.TransportFail:
-            pass        # the message is refused for the same reason
-
-    def _send_controls(self, may_close=True):
-        # type: (bool) -> None
-        """Send pending control frames, in the thread that is sending, which holds the lock."""
-        while self.pending.any and self._send_next_control(may_close):
-            pass
-
-    def _send_next_control(self, may_close=True):
-        # type: (bool) -> bool
-        """Send one pending control frame, under the lock; False if there is none."""
-        control = self.pending.take(may_close)
-        if control is None:
-            return False
-        opcode, payload = control
-        try:
-            frame = self._encoder.encode(opcode, payload)
-        except errors.WebSocketUnavailable as error:
-            log.debug('%s was not sent: %s', Opcode.to_str(opcode), error)
-        else:
-            self._hand_over(frame)
-        if opcode == Opcode.CLOSE:
-            self._close_was_sent()
-            self.pending.close_sent()       # last: until then the loop waits for it
-        return True
 
     # -- signals' handlers --
 
@@ -301,24 +215,6 @@ class BlockingWriter(object):
         self._session.wake()
 
     # -- to the transport --
-
-    def _hand_over(self, data, size=None):
-        # type: (Any, Optional[int]) -> None
-        """Have the transport send bytes, or pieces that are ``size`` bytes together."""
-        if self.error is not None:
-            raise self._refusal(len(data) if size is None else size)
-        transport = self.transport
-        if transport is None:       # a redirect has just closed it
-            raise unavailable(self._connection.state)
-        timeout = self._options.write_timeout or None
-        try:
-            if size is None:
-                transport.send(data, timeout)
-            else:
-                transport.send_pieces(data, size, timeout)
-        except BaseException as error:
-            self._failed(error, True)
-            raise
 
     def _close_was_sent(self):
         # type: () -> None
@@ -398,74 +294,6 @@ class BlockingWriter(object):
         """
         self.pending.add_reply(opcode, data)
         self.flush_pending()
-
-    def flush_pending(self):
-        # type: () -> None
-        """Send what is pending, if that needs no waiting; else the loop tries again later.
-
-        A sender that holds the lock wakes the loop when it is done, or sends
-        what is pending itself. `needs_buffer` is set if the send buffer is full.
-        """
-        self.needs_buffer = False
-        if not self.pending.any or self.transport is None or not self.lock.acquire(False):
-            return
-        try:
-            if self.is_sending:
-                return          # this is a signal's handler: the loop goes on after it
-            self._is_flushing = True
-            while self.pending.any and self._has_buffer():
-                control = self.pending.take()
-                if control is None:
-                    return
-                self._try_to_send(*control)
-                if control[0] == Opcode.CLOSE:
-                    self.pending.close_sent()
-        finally:
-            self._is_flushing = False
-            self._release()
-
-    def _has_buffer(self):
-        # type: () -> bool
-        """Return whether a small frame would go out at once, or fail at once."""
-        if self.error is not None or self.is_disposed or self.transport.is_writable():
-            return True
-        self.needs_buffer = True
-        return False
-
-    def ping(self, payload):
-        # type: (bytes) -> Optional[bool]
-        """Send a ping if the send buffer isn't full.
-
-        Returns True if it went out or goes out after another thread's
-        fragment; False if the connection doesn't allow it; None if it could not
-        be sent without waiting: then the peer isn't reading, or is reading
-        what another thread sends.
-        """
-        if not self.lock.acquire(False):
-            if not self.is_interleaving or self.pending.has_users:
-                return None
-            try:
-                self._queue_control(Opcode.PING, payload)
-            except errors.WebSocketError as error:
-                log.debug('no ping was sent: %s', error)
-                return False
-            return True
-        try:
-            if not self.transport.is_writable():
-                return None
-            return self._try_to_send(Opcode.PING, payload)
-        finally:
-            self._release()
-
-    def _try_to_send(self, opcode, payload):
-        # type: (int, bytes) -> bool
-        """Send a small frame, under the lock; False if that failed."""
-        try:
-            self._send_as_user(opcode, payload)
-            return True
-        except errors.WebSocketError as error:
-            log.debug('%s was not sent: %s', Opcode.to_str(opcode), error)
-            return False
 
     # -- our head of the handshake --
 

@@ -194,6 +194,19 @@ class Transport(object):
         count, need = self._send_now(data)
         return count, ((self._fd, need),)
 
+    def offer(self, data):
+        # type: (Any) -> Tuple[int, int]
+        """Send as much as the send buffer accepts now, without waiting.
+
+        Returns the number of bytes, and what to wait for if that is 0,
+        `READ` or `WRITE`. Raises TransportFail.
+        """
+        try:
+            return self._send_now(data)
+        except (socket.error, TransportFail, ValueError) as error:
+            # ValueError: an SSLSocket whose session is gone.
+            raise _send_failed(error, 0, len(data))
+
     def send(self, data, timeout):
         # type: (bytes, Optional[float]) -> None
         """Send all of the bytes; wait while the send buffer is full.

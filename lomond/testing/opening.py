@@ -8,21 +8,22 @@ from lomond.session import WebsocketSession
 from lomond.websocket import WebSocket
 
 if TYPE_CHECKING:
-    from typing import Any  # noqa: F401
+    from typing import Any, Callable  # noqa: F401
 
 
-def open_over(sock, **options):
-    # type: (Any, **Any) -> WebSocket
+def open_over(sock, session_class=WebsocketSession, **options):
+    # type: (Any, Callable[[WebSocket], Any], **Any) -> WebSocket
     """Return a WebSocket that is open over a connected socket, without a handshake or a loop.
 
     What it sends goes to the socket; `WebSocket.feed` returns the events in bytes from a peer.
     ``websocket.session.dispose()`` closes both.
 
     Parameters: ``sock``, such as an end of `socket.socketpair`, or a transport (an object with the
-    members of `lomond.net.transport.Transport`); ``options`` of `WebSocket`.
+    members of `lomond.net.transport.Transport`); ``session_class``, as for `WebSocket.connect`;
+    ``options`` of `WebSocket`.
     """
     websocket = WebSocket(u'ws://example.org/', **dict({'proxies': {}}, **options))
-    session = websocket.new_session(WebsocketSession)
+    session = websocket.new_session(session_class)
     session.writer.attach(Transport(sock) if hasattr(sock, 'setblocking') else sock)
     websocket.stream.accept()
     return websocket

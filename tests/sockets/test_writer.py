@@ -12,22 +12,24 @@ import sys
 import pytest
 
 from lomond import errors
-from lomond.engine import writer as sending
+from lomond.engine import blocking, queued, writer
+from lomond.engine.stepped import QueuedClientSession
+from lomond.session import WebsocketSession
 from lomond.testing import open_over
 from tests.network.driving import Background, drain
 from tests.protocol.harness import CLIENT, parse_frames
 from tests.support import PATIENCE
 
-SOURCE = inspect.getsourcefile(sending)
+SOURCES = [inspect.getsourcefile(module) for module in (writer, blocking, queued)]
 
 
 class OpenEnd(object):
     """An open websocket over a pair of sockets, whose other end takes all in."""
 
-    def __init__(self):
+    def __init__(self, session_class):
         ours, self._theirs = socket.socketpair()
         self._theirs.settimeout(PATIENCE)
-        self.websocket = open_over(ours)
+        self.websocket = open_over(ours, session_class)
         self.session = self.websocket.session
         self._reading = Background(drain, self._theirs)
 
@@ -47,15 +49,16 @@ class OpenEnd(object):
 
 
 def interrupt(call, at):
-    """Raise KeyboardInterrupt before the `at`-th line of `sending`; tell if it came to that."""
+    """Raise KeyboardInterrupt before the `at`-th line of the writers; tell if it came to that."""
     def trace(frame, event, _arg):
-        if frame.f_code.co_filename != SOURCE:
+        if frame.f_code.co_filename not in SOURCES:
             return None
         # At a bare `try`, and at the second visit to a `with`, which is its end, no signal comes
         # between; a tracer does, since 3.10.
-        line = linecache.getline(SOURCE, frame.f_lineno).strip()
-        if event == 'line' and line != 'try:' and frame.f_lineno not in lines:
-            lines.append(frame.f_lineno)
+        place = frame.f_code.co_filename, frame.f_lineno
+        line = linecache.getline(*place).strip()
+        if event == 'line' and line != 'try:' and place not in lines:
+            lines.append(place)
             if len(lines) == at:
                 raise KeyboardInterrupt
         return trace
@@ -72,6 +75,7 @@ def interrupt(call, at):
     return len(lines) >= at
 
 
+@pytest.mark.parametrize('session_class', [WebsocketSession, QueuedClientSession])
 @pytest.mark.parametrize('call', [
     lambda websocket: websocket.send_text(u'Hello'),
     lambda websocket: websocket.send_binary(b'x' * 200000),
@@ -79,9 +83,9 @@ def interrupt(call, at):
     lambda websocket: websocket.send_ping(),
     lambda websocket: websocket.close(),
 ], ids=['small', 'large', 'many', 'ping', 'close'])
-def test_interrupted_send_leaves_nothing_locked_and_no_frame_after_a_torn_one(call):
+def test_interrupted_send_leaves_nothing_locked_and_no_frame_after_a_torn_one(call, session_class):
     for at in itertools.count(1):
-        end = OpenEnd()
+        end = OpenEnd(session_class)
         was_interrupted = interrupt(functools.partial(call, end.websocket), at)
         assert not end.session.writer.is_sending
         assert Background(end.is_unlocked).result(), 'interrupted before line {}'.format(at)

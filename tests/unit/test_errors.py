@@ -21,6 +21,7 @@ FAMILY = {
     'CriticalProtocolError': 'WebSocketError',
     'ConnectFail': 'WebSocketError',
     'TransportFail': 'WebSocketError',
+    'OutboxFull': 'WebSocketError',
     'WebSocketUnavailable': 'WebSocketError',
     'WebSocketClosed': 'WebSocketUnavailable',
     'WebSocketClosing': 'WebSocketUnavailable',

@@ -27,8 +27,8 @@ HOUSE = [
     ['net', 'protocol'],
     ['engine'],
     ['extensions', 'response', 'tls'],      # faces of what is deeper
-    ['_endpoint', 'session', 'websocket'],
-    ['persist', 'server'],
+    ['_endpoint', '_multiplexer', 'session', 'websocket'],
+    ['persist', 'pool', 'server'],
     ['examples', 'testing'],
 ]
 

@@ -20,6 +20,7 @@ def test_all_begin_at_nothing():
         'attempts': 0,
         'connections': 0,
         'reconnects': 0,
+        'dropped': 0,
         'time_connected': 0.0,
     }
 

@@ -1,0 +1,124 @@
+"""Messages that wait for the send buffer, up to a limit, and the choice of what to do beyond that.
+
+They wait as messages, not as frames: a frame that was deflated can't be dropped any more, as the
+ones after it refer to it. Encodes and sends nothing, and takes no lock: the writer does.
+"""
+
+from __future__ import absolute_import, division, print_function
+
+from collections import deque
+
+from lomond import errors
+from lomond._compat import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing import Any, Optional, Sequence, Tuple  # noqa: F401
+
+    #: Messages that stay together, pairs of an opcode and a payload, and whether to compress them.
+    Entry = Tuple[Sequence[Tuple[Optional[int], bytes]], bool]
+
+#: The default of ``max_queue``, in bytes.
+MAX_QUEUE = 1024 * 1024
+
+#: What a message counts beside its payload, in bytes: about its size in memory.
+MESSAGE_SIZE = 64
+
+
+class Overflow(object):
+    """What to do with a message that the outbox has no space for."""
+
+    RAISE = 'raise'                 # raise OutboxFull
+    BLOCK = 'block'                 # wait for space; in the loop's own thread raise
+    DROP_OLDEST = 'drop_oldest'     # drop the oldest messages
+    LATEST = 'latest'               # drop all other messages
+
+
+OVERFLOWS = frozenset([Overflow.RAISE, Overflow.BLOCK, Overflow.DROP_OLDEST, Overflow.LATEST])
+
+
+class Outbox(object):
+    """A queue of messages.
+
+    Parameters: ``max_queue``, how many bytes may wait, or None for no limit; ``overflow``,
+    one of `Overflow`.
+    """
+
+    __slots__ = ('_entries', '_kept', 'max_queue', 'messages', 'overflow', 'size')
+
+    def __init__(self, max_queue=MAX_QUEUE, overflow=Overflow.RAISE):
+        # type: (Optional[int], str) -> None
+        self.max_queue = max_queue
+        self.overflow = overflow
+        # Deques once something waits: an empty one takes 600 bytes.
+        self._entries = ()  # type: Any
+        self._kept = ()  # type: Any    # of an earlier connection
+        #: Bytes that wait, with `MESSAGE_SIZE` for each message.
+        self.size = 0
+        #: How many messages wait.
+        self.messages = 0
+
+    def overflows(self, messages):
+        # type: (Sequence[Tuple[Optional[int], bytes]]) -> bool
+        """Return whether these messages exceed the limit, with all that wait."""
+        return self.max_queue is not None and self.size + _size(messages) > self.max_queue
+
+    def push(self, messages, compress):
+        # type: (Sequence[Tuple[Optional[int], bytes]], bool) -> int
+        """Add messages that are sent, or dropped, together; return how many were dropped for them.
+
+        Raises OutboxFull if there is no space, and none may be made; then nothing was added.
+        """
+        size = _size(messages)
+        limit = self.max_queue
+        before = self.messages
+        if limit is not None and self.size + size > limit:
+            if size > limit or self.overflow not in (Overflow.LATEST, Overflow.DROP_OLDEST):
+                raise errors.OutboxFull.over(limit, size, self.size)
+            if self.overflow == Overflow.LATEST:
+                self.clear()
+            while self.size + size > limit:
+                self._remove_from(self._kept or self._entries)
+        dropped = before - self.messages
+        if not self._entries:
+            self._entries = deque()
+        self._entries.append((messages, compress))
+        self.size += size
+        self.messages += len(messages)
+        return dropped
+
+    def pop(self):
+        # type: () -> Optional[Entry]
+        """Take out the oldest messages, to be sent now; None if none waits, or only kept ones."""
+        return self._remove_from(self._entries) if self._entries else None
+
+    def _remove_from(self, entries):
+        # type: (Any) -> Entry
+        entry = entries.popleft()  # type: Entry
+        self.size -= _size(entry[0])
+        self.messages -= len(entry[0])
+        return entry
+
+    def clear(self):
+        # type: () -> int
+        """Drop all messages; return how many there were."""
+        count = self.messages
+        self._entries, self._kept, self.size, self.messages = (), (), 0, 0
+        return count
+
+    def hold(self):
+        # type: () -> None
+        """Keep what waits for the next connection, until `release`."""
+        self._kept = self._entries
+        self._entries = ()
+
+    def release(self):
+        # type: () -> None
+        """Send what was kept, after what waits by now."""
+        if self._kept:
+            self._kept.extendleft(reversed(self._entries))
+            self._entries, self._kept = self._kept, ()
+
+
+def _size(messages):
+    # type: (Sequence[Tuple[Optional[int], bytes]]) -> int
+    return sum(len(payload) for _opcode, payload in messages) + MESSAGE_SIZE * len(messages)

@@ -1,0 +1,47 @@
+"""Sessions for drivers with many connections in one thread: neither a step nor a send waits."""
+
+from __future__ import absolute_import, division, print_function
+
+from lomond._compat import TYPE_CHECKING, monotonic, thread_module
+from lomond.engine.client import ClientSession
+from lomond.engine.outbox import Outbox
+from lomond.engine.queued import QueuedWriter
+from lomond.engine.server import ServerSession
+from lomond.engine.session import Session
+
+if TYPE_CHECKING:
+    from typing import Any, Callable, Optional  # noqa: F401
+
+
+class QueuedSession(Session):
+    """What sessions of clients and servers share.
+
+    Parameters: ``outbox``, where messages wait: a new one by default; that of an earlier session
+    keeps its messages until Ready has been handled. The others as for `Session`.
+    """
+
+    writer_class = QueuedWriter
+
+    def __init__(self, websocket, outbox=None, clock=monotonic):
+        # type: (Any, Optional[Outbox], Callable[[], float]) -> None
+        super(QueuedSession, self).__init__(websocket, clock)
+        if outbox is None:
+            outbox = Outbox()
+        outbox.hold()
+        writer = self.writer  # type: Any
+        writer.outbox = outbox
+
+    def begin(self, poll, *options, **kwargs):
+        # type: (Optional[float], *Any, **Any) -> None
+        super(QueuedSession, self).begin(poll, *options, **kwargs)
+        writer = self.writer  # type: Any
+        writer.driving_thread = thread_module.get_ident()
+        self.begins_with_poll = bool(poll)
+
+
+class QueuedClientSession(QueuedSession, ClientSession):
+    """Connects a websocket to its server, and drives the connection."""
+
+
+class QueuedServerSession(QueuedSession, ServerSession):
+    """Answers a client's request, and drives the connection."""

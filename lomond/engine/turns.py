@@ -1,0 +1,56 @@
+"""The order in which senders wait for space in a queue.
+
+Each waits by its own means, a thread for an event, a task for a future, and is woken when it is
+the first and there may be space. Takes no lock: the writer does.
+"""
+
+from __future__ import absolute_import, division, print_function
+
+from lomond._compat import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing import Any, Callable, List, Optional  # noqa: F401
+
+    #: One sender's place: called, in any thread, when it should try again.
+    Turn = Callable[[], Any]
+
+
+class Turns(object):
+    """Those that wait, in the order in which they came."""
+
+    __slots__ = ('_waiting',)
+
+    def __init__(self):
+        # type: () -> None
+        self._waiting = []  # type: List[Turn]
+
+    def is_next(self, turn):
+        # type: (Optional[Turn]) -> bool
+        """Return whether nobody waits before this sender; None is for one that doesn't wait yet."""
+        return not self._waiting or self._waiting[0] is turn
+
+    def join(self, turn):
+        # type: (Turn) -> None
+        """Wait behind all others, unless it waits already."""
+        if not any(waiting is turn for waiting in self._waiting):
+            self._waiting.append(turn)
+
+    def leave(self, turn):
+        # type: (Turn) -> None
+        """Wait no more, for whatever reason, and let the next one try."""
+        left = [waiting for waiting in self._waiting if waiting is not turn]
+        if len(left) < len(self._waiting):
+            self._waiting = left
+            self.wake_first()
+
+    def wake_first(self):
+        # type: () -> None
+        """Let the first try."""
+        if self._waiting:
+            self._waiting[0]()
+
+    def wake_all(self):
+        # type: () -> None
+        """Let all try: each finds that nothing may be sent any more."""
+        for turn in list(self._waiting):
+            turn()
