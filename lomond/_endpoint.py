@@ -92,6 +92,23 @@ def deflate_options(compress):
     raise TypeError('compress must be a bool or DeflateOptions, not {!r}'.format(compress))
 
 
+def with_defaults(cls):
+    # type: (Type[Self]) -> Type[Self]
+    """Decorate a class of endpoints: the defaults of its parameters become attributes of the class.
+
+    In 10,000 objects with 40 attributes each, defaults alone would take 14 MB.
+    """
+    init = getattr(cls.__init__, '__wrapped__', cls.__init__)  # type: Any
+    defaults = init.__defaults__
+    names = init.__code__.co_varnames[:init.__code__.co_argcount][-len(defaults):]
+    for name, default in zip(names, defaults):
+        check = cls._checks.get(name)
+        kept = default if check is None else check(default)
+        if not isinstance(kept, list):      # somebody may change a list
+            setattr(cls, name, kept)
+    return cls
+
+
 def _check_compress(compress):
     # type: (Union[bool, DeflateOptions]) -> Union[bool, DeflateOptions]
     deflate_options(compress)
@@ -168,9 +185,15 @@ class Endpoint(object):
     if not TYPE_CHECKING:       # with it, mypy would let any attribute be set
         # Not properties: `write_timeout` is read for each message.
         def __setattr__(self, name, value):
-            """Set an attribute; a parameter's is checked."""
+            """Set an attribute; a parameter's is checked. A default stays the class's."""
             check = self._checks.get(name)
-            object.__setattr__(self, name, value if check is None else check(value))
+            if check is not None:
+                value = check(value)
+            default = getattr(type(self), name, self)
+            if type(default) is type(value) and default == value:
+                self.__dict__.pop(name, None)
+            else:
+                object.__setattr__(self, name, value)
 
     def __reduce_ex__(self, _protocol):
         # type: (Any) -> Any

@@ -128,13 +128,10 @@ class Pool(object):
         Raises TypeError and ValueError for invalid arguments, and WebSocketUnavailable if a loop
         over the WebSocket is running, if it was added before, or after `close`.
         """
-        options = {
-            'poll': check_seconds('poll', poll),
-            'ping_rate': check_seconds('ping_rate', ping_rate),
-            'ping_timeout': check_seconds('ping_timeout', ping_timeout),
-            'auto_pong': auto_pong,
-            'close_timeout': check_seconds('close_timeout', close_timeout),
-        }
+        options = (
+            check_seconds('poll', poll), check_seconds('ping_rate', ping_rate),
+            check_seconds('ping_timeout', ping_timeout), auto_pong,
+            check_seconds('close_timeout', close_timeout))
         _check_websocket(websocket)
         if policy is not None and not isinstance(policy, ReconnectPolicy):
             raise TypeError('policy must be a ReconnectPolicy, not {!r}'.format(policy))
@@ -155,7 +152,7 @@ class Pool(object):
             session = websocket.new_session(partial(
                 QueuedClientSession, outbox=outbox if self._keep_outbox else self._new_outbox()))
             session.gate = self._gate
-            session.begin(wake=wake, **options)
+            session.begin(*options, wake=wake)
             return session  # type: ignore[no-any-return]
 
         if policy is None:

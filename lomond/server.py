@@ -32,7 +32,7 @@ from lomond._compat import (
     text_type,
 )
 from lomond._describe import describe
-from lomond._endpoint import FRAGMENT_SIZE, MAX_MESSAGE_SIZE, Endpoint
+from lomond._endpoint import FRAGMENT_SIZE, MAX_MESSAGE_SIZE, Endpoint, with_defaults
 from lomond._hints import takes_options
 from lomond._locks import ProcessLock
 from lomond.engine.server import ServerSession
@@ -119,6 +119,7 @@ _REMEDIES = {
 _SHUTDOWN = (Status.GOING_AWAY, u'server shutting down')
 
 
+@with_defaults
 class ServerWebSocket(Endpoint):
     """The server's end of a WebSocket, which `Server` passes to the handler.
 

@@ -11,7 +11,7 @@ from lomond import errors, events
 from lomond._checks import check_count, check_seconds
 from lomond._compat import TYPE_CHECKING, encode_text, text_type
 from lomond._describe import describe
-from lomond._endpoint import FRAGMENT_SIZE, MAX_MESSAGE_SIZE, Endpoint
+from lomond._endpoint import FRAGMENT_SIZE, MAX_MESSAGE_SIZE, Endpoint, with_defaults
 from lomond._hints import takes_options
 from lomond.constants import USER_AGENT, WS_VERSION
 from lomond.engine.attempt import Attempt
@@ -100,6 +100,7 @@ def _check_trace(trace):
     return trace
 
 
+@with_defaults
 class WebSocket(Endpoint):
     """A WebSocket client: iterate over it to connect, and to get its events.
 

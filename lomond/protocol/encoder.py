@@ -35,8 +35,10 @@ if TYPE_CHECKING:
 
 _MESSAGES = frozenset([Opcode.TEXT, Opcode.BINARY])
 
-# One call of the system's random source serves this many masking keys.
-_keys_struct = struct.Struct('4s' * 64)
+# One call of the system's random source serves many masking keys; a few where a connection sends
+# little, as most of a pool's do: 64 keys take 3 KB.
+_many_keys = struct.Struct('4s' * 64)
+_few_keys = struct.Struct('4s' * 4)
 
 
 class Encoder(object):
@@ -47,7 +49,8 @@ class Encoder(object):
     """
 
     __slots__ = (
-        '_is_client', '_keys', '_lifecycle', '_random_bytes', '_sent', '_stats', 'deflate')
+        '_drawn_at', '_is_client', '_keys', '_lifecycle', '_random_bytes', '_sent', '_stats',
+        'deflate')
 
     def __init__(self, is_client, lifecycle, stats, random_bytes):
         # type: (bool, Lifecycle, Stats, Callable[[int], bytes]) -> None
@@ -58,6 +61,7 @@ class Encoder(object):
         self._sent = stats.sent
         self._random_bytes = random_bytes
         self._keys = []  # type: List[bytes]    # masking keys to come
+        self._drawn_at = 0      # how many messages had been sent when they were drawn
 
     def encode(self, opcode, payload, compress=False):
         # type: (int, bytes, bool) -> bytes
@@ -204,6 +208,8 @@ class Encoder(object):
 
     def _draw_keys(self):
         # type: () -> List[bytes]
-        drawn = _keys_struct.unpack(self._random_bytes(_keys_struct.size))
-        self._keys = list(reversed(drawn))
+        sent = self._sent.messages
+        keys = _many_keys if sent > self._drawn_at + 1 else _few_keys
+        self._drawn_at = sent
+        self._keys = list(reversed(keys.unpack(self._random_bytes(keys.size))))
         return self._keys
