@@ -14,6 +14,7 @@ from collections import deque
 from lomond._compat import TYPE_CHECKING, set_close_on_exec, text_type
 from lomond._describe import describe
 from lomond.http.url import bracket
+from lomond.net.closing import close_socket
 from lomond.net.socket_options import OPTION_ERRORS, prepare_tcp
 from lomond.net.steps import Wait
 from lomond.net.waiter import WRITE
@@ -226,4 +227,4 @@ class _Attempt(object):
     def close(self):
         # type: () -> None
         if self._sock is not None:
-            self._sock.close()
+            close_socket(self._sock)

@@ -16,6 +16,7 @@ from lomond._compat import TYPE_CHECKING, is_interrupt, monotonic, text_type
 from lomond._describe import describe
 from lomond._locks import ProcessLock
 from lomond.errors import TransportFail
+from lomond.net.closing import close_socket, forget
 from lomond.net.waiter import READ, WRITE, wait
 
 if TYPE_CHECKING:
@@ -108,16 +109,20 @@ class Transport(object):
 
     def detach(self):
         # type: () -> Any
-        """Return the socket, which is the caller's from now on; this transport is closed."""
+        """Return the socket, which is the caller's from now on; this transport is closed.
+
+        Nothing watches the descriptor any more.
+        """
         with self._close_lock():
+            forget(self.fileno())
             self.is_closed = True
             sock, self._sock = self._sock, None
             return sock
 
     def fileno(self):
         # type: () -> int
-        """Return the descriptor to wait on: the one of the connection, also in a tunnel."""
-        return self._fd     # type: ignore[no-any-return]
+        """Return the descriptor of the connection, also in a tunnel; -1 once this is closed."""
+        return -1 if self.is_closed else self._fd
 
     # -- receiving --
 
@@ -358,6 +363,6 @@ class Transport(object):
                 return
             self.is_closed = True
             try:
-                self._sock.close()
+                close_socket(self._sock)
             except socket.error:
                 pass

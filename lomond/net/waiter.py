@@ -12,6 +12,7 @@ import os
 import select
 
 from lomond._compat import TYPE_CHECKING, is_interrupt, monotonic
+from lomond.net.closing import add_waiter
 from lomond.net.ways import READ, WAYS, WAYS_FOR_FEW, WRITE, find_way, make_set
 
 if TYPE_CHECKING:
@@ -62,9 +63,10 @@ def merge(interest, more):
 class Waiter(object):
     """Waits for any number of descriptors; for one thread.
 
-    Forget a descriptor before you close it. (epoll goes on with a closed one if a child process has
-    a copy.) A number that was closed and opened again must be watched again. A forked child that
-    uses its parent's waiter gets a set of its own: the parent's doesn't change.
+    Close a watched socket by `lomond.net.closing.close_socket`, or forget its descriptor before you
+    close it: epoll goes on with a closed one if a child process has a copy. A number that was
+    closed and opened again must be watched again. A forked child that uses its parent's waiter
+    gets a set of its own: the parent's doesn't change.
 
     Parameters: ``ways``, names from `WAYS`, the preferred first. Raises ValueError if there is
     none of them here, and OSError (on 2.7 IOError) if no descriptor is left for epoll or kqueue.
@@ -74,7 +76,14 @@ class Waiter(object):
         # type: (Sequence[str]) -> None
         self._ways = ways
         self._watched = {}  # type: Dict[int, int]      # what of each descriptor
-        self._set = make_set(ways)  # type: Any
+        self._set = self._make_set()
+
+    def _make_set(self):
+        # type: () -> Any
+        made = make_set(self._ways)
+        if made.process is not None:
+            add_waiter(self)
+        return made
 
     @property
     def way(self):
@@ -94,10 +103,17 @@ class Waiter(object):
 
     def forget(self, fd):
         # type: (int) -> None
-        """Stop waiting for a descriptor; harmless if it isn't watched, or closed already."""
+        """Stop waiting for a descriptor; harmless if it isn't watched, or closed already.
+
+        Any thread may call this, also while another one waits.
+        """
         known = self._watched.pop(fd, 0)
-        if known and not self._renew_if_needed():
-            self._set.drop(fd, known)
+        # A forked child shares its parent's set until it makes its own.
+        if known and self._set.process in (None, os.getpid()):
+            try:
+                self._set.drop(fd, known)
+            except ValueError:
+                pass        # another thread has closed this waiter meanwhile
 
     def watch_only(self, interest):
         # type: (Interest) -> None
@@ -106,7 +122,7 @@ class Waiter(object):
         wanted = dict(interest)
         for fd in list(self._watched):
             if fd not in wanted:
-                self._set.drop(fd, self._watched.pop(fd))
+                self.forget(fd)
         for fd, mask in interest:
             self._set.change(fd, mask, self._watched.get(fd, 0))
             self._watched[fd] = mask
@@ -138,20 +154,19 @@ class Waiter(object):
         self._set.close()
 
     def _renew_if_needed(self):
-        # type: () -> bool
-        """Make a new set after a fork or monkey patching; return whether that was needed."""
+        # type: () -> None
+        """Make a new set after a fork or monkey patching."""
         _way, make = find_way(self._ways)
         current = self._set
         if current.make is make and current.process in (None, os.getpid()):
-            return False
-        self._set = make_set(self._ways)
+            return
+        self._set = self._make_set()
         for fd, mask in list(self._watched.items()):
             try:
                 self._set.change(fd, mask, 0)
             except EnvironmentError:        # it was closed; in a child, for one
-                del self._watched[fd]
+                self._watched.pop(fd, None)
         current.close()
-        return True
 
 
 def _wait_once(interest, timeout):

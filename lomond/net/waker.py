@@ -9,6 +9,7 @@ import socket
 
 from lomond._compat import TYPE_CHECKING, set_close_on_exec
 from lomond._locks import ProcessLock
+from lomond.net.closing import close_socket
 from lomond.net.waiter import READ
 
 if TYPE_CHECKING:
@@ -64,5 +65,5 @@ class Waker(object):
         """Free the sockets; `wake` and `clear` do nothing from now on."""
         with self._lock():
             self._is_closed = True
-            self._reader.close()
+            close_socket(self._reader)
             self._writer.close()

@@ -35,6 +35,9 @@ _POLL_EVENTS = {READ: _POLLIN, WRITE: _POLLOUT, READ | WRITE: _POLLIN | _POLLOUT
 # Errors of changing a set: the descriptor was closed, or closed and opened again.
 _NOT_IN_SET = frozenset([errno.ENOENT, errno.EBADF])
 
+# How many events to ask kqueue for: the others come with the next wait. (It is epoll's default.)
+_MOST_EVENTS = 1023
+
 
 def find_way(ways):
     # type: (Sequence[str]) -> Tuple[str, Any]
@@ -152,20 +155,17 @@ class _KqueueSet(object):
         self._filters = [
             (READ, self._names.KQ_FILTER_READ), (WRITE, self._names.KQ_FILTER_WRITE)]
         self._masks = {filter_: mask for mask, filter_ in self._filters}
-        self._count = 0     # of descriptors: how many events to ask for
 
     def change(self, fd, mask, known):
         # type: (int, int, int) -> None
         for wanted, filter_ in self._filters:
             if mask & wanted:
                 self._control(fd, filter_, self._names.KQ_EV_ADD)
-        self._count += not known
         self._delete(fd, known & ~mask)
 
     def drop(self, fd, known):
         # type: (int, int) -> None
         self._delete(fd, known)
-        self._count -= 1
 
     def _delete(self, fd, masks):
         # type: (int, int) -> None
@@ -184,7 +184,7 @@ class _KqueueSet(object):
     def wait(self, timeout):
         # type: (float) -> List[Tuple[int, int]]
         masks = {}  # type: Dict[int, int]
-        for event in self._queue.control(None, max(1, 2 * self._count), timeout):
+        for event in self._queue.control(None, _MOST_EVENTS, timeout):
             masks[event.ident] = masks.get(event.ident, 0) | self._masks[event.filter]
         return list(masks.items())
 

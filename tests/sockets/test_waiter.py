@@ -509,6 +509,8 @@ def test_a_way_may_go_and_come_back_at_any_time(pair, monkeypatch, ways):
     monkeypatch.undo()
     assert ready(waiter, PATIENCE) == sorted([(fd, WRITE), (other, WRITE)])
     waiter.forget(fd)
+    assert ready(waiter, PATIENCE) == [(other, WRITE)]
+    waiter.watch(other, WRITE)
     assert waiter.way == first
     assert ready(waiter, PATIENCE) == [(other, WRITE)]
     waiter.close()
