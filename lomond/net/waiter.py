@@ -91,6 +91,16 @@ class Waiter(object):
         """The way to wait that is used now."""
         return self._set.way    # type: ignore[no-any-return]
 
+    def fileno(self):
+        # type: () -> Optional[int]
+        """Return the descriptor of epoll or kqueue, None if poll or select waits.
+
+        It is ready to be read while anything that is watched is ready: so an event loop can wait
+        for all of it at once. It is another one after a fork, and after monkey patching.
+        """
+        self._renew_if_needed()
+        return self._set.fileno()   # type: ignore[no-any-return]
+
     def watch(self, fd, mask):
         # type: (int, int) -> None
         """Wait for `READ`, `WRITE` or both on a descriptor from now on, instead of what was before.

@@ -89,9 +89,14 @@ class _PollSet(object):
             ready.append((fd, mask | WRITE if events & ~_POLLIN else mask))
         return ready
 
+    def fileno(self):
+        # type: () -> Optional[int]
+        """Return the set's own descriptor; here None: the system has no such set."""
+        return None
+
     def close(self):
         # type: () -> None
-        """Do nothing: the system has no such set."""
+        """Free the set's own descriptor."""
 
 
 class _EpollSet(_PollSet):
@@ -132,6 +137,10 @@ class _EpollSet(_PollSet):
             mask = READ if events & ~_POLLOUT else 0
             ready.append((fd, mask | WRITE if events & ~_POLLIN else mask))
         return ready
+
+    def fileno(self):
+        # type: () -> Optional[int]
+        return self._poller.fileno()    # type: ignore[no-any-return]
 
     def close(self):
         # type: () -> None
@@ -187,6 +196,10 @@ class _KqueueSet(object):
         for event in self._queue.control(None, _MOST_EVENTS, timeout):
             masks[event.ident] = masks.get(event.ident, 0) | self._masks[event.filter]
         return list(masks.items())
+
+    def fileno(self):
+        # type: () -> Optional[int]
+        return self._queue.fileno()     # type: ignore[no-any-return]
 
     def close(self):
         # type: () -> None
@@ -255,9 +268,13 @@ class _SelectSet(object):
                 closed.add(fd)
         return closed
 
+    def fileno(self):
+        # type: () -> Optional[int]
+        return None
+
     def close(self):
         # type: () -> None
-        """Do nothing: the system has no such set."""
+        pass
 
 
 _SETS = {'epoll': _EpollSet, 'kqueue': _KqueueSet, 'poll': _PollSet, 'select': _SelectSet}

@@ -475,6 +475,29 @@ def test_what_a_signal_handler_raises_ends_the_wait_of_a_waiter(waiter, pair):
         signal.signal(signal.SIGALRM, previous)
 
 
+# -- a set as one descriptor --
+
+def test_the_descriptor_of_a_set_is_ready_while_anything_in_it_is(waiter, pair):
+    """Of those that have one."""
+    if waiter.way in WAYS_FOR_FEW:
+        assert waiter.fileno() is None
+        return
+    outer = ((waiter.fileno(), READ),)
+    assert wait(outer, 0) == []
+    waiter.watch(pair[0].fileno(), READ)
+    assert wait(outer, 0) == []
+    pair[1].send(b'x')
+    assert wait(outer, PATIENCE) == list(outer)
+    assert waiter.wait(0) == [(pair[0].fileno(), READ)]
+    assert wait(outer, 0) == list(outer)
+    pair[0].recv(1)
+    assert wait(outer, 0) == []
+    waiter.watch(pair[0].fileno(), WRITE)
+    assert wait(outer, PATIENCE) == list(outer)
+    waiter.forget(pair[0].fileno())
+    assert wait(outer, 0) == []
+
+
 # -- which way --
 
 def test_the_first_way_that_there_is_is_taken(monkeypatch):
@@ -594,6 +617,7 @@ print('done')
     'os.close(near[0]); waiter.forget(near[0]); waiter.close()',
     'waiter.watch(near[0], WRITE); assert waiter.wait(9) == [(near[0], WRITE)]',
     'waiter.watch_only([(far[0], WRITE)]); assert waiter.wait(9) == [(far[0], WRITE)]',
+    'number = waiter.fileno(); waiter.watch(far[0], WRITE); assert number == waiter.fileno()',
     'waiter.wait(0); waiter.watch(far[0], WRITE); assert waiter.wait(9) == [(far[0], WRITE)]',
     'for number in near + far: os.close(number)\n    waiter.watch_only(()); waiter.wait(0)',
     'del waiter',
