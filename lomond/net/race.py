@@ -17,7 +17,7 @@ from lomond.http.url import bracket
 from lomond.net.closing import close_socket
 from lomond.net.socket_options import OPTION_ERRORS, prepare_tcp
 from lomond.net.steps import Wait
-from lomond.net.waiter import WRITE
+from lomond.net.waiter import WRITE, check_limit
 
 if TYPE_CHECKING:
     from typing import Any, Deque, Dict, List, Optional, Text, Tuple  # noqa: F401
@@ -166,6 +166,7 @@ class _Attempt(object):
         """Begin to connect; return False if that failed at once."""
         try:
             self._sock = socket.socket(self._family, self._kind, self._proto)
+            check_limit(self._sock.fileno())
             set_close_on_exec(self._sock)
             self._sock.setblocking(False)
             prepare_tcp(self._sock, self._family, options)

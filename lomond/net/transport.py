@@ -17,7 +17,7 @@ from lomond._describe import describe
 from lomond._locks import ProcessLock
 from lomond.errors import TransportFail
 from lomond.net.closing import close_socket, forget
-from lomond.net.waiter import READ, WRITE, wait
+from lomond.net.waiter import READ, WRITE, check_limit, wait
 
 if TYPE_CHECKING:
     from typing import Any, Callable, Deque, Iterable, Iterator, List, Optional, Text, Tuple, Union  # noqa: F401
@@ -69,7 +69,8 @@ class Transport(object):
 
     Parameters: ``sock``, connected; it is made non-blocking, and belongs to
     the transport from now on. Set ``on_backlog`` to what should be called
-    when a sender has put received bytes aside for the receiver.
+    when a sender has put received bytes aside for the receiver. Raises socket.error if
+    nothing can wait for the socket; then it is still the caller's.
     """
 
     #: Whether bytes are encrypted on the way.
@@ -77,9 +78,10 @@ class Transport(object):
 
     def __init__(self, sock):
         # type: (Any) -> None
+        self._fd = sock.fileno()
+        check_limit(self._fd)
         sock.setblocking(False)
         self._sock = sock
-        self._fd = sock.fileno()
         self._read_lock = threading.Lock()
         self._backlog = deque()  # type: Deque[bytes]
         self._close_lock = ProcessLock()    # a signal's handler may abort, too

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
     Interest = Sequence[Tuple[int, int]]
 
-__all__ = ['LONGEST', 'READ', 'WAYS', 'WAYS_FOR_FEW', 'WRITE', 'Waiter', 'merge', 'wait']
+__all__ = [
+    'LONGEST', 'READ', 'WAYS', 'WAYS_FOR_FEW', 'WRITE', 'Waiter', 'check_limit', 'merge', 'wait']
 
 # Seconds of one system call. A signal that comes right before it is only seen
 # after it, and on Windows no select is cut short by Ctrl-C.
@@ -58,6 +59,12 @@ def merge(interest, more):
     """Return an interest, and of the same descriptors also what ``more`` waits for."""
     masks = dict(more)
     return tuple((fd, mask | masks.get(fd, 0)) for fd, mask in interest)
+
+
+def check_limit(fd):
+    # type: (int) -> None
+    """Raise socket.error if `wait` can't wait for a descriptor: select has a limit."""
+    make_set(WAYS_FOR_FEW).change(fd, READ, 0)
 
 
 class Waiter(object):
@@ -105,7 +112,8 @@ class Waiter(object):
         # type: (int, int) -> None
         """Wait for `READ`, `WRITE` or both on a descriptor from now on, instead of what was before.
 
-        Raises OSError (on 2.7 IOError) if epoll or kqueue can't wait for it.
+        Raises OSError (on 2.7 IOError) if epoll or kqueue can't wait for it, or if it is beyond
+        select's limit (EINVAL); then nothing changes for the others.
         """
         self._renew_if_needed()
         self._set.change(fd, mask, self._watched.get(fd, 0))

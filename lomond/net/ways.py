@@ -10,6 +10,7 @@ from __future__ import absolute_import, division, print_function
 import errno
 import os
 import select
+import socket
 import time
 from math import ceil
 
@@ -34,6 +35,9 @@ _POLL_EVENTS = {READ: _POLLIN, WRITE: _POLLOUT, READ | WRITE: _POLLIN | _POLLOUT
 
 # Errors of changing a set: the descriptor was closed, or closed and opened again.
 _NOT_IN_SET = frozenset([errno.ENOENT, errno.EBADF])
+
+# What any select can wait for: a lower number on POSIX, fewer descriptors than this on Windows.
+_SELECT_SURELY = 512
 
 # How many events to ask kqueue for: the others come with the next wait. (It is epoll's default.)
 _MOST_EVENTS = 1023
@@ -223,11 +227,32 @@ class _SelectSet(object):
 
     def change(self, fd, mask, known):
         # type: (int, int, int) -> None
-        for descriptors, wanted in ((self._readers, READ), (self._writers, WRITE)):
+        directions = (self._readers, READ), (self._writers, WRITE)
+        for descriptors, wanted in directions:
+            if mask & wanted and not known & wanted:
+                self._check_limit(descriptors + [fd])
+        for descriptors, wanted in directions:
             if mask & wanted and not known & wanted:
                 descriptors.append(fd)
             elif known & wanted and not mask & wanted:
                 descriptors.remove(fd)
+
+    def _check_limit(self, descriptors):
+        # type: (List[int]) -> None
+        """Raise socket.error if select can't take the last of these: every wait would fail then."""
+        if descriptors[-1] < _SELECT_SURELY and len(descriptors) <= _SELECT_SURELY:
+            return
+        try:
+            # In the third set, as eventlet's has one waiting greenlet for each of the others.
+            self.make([], [], descriptors, 0)
+        except ValueError:
+            # Not EMFILE, whose advice is to raise a limit of the system.
+            raise socket.error(errno.EINVAL, (
+                'select cannot wait for descriptor {}, beyond its limit FD_SETSIZE: open fewer '
+                'connections, or use a system whose Python has select.poll'.format(
+                    descriptors[-1])))
+        except (select.error, EnvironmentError):
+            pass        # one of them was closed: `wait` finds out which
 
     def drop(self, fd, known):
         # type: (int, int) -> None

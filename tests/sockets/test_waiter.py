@@ -16,7 +16,7 @@ import pytest
 
 import lomond
 from lomond._compat import monotonic
-from lomond.net.waiter import READ, WAYS, WAYS_FOR_FEW, WRITE, Waiter, wait
+from lomond.net.waiter import READ, WAYS, WAYS_FOR_FEW, WRITE, Waiter, check_limit, wait
 
 from ..support import PATIENCE
 from .queues import install_kqueue
@@ -473,6 +473,89 @@ def test_what_a_signal_handler_raises_ends_the_wait_of_a_waiter(waiter, pair):
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, previous)
+
+
+# -- the limit of select --
+
+@pytest.fixture
+def high_number(pair):
+    """A copy of the pair's first, whose number is beyond those of select."""
+    fcntl, resource = pytest.importorskip('fcntl'), pytest.importorskip('resource')
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if limits[0] < 1100:
+        if limits[1] < 1100:
+            pytest.skip('this process may not open so many descriptors')
+        resource.setrlimit(resource.RLIMIT_NOFILE, (1100, limits[1]))
+    number = fcntl.fcntl(pair[0].fileno(), fcntl.F_DUPFD, 1024)
+    yield number
+    os.close(number)
+    resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+
+
+@pytest.mark.parametrize('mask', [READ, WRITE, READ | WRITE])
+def test_select_refuses_a_number_beyond_its_limit_and_goes_on_with_the_others(
+        pair, high_number, mask):
+    waiter = Waiter(['select'])
+    waiter.watch(pair[0].fileno(), WRITE)
+    for _again in range(2):
+        with pytest.raises(socket.error) as caught:
+            waiter.watch(high_number, mask)
+        assert caught.value.errno == errno.EINVAL
+        for word in (str(high_number), 'FD_SETSIZE', 'fewer connections', 'select.poll'):
+            assert word in str(caught.value)
+        assert waiter.wait(PATIENCE) == [(pair[0].fileno(), WRITE)]
+    waiter.forget(high_number)
+    assert waiter.wait(PATIENCE) == [(pair[0].fileno(), WRITE)]
+
+
+@pytest.mark.parametrize('way', WAYS[:3])
+def test_no_other_way_has_this_limit(way, pair, high_number, monkeypatch):
+    waiter = make_waiter(way, monkeypatch)
+    waiter.watch(high_number, WRITE)
+    assert waiter.wait(PATIENCE) == [(high_number, WRITE)]
+    waiter.close()
+
+
+@pytest.mark.skipif(not hasattr(select, 'poll'), reason='there is no poll here')
+def test_a_limit_is_checked_for_what_waits_now(high_number, monkeypatch):
+    check_limit(high_number)
+    monkeypatch.delattr(select, 'poll')
+    with pytest.raises(socket.error):
+        check_limit(high_number)
+
+
+def test_select_refuses_too_many_and_goes_on_with_the_others(pair, monkeypatch):
+    """On Windows their number has a limit; what they are called has none."""
+    def select_of_few(*lists):
+        if any(len(descriptors) > 512 for descriptors in lists[:3]):
+            raise ValueError('too many file descriptors in select()')
+        return system_call(*lists)
+
+    system_call = select.select
+    monkeypatch.setattr(select, 'select', select_of_few)
+    waiter = Waiter(['select'])
+    copies = [os.dup(pair[0].fileno()) for _ in range(513)]
+    for copy in copies[:-1]:
+        waiter.watch(copy, WRITE)
+    with pytest.raises(socket.error):
+        waiter.watch(copies[-1], WRITE)
+    assert len(waiter.wait(PATIENCE)) == 512
+    waiter.watch(copies[0], READ | WRITE)
+    waiter.forget(copies[1])
+    waiter.watch(copies[-1], WRITE)
+    assert len(waiter.wait(PATIENCE)) == 512
+    for copy in copies:
+        os.close(copy)
+
+
+def test_a_closed_descriptor_does_not_hide_the_limit_of_select(pair, high_number):
+    near, far = socket.socketpair()
+    waiter = Waiter(['select'])
+    waiter.watch(near.fileno(), READ)
+    near.close()
+    with pytest.raises(socket.error):
+        waiter.watch(high_number, READ)
+    far.close()
 
 
 # -- a set as one descriptor --
