@@ -27,6 +27,9 @@ __all__ = [
 # after it, and on Windows no select is cut short by Ctrl-C.
 LONGEST = 0.5 if os.name == 'nt' else 5.0
 
+# Some thirty years, in seconds. An integer may be too large for a float.
+_FOREVER = 1e9
+
 # On 2.7 poll and select raise the first, epoll the second.
 _ERRORS = (select.error, EnvironmentError)
 
@@ -36,22 +39,28 @@ def wait(interest, timeout):
     """Wait until a descriptor is ready, an error on it included.
 
     Parameters: ``interest``, pairs of a descriptor and `READ` or `WRITE` or
-    both; ``timeout`` in seconds, None or infinity for no limit. Returns the pairs that are
-    ready, none after the timeout. Goes on after a signal whose handler
-    returned.
+    both; ``timeout`` in seconds, None or infinity for no limit, negative or NaN for 0. Returns the
+    pairs that are ready, none after the timeout. Goes on after a signal whose handler returned.
     """
-    left = float('inf') if timeout is None else timeout
+    left = _clamp(timeout)
     deadline = monotonic() + left
     while True:
         try:
-            # A negative timeout would be no limit.
-            ready = _wait_once(interest, max(0.0, min(left, LONGEST)))
+            ready = _wait_once(interest, min(left, LONGEST))
             if ready or left <= LONGEST:
                 return ready
         except _ERRORS as error:
             if not is_interrupt(error):
                 raise
-        left = deadline - monotonic()
+        left = _clamp(deadline - monotonic())
+
+
+def _clamp(timeout):
+    # type: (Optional[float]) -> float
+    """Return a timeout as a number: a system call takes a negative one, and NaN, for no limit."""
+    if timeout is None:
+        return _FOREVER
+    return min(timeout, _FOREVER) if timeout > 0 else 0.0
 
 
 def merge(interest, more):
@@ -149,17 +158,14 @@ class Waiter(object):
         # type: (Optional[float]) -> List[Tuple[int, int]]
         """Wait until something is ready, an error included; return pairs as `wait` does.
 
-        ``timeout`` is in seconds, None for no limit. It may return early, with no pair: after a
-        signal, and after `LONGEST`.
+        ``timeout`` is as that of `wait`. It may return early, with no pair: after a signal, and
+        after `LONGEST`.
         """
         if self._set.process is not None and self._set.process != os.getpid():
             self._renew_if_needed()
-        if timeout is None or timeout > LONGEST:
-            timeout = LONGEST
-        elif timeout < 0:
-            timeout = 0     # a negative one would be no limit
+        seconds = min(_clamp(timeout), LONGEST)
         try:
-            return self._set.wait(timeout)      # type: ignore[no-any-return]
+            return self._set.wait(seconds)      # type: ignore[no-any-return]
         except _ERRORS as error:
             if not is_interrupt(error):
                 raise

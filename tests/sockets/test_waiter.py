@@ -13,6 +13,8 @@ import timeit
 from functools import partial
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import lomond
 from lomond._compat import monotonic
@@ -275,6 +277,55 @@ def test_what_is_no_interrupt_is_raised(pair, monkeypatch):
     monkeypatch.setattr(select, 'select', fail)
     with pytest.raises(select.error):
         wait(((pair[0].fileno(), READ),), 0)
+
+
+# Seconds of every kind that are no reason to wait here: they have passed, or something is ready.
+PASSED = (
+    st.floats(max_value=0) | st.integers(max_value=0)
+    | st.sampled_from([float('nan'), -float('inf'), -0.0, -10 ** 400]))
+TO_COME = (
+    st.none() | st.floats(min_value=0) | st.integers(min_value=0)
+    | st.sampled_from([float('inf'), 5e-324, 1e300, 10 ** 400]))
+
+
+@settings(deadline=None, database=None, derandomize=True)
+@given(PASSED, TO_COME)
+def test_every_timeout_is_one(timeout_that_passed, timeout_to_come):
+    """With each way: no wait goes on for a time that has passed, and none raises."""
+    near, far = socket.socketpair()
+    fd = near.fileno()
+    ways = [way for way in WAYS if hasattr(select, way)]
+    waiters = [Waiter([way]) for way in ways]
+    try:
+        for waiter in waiters:
+            waiter.watch(fd, READ)
+        assert wait([(fd, READ)], timeout_that_passed) == []
+        for waiter in waiters:
+            assert waiter.wait(timeout_that_passed) == []
+        far.send(b'x')
+        assert wait([(fd, READ)], timeout_to_come) == [(fd, READ)]
+        for waiter in waiters:
+            assert waiter.wait(timeout_to_come) == [(fd, READ)]
+    finally:
+        for each in waiters + [near, far]:
+            each.close()
+
+
+@settings(deadline=None, database=None, derandomize=True)
+@given(st.floats(max_value=0.003))
+def test_every_short_wait_ends(timeout):
+    near, far = socket.socketpair()
+    try:
+        for way in WAYS:
+            if hasattr(select, way):
+                waiter = Waiter([way])
+                waiter.watch(near.fileno(), READ)
+                assert waiter.wait(timeout) == []
+                waiter.close()
+        assert wait([(near.fileno(), READ)], timeout) == []
+    finally:
+        for sock in (near, far):
+            sock.close()
 
 
 # -- a set of descriptors that changes --
