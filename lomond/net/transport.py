@@ -83,7 +83,7 @@ class Transport(object):
         sock.setblocking(False)
         self._sock = sock
         self._read_lock = threading.Lock()
-        self._backlog = deque()  # type: Deque[bytes]
+        self._backlog = ()  # type: Union[Tuple[()], Deque[bytes]]   # a deque, once it has any
         self._close_lock = ProcessLock()    # a signal's handler may abort, too
         self._process = os.getpid()
         #: Bytes that a send has read ahead, and `receive` has not returned yet.
@@ -148,7 +148,7 @@ class Transport(object):
 
     def _take_backlog(self):
         # type: () -> bytes
-        data = self._backlog.popleft()
+        data = self._backlog.popleft()      # type: ignore[union-attr]  # it isn't empty
         self.backlog_size -= len(data)
         return data
 
@@ -156,6 +156,7 @@ class Transport(object):
         # type: (bytes) -> None
         """Have `receive` return these bytes again, before all others."""
         with self._read_lock:
+            self._backlog = self._backlog or deque()
             self._backlog.appendleft(data)
             self.backlog_size += len(data)
 
@@ -317,6 +318,7 @@ class Transport(object):
                 return True
             if not data:
                 return False
+            self._backlog = self._backlog or deque()
             self._backlog.append(data)
             self.backlog_size += len(data)
         finally:
