@@ -7,7 +7,7 @@ import os
 from lomond._compat import TYPE_CHECKING, RLock
 
 if TYPE_CHECKING:
-    from typing import Any  # noqa: F401
+    from typing import Any, List, Tuple  # noqa: F401
 
 
 class ProcessLock(object):
@@ -17,12 +17,19 @@ class ProcessLock(object):
     would never be released there.
     """
 
+    __slots__ = ('_locks',)
+
     def __init__(self):
         # type: () -> None
-        # By process. A lock is added by one atomic call, as two threads may ask for it at once.
-        self._locks = {os.getpid(): RLock()}
+        # Pairs of a process and its lock, which is made when it is asked for: many never are.
+        self._locks = []  # type: List[Tuple[int, Any]]
 
     def __call__(self):
         # type: () -> Any
         process = os.getpid()
-        return self._locks.get(process) or self._locks.setdefault(process, RLock())
+        while True:
+            for owner, lock in self._locks:
+                if owner == process:
+                    return lock
+            # Two threads, or a signal's handler, may come here at once: the first one's counts.
+            self._locks.append((process, RLock()))

@@ -14,6 +14,7 @@ from lomond._compat import TYPE_CHECKING, monotonic, set_close_on_exec
 from lomond._describe import describe
 from lomond.errors import ConnectFail
 from lomond.http.url import bracket
+from lomond.net.closing import close_socket
 from lomond.net.offload import logged, offload
 from lomond.net.options import check_sock
 from lomond.net.race import Race
@@ -87,7 +88,7 @@ def connect_unix(path, options, deadline, trace):
         trace('connect', address=path)
     except BaseException as error:
         if sock is not None:
-            sock.close()
+            close_socket(sock)
         if not isinstance(error, OPTION_ERRORS):
             raise
         words = describe(error)

@@ -14,9 +14,10 @@ from collections import deque
 from lomond._compat import TYPE_CHECKING, set_close_on_exec, text_type
 from lomond._describe import describe
 from lomond.http.url import bracket
+from lomond.net.closing import close_socket
 from lomond.net.socket_options import OPTION_ERRORS, prepare_tcp
 from lomond.net.steps import Wait
-from lomond.net.waiter import WRITE
+from lomond.net.waiter import WRITE, check_limit
 
 if TYPE_CHECKING:
     from typing import Any, Deque, Dict, List, Optional, Text, Tuple  # noqa: F401
@@ -165,6 +166,7 @@ class _Attempt(object):
         """Begin to connect; return False if that failed at once."""
         try:
             self._sock = socket.socket(self._family, self._kind, self._proto)
+            check_limit(self._sock.fileno())
             set_close_on_exec(self._sock)
             self._sock.setblocking(False)
             prepare_tcp(self._sock, self._family, options)
@@ -226,4 +228,4 @@ class _Attempt(object):
     def close(self):
         # type: () -> None
         if self._sock is not None:
-            self._sock.close()
+            close_socket(self._sock)

@@ -16,7 +16,8 @@ from lomond._compat import TYPE_CHECKING, is_interrupt, monotonic, text_type
 from lomond._describe import describe
 from lomond._locks import ProcessLock
 from lomond.errors import TransportFail
-from lomond.net.waiter import READ, WRITE, wait
+from lomond.net.closing import close_socket, forget
+from lomond.net.waiter import READ, WRITE, check_limit, wait
 
 if TYPE_CHECKING:
     from typing import Any, Callable, Deque, Iterable, Iterator, List, Optional, Text, Tuple, Union  # noqa: F401
@@ -68,7 +69,8 @@ class Transport(object):
 
     Parameters: ``sock``, connected; it is made non-blocking, and belongs to
     the transport from now on. Set ``on_backlog`` to what should be called
-    when a sender has put received bytes aside for the receiver.
+    when a sender has put received bytes aside for the receiver. Raises socket.error if
+    nothing can wait for the socket; then it is still the caller's.
     """
 
     #: Whether bytes are encrypted on the way.
@@ -76,11 +78,12 @@ class Transport(object):
 
     def __init__(self, sock):
         # type: (Any) -> None
+        self._fd = sock.fileno()
+        check_limit(self._fd)
         sock.setblocking(False)
         self._sock = sock
-        self._fd = sock.fileno()
         self._read_lock = threading.Lock()
-        self._backlog = deque()  # type: Deque[bytes]
+        self._backlog = ()  # type: Union[Tuple[()], Deque[bytes]]   # a deque, once it has any
         self._close_lock = ProcessLock()    # a signal's handler may abort, too
         self._process = os.getpid()
         #: Bytes that a send has read ahead, and `receive` has not returned yet.
@@ -108,16 +111,20 @@ class Transport(object):
 
     def detach(self):
         # type: () -> Any
-        """Return the socket, which is the caller's from now on; this transport is closed."""
+        """Return the socket, which is the caller's from now on; this transport is closed.
+
+        Nothing watches the descriptor any more.
+        """
         with self._close_lock():
+            forget(self.fileno())
             self.is_closed = True
             sock, self._sock = self._sock, None
             return sock
 
     def fileno(self):
         # type: () -> int
-        """Return the descriptor to wait on: the one of the connection, also in a tunnel."""
-        return self._fd     # type: ignore[no-any-return]
+        """Return the descriptor of the connection, also in a tunnel; -1 once this is closed."""
+        return -1 if self.is_closed else self._fd
 
     # -- receiving --
 
@@ -141,7 +148,7 @@ class Transport(object):
 
     def _take_backlog(self):
         # type: () -> bytes
-        data = self._backlog.popleft()
+        data = self._backlog.popleft()      # type: ignore[union-attr]  # it isn't empty
         self.backlog_size -= len(data)
         return data
 
@@ -149,6 +156,7 @@ class Transport(object):
         # type: (bytes) -> None
         """Have `receive` return these bytes again, before all others."""
         with self._read_lock:
+            self._backlog = self._backlog or deque()
             self._backlog.appendleft(data)
             self.backlog_size += len(data)
 
@@ -323,6 +331,7 @@ class Transport(object):
                 return True
             if not data:
                 return False
+            self._backlog = self._backlog or deque()
             self._backlog.append(data)
             self.backlog_size += len(data)
         finally:
@@ -371,6 +380,6 @@ class Transport(object):
                 return
             self.is_closed = True
             try:
-                self._sock.close()
+                close_socket(self._sock)
             except socket.error:
                 pass

@@ -12,6 +12,7 @@ import os
 import select
 
 from lomond._compat import TYPE_CHECKING, is_interrupt, monotonic
+from lomond.net.closing import add_waiter
 from lomond.net.ways import READ, WAYS, WAYS_FOR_FEW, WRITE, find_way, make_set
 
 if TYPE_CHECKING:
@@ -19,11 +20,15 @@ if TYPE_CHECKING:
 
     Interest = Sequence[Tuple[int, int]]
 
-__all__ = ['LONGEST', 'READ', 'WAYS', 'WAYS_FOR_FEW', 'WRITE', 'Waiter', 'merge', 'wait']
+__all__ = [
+    'LONGEST', 'READ', 'WAYS', 'WAYS_FOR_FEW', 'WRITE', 'Waiter', 'check_limit', 'merge', 'wait']
 
 # Seconds of one system call. A signal that comes right before it is only seen
 # after it, and on Windows no select is cut short by Ctrl-C.
 LONGEST = 0.5 if os.name == 'nt' else 5.0
+
+# Some thirty years, in seconds. An integer may be too large for a float.
+_FOREVER = 1e9
 
 # On 2.7 poll and select raise the first, epoll the second.
 _ERRORS = (select.error, EnvironmentError)
@@ -34,22 +39,28 @@ def wait(interest, timeout):
     """Wait until a descriptor is ready, an error on it included.
 
     Parameters: ``interest``, pairs of a descriptor and `READ` or `WRITE` or
-    both; ``timeout`` in seconds, None or infinity for no limit. Returns the pairs that are
-    ready, none after the timeout. Goes on after a signal whose handler
-    returned.
+    both; ``timeout`` in seconds, None or infinity for no limit, negative or NaN for 0. Returns the
+    pairs that are ready, none after the timeout. Goes on after a signal whose handler returned.
     """
-    left = float('inf') if timeout is None else timeout
+    left = _clamp(timeout)
     deadline = monotonic() + left
     while True:
         try:
-            # A negative timeout would be no limit.
-            ready = _wait_once(interest, max(0.0, min(left, LONGEST)))
+            ready = _wait_once(interest, min(left, LONGEST))
             if ready or left <= LONGEST:
                 return ready
         except _ERRORS as error:
             if not is_interrupt(error):
                 raise
-        left = deadline - monotonic()
+        left = _clamp(deadline - monotonic())
+
+
+def _clamp(timeout):
+    # type: (Optional[float]) -> float
+    """Return a timeout as a number: a system call takes a negative one, and NaN, for no limit."""
+    if timeout is None:
+        return _FOREVER
+    return min(timeout, _FOREVER) if timeout > 0 else 0.0
 
 
 def merge(interest, more):
@@ -59,12 +70,19 @@ def merge(interest, more):
     return tuple((fd, mask | masks.get(fd, 0)) for fd, mask in interest)
 
 
+def check_limit(fd):
+    # type: (int) -> None
+    """Raise socket.error if `wait` can't wait for a descriptor: select has a limit."""
+    make_set(WAYS_FOR_FEW).change(fd, READ, 0)
+
+
 class Waiter(object):
     """Waits for any number of descriptors; for one thread.
 
-    Forget a descriptor before you close it. (epoll goes on with a closed one if a child process has
-    a copy.) A number that was closed and opened again must be watched again. A forked child that
-    uses its parent's waiter gets a set of its own: the parent's doesn't change.
+    Close a watched socket by `lomond.net.closing.close_socket`, or forget its descriptor before you
+    close it: epoll goes on with a closed one if a child process has a copy. A number that was
+    closed and opened again must be watched again. A forked child that uses its parent's waiter
+    gets a set of its own: the parent's doesn't change.
 
     Parameters: ``ways``, names from `WAYS`, the preferred first. Raises ValueError if there is
     none of them here, and OSError (on 2.7 IOError) if no descriptor is left for epoll or kqueue.
@@ -74,7 +92,14 @@ class Waiter(object):
         # type: (Sequence[str]) -> None
         self._ways = ways
         self._watched = {}  # type: Dict[int, int]      # what of each descriptor
-        self._set = make_set(ways)  # type: Any
+        self._set = self._make_set()
+
+    def _make_set(self):
+        # type: () -> Any
+        made = make_set(self._ways)
+        if made.process is not None:
+            add_waiter(self)
+        return made
 
     @property
     def way(self):
@@ -82,11 +107,22 @@ class Waiter(object):
         """The way to wait that is used now."""
         return self._set.way    # type: ignore[no-any-return]
 
+    def fileno(self):
+        # type: () -> Optional[int]
+        """Return the descriptor of epoll or kqueue, None if poll or select waits.
+
+        It is ready to be read while anything that is watched is ready: so an event loop can wait
+        for all of it at once. It is another one after a fork, and after monkey patching.
+        """
+        self._renew_if_needed()
+        return self._set.fileno()   # type: ignore[no-any-return]
+
     def watch(self, fd, mask):
         # type: (int, int) -> None
         """Wait for `READ`, `WRITE` or both on a descriptor from now on, instead of what was before.
 
-        Raises OSError (on 2.7 IOError) if epoll or kqueue can't wait for it.
+        Raises OSError (on 2.7 IOError) if epoll or kqueue can't wait for it, or if it is beyond
+        select's limit (EINVAL); then nothing changes for the others.
         """
         self._renew_if_needed()
         self._set.change(fd, mask, self._watched.get(fd, 0))
@@ -94,10 +130,17 @@ class Waiter(object):
 
     def forget(self, fd):
         # type: (int) -> None
-        """Stop waiting for a descriptor; harmless if it isn't watched, or closed already."""
+        """Stop waiting for a descriptor; harmless if it isn't watched, or closed already.
+
+        Any thread may call this, also while another one waits.
+        """
         known = self._watched.pop(fd, 0)
-        if known and not self._renew_if_needed():
-            self._set.drop(fd, known)
+        # A forked child shares its parent's set until it makes its own.
+        if known and self._set.process in (None, os.getpid()):
+            try:
+                self._set.drop(fd, known)
+            except ValueError:
+                pass        # another thread has closed this waiter meanwhile
 
     def watch_only(self, interest):
         # type: (Interest) -> None
@@ -106,7 +149,7 @@ class Waiter(object):
         wanted = dict(interest)
         for fd in list(self._watched):
             if fd not in wanted:
-                self._set.drop(fd, self._watched.pop(fd))
+                self.forget(fd)
         for fd, mask in interest:
             self._set.change(fd, mask, self._watched.get(fd, 0))
             self._watched[fd] = mask
@@ -115,17 +158,14 @@ class Waiter(object):
         # type: (Optional[float]) -> List[Tuple[int, int]]
         """Wait until something is ready, an error included; return pairs as `wait` does.
 
-        ``timeout`` is in seconds, None for no limit. It may return early, with no pair: after a
-        signal, and after `LONGEST`.
+        ``timeout`` is as that of `wait`. It may return early, with no pair: after a signal, and
+        after `LONGEST`.
         """
         if self._set.process is not None and self._set.process != os.getpid():
             self._renew_if_needed()
-        if timeout is None or timeout > LONGEST:
-            timeout = LONGEST
-        elif timeout < 0:
-            timeout = 0     # a negative one would be no limit
+        seconds = min(_clamp(timeout), LONGEST)
         try:
-            return self._set.wait(timeout)      # type: ignore[no-any-return]
+            return self._set.wait(seconds)      # type: ignore[no-any-return]
         except _ERRORS as error:
             if not is_interrupt(error):
                 raise
@@ -138,20 +178,19 @@ class Waiter(object):
         self._set.close()
 
     def _renew_if_needed(self):
-        # type: () -> bool
-        """Make a new set after a fork or monkey patching; return whether that was needed."""
+        # type: () -> None
+        """Make a new set after a fork or monkey patching."""
         _way, make = find_way(self._ways)
         current = self._set
         if current.make is make and current.process in (None, os.getpid()):
-            return False
-        self._set = make_set(self._ways)
+            return
+        self._set = self._make_set()
         for fd, mask in list(self._watched.items()):
             try:
                 self._set.change(fd, mask, 0)
             except EnvironmentError:        # it was closed; in a child, for one
-                del self._watched[fd]
+                self._watched.pop(fd, None)
         current.close()
-        return True
 
 
 def _wait_once(interest, timeout):

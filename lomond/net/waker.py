@@ -9,7 +9,8 @@ import socket
 
 from lomond._compat import TYPE_CHECKING, set_close_on_exec
 from lomond._locks import ProcessLock
-from lomond.net.waiter import READ
+from lomond.net.closing import close_socket
+from lomond.net.waiter import READ, check_limit
 
 if TYPE_CHECKING:
     from typing import Tuple  # noqa: F401
@@ -18,7 +19,8 @@ if TYPE_CHECKING:
 class Waker(object):
     """Makes a descriptor ready to be read, until that is cleared.
 
-    Attributes: ``interest``, the pair of that descriptor and `READ`.
+    Attributes: ``interest``, the pair of that descriptor and `READ`. Raises socket.error if there
+    are no descriptors for it, or if nothing can wait for them.
     """
 
     def __init__(self):
@@ -26,8 +28,14 @@ class Waker(object):
         self._lock = ProcessLock()  # a signal's handler may wake, too
         self._is_closed = False
         self._is_wanted = False
-        self._reader, self._writer = socket.socketpair()
-        for sock in (self._reader, self._writer):
+        self._reader, self._writer = pair = socket.socketpair()
+        try:
+            check_limit(self._reader.fileno())
+        except socket.error:
+            for sock in pair:
+                sock.close()
+            raise
+        for sock in pair:
             sock.setblocking(False)
             set_close_on_exec(sock)
         self.interest = (self._reader.fileno(), READ)  # type: Tuple[int, int]
@@ -64,5 +72,5 @@ class Waker(object):
         """Free the sockets; `wake` and `clear` do nothing from now on."""
         with self._lock():
             self._is_closed = True
-            self._reader.close()
+            close_socket(self._reader)
             self._writer.close()

@@ -10,6 +10,7 @@ from __future__ import absolute_import, division, print_function
 import errno
 import os
 import select
+import socket
 import time
 from math import ceil
 
@@ -34,6 +35,12 @@ _POLL_EVENTS = {READ: _POLLIN, WRITE: _POLLOUT, READ | WRITE: _POLLIN | _POLLOUT
 
 # Errors of changing a set: the descriptor was closed, or closed and opened again.
 _NOT_IN_SET = frozenset([errno.ENOENT, errno.EBADF])
+
+# What any select can wait for: a lower number on POSIX, fewer descriptors than this on Windows.
+_SELECT_SURELY = 512
+
+# How many events to ask kqueue for: the others come with the next wait. (It is epoll's default.)
+_MOST_EVENTS = 1023
 
 
 def find_way(ways):
@@ -86,9 +93,14 @@ class _PollSet(object):
             ready.append((fd, mask | WRITE if events & ~_POLLIN else mask))
         return ready
 
+    def fileno(self):
+        # type: () -> Optional[int]
+        """Return the set's own descriptor; here None: the system has no such set."""
+        return None
+
     def close(self):
         # type: () -> None
-        """Do nothing: the system has no such set."""
+        """Free the set's own descriptor."""
 
 
 class _EpollSet(_PollSet):
@@ -130,6 +142,10 @@ class _EpollSet(_PollSet):
             ready.append((fd, mask | WRITE if events & ~_POLLIN else mask))
         return ready
 
+    def fileno(self):
+        # type: () -> Optional[int]
+        return self._poller.fileno()    # type: ignore[no-any-return]
+
     def close(self):
         # type: () -> None
         self._poller.close()
@@ -152,20 +168,17 @@ class _KqueueSet(object):
         self._filters = [
             (READ, self._names.KQ_FILTER_READ), (WRITE, self._names.KQ_FILTER_WRITE)]
         self._masks = {filter_: mask for mask, filter_ in self._filters}
-        self._count = 0     # of descriptors: how many events to ask for
 
     def change(self, fd, mask, known):
         # type: (int, int, int) -> None
         for wanted, filter_ in self._filters:
             if mask & wanted:
                 self._control(fd, filter_, self._names.KQ_EV_ADD)
-        self._count += not known
         self._delete(fd, known & ~mask)
 
     def drop(self, fd, known):
         # type: (int, int) -> None
         self._delete(fd, known)
-        self._count -= 1
 
     def _delete(self, fd, masks):
         # type: (int, int) -> None
@@ -184,9 +197,13 @@ class _KqueueSet(object):
     def wait(self, timeout):
         # type: (float) -> List[Tuple[int, int]]
         masks = {}  # type: Dict[int, int]
-        for event in self._queue.control(None, max(1, 2 * self._count), timeout):
+        for event in self._queue.control(None, _MOST_EVENTS, timeout):
             masks[event.ident] = masks.get(event.ident, 0) | self._masks[event.filter]
         return list(masks.items())
+
+    def fileno(self):
+        # type: () -> Optional[int]
+        return self._queue.fileno()     # type: ignore[no-any-return]
 
     def close(self):
         # type: () -> None
@@ -210,11 +227,32 @@ class _SelectSet(object):
 
     def change(self, fd, mask, known):
         # type: (int, int, int) -> None
-        for descriptors, wanted in ((self._readers, READ), (self._writers, WRITE)):
+        directions = (self._readers, READ), (self._writers, WRITE)
+        for descriptors, wanted in directions:
+            if mask & wanted and not known & wanted:
+                self._check_limit(descriptors + [fd])
+        for descriptors, wanted in directions:
             if mask & wanted and not known & wanted:
                 descriptors.append(fd)
             elif known & wanted and not mask & wanted:
                 descriptors.remove(fd)
+
+    def _check_limit(self, descriptors):
+        # type: (List[int]) -> None
+        """Raise socket.error if select can't take the last of these: every wait would fail then."""
+        if descriptors[-1] < _SELECT_SURELY and len(descriptors) <= _SELECT_SURELY:
+            return
+        try:
+            # In the third set, as eventlet's has one waiting greenlet for each of the others.
+            self.make([], [], descriptors, 0)
+        except ValueError:
+            # Not EMFILE, whose advice is to raise a limit of the system.
+            raise socket.error(errno.EINVAL, (
+                'select cannot wait for descriptor {}, beyond its limit FD_SETSIZE: open fewer '
+                'connections, or use a system whose Python has select.poll'.format(
+                    descriptors[-1])))
+        except (select.error, EnvironmentError):
+            pass        # one of them was closed: `wait` finds out which
 
     def drop(self, fd, known):
         # type: (int, int) -> None
@@ -255,9 +293,13 @@ class _SelectSet(object):
                 closed.add(fd)
         return closed
 
+    def fileno(self):
+        # type: () -> Optional[int]
+        return None
+
     def close(self):
         # type: () -> None
-        """Do nothing: the system has no such set."""
+        pass
 
 
 _SETS = {'epoll': _EpollSet, 'kqueue': _KqueueSet, 'poll': _PollSet, 'select': _SelectSet}

@@ -94,7 +94,7 @@ def many_descriptors():
     try:
         while not opened or opened[-1] <= FD_SETSIZE + 50:
             opened.append(os.open(os.devnull, os.O_RDONLY))
-        yield
+        yield opened
     finally:
         for descriptor in opened:
             os.close(descriptor)
@@ -117,3 +117,53 @@ def test_numbers_beyond_those_of_select_do_not_matter(many_descriptors, link):
                 websocket.send_binary(b'x' * 3000000)
                 websocket.force_disconnect()
     assert names(events) == ['connecting', 'connected', 'ready', 'text', 'disconnected']
+
+
+@pytest.mark.parametrize('host', [u'127.0.0.1', u'localhost'])
+def test_numbers_beyond_those_of_select_fail_the_dial_where_there_is_no_poll(
+        host, many_descriptors, link, monkeypatch):
+    """Of that dial alone, whichever of its descriptors is the first that select can't take."""
+    monkeypatch.delattr(select, 'poll', raising=False)
+    below = [number for number in many_descriptors if number < FD_SETSIZE]
+    phases = []
+    while phases[-1:] != [None]:
+        with link.serve(accept_and_send(make_frame(1, b'hello'))) as server:
+            websocket = link.connect(server.url.replace(u'127.0.0.1', host))
+            events = []
+            for event in websocket:
+                events.append(event)
+                if event.name == 'text':
+                    websocket.force_disconnect()
+        if events[-1].name == 'connect_fail':
+            assert names(events) == ['connecting', 'connect_fail']
+            assert u'FD_SETSIZE' in events[-1].reason
+            assert u'ulimit' not in events[-1].reason
+            phases.append(events[-1].phase)
+        else:
+            assert names(events)[:4] == ['connecting', 'connected', 'ready', 'text']
+            phases.append(None)
+        many_descriptors.remove(below[-1])
+        os.close(below.pop())
+    assert len(phases) > 3
+    assert phases[0] == 'connect'
+    assert ('resolve' in phases) == (host == u'localhost')
+
+
+def test_a_socket_beyond_those_of_select_fails_the_dial_where_there_is_no_poll(
+        many_descriptors, monkeypatch):
+    """One that the user gives."""
+    monkeypatch.delattr(select, 'poll', raising=False)
+    listener = socket.socket()
+    listener.bind(('127.0.0.1', 0))
+    listener.listen(1)
+    near = socket.create_connection(listener.getsockname(), PATIENCE)
+    assert near.fileno() > FD_SETSIZE
+    for _ in range(8):      # for the sockets that wake the loop
+        os.close(many_descriptors.pop(0))
+    events = list(WebSocket(u'ws://example.org/', sock=near))
+    assert names(events) == ['connecting', 'connect_fail']
+    assert u'FD_SETSIZE' in events[-1].reason
+    far = listener.accept()[0]
+    assert far.recv(1) == b''
+    for sock in (far, listener):
+        sock.close()

@@ -68,6 +68,9 @@ class FakeKqueue(object):
     def _events(self, fd):
         return sum(self._bits[filter_] for filter_ in self._filters.get(fd, ()))
 
+    def fileno(self):
+        return self._epoll.fileno()
+
     def close(self):
         self._epoll.close()
 

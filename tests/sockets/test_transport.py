@@ -27,7 +27,7 @@ from lomond.net.transport import RECEIVE_SIZE, Transport, would_block
 from lomond.net.waiter import READ, WRITE, wait
 from lomond.net.waker import Waker
 
-from ..support import PATIENCE, needs_clean_openssl_errors, read_exactly, socket_at
+from ..support import PATIENCE, needs_clean_openssl_errors, needs_sizes, read_exactly, socket_at
 
 MIB = 1024 * 1024
 
@@ -734,6 +734,25 @@ def test_broken_stream_met_while_taking_in_is_the_readers_to_see(tls_pair):
     assert not tls_pair[0].read_ahead()
     with pytest.raises(socket.error):
         tls_pair[0].receive()
+
+
+# -- while it is idle --
+
+@needs_sizes
+def test_an_idle_transport_is_small():
+    """A program may have thousands."""
+    tracemalloc = pytest.importorskip('tracemalloc')
+    socks = [sock for _ in range(100) for sock in socket.socketpair()]
+    transports = [None] * len(socks)
+    tracemalloc.start()
+    try:
+        before = tracemalloc.get_traced_memory()[0]
+        for index, sock in enumerate(socks):
+            transports[index] = Transport(sock)
+        assert tracemalloc.get_traced_memory()[0] - before < 800 * len(socks)
+    finally:
+        tracemalloc.stop()
+        close_all(transports)
 
 
 # -- the end --

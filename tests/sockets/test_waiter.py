@@ -13,10 +13,12 @@ import timeit
 from functools import partial
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import lomond
 from lomond._compat import monotonic
-from lomond.net.waiter import READ, WAYS, WAYS_FOR_FEW, WRITE, Waiter, wait
+from lomond.net.waiter import READ, WAYS, WAYS_FOR_FEW, WRITE, Waiter, check_limit, wait
 
 from ..support import PATIENCE
 from .queues import install_kqueue
@@ -277,6 +279,55 @@ def test_what_is_no_interrupt_is_raised(pair, monkeypatch):
         wait(((pair[0].fileno(), READ),), 0)
 
 
+# Seconds of every kind that are no reason to wait here: they have passed, or something is ready.
+PASSED = (
+    st.floats(max_value=0) | st.integers(max_value=0)
+    | st.sampled_from([float('nan'), -float('inf'), -0.0, -10 ** 400]))
+TO_COME = (
+    st.none() | st.floats(min_value=0) | st.integers(min_value=0)
+    | st.sampled_from([float('inf'), 5e-324, 1e300, 10 ** 400]))
+
+
+@settings(deadline=None, database=None, derandomize=True)
+@given(PASSED, TO_COME)
+def test_every_timeout_is_one(timeout_that_passed, timeout_to_come):
+    """With each way: no wait goes on for a time that has passed, and none raises."""
+    near, far = socket.socketpair()
+    fd = near.fileno()
+    ways = [way for way in WAYS if hasattr(select, way)]
+    waiters = [Waiter([way]) for way in ways]
+    try:
+        for waiter in waiters:
+            waiter.watch(fd, READ)
+        assert wait([(fd, READ)], timeout_that_passed) == []
+        for waiter in waiters:
+            assert waiter.wait(timeout_that_passed) == []
+        far.send(b'x')
+        assert wait([(fd, READ)], timeout_to_come) == [(fd, READ)]
+        for waiter in waiters:
+            assert waiter.wait(timeout_to_come) == [(fd, READ)]
+    finally:
+        for each in waiters + [near, far]:
+            each.close()
+
+
+@settings(deadline=None, database=None, derandomize=True)
+@given(st.floats(max_value=0.003))
+def test_every_short_wait_ends(timeout):
+    near, far = socket.socketpair()
+    try:
+        for way in WAYS:
+            if hasattr(select, way):
+                waiter = Waiter([way])
+                waiter.watch(near.fileno(), READ)
+                assert waiter.wait(timeout) == []
+                waiter.close()
+        assert wait([(near.fileno(), READ)], timeout) == []
+    finally:
+        for sock in (near, far):
+            sock.close()
+
+
 # -- a set of descriptors that changes --
 
 def ready(waiter, timeout=0):
@@ -475,6 +526,112 @@ def test_what_a_signal_handler_raises_ends_the_wait_of_a_waiter(waiter, pair):
         signal.signal(signal.SIGALRM, previous)
 
 
+# -- the limit of select --
+
+@pytest.fixture
+def high_number(pair):
+    """A copy of the pair's first, whose number is beyond those of select."""
+    fcntl, resource = pytest.importorskip('fcntl'), pytest.importorskip('resource')
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if limits[0] < 1100:
+        if limits[1] < 1100:
+            pytest.skip('this process may not open so many descriptors')
+        resource.setrlimit(resource.RLIMIT_NOFILE, (1100, limits[1]))
+    number = fcntl.fcntl(pair[0].fileno(), fcntl.F_DUPFD, 1024)
+    yield number
+    os.close(number)
+    resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+
+
+@pytest.mark.parametrize('mask', [READ, WRITE, READ | WRITE])
+def test_select_refuses_a_number_beyond_its_limit_and_goes_on_with_the_others(
+        pair, high_number, mask):
+    waiter = Waiter(['select'])
+    waiter.watch(pair[0].fileno(), WRITE)
+    for _again in range(2):
+        with pytest.raises(socket.error) as caught:
+            waiter.watch(high_number, mask)
+        assert caught.value.errno == errno.EINVAL
+        for word in (str(high_number), 'FD_SETSIZE', 'fewer connections', 'select.poll'):
+            assert word in str(caught.value)
+        assert waiter.wait(PATIENCE) == [(pair[0].fileno(), WRITE)]
+    waiter.forget(high_number)
+    assert waiter.wait(PATIENCE) == [(pair[0].fileno(), WRITE)]
+
+
+@pytest.mark.parametrize('way', WAYS[:3])
+def test_no_other_way_has_this_limit(way, pair, high_number, monkeypatch):
+    waiter = make_waiter(way, monkeypatch)
+    waiter.watch(high_number, WRITE)
+    assert waiter.wait(PATIENCE) == [(high_number, WRITE)]
+    waiter.close()
+
+
+@pytest.mark.skipif(not hasattr(select, 'poll'), reason='there is no poll here')
+def test_a_limit_is_checked_for_what_waits_now(high_number, monkeypatch):
+    check_limit(high_number)
+    monkeypatch.delattr(select, 'poll')
+    with pytest.raises(socket.error):
+        check_limit(high_number)
+
+
+def test_select_refuses_too_many_and_goes_on_with_the_others(pair, monkeypatch):
+    """On Windows their number has a limit; what they are called has none."""
+    def select_of_few(*lists):
+        if any(len(descriptors) > 512 for descriptors in lists[:3]):
+            raise ValueError('too many file descriptors in select()')
+        return system_call(*lists)
+
+    system_call = select.select
+    monkeypatch.setattr(select, 'select', select_of_few)
+    waiter = Waiter(['select'])
+    copies = [os.dup(pair[0].fileno()) for _ in range(513)]
+    for copy in copies[:-1]:
+        waiter.watch(copy, WRITE)
+    with pytest.raises(socket.error):
+        waiter.watch(copies[-1], WRITE)
+    assert len(waiter.wait(PATIENCE)) == 512
+    waiter.watch(copies[0], READ | WRITE)
+    waiter.forget(copies[1])
+    waiter.watch(copies[-1], WRITE)
+    assert len(waiter.wait(PATIENCE)) == 512
+    for copy in copies:
+        os.close(copy)
+
+
+def test_a_closed_descriptor_does_not_hide_the_limit_of_select(pair, high_number):
+    near, far = socket.socketpair()
+    waiter = Waiter(['select'])
+    waiter.watch(near.fileno(), READ)
+    near.close()
+    with pytest.raises(socket.error):
+        waiter.watch(high_number, READ)
+    far.close()
+
+
+# -- a set as one descriptor --
+
+def test_the_descriptor_of_a_set_is_ready_while_anything_in_it_is(waiter, pair):
+    """Of those that have one."""
+    if waiter.way in WAYS_FOR_FEW:
+        assert waiter.fileno() is None
+        return
+    outer = ((waiter.fileno(), READ),)
+    assert wait(outer, 0) == []
+    waiter.watch(pair[0].fileno(), READ)
+    assert wait(outer, 0) == []
+    pair[1].send(b'x')
+    assert wait(outer, PATIENCE) == list(outer)
+    assert waiter.wait(0) == [(pair[0].fileno(), READ)]
+    assert wait(outer, 0) == list(outer)
+    pair[0].recv(1)
+    assert wait(outer, 0) == []
+    waiter.watch(pair[0].fileno(), WRITE)
+    assert wait(outer, PATIENCE) == list(outer)
+    waiter.forget(pair[0].fileno())
+    assert wait(outer, 0) == []
+
+
 # -- which way --
 
 def test_the_first_way_that_there_is_is_taken(monkeypatch):
@@ -509,6 +666,8 @@ def test_a_way_may_go_and_come_back_at_any_time(pair, monkeypatch, ways):
     monkeypatch.undo()
     assert ready(waiter, PATIENCE) == sorted([(fd, WRITE), (other, WRITE)])
     waiter.forget(fd)
+    assert ready(waiter, PATIENCE) == [(other, WRITE)]
+    waiter.watch(other, WRITE)
     assert waiter.way == first
     assert ready(waiter, PATIENCE) == [(other, WRITE)]
     waiter.close()
@@ -592,6 +751,7 @@ print('done')
     'os.close(near[0]); waiter.forget(near[0]); waiter.close()',
     'waiter.watch(near[0], WRITE); assert waiter.wait(9) == [(near[0], WRITE)]',
     'waiter.watch_only([(far[0], WRITE)]); assert waiter.wait(9) == [(far[0], WRITE)]',
+    'number = waiter.fileno(); waiter.watch(far[0], WRITE); assert number == waiter.fileno()',
     'waiter.wait(0); waiter.watch(far[0], WRITE); assert waiter.wait(9) == [(far[0], WRITE)]',
     'for number in near + far: os.close(number)\n    waiter.watch_only(()); waiter.wait(0)',
     'del waiter',

@@ -17,6 +17,23 @@ def test_it_is_one_lock_in_one_process():
     assert Background(lock().acquire, False).result()
 
 
+def test_a_signal_handler_that_comes_first_has_the_same(monkeypatch):
+    """It may come while its own thread makes the lock."""
+    def make_lock():
+        if not in_handler:
+            in_handler.append(None)
+            in_handler[0] = lock()
+        return real_lock()
+
+    in_handler = []
+    real_lock = locks.RLock
+    lock = ProcessLock()
+    monkeypatch.setattr(locks, 'RLock', make_lock)
+    found = lock()
+    assert found is in_handler[0]
+    assert lock() is found
+
+
 def test_a_child_has_another(monkeypatch):
     lock = ProcessLock()
     own = lock()

@@ -12,6 +12,7 @@ from functools import partial
 
 from lomond._compat import SESSIONS_LEAK, TYPE_CHECKING
 from lomond.errors import ConnectFail
+from lomond.net.closing import close_socket
 from lomond.net.steps import operation
 from lomond.net.tls.advice import explain_failure
 from lomond.net.tls.contexts import shared_context
@@ -137,7 +138,7 @@ def _shake_hands_on(sock, context, deadline, name, session):
     try:
         secured = yield handshake(sock, context, deadline, name, session)
     except BaseException:
-        sock.close()
+        close_socket(sock)
         raise
     yield secured
 

@@ -11,6 +11,7 @@ import socket
 import ssl
 
 from lomond._compat import TYPE_CHECKING, monotonic
+from lomond.net.closing import close_socket
 from lomond.net.steps import Wait, operation
 from lomond.net.tls.nested import NestedSocket
 from lomond.net.tls.transport import NestedTLSTransport, TLSTransport, explain
@@ -59,7 +60,7 @@ def handshake(sock, context, deadline, server_hostname=None, session=None):
         tls_sock.setblocking(False)
         yield _shake_hands(tls_sock, deadline, server_hostname)
     except BaseException:
-        tls_sock.close()
+        close_socket(tls_sock)
         raise
     yield TLSTransport(tls_sock)
 

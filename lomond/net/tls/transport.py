@@ -60,11 +60,8 @@ class TLSTransport(Transport):
         # type: (Any) -> None
         super(TLSTransport, self).__init__(sock)
         self._tls_lock = threading.Lock()
-        # What to wait for, by the direction that OpenSSL needs; each always the same object.
-        self._interests = {
-            READ: ((self._fd, READ),),
-            WRITE: ((self._fd, READ | WRITE),),
-        }
+        # What to wait for, if OpenSSL doesn't have to write: always the same object.
+        self._reading = self.interest
         # Both ends have closed TLS. The SSLSocket would send in the clear from now on.
         self._is_unwrapped = False
         # The end followed data that was returned: the socket needn't report it again.
@@ -116,10 +113,11 @@ class TLSTransport(Transport):
                 with self._tls_lock:
                     piece = b'' if self._is_unwrapped else self._sock.recv(RECEIVE_SIZE)
             except ssl.SSLWantReadError:
-                self.interest = self._interests[READ]  # type: Interest
+                self.interest = self._reading
                 break
             except ssl.SSLWantWriteError:
-                self.interest = self._interests[WRITE]
+                if self.interest is self._reading:
+                    self.interest = ((self._fd, READ | WRITE),)
                 break
             except ssl.SSLZeroReturnError:
                 piece = b''     # the peer's end, after our own
