@@ -169,7 +169,7 @@ class Multiplexer(object):
             self._waiter = Waiter(self._ways)
             self._waker = Waker()
             self._waiter.watch(*self._waker.interest)
-            while not is_over() and process == os.getpid():
+            while process == os.getpid():
                 while mail:
                     mail.popleft()()
                 # Each once: one that has more to do waits for the others.
@@ -199,7 +199,8 @@ class Multiplexer(object):
                 self._look_at_heap(now)
                 if now >= self._look_again:
                     self._look_again = NEVER
-                    continue
+                if is_over():
+                    return
                 left = self.time_left()
                 if left and not waits:
                     yield None, None
@@ -211,7 +212,7 @@ class Multiplexer(object):
     def fileno(self):
         # type: () -> Optional[int]
         """Return a descriptor that is ready when a member's is, None if the way has none."""
-        return None if self._waiter is None else self._waiter.fileno()  # type: ignore[attr-defined]
+        return None if self._waiter is None else self._waiter.fileno()
 
     def time_left(self):
         # type: () -> float
@@ -321,11 +322,15 @@ class Multiplexer(object):
         # type: (float) -> None
         """Mark ready those whose deadline has come."""
         heap = self._heap
-        while heap and heap[0][0] <= now:
-            at, _number, member = heappop(heap)
+        while heap:
+            at, _number, member = heap[0]
             if at != member.scheduled:
+                heappop(heap)
                 self._outdated -= 1
                 continue
+            if at > now:
+                return
+            heappop(heap)
             member.scheduled = NEVER
             if member.machine.deadline <= now:
                 self._mark_ready(member)

@@ -30,7 +30,7 @@ from lomond.engine.stepped import QueuedClientSession
 from lomond.engine.timers import NEVER
 from lomond.protocol.close import encode_close
 from lomond.status import Status
-from lomond.websocket import WebSocket
+from lomond.websocket import WebSocket, check_timing
 
 if TYPE_CHECKING:
     from typing import Any, Callable, Generator, Iterable, List, Optional, Tuple, Union  # noqa: F401
@@ -128,10 +128,7 @@ class Pool(object):
         Raises TypeError and ValueError for invalid arguments, and WebSocketUnavailable if a loop
         over the WebSocket is running, if it was added before, or after `close`.
         """
-        options = (
-            check_seconds('poll', poll), check_seconds('ping_rate', ping_rate),
-            check_seconds('ping_timeout', ping_timeout), auto_pong,
-            check_seconds('close_timeout', close_timeout))
+        options = check_timing(poll, ping_rate, ping_timeout, auto_pong, close_timeout)
         _check_websocket(websocket)
         if policy is not None and not isinstance(policy, ReconnectPolicy):
             raise TypeError('policy must be a ReconnectPolicy, not {!r}'.format(policy))
@@ -195,22 +192,33 @@ class Pool(object):
 
     def __iter__(self):
         # type: () -> Generator[Tuple[WebSocket, AnyEvent], None, None]
-        return self._run(None)      # type: ignore[no-any-return]
+        return self.iterate()   # type: ignore[no-any-return]
 
     def polling(self, seconds):
         # type: (float) -> Generator[Tuple[Optional[WebSocket], AnyEvent], None, None]
         """Iterate as over the pool, and yield ``(None, Poll())``, the pool's own, so often."""
         if not check_seconds('seconds', seconds):
             raise ValueError('seconds must be more than 0: for no Poll, iterate over the pool')
-        return self._run(seconds)   # type: ignore[no-any-return]
+        return self.iterate(seconds)    # type: ignore[no-any-return]
 
-    def _run(self, poll):
-        # type: (Optional[float]) -> Any
+    def iterate(self, poll=None, waits=True):
+        # type: (Optional[float], bool) -> Any
+        """Return the generator behind all ways to iterate; for drivers.
+
+        With ``waits=False`` it yields ``(None, None)`` wherever it would wait: then wait for what
+        `waits_for` says.
+        """
         if self._multiplexer.is_running:
             raise errors.WebSocketUnavailable('a loop over this Pool is running already')
-        loop = self._multiplexer.run(self._is_over, poll)
+        loop = self._multiplexer.run(self._is_over, poll, waits)
         self._loop = weakref.ref(loop)
         return loop
+
+    @property
+    def waits_for(self):
+        # type: () -> Tuple[Optional[int], float]
+        """A descriptor to be read, None if the system's way to wait has none; and for how long."""
+        return self._multiplexer.fileno(), self._multiplexer.time_left()
 
     def _is_over(self):
         # type: () -> bool

@@ -9,7 +9,7 @@ from functools import partial
 
 from lomond import errors, events
 from lomond._checks import check_count, check_seconds
-from lomond._compat import TYPE_CHECKING, encode_text, text_type
+from lomond._compat import TYPE_CHECKING, NamedTuple, encode_text, text_type
 from lomond._describe import describe
 from lomond._endpoint import FRAGMENT_SIZE, MAX_MESSAGE_SIZE, Endpoint, with_defaults
 from lomond._hints import takes_options
@@ -72,6 +72,11 @@ if TYPE_CHECKING:
 
 __all__ = ['TraceRecord', 'WebSocket']
 
+#: The options of a loop: those of `WebSocket.connect` except ``session_class``.
+Timing = NamedTuple('Timing', [
+    ('poll', 'Optional[float]'), ('ping_rate', 'Optional[float]'),
+    ('ping_timeout', 'Optional[float]'), ('auto_pong', bool), ('close_timeout', 'Optional[float]')])
+
 # Parameters that `_net_options` and `_request_options` hold in parsed form.
 _NET = frozenset(NetOptions._fields) - {'tls'}
 _TLS = {'ssl_' + field: field for field in TLSOptions._fields}
@@ -98,6 +103,22 @@ def _check_trace(trace):
     if not (callable(trace) or trace in (None, True, False)):
         raise TypeError('trace must be callable, True or None, not {!r}'.format(trace))
     return trace
+
+
+@takes_options('connect', 'connect(websocket, {}=...)')
+def check_timing(
+    poll=None,              # type: Optional[float]
+    ping_rate=30.0,         # type: Optional[float]
+    ping_timeout=None,      # type: Optional[float]
+    auto_pong=True,         # type: bool
+    close_timeout=30.0,     # type: Optional[float]
+):
+    # type: (...) -> Timing
+    """Return the options of a loop, as `Session.begin` takes them; raises TypeError, ValueError."""
+    return Timing(
+        check_seconds('poll', poll), check_seconds('ping_rate', ping_rate),
+        check_seconds('ping_timeout', ping_timeout), auto_pong,
+        check_seconds('close_timeout', close_timeout))
 
 
 @with_defaults
@@ -378,14 +399,9 @@ class WebSocket(Endpoint):
             raise TypeError(
                 'session_class must be a class, not {!r}: pass options by name, as in '
                 'connect(poll=1)'.format(session_class))
-        options = {
-            'poll': check_seconds('poll', poll),
-            'ping_rate': check_seconds('ping_rate', ping_rate),
-            'ping_timeout': check_seconds('ping_timeout', ping_timeout),
-            'close_timeout': check_seconds('close_timeout', close_timeout),
-        }
+        timing = check_timing(poll, ping_rate, ping_timeout, auto_pong, close_timeout)
         session = self.new_session(session_class)
-        return session.run(auto_pong=auto_pong, **options)  # type: ignore[no-any-return]
+        return session.run(**timing._asdict())  # type: ignore[no-any-return]
 
     def new_session(self, session_class):
         # type: (Callable[[WebSocket], Any]) -> Any

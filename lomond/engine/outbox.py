@@ -40,13 +40,14 @@ class Outbox(object):
     """A queue of messages.
 
     Parameters: ``max_queue``, how many bytes may wait, or None for no limit; ``overflow``,
-    one of `Overflow`.
+    one of `Overflow`; ``is_soft``, True to let the last message exceed the limit.
     """
 
-    __slots__ = ('_entries', '_kept', 'max_queue', 'messages', 'overflow', 'size')
+    __slots__ = ('_entries', '_is_soft', '_kept', 'max_queue', 'messages', 'overflow', 'size')
 
-    def __init__(self, max_queue=MAX_QUEUE, overflow=Overflow.RAISE):
-        # type: (Optional[int], str) -> None
+    def __init__(self, max_queue=MAX_QUEUE, overflow=Overflow.RAISE, is_soft=False):
+        # type: (Optional[int], str, bool) -> None
+        self._is_soft = is_soft
         self.max_queue = max_queue
         self.overflow = overflow
         # Deques once something waits: an empty one takes 600 bytes.
@@ -60,7 +61,8 @@ class Outbox(object):
     def overflows(self, messages):
         # type: (Sequence[Tuple[Optional[int], bytes]]) -> bool
         """Return whether these messages exceed the limit, with all that wait."""
-        return self.max_queue is not None and self.size + _size(messages) > self.max_queue
+        size = 1 if self._is_soft else _size(messages)
+        return self.max_queue is not None and self.size + size > self.max_queue
 
     def push(self, messages, compress):
         # type: (Sequence[Tuple[Optional[int], bytes]], bool) -> int
@@ -71,7 +73,7 @@ class Outbox(object):
         size = _size(messages)
         limit = self.max_queue
         before = self.messages
-        if limit is not None and self.size + size > limit:
+        if limit is not None and self.overflows(messages):
             if size > limit or self.overflow not in (Overflow.LATEST, Overflow.DROP_OLDEST):
                 raise errors.OutboxFull.over(limit, size, self.size)
             if self.overflow == Overflow.LATEST:

@@ -74,6 +74,22 @@ class QueuedWriter(Writer):
         """How many messages wait, those of which a part went out included."""
         return self.outbox.messages + self._unfinished
 
+    def is_crowded(self, size):
+        # type: (int) -> bool
+        """Return whether more than this number of bytes waits."""
+        return self.outbox.size + len(self._rest) > size
+
+    def is_next(self, turn):
+        # type: (Turn) -> bool
+        """Return whether no other sender waits before this one."""
+        return self._turns is None or self._turns.is_next(turn)
+
+    @property
+    def has_waiting(self):
+        # type: () -> bool
+        """True while a sender waits for space."""
+        return self._turns is not None and len(self._turns) > 0
+
     # -- for the user, through the websocket --
 
     def write(self, data):

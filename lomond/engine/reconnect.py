@@ -251,6 +251,18 @@ class PersistentSession(object):
         """Record an event of the attempt; its name is in `OBSERVED`."""
         self._attempts.observe(event)
 
+    def flush(self):
+        # type: () -> None
+        """Send what waits, but receive nothing; instead of a step, while the user is busy."""
+        if self._session is not None:
+            self._session.flush()
+
+    @property
+    def waits_to_flush(self):
+        # type: () -> Tuple[Interest, Optional[float]]
+        """What to wait for before the next `flush`, and for how long, in seconds or None."""
+        return ((), None) if self._session is None else self._session.waits_to_flush
+
     def fail(self, error):
         # type: (EnvironmentError) -> None
         """End the attempt, as the driver can't wait for the `interest`."""

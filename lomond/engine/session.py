@@ -289,6 +289,25 @@ class Session(object):
             return None
         return max(0.0, self.deadline - self._clock())
 
+    def flush(self):
+        # type: () -> None
+        """Send what waits, but receive nothing; instead of a step, while the user is busy."""
+        writer = self.writer
+        if writer.pending.any or writer.has_unsent:
+            writer.flush_pending()
+        if self._clock() >= writer.deadline:
+            writer.time_out()
+
+    @property
+    def waits_to_flush(self):
+        # type: () -> Tuple[Interest, Optional[float]]
+        """What to wait for before the next `flush`, and for how long, in seconds or None."""
+        writer = self.writer
+        if not writer.needs_buffer:
+            return (), None
+        left = None if writer.deadline == NEVER else max(0.0, writer.deadline - self._clock())
+        return ((writer.transport.fileno(), WRITE),), left
+
     def _has_unread(self):
         # type: () -> bool
         self.writer.receiving_thread = thread_module.get_ident()

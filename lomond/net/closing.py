@@ -16,15 +16,16 @@ from lomond._compat import TYPE_CHECKING
 if TYPE_CHECKING:
     from typing import Any  # noqa: F401
 
-    from lomond.net.waiter import Waiter  # noqa: F401
-
 # Those that have epoll or kqueue, by their ids. Most programs have none.
-_waiters = weakref.WeakValueDictionary()  # type: weakref.WeakValueDictionary[int, Waiter]
+_waiters = weakref.WeakValueDictionary()  # type: weakref.WeakValueDictionary[int, Any]
 
 
 def add_waiter(waiter):
-    # type: (Waiter) -> None
-    """Have a waiter forget each descriptor before it is closed, for as long as it exists."""
+    # type: (Any) -> None
+    """Call ``waiter.forget(fd)`` before each close, in any thread, for as long as it exists.
+
+    Parameters: ``waiter``, a `lomond.net.waiter.Waiter`, or what has an event loop watch sockets.
+    """
     _waiters[id(waiter)] = waiter
 
 

@@ -1,0 +1,329 @@
+"""The event loops: how each calls back when a descriptor is ready, or its time has come.
+
+A loop here serves one connection, or one pool. It knows neither: it calls a method of its owner,
+which it refers to weakly, so that an owner that nobody needs any more is freed at once.
+"""
+
+from __future__ import absolute_import, division, print_function
+
+import asyncio
+import os
+import sys
+import weakref
+
+from lomond import errors
+from lomond._compat import TYPE_CHECKING, thread_module
+from lomond.net.closing import add_waiter
+from lomond.net.waiter import READ, WRITE
+
+if TYPE_CHECKING:
+    from typing import Any, Callable, Dict, List, Optional, Tuple  # noqa: F401
+
+    from lomond.net.waiter import Interest  # noqa: F401
+
+# Seconds that a timer may be late for a deadline that has moved closer.
+_SLACK = 0.001
+
+
+def current_loop(owner):
+    # type: (Any) -> Any
+    """Return what calls ``owner.on_ready()`` in the loop that runs now.
+
+    Raises RuntimeError if none runs.
+    """
+    trio = sys.modules.get('trio')
+    if trio is not None:
+        try:
+            trio.lowlevel.current_task()
+        except RuntimeError:
+            pass
+        else:
+            return _TrioLoop(owner, trio)
+    return _AsyncioLoop(owner)
+
+
+class _Loop(object):
+    """What both kinds share.
+
+    `wake` may be called from any thread and from signals' handlers, `forget` from any thread; all
+    else in the loop's own.
+    """
+
+    def __init__(self, owner):
+        # type: (Any) -> None
+        self._owner = weakref.ref(owner)
+        self._thread = thread_module.get_ident()
+        self._process = os.getpid()
+        self.is_closed = False
+        # What is watched, compared by identity; None if that has to be looked at again.
+        self._interest = ()  # type: Optional[Interest]
+        add_waiter(self)
+
+    @property
+    def is_here(self):
+        # type: () -> bool
+        """True in the thread and the process of the loop."""
+        return self._thread == thread_module.get_ident() and self._process == os.getpid()
+
+    def _call_owner(self):
+        # type: () -> None
+        owner = self._owner()
+        if owner is not None and not self.is_closed:
+            owner.on_ready()
+
+    def wake(self):
+        # type: () -> None
+        """Have the owner called soon, from any thread. Never raises."""
+        self.call_soon(self._call_owner)
+
+    def call_soon(self, function):
+        # type: (Callable[[], Any]) -> None
+        """Have a function called in the loop, from any thread; do nothing if the loop is over."""
+        raise NotImplementedError
+
+
+class _AsyncioLoop(_Loop):
+    """asyncio's loop, or one that is made like it."""
+
+    def __init__(self, owner):
+        # type: (Any) -> None
+        self._loop = asyncio.get_event_loop()
+        self._masks = {}  # type: Dict[int, int]    # what is watched, by descriptor
+        self._timer = None  # type: Any
+        super(_AsyncioLoop, self).__init__(owner)
+
+    def watch(self, interest, left):
+        # type: (Interest, Optional[float]) -> None
+        """Call the owner when a descriptor is ready, or after so many seconds."""
+        if interest is not self._interest:
+            self._set_masks(dict(interest))
+            self._interest = interest
+        if left is not None:
+            # A timer that comes too early costs one look; one that moves costs more.
+            at = self._loop.time() + left
+            if self._timer is None or at < self._timer.when() - _SLACK:
+                if self._timer is not None:
+                    self._timer.cancel()
+                self._timer = self._loop.call_at(at, self._on_timer)
+
+    def pause(self):
+        # type: () -> None
+        """Watch no descriptor until the next `watch`."""
+        self._set_masks({})
+        self._interest = None
+
+    def _set_masks(self, masks):
+        # type: (Dict[int, int]) -> None
+        loop = self._loop
+        for fd, known in list(self._masks.items()):
+            self._remove(fd, known & ~masks.get(fd, 0))
+        for fd, mask in masks.items():
+            known = self._masks.get(fd, 0)
+            try:
+                if mask & READ and not known & READ:
+                    loop.add_reader(fd, self._call_owner)
+                if mask & WRITE and not known & WRITE:
+                    loop.add_writer(fd, self._call_owner)
+            except NotImplementedError:
+                raise errors.WebSocketUnavailable(
+                    'this event loop has no add_reader: on Windows use '
+                    'asyncio.SelectorEventLoop, or a Pool in a thread')
+            if mask:
+                self._masks[fd] = mask
+
+    def _remove(self, fd, mask):
+        # type: (int, int) -> None
+        """Watch a descriptor no more for what the mask says."""
+        left = self._masks.pop(fd, 0) & ~mask
+        if left:
+            self._masks[fd] = left
+        try:
+            if mask & READ:
+                self._loop.remove_reader(fd)
+            if mask & WRITE:
+                self._loop.remove_writer(fd)
+        except RuntimeError:
+            pass        # the loop is closed
+
+    def forget(self, fd):
+        # type: (int) -> None
+        """Watch a descriptor no more: it is about to be closed."""
+        if fd in self._masks and self._process == os.getpid():
+            self._remove(fd, READ | WRITE)
+            self._interest = None
+
+    def _on_timer(self):
+        # type: () -> None
+        self._timer = None
+        self._call_owner()
+
+    def call_soon(self, function):
+        # type: (Callable[[], Any]) -> None
+        try:
+            # Not call_soon: a signal's handler in the loop's own thread must end its wait.
+            self._loop.call_soon_threadsafe(function)
+        except RuntimeError:
+            pass        # the loop is closed
+
+    def new_waiter(self):
+        # type: () -> Any
+        """Return what a task can wait for, once, by `wait`; `release` ends that."""
+        return self._loop.create_future()
+
+    @staticmethod
+    async def wait(waiter):
+        # type: (Any) -> None
+        """Wait until somebody releases this."""
+        await waiter
+
+    @staticmethod
+    def release(waiter):
+        # type: (Any) -> None
+        """Let the task that waits for this go on; harmless if it did already."""
+        if not waiter.done():
+            waiter.set_result(None)
+
+    @staticmethod
+    async def checkpoint():
+        # type: () -> None
+        """Let other tasks run."""
+        await asyncio.sleep(0)
+
+    def close(self):
+        # type: () -> None
+        """Watch nothing any more, and call the owner no more."""
+        self.is_closed = True
+        if self._process == os.getpid():
+            self._set_masks({})
+            if self._timer is not None:
+                self._timer.cancel()
+
+
+class _TrioLoop(_Loop):
+    """trio's loop: a system task of its own waits for the descriptors."""
+
+    def __init__(self, owner, trio):
+        # type: (Any, Any) -> None
+        self._trio = trio
+        self._token = trio.lowlevel.current_trio_token()
+        self._scope = None  # type: Any     # of the present wait
+        self._deadline = float('inf')
+        self._is_changed = False    # what is watched, since the wait began
+        super(_TrioLoop, self).__init__(owner)
+        trio.lowlevel.spawn_system_task(_run, weakref.ref(self), name='lomond')
+
+    def watch(self, interest, left):
+        # type: (Interest, Optional[float]) -> None
+        """Call the owner when a descriptor is ready, or after so many seconds."""
+        deadline = float('inf') if left is None else self._trio.current_time() + left
+        if interest is not self._interest or deadline < self._deadline - _SLACK:
+            self._interest = interest
+            self._deadline = deadline
+            self._look_again()
+
+    def pause(self):
+        # type: () -> None
+        """Watch no descriptor until the next `watch`."""
+        if self._interest is not None:
+            self._interest = None
+            self._look_again()
+
+    def _look_again(self):
+        # type: () -> None
+        self._is_changed = True
+        if self._scope is not None:
+            self._scope.cancel()
+
+    def forget(self, fd):
+        # type: (int) -> None
+        """Watch a descriptor no more: it is about to be closed."""
+        if self._process != os.getpid() or fd not in dict(self._interest or ()):
+            return
+        self._interest = None
+        if self.is_here:
+            self._trio.lowlevel.notify_closing(fd)
+            self._look_again()
+        else:
+            self.call_soon(self._look_again)
+
+    def call_soon(self, function):
+        # type: (Callable[[], Any]) -> None
+        try:
+            self._token.run_sync_soon(function)
+        except self._trio.RunFinishedError:
+            pass
+
+    def new_waiter(self):
+        # type: () -> Any
+        """Return what a task can wait for, once, by `wait`; `release` ends that."""
+        return self._trio.Event()
+
+    @staticmethod
+    async def wait(waiter):
+        # type: (Any) -> None
+        """Wait until somebody releases this."""
+        await waiter.wait()
+
+    @staticmethod
+    def release(waiter):
+        # type: (Any) -> None
+        """Let the task that waits for this go on; harmless if it did already."""
+        waiter.set()
+
+    async def checkpoint(self):
+        # type: () -> None
+        """Let other tasks run."""
+        await self._trio.lowlevel.checkpoint()
+
+    def close(self):
+        # type: () -> None
+        """Watch nothing any more, and call the owner no more."""
+        self.is_closed = True
+        self._interest = None
+        if self._process == os.getpid():
+            self._look_again()
+
+    async def run(self):
+        # type: () -> None
+        """Wait for what is watched, once, and call the owner; in the system task."""
+        lowlevel = self._trio.lowlevel
+        waits = [(call, fd) for fd, mask in self._interest or () for call, bit in (
+            (lowlevel.wait_readable, READ), (lowlevel.wait_writable, WRITE)) if mask & bit]
+        self._is_changed = False
+        with self._trio.CancelScope(deadline=self._deadline) as self._scope:
+            try:
+                await self._wait_for_first(waits)
+            except (OSError, self._trio.ClosedResourceError, self._trio.BusyResourceError):
+                self._is_changed = True     # it was closed
+                self._interest = None
+        self._scope = None
+        if not self._is_changed:
+            self._deadline = float('inf')
+            self._call_owner()
+
+    async def _wait_for_first(self, waits):
+        # type: (List[Tuple[Callable[[int], Any], int]]) -> None
+        if not waits:
+            await self._trio.sleep_forever()
+        elif len(waits) == 1:
+            await waits[0][0](waits[0][1])
+        else:
+            async with self._trio.open_nursery() as nursery:
+                async def wait_for(call, fd):
+                    # type: (Callable[[int], Any], int) -> None
+                    await call(fd)
+                    nursery.cancel_scope.cancel()
+
+                for call, fd in waits:
+                    nursery.start_soon(wait_for, call, fd)
+
+
+async def _run(reference):
+    # type: (Callable[[], Optional[_TrioLoop]]) -> None
+    """Run a loop, for as long as somebody has it."""
+    while True:
+        loop = reference()
+        if loop is None or loop.is_closed:
+            return
+        await loop.run()
+        del loop
