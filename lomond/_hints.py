@@ -155,6 +155,8 @@ OTHER_NAMES_OF_SERVER = {
     'keyfile': _SERVER_TLS,
     'ssl_certfile': _SERVER_TLS,
     'ssl_keyfile': _SERVER_TLS,
+    'path': 'use unix_path= to listen on a Unix socket',
+    'uds': 'use unix_path=',
 }
 
 

@@ -15,7 +15,6 @@ connection, and has no defence against clients that open many.
 
 from __future__ import absolute_import, division, print_function
 
-import errno
 import logging
 import os
 import socket
@@ -23,22 +22,16 @@ import threading
 from itertools import chain
 
 from lomond import errors, events
-from lomond._checks import check_count, check_port, check_seconds, check_ssl_context
-from lomond._compat import (
-    TYPE_CHECKING,
-    monotonic,
-    native_to_text,
-    set_close_on_exec,
-    text_type,
-)
+from lomond._checks import check_count, check_seconds, check_ssl_context
+from lomond._compat import TYPE_CHECKING, monotonic, set_close_on_exec, text_type
 from lomond._describe import describe
 from lomond._endpoint import FRAGMENT_SIZE, MAX_MESSAGE_SIZE, Endpoint
 from lomond._hints import takes_options
 from lomond._locks import ProcessLock
 from lomond.engine.server import ServerSession
 from lomond.engine.timers import NEVER
-from lomond.http.url import bracket, to_ascii
-from lomond.net.address import read_address
+from lomond.http.url import Target, bracket
+from lomond.net.listen import SocketFile, listen
 from lomond.net.shortage import SHORTAGES
 from lomond.net.transport import MAX_READ_AHEAD, would_block
 from lomond.net.waiter import READ, wait
@@ -62,6 +55,7 @@ from lomond.status import Status
 __all__ = ['Request', 'Server', 'ServerEvent', 'ServerReady', 'ServerWebSocket']
 
 if TYPE_CHECKING:
+    from os import PathLike  # noqa: F401
     from ssl import SSLContext  # noqa: F401
     from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Set, Tuple, Union  # noqa: F401
 
@@ -107,14 +101,6 @@ _GONE = (errors.TransportFail, errors.WebSocketClosing, errors.WebSocketClosed)
 _AGREED_ON = frozenset([
     'protocols', 'compress', 'max_message_size', 'json_loads', 'fragment_size', 'max_read_ahead'])
 
-# What to do if it can't listen, for error messages.
-_REMEDIES = {
-    errno.EADDRINUSE: ': another program listens on this port: use another port, or port=0 for '
-                      'any free one',
-    errno.EACCES: ': ports below 1024 need privileges: use a port from 1024 to 65535',
-    errno.EADDRNOTAVAIL: ': this machine has no such address: use 127.0.0.1 to accept local '
-                         'clients only, or 0.0.0.0 to listen on all addresses',
-}
 # The close code and reason of `Server.close`.
 _SHUTDOWN = (Status.GOING_AWAY, u'server shutting down')
 
@@ -294,6 +280,11 @@ class Server(object):
     - ``close_timeout``: seconds to wait for the answer to a Close frame, and in `close` for the
       handlers (10).
     - ``poll``, ``ping_rate``, ``ping_timeout``, ``auto_pong``: as for `WebSocket.connect`.
+    - ``unix_path``: listen on a Unix socket at this path (None), without ``host`` and ``port``. The
+      umask decides which users may connect. A file that a server has left is replaced, and `close`
+      removes the file.
+    - ``reuse_port``: share the port with other processes that have this option (False), by
+      SO_REUSEPORT; each accepts a part of the connections.
 
     It listens from the start; `start` or `serve_forever` accept connections. Raises TypeError and
     ValueError for invalid arguments, and socket.error, which names the address, if it can't listen.
@@ -321,6 +312,8 @@ class Server(object):
         json_dumps=None,                    # type: Optional[JSONDumps]
         fragment_size=FRAGMENT_SIZE,        # type: Optional[int]
         max_read_ahead=MAX_READ_AHEAD,      # type: Optional[int]
+        unix_path=None,                     # type: Union[None, text_type, PathLike[str]]
+        reuse_port=False,                   # type: bool
     ):
         # type: (...) -> None
         if not callable(handler):
@@ -352,6 +345,11 @@ class Server(object):
         }  # type: Dict[str, Any]
         self._max_connections = check_count('max_connections', max_connections, 1)
         self._close_timeout = close_timeout or None
+        self._socket_file = None  # type: Optional[SocketFile]
+        if unix_path is not None:
+            if (host, port, reuse_port) != (u'127.0.0.1', 0, False):
+                raise TypeError('unix_path= replaces host=, port= and reuse_port=: remove these')
+            self._socket_file = SocketFile(unix_path)
 
         self._lock = ProcessLock()  # reentrant, as a signal handler may call `close`
         # Each change to these two is one atomic call.
@@ -365,29 +363,36 @@ class Server(object):
         self._process = os.getpid()
         self._waker = Waker()
         try:
-            self._listener = _listen(host, port)
+            if self._socket_file is None:
+                self._listener = listen(host, port, reuse_port)
+                self._address = self._listener.getsockname()[:2]  # type: Tuple[str, int]
+            else:
+                self._listener = self._socket_file.listen()
+                self._address = '', 0
         except BaseException:
             self._waker.close()
             raise
-        self._address = self._listener.getsockname()
 
     @property
     def host(self):
         # type: () -> str
-        """The address that the server listens on."""
-        return self._address[0]     # type: ignore[no-any-return]
+        """The address that the server listens on; empty with ``unix_path``."""
+        return self._address[0]
 
     @property
     def port(self):
         # type: () -> int
-        """The port that the server listens on."""
-        return self._address[1]     # type: ignore[no-any-return]
+        """The port that the server listens on; 0 with ``unix_path``."""
+        return self._address[1]
 
     @property
     def url(self):
         # type: () -> text_type
         """The URL for a client on this machine."""
         scheme = u'ws' if self._endpoint_options['ssl_context'] is None else u'wss'
+        if self._socket_file is not None:
+            path = self._socket_file.path
+            return Target(scheme + u'+unix', u'localhost', 0, u'/', None, path).url
         return u'{}://{}:{}/'.format(scheme, bracket(text_type(self.host)), self.port)
 
     @property
@@ -485,7 +490,8 @@ class Server(object):
         with self._lock():
             is_welcome = len(self._threads) < self._max_connections
             if is_welcome:
-                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                if self._socket_file is None:
+                    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 websocket = ServerWebSocket(sock, address, **self._endpoint_options)
                 thread = threading.Thread(
                     target=self._serve, args=(websocket,), name='lomond {}'.format(address))
@@ -557,6 +563,8 @@ class Server(object):
         for thread, has_stopped in list(self._acceptors):
             if thread is not threading.current_thread():
                 has_stopped.wait()
+        if self._socket_file is not None:
+            self._socket_file.remove()
         self._listener.close()
         self._waker.close()
         for websocket in open_now.values():
@@ -598,42 +606,3 @@ class Server(object):
     def __exit__(self, *_exc_info):
         # type: (*Any) -> None
         self.close()
-
-
-def _listen(host, port):
-    # type: (str, int) -> socket.socket
-    """Return a listening socket; raises TypeError, ValueError, socket.error."""
-    port = check_port('port', port)
-    host = _check_host(host)
-    family = socket.AF_INET6 if ':' in host else socket.AF_INET
-    listener = None  # type: Optional[socket.socket]
-    try:
-        listener = socket.socket(family, socket.SOCK_STREAM)
-        set_close_on_exec(listener)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((host, port))
-        listener.listen(128)
-        listener.setblocking(False)
-        return listener
-    except BaseException as error:
-        if listener is not None:
-            listener.close()
-        if not isinstance(error, socket.error):
-            raise
-        raise type(error)(error.errno, 'could not listen on {}:{}: {}{}'.format(
-            bracket(text_type(host)), port, describe(error), _REMEDIES.get(error.errno or 0, '')))
-
-
-def _check_host(host):
-    # type: (Any) -> str
-    """Return the name or address to listen on, '' for all; raises TypeError, ValueError."""
-    if not isinstance(host, (str, text_type)):
-        raise TypeError('host must be an address or a name, not {!r}'.format(host))
-    try:
-        if ':' not in host:
-            return str(to_ascii(native_to_text(host)))
-        read_address(host, 0)
-        return str(host)
-    except (socket.error, ValueError) as error:
-        raise ValueError('host must be an address or a name of this machine, not {!r}: {}'.format(
-            host, describe(error)))

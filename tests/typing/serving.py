@@ -1,5 +1,6 @@
 """A server and its handlers."""
 
+from pathlib import Path
 from typing import List, Optional
 
 from typing_extensions import assert_type
@@ -58,6 +59,9 @@ def serve() -> None:
         Application(), host='::1', port=0, ssl_context=server_context('/etc/ssl/me.pem'),
         protocols=['v1'], compress=DeflateOptions(mem_level=5), max_connections=10, poll=None)
     server.start().close()
+    Server(echo, reuse_port=True)
+    Server(echo, unix_path='/run/feed.sock')
+    Server(echo, unix_path=Path('/run/feed.sock'))
 
 
 def wrong() -> None:

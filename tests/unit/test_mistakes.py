@@ -99,6 +99,7 @@ def fails(call, error, *words):
     (lambda: make(ssl_verfy=False), ['did you mean ssl_verify']),
     (lambda: make().connect(ping_rat=5), ['did you mean ping_rate']),
     (lambda: serve(handler, hosts='x'), ['did you mean host']),
+    (lambda: serve(handler, path='/run/x'), ['unix_path=']),
     # and unknown ones
     (lambda: make(no_such_thing=1), ['WebSocket()', "unexpected keyword argument 'no_such_thing'"]),
 ])
