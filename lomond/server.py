@@ -22,7 +22,7 @@ import threading
 from itertools import chain
 
 from lomond import errors, events
-from lomond._checks import check_count, check_seconds, check_ssl_context
+from lomond._checks import check_callable, check_count, check_seconds, check_ssl_context
 from lomond._compat import TYPE_CHECKING, monotonic, set_close_on_exec, text_type
 from lomond._describe import describe
 from lomond._endpoint import FRAGMENT_SIZE, MAX_MESSAGE_SIZE, Endpoint
@@ -44,15 +44,17 @@ from lomond.protocol.handshake import (
     RequestReader,
     UpgradeRefused,
     answer_request,
+    build_answer,
     check_protocols,
     extension_names,
     plain_answer,
 )
 from lomond.protocol.limits import DEFAULT_LIMITS
+from lomond.protocol.refusal import Refusal, check_origins, refuse_origin, refuse_request
 from lomond.session import BlockingLoop
 from lomond.status import Status
 
-__all__ = ['Request', 'Server', 'ServerEvent', 'ServerReady', 'ServerWebSocket']
+__all__ = ['Refusal', 'Request', 'Server', 'ServerEvent', 'ServerReady', 'ServerWebSocket']
 
 if TYPE_CHECKING:
     from os import PathLike  # noqa: F401
@@ -63,6 +65,7 @@ if TYPE_CHECKING:
     from lomond.events import AnyEvent  # noqa: F401
     from lomond.protocol.connection import Connection  # noqa: F401
     from lomond.protocol.extensions.permessage_deflate import DeflateOptions  # noqa: F401
+    from lomond.protocol.refusal import OnRequest, Origins  # noqa: F401
 
     Handler = Callable[['ServerWebSocket'], Any]
 
@@ -133,6 +136,8 @@ class ServerWebSocket(Endpoint):
         json_dumps=None,                    # type: Optional[JSONDumps]
         fragment_size=FRAGMENT_SIZE,        # type: Optional[int]
         max_read_ahead=MAX_READ_AHEAD,      # type: Optional[int]
+        origins=None,                       # type: Origins
+        on_request=None,                    # type: Optional[OnRequest]
     ):
         # type: (...) -> None
         super(ServerWebSocket, self).__init__(
@@ -147,6 +152,8 @@ class ServerWebSocket(Endpoint):
         self.request = None  # type: Request    # type: ignore[assignment]
         #: The subprotocol, or None.
         self.protocol = None  # type: Optional[text_type]
+        self._origins = check_origins(origins)
+        self._on_request = on_request
         self._reader = RequestReader(DEFAULT_LIMITS.head)
         self._connection = self._new_connection()
         # Once the request has arrived: why it is refused or None, the negotiated codec, and the
@@ -219,15 +226,30 @@ class ServerWebSocket(Endpoint):
             answer, self.protocol, codec = answer_request(
                 self.request, self.protocols, self._deflate_options)
             self._outcome = (None, codec, rest)
+            refusal = self._refuse()
+            if refusal is not None:
+                answer = build_answer(refusal.status, refusal.body, refusal.headers)
+                self._outcome = (u'refused with HTTP {}: {}'.format(
+                    refusal.status, refusal.body[:200].decode('utf-8', 'replace')), None, b'')
         except errors.CriticalProtocolError as error:
             self.stream.reject()
             yield events.ProtocolError(text_type(error), critical=True)
             return
         except errors.HandshakeError as error:
-            refusal = error if isinstance(error, UpgradeRefused) else UpgradeRefused()
-            answer = plain_answer(refusal.status_code, text_type(error), refusal.headers)
+            refused = error if isinstance(error, UpgradeRefused) else UpgradeRefused()
+            answer = plain_answer(refused.status_code, text_type(error), refused.headers)
             self._outcome = (text_type(error), None, b'')
         self._answer = answer
+
+    def _refuse(self):
+        # type: () -> Optional[Refusal]
+        """Return the refusal that the server's options lead to, or None to accept the request."""
+        try:
+            return refuse_origin(self.request, self._origins) \
+                or refuse_request(self.request, self._on_request)
+        except Exception:       # an error in the user's function must not end the server
+            log.exception('on_request (or the function origins) failed for %r', self)
+            return Refusal(500, u'the server could not check the request\n')
 
     def take_answer(self):
         # type: () -> Optional[bytes]
@@ -280,6 +302,13 @@ class Server(object):
     - ``close_timeout``: seconds to wait for the answer to a Close frame, and in `close` for the
       handlers (10).
     - ``poll``, ``ping_rate``, ``ping_timeout``, ``auto_pong``: as for `WebSocket.connect`.
+    - ``origins``: the origins of the web pages that may connect, such as ``https://example.org``,
+      and None to allow requests without an Origin, which don't come from a browser; or a function
+      that is called with the Origin or None, and returns whether it is allowed. Any other request
+      is answered with HTTP 403. None (the default) allows any (RFC 6455 10.2).
+    - ``on_request``: called with the `Request`, before it is accepted and in the thread of its
+      connection; returns None to accept it, or a `Refusal`. If it raises, the exception is logged
+      with its traceback, and the client gets HTTP 500.
     - ``unix_path``: listen on a Unix socket at this path (None), without ``host`` and ``port``. The
       umask decides which users may connect. A file that a server has left is replaced, and `close`
       removes the file.
@@ -312,6 +341,8 @@ class Server(object):
         json_dumps=None,                    # type: Optional[JSONDumps]
         fragment_size=FRAGMENT_SIZE,        # type: Optional[int]
         max_read_ahead=MAX_READ_AHEAD,      # type: Optional[int]
+        origins=None,                       # type: Origins
+        on_request=None,                    # type: Optional[OnRequest]
         unix_path=None,                     # type: Union[None, text_type, PathLike[str]]
         reuse_port=False,                   # type: bool
     ):
@@ -319,9 +350,11 @@ class Server(object):
         if not callable(handler):
             raise TypeError('the handler must be callable, not {!r}: '
                             'Server(handler, host, port)'.format(handler))
-        if getattr(getattr(handler, '__code__', None), 'co_flags', 0) & _NOT_RUN_BY_A_CALL:
-            raise TypeError('the handler must be a plain function, without async or yield, '
-                            'not {!r}'.format(handler))
+        for name, function in (
+                ('the handler', handler), ('origins', origins), ('on_request', on_request)):
+            if getattr(getattr(function, '__code__', None), 'co_flags', 0) & _NOT_RUN_BY_A_CALL:
+                raise TypeError('{} must be a plain function, without async or yield, '
+                                'not {!r}'.format(name, function))
         self._handler = handler
         self._endpoint_options = {
             'ssl_context': check_ssl_context(ssl_context),
@@ -334,6 +367,8 @@ class Server(object):
             'json_dumps': json_dumps,
             'fragment_size': fragment_size,
             'max_read_ahead': max_read_ahead,
+            'origins': check_origins(origins),
+            'on_request': check_callable('on_request', on_request),
         }  # type: Dict[str, Any]
         ServerWebSocket(None, None, **self._endpoint_options)   # raises for invalid options
         self._session_options = {

@@ -90,6 +90,7 @@ IMPORTS = [
     'lomond.persist.persist',
     'lomond.protocol.compression.DeflateOptions',
     'lomond.response.Response',
+    'lomond.server.Refusal',
     'lomond.server.Request',
     'lomond.server.Server',
     'lomond.server.ServerEvent',
