@@ -26,6 +26,7 @@ for folder, _, names in os.walk('lomond'):
             assert os.path.exists(os.path.join(home, '..', folder, name)), name
 
 for _, name, _ in pkgutil.walk_packages(lomond.__path__, 'lomond.'):
-    importlib.import_module(name)
+    if name != 'lomond.aio' or sys.version_info[0] > 2:     # 2.7 can't compile that
+        importlib.import_module(name)
 
 print('lomond', lomond.__version__, 'in', home)

@@ -46,9 +46,17 @@ __all__ = [
     'NamedTuple', 'PY2', 'RLock', 'SESSIONS_LEAK', 'SteppedRLock', 'TYPE_CHECKING', 'Utf8Decoder',
     'decode_utf8', 'encode_text', 'encode_utf8', 'indexable', 'is_interrupt', 'join_text',
     'latin1_to_native', 'make_cookie_jar', 'monotonic', 'native_to_text', 'quote',
-    'set_close_on_exec', 'show_warnings', 'surrogate_error', 'text_to_native', 'text_type',
-    'thread_module', 'throw_arguments', 'to_bytes', 'unquote',
+    'require_async', 'set_close_on_exec', 'show_warnings', 'surrogate_error', 'text_to_native',
+    'text_type', 'thread_module', 'throw_arguments', 'to_bytes', 'unquote',
 ]
+
+
+def require_async(name):
+    # type: (str) -> None
+    """Raise ImportError on 2.7, which has no ``async``, for a module of this name."""
+    if PY2:
+        raise ImportError('{} needs Python 3.6: on 2.7 use lomond.pool, or threads'.format(name))
+
 
 # Nothing is imported by name from `thread_module` (_thread, on 2.7 thread): monkey patching may
 # replace its functions at any time, such as get_ident, which then returns that of a greenlet.

@@ -60,6 +60,7 @@ _PERSIST = 'persist(websocket) reconnects: for event in persist(websocket, polic
 _PROXIES = "use proxies={'http': 'http://user:password@host:port'} for ws, 'https' for wss"
 _AUTH = 'write the URL as ws://user:password@host/, or use headers='
 _URL = 'it is part of the URL'
+_ORIGINS = 'use origins=, a list such as ["https://example.org"], or a function'
 _SERVER_TLS = 'use ssl_context=lomond.tls.server_context(certfile, keyfile)'
 
 
@@ -155,6 +156,13 @@ OTHER_NAMES_OF_SERVER = {
     'keyfile': _SERVER_TLS,
     'ssl_certfile': _SERVER_TLS,
     'ssl_keyfile': _SERVER_TLS,
+    'origin': _ORIGINS,
+    'allowed_origins': _ORIGINS,
+    'cors_allowed_origins': _ORIGINS,
+    'check_origin': _ORIGINS,
+    'process_request': 'use on_request=',
+    'path': 'use unix_path= to listen on a Unix socket, or on_request= to refuse other paths',
+    'uds': 'use unix_path=',
 }
 
 

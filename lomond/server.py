@@ -15,7 +15,6 @@ connection, and has no defence against clients that open many.
 
 from __future__ import absolute_import, division, print_function
 
-import errno
 import logging
 import os
 import socket
@@ -23,22 +22,16 @@ import threading
 from itertools import chain
 
 from lomond import errors, events
-from lomond._checks import check_count, check_port, check_seconds, check_ssl_context
-from lomond._compat import (
-    TYPE_CHECKING,
-    monotonic,
-    native_to_text,
-    set_close_on_exec,
-    text_type,
-)
+from lomond._checks import check_callable, check_count, check_seconds, check_ssl_context
+from lomond._compat import TYPE_CHECKING, monotonic, set_close_on_exec, text_type
 from lomond._describe import describe
 from lomond._endpoint import FRAGMENT_SIZE, MAX_MESSAGE_SIZE, Endpoint, with_defaults
 from lomond._hints import takes_options
 from lomond._locks import ProcessLock
 from lomond.engine.server import ServerSession
 from lomond.engine.timers import NEVER
-from lomond.http.url import bracket, to_ascii
-from lomond.net.address import read_address
+from lomond.http.url import Target, bracket
+from lomond.net.listen import SocketFile, listen
 from lomond.net.shortage import SHORTAGES
 from lomond.net.transport import MAX_READ_AHEAD, would_block
 from lomond.net.waiter import READ, wait
@@ -51,17 +44,20 @@ from lomond.protocol.handshake import (
     RequestReader,
     UpgradeRefused,
     answer_request,
+    build_answer,
     check_protocols,
     extension_names,
     plain_answer,
 )
 from lomond.protocol.limits import DEFAULT_LIMITS
+from lomond.protocol.refusal import Refusal, check_origins, refuse_origin, refuse_request
 from lomond.session import BlockingLoop
 from lomond.status import Status
 
-__all__ = ['Request', 'Server', 'ServerEvent', 'ServerReady', 'ServerWebSocket']
+__all__ = ['Refusal', 'Request', 'Server', 'ServerEvent', 'ServerReady', 'ServerWebSocket']
 
 if TYPE_CHECKING:
+    from os import PathLike  # noqa: F401
     from ssl import SSLContext  # noqa: F401
     from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Set, Tuple, Union  # noqa: F401
 
@@ -69,6 +65,7 @@ if TYPE_CHECKING:
     from lomond.events import AnyEvent  # noqa: F401
     from lomond.protocol.connection import Connection  # noqa: F401
     from lomond.protocol.extensions.permessage_deflate import DeflateOptions  # noqa: F401
+    from lomond.protocol.refusal import OnRequest, Origins  # noqa: F401
 
     Handler = Callable[['ServerWebSocket'], Any]
 
@@ -107,14 +104,6 @@ _GONE = (errors.TransportFail, errors.WebSocketClosing, errors.WebSocketClosed)
 _AGREED_ON = frozenset([
     'protocols', 'compress', 'max_message_size', 'json_loads', 'fragment_size', 'max_read_ahead'])
 
-# What to do if it can't listen, for error messages.
-_REMEDIES = {
-    errno.EADDRINUSE: ': another program listens on this port: use another port, or port=0 for '
-                      'any free one',
-    errno.EACCES: ': ports below 1024 need privileges: use a port from 1024 to 65535',
-    errno.EADDRNOTAVAIL: ': this machine has no such address: use 127.0.0.1 to accept local '
-                         'clients only, or 0.0.0.0 to listen on all addresses',
-}
 # The close code and reason of `Server.close`.
 _SHUTDOWN = (Status.GOING_AWAY, u'server shutting down')
 
@@ -148,6 +137,8 @@ class ServerWebSocket(Endpoint):
         json_dumps=None,                    # type: Optional[JSONDumps]
         fragment_size=FRAGMENT_SIZE,        # type: Optional[int]
         max_read_ahead=MAX_READ_AHEAD,      # type: Optional[int]
+        origins=None,                       # type: Origins
+        on_request=None,                    # type: Optional[OnRequest]
     ):
         # type: (...) -> None
         super(ServerWebSocket, self).__init__(
@@ -162,6 +153,8 @@ class ServerWebSocket(Endpoint):
         self.request = None  # type: Request    # type: ignore[assignment]
         #: The subprotocol, or None.
         self.protocol = None  # type: Optional[text_type]
+        self._origins = check_origins(origins)
+        self._on_request = on_request
         self._reader = RequestReader(DEFAULT_LIMITS.head)
         self._connection = self._new_connection()
         # Once the request has arrived: why it is refused or None, the negotiated codec, and the
@@ -234,15 +227,30 @@ class ServerWebSocket(Endpoint):
             answer, self.protocol, codec = answer_request(
                 self.request, self.protocols, self._deflate_options)
             self._outcome = (None, codec, rest)
+            refusal = self._refuse()
+            if refusal is not None:
+                answer = build_answer(refusal.status, refusal.body, refusal.headers)
+                self._outcome = (u'refused with HTTP {}: {}'.format(
+                    refusal.status, refusal.body[:200].decode('utf-8', 'replace')), None, b'')
         except errors.CriticalProtocolError as error:
             self.stream.reject()
             yield events.ProtocolError(text_type(error), critical=True)
             return
         except errors.HandshakeError as error:
-            refusal = error if isinstance(error, UpgradeRefused) else UpgradeRefused()
-            answer = plain_answer(refusal.status_code, text_type(error), refusal.headers)
+            refused = error if isinstance(error, UpgradeRefused) else UpgradeRefused()
+            answer = plain_answer(refused.status_code, text_type(error), refused.headers)
             self._outcome = (text_type(error), None, b'')
         self._answer = answer
+
+    def _refuse(self):
+        # type: () -> Optional[Refusal]
+        """Return the refusal that the server's options lead to, or None to accept the request."""
+        try:
+            return refuse_origin(self.request, self._origins) \
+                or refuse_request(self.request, self._on_request)
+        except Exception:       # an error in the user's function must not end the server
+            log.exception('on_request (or the function origins) failed for %r', self)
+            return Refusal(500, u'the server could not check the request\n')
 
     def take_answer(self):
         # type: () -> Optional[bytes]
@@ -295,6 +303,18 @@ class Server(object):
     - ``close_timeout``: seconds to wait for the answer to a Close frame, and in `close` for the
       handlers (10).
     - ``poll``, ``ping_rate``, ``ping_timeout``, ``auto_pong``: as for `WebSocket.connect`.
+    - ``origins``: the origins of the web pages that may connect, such as ``https://example.org``,
+      and None to allow requests without an Origin, which don't come from a browser; or a function
+      that is called with the Origin or None, and returns whether it is allowed. Any other request
+      is answered with HTTP 403. None (the default) allows any (RFC 6455 10.2).
+    - ``on_request``: called with the `Request`, before it is accepted and in the thread of its
+      connection; returns None to accept it, or a `Refusal`. If it raises, the exception is logged
+      with its traceback, and the client gets HTTP 500.
+    - ``unix_path``: listen on a Unix socket at this path (None), without ``host`` and ``port``. The
+      umask decides which users may connect. A file that a server has left is replaced, and `close`
+      removes the file.
+    - ``reuse_port``: share the port with other processes that have this option (False), by
+      SO_REUSEPORT; each accepts a part of the connections.
 
     It listens from the start; `start` or `serve_forever` accept connections. Raises TypeError and
     ValueError for invalid arguments, and socket.error, which names the address, if it can't listen.
@@ -322,14 +342,20 @@ class Server(object):
         json_dumps=None,                    # type: Optional[JSONDumps]
         fragment_size=FRAGMENT_SIZE,        # type: Optional[int]
         max_read_ahead=MAX_READ_AHEAD,      # type: Optional[int]
+        origins=None,                       # type: Origins
+        on_request=None,                    # type: Optional[OnRequest]
+        unix_path=None,                     # type: Union[None, text_type, PathLike[str]]
+        reuse_port=False,                   # type: bool
     ):
         # type: (...) -> None
         if not callable(handler):
             raise TypeError('the handler must be callable, not {!r}: '
                             'Server(handler, host, port)'.format(handler))
-        if getattr(getattr(handler, '__code__', None), 'co_flags', 0) & _NOT_RUN_BY_A_CALL:
-            raise TypeError('the handler must be a plain function, without async or yield, '
-                            'not {!r}'.format(handler))
+        for name, function in (
+                ('the handler', handler), ('origins', origins), ('on_request', on_request)):
+            if getattr(getattr(function, '__code__', None), 'co_flags', 0) & _NOT_RUN_BY_A_CALL:
+                raise TypeError('{} must be a plain function, without async or yield, '
+                                'not {!r}'.format(name, function))
         self._handler = handler
         self._endpoint_options = {
             'ssl_context': check_ssl_context(ssl_context),
@@ -342,6 +368,8 @@ class Server(object):
             'json_dumps': json_dumps,
             'fragment_size': fragment_size,
             'max_read_ahead': max_read_ahead,
+            'origins': check_origins(origins),
+            'on_request': check_callable('on_request', on_request),
         }  # type: Dict[str, Any]
         ServerWebSocket(None, None, **self._endpoint_options)   # raises for invalid options
         self._session_options = {
@@ -353,6 +381,11 @@ class Server(object):
         }  # type: Dict[str, Any]
         self._max_connections = check_count('max_connections', max_connections, 1)
         self._close_timeout = close_timeout or None
+        self._socket_file = None  # type: Optional[SocketFile]
+        if unix_path is not None:
+            if (host, port, reuse_port) != (u'127.0.0.1', 0, False):
+                raise TypeError('unix_path= replaces host=, port= and reuse_port=: remove these')
+            self._socket_file = SocketFile(unix_path)
 
         self._lock = ProcessLock()  # reentrant, as a signal handler may call `close`
         # Each change to these two is one atomic call.
@@ -366,29 +399,36 @@ class Server(object):
         self._process = os.getpid()
         self._waker = Waker()
         try:
-            self._listener = _listen(host, port)
+            if self._socket_file is None:
+                self._listener = listen(host, port, reuse_port)
+                self._address = self._listener.getsockname()[:2]  # type: Tuple[str, int]
+            else:
+                self._listener = self._socket_file.listen()
+                self._address = '', 0
         except BaseException:
             self._waker.close()
             raise
-        self._address = self._listener.getsockname()
 
     @property
     def host(self):
         # type: () -> str
-        """The address that the server listens on."""
-        return self._address[0]     # type: ignore[no-any-return]
+        """The address that the server listens on; empty with ``unix_path``."""
+        return self._address[0]
 
     @property
     def port(self):
         # type: () -> int
-        """The port that the server listens on."""
-        return self._address[1]     # type: ignore[no-any-return]
+        """The port that the server listens on; 0 with ``unix_path``."""
+        return self._address[1]
 
     @property
     def url(self):
         # type: () -> text_type
         """The URL for a client on this machine."""
         scheme = u'ws' if self._endpoint_options['ssl_context'] is None else u'wss'
+        if self._socket_file is not None:
+            path = self._socket_file.path
+            return Target(scheme + u'+unix', u'localhost', 0, u'/', None, path).url
         return u'{}://{}:{}/'.format(scheme, bracket(text_type(self.host)), self.port)
 
     @property
@@ -486,7 +526,8 @@ class Server(object):
         with self._lock():
             is_welcome = len(self._threads) < self._max_connections
             if is_welcome:
-                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                if self._socket_file is None:
+                    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 websocket = ServerWebSocket(sock, address, **self._endpoint_options)
                 thread = threading.Thread(
                     target=self._serve, args=(websocket,), name='lomond {}'.format(address))
@@ -558,6 +599,8 @@ class Server(object):
         for thread, has_stopped in list(self._acceptors):
             if thread is not threading.current_thread():
                 has_stopped.wait()
+        if self._socket_file is not None:
+            self._socket_file.remove()
         self._listener.close()
         self._waker.close()
         for websocket in open_now.values():
@@ -599,42 +642,3 @@ class Server(object):
     def __exit__(self, *_exc_info):
         # type: (*Any) -> None
         self.close()
-
-
-def _listen(host, port):
-    # type: (str, int) -> socket.socket
-    """Return a listening socket; raises TypeError, ValueError, socket.error."""
-    port = check_port('port', port)
-    host = _check_host(host)
-    family = socket.AF_INET6 if ':' in host else socket.AF_INET
-    listener = None  # type: Optional[socket.socket]
-    try:
-        listener = socket.socket(family, socket.SOCK_STREAM)
-        set_close_on_exec(listener)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((host, port))
-        listener.listen(128)
-        listener.setblocking(False)
-        return listener
-    except BaseException as error:
-        if listener is not None:
-            listener.close()
-        if not isinstance(error, socket.error):
-            raise
-        raise type(error)(error.errno, 'could not listen on {}:{}: {}{}'.format(
-            bracket(text_type(host)), port, describe(error), _REMEDIES.get(error.errno or 0, '')))
-
-
-def _check_host(host):
-    # type: (Any) -> str
-    """Return the name or address to listen on, '' for all; raises TypeError, ValueError."""
-    if not isinstance(host, (str, text_type)):
-        raise TypeError('host must be an address or a name, not {!r}'.format(host))
-    try:
-        if ':' not in host:
-            return str(to_ascii(native_to_text(host)))
-        read_address(host, 0)
-        return str(host)
-    except (socket.error, ValueError) as error:
-        raise ValueError('host must be an address or a name of this machine, not {!r}: {}'.format(
-            host, describe(error)))

@@ -10,6 +10,10 @@ The loop waits for the sockets; no thread is used but for look-ups and the user'
 
 from __future__ import absolute_import, division, print_function
 
+from lomond._compat import require_async
+
+require_async('lomond.aio')
+
 from lomond.aio.connection import Connection, connect
 from lomond.aio.many import PoolEvents, pool
 

@@ -1,4 +1,4 @@
-"""Parses WebSocket URLs (RFC 6455 3) and proxy URLs. It does no I/O."""
+"""Parses WebSocket URLs (RFC 6455 3), proxy URLs and origins. It does no I/O."""
 
 from __future__ import absolute_import, division, print_function
 
@@ -25,6 +25,7 @@ _PROXY_PORTS = {
     u'http': 80, u'https': 443, u'socks': 1080, u'socks4': 1080, u'socks4a': 1080,
     u'socks5': 1080, u'socks5h': 1080,
 }
+_ORIGIN_PORTS = {u'http': 80, u'https': 443}
 
 # Characters that need no encoding in a path and query (RFC 3986 3.3, 3.4); '%' is one of them, so
 # that encoded characters aren't encoded twice.
@@ -197,6 +198,28 @@ def parse_proxy_url(url):
     )
 
 
+def parse_origin(origin):
+    # type: (Union[bytes, text_type]) -> text_type
+    """Return an origin in lower case as in RFC 6454 6.2: the host in ASCII, no default port.
+
+    Raises TypeError, ValueError.
+    """
+    text = _to_text(origin, 'an origin')
+    shown = hide_credentials(text)
+    scheme, place, path, query, fragment = _URL.match(text).groups()    # type: ignore[union-attr]
+    scheme = (scheme or u'').lower()
+    if not scheme or scheme in _DEFAULT_PORTS or not place or u'*' in place \
+            or (path, query, fragment) != (u'', None, None):
+        raise ValueError(
+            "an origin must be that of a web page, such as 'https://example.org' or "
+            "'http://localhost:8080', without a path, a '/' at the end or a '*' (for other rules "
+            'use a function), not {!r}'.format(shown))
+    host, port = _host_and_port(place, shown)
+    if port is None or port == _ORIGIN_PORTS.get(scheme):
+        return u'{}://{}'.format(scheme, bracket(host))
+    return u'{}://{}:{}'.format(scheme, bracket(host), port)
+
+
 def bracket(host):
     # type: (text_type) -> text_type
     """Put an IPv6 address in brackets; leave any other host as it is."""
@@ -213,16 +236,17 @@ def basic_authorization(credentials):
 # These helpers return None instead of raising: an exception that is raised while another one is
 # handled shows that one as its context, and with it the URL and its password.
 
-def _to_text(url):
-    # type: (Union[bytes, text_type]) -> text_type
+def _to_text(url, what='the URL'):
+    # type: (Union[bytes, text_type], str) -> text_type
     if not isinstance(url, (str, text_type)):
-        raise TypeError('the URL must be text, not {!r}'.format(type(url).__name__))
+        raise TypeError('{} must be text, not {!r}'.format(what, type(url).__name__))
     text = _decode(url)
     if text is None:
-        raise ValueError('the URL is not UTF-8: percent-encode all bytes that are not ASCII')
+        raise ValueError(
+            '{} is not UTF-8: percent-encode all bytes that are not ASCII'.format(what))
     # They could inject a header.
     if _NOT_ALLOWED.search(text):
-        raise ValueError('control characters in the URL {!r}'.format(hide_credentials(text)))
+        raise ValueError('control characters in {} {!r}'.format(what, hide_credentials(text)))
     return text.strip()
 
 

@@ -40,6 +40,9 @@ if TYPE_CHECKING:
 # RFC 7230 3.1.1
 _REQUEST_LINE = re.compile(r'([A-Z]+) ([^ ]+) (HTTP/1\.[0-9])\Z')
 
+# Scheme and authority of a request line in absolute form (RFC 9112 3.2.2)
+_ABSOLUTE = re.compile(r'\A[A-Za-z][A-Za-z0-9+.-]*://[^/?]*')
+
 # 16 bytes in base64
 _KEY = re.compile(r'[A-Za-z0-9+/]{22}==\Z')
 
@@ -180,8 +183,9 @@ class Request(Head):
     """A client's request, as a server sees it.
 
     Parameters: the bytes of the head. Raises HandshakeError if they aren't one.
-    Attributes: ``raw``, ``method``, ``resource`` (path and query),
-    ``http_ver``, ``headers``.
+    Attributes: ``raw``, ``method``, ``resource`` (path and query), ``path`` and
+    ``query`` (still percent-encoded; the query without its '?', empty if there
+    is none), ``http_ver``, ``headers``.
     """
 
     def __init__(self, header_data):
@@ -191,6 +195,9 @@ class Request(Head):
         match = _check_request_line(line)
         self.method = match.group(1)  # type: text_type
         self.resource = match.group(2)  # type: text_type
+        path, _mark, query = _ABSOLUTE.sub(u'', self.resource, 1).partition(u'?')
+        self.path = path or u'/'  # type: text_type
+        self.query = query  # type: text_type
         self.http_ver = match.group(3)  # type: text_type
 
     def __repr__(self):
@@ -282,23 +289,38 @@ def answer_request(request, protocols, deflate):
     return build_head(u'HTTP/1.1 101 Switching Protocols', fields), protocol, codec
 
 
+# Statuses without a phrase are sent without one (RFC 9112 4).
 _PHRASES = {
+    301: u'Moved Permanently',
+    302: u'Found',
+    303: u'See Other',
+    307: u'Temporary Redirect',
+    308: u'Permanent Redirect',
     400: u'Bad Request',
+    401: u'Unauthorized',
+    403: u'Forbidden',
+    404: u'Not Found',
     405: u'Method Not Allowed',
     426: u'Upgrade Required',
+    429: u'Too Many Requests',
+    500: u'Internal Server Error',
     503: u'Service Unavailable',
 }
 
 
-def plain_answer(status_code, text, headers=()):
-    # type: (int, text_type, Iterable[Any]) -> bytes
-    """Build a whole HTTP answer that says, in plain text, why there is no upgrade."""
-    body = (text + u'\n').encode('utf-8')
-    fields = [
-        (u'Connection', u'close'),
-        (u'Content-Type', u'text/plain; charset=utf-8'),
-        (u'Content-Length', text_type(len(body))),
-    ]
+def build_answer(status_code, body, headers):
+    # type: (int, bytes, Sequence[Tuple[text_type, Union[bytes, text_type]]]) -> bytes
+    """Build a whole HTTP answer, of plain text unless there is a Content-Type."""
+    fields = [(u'Connection', u'close')]  # type: List[Tuple[text_type, Union[bytes, text_type]]]
+    if not any(name.lower() == u'content-type' for name, _value in headers):
+        fields.append((u'Content-Type', u'text/plain; charset=utf-8'))
+    fields.append((u'Content-Length', text_type(len(body))))
     fields.extend(headers)
-    first_line = u'HTTP/1.1 {} {}'.format(status_code, _PHRASES[status_code])
+    first_line = u'HTTP/1.1 {} {}'.format(status_code, _PHRASES.get(status_code, u''))
     return build_head(first_line, fields) + body
+
+
+def plain_answer(status_code, text, headers=()):
+    # type: (int, text_type, Sequence[Tuple[text_type, Union[bytes, text_type]]]) -> bytes
+    """Build a whole HTTP answer that says, in plain text, why there is no upgrade."""
+    return build_answer(status_code, (text + u'\n').encode('utf-8'), headers)

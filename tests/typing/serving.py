@@ -1,18 +1,21 @@
 """A server and its handlers."""
 
+from pathlib import Path
 from typing import List, Optional
 
 from typing_extensions import assert_type
 
 from lomond.events import AnyEvent, Disconnected, Ready
 from lomond.extensions import DeflateOptions
-from lomond.server import Request, Server, ServerEvent, ServerWebSocket
+from lomond.server import Refusal, Request, Server, ServerEvent, ServerWebSocket
 from lomond.tls import server_context
 
 
 def echo(websocket: ServerWebSocket) -> None:
     assert_type(websocket.request, Request)
     assert_type(websocket.request.resource, str)
+    assert_type(websocket.request.path, str)
+    assert_type(websocket.request.query, str)
     assert_type(websocket.request.headers.get_list('Cookie'), List[str])
     assert_type(websocket.request.get('Origin', ''), str)
     assert_type(websocket.protocol, Optional[str])
@@ -49,6 +52,18 @@ class Application:
         return 0
 
 
+def check(request: Request) -> Optional[Refusal]:
+    if request.path == '/old':
+        return Refusal(302, headers={'Location': 'wss://example.org/new'})
+    if request.get('Authorization') is None:
+        return Refusal(401, b'', [('WWW-Authenticate', 'Bearer')])
+    return None if request.path == '/feed' else Refusal(404, 'no such path')
+
+
+def is_ours(origin: Optional[str]) -> bool:
+    return origin is not None and origin.endswith('.example.org')
+
+
 def serve() -> None:
     with Server(echo) as server:
         assert_type(server, Server)
@@ -58,6 +73,9 @@ def serve() -> None:
         Application(), host='::1', port=0, ssl_context=server_context('/etc/ssl/me.pem'),
         protocols=['v1'], compress=DeflateOptions(mem_level=5), max_connections=10, poll=None)
     server.start().close()
+    Server(echo, origins=['https://example.org', None], on_request=check, reuse_port=True)
+    Server(echo, origins=is_ours, unix_path='/run/feed.sock')
+    Server(echo, origins=None, unix_path=Path('/run/feed.sock'))
 
 
 def wrong() -> None:
@@ -65,4 +83,8 @@ def wrong() -> None:
     Server(echo, '127.0.0.1', '8080')  # error: arg-type reportArgumentType
     Server(serve)  # error: arg-type reportArgumentType
     Server(echo, ssl_context='/etc/ssl/me.pem')  # error: arg-type reportArgumentType
+    Server(echo, origins=5)  # error: arg-type reportArgumentType
+    Server(echo, on_request=echo)  # error: arg-type reportArgumentType
+    Server(echo, on_request=lambda request: 404)  # error: arg-type return-value reportArgumentType
+    Refusal('404')  # error: arg-type reportArgumentType
     server_context(certfile=None)  # error: arg-type reportArgumentType

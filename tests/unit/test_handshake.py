@@ -468,6 +468,24 @@ def test_request_is_taken_apart():
     assert 'GET /chat?a=b' in repr(request)
 
 
+@pytest.mark.parametrize('resource, path, query', [
+    (b'/', u'/', u''),
+    (b'/chat?a=b', u'/chat', u'a=b'),
+    (b'/a%2Fb%20c?a=%26&b=?', u'/a%2Fb%20c', u'a=%26&b=?'),
+    (b'/chat?', u'/chat', u''),
+    (b'/?next=http://example.org/x', u'/', u'next=http://example.org/x'),
+    (b'/to/http://example.org/x', u'/to/http://example.org/x', u''),
+    (b'//example.org/x', u'//example.org/x', u''),
+    (b'http://example.org/chat?a=b', u'/chat', u'a=b'),         # RFC 9112 3.2.2
+    (b'HTTP://example.org', u'/', u''),
+    (b'ws://example.org?a=/b', u'/', u'a=/b'),
+])
+def test_request_has_a_path_and_a_query(resource, path, query):
+    request = _request(b'GET ' + resource + b' HTTP/1.1')
+    assert (request.path, request.query) == (path, query)
+    assert request.resource == resource.decode('ascii')
+
+
 @pytest.mark.parametrize('line', [
     b'', b'GET', b'GET /', b'GET / HTTP/2', b'GET / HTTP/1.1 ', b'GET  / HTTP/1.1',
     b'get / HTTP/1.1', b'GET /a b HTTP/1.1', b'HTTP/1.1 200 OK', b'GET /\n HTTP/1.1',

@@ -28,7 +28,7 @@ HOUSE = [
     ['engine'],
     ['extensions', 'response', 'tls'],      # faces of what is deeper
     ['_endpoint', '_multiplexer', 'session', 'websocket'],
-    ['persist', 'pool', 'server'],
+    ['aio', 'persist', 'pool', 'server'],
     ['examples', 'testing'],
 ]
 

@@ -99,6 +99,10 @@ def fails(call, error, *words):
     (lambda: make(ssl_verfy=False), ['did you mean ssl_verify']),
     (lambda: make().connect(ping_rat=5), ['did you mean ping_rate']),
     (lambda: serve(handler, hosts='x'), ['did you mean host']),
+    (lambda: serve(handler, origin='https://x'), ['origins=']),
+    (lambda: serve(handler, process_request=len), ['on_request=']),
+    (lambda: serve(handler, path='/run/x'), ['unix_path=', 'on_request=']),
+    (lambda: make(origins=['https://x']), ['Server(handler, origins=']),
     # and unknown ones
     (lambda: make(no_such_thing=1), ['WebSocket()', "unexpected keyword argument 'no_such_thing'"]),
 ])
