@@ -5,7 +5,7 @@
             if event.name == 'text':
                 await connection.send_text(event.text)
 
-The loop waits for the sockets; no thread is used but for look-ups and the user's functions.
+The loop waits for the sockets; only look-ups and the user's functions run in threads.
 """
 
 from __future__ import absolute_import, division, print_function
@@ -14,7 +14,7 @@ from lomond._compat import require_async
 
 require_async('lomond.aio')
 
-from lomond.aio.connection import Connection, connect
-from lomond.aio.many import PoolEvents, pool
+from lomond.aio.connection import Connection, connect  # noqa: E402
+from lomond.aio.many import PoolEvents, pool  # noqa: E402
 
 __all__ = ['Connection', 'PoolEvents', 'connect', 'pool']

@@ -94,7 +94,7 @@ class _AsyncioLoop(_Loop):
 
     def watch(self, interest, left):
         # type: (Interest, Optional[float]) -> None
-        """Call the owner when a descriptor is ready, or after so many seconds."""
+        """Call the owner when a descriptor is ready, or after ``left`` seconds, None for never."""
         if interest is not self._interest:
             self._set_masks(dict(interest))
             self._interest = interest
@@ -214,7 +214,7 @@ class _TrioLoop(_Loop):
 
     def watch(self, interest, left):
         # type: (Interest, Optional[float]) -> None
-        """Call the owner when a descriptor is ready, or after so many seconds."""
+        """Call the owner when a descriptor is ready, or after ``left`` seconds, None for never."""
         deadline = float('inf') if left is None else self._trio.current_time() + left
         if interest is not self._interest or deadline < self._deadline - _SLACK:
             self._interest = interest
