@@ -16,8 +16,8 @@ from lomond._compat import TYPE_CHECKING
 if TYPE_CHECKING:
     from typing import Any  # noqa: F401
 
-# Those that have epoll or kqueue, by their ids. Most programs have none.
-_waiters = weakref.WeakValueDictionary()  # type: weakref.WeakValueDictionary[int, Any]
+#: The waiters that have epoll or kqueue, by their ids. Most programs have none.
+waiters = weakref.WeakValueDictionary()  # type: weakref.WeakValueDictionary[int, Any]
 
 
 def add_waiter(waiter):
@@ -26,7 +26,7 @@ def add_waiter(waiter):
 
     Parameters: ``waiter``, a `lomond.net.waiter.Waiter`, or what has an event loop watch sockets.
     """
-    _waiters[id(waiter)] = waiter
+    waiters[id(waiter)] = waiter
 
 
 def forget(fd):
@@ -35,7 +35,7 @@ def forget(fd):
 
     A forked child changes nothing in the sets of its parent's waiters.
     """
-    for reference in _waiters.valuerefs():      # one call in C copies them
+    for reference in waiters.valuerefs():      # one call in C copies them
         waiter = reference()
         if waiter is not None:
             waiter.forget(fd)

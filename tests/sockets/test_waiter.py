@@ -7,6 +7,7 @@ import os
 import select
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import timeit
@@ -449,6 +450,61 @@ def test_what_was_forgotten_and_lives_on_elsewhere_is_not_found(waiter, pair):
     far.send(b'x')
     assert ready(waiter, SHORT) == []
     os.close(copy)
+    far.close()
+
+
+def tcp_pair():
+    listener = socket.socket()
+    listener.bind(('127.0.0.1', 0))
+    listener.listen(1)
+    near = socket.create_connection(listener.getsockname(), PATIENCE)
+    far = listener.accept()[0]
+    listener.close()
+    return near, far
+
+
+def close_peer(far):
+    far.close()
+
+
+def reset_peer(far):
+    far.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 0))
+    far.close()
+
+
+@pytest.mark.parametrize('make_pair', [socket.socketpair, tcp_pair], ids=['unix', 'tcp'])
+@pytest.mark.parametrize('end', [close_peer, reset_peer])
+def test_a_hang_up_while_nothing_is_wanted_is_found_once_something_is(waiter, make_pair, end):
+    """epoll and poll report it for what is watched, whatever for: so what isn't wanted is not."""
+    near, far = make_pair()
+    waiter.watch(near.fileno(), READ)
+    waiter.forget(near.fileno())
+    end(far)
+    wait(((near.fileno(), READ),), PATIENCE)    # until it has arrived
+    assert waiter.wait(0) == []
+    waiter.watch(near.fileno(), READ)
+    (fd, mask), = waiter.wait(PATIENCE)
+    assert fd == near.fileno()
+    assert mask & READ
+    waiter.forget(near.fileno())
+    near.close()
+
+
+def test_a_number_closed_behind_its_back_concerns_that_number_alone(waiter, pair):
+    """To watch it again fails, or finds it ready, so that its owner meets the error."""
+    near, far = socket.socketpair()
+    closed, fd = near.fileno(), pair[0].fileno()
+    waiter.watch(closed, READ)
+    waiter.watch(fd, WRITE)
+    near.close()
+    try:
+        waiter.watch(closed, READ | WRITE)
+    except EnvironmentError as error:
+        assert error.errno == errno.EBADF
+    else:
+        assert (closed, READ | WRITE) in waiter.wait(PATIENCE)
+    waiter.forget(closed)
+    assert waiter.wait(PATIENCE) == [(fd, WRITE)]
     far.close()
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import absolute_import, division, print_function
 
+import select
+import signal
 import threading
 
 import pytest
 
-from lomond.net.waiter import READ, Waiter, wait
+from lomond.net.waiter import READ, WAYS, Waiter, wait
 from lomond.net.waker import Waker
 
 from ..support import PATIENCE, socket_at
@@ -30,6 +32,26 @@ def test_wake_from_another_thread_ends_a_wait(waker):
         assert wait((waker.interest,), PATIENCE) == [waker.interest]
     finally:
         thread.join()
+
+
+@pytest.mark.skipif(not hasattr(signal, 'setitimer'), reason='there is no setitimer here')
+@pytest.mark.parametrize('way', WAYS)
+def test_wake_in_a_signal_handler_of_the_waiting_thread_ends_the_wait(waker, way):
+    """The handler alone doesn't: Python 3 waits on, for the time that is left."""
+    if not hasattr(select, way):
+        pytest.skip('this system has no ' + way)
+    waiter = Waiter([way])
+    waiter.watch(*waker.interest)
+    before = signal.signal(signal.SIGALRM, lambda *_args: waker.wake())
+    signal.setitimer(signal.ITIMER_REAL, 0.01)
+    try:
+        found = []
+        while not found:
+            found = waiter.wait(None)
+        assert found == [waker.interest]
+    finally:
+        signal.signal(signal.SIGALRM, before)
+        waiter.close()
 
 
 def test_wake_before_the_wait_is_not_lost(waker):
