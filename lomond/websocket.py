@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from typing import (  # noqa: F401
         Any,
         Callable,
+        Dict,
         Generator,
         Iterable,
         Iterator,
@@ -355,6 +356,9 @@ class WebSocket(Endpoint):
         ping_timeout=None,                  # type: Optional[float]
         auto_pong=True,                     # type: bool
         close_timeout=30.0,                 # type: Optional[float]
+        idle_timeout=None,                  # type: Optional[float]
+        stale_disconnects=False,            # type: bool
+        max_age=None,                       # type: Optional[float]
     ):
         # type: (...) -> Generator[AnyEvent, None, None]
         """Return an iterator that connects and yields events. It connects when you iterate.
@@ -369,6 +373,10 @@ class WebSocket(Endpoint):
           ``ping_rate``.
         - ``auto_pong``: whether pings are answered (True).
         - ``close_timeout``: how long to wait for the answer to a Close frame (30).
+        - ``idle_timeout``: how long no text or binary message may come before Stale (None).
+        - ``stale_disconnects``: whether Stale ends the connection (False).
+        - ``max_age``: how long after Ready to close the connection, so that `persist` replaces it
+          (None). A random time of up to a tenth of it is subtracted.
 
         Raises TypeError and ValueError, and WebSocketUnavailable if a loop over this WebSocket is
         running.
@@ -382,7 +390,17 @@ class WebSocket(Endpoint):
             'ping_rate': check_seconds('ping_rate', ping_rate),
             'ping_timeout': check_seconds('ping_timeout', ping_timeout),
             'close_timeout': check_seconds('close_timeout', close_timeout),
+        }  # type: Dict[str, Any]
+        if stale_disconnects and not idle_timeout:
+            raise ValueError('stale_disconnects=True has no effect without idle_timeout: set '
+                             'idle_timeout, in seconds, too')
+        newer = {
+            'idle_timeout': check_seconds('idle_timeout', idle_timeout),
+            'stale_disconnects': stale_disconnects,
+            'max_age': check_seconds('max_age', max_age),
         }
+        # Only if they are set: a session_class may have a run() with the options of 0.3.x.
+        options.update((name, value) for name, value in newer.items() if value)
         session = self.new_session(session_class)
         return session.run(auto_pong=auto_pong, **options)  # type: ignore[no-any-return]
 
@@ -496,7 +514,7 @@ class WebSocket(Endpoint):
             self.stream.reject()
             yield events.Rejected(response, reason)
             return
-        yield events.Ready(response, protocol, extensions)
+        yield events.Ready(response, protocol, extensions, self.stats.connections + 1)
         for event in self.stream.receive(rest):
             yield event
 

@@ -88,17 +88,25 @@ class Attempts(object):
             if self._reason is None:
                 self._reason = event.reason
 
-    def conclude(self):
-        # type: () -> Union[events.BackOff, events.GaveUp]
-        """Return what follows the attempt: BackOff before the next one, or GaveUp."""
+    def conclude(self, is_aged=False):
+        # type: (bool) -> Union[events.BackOff, events.GaveUp]
+        """Return what follows the attempt: BackOff before the next one, or GaveUp.
+
+        ``is_aged`` is true if its connection reached `max_age`: that is a success, and the
+        next attempt begins immediately.
+        """
         policy = self._policy
         now = policy.clock()
         if self._asked is not None and policy.max_retry_after is not None:
             self._retry_after[self._index] = now, min(self._asked, policy.max_retry_after)
         ended_at = now if self._ended_at is None else self._ended_at
-        if self._ready_at is not None and ended_at - self._ready_at >= policy.stable_after:
-            self._since = ended_at
-            self._failures = self._waits = 0
+        if is_aged:
+            self._reason = u'the connection reached max_age'
+            self._succeeded(ended_at)
+            delay = 0.0
+            self._choose_url(now, delay)
+        elif self._ready_at is not None and ended_at - self._ready_at >= policy.stable_after:
+            self._succeeded(ended_at)
             delay = self._begin_round(now)
         else:
             self._failures += 1
@@ -109,6 +117,11 @@ class Attempts(object):
         if stop_reason is None:
             return events.BackOff(delay, self._reason)
         return events.GaveUp(stop_reason)
+
+    def _succeeded(self, ended_at):
+        # type: (float) -> None
+        self._since = ended_at
+        self._failures = self._waits = 0
 
     def _reached_limit(self, now, delay):
         # type: (float, float) -> Optional[text_type]
@@ -139,10 +152,15 @@ class Attempts(object):
         least = None if None in asked else min(asked)  # type: ignore[type-var]
         delay = self._policy.delay(self._waits, least)
         self._waits += 1
-        # The first of those whose pause is over by then.
-        self._index = min(
-            range(len(asked)), key=lambda index: (asked[index] or 0.0) > delay)
+        self._choose_url(now, delay)
         return delay
+
+    def _choose_url(self, now, delay):
+        # type: (float, float) -> None
+        """Choose the first URL for whose server the pause is over after the delay."""
+        self._index = min(
+            range(len(self._retry_after)),
+            key=lambda index: (self._asked_for(index, now) or 0.0) > delay)
 
     def _asked_for(self, index, now):
         # type: (int, float) -> Optional[float]
@@ -160,7 +178,8 @@ class PersistentSession(object):
     Parameters:
 
     - ``websocket``: its ``url`` is set if the policy has several.
-    - ``start``: returns a session for the next attempt, which has begun.
+    - ``start``: returns a session for the next attempt, which has begun. If that has an ``is_aged``
+      which is true at its end, the next attempt follows without a wait.
     - ``policy``: a `ReconnectPolicy`.
     - ``is_over``: returns True once no other attempt is to be made.
     - ``calls_in_loop``: whether ``policy.before_attempt`` is called in a step;
@@ -323,11 +342,12 @@ class PersistentSession(object):
     def _conclude(self):
         # type: () -> Iterable[AnyEvent]
         """Return what follows an attempt that has ended."""
+        is_aged = getattr(self._session, 'is_aged', False)
         self._end_session()
         if self._is_over():
             self.phase = self.FINISHED
             return ()
-        event = self._attempts.conclude()
+        event = self._attempts.conclude(is_aged)
         log.debug('%s: %r', self._websocket, event)
         if event.name == 'gave_up':
             self.phase = self.FINISHED
