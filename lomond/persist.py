@@ -62,8 +62,9 @@ def persist(
     """Keep a WebSocket connected: return an iterator that reconnects whenever a connection ends.
 
     Before each new attempt it yields ``BackOff(delay)`` and waits for ``delay``,
-    ``min_wait + random() * min(max_wait - min_wait, 2 ** retries)`` seconds;
-    0 after a connection that reached ``max_age``.
+    ``min_wait + random() * min(max_wait - min_wait, 2 ** retries)`` seconds, or until
+    ``websocket.reconnect_now()`` is called; for 0 seconds after a connection that reached
+    ``max_age``.
 
     It ends, after Disconnected or ConnectFail, when the user calls ``websocket.close()``, while
     connected or waiting, and when ``exit_event`` is set: that closes an open connection, at the

@@ -420,6 +420,19 @@ class WebSocket(Endpoint):
         # type: () -> Generator[AnyEvent, None, None]
         return self.connect()
 
+    def reconnect_now(self):
+        # type: () -> None
+        """End the present back-off of `persist`: the next attempt begins now.
+
+        Call it from any thread or a signal handler, for example when the network is back. It
+        overrides a server's Retry-After. The policy's delays and limits don't start over: if the
+        attempt fails, the next wait is as long as it would have been. Does nothing at any other
+        moment. Never waits, never raises.
+        """
+        machine = self._machine()
+        if machine is not None:
+            machine.end_back_off()
+
     def reset(self):
         # type: () -> None
         """Forget the last connection; raises WebSocketUnavailable while a loop runs."""

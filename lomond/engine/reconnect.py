@@ -31,6 +31,11 @@ log = logging.getLogger('lomond')  # type: logging.Logger
 OBSERVED = frozenset(['ready', 'rejected', 'closing', 'disconnected', 'connect_fail'])
 
 
+def _do_nothing():
+    # type: () -> None
+    """Wake a driver that needs no waking."""
+
+
 class Attempts(object):
     """The outcomes of one loop's attempts, and what follows from them by its policy."""
 
@@ -172,18 +177,46 @@ class Attempts(object):
         return max(0.0, seconds - (now - asked_at))
 
 
+class Pause(object):
+    """A back-off: how long it still lasts. Any thread may end it."""
+
+    def __init__(self, seconds, clock):
+        # type: (float, Callable[[], float]) -> None
+        self._clock = clock
+        self._left = seconds            # when the clock was last read
+        self._read_at = clock()
+        self._is_ended = False
+
+    def end(self):
+        # type: () -> None
+        """Have no time left."""
+        self._is_ended = True
+
+    def left(self):
+        # type: () -> float
+        """Return the time left, in seconds."""
+        # Step by step: if the clock is set back, that costs one step.
+        now = self._clock()
+        self._left -= max(0.0, now - self._read_at)
+        self._read_at = now
+        return 0.0 if self._is_ended else max(0.0, self._left)
+
+
 class PersistentSession(object):
     """Runs one session after the other, and backs off in between, with a session's members.
 
     Parameters:
 
-    - ``websocket``: its ``url`` is set if the policy has several.
+    - ``websocket``: its ``url`` is set if the policy has several. Its ``attach_machine``, if it has
+      that, is called before each back-off.
     - ``start``: returns a session for the next attempt, which has begun. If that has an ``is_aged``
       which is true at its end, the next attempt follows without a wait.
     - ``policy``: a `ReconnectPolicy`.
     - ``is_over``: returns True once no other attempt is to be made.
     - ``calls_in_loop``: whether ``policy.before_attempt`` is called in a step;
       else it is called in another thread, and the steps wait for it.
+    - ``wake``: interrupts the driver's present or next wait, from any thread; it is called by
+      `wake` and `end_back_off`.
 
     Its events are those of the sessions, BackOff in between, and GaveUp if the
     policy gives up.
@@ -194,22 +227,30 @@ class PersistentSession(object):
     BACKING_OFF = 'backing_off'
     FINISHED = 'finished'
 
-    def __init__(self, websocket, start, policy, is_over, calls_in_loop=False):
-        # type: (Any, Callable[[], Any], ReconnectPolicy, Callable[[], bool], bool) -> None
+    def __init__(
+        self,
+        websocket,              # type: Any
+        start,                  # type: Callable[[], Any]
+        policy,                 # type: ReconnectPolicy
+        is_over,                # type: Callable[[], bool]
+        calls_in_loop=False,    # type: bool
+        wake=_do_nothing,       # type: Callable[[], Any]
+    ):
+        # type: (...) -> None
         self._websocket = websocket
         self._start = start
         self._policy = policy
         self._is_over = is_over
         self._calls_in_loop = calls_in_loop
+        self._wake_driver = wake
         self._attempts = Attempts(policy)
         #: What it is doing: one of the four above.
         self.phase = self.PREPARING  # type: str
         self._session = None  # type: Any       # of the present attempt
         self._preparation = None  # type: Optional[Iterator[Any]]    # yields each Wait
         self._wait = Wait((), -NEVER)
-        # Of the back-off: seconds left, when the clock was last read.
-        self._left = 0.0
-        self._read_at = 0.0
+        # The last back-off. A new object for each, so that what ends one can't end the next.
+        self._pause = Pause(0.0, policy.clock)
 
     # -- for the driver --
 
@@ -234,7 +275,7 @@ class PersistentSession(object):
         if self.phase == self.ATTEMPTING and self._session is not None:
             return self._session.deadline       # type: ignore[no-any-return]
         if self.phase == self.BACKING_OFF:
-            return monotonic() + self._left     # type: ignore[no-any-return]
+            return monotonic() + self._pause.left()     # type: ignore[no-any-return]
         return self._wait.deadline
 
     def step(self):
@@ -257,7 +298,7 @@ class PersistentSession(object):
         if self.phase == self.BACKING_OFF:
             if self._is_over():
                 self.phase = self.FINISHED
-            elif self._back_off_left() <= 0:
+            elif not self._pause.left():
                 self.phase = self.PREPARING
             return ()
         session = self._session
@@ -276,10 +317,21 @@ class PersistentSession(object):
         if self.phase == self.ATTEMPTING and self._session is not None:
             return self._session.time_left()    # type: ignore[no-any-return]
         if self.phase == self.BACKING_OFF:
-            return self._back_off_left()
+            return self._pause.left()
         if self.phase == self.PREPARING and self._wait.deadline == NEVER:
             return None
         return 0
+
+    def end_back_off(self):
+        # type: () -> None
+        """Begin the next attempt now, if it is backing off; from any thread."""
+        self._pause.end()
+        self.wake()
+
+    def wake(self):
+        # type: () -> None
+        """Have the driver step, as it may be over; from any thread."""
+        self._wake_driver()
 
     def dispose(self):
         # type: () -> None
@@ -337,6 +389,8 @@ class PersistentSession(object):
         self._attempts.begin()
         self.phase = self.ATTEMPTING
         self._session = None if happened else self._start()
+        if self._is_over():     # since it was last asked: that close() found no new session
+            self._websocket.close()
         return happened
 
     def _conclude(self):
@@ -344,6 +398,9 @@ class PersistentSession(object):
         """Return what follows an attempt that has ended."""
         is_aged = getattr(self._session, 'is_aged', False)
         self._end_session()
+        # Before it asks whether it is over: a close() after that wakes the driver.
+        if hasattr(self._websocket, 'attach_machine'):
+            self._websocket.attach_machine(self)
         if self._is_over():
             self.phase = self.FINISHED
             return ()
@@ -353,8 +410,7 @@ class PersistentSession(object):
             self.phase = self.FINISHED
         else:
             self.phase = self.BACKING_OFF
-            self._left = event.delay
-            self._read_at = self._policy.clock()
+            self._pause = Pause(event.delay, self._policy.clock)
         return [event]
 
     def _end_session(self):
@@ -362,11 +418,3 @@ class PersistentSession(object):
         session, self._session = self._session, None
         if session is not None:
             session.dispose()
-
-    def _back_off_left(self):
-        # type: () -> float
-        # Step by step: if the clock is set back, that costs one step.
-        now = self._policy.clock()
-        self._left -= max(0.0, now - self._read_at)
-        self._read_at = now
-        return max(0.0, self._left)

@@ -31,6 +31,7 @@ def watch(websocket: WebSocket, exit_event: threading.Event) -> None:
             assert_type(event.text, str)
         elif event.name == 'back_off':
             assert_type(event.delay, float)
+            websocket.reconnect_now()
         elif event.name == 'gave_up':
             assert_type(event.reason, str)
     loop.close()

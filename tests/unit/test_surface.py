@@ -34,6 +34,7 @@ SIGNATURES = {
     'lomond.websocket.WebSocket.close': "code=1000, reason=u'goodbye'",
     'lomond.websocket.WebSocket.force_disconnect': '',
     'lomond.websocket.WebSocket.reset': '',
+    'lomond.websocket.WebSocket.reconnect_now': '',
     'lomond.websocket.WebSocket.feed': 'data',
     'lomond.websocket.WebSocket.build_request': '',
     'lomond.websocket.WebSocket.on_response': 'response',
