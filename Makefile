@@ -3,7 +3,7 @@
 #   make demo        the ticker on an embedded feed, which goes away once; some 6 seconds
 #   make check       ruff, mypy, and the tests that open no socket; half a minute
 #   make test        all tests on the Python of PYTHON, or of PY=2.7, PY=3.13, PY=pypy3; minutes
-#   make test-all    all tests on every Python found, and their coverage together; half an hour
+#   make test-all    all tests on every Python found, and the coverage; a quarter of an hour
 #   make lint        ruff, bandit, and words to avoid (.ci/check_words.py)
 #   make typecheck   mypy --strict; and what mypy and pyright say of programs that use lomond
 #   make diagrams    docs/architecture.md's diagrams, drawn from the tables in the code
@@ -52,15 +52,16 @@ TESTED = $(or $(filter pypy%,$(PY)),$(PY:%=py$(subst .,,$(PY))),$(shell $(PYTHON
     print("pypy3" if pypy else "py{}{}".format(*sys.version_info))'))
 
 test: .venv/tox/ready peers
-	$(TOX) -e $(TESTED) -- $(call several,python) $(TESTS)
+	$(TOX) -e $(TESTED) -- $(COVERAGE) $(call several,python) $(TESTS)
+COVERAGE = $(if $(filter py27 pypy%,$(TESTED)),,-p tests.coverage_plugin)
 
 # pytest's options for several processes of a Python, each for some of the files. By `-n` alone
 # xdist would start them without -bb.
 several = --dist loadfile --tx '$(PARALLEL)*popen//python=$(1) -bb'
 
-# `make test test-all` runs the tests of one Python before those of the others, and none twice.
-test-all: .venv/tox/ready peers $(filter test,$(MAKECMDGOALS))
-	$(if $(filter test,$(MAKECMDGOALS)),TOX_SKIP_ENV='^$(TESTED)$$') $(TOX) --parallel $(PARALLEL)
+# One Python's tests, with their coverage, before those of the others.
+test-all: test
+	TOX_SKIP_ENV='^$(TESTED)$$' $(TOX) --parallel $(PARALLEL)
 
 lint: .venv/lint/ready
 	.venv/lint/bin/ruff check .

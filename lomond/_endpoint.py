@@ -7,6 +7,7 @@ the server's. An endpoint does no I/O: its session does.
 from __future__ import absolute_import, division, print_function
 
 import json
+import weakref
 from functools import partial
 
 from lomond import errors
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
         Union,
     )
 
+    from lomond.engine.reconnect import PersistentSession  # noqa: F401
     from lomond.engine.session import Session  # noqa: F401
     from lomond.events import AnyEvent  # noqa: F401
     from lomond.protocol.close import CloseFrame  # noqa: F401
@@ -138,6 +140,9 @@ class Endpoint(object):
     #: A new object after each call of close(), which `persist` notices. Not a counter: two
     #: threads that count at once may count one.
     last_close = None  # type: Optional[object]
+
+    # A weak reference to the machine that reconnects it, once it has ended an attempt.
+    _machine = staticmethod(lambda: None)  # type: Callable[[], Any]
 
     # By a parameter's name: what returns the value to keep, or raises.
     _checks = {
@@ -241,6 +246,11 @@ class Endpoint(object):
                 raise errors.WebSocketUnavailable(
                     'another call of connect() took the place of this')
             session.claimed()
+
+    def attach_machine(self, machine):
+        # type: (PersistentSession) -> None
+        """Have `close` wake the machine that reconnects this, without keeping it alive."""
+        self._machine = weakref.ref(machine)
 
     @property
     def stream(self):
@@ -491,6 +501,9 @@ class Endpoint(object):
         """
         payload = encode_close(code, reason)
         self.last_close = object()
+        machine = self._machine()
+        if machine is not None:
+            machine.wake()
         session = self._session
         if session is None:
             return

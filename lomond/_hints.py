@@ -55,7 +55,8 @@ _PROTOCOLS = 'use protocols='
 _COMPRESS = 'use compress=True to offer permessage-deflate'
 _SIZE = 'use max_message_size=, in bytes'
 _PINGS = 'pings are sent automatically: set websocket.connect(ping_rate=...), in seconds'
-_SILENCE = 'use websocket.connect(ping_timeout=...), the seconds that the server may stay silent'
+_SILENCE = ('use websocket.connect(ping_timeout=...), the seconds that the server may stay silent, '
+            'or idle_timeout=, the seconds without a message')
 _PERSIST = 'persist(websocket) reconnects: for event in persist(websocket, policy=...): ...'
 _PROXIES = "use proxies={'http': 'http://user:password@host:port'} for ws, 'https' for wss"
 _AUTH = 'write the URL as ws://user:password@host/, or use headers='

@@ -209,21 +209,24 @@ class Ready(Event):
     """The handshake succeeded: messages may be sent.
 
     ``response`` is the server's answer, ``protocol`` the subprotocol it chose
-    or None, ``extensions`` the set of extension names it accepted. (On the
-    server's side ``response`` is the client's request.)
+    or None, ``extensions`` the set of extension names it accepted. ``connection``
+    is 1 for the WebSocket's first connection that became ready, 2 for the next,
+    and so on: more than 1 is a reconnect. (On the server's side ``response`` is
+    the client's request, and ``connection`` always 1.)
     """
 
-    __slots__ = ('response', 'protocol', 'extensions')
-    __match_args__ = ('response', 'protocol', 'extensions')
+    __slots__ = ('response', 'protocol', 'extensions', 'connection')
+    __match_args__ = ('response', 'protocol', 'extensions', 'connection')
 
     name = 'ready'  # type: ClassVar[Literal['ready']]
 
-    def __init__(self, response, protocol, extensions, received_time=None):
-        # type: (Response, Optional[text_type], Set[text_type], Optional[float]) -> None
+    def __init__(self, response, protocol, extensions, connection=1, received_time=None):
+        # type: (Response, Optional[text_type], Set[text_type], int, Optional[float]) -> None
         Event.__init__(self, received_time)
         self.response = response  # type: Response
         self.protocol = protocol  # type: Optional[text_type]
         self.extensions = extensions  # type: Set[text_type]
+        self.connection = connection  # type: int
 
 
 class Rejected(Event):
@@ -366,6 +369,24 @@ class Unresponsive(Event):
     name = 'unresponsive'  # type: ClassVar[Literal['unresponsive']]
 
 
+class Stale(Event):
+    """No text or binary message came for ``idle`` seconds, which is ``idle_timeout`` or more.
+
+    Comes once per silence; the next message ends that. Pings and pongs don't count. With
+    ``stale_disconnects`` Disconnected follows.
+    """
+
+    __slots__ = ('idle',)
+    __match_args__ = ('idle',)
+
+    name = 'stale'  # type: ClassVar[Literal['stale']]
+
+    def __init__(self, idle, received_time=None):
+        # type: (float, Optional[float]) -> None
+        Event.__init__(self, received_time)
+        self.idle = idle  # type: float
+
+
 class Poll(Event):
     """Comes once after Ready, then every ``poll`` seconds."""
 
@@ -379,7 +400,7 @@ class BackOff(Event):
 
     ``reason`` says in words why the attempt failed, or how the connection
     ended: the reason of ConnectFail, Rejected or Disconnected, whichever came
-    first.
+    first; or that the connection reached ``max_age``.
     """
 
     __slots__ = ('delay', 'reason')
@@ -428,7 +449,7 @@ class UnknownMessage(Event):
 if TYPE_CHECKING:
     AnyEvent = Union[
         BackOff, Binary, Closed, Closing, ConnectFail, Connected, Connecting, Disconnected, GaveUp,
-        Ping, Poll, Pong, ProtocolError, Ready, Redirected, Rejected, Text, UnknownMessage,
+        Ping, Poll, Pong, ProtocolError, Ready, Redirected, Rejected, Stale, Text, UnknownMessage,
         Unresponsive]
 else:
     AnyEvent = Event

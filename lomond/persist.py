@@ -29,6 +29,9 @@ if TYPE_CHECKING:
         'session_class': Callable[[WebSocket], WebsocketSession],
         'auto_pong': bool,
         'close_timeout': Optional[float],
+        'idle_timeout': Optional[float],
+        'stale_disconnects': bool,
+        'max_age': Optional[float],
     }, total=False)
 
 __all__ = ['ReconnectPolicy', 'persist']
@@ -59,7 +62,9 @@ def persist(
     """Keep a WebSocket connected: return an iterator that reconnects whenever a connection ends.
 
     Before each new attempt it yields ``BackOff(delay)`` and waits for ``delay``,
-    ``min_wait + random() * min(max_wait - min_wait, 2 ** retries)`` seconds.
+    ``min_wait + random() * min(max_wait - min_wait, 2 ** retries)`` seconds, or until
+    ``websocket.reconnect_now()`` is called; for 0 seconds after a connection that reached
+    ``max_age``.
 
     It ends, after Disconnected or ConnectFail, when the user calls ``websocket.close()``, while
     connected or waiting, and when ``exit_event`` is set: that closes an open connection, at the
@@ -112,7 +117,7 @@ def persist(
 
     def start():
         # type: () -> _Attempt
-        return _Attempt(first.pop() if first else websocket.connect(**options))
+        return _Attempt(first.pop() if first else websocket.connect(**options), websocket)
 
     def is_over():
         # type: () -> bool
@@ -128,10 +133,17 @@ class _Attempt(object):
     interest = ()
     deadline = -NEVER
 
-    def __init__(self, loop):
-        # type: (Iterable[AnyEvent]) -> None
+    def __init__(self, loop, websocket):
+        # type: (Iterable[AnyEvent], WebSocket) -> None
         self._loop = loop
+        self._websocket = websocket
         self.is_finished = False
+
+    @property
+    def is_aged(self):
+        # type: () -> bool
+        # What is used instead of a WebSocket may have no session, or one of its own.
+        return getattr(getattr(self._websocket, 'session', None), 'is_aged', False)
 
     def step(self):
         # type: () -> Iterable[AnyEvent]

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from lomond._compat import text_type  # noqa: F401
     from lomond._endpoint import BytesLike  # noqa: F401
     from lomond.events import AnyEvent  # noqa: F401
+    from lomond.websocket import Timing  # noqa: F401
 
 __all__ = ['Pool']
 
@@ -112,6 +113,9 @@ class Pool(object):
         ping_timeout=None,      # type: Optional[float]
         auto_pong=True,         # type: bool
         close_timeout=30.0,     # type: Optional[float]
+        idle_timeout=None,      # type: Optional[float]
+        stale_disconnects=False,    # type: bool
+        max_age=None,           # type: Optional[float]
     ):
         # type: (...) -> WebSocket
         """Drive a WebSocket: connect it, and yield its events; return it.
@@ -122,13 +126,15 @@ class Pool(object):
           ends; None for one connection.
         - ``tag``: anything, for your own use: the WebSocket's ``tag`` from now on.
         - ``poll``: how often Poll comes for this WebSocket, in seconds (None: never).
-        - ``ping_rate``, ``ping_timeout``, ``auto_pong``, ``close_timeout``: as for
-          `WebSocket.connect`.
+        - ``ping_rate``, ``ping_timeout``, ``auto_pong``, ``close_timeout``, ``idle_timeout``,
+          ``stale_disconnects``, ``max_age``: as for `WebSocket.connect`.
 
         Raises TypeError and ValueError for invalid arguments, and WebSocketUnavailable if a loop
         over the WebSocket is running, if it was added before, or after `close`.
         """
-        options = check_timing(poll, ping_rate, ping_timeout, auto_pong, close_timeout)
+        timing = check_timing(
+            poll, ping_rate, ping_timeout, auto_pong, close_timeout, idle_timeout,
+            stale_disconnects, max_age)
         _check_websocket(websocket)
         if policy is not None and not isinstance(policy, ReconnectPolicy):
             raise TypeError('policy must be a ReconnectPolicy, not {!r}'.format(policy))
@@ -136,11 +142,11 @@ class Pool(object):
             raise errors.WebSocketUnavailable('the pool was closed: make another one')
         websocket.reset()       # raises if a loop is running
         websocket.tag = tag
-        self._multiplexer.add(Member(websocket, partial(self._begin, websocket, policy, options)))
+        self._multiplexer.add(Member(websocket, partial(self._begin, websocket, policy, timing)))
         return websocket
 
-    def _begin(self, websocket, policy, options, wake):
-        # type: (WebSocket, Optional[ReconnectPolicy], Any, Callable[[], None]) -> Any
+    def _begin(self, websocket, policy, timing, wake):
+        # type: (WebSocket, Optional[ReconnectPolicy], Timing, Callable[[], None]) -> Any
         """Return a member's machine; in the pool's thread."""
         outbox = self._new_outbox()
 
@@ -149,14 +155,15 @@ class Pool(object):
             session = websocket.new_session(partial(
                 QueuedClientSession, outbox=outbox if self._keep_outbox else self._new_outbox()))
             session.gate = self._gate
-            session.begin(*options, wake=wake)
+            session.begin(wake=wake, **timing._asdict())
             return session  # type: ignore[no-any-return]
 
         if policy is None:
             return begin_session()
         close_before = websocket.last_close
         return PersistentSession(
-            websocket, begin_session, policy, lambda: websocket.last_close is not close_before)
+            websocket, begin_session, policy, lambda: websocket.last_close is not close_before,
+            wake=wake)
 
     def _new_outbox(self):
         # type: () -> Outbox

@@ -59,23 +59,29 @@ class BlockingLoop(Session):
         ping_timeout=None,      # type: Optional[float]
         auto_pong=True,         # type: bool
         close_timeout=None,     # type: Optional[float]
+        idle_timeout=None,      # type: Optional[float]
+        stale_disconnects=False,    # type: bool
+        max_age=None,           # type: Optional[float]
     ):
         # type: (...) -> Generator[AnyEvent, None, None]
         """Connect, and yield events until the connection is gone.
 
         Parameters as in `WebSocket.connect`.
         """
-        loop = self._run(poll, ping_rate, ping_timeout, auto_pong, close_timeout)
+        loop = self._run(
+            poll=poll, ping_rate=ping_rate, ping_timeout=ping_timeout, auto_pong=auto_pong,
+            close_timeout=close_timeout, idle_timeout=idle_timeout,
+            stale_disconnects=stale_disconnects, max_age=max_age)
         self._loop = weakref.ref(loop)
         return loop
 
-    def _run(self, *options):
-        # type: (*Any) -> Generator[AnyEvent, None, None]
+    def _run(self, **options):
+        # type: (**Any) -> Generator[AnyEvent, None, None]
         news = self._decoder.news
         waiter = Waiter(WAYS_FOR_FEW)
         waker = watched = None  # type: Any
         try:
-            self.begin(*options)
+            self.begin(**options)
             waker = self._make_waker()
             while not self.is_finished:
                 self._loop_thread = thread_module.get_ident()
@@ -151,7 +157,9 @@ class BlockingLoop(Session):
             data = transport.take_read_ahead()
             if data is None:
                 break
-            self._timers.last_received = self._clock()
+            now = self._timers.last_received = self._clock()
+            if self._idle_timer is not None:
+                self._idle_timer.was_read(now)
             rest = iter(self._websocket.feed(data))
             if not self._take_ahead(rest, limit):
                 self._ahead_rest = rest

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from typing import (  # noqa: F401
         Any,
         Callable,
+        Dict,
         Generator,
         Iterable,
         Iterator,
@@ -75,7 +76,12 @@ __all__ = ['TraceRecord', 'WebSocket']
 #: The options of a loop: those of `WebSocket.connect` except ``session_class``.
 Timing = NamedTuple('Timing', [
     ('poll', 'Optional[float]'), ('ping_rate', 'Optional[float]'),
-    ('ping_timeout', 'Optional[float]'), ('auto_pong', bool), ('close_timeout', 'Optional[float]')])
+    ('ping_timeout', 'Optional[float]'), ('auto_pong', bool), ('close_timeout', 'Optional[float]'),
+    ('idle_timeout', 'Optional[float]'), ('stale_disconnects', bool),
+    ('max_age', 'Optional[float]')])
+
+# Those that 0.3.x had not.
+_NEWER = frozenset(['idle_timeout', 'stale_disconnects', 'max_age'])
 
 # Parameters that `_net_options` and `_request_options` hold in parsed form.
 _NET = frozenset(NetOptions._fields) - {'tls'}
@@ -112,13 +118,20 @@ def check_timing(
     ping_timeout=None,      # type: Optional[float]
     auto_pong=True,         # type: bool
     close_timeout=30.0,     # type: Optional[float]
+    idle_timeout=None,      # type: Optional[float]
+    stale_disconnects=False,    # type: bool
+    max_age=None,           # type: Optional[float]
 ):
     # type: (...) -> Timing
     """Return the options of a loop, as `Session.begin` takes them; raises TypeError, ValueError."""
+    if stale_disconnects and not idle_timeout:
+        raise ValueError('stale_disconnects=True has no effect without idle_timeout: set '
+                         'idle_timeout, in seconds, too')
     return Timing(
         check_seconds('poll', poll), check_seconds('ping_rate', ping_rate),
         check_seconds('ping_timeout', ping_timeout), auto_pong,
-        check_seconds('close_timeout', close_timeout))
+        check_seconds('close_timeout', close_timeout), check_seconds('idle_timeout', idle_timeout),
+        stale_disconnects, check_seconds('max_age', max_age))
 
 
 @with_defaults
@@ -377,6 +390,9 @@ class WebSocket(Endpoint):
         ping_timeout=None,                  # type: Optional[float]
         auto_pong=True,                     # type: bool
         close_timeout=30.0,                 # type: Optional[float]
+        idle_timeout=None,                  # type: Optional[float]
+        stale_disconnects=False,            # type: bool
+        max_age=None,                       # type: Optional[float]
     ):
         # type: (...) -> Generator[AnyEvent, None, None]
         """Return an iterator that connects and yields events. It connects when you iterate.
@@ -391,6 +407,10 @@ class WebSocket(Endpoint):
           ``ping_rate``.
         - ``auto_pong``: whether pings are answered (True).
         - ``close_timeout``: how long to wait for the answer to a Close frame (30).
+        - ``idle_timeout``: how long no text or binary message may come before Stale (None).
+        - ``stale_disconnects``: whether Stale ends the connection (False).
+        - ``max_age``: how long after Ready to close the connection, so that `persist` replaces it
+          (None). A random time of up to a tenth of it is subtracted.
 
         Raises TypeError and ValueError, and WebSocketUnavailable if a loop over this WebSocket is
         running.
@@ -399,9 +419,14 @@ class WebSocket(Endpoint):
             raise TypeError(
                 'session_class must be a class, not {!r}: pass options by name, as in '
                 'connect(poll=1)'.format(session_class))
-        timing = check_timing(poll, ping_rate, ping_timeout, auto_pong, close_timeout)
+        timing = check_timing(
+            poll, ping_rate, ping_timeout, auto_pong, close_timeout, idle_timeout,
+            stale_disconnects, max_age)
+        # The newer ones only if they are set: a session_class may have 0.3.x's run().
+        options = {name: value for name, value in timing._asdict().items()
+                   if value or name not in _NEWER}
         session = self.new_session(session_class)
-        return session.run(**timing._asdict())  # type: ignore[no-any-return]
+        return session.run(**options)   # type: ignore[no-any-return]
 
     def new_session(self, session_class):
         # type: (Callable[[WebSocket], Any]) -> Any
@@ -418,6 +443,19 @@ class WebSocket(Endpoint):
     def __iter__(self):
         # type: () -> Generator[AnyEvent, None, None]
         return self.connect()
+
+    def reconnect_now(self):
+        # type: () -> None
+        """End the present back-off of `persist`: the next attempt begins now.
+
+        Call it from any thread or a signal handler, for example when the network is back. It
+        overrides a server's Retry-After. The policy's delays and limits don't start over: if the
+        attempt fails, the next wait is as long as it would have been. Does nothing at any other
+        moment. Never waits, never raises.
+        """
+        machine = self._machine()
+        if machine is not None:
+            machine.end_back_off()
 
     def reset(self):
         # type: () -> None
@@ -513,7 +551,7 @@ class WebSocket(Endpoint):
             self.stream.reject()
             yield events.Rejected(response, reason)
             return
-        yield events.Ready(response, protocol, extensions)
+        yield events.Ready(response, protocol, extensions, self.stats.connections + 1)
         for event in self.stream.receive(rest):
             yield event
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from lomond._endpoint import BytesLike  # noqa: F401
     from lomond.engine.policy import ReconnectPolicy  # noqa: F401
     from lomond.events import AnyEvent  # noqa: F401
-    from lomond.websocket import WebSocket  # noqa: F401
+    from lomond.websocket import Timing, WebSocket  # noqa: F401
 
 log = logging.getLogger('lomond')  # type: logging.Logger
 
@@ -55,8 +55,7 @@ def connect(websocket, policy=None, max_queue=MAX_QUEUE, **options):
       None for one connection.
     - ``max_queue``: bytes that may wait to be sent by the plain methods of the WebSocket (1 MiB):
       beyond that they raise `lomond.errors.OutboxFull`. None for no limit.
-    - ``options``: ``poll``, ``ping_rate``, ``ping_timeout``, ``auto_pong`` and ``close_timeout`` of
-      `WebSocket.connect`.
+    - ``options``: those of `WebSocket.connect`, without ``session_class``; ``poll`` is None.
 
     Raises TypeError and ValueError, and WebSocketUnavailable if a loop over the WebSocket is
     running.
@@ -78,7 +77,7 @@ class Connection(object):
     """
 
     def __init__(self, websocket, policy, max_queue, timing):
-        # type: (WebSocket, Optional[ReconnectPolicy], Optional[int], Any) -> None
+        # type: (WebSocket, Optional[ReconnectPolicy], Optional[int], Timing) -> None
         #: The WebSocket; its plain methods work here, too.
         self.websocket = websocket  # type: WebSocket
         self._policy = policy
@@ -150,7 +149,7 @@ class Connection(object):
             # type: () -> QueuedClientSession
             session = websocket.new_session(partial(
                 QueuedClientSession, outbox=Outbox(max_queue, is_soft=True)))
-            session.begin(*timing, wake=wake)
+            session.begin(wake=wake, **timing._asdict())
             return session  # type: ignore[no-any-return]
 
         if self._policy is None:
@@ -159,7 +158,7 @@ class Connection(object):
         close_before = websocket.last_close
         self._machine = PersistentSession(
             websocket, begin_session, self._policy,
-            lambda: websocket.last_close is not close_before)
+            lambda: websocket.last_close is not close_before, wake=wake)
 
     # -- the loop --
 

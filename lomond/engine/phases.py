@@ -44,3 +44,4 @@ class EndKind(object):
     PEER = 'peer'           # the peer ended TCP without the closing handshake
     TIMEOUT = 'timeout'     # the peer was silent, or too slow
     CLOSED = 'closed'       # by the closing handshake, or by a Close after the peer's fault
+    AGED = 'aged'           # it reached `max_age`, and another connection is to replace it

@@ -31,6 +31,11 @@ log = logging.getLogger('lomond')  # type: logging.Logger
 OBSERVED = frozenset(['ready', 'rejected', 'closing', 'disconnected', 'connect_fail'])
 
 
+def _do_nothing():
+    # type: () -> None
+    """Wake a driver that needs no waking."""
+
+
 class Attempts(object):
     """The outcomes of one loop's attempts, and what follows from them by its policy."""
 
@@ -88,17 +93,25 @@ class Attempts(object):
             if self._reason is None:
                 self._reason = event.reason
 
-    def conclude(self):
-        # type: () -> Union[events.BackOff, events.GaveUp]
-        """Return what follows the attempt: BackOff before the next one, or GaveUp."""
+    def conclude(self, is_aged=False):
+        # type: (bool) -> Union[events.BackOff, events.GaveUp]
+        """Return what follows the attempt: BackOff before the next one, or GaveUp.
+
+        ``is_aged`` is true if its connection reached `max_age`: that is a success, and the
+        next attempt begins immediately.
+        """
         policy = self._policy
         now = policy.clock()
         if self._asked is not None and policy.max_retry_after is not None:
             self._retry_after[self._index] = now, min(self._asked, policy.max_retry_after)
         ended_at = now if self._ended_at is None else self._ended_at
-        if self._ready_at is not None and ended_at - self._ready_at >= policy.stable_after:
-            self._since = ended_at
-            self._failures = self._waits = 0
+        if is_aged:
+            self._reason = u'the connection reached max_age'
+            self._succeeded(ended_at)
+            delay = 0.0
+            self._choose_url(now, delay)
+        elif self._ready_at is not None and ended_at - self._ready_at >= policy.stable_after:
+            self._succeeded(ended_at)
             delay = self._begin_round(now)
         else:
             self._failures += 1
@@ -109,6 +122,11 @@ class Attempts(object):
         if stop_reason is None:
             return events.BackOff(delay, self._reason)
         return events.GaveUp(stop_reason)
+
+    def _succeeded(self, ended_at):
+        # type: (float) -> None
+        self._since = ended_at
+        self._failures = self._waits = 0
 
     def _reached_limit(self, now, delay):
         # type: (float, float) -> Optional[text_type]
@@ -139,10 +157,15 @@ class Attempts(object):
         least = None if None in asked else min(asked)  # type: ignore[type-var]
         delay = self._policy.delay(self._waits, least)
         self._waits += 1
-        # The first of those whose pause is over by then.
-        self._index = min(
-            range(len(asked)), key=lambda index: (asked[index] or 0.0) > delay)
+        self._choose_url(now, delay)
         return delay
+
+    def _choose_url(self, now, delay):
+        # type: (float, float) -> None
+        """Choose the first URL for whose server the pause is over after the delay."""
+        self._index = min(
+            range(len(self._retry_after)),
+            key=lambda index: (self._asked_for(index, now) or 0.0) > delay)
 
     def _asked_for(self, index, now):
         # type: (int, float) -> Optional[float]
@@ -154,17 +177,46 @@ class Attempts(object):
         return max(0.0, seconds - (now - asked_at))
 
 
+class Pause(object):
+    """A back-off: how long it still lasts. Any thread may end it."""
+
+    def __init__(self, seconds, clock):
+        # type: (float, Callable[[], float]) -> None
+        self._clock = clock
+        self._left = seconds            # when the clock was last read
+        self._read_at = clock()
+        self._is_ended = False
+
+    def end(self):
+        # type: () -> None
+        """Have no time left."""
+        self._is_ended = True
+
+    def left(self):
+        # type: () -> float
+        """Return the time left, in seconds."""
+        # Step by step: if the clock is set back, that costs one step.
+        now = self._clock()
+        self._left -= max(0.0, now - self._read_at)
+        self._read_at = now
+        return 0.0 if self._is_ended else max(0.0, self._left)
+
+
 class PersistentSession(object):
     """Runs one session after the other, and backs off in between, with a session's members.
 
     Parameters:
 
-    - ``websocket``: its ``url`` is set if the policy has several.
-    - ``start``: returns a session for the next attempt, which has begun.
+    - ``websocket``: its ``url`` is set if the policy has several. Its ``attach_machine``, if it has
+      that, is called before each back-off.
+    - ``start``: returns a session for the next attempt, which has begun. If that has an ``is_aged``
+      which is true at its end, the next attempt follows without a wait.
     - ``policy``: a `ReconnectPolicy`.
     - ``is_over``: returns True once no other attempt is to be made.
     - ``calls_in_loop``: whether ``policy.before_attempt`` is called in a step;
       else it is called in another thread, and the steps wait for it.
+    - ``wake``: interrupts the driver's present or next wait, from any thread; it is called by
+      `wake` and `end_back_off`.
 
     Its events are those of the sessions, BackOff in between, and GaveUp if the
     policy gives up.
@@ -175,22 +227,30 @@ class PersistentSession(object):
     BACKING_OFF = 'backing_off'
     FINISHED = 'finished'
 
-    def __init__(self, websocket, start, policy, is_over, calls_in_loop=False):
-        # type: (Any, Callable[[], Any], ReconnectPolicy, Callable[[], bool], bool) -> None
+    def __init__(
+        self,
+        websocket,              # type: Any
+        start,                  # type: Callable[[], Any]
+        policy,                 # type: ReconnectPolicy
+        is_over,                # type: Callable[[], bool]
+        calls_in_loop=False,    # type: bool
+        wake=_do_nothing,       # type: Callable[[], Any]
+    ):
+        # type: (...) -> None
         self._websocket = websocket
         self._start = start
         self._policy = policy
         self._is_over = is_over
         self._calls_in_loop = calls_in_loop
+        self._wake_driver = wake
         self._attempts = Attempts(policy)
         #: What it is doing: one of the four above.
         self.phase = self.PREPARING  # type: str
         self._session = None  # type: Any       # of the present attempt
         self._preparation = None  # type: Optional[Iterator[Any]]    # yields each Wait
         self._wait = Wait((), -NEVER)
-        # Of the back-off: seconds left, when the clock was last read.
-        self._left = 0.0
-        self._read_at = 0.0
+        # The last back-off. A new object for each, so that what ends one can't end the next.
+        self._pause = Pause(0.0, policy.clock)
 
     # -- for the driver --
 
@@ -215,7 +275,7 @@ class PersistentSession(object):
         if self.phase == self.ATTEMPTING and self._session is not None:
             return self._session.deadline       # type: ignore[no-any-return]
         if self.phase == self.BACKING_OFF:
-            return monotonic() + self._left     # type: ignore[no-any-return]
+            return monotonic() + self._pause.left()     # type: ignore[no-any-return]
         return self._wait.deadline
 
     def step(self):
@@ -238,7 +298,7 @@ class PersistentSession(object):
         if self.phase == self.BACKING_OFF:
             if self._is_over():
                 self.phase = self.FINISHED
-            elif self._back_off_left() <= 0:
+            elif not self._pause.left():
                 self.phase = self.PREPARING
             return ()
         session = self._session
@@ -275,10 +335,21 @@ class PersistentSession(object):
         if self.phase == self.ATTEMPTING and self._session is not None:
             return self._session.time_left()    # type: ignore[no-any-return]
         if self.phase == self.BACKING_OFF:
-            return self._back_off_left()
+            return self._pause.left()
         if self.phase == self.PREPARING and self._wait.deadline == NEVER:
             return None
         return 0
+
+    def end_back_off(self):
+        # type: () -> None
+        """Begin the next attempt now, if it is backing off; from any thread."""
+        self._pause.end()
+        self.wake()
+
+    def wake(self):
+        # type: () -> None
+        """Have the driver step, as it may be over; from any thread."""
+        self._wake_driver()
 
     def dispose(self):
         # type: () -> None
@@ -336,23 +407,28 @@ class PersistentSession(object):
         self._attempts.begin()
         self.phase = self.ATTEMPTING
         self._session = None if happened else self._start()
+        if self._is_over():     # since it was last asked: that close() found no new session
+            self._websocket.close()
         return happened
 
     def _conclude(self):
         # type: () -> Iterable[AnyEvent]
         """Return what follows an attempt that has ended."""
+        is_aged = getattr(self._session, 'is_aged', False)
         self._end_session()
+        # Before it asks whether it is over: a close() after that wakes the driver.
+        if hasattr(self._websocket, 'attach_machine'):
+            self._websocket.attach_machine(self)
         if self._is_over():
             self.phase = self.FINISHED
             return ()
-        event = self._attempts.conclude()
+        event = self._attempts.conclude(is_aged)
         log.debug('%s: %r', self._websocket, event)
         if event.name == 'gave_up':
             self.phase = self.FINISHED
         else:
             self.phase = self.BACKING_OFF
-            self._left = event.delay
-            self._read_at = self._policy.clock()
+            self._pause = Pause(event.delay, self._policy.clock)
         return [event]
 
     def _end_session(self):
@@ -360,11 +436,3 @@ class PersistentSession(object):
         session, self._session = self._session, None
         if session is not None:
             session.dispose()
-
-    def _back_off_left(self):
-        # type: () -> float
-        # Step by step: if the clock is set back, that costs one step.
-        now = self._policy.clock()
-        self._left -= max(0.0, now - self._read_at)
-        self._read_at = now
-        return max(0.0, self._left)

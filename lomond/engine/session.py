@@ -22,13 +22,14 @@ from lomond._compat import TYPE_CHECKING, monotonic, text_type, thread_module
 from lomond._describe import describe
 from lomond.engine.blocking import BlockingWriter
 from lomond.engine.phases import PHASES, End, EndKind, Phase
-from lomond.engine.timers import NEVER, Timers
+from lomond.engine.timers import NEVER, IdleTimer, Timers
 from lomond.http.answer import RestTimer
 from lomond.http.redact import TraceRecord
 from lomond.net.steps import Wait
 from lomond.net.transport import PROGRESS, RECEIVE_SIZE, is_broken_pipe
 from lomond.net.waiter import WRITE, merge
 from lomond.protocol.close import encode_close
+from lomond.status import Status
 
 if TYPE_CHECKING:
     from typing import Any, Callable, Iterable, Iterator, List, Optional, Tuple  # noqa: F401
@@ -46,6 +47,10 @@ log = logging.getLogger('lomond')  # type: logging.Logger
 SALVAGE = 16 * 1024 * 1024
 
 _GOODBYE = encode_close(1000, u'goodbye')
+
+# RFC 6455 7.4.1: 1000 would say that the connection has fulfilled its purpose.
+_NO_MESSAGE = encode_close(Status.GOING_AWAY, u'no message within idle_timeout')
+_TOO_OLD = encode_close(Status.GOING_AWAY, u'the connection reached max_age')
 
 _ping_struct = struct.Struct('!I')
 
@@ -119,6 +124,11 @@ class Session(object):
     _progress = 0
     # The loop's last ping that has no pong yet: its payload, and when it went out.
     _ping_sent = None  # type: Optional[Tuple[bytes, float]]
+    # With an `idle_timeout`, from Ready on.
+    _idle_timer = None  # type: Optional[IdleTimer]
+    _stale_disconnects = False
+    # When it is to be replaced, by the clock.
+    _aged_at = NEVER
 
     def __init__(self, websocket, clock=monotonic):
         # type: (Any, Callable[[], float]) -> None
@@ -186,6 +196,12 @@ class Session(object):
         return self._ends[0] if self._ends else None
 
     @property
+    def is_aged(self):
+        # type: () -> bool
+        """True once it reached `max_age`: its end was planned, whatever it looks like."""
+        return bool(self._ends) and self._ends[0].kind == EndKind.AGED
+
+    @property
     def session_time(self):
         # type: () -> float
         """Seconds since the session began."""
@@ -207,10 +223,28 @@ class Session(object):
             for name in ('send', 'send_control', 'send_many'))
         return self if has_its_own else self.writer
 
+    @staticmethod
+    def random():
+        # type: () -> float
+        """Return a float from 0 to 1."""
+        from random import random  # here, as few programs need it
+        return random()
+
     # -- for the driver --
 
-    def begin(self, poll, ping_rate, ping_timeout, auto_pong, close_timeout, wake=_do_nothing):
-        # type: (Optional[float], Optional[float], Optional[float], bool, Optional[float], Callable[[], Any]) -> None
+    def begin(
+        self,
+        poll,                       # type: Optional[float]
+        ping_rate,                  # type: Optional[float]
+        ping_timeout,               # type: Optional[float]
+        auto_pong,                  # type: bool
+        close_timeout,              # type: Optional[float]
+        wake=_do_nothing,           # type: Callable[[], Any]
+        idle_timeout=None,          # type: Optional[float]
+        stale_disconnects=False,    # type: bool
+        max_age=None,               # type: Optional[float]
+    ):
+        # type: (...) -> None
         """Begin; the driver steps from now on.
 
         Parameters as in `WebSocket.connect`, and ``wake``, which interrupts the
@@ -218,7 +252,9 @@ class Session(object):
         session took the place of this one.
         """
         self._websocket.claim(self)
-        self._timing = poll, ping_rate, ping_timeout
+        self._timing = poll, ping_rate, ping_timeout, idle_timeout, max_age
+        if stale_disconnects:
+            self._stale_disconnects = True
         self._close_timeout = close_timeout or NEVER
         self._decoder.auto_pong = auto_pong
         self._wake_driver = wake
@@ -636,7 +672,14 @@ class Session(object):
 
     def _open(self):
         # type: () -> None
-        self._timers = Timers(self._clock(), *self._timing)
+        now = self._clock()
+        poll, ping_rate, ping_timeout, idle_timeout, max_age = self._timing
+        self._timers = Timers(now, poll, ping_rate, ping_timeout)
+        if idle_timeout:
+            self._idle_timer = IdleTimer(now, idle_timeout, self._websocket.stats.received)
+        if max_age:
+            # Not all at once: connections that began together would be replaced together.
+            self._aged_at = now + max_age * (0.9 + 0.1 * self.random())
         self._close_deadline = NEVER
         if self._is_forced:     # it was called right before the connection began to receive
             self.connection.stop_receiving()
@@ -680,6 +723,8 @@ class Session(object):
             self._salvage -= len(data)
         if data:
             self._timers.last_received = now
+            if self._idle_timer is not None:
+                self._idle_timer.was_read(now)
             if now < self.deadline:
                 return self._websocket.feed(data)   # type: ignore[no-any-return]
             return chain(self._websocket.feed(data), self._on_time(now))
@@ -693,6 +738,9 @@ class Session(object):
         sent_at = self.writer.close_sent_at
         since = self._clock() if sent_at is None else sent_at
         self._close_deadline = since + self._close_timeout
+        self._aged_at = NEVER
+        if self._idle_timer is not None:
+            self._idle_timer.stop()
         self._set_deadline()
 
     def _on_time(self, now):
@@ -709,6 +757,7 @@ class Session(object):
                 self._close_deadline = now + self._close_timeout
         if timers.ping_is_due(now) and self._ping():
             timers.asked(now)
+        idle = self._find_silence(now)
         if timers.is_silent(now):
             end = End(EndKind.TIMEOUT, u'the {} is unresponsive'.format(self._peer), None)
             self._conclude(*end)    # before the user's handler of the event
@@ -721,17 +770,47 @@ class Session(object):
             for event in self._disconnect(
                     EndKind.TIMEOUT, reason.format(self._close_timeout)):
                 yield event
+        elif now >= self._aged_at:
+            self._conclude(EndKind.AGED, u'the connection reached max_age')
+            self.writer.close(_TOO_OLD)
+        elif idle is not None:
+            for event in self._report_silence(idle):
+                yield event
         elif timers.poll_is_due(now):
             # Last: its handler may take its time.
             yield events.Poll()
         self._set_deadline()
+
+    def _find_silence(self, now):
+        # type: (float) -> Optional[float]
+        """Return how long no message has come, if that is to be reported now."""
+        timer = self._idle_timer
+        if timer is None or now < timer.due_at:
+            return None
+        return timer.find_silence(now, self._needs_step or self._has_unread())
+
+    def _report_silence(self, idle):
+        # type: (float) -> Iterator[AnyEvent]
+        if not self._stale_disconnects:
+            yield events.Stale(idle)
+            return
+        timer = self._idle_timer  # type: Any
+        end = End(
+            EndKind.TIMEOUT, u'no message came for {:.1f} s: idle_timeout allows {:g} s'.format(
+                idle, timer.timeout), None)
+        self._conclude(*end)    # before the user's handler of the event
+        yield events.Stale(idle)
+        self.writer.close(_NO_MESSAGE)
+        for event in self._disconnect(*end):
+            yield event
 
     def _set_deadline(self):
         # type: () -> None
         timers = self._timers
         self.deadline = min(
             timers.next_poll, timers.next_ping, timers.dead_at, self._close_deadline,
-            self.writer.deadline)
+            self.writer.deadline, self._aged_at,
+            NEVER if self._idle_timer is None else self._idle_timer.due_at)
 
     def _ping(self):
         # type: () -> bool

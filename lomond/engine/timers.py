@@ -1,4 +1,4 @@
-"""When a session has something to do, and whether the peer is still there.
+"""When a session has something to do, and whether the peer and its messages are still there.
 
 Reads no clock and waits for nothing: the caller passes the time.
 """
@@ -9,6 +9,8 @@ from lomond._compat import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from typing import Optional  # noqa: F401
+
+    from lomond.stats import Traffic  # noqa: F401
 
 NEVER = float('inf')
 
@@ -105,3 +107,74 @@ class Timers(object):
             self._is_asked_again = False
             self.dead_at = NEVER
         return now >= self.dead_at
+
+
+class IdleTimer(object):
+    """Notices that no message has come for some time, however lively the connection is.
+
+    It compares a count of messages, at each read and when it is due, so that a message costs
+    nothing. A silence begins with the read that brought the last message.
+
+    Parameters: ``now``; ``timeout``, in seconds; ``received``, whose ``messages`` is the count.
+    """
+
+    __slots__ = (
+        '_count', '_is_reported', '_message_at', '_overdue_at', '_read_at', '_received', 'due_at',
+        'timeout')
+
+    def __init__(self, now, timeout, received):
+        # type: (float, float, Traffic) -> None
+        self.timeout = timeout  # type: float
+        #: When to call `find_silence`; NEVER after `stop`.
+        self.due_at = now + timeout  # type: float
+        self._received = received
+        self._count = received.messages
+        self._read_at = self._message_at = now      # the last read, that of the last message
+        # When it was first looked at after it was due.
+        self._overdue_at = None  # type: Optional[float]
+        self._is_reported = False
+
+    def was_read(self, now):
+        # type: (float) -> None
+        """Notice that bytes were read, before messages are made of them."""
+        self._look_for_messages()
+        self._read_at = now
+
+    def find_silence(self, now, may_be_more):
+        # type: (float, bool) -> Optional[float]
+        """Return how long no message has come, in seconds, if that is to be reported now.
+
+        Call it after each read once it is due, and say if there may be more to read: a silence
+        is reported after all was read that had come by then.
+        """
+        self._look_for_messages()
+        self.due_at = self._message_at + self.timeout
+        if now < self.due_at:
+            self._overdue_at = None
+            return None
+        if self._overdue_at is None:
+            # The process may have been stopped since the read: another one has to begin.
+            self._overdue_at = now
+            return None
+        if may_be_more:
+            return None
+        silence = self._overdue_at - self._message_at
+        self._overdue_at = None
+        self.due_at = now + self.timeout    # a message may end the silence before that
+        if self._is_reported:
+            return None
+        self._is_reported = True
+        return silence
+
+    def stop(self):
+        # type: () -> None
+        """Find no silence any more."""
+        self.due_at = NEVER
+
+    def _look_for_messages(self):
+        # type: () -> None
+        if self._received.messages != self._count:
+            # All that is counted since the last read came with it.
+            self._count = self._received.messages
+            self._message_at = self._read_at
+            self._is_reported = False

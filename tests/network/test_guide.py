@@ -590,7 +590,7 @@ def test_persist_waits_longer_after_each_failure_up_to_a_limit(dead_port):
 
 
 def test_the_parameters_of_the_reference_are_all_there():
-    assert parameters_of(WebSocket.connect)[1:] == [
+    assert parameters_of(WebSocket.connect)[1:7] == [
         'session_class', 'poll', 'ping_rate', 'ping_timeout', 'auto_pong', 'close_timeout']
     assert parameters_of(persist)[:7] == [
         'websocket', 'poll', 'min_wait', 'max_wait', 'ping_rate', 'ping_timeout', 'exit_event']

@@ -491,8 +491,8 @@ def test_no_other_thread_gets_in_while_a_loop_begins_or_ends(change):
     refused = []
 
     class Beginning(WebsocketSession):
-        def begin(self, *args):
-            WebsocketSession.begin(self, *args)
+        def begin(self, **options):
+            WebsocketSession.begin(self, **options)
             assert is_refused(change, websocket)
             refused.append('begin')
 

@@ -9,6 +9,7 @@ import threading
 import pytest
 
 from lomond import WebSocket, errors
+from lomond.persist import persist
 from lomond.server import Server
 from lomond.testing import Inside
 from tests.network.driving import Background, read_to_close, wait_for, wait_until_sending
@@ -386,3 +387,16 @@ def test_a_handler_that_closes_a_server_in_the_midst_of_its_work(on_signal, mome
     server.serve_forever()
     background.result()
     assert handler.is_called.is_set()
+
+
+def test_reconnect_now_in_a_handler_ends_the_back_off_of_persist(on_signal, dead_port):
+    websocket = WebSocket('ws://127.0.0.1:{}/'.format(dead_port))
+    attempts = []
+    handler = on_signal(websocket.reconnect_now)
+    for event in persist(websocket, min_wait=100000, max_wait=100000):
+        if event.name == 'back_off':
+            attempts.append(event)
+            if len(attempts) == 2:
+                break
+            provoker = Background(handler.provoke)
+    provoker.result()

@@ -44,11 +44,12 @@ def _is_ready(happened):
 
 def test_right_answer_makes_ready():
     websocket = _websocket()
-    (name, response, protocol, extensions), = _feed(websocket, _answer(websocket))
+    (name, response, protocol, extensions, connection), = _feed(websocket, _answer(websocket))
     assert name == 'ready'
     assert response.status_code == 101
     assert protocol is None
     assert extensions == set()
+    assert connection == 1
     assert websocket.state == State.OPEN
 
 
@@ -141,7 +142,7 @@ def _handshake(client_options, protocols=(), deflate=None):
         Request(websocket.build_request()), list(protocols), deflate)
     server = Connection(SERVER)
     server.accept(codec)
-    (_ready, _response, chosen, extensions), = _feed(websocket, head)
+    (_ready, _response, chosen, extensions, _connection), = _feed(websocket, head)
     assert chosen == protocol
     return websocket, server, chosen, extensions
 

@@ -23,6 +23,9 @@ def by_name(websocket: WebSocket) -> None:
             assert_type(event.protocol, Optional[str])
             assert_type(event.response.status_code, int)
             assert_type(sorted(event.extensions), List[str])
+            assert_type(event.connection, int)
+        elif event.name == 'stale':
+            assert_type(event.idle, float)
         elif event.name == 'rejected':
             assert_type(event.response.body, bytes)
             assert_type(event.response.get('Retry-After'), Optional[str])
@@ -39,7 +42,8 @@ def by_name(websocket: WebSocket) -> None:
 
 
 def by_class(websocket: WebSocket) -> None:
-    for event in websocket.connect(poll=1, ping_timeout=None):
+    for event in websocket.connect(
+            poll=1, ping_timeout=None, idle_timeout=60, stale_disconnects=True, max_age=None):
         if isinstance(event, events.Text):
             assert_type(event.text, str)
         elif isinstance(event, (events.Ping, events.Pong)):

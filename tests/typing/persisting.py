@@ -31,6 +31,7 @@ def watch(websocket: WebSocket, exit_event: threading.Event) -> None:
             assert_type(event.text, str)
         elif event.name == 'back_off':
             assert_type(event.delay, float)
+            websocket.reconnect_now()
         elif event.name == 'gave_up':
             assert_type(event.reason, str)
     loop.close()
@@ -45,7 +46,8 @@ def by_policy(websocket: WebSocket) -> None:
     assert_type(policy.max_attempts, Optional[int])
     assert_type(policy.urls, Optional[Tuple[str, ...]])
     for event in persist(
-            websocket, policy=policy, session_class=Session, auto_pong=False, ping_rate=None):
+            websocket, policy=policy, session_class=Session, auto_pong=False, ping_rate=None,
+            idle_timeout=60, stale_disconnects=True, max_age=23 * 3600):
         print(event)
     for event in persist(websocket, policy=Impatient(spread=1)):
         print(event)
@@ -55,6 +57,7 @@ def wrong(websocket: WebSocket) -> None:
     persist('ws://localhost/')  # error: arg-type reportArgumentType
     persist(websocket, max_retries=3)  # error: call-arg reportCallIssue
     persist(websocket, close_timeout='5')  # error: arg-type reportArgumentType
+    persist(websocket, max_age='5')  # error: arg-type reportArgumentType
     persist(websocket, policy=ReconnectPolicy)  # error: arg-type reportArgumentType
     ReconnectPolicy(max_attempts='3')  # error: arg-type reportArgumentType
     ReconnectPolicy(before_attempt=watch)  # error: arg-type reportArgumentType

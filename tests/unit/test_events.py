@@ -29,7 +29,7 @@ EVENTS = [
     (events.Connecting, ('url',), 'connecting'),
     (events.ConnectFail, ('reason',), 'connect_fail'),
     (events.Connected, ('url', 'proxy'), 'connected'),
-    (events.Ready, ('response', 'protocol', 'extensions'), 'ready'),
+    (events.Ready, ('response', 'protocol', 'extensions', 'connection'), 'ready'),
     (events.Rejected, ('response', 'reason'), 'rejected'),
     (events.Redirected, ('response', 'url'), 'redirected'),
     (events.Text, ('text',), 'text'),
@@ -41,6 +41,7 @@ EVENTS = [
     (events.Disconnected, ('reason', 'graceful'), 'disconnected'),
     (events.ProtocolError, ('error', 'critical'), 'protocol_error'),
     (events.Unresponsive, (), 'unresponsive'),
+    (events.Stale, ('idle',), 'stale'),
     (events.Poll, (), 'poll'),
     (events.BackOff, ('delay', 'reason'), 'back_off'),
     (events.GaveUp, ('reason',), 'gave_up'),
@@ -110,6 +111,10 @@ def test_defaults_are_those_of_0_3_x():
     assert events.Connected(u'ws://x').proxy is None
     assert events.Disconnected().reason == u'closed'
     assert events.Disconnected().graceful is False
+
+
+def test_ready_is_of_the_first_connection_unless_it_says_otherwise():
+    assert events.Ready(RESPONSE, None, set()).connection == 1
 
 
 def test_connect_fail_says_how_far_it_came():
@@ -212,7 +217,7 @@ FILLED = [
     events.Connecting(u'ws://example.org/\xe9', 1.5),
     events.Connected(u'ws://x/', u'http://proxy:3128', 0.1 + 0.2),
     events.Ready(RESPONSE, u'chat', {u'permessage-deflate'}),
-    events.Ready(REQUEST, None, set()),
+    events.Ready(REQUEST, None, set(), 2),
     events.Rejected(RESPONSE, u'the server answered 407'),
     events.Redirected(RESPONSE, u'ws://elsewhere/'),
     events.Text(u'caf\xe9 \U0001f600 {}\0'),
@@ -226,6 +231,7 @@ FILLED = [
     events.ProtocolError(u'no', False, 1007),
     events.ProtocolError(u'no', True),
     events.Unresponsive(),
+    events.Stale(61.5),
     events.Poll(2 ** 31 + 0.25),
     events.BackOff(1.5),
     events.GaveUp(u'no use'),

@@ -87,6 +87,8 @@ def fails(call, error, *words):
     (lambda: make(subprotocols=['a']), ['protocols=']),
     (lambda: make(compression='deflate'), ['compress=']),
     (lambda: make(max_size=2 ** 20), ['max_message_size=']),
+    (lambda: make().connect(recv_timeout=20), ['ping_timeout=', 'idle_timeout=']),
+    (lambda: make(max_age=3600), ['websocket.connect(max_age=']),
     (lambda: make(ping_interval=20), ['websocket.connect(ping_rate=']),
     (lambda: make(reconnect=5), ['persist(websocket)']),
     (lambda: make(http_proxy_host='proxy'), ['proxies=']),
@@ -125,7 +127,7 @@ def test_a_type_error_of_the_body_keeps_its_words():
 
 def test_arguments_that_are_missing_or_too_many_are_python_s_own_affair():
     fails(WebSocket, TypeError, 'url' if not six.PY2 else 'argument')
-    fails(lambda: make().connect(*range(9)), TypeError, 'argument')
+    fails(lambda: make().connect(*range(10)), TypeError, 'argument')
 
 
 # -- persist --
@@ -200,7 +202,9 @@ def test_seconds_are_any_real_number(given):
     websocket = make(connect_timeout=given, write_timeout=given, tcp_keepalive=given)
     assert websocket.connect_timeout == given
     assert isinstance(websocket.connect_timeout, (float,) + six.integer_types)
-    websocket.connect(poll=given, ping_rate=given, ping_timeout=given, close_timeout=given).close()
+    websocket.connect(
+        poll=given, ping_rate=given, ping_timeout=given, close_timeout=given, idle_timeout=given,
+        max_age=given).close()
     persist(websocket, min_wait=given, max_wait=given, stable_after=given).close()
     ReconnectPolicy(given, given, given, max_outage=given, max_retry_after=given)
 

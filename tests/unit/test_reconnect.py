@@ -65,6 +65,53 @@ def give_up(event):
     return event.name == 'gave_up' and bool(event.reason)
 
 
+# -- a connection that reached max_age --
+
+def age(course, lasting=5.0):
+    course.attempts.begin()
+    course.attempts.observe(events.Ready(None, None, set()))
+    course.now += lasting
+    course.attempts.observe(events.Disconnected())
+    return course.attempts.conclude(is_aged=True)
+
+
+def test_after_a_connection_that_reached_max_age_there_is_no_wait():
+    event = age(Course(min_wait=30))
+    assert (event.name, event.delay) == ('back_off', 0.0)
+    assert 'max_age' in event.reason
+
+
+def test_a_connection_that_reached_max_age_is_a_success_however_short_it_was():
+    course = Course(max_attempts=3, spread=2)
+    first = course.fail().delay
+    assert course.fail().delay > first
+    age(course)
+    assert course.attempts.number == 1
+    assert course.fail().delay == first
+    assert course.fail().name == 'back_off'
+
+
+def test_after_a_connection_that_reached_max_age_the_first_url_comes_that_may_be_tried():
+    course = Course(urls=URLS)
+    course.reject(retry_after=100)
+    assert course.url == URLS[1]
+    course.fail()
+    assert course.url == URLS[2]
+    age(course)
+    assert course.url == URLS[1]
+    course.now += 100
+    age(course)
+    assert course.url == URLS[0]
+
+
+def test_a_code_of_the_server_s_that_ends_it_ends_it_after_max_age_too():
+    course = Course(stop_on_code=[4000])
+    course.attempts.begin()
+    course.attempts.observe(events.Ready(None, None, set()))
+    course.attempts.observe(events.Closing(4000, u'no more'))
+    assert give_up(course.attempts.conclude(is_aged=True))
+
+
 # -- why --
 
 @pytest.mark.parametrize('told, reason', [

@@ -26,7 +26,8 @@ SIGNATURES = {
     'lomond.websocket.WebSocket.add_header': 'header, value',
     'lomond.websocket.WebSocket.connect':
         'session_class=WebsocketSession, poll=5.0, ping_rate=30.0, ping_timeout=None, '
-        'auto_pong=True, close_timeout=30.0',
+        'auto_pong=True, close_timeout=30.0, idle_timeout=None, stale_disconnects=False, '
+        'max_age=None',
     'lomond.websocket.WebSocket.send_text': 'text, compress=True',
     'lomond.websocket.WebSocket.send_binary': 'data, compress=True',
     'lomond.websocket.WebSocket.send_ping': "data=b''",
@@ -34,6 +35,7 @@ SIGNATURES = {
     'lomond.websocket.WebSocket.close': "code=1000, reason=u'goodbye'",
     'lomond.websocket.WebSocket.force_disconnect': '',
     'lomond.websocket.WebSocket.reset': '',
+    'lomond.websocket.WebSocket.reconnect_now': '',
     'lomond.websocket.WebSocket.feed': 'data',
     'lomond.websocket.WebSocket.build_request': '',
     'lomond.websocket.WebSocket.on_response': 'response',
@@ -46,14 +48,15 @@ SIGNATURES = {
     'lomond.session.WebsocketSession.send': 'opcode, data',
     'lomond.session.WebsocketSession.send_compressed': 'opcode, data',
     'lomond.session.WebsocketSession.run':
-        'poll=5, ping_rate=30, ping_timeout=None, auto_pong=True, close_timeout=None',
+        'poll=5, ping_rate=30, ping_timeout=None, auto_pong=True, close_timeout=None, '
+        'idle_timeout=None, stale_disconnects=False, max_age=None',
     'lomond.persist.persist':
         'websocket, poll=5, min_wait=5, max_wait=30, ping_rate=30, ping_timeout=None, '
         'exit_event=None, respect_retry_after=True',
     'lomond.events.Connecting': 'url',
     'lomond.events.ConnectFail': 'reason',
     'lomond.events.Connected': 'url, proxy=None',
-    'lomond.events.Ready': 'response, protocol, extensions',
+    'lomond.events.Ready': 'response, protocol, extensions, connection=1',
     'lomond.events.Rejected': 'response, reason',
     'lomond.events.Text': 'text',
     'lomond.events.Binary': 'data',
@@ -64,6 +67,7 @@ SIGNATURES = {
     'lomond.events.Disconnected': "reason=u'closed', graceful=False",
     'lomond.events.ProtocolError': 'error, critical',
     'lomond.events.Unresponsive': '',
+    'lomond.events.Stale': 'idle',
     'lomond.events.Poll': '',
     'lomond.events.BackOff': 'delay',
     'lomond.events.UnknownMessage': 'message',

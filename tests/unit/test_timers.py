@@ -4,7 +4,8 @@ from __future__ import absolute_import, division, print_function
 
 import pytest
 
-from lomond.engine.timers import NEVER, Timers
+from lomond.engine.timers import NEVER, IdleTimer, Timers
+from lomond.stats import Traffic
 
 
 def make_timers(now=100.0, poll=None, ping_rate=None, ping_timeout=None):
@@ -192,3 +193,113 @@ def test_a_verdict_that_comes_in_time_is_not_put_off():
     assert timers.ping_is_due(160.5)
     timers.asked(160.5)
     assert timers.is_silent(160.9)
+
+
+# -- messages that stop --
+
+class Feed(object):
+    """An `IdleTimer` of 60 seconds from 100.0 on, and what the session does with it."""
+
+    def __init__(self, earlier=0):
+        self.received = Traffic()
+        self.received.messages = earlier
+        self.timer = IdleTimer(100.0, 60, self.received)
+
+    def read(self, now, messages=0):
+        """Read bytes with so many whole messages in them."""
+        self.timer.was_read(now)
+        self.received.messages += messages
+
+    def find_silence(self, now):
+        """Look once it is due, and once more after a read that is to confirm it."""
+        found = None
+        for _again in range(2):
+            if found is None and self.timer.due_at <= now:
+                found = self.timer.find_silence(now, False)
+        return found
+
+
+def test_silence_of_a_feed_counts_from_the_beginning():
+    feed = Feed(earlier=7)      # of an earlier connection
+    assert feed.timer.due_at == 160.0
+    assert feed.find_silence(159.9) is None
+    assert feed.find_silence(160.0) == 60.0
+
+
+def test_silence_of_a_feed_counts_from_the_read_of_its_last_message():
+    feed = Feed()
+    feed.read(110.0, messages=2)
+    feed.read(130.0)        # of a pong
+    assert feed.find_silence(160.0) is None
+    assert feed.timer.due_at == 170.0
+    assert feed.find_silence(170.5) == 60.5
+
+
+def test_pings_and_parts_of_messages_are_no_messages():
+    feed = Feed()
+    for now in range(101, 160):
+        feed.read(float(now))
+    assert feed.find_silence(160.0) == 60.0
+
+
+def test_silence_is_reported_once_until_a_message_comes():
+    feed = Feed()
+    assert feed.find_silence(160.0) == 60.0
+    feed.read(200.0)
+    assert feed.find_silence(220.0) is None
+    feed.read(230.0, messages=1)
+    assert feed.find_silence(280.0) is None
+    assert feed.timer.due_at == 290.0       # 60 seconds after that message, though long reported
+    assert feed.find_silence(290.0) == 60.0
+
+
+def test_a_message_right_after_the_report_ends_the_silence():
+    feed = Feed()
+    assert feed.find_silence(160.0) == 60.0
+    feed.read(160.5, messages=1)
+    assert feed.timer.due_at <= 160.5 + 60
+    assert feed.find_silence(220.0) is None
+    assert feed.find_silence(220.5) == 60.0
+
+
+def test_silence_has_to_be_confirmed_by_a_read_that_begins_after_it():
+    """A process that was stopped between a read and a look at the clock has read nothing since."""
+    feed = Feed()
+    assert feed.timer.find_silence(5000.0, False) is None
+    assert feed.timer.due_at <= 5000.0      # at once
+    feed.read(5001.0, messages=3)
+    assert feed.timer.find_silence(5001.0, False) is None
+    assert feed.timer.due_at == 5061.0
+    assert feed.find_silence(5061.0) == 60.0
+
+
+def test_control_frames_in_each_read_do_not_put_off_the_report():
+    feed = Feed()
+    feed.read(160.0)
+    assert feed.timer.find_silence(160.0, False) is None
+    feed.read(160.0)
+    assert feed.timer.find_silence(160.0, False) == 60.0
+
+
+def test_a_large_message_that_is_read_in_parts_is_waited_for():
+    feed = Feed()
+    for now in (5000.0, 5001.0, 5002.0):    # each read finds a part of what has long been there
+        feed.read(now)
+        assert feed.timer.find_silence(now, True) is None
+        assert feed.timer.due_at <= now
+    feed.read(5003.0, messages=1)
+    assert feed.timer.find_silence(5003.0, False) is None
+    assert feed.timer.due_at == 5063.0
+
+
+def test_silence_that_was_confirmed_late_is_as_long_as_was_known():
+    feed = Feed()
+    assert feed.timer.find_silence(161.0, False) is None
+    assert feed.timer.find_silence(9000.0, False) == 61.0
+
+
+def test_a_timer_that_was_stopped_finds_no_silence():
+    feed = Feed()
+    feed.timer.stop()
+    assert feed.find_silence(1e9) is None
+    assert feed.timer.due_at == NEVER

@@ -151,13 +151,20 @@ def test_a_url_of_another_type_raises():
         WebSocket(5)
 
 
-@pytest.mark.parametrize('option', ['poll', 'ping_rate', 'ping_timeout', 'close_timeout'])
+@pytest.mark.parametrize('option', [
+    'poll', 'ping_rate', 'ping_timeout', 'close_timeout', 'idle_timeout', 'max_age'])
 def test_wrong_times_raise_when_connect_is_called(option):
     websocket = WebSocket(URL)
     with pytest.raises(ValueError):
         websocket.connect(**{option: -1})
     with pytest.raises(TypeError):
         websocket.connect(**{option: 'x'})
+
+
+def test_stale_disconnects_without_an_idle_timeout_is_refused():
+    with pytest.raises(ValueError) as caught:
+        WebSocket(URL).connect(stale_disconnects=True)
+    assert 'idle_timeout' in str(caught.value)
 
 
 def test_connect_takes_its_options_by_position():
