@@ -17,11 +17,11 @@ import pytest
 
 from lomond import WebSocket, errors
 from lomond._compat import text_type
+from lomond._served import BlockingServerSession, ServerWebSocket
 from lomond.net.dial import Dialed
 from lomond.net.steps import operation
 from lomond.net.tls.transport import TLSTransport
 from lomond.net.transport import Transport
-from lomond.server import BlockingServerSession, ServerWebSocket
 from lomond.testing import Clock, Inside
 from tests.protocol.harness import (
     BINARY,

@@ -87,7 +87,7 @@ def test_a_host_that_is_not_there_is_named(monkeypatch):
         def look_up(self, _address):
             raise socket.gaierror(socket.EAI_NONAME, 'Name or service not known')
 
-    monkeypatch.setattr('lomond.server.socket.socket', Socket)
+    monkeypatch.setattr('lomond.net.listen.socket.socket', Socket)
     with pytest.raises(socket.gaierror) as caught:
         Server(handler, 'no-such-host.invalid', 8000)
     assert caught.value.errno == socket.EAI_NONAME

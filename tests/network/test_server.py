@@ -860,7 +860,7 @@ def test_close_waits_for_every_thread_that_accepts(monkeypatch):
         still_open.append(True)
         return ready
 
-    monkeypatch.setattr('lomond.server.wait', watched)
+    monkeypatch.setattr('lomond._serving.wait', watched)
     begun, woken = Queue(), Queue()
     still_open = []
     may_go_on = threading.Event()
@@ -888,7 +888,7 @@ def test_serve_forever_may_close_its_server_itself(monkeypatch):
         server.close()
         return []
 
-    monkeypatch.setattr('lomond.server.wait', close_when_connected)
+    monkeypatch.setattr('lomond._serving.wait', close_when_connected)
     server = Server(listen)
     serving = Background(server.serve_forever)
     with RawClient(server) as sock:
@@ -932,7 +932,7 @@ def test_a_connection_that_cannot_be_served_does_not_end_the_server(caplog, monk
     faults = [RuntimeError("can't start new thread")]
     with caplog.at_level(logging.ERROR, 'lomond'):
         with Server(echo) as server:
-            monkeypatch.setattr('lomond.server.set_close_on_exec', fail_once)
+            monkeypatch.setattr('lomond._serving.set_close_on_exec', fail_once)
             with RawClient(server) as sock:
                 assert drain(sock) == b''
             assert talk(server.url, u'x')[-1].graceful

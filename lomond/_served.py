@@ -1,0 +1,238 @@
+"""The server's end of a WebSocket: the handshake, and the loop over its events.
+
+It does no I/O itself: its session does. `lomond.server` accepts the connections.
+"""
+
+from __future__ import absolute_import, division, print_function
+
+import logging
+from itertools import chain
+
+from lomond import errors, events
+from lomond._compat import TYPE_CHECKING, text_type
+from lomond._endpoint import FRAGMENT_SIZE, MAX_MESSAGE_SIZE, Endpoint, with_defaults
+from lomond.engine.server import ServerSession
+from lomond.net.transport import MAX_READ_AHEAD
+from lomond.protocol.connection import SERVER
+from lomond.protocol.handshake import (
+    Request,
+    RequestReader,
+    UpgradeRefused,
+    answer_request,
+    build_answer,
+    extension_names,
+    plain_answer,
+)
+from lomond.protocol.limits import DEFAULT_LIMITS
+from lomond.protocol.refusal import Refusal, check_origins, refuse_origin, refuse_request
+from lomond.session import BlockingLoop
+
+if TYPE_CHECKING:
+    import socket  # noqa: F401
+    from ssl import SSLContext  # noqa: F401
+    from typing import Any, Callable, Iterable, Iterator, Optional, Set, Union  # noqa: F401
+
+    from lomond._endpoint import JSONDumps, JSONLoads  # noqa: F401
+    from lomond.events import AnyEvent  # noqa: F401
+    from lomond.protocol.connection import Connection  # noqa: F401
+    from lomond.protocol.extensions.permessage_deflate import DeflateOptions  # noqa: F401
+    from lomond.protocol.refusal import OnRequest, Origins  # noqa: F401
+
+    # To a type checker these are what a handler's loop yields; at run time they are base classes
+    # of it, for annotations: see `lomond.events.AnyEvent`.
+    class ServerReady(events.Ready):
+        """Ready as a handler gets it: ``response`` is the client's request."""
+
+        def __init__(self, response, protocol, extensions, received_time=None):
+            # type: (Request, Optional[text_type], Set[text_type], Optional[float]) -> None
+            self.response = response  # type: Request   # type: ignore[assignment]
+
+    ServerEvent = Union[
+        events.Binary, events.Closed, events.Closing, events.Disconnected, events.Ping,
+        events.Poll, events.Pong, events.ProtocolError, ServerReady, events.Text,
+        events.Unresponsive]
+else:
+    ServerReady = events.Ready
+    ServerEvent = events.Event
+
+log = logging.getLogger('lomond')  # type: logging.Logger
+
+# Parameters that can't change while a connection is open.
+_AGREED_ON = frozenset([
+    'protocols', 'compress', 'max_message_size', 'json_loads', 'fragment_size', 'max_read_ahead'])
+
+
+@with_defaults
+class ServerWebSocket(Endpoint):
+    """The server's end of a WebSocket, which `Server` passes to the handler.
+
+    Iterating over it yields Ready (whose ``response`` is the client's
+    `Request`), Poll, and then the same events as a client's loop.
+    """
+
+    _role = SERVER
+
+    #: Attributes of a client that the session uses.
+    trace = None
+    connect_timeout = None  # type: Optional[float]
+    is_refused = False
+
+    def __init__(
+        self,
+        sock,                               # type: Optional[socket.socket]
+        address,                            # type: Any
+        ssl_context=None,                   # type: Optional[SSLContext]
+        protocols=None,                     # type: Optional[Iterable[str]]
+        compress=False,                     # type: Union[bool, DeflateOptions]
+        max_message_size=MAX_MESSAGE_SIZE,  # type: Optional[int]
+        handshake_timeout=10.0,             # type: Optional[float]
+        write_timeout=30.0,                 # type: Optional[float]
+        json_loads=None,                    # type: Optional[JSONLoads]
+        json_dumps=None,                    # type: Optional[JSONDumps]
+        fragment_size=FRAGMENT_SIZE,        # type: Optional[int]
+        max_read_ahead=MAX_READ_AHEAD,      # type: Optional[int]
+        origins=None,                       # type: Origins
+        on_request=None,                    # type: Optional[OnRequest]
+        session_class=None,                 # type: Optional[Callable[[ServerWebSocket], Any]]
+    ):
+        # type: (...) -> None
+        super(ServerWebSocket, self).__init__(
+            protocols, compress, max_message_size, write_timeout, json_loads, json_dumps,
+            fragment_size, max_read_ahead)
+        self.sock = sock  # type: Optional[socket.socket]
+        #: The client's address, as `socket.accept` returns it.
+        self.address = address  # type: Any
+        self.ssl_context = ssl_context  # type: Optional[SSLContext]
+        self.connect_timeout = handshake_timeout
+        #: The client's request; None until it has arrived, which is before a handler is called.
+        self.request = None  # type: Request    # type: ignore[assignment]
+        #: The subprotocol, or None.
+        self.protocol = None  # type: Optional[text_type]
+        self._origins = check_origins(origins)
+        self._on_request = on_request
+        self._reader = RequestReader(DEFAULT_LIMITS.head)
+        self._connection = self._new_connection()
+        # Once the request has arrived: why it is refused or None, the negotiated codec, and the
+        # bytes that followed the request.
+        self._outcome = None  # type: Any
+        self._answer = None  # type: Optional[bytes]
+        self._loop = None  # type: Any      # the session's generator
+        self._events = None  # type: Optional[Iterator[ServerEvent]]
+        # Attached here, so that close() has an effect before open(), too.
+        self.attach((session_class or BlockingServerSession)(self))
+        self._is_made = True
+
+    if not TYPE_CHECKING:
+        def __setattr__(self, name, value):
+            """Set an attribute; AttributeError for a parameter that can't change any more."""
+            if self._is_made and name in _AGREED_ON:
+                raise AttributeError('{0} cannot be changed on an open connection: use '
+                                     'Server(handler, {0}=...)'.format(name))
+            super(ServerWebSocket, self).__setattr__(name, value)
+
+    def __repr__(self):
+        # type: () -> str
+        return 'ServerWebSocket({!r})'.format(self.address)
+
+    @property
+    def stream(self):
+        # type: () -> Connection
+        """The protocol's side of the connection."""
+        return self._connection
+
+    def open(self, **options):
+        # type: (**Any) -> bool
+        """Do the handshake; return True if the client's messages can be read now.
+
+        ``options`` are passed to `WebsocketSession.run`.
+        """
+        session = self._session  # type: Any
+        self._loop = session.run(**options)
+        for event in self._loop:
+            if event.name == 'ready':
+                self._events = chain([event], self._loop)
+                return True
+            # A failed handshake is the client's fault, an earlier failure is the server's.
+            is_ours = event.name == 'connect_fail' and event.phase == 'connect'
+            log.log(logging.WARNING if is_ours else logging.DEBUG, '%r: %r', self, event)
+        return False
+
+    def dispose(self):
+        # type: () -> None
+        """Free the socket, in any state; for the thread that called `open`."""
+        if self._loop is not None:
+            self._loop.close()
+        if self.sock is not None:
+            self.sock.close()
+
+    def __iter__(self):
+        # type: () -> Iterator[ServerEvent]
+        if self._events is None:
+            raise errors.WebSocketUnavailable('call open() before iterating')
+        return self._events
+
+    def _shake_hands(self, data):
+        # type: (bytes) -> Iterator[AnyEvent]
+        try:
+            found = self._reader.feed(data)
+            if found is None:
+                return
+            head, rest = found
+            self.request = Request(head)
+            answer, self.protocol, codec = answer_request(
+                self.request, self.protocols, self._deflate_options)
+            self._outcome = (None, codec, rest)
+            refusal = self._refuse()
+            if refusal is not None:
+                answer = build_answer(refusal.status, refusal.body, refusal.headers)
+                self._outcome = (u'refused with HTTP {}: {}'.format(
+                    refusal.status, refusal.body[:200].decode('utf-8', 'replace')), None, b'')
+        except errors.CriticalProtocolError as error:
+            self.stream.reject()
+            yield events.ProtocolError(text_type(error), critical=True)
+            return
+        except errors.HandshakeError as error:
+            refused = error if isinstance(error, UpgradeRefused) else UpgradeRefused()
+            answer = plain_answer(refused.status_code, text_type(error), refused.headers)
+            self._outcome = (text_type(error), None, b'')
+        self._answer = answer
+
+    def _refuse(self):
+        # type: () -> Optional[Refusal]
+        """Return the refusal that the server's options lead to, or None to accept the request."""
+        try:
+            return refuse_origin(self.request, self._origins) \
+                or refuse_request(self.request, self._on_request)
+        except Exception:       # an error in the user's function must not end the server
+            log.exception('on_request (or the function origins) failed for %r', self)
+            return Refusal(500, u'the server could not check the request\n')
+
+    def take_answer(self):
+        # type: () -> Optional[bytes]
+        """Return the answer to the client's request, once; the session calls this."""
+        answer, self._answer = self._answer, None
+        return answer
+
+    def answered(self, write_error):
+        # type: (Optional[text_type]) -> Iterator[AnyEvent]
+        """Yield the events that follow our answer; the session calls this once it was sent.
+
+        ``write_error`` says why it could not be sent, or is None.
+        """
+        refusal, codec, rest = self._outcome
+        if refusal is not None:     # whether or not the client waited to read it
+            self.stream.reject()
+            yield events.Rejected(None, refusal)    # type: ignore[arg-type]
+            return
+        if write_error is not None:
+            self.stream.reject()
+            yield events.ProtocolError(write_error, critical=True)
+            return
+        self.stream.accept(codec)
+        yield ServerReady(self.request, self.protocol, extension_names(codec))
+        for event in self.stream.receive(rest):
+            yield event
+
+
+class BlockingServerSession(BlockingLoop, ServerSession):
+    """Drives the server's end of a connection, in the handler's thread."""

@@ -1,0 +1,316 @@
+"""How a server serves its connections. `Listener` accepts them; `InThreads` runs a thread for each."""
+
+from __future__ import absolute_import, division, print_function
+
+import logging
+import os
+import socket
+import threading
+
+from lomond import errors
+from lomond._compat import TYPE_CHECKING, monotonic, set_close_on_exec
+from lomond._describe import describe
+from lomond._locks import ProcessLock
+from lomond._served import ServerWebSocket
+from lomond.engine.timers import NEVER
+from lomond.net.closing import close_socket
+from lomond.net.shortage import SHORTAGES
+from lomond.net.transport import would_block
+from lomond.net.waiter import READ, wait
+from lomond.net.waker import Waker
+from lomond.net.workers import start_thread
+from lomond.protocol.close import encode_close
+from lomond.protocol.handshake import plain_answer
+from lomond.status import Status
+
+if TYPE_CHECKING:
+    from typing import Any, Callable, Dict, List, Optional, Tuple  # noqa: F401
+
+    from lomond.net.listen import SocketFile  # noqa: F401
+
+log = logging.getLogger('lomond')  # type: logging.Logger
+
+#: How long to wait before the next `accept` if the process has no descriptors left (seconds).
+PAUSE = 0.1
+
+# How long to wait before the next warning about a failed `accept` (seconds).
+_WARN_EVERY = 60.0
+
+# What a send raises if the client, or `Server.close`, has ended the connection.
+_GONE = (errors.TransportFail, errors.WebSocketClosing, errors.WebSocketClosed)
+
+#: The close code and reason of `Server.close`.
+SHUTDOWN = (Status.GOING_AWAY, u'server shutting down')
+
+
+class Listener(object):
+    """Accepts connections.
+
+    Parameters: ``sock``, which listens and doesn't block; ``socket_file``, that of a Unix socket,
+    or None; ``options`` of `ServerWebSocket`.
+    """
+
+    def __init__(self, sock, socket_file, options):
+        # type: (socket.socket, Optional[SocketFile], Dict[str, Any]) -> None
+        self._sock = sock
+        self._socket_file = socket_file
+        self._options = options
+        self._next_warning = -NEVER     # about a failed `accept`
+        self._process = os.getpid()
+        self.interest = ((sock.fileno(), READ),)
+
+    @property
+    def is_inherited(self):
+        # type: () -> bool
+        """Whether this is a forked child: the parent listens."""
+        return os.getpid() != self._process
+
+    def accept(self):
+        # type: () -> Any
+        """Return a socket and the client's address; None if nothing has arrived.
+
+        Raises socket.error if that isn't possible for the moment; it was logged.
+        """
+        try:
+            return self._sock.accept()
+        except socket.error as error:
+            if would_block(error):
+                return None
+            if error.errno in SHORTAGES:
+                self.log('could not accept a connection: {}: lower max_connections, or raise '
+                         'the limit of the process or system'.format(error), logging.WARNING)
+            else:
+                self.log('a connection was closed before it was accepted', logging.DEBUG)
+            raise
+
+    def prepare(self, sock):
+        # type: (socket.socket) -> None
+        """Set the options of an accepted socket."""
+        set_close_on_exec(sock)
+        sock.setblocking(False)
+        if self._socket_file is None:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    def make_websocket(self, sock, address, **options):
+        # type: (socket.socket, Any, **Any) -> ServerWebSocket
+        """Return the websocket of an accepted connection."""
+        return ServerWebSocket(sock, address, **dict(self._options, **options))
+
+    def refuse(self, sock):
+        # type: (socket.socket) -> None
+        """Close an accepted connection, as there are too many."""
+        try:
+            if self._options['ssl_context'] is None:    # plain text is no TLS answer
+                sock.send(plain_answer(503, u'too many connections'))
+        except socket.error:
+            pass
+        sock.close()
+
+    def log(self, words, level):
+        # type: (str, int) -> None
+        """Log the exception being handled; as debug if there was a warning in the last minute.
+
+        Clients can cause it as often as they like, and must not flood the log.
+        """
+        if level > logging.DEBUG:
+            now = monotonic()
+            if now < self._next_warning:
+                level = logging.DEBUG
+            else:
+                self._next_warning = now + _WARN_EVERY
+        log.log(level, words, exc_info=level != logging.WARNING)
+
+    def close(self):
+        # type: () -> None
+        """Stop listening; a forked child closes its copy of the socket only."""
+        if self._socket_file is not None and not self.is_inherited:
+            self._socket_file.remove()
+        close_socket(self._sock)
+
+
+class InThreads(object):
+    """Runs a handler for each connection, in a thread of its own.
+
+    Parameters: ``listener``; ``handler``; ``max_connections``; ``close_timeout``, in seconds or
+    None; ``options`` of `BlockingLoop.run`.
+    """
+
+    def __init__(self, listener, handler, max_connections, close_timeout, options):
+        # type: (Listener, Callable[[ServerWebSocket], Any], int, Optional[float], Dict[str, Any]) -> None
+        self._listener = listener
+        self._handler = handler
+        self._max_connections = max_connections
+        self._close_timeout = close_timeout
+        self._session_options = options
+        self._lock = ProcessLock()  # reentrant, as a signal handler may call `close`
+        # Each change to these two is one atomic call.
+        self._threads = {}  # type: Dict[threading.Thread, ServerWebSocket]
+        self._ended = []  # type: List[threading.Thread]    # ended, or about to
+        self._thread = None  # type: Optional[threading.Thread]     # started by `start`
+        # The threads that run `serve_forever`, each with an event that is set when it has stopped.
+        self._acceptors = []  # type: List[Tuple[threading.Thread, threading.Event]]
+        self._is_closed = False
+        self._waker = Waker()
+
+    @property
+    def websockets(self):
+        # type: () -> List[ServerWebSocket]
+        """The websockets of the connections that are there now, in a new list."""
+        return list(self._threads.copy().values())
+
+    def start(self):
+        # type: () -> None
+        """Accept connections in a new thread, unless `start` was called before.
+
+        Raises socket.error if the thread can't be started.
+        """
+        thread = threading.Thread(target=self.serve_forever, name='lomond server')
+        thread.daemon = True
+        with self._lock():
+            if self._thread is not None:
+                return
+            self._thread = thread
+        try:
+            start_thread(thread)
+        except BaseException:       # out of threads, or Ctrl-C: `start` may be called again
+            self._thread = None
+            raise
+
+    def serve_forever(self):
+        # type: () -> None
+        """Accept connections in this thread, until `close` is called."""
+        acceptor = threading.current_thread(), threading.Event()
+        # Added before `_is_closed` is read: `close` sets that before it reads this list.
+        self._acceptors.append(acceptor)
+        try:
+            while not self._is_closed:
+                self._accept_one()
+        finally:
+            acceptor[1].set()
+            self._acceptors.remove(acceptor)
+
+    def _accept_one(self):
+        # type: () -> None
+        """Wait for a connection, and start its handler."""
+        try:
+            accepted = self._listener.accept()
+        except socket.error:
+            if not self._is_closed:
+                wait((self._waker.interest,), PAUSE)
+            return
+        if accepted is None:
+            wait(self._listener.interest + (self._waker.interest,), None)
+            return
+        try:
+            self._accept(*accepted)
+        except Exception:       # one client's connection must not end the server
+            self._listener.log('could not serve the client {!r}'.format(accepted[1]), logging.ERROR)
+            accepted[0].close()
+
+    def _try_to_start(self, thread):
+        # type: (threading.Thread) -> bool
+        """Start a thread; log an error, and return False, if the system has no more threads."""
+        try:
+            start_thread(thread)
+        except socket.error as error:
+            self._listener.log(
+                u'could not start a thread: {}'.format(describe(error)), logging.WARNING)
+            return False
+        return True
+
+    def _accept(self, sock, address):
+        # type: (socket.socket, Any) -> None
+        self._listener.prepare(sock)
+        with self._lock():
+            is_welcome = len(self._threads) < self._max_connections
+            if is_welcome:
+                websocket = self._listener.make_websocket(sock, address)
+                thread = threading.Thread(
+                    target=self._serve, args=(websocket,), name='lomond {}'.format(address))
+                thread.daemon = True
+                is_welcome = not self._is_closed    # a signal handler may close it at any moment
+            if is_welcome:
+                # Before the start, as Ctrl-C may interrupt that while the thread already runs.
+                self._threads[thread] = websocket
+                is_welcome = self._try_to_start(thread)
+                if not is_welcome:
+                    del self._threads[thread]
+                for ended in list(self._ended):
+                    if not ended.is_alive():
+                        self._ended.remove(ended)
+        if not is_welcome:
+            self._listener.refuse(sock)
+
+    def _serve(self, websocket):
+        # type: (ServerWebSocket) -> None
+        """Run the handler for one connection, in the connection's thread."""
+        try:
+            if websocket.open(**self._session_options):
+                self._handle(websocket)
+        finally:
+            websocket.dispose()
+            # Without the lock: a signal handler that interrupts its holder may call `close`, which
+            # waits for this thread. First added, then removed, so that `close` finds it.
+            thread = threading.current_thread()
+            self._ended.append(thread)
+            del self._threads[thread]
+
+    def _handle(self, websocket):
+        # type: (ServerWebSocket) -> None
+        try:
+            self._handler(websocket)
+        except Exception as error:      # an error in a handler must not end the server
+            if isinstance(error, _GONE) and not websocket.is_open:
+                log.debug('%r disconnected while its handler was sending', websocket, exc_info=True)
+            else:
+                log.exception('the handler failed for %r', websocket)
+            websocket.close(Status.UNEXPECTED_CONDITION, u'')
+        else:
+            websocket.close(Status.NORMAL, u'')
+        for _event in websocket:        # until both ends have sent a Close frame
+            pass
+
+    def close(self):
+        # type: () -> None
+        """Close as `lomond.server.Server.close` describes."""
+        if self._listener.is_inherited:
+            self._listener.close()
+            self._waker.close()
+            return
+        with self._lock():
+            self._is_closed = True
+            open_now = self._threads.copy()
+            threads = list(open_now) + self._ended
+        self._waker.wake()
+        for thread, has_stopped in list(self._acceptors):
+            if thread is not threading.current_thread():
+                has_stopped.wait()
+        self._listener.close()
+        self._waker.close()
+        for websocket in open_now.values():
+            # Each in a thread, as `close` waits while another thread is sending a message.
+            closing = threading.Thread(target=websocket.close, args=SHUTDOWN)
+            closing.daemon = True
+            if self._try_to_start(closing):
+                threads.append(closing)
+            else:
+                # This doesn't wait: if a write is in progress, the handler's loop closes after it.
+                session = websocket.session
+                assert session is not None      # nosec B101  # for mypy
+                session.close(encode_close(*SHUTDOWN))
+        if self._thread is not None:
+            threads.append(self._thread)
+        self._join(threads)
+        for thread, websocket in open_now.items():
+            if thread.is_alive():
+                websocket.force_disconnect()
+        self._join(threads)
+
+    def _join(self, threads):
+        # type: (List[threading.Thread]) -> None
+        """Wait for threads, for at most ``close_timeout`` seconds in all."""
+        deadline = None if self._close_timeout is None else monotonic() + self._close_timeout
+        for thread in threads:
+            # A thread without an identifier is about to start, or never did because of Ctrl-C.
+            if thread is not threading.current_thread() and thread.ident is not None:
+                thread.join(None if deadline is None else max(0.0, deadline - monotonic()))
