@@ -1,4 +1,4 @@
-"""How a server serves its connections. `Listener` accepts them; `InThreads` runs a thread for each."""
+"""How a server serves: `Listener` accepts connections, `InThreads` runs a thread for each."""
 
 from __future__ import absolute_import, division, print_function
 

@@ -489,7 +489,8 @@ class WebSocket(Endpoint):
     def is_refused(self):
         # type: () -> bool
         """True once the handshake can only fail, while the rest of the response arrives."""
-        return self._attempt.reader.is_refusal
+        reader = self._attempt.reader
+        return reader is not None and reader.is_refusal     # type: ignore[no-any-return]
 
     def build_request(self):
         # type: () -> bytes
@@ -551,6 +552,7 @@ class WebSocket(Endpoint):
             self.stream.reject()
             yield events.Rejected(response, reason)
             return
+        self._attempt.reader = None     # a connection that is open is small
         yield events.Ready(response, protocol, extensions, self.stats.connections + 1)
         for event in self.stream.receive(rest):
             yield event

@@ -14,7 +14,7 @@ from lomond.http.redirects import RedirectChain
 from lomond.protocol.limits import DEFAULT_LIMITS
 
 if TYPE_CHECKING:
-    from typing import Optional  # noqa: F401
+    from typing import Any, Optional  # noqa: F401
 
     from lomond.http.url import Target  # noqa: F401
     from lomond.protocol.connection import Connection  # noqa: F401
@@ -39,11 +39,11 @@ class Attempt(object):
         """Prepare the request to where a chain of redirects has led."""
         #: The redirects so far.
         self.chain = chain  # type: RedirectChain
-        #: Reads the response to the present request.
+        #: Reads the response to the present request; None once that was accepted.
         self.reader = ResponseReader(
             DEFAULT_LIMITS.head, DEFAULT_LIMITS.body,
             secure_scheme=None if chain.target.is_secure else u'wss',
-        )  # type: ResponseReader
+        )  # type: Any      # an Optional[ResponseReader]
         self._key = None  # type: Optional[bytes]
 
     @property

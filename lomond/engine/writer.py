@@ -326,7 +326,8 @@ class Writer(object):
                 count, interest = self.transport.send_some(self._head)
                 if not count:
                     return interest     # type: ignore[no-any-return]
-                self._head = self._head[count:]
+                # An empty view would keep all of the head.
+                self._head = self._head[count:] or b''
         except (socket.error, ValueError, errors.TransportFail) as error:
             # ValueError: an SSLSocket whose session is gone.
             self.head_error = error
