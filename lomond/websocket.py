@@ -490,7 +490,7 @@ class WebSocket(Endpoint):
         # type: () -> bool
         """True once the handshake can only fail, while the rest of the response arrives."""
         reader = self._attempt.reader
-        return reader is not None and reader.is_refusal     # type: ignore[no-any-return]
+        return reader is not None and reader.is_refusal
 
     def build_request(self):
         # type: () -> bytes
