@@ -191,6 +191,9 @@ class Endpoint(object):
         # Not properties: `write_timeout` is read for each message.
         def __setattr__(self, name, value):
             """Set an attribute; a parameter's is checked. A default stays the class's."""
+            if name.startswith('_'):
+                object.__setattr__(self, name, value)
+                return
             check = self._checks.get(name)
             if check is not None:
                 value = check(value)

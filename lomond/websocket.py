@@ -280,7 +280,6 @@ class WebSocket(Endpoint):
         self.headers = headers  # type: Union[None, Headers, Callable[[], Headers]]
         self.cookies = self._request_options.jar
         self.netrc = netrc  # type: Union[bool, str, PathLike[str]]
-        self.reset()
         self._is_made = True
 
     if not TYPE_CHECKING:
@@ -325,7 +324,7 @@ class WebSocket(Endpoint):
         # type: (str) -> None
         target = parse_url(url)
         with self._loop_lock():
-            self._check_idle()
+            self.check_idle()
             self._url = url
             connection = self.stream if self._is_made else self._new_connection()
             self._attempt = Attempt(target, connection)
@@ -461,12 +460,13 @@ class WebSocket(Endpoint):
         # type: () -> None
         """Forget the last connection; raises WebSocketUnavailable while a loop runs."""
         with self._loop_lock():
-            self._check_idle()
+            self.check_idle()
             self.attach(None)
             self._attempt = Attempt(self._attempt.chain.first, self._new_connection())
 
-    def _check_idle(self):
+    def check_idle(self):
         # type: () -> None
+        """Raise WebSocketUnavailable while a loop runs."""
         if self._session is not None and self._session.is_running:
             raise errors.WebSocketUnavailable(
                 'a loop over this WebSocket is already running: end it by close() or '
@@ -474,6 +474,14 @@ class WebSocket(Endpoint):
                 'for a second connection, create another WebSocket')
 
     # -- the handshake --
+
+    @property
+    def request_takes_time(self):
+        # type: () -> bool
+        """True if `build_request` may wait: for the user's functions, or for files."""
+        options = self._request_options
+        return callable(options.headers) or options.netrc is not None \
+            or options.cookies is not None or type(self) is not WebSocket
 
     def add_header(self, header, value):
         # type: (HeaderText, HeaderText) -> None

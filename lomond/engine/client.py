@@ -25,7 +25,8 @@ class ClientSession(Session):
     """Connects a websocket to its server, and drives the connection.
 
     Of the websocket it uses, beside what `Session` does: ``dialer``, ``target`` and
-    ``net_options``, to dial, and ``build_request()``.
+    ``net_options``, to dial, and ``build_request()``, in another thread if
+    ``request_takes_time``.
     """
 
     _proxy = None  # type: Optional[ProxyTarget]
@@ -53,7 +54,7 @@ class ClientSession(Session):
     def _build_request(self):
         # type: () -> Steps
         """Build the request: that calls the user's functions, and reads files."""
-        if self.calls_in_loop:
+        if self.calls_in_loop or not self._websocket.request_takes_time:
             yield self._websocket.build_request()
             return
         try:
