@@ -140,14 +140,23 @@ class Pool(object):
             raise TypeError('policy must be a ReconnectPolicy, not {!r}'.format(policy))
         if self._close_deadline is not None:
             raise errors.WebSocketUnavailable('the pool was closed: make another one')
-        websocket.reset()       # raises if a loop is running
-        websocket.tag = tag
-        self._multiplexer.add(Member(websocket, partial(self._begin, websocket, policy, options)))
+        if websocket not in self:
+            websocket.reset()       # raises if a loop is running
+            websocket.tag = tag
+        close_before = websocket.last_close
+        self._multiplexer.add(Member(websocket, partial(
+            self._begin, websocket, policy, options,
+            lambda: websocket.last_close is not close_before)))
+        if self._close_deadline is not None:    # by another thread, which may have missed this one
+            websocket.close()
         return websocket
 
-    def _begin(self, websocket, policy, options, wake):
-        # type: (WebSocket, Optional[ReconnectPolicy], Any, Callable[[], None]) -> Any
-        """Return a member's machine; in the pool's thread."""
+    def _begin(self, websocket, policy, options, is_over, wake):
+        # type: (WebSocket, Optional[ReconnectPolicy], Any, Callable[[], bool], Callable[[], None]) -> Any
+        """Return a member's machine; in the pool's thread.
+
+        ``is_over()`` is true once the websocket was closed since it was added.
+        """
         outbox = self._new_outbox()
 
         def begin_session():
@@ -156,13 +165,13 @@ class Pool(object):
                 QueuedClientSession, outbox=outbox if self._keep_outbox else self._new_outbox()))
             session.gate = self._gate
             session.begin(wake=wake, **options)
+            if is_over():       # that close() found no session
+                session.close()
             return session  # type: ignore[no-any-return]
 
         if policy is None:
             return begin_session()
-        close_before = websocket.last_close
-        return PersistentSession(
-            websocket, begin_session, policy, lambda: websocket.last_close is not close_before)
+        return PersistentSession(websocket, begin_session, policy, is_over)
 
     def _new_outbox(self):
         # type: () -> Outbox
@@ -209,8 +218,6 @@ class Pool(object):
 
     def _run(self, poll):
         # type: (Optional[float]) -> Any
-        if self._multiplexer.is_running:
-            raise errors.WebSocketUnavailable('a loop over this Pool is running already')
         loop = self._multiplexer.run(self._is_over, poll)
         self._loop = weakref.ref(loop)
         return loop
@@ -290,7 +297,11 @@ class Pool(object):
     def __exit__(self, *_exc_info):
         # type: (*Any) -> None
         loop = None if self._loop is None else self._loop()
-        if loop is not None:
+        if loop is None:
+            return
+        if loop.gi_running:     # in another thread
+            self.close(timeout=0)
+        else:
             loop.close()
 
 
