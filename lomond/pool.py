@@ -17,7 +17,7 @@ import weakref
 from functools import partial
 
 from lomond import errors
-from lomond._checks import check_count, check_seconds
+from lomond._checks import check_count, check_rate, check_seconds
 from lomond._compat import TYPE_CHECKING, monotonic
 from lomond._endpoint import message_of
 from lomond._hints import takes_options
@@ -93,7 +93,7 @@ class Pool(object):
         self._overflow = overflow
         self._keep_outbox = keep_outbox
         self._gate = Gate(
-            check_count('max_dialing', max_dialing, 1), check_seconds('dial_rate', dial_rate))
+            check_count('max_dialing', max_dialing, 1), check_rate('dial_rate', dial_rate))
         self._ends_when_empty = ends_when_empty
         self._multiplexer = Multiplexer()
         self._close_deadline = None  # type: Optional[float]    # once `close` was called

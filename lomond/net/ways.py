@@ -32,8 +32,9 @@ _POLLIN, _POLLOUT = getattr(select, 'POLLIN', 1), getattr(select, 'POLLOUT', 4)
 
 _POLL_EVENTS = {READ: _POLLIN, WRITE: _POLLOUT, READ | WRITE: _POLLIN | _POLLOUT}
 
-# Errors of changing a set: the descriptor was closed, or closed and opened again.
-_NOT_IN_SET = frozenset([errno.ENOENT, errno.EBADF])
+# Errors of changing a set: the descriptor was closed, or closed and opened again, maybe as a file,
+# for which epoll has EPERM.
+_NOT_IN_SET = frozenset([errno.ENOENT, errno.EBADF, errno.EPERM])
 
 
 def find_way(ways):

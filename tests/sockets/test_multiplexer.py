@@ -639,6 +639,26 @@ def test_a_number_that_another_machine_has_now_is_that_ones(way):
         sock.close()
 
 
+@pytest.mark.parametrize('way', WAYS_HERE)
+def test_a_number_that_is_a_files_by_now_is_forgotten(way, tmpdir):
+    ours, theirs = socket.socketpair()
+    number = ours.fileno()
+    machine = Machine()
+    machine.interest = ((number, READ),)
+    driven = Driven(machine, ways=(way,))
+    driven.run()
+    with tmpdir.join('file').open('w') as opened:
+        ours.close()
+        os.dup2(opened.fileno(), number)
+        machine.interest = ()
+        machine.wake()
+        assert driven.run() == []
+        assert driven.multiplexer.find(machine) is not None
+        os.close(number)
+    theirs.close()
+    driven.end()
+
+
 @pytest.mark.skipif('epoll' not in WAYS_HERE, reason='poll takes any number')
 def test_a_descriptor_that_can_not_be_watched_fails_its_machine_and_no_other():
     closed = os.open(os.devnull, os.O_RDONLY)
