@@ -3,6 +3,8 @@
 from __future__ import absolute_import, division, print_function
 
 import os
+import socket
+import struct
 import threading
 
 import pytest
@@ -387,7 +389,7 @@ def test_a_member_that_leaves_while_it_waits_to_dial_makes_way(leave):
 def test_attempts_to_one_host_keep_its_rate_and_other_hosts_do_not_wait(dead_port):
     began = []
     pool = Pool(dial_rate=20)
-    for number in range(4):
+    for _ in range(4):
         pool.add(WebSocket('ws://127.0.0.1:{}/'.format(dead_port)), tag='slow')
     pool.add(WebSocket('ws://127.0.0.2:{}/'.format(dead_port)), tag='other')
     for websocket, event in pool:
@@ -501,6 +503,65 @@ def test_a_silent_peer_is_unresponsive_then_disconnected_each_once():
     assert 'unresponsive' not in names_of(seen, alive)
 
 
+# -- waiting --
+
+def count_waits(pool):
+    """Have each wait of a pool's loop add to a list; return that."""
+    waits = []
+    collect = pool._multiplexer._collect
+
+    def counting(timeout):
+        waits.append(timeout)
+        collect(timeout)
+    pool._multiplexer._collect = counting
+    return waits
+
+
+def reset(sock):
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 0))
+    sock.close()
+
+
+@pytest.mark.parametrize('way', WAYS_HERE)
+@pytest.mark.parametrize('ends', [True, False], ids=['reset', 'silence'])
+@pytest.mark.parametrize('phase', ['full', 'closing', 'lingering'])
+def test_a_pool_does_not_spin_whatever_a_member_waits_for(way, phase, ends):
+    """With a queue that the peer doesn't read, for its Close, or for the end of TCP."""
+    is_full, may_end = threading.Event(), threading.Event()
+
+    def script(sock):
+        answer_upgrade(sock)
+        if phase == 'lingering':
+            sock.sendall(make_close(1000))
+            read_frame(sock)
+        elif phase == 'full':
+            wait_for(is_full)
+        if ends:
+            reset(sock)
+        wait_for(may_end)
+
+    with RawServer(script) as server:
+        pool = make_pool(way, max_queue=None, ends_when_empty=False)
+        websocket = pool.add(WebSocket(server.url), close_timeout=0.4, **QUIET)
+        waits, polls, names = count_waits(pool), 0, []
+        for _websocket, event in pool.polling(0.05):
+            names.append(event.name)
+            if event.name == 'ready' and phase == 'full':
+                websocket.send_binary(b'x' * (8 * 1024 * 1024))
+                is_full.set()
+            elif event.name == 'ready' and phase == 'closing':
+                websocket.close()
+            elif event.name in ('ready', 'closing'):
+                del waits[:]
+            if event.name == 'poll':
+                polls += 1
+                if polls == 10:
+                    break
+        may_end.set()
+    assert len(waits) < 60
+    assert ('disconnected' in names) == (ends or phase == 'closing') or phase == 'lingering'
+
+
 # -- faults --
 
 @pytest.mark.parametrize('way', WAYS_HERE)
@@ -527,7 +588,7 @@ def test_a_descriptor_that_was_closed_by_mistake_ends_its_member_only(way):
     assert names_of(seen, whole)[-3:] == ['text', 'closed', 'disconnected']
 
 
-def test_a_member_without_a_descriptor_to_dial_with_fails_and_the_others_go_on(nothing_is_left_open):
+def test_a_member_without_a_descriptor_to_dial_with_fails_alone(nothing_is_left_open):
     with RawServer(echo) as server:
         pool = Pool()
         first = pool.add(WebSocket(server.url), **QUIET)
@@ -613,7 +674,10 @@ def outages():
     scripts = iter([
         refuse, accept_and_hang_up(make_frame(1, b'x')), lambda sock: sock.close(), refuse,
         accept_and_send(make_close(1001, b'later')), accept_and_send(make_frame(3)), refuse])
-    return lambda sock: next(scripts)(sock)
+
+    def script(sock):
+        next(scripts)(sock)
+    return script
 
 
 def test_a_policy_gives_the_same_events_in_the_same_order_as_persist():
@@ -693,7 +757,8 @@ def test_what_an_old_session_still_does_changes_nothing_for_the_new_one():
     assert names.count('ready') == 3
 
 
-@pytest.mark.xfail(strict=False, reason='a step after a failed write takes a message out of the queue')
+@pytest.mark.xfail(
+    strict=False, reason='a step after a failed write takes a message out of the queue')
 def test_kept_messages_go_out_after_what_the_body_sends_when_the_next_connection_is_ready():
     """Log-in first, and subscriptions."""
     is_deaf = threading.Event()
