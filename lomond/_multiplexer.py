@@ -71,11 +71,12 @@ class Multiplexer(object):
         self._ways = ways
         self._clock = clock
         self._members = {}  # type: Dict[int, Member]   # by the websocket's id
-        self._mail = deque()  # type: Deque[Callable[[], Any]]      # calls from other threads
+        #: Calls for the driver's thread to make.
+        self.mail = deque()  # type: Deque[Callable[[], Any]]
         self._ready = deque()  # type: Deque[Member]
-        # Deadlines: of each member, the earliest that counts is its `scheduled`. Another entry is
-        # outdated. A member that has more time by now is put off when its entry's time comes.
-        self._heap = []  # type: List[Tuple[float, int, Member]]
+        #: Deadlines: of each member, the earliest that counts is its `scheduled`. Another entry is
+        #: outdated. A member that has more time by now is put off when its entry's time comes.
+        self.heap = []  # type: List[Tuple[float, int, Member]]
         self._pushed = 0        # numbers the entries: members don't compare
         self._outdated = 0
         self._owners = {}  # type: Dict[int, Member]    # by descriptor
@@ -144,7 +145,7 @@ class Multiplexer(object):
     def call(self, function):
         # type: (Callable[[], Any]) -> None
         """Have the driver's thread call a function between two steps."""
-        self._mail.append(function)
+        self.mail.append(function)
         waker = self._waker
         if waker is not None:
             # In the driver's own thread, too: a signal's handler may be about to interrupt a wait.
@@ -225,16 +226,16 @@ class Multiplexer(object):
     def time_left(self):
         # type: () -> float
         """Return for how many seconds there is nothing to do, unless something arrives."""
-        if self._ready or self._mail:
+        if self._ready or self.mail:
             return 0
-        deadline = min(self._next_poll, self._look_again, self._heap[0][0] if self._heap else NEVER)
+        deadline = min(self._next_poll, self._look_again, self.heap[0][0] if self.heap else NEVER)
         return max(0.0, deadline - self._clock())
 
     # -- in the driver's thread --
 
     def _read_mail(self):
         # type: () -> None
-        mail = self._mail
+        mail = self.mail
         while mail:
             mail[0]()
             mail.popleft()      # afterwards: Ctrl-C may have come in between
@@ -329,20 +330,20 @@ class Multiplexer(object):
             self._outdated += 1
         member.scheduled = deadline
         self._pushed += 1
-        heappush(self._heap, (deadline, self._pushed, member))
+        heappush(self.heap, (deadline, self._pushed, member))
         self._compact()
 
     def _compact(self):
         # type: () -> None
-        if self._outdated > _MANY_OUTDATED and self._outdated > len(self._heap) // 2:
-            self._heap[:] = [entry for entry in self._heap if entry[2].scheduled == entry[0]]
-            heapify(self._heap)
+        if self._outdated > _MANY_OUTDATED and self._outdated > len(self.heap) // 2:
+            self.heap[:] = [entry for entry in self.heap if entry[2].scheduled == entry[0]]
+            heapify(self.heap)
             self._outdated = 0
 
     def _look_at_heap(self, now):
         # type: (float) -> None
         """Mark ready those whose deadline has come."""
-        heap = self._heap
+        heap = self.heap
         while heap and heap[0][0] <= now:
             at, _number, member = heappop(heap)
             if at != member.scheduled:
@@ -382,7 +383,7 @@ class Multiplexer(object):
         self._read_mail()       # members that were removed at the last moment
         # But not those that another thread has just added, for the next loop.
         self._ready = deque(member for member in self._ready if not member.is_gone)
-        del self._heap[:]
+        del self.heap[:]
         self._outdated = 0
         self._owners.clear()
         waker, self._waker = self._waker, None

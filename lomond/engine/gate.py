@@ -32,11 +32,12 @@ class Gate(object):
         self._dialing = set()  # type: Set[Any]
         # Those that may dial as soon as another one has left.
         self._waiting = OrderedDict()  # type: OrderedDict[Any, None]
-        # With a rate: the host of each session that has come and doesn't dial yet, the sessions of
-        # each host, of which the first is next, and when each host may be dialled again.
+        # With a rate: the host of each session that has come and doesn't dial yet, and the sessions
+        # of each host, of which the first is next.
         self._hosts = {}  # type: Dict[Any, str]
         self._queues = {}  # type: Dict[str, OrderedDict[Any, None]]
-        self._free_at = {}  # type: Dict[str, float]
+        #: When each host may be dialled again.
+        self.free_at = {}  # type: Dict[str, float]
 
     def admit(self, session, host):
         # type: (Any, str) -> float
@@ -52,7 +53,7 @@ class Gate(object):
             queue.setdefault(session)
             if next(iter(queue)) is not session:
                 return NEVER
-            free_at = self._free_at.get(host, -NEVER)
+            free_at = self.free_at.get(host, -NEVER)
             if self._clock() < free_at:
                 return free_at
         if len(self._dialing) >= self._most:
@@ -67,9 +68,9 @@ class Gate(object):
         if session not in self._hosts:
             return
         now = self._clock()
-        if len(self._free_at) > _MANY_HOSTS:
-            self._free_at = {name: at for name, at in self._free_at.items() if at > now}
-        self._free_at[self._hosts[session]] = now + self._interval
+        if len(self.free_at) > _MANY_HOSTS:
+            self.free_at = {name: at for name, at in self.free_at.items() if at > now}
+        self.free_at[self._hosts[session]] = now + self._interval
         self._leave_queue(session)
 
     def leave(self, session):

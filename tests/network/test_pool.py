@@ -13,6 +13,7 @@ from lomond import WebSocket, errors
 from lomond._compat import monotonic
 from lomond._multiplexer import Member, Multiplexer
 from lomond.engine.stepped import QueuedClientSession
+from lomond.net.waiter import Waiter
 from lomond.persist import ReconnectPolicy, persist
 from lomond.pool import Pool
 from lomond.server import Server
@@ -505,19 +506,21 @@ def test_a_silent_peer_is_unresponsive_then_disconnected_each_once():
 
 # -- waiting --
 
-def count_waits(pool):
-    """Have each wait of a pool's loop add to a list; return that.
+@pytest.fixture
+def waits(monkeypatch):
+    """A list that each wait of a pool's loop adds to.
 
     Not those that end as soon as the clock of 2.7, which has steps of 10 ms, goes on.
     """
     waits = []
-    collect = pool._multiplexer._collect
+    wait = Waiter.wait
 
-    def counting(timeout):
+    def counting(waiter, timeout):
         if not 0 < timeout < 0.001:
             waits.append(timeout)
-        collect(timeout)
-    pool._multiplexer._collect = counting
+        return wait(waiter, timeout)
+
+    monkeypatch.setattr(Waiter, 'wait', counting)
     return waits
 
 
@@ -529,7 +532,7 @@ def reset(sock):
 @pytest.mark.parametrize('way', WAYS_HERE)
 @pytest.mark.parametrize('ends', [True, False], ids=['reset', 'silence'])
 @pytest.mark.parametrize('phase', ['full', 'closing', 'lingering'])
-def test_a_pool_does_not_spin_whatever_a_member_waits_for(way, phase, ends):
+def test_a_pool_does_not_spin_whatever_a_member_waits_for(waits, way, phase, ends):
     """With a queue that the peer doesn't read, for its Close, or for the end of TCP."""
     is_full, may_end = threading.Event(), threading.Event()
 
@@ -547,7 +550,7 @@ def test_a_pool_does_not_spin_whatever_a_member_waits_for(way, phase, ends):
     with RawServer(script) as server:
         pool = make_pool(way, max_queue=None, ends_when_empty=False)
         websocket = pool.add(WebSocket(server.url), close_timeout=0.4, **QUIET)
-        waits, polls, names = count_waits(pool), 0, []
+        polls, names = 0, []
         for _websocket, event in pool.polling(0.05):
             names.append(event.name)
             if event.name == 'ready' and phase == 'full':

@@ -2,10 +2,13 @@
 
 from __future__ import absolute_import, division, print_function
 
+import weakref
+
 import pytest
 
 from lomond.engine.gate import Gate
 from lomond.engine.timers import NEVER
+from tests.support import needs_refcounts
 
 HOST = u'example.org'
 
@@ -101,14 +104,17 @@ def test_leaving_twice_or_without_having_come_changes_nothing(times):
     assert second.wakes == 1
 
 
+@needs_refcounts
 def test_a_gate_keeps_no_session_that_has_left():
     gate = Gate(2, rate=10)
     sessions = make_sessions(5)
+    references = [weakref.ref(session) for session in sessions]
     for number, session in enumerate(sessions):
         gate.admit(session, u'host{}'.format(number % 4))
     for session in sessions:
         gate.leave(session)
-    assert not (gate._dialing or gate._waiting or gate._hosts or gate._queues)
+    del session, sessions
+    assert [reference() for reference in references] == [None] * 5
 
 
 # -- the rate --
@@ -213,4 +219,4 @@ def test_hosts_that_may_be_dialled_again_are_forgotten():
     for number in range(5000):
         gate.admit(Session(), u'host{}'.format(number))
         clock.now += 1
-    assert len(gate._free_at) <= 1001
+    assert len(gate.free_at) <= 1001
