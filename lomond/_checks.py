@@ -51,6 +51,19 @@ def check_seconds(name, value):
     return value if isinstance(value, (int, float)) else float(value)
 
 
+def check_rate(name, value):
+    # type: (str, Optional[float]) -> Optional[float]
+    """Return how often a second something may happen, None for no limit; raises as the others."""
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        raise TypeError('{} must be a number, or None for no limit, not {!r}'.format(name, value))
+    if not 0 < value < float('inf'):
+        raise ValueError('{} must be a finite number of times a second, more than 0, or None for '
+                         'no limit, not {!r}'.format(name, value))
+    return float(value)
+
+
 def check_count(name, value, least, none_for=None, most=None):
     # type: (str, Any, int, Optional[str], Optional[int]) -> Any
     """Return an integer from ``least`` to ``most``; raises TypeError, ValueError.

@@ -71,11 +71,12 @@ class Multiplexer(object):
         self._ways = ways
         self._clock = clock
         self._members = {}  # type: Dict[int, Member]   # by the websocket's id
-        self._mail = deque()  # type: Deque[Callable[[], Any]]      # calls from other threads
+        #: Calls for the driver's thread to make.
+        self.mail = deque()  # type: Deque[Callable[[], Any]]
         self._ready = deque()  # type: Deque[Member]
-        # Deadlines: of each member, the earliest that counts is its `scheduled`. Another entry is
-        # outdated. A member that has more time by now is put off when its entry's time comes.
-        self._heap = []  # type: List[Tuple[float, int, Member]]
+        #: Deadlines: of each member, the earliest that counts is its `scheduled`. Another entry is
+        #: outdated. A member that has more time by now is put off when its entry's time comes.
+        self.heap = []  # type: List[Tuple[float, int, Member]]
         self._pushed = 0        # numbers the entries: members don't compare
         self._outdated = 0
         self._owners = {}  # type: Dict[int, Member]    # by descriptor
@@ -91,8 +92,12 @@ class Multiplexer(object):
 
     def find(self, websocket):
         # type: (Any) -> Optional[Member]
-        """Return a websocket's member, or None."""
-        return self._members.get(id(websocket))
+        """Return a websocket's member, or None; None as well once its last event has come."""
+        member = self._members.get(id(websocket))
+        if member is None or member.is_gone:
+            return None
+        machine = member.machine
+        return None if machine is not None and machine.is_finished else member
 
     @property
     def websockets(self):
@@ -103,10 +108,10 @@ class Multiplexer(object):
     def add(self, member):
         # type: (Member) -> None
         """Drive a member; raises WebSocketUnavailable if its websocket is a member's already."""
-        known = self._members.setdefault(id(member.websocket), member)
-        if known is not member and known.machine is not None and known.machine.is_finished:
-            self._members[id(member.websocket)] = known = member    # in the handler of its end
-        if known is not member:
+        key = id(member.websocket)
+        if self.find(member.websocket) is None:
+            self._members.pop(key, None)
+        if self._members.setdefault(key, member) is not member:
             raise errors.WebSocketUnavailable(
                 '{!r} was added before: for a second connection, add another WebSocket'.format(
                     member.websocket))
@@ -115,8 +120,8 @@ class Multiplexer(object):
     def remove(self, member):
         # type: (Member) -> None
         """Pass on no event of a member from now on; the driver's thread frees it."""
+        self.call(lambda: self._take_out(member))
         self._drop(member)
-        self.call(lambda: self._free(member))
 
     def _drop(self, member):
         # type: (Member) -> None
@@ -133,14 +138,14 @@ class Multiplexer(object):
 
     def look_again(self, when):
         # type: (float) -> None
-        """Ask ``is_over()`` again at this time, by the clock."""
+        """Have all members step, and ask ``is_over()`` again at this time, by the clock."""
         self._look_again = when
-        self.call(lambda: None)
+        self.call(self._mark_all_ready)
 
     def call(self, function):
         # type: (Callable[[], Any]) -> None
         """Have the driver's thread call a function between two steps."""
-        self._mail.append(function)
+        self.mail.append(function)
         waker = self._waker
         if waker is not None:
             # In the driver's own thread, too: a signal's handler may be about to interrupt a wait.
@@ -148,32 +153,38 @@ class Multiplexer(object):
 
     # -- the driver --
 
-    @property
-    def is_running(self):
-        # type: () -> bool
-        """True while `run` runs."""
-        return self._waiter is not None
-
     def run(self, is_over, poll=None, waits=True):
         # type: (Callable[[], bool], Optional[float], bool) -> Iterator[Tuple[Any, Any]]
         """Yield pairs of a websocket and its event until ``is_over()``; then free all members.
 
         Parameters: ``poll``, how often to yield ``(None, Poll())``, in seconds, None for never;
         ``waits``, False to yield ``(None, None)`` wherever it would wait: then the caller waits,
-        for `fileno` and `time_left`.
+        for `fileno` and `time_left`. Raises WebSocketUnavailable while another `run` runs.
+
+        A forked child that goes on iterates over what is left of one step, and no further.
         """
-        ready, mail = self._ready, self._mail
+        if self._waiter is not None:
+            raise errors.WebSocketUnavailable(
+                'another loop over the same connections is running: leave that first')
+        ready = self._ready
         process = os.getpid()
-        self._next_poll = self._clock() + (poll or NEVER)
+        period = poll or NEVER
+        self._next_poll = self._clock() + period
         try:
             self._waiter = Waiter(self._ways)
             self._waker = Waker()
             self._waiter.watch(*self._waker.interest)
-            while process == os.getpid():
-                while mail:
-                    mail.popleft()()
+            while not is_over() and process == os.getpid():
+                left = self.time_left()
+                if left and not waits:
+                    yield None, None
+                    left = 0
+                self._collect(left)
+                self._read_mail()
                 # Each once: one that has more to do waits for the others.
                 for _ in range(len(ready)):
+                    if process != os.getpid():
+                        return      # in the child: the connections are its parent's
                     member = ready.popleft()
                     member.is_ready = False
                     if member.is_gone:
@@ -181,6 +192,8 @@ class Multiplexer(object):
                     websocket = member.websocket
                     try:
                         for event in self._begun(member).step():
+                            if member.is_gone:      # by a signal's handler, in the step
+                                break
                             yield websocket, event
                             if member.is_gone:
                                 break
@@ -188,24 +201,20 @@ class Multiplexer(object):
                             self._look_at(member)
                     except Exception as error:      # one connection's fault is no other's
                         log.exception('%r was given up', websocket)
-                        self._drop(member)
-                        self._free(member)
-                        yield websocket, events.Disconnected(
-                            u'the connection was given up: {}'.format(describe(error)))
+                        was_removed = member.is_gone
+                        self._take_out(member)
+                        if not was_removed:
+                            yield websocket, events.Disconnected(
+                                u'the connection was given up: {}'.format(describe(error)))
                 now = self._clock()
                 if now >= self._next_poll:
-                    self._next_poll = max(self._next_poll + (poll or NEVER), now)
+                    self._next_poll += period
+                    if self._next_poll <= now:      # missed ones are skipped
+                        self._next_poll = now + period
                     yield None, events.Poll()
                 self._look_at_heap(now)
                 if now >= self._look_again:
                     self._look_again = NEVER
-                if is_over():
-                    return
-                left = self.time_left()
-                if left and not waits:
-                    yield None, None
-                    left = 0
-                self._collect(left)
         finally:
             self._end()
 
@@ -217,12 +226,19 @@ class Multiplexer(object):
     def time_left(self):
         # type: () -> float
         """Return for how many seconds there is nothing to do, unless something arrives."""
-        if self._ready or self._mail:
+        if self._ready or self.mail:
             return 0
-        deadline = min(self._next_poll, self._look_again, self._heap[0][0] if self._heap else NEVER)
+        deadline = min(self._next_poll, self._look_again, self.heap[0][0] if self.heap else NEVER)
         return max(0.0, deadline - self._clock())
 
     # -- in the driver's thread --
+
+    def _read_mail(self):
+        # type: () -> None
+        mail = self.mail
+        while mail:
+            mail[0]()
+            mail.popleft()      # afterwards: Ctrl-C may have come in between
 
     def _begun(self, member):
         # type: (Member) -> Any
@@ -236,8 +252,7 @@ class Multiplexer(object):
         """See what a member waits for, now that its step is done."""
         machine = member.machine
         if machine.is_finished:
-            self._drop(member)
-            self._free(member)
+            self._take_out(member)
             return
         if machine.time_left() == 0:
             self._mark_ready(member)
@@ -252,6 +267,11 @@ class Multiplexer(object):
         if not member.is_ready:
             member.is_ready = True
             self._ready.append(member)
+
+    def _mark_all_ready(self):
+        # type: () -> None
+        for member in list(self._members.values()):
+            self._mark_ready(member)
 
     def _take_wake(self, member):
         # type: (Member) -> None
@@ -287,8 +307,9 @@ class Multiplexer(object):
             if self._waiter is not None:
                 self._waiter.forget(fd)
 
-    def _free(self, member):
+    def _take_out(self, member):
         # type: (Member) -> None
+        member.is_gone = True
         for fd in member.descriptors:
             self._forget(member, fd)
         member.descriptors = ()
@@ -296,9 +317,10 @@ class Multiplexer(object):
             member.scheduled = NEVER
             self._outdated += 1
             self._compact()
-        machine, member.machine = member.machine, None
-        if machine is not None:
-            machine.dispose()
+        if member.machine is not None:
+            member.machine.dispose()
+            member.machine = None
+        self._drop(member)      # last: if Ctrl-C came in between, `_end` takes it out again
 
     # -- deadlines --
 
@@ -308,20 +330,20 @@ class Multiplexer(object):
             self._outdated += 1
         member.scheduled = deadline
         self._pushed += 1
-        heappush(self._heap, (deadline, self._pushed, member))
+        heappush(self.heap, (deadline, self._pushed, member))
         self._compact()
 
     def _compact(self):
         # type: () -> None
-        if self._outdated > _MANY_OUTDATED and self._outdated > len(self._heap) // 2:
-            self._heap[:] = [entry for entry in self._heap if entry[2].scheduled == entry[0]]
-            heapify(self._heap)
+        if self._outdated > _MANY_OUTDATED and self._outdated > len(self.heap) // 2:
+            self.heap[:] = [entry for entry in self.heap if entry[2].scheduled == entry[0]]
+            heapify(self.heap)
             self._outdated = 0
 
     def _look_at_heap(self, now):
         # type: (float) -> None
         """Mark ready those whose deadline has come."""
-        heap = self._heap
+        heap = self.heap
         while heap:
             at, _number, member = heap[0]
             if at != member.scheduled:
@@ -332,9 +354,9 @@ class Multiplexer(object):
                 return
             heappop(heap)
             member.scheduled = NEVER
-            if member.machine.deadline <= now:
+            if member.machine.time_left() == 0:
                 self._mark_ready(member)
-            elif not member.is_ready:
+            elif member.machine.deadline != NEVER:
                 self._schedule(member, member.machine.deadline)
 
     # -- waiting --
@@ -361,12 +383,11 @@ class Multiplexer(object):
         if waiter is not None:
             waiter.close()
         for member in list(self._members.values()):
-            self._drop(member)
-            self._free(member)
-        while self._mail:       # members that were removed at the last moment
-            self._mail.popleft()()
-        self._ready.clear()
-        del self._heap[:]
+            self._take_out(member)
+        self._read_mail()       # members that were removed at the last moment
+        # But not those that another thread has just added, for the next loop.
+        self._ready = deque(member for member in self._ready if not member.is_gone)
+        del self.heap[:]
         self._outdated = 0
         self._owners.clear()
         waker, self._waker = self._waker, None

@@ -17,7 +17,7 @@ import weakref
 from functools import partial
 
 from lomond import errors
-from lomond._checks import check_count, check_seconds
+from lomond._checks import check_count, check_rate, check_seconds
 from lomond._compat import TYPE_CHECKING, monotonic
 from lomond._endpoint import message_of
 from lomond._hints import takes_options
@@ -94,7 +94,7 @@ class Pool(object):
         self._overflow = overflow
         self._keep_outbox = keep_outbox
         self._gate = Gate(
-            check_count('max_dialing', max_dialing, 1), check_seconds('dial_rate', dial_rate))
+            check_count('max_dialing', max_dialing, 1), check_rate('dial_rate', dial_rate))
         self._ends_when_empty = ends_when_empty
         self._multiplexer = Multiplexer()
         self._close_deadline = None  # type: Optional[float]    # once `close` was called
@@ -140,14 +140,23 @@ class Pool(object):
             raise TypeError('policy must be a ReconnectPolicy, not {!r}'.format(policy))
         if self._close_deadline is not None:
             raise errors.WebSocketUnavailable('the pool was closed: make another one')
-        websocket.reset()       # raises if a loop is running
-        websocket.tag = tag
-        self._multiplexer.add(Member(websocket, partial(self._begin, websocket, policy, timing)))
+        if websocket not in self:
+            websocket.check_idle()
+            websocket.tag = tag
+        close_before = websocket.last_close
+        self._multiplexer.add(Member(websocket, partial(
+            self._begin, websocket, policy, timing,
+            lambda: websocket.last_close is not close_before)))
+        if self._close_deadline is not None:    # by another thread, which may have missed this one
+            websocket.close()
         return websocket
 
-    def _begin(self, websocket, policy, timing, wake):
-        # type: (WebSocket, Optional[ReconnectPolicy], Timing, Callable[[], None]) -> Any
-        """Return a member's machine; in the pool's thread."""
+    def _begin(self, websocket, policy, timing, is_over, wake):
+        # type: (WebSocket, Optional[ReconnectPolicy], Timing, Callable[[], bool], Callable[[], None]) -> Any
+        """Return a member's machine; in the pool's thread.
+
+        ``is_over()`` is true once the websocket was closed since it was added.
+        """
         outbox = self._new_outbox()
 
         def begin_session():
@@ -156,14 +165,13 @@ class Pool(object):
                 QueuedClientSession, outbox=outbox if self._keep_outbox else self._new_outbox()))
             session.gate = self._gate
             session.begin(wake=wake, **timing._asdict())
+            if is_over():       # that close() found no session
+                session.close()
             return session  # type: ignore[no-any-return]
 
         if policy is None:
             return begin_session()
-        close_before = websocket.last_close
-        return PersistentSession(
-            websocket, begin_session, policy, lambda: websocket.last_close is not close_before,
-            wake=wake)
+        return PersistentSession(websocket, begin_session, policy, is_over, wake=wake)
 
     def _new_outbox(self):
         # type: () -> Outbox
@@ -215,8 +223,6 @@ class Pool(object):
         With ``waits=False`` it yields ``(None, None)`` wherever it would wait: then wait for what
         `waits_for` says.
         """
-        if self._multiplexer.is_running:
-            raise errors.WebSocketUnavailable('a loop over this Pool is running already')
         loop = self._multiplexer.run(self._is_over, poll, waits)
         self._loop = weakref.ref(loop)
         return loop
@@ -302,7 +308,11 @@ class Pool(object):
     def __exit__(self, *_exc_info):
         # type: (*Any) -> None
         loop = None if self._loop is None else self._loop()
-        if loop is not None:
+        if loop is None:
+            return
+        if loop.gi_running:     # in another thread
+            self.close(timeout=0)
+        else:
             loop.close()
 
 

@@ -61,7 +61,7 @@ def connect(websocket, policy=None, max_queue=MAX_QUEUE, **options):
     running.
     """
     timing = check_timing(**options)
-    websocket.reset()
+    websocket.check_idle()
     return Connection(websocket, policy, max_queue, timing)
 
 

@@ -5,13 +5,13 @@ Waits for nothing: a session that may not dial yet is woken when it may. One thr
 
 from __future__ import absolute_import, division, print_function
 
-from collections import deque
+from collections import OrderedDict
 
 from lomond._compat import TYPE_CHECKING, monotonic
 from lomond.engine.timers import NEVER
 
 if TYPE_CHECKING:
-    from typing import Any, Callable, Deque, Dict, Optional, Set  # noqa: F401
+    from typing import Any, Callable, Dict, Optional, Set  # noqa: F401
 
 # Beyond this number of hosts, those that may be dialled again are forgotten.
 _MANY_HOSTS = 1000
@@ -30,10 +30,14 @@ class Gate(object):
         self._interval = 1.0 / rate if rate else 0.0
         self._clock = clock
         self._dialing = set()  # type: Set[Any]
-        self._waiting = deque()  # type: Deque[Any]
-        # When each session may begin, and each host be dialled again.
-        self._begins = {}  # type: Dict[Any, float]
-        self._free_at = {}  # type: Dict[str, float]
+        # Those that may dial as soon as another one has left.
+        self._waiting = OrderedDict()  # type: OrderedDict[Any, None]
+        # With a rate: the host of each session that has come and doesn't dial yet, and the sessions
+        # of each host, of which the first is next.
+        self._hosts = {}  # type: Dict[Any, str]
+        self._queues = {}  # type: Dict[str, OrderedDict[Any, None]]
+        #: When each host may be dialled again.
+        self.free_at = {}  # type: Dict[str, float]
 
     def admit(self, session, host):
         # type: (Any, str) -> float
@@ -41,40 +45,54 @@ class Gate(object):
 
         It asks again then, and when it is woken.
         """
-        if session not in self._dialing:
-            begins_at = self._begins.get(session)
-            if begins_at is None:
-                begins_at = self._begins[session] = self._reserve(host)
-            if self._clock() < begins_at:
-                return begins_at
-            if len(self._dialing) >= self._most:
-                if session not in self._waiting:
-                    self._waiting.append(session)
+        if session in self._dialing:
+            return -NEVER
+        if self._interval:
+            self._hosts[session] = host
+            queue = self._queues.setdefault(host, OrderedDict())
+            queue.setdefault(session)
+            if next(iter(queue)) is not session:
                 return NEVER
-            self._dialing.add(session)
+            free_at = self.free_at.get(host, -NEVER)
+            if self._clock() < free_at:
+                return free_at
+        if len(self._dialing) >= self._most:
+            self._waiting.setdefault(session)
+            return NEVER
+        self._begin(session)
         return -NEVER
 
-    def _reserve(self, host):
-        # type: (str) -> float
-        """Return when the next attempt to connect to a host may begin."""
-        if not self._interval:
-            return -NEVER
+    def _begin(self, session):
+        # type: (Any) -> None
+        self._dialing.add(session)
+        if session not in self._hosts:
+            return
         now = self._clock()
-        if len(self._free_at) > _MANY_HOSTS:
-            self._free_at = {name: at for name, at in self._free_at.items() if at > now}
-        begins_at = max(now, self._free_at.get(host, now))
-        self._free_at[host] = begins_at + self._interval
-        return begins_at
+        if len(self.free_at) > _MANY_HOSTS:
+            self.free_at = {name: at for name, at in self.free_at.items() if at > now}
+        self.free_at[self._hosts[session]] = now + self._interval
+        self._leave_queue(session)
 
     def leave(self, session):
         # type: (Any) -> None
         """Make way for another: the session is open, or has ended, wherever it was."""
-        self._begins.pop(session, None)
+        self._waiting.pop(session, None)
+        self._leave_queue(session)
         if session in self._dialing:
             self._dialing.remove(session)
             if self._waiting:
-                following = self._waiting.popleft()
-                self._dialing.add(following)
+                following, _none = self._waiting.popitem(last=False)
+                self._begin(following)
                 following.wake()
-        elif session in self._waiting:
-            self._waiting.remove(session)
+
+    def _leave_queue(self, session):
+        # type: (Any) -> None
+        host = self._hosts.pop(session, None)
+        if host is None:
+            return
+        queue = self._queues[host]
+        del queue[session]
+        if queue:
+            next(iter(queue)).wake()        # it may be the first now
+        else:
+            del self._queues[host]

@@ -378,6 +378,8 @@ class PersistentSession(object):
             step = next(self._preparation, None)
             if isinstance(step, Wait):
                 self._wait = step
+                if self._is_over():
+                    self.dispose()      # the hook's thread may take long
                 return ()
         except Exception as error:
             # The hook may well ask the network for something, such as a token, and an outage

@@ -33,8 +33,9 @@ _POLLIN, _POLLOUT = getattr(select, 'POLLIN', 1), getattr(select, 'POLLOUT', 4)
 
 _POLL_EVENTS = {READ: _POLLIN, WRITE: _POLLOUT, READ | WRITE: _POLLIN | _POLLOUT}
 
-# Errors of changing a set: the descriptor was closed, or closed and opened again.
-_NOT_IN_SET = frozenset([errno.ENOENT, errno.EBADF])
+# Errors of changing a set: the descriptor was closed, or closed and opened again, maybe as a file,
+# for which epoll has EPERM.
+_NOT_IN_SET = frozenset([errno.ENOENT, errno.EBADF, errno.EPERM])
 
 # What any select can wait for: a lower number on POSIX, fewer descriptors than this on Windows.
 _SELECT_SURELY = 512

@@ -22,7 +22,14 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 CHILD = """
 import os, sys, threading
 from lomond import WebSocket
-from lomond.persist import persist
+from lomond.persist import ReconnectPolicy, persist
+from lomond.pool import Pool
+
+def pooled(websocket, policy=None):
+    pool = Pool()
+    pool.add(websocket, policy, ping_rate=0)
+    for _websocket, event in pool:
+        yield event
 
 def tell(what):
     sys.stdout.write(what + '\\n')
@@ -107,7 +114,10 @@ ENDED = ['interrupted', 'left open: []', 'closed']
     ('persist(websocket, poll=None, ping_rate=0)', accept_and_send(), 'poll'),
     ('websocket', drain, 'connected'),
     ('persist(websocket, min_wait=60, max_wait=60)', lambda sock: sock.close(), 'back_off'),
-], ids=['open', 'persist', 'handshake', 'back off'])
+    ('pooled(websocket)', accept_and_send(), 'ready'),
+    ('pooled(websocket)', drain, 'connected'),
+    ('pooled(websocket, ReconnectPolicy(min_wait=60))', lambda sock: sock.close(), 'back_off'),
+], ids=['open', 'persist', 'handshake', 'back off', 'pool', 'pool, handshake', 'pool, back off'])
 def test_ctrl_c_while_the_loop_waits(loop, script, last):
     with RawServer(script) as server:
         assert interrupt(server, last, loop=loop) == ENDED

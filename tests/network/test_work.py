@@ -17,6 +17,7 @@ import six
 from lomond import WebSocket
 from lomond._compat import monotonic
 from lomond.events import Binary, Text, text_class
+from lomond.pool import Pool
 from lomond.session import WebsocketSession
 from tests.network.driving import drain, wait_for
 from tests.support import RawServer, answer_upgrade, make_frame
@@ -134,6 +135,50 @@ def send(what, *args):
                     method(*args)
                 break
     return work
+
+
+# -- in a pool --
+
+def pool_work(count, measure):
+    """Return the work of ``measure(websocket, loop)`` in the body of a pool, once it is open."""
+    is_ready = threading.Event()
+
+    def script(sock):
+        answer_upgrade(sock)
+        wait_for(is_ready)
+        sock.sendall(make_frame(1, TEXT.encode('ascii')) * count)
+        drain(sock)
+
+    work = Work()
+    with RawServer(script) as server:
+        pool = Pool()
+        websocket = pool.add(WebSocket(server.url))
+        loop = iter(pool)
+        while next(loop)[1].name != 'ready':
+            pass
+        is_ready.set()
+        with work:
+            measure(websocket, loop)
+        loop.close()
+    return work
+
+
+def test_a_small_message_received_in_a_pool_is_a_few_calls_and_no_system_call():
+    count = 4000
+    work = pool_work(count, lambda _websocket, loop: [next(loop) for _ in range(count)])
+    # As in a loop of its own, and the session's step goes on.
+    assert work.calls <= (CALLS_TO_RECEIVE + 1) * count + BESIDE
+    reads = count * 130 // 65536 + 10
+    assert work.c_calls['recv'] <= 2 * reads
+    for name in ('poll', 'time', 'monotonic', 'getpid', 'heappush', 'append'):
+        assert work.c_calls.get(name, 0) <= 8 * reads
+
+
+@pytest.mark.parametrize('size', [0, 120])
+def test_a_small_message_sent_in_a_pool_is_one_system_call_and_a_call_more_than_outside(size):
+    work = pool_work(0, lambda websocket, _loop: websocket.send_text(u'x' * size))
+    assert work.c_calls['send'] == 1
+    assert work.calls <= CALLS_TO_SEND + 1 + 1      # the lambda
 
 
 @pytest.mark.parametrize('size, calls', [
