@@ -353,7 +353,8 @@ def as_tuple(event):
         response = event.response
         return (event.name, event.reason) + (
             () if response is None else (response.status_code, response.body))
-    return (event.name,) + tuple(getattr(event, field) for field in event.__match_args__)
+    return (event.name,) + tuple(
+        getattr(event, field) for field in event.__match_args__ if field != 'unsent')
 
 
 # docs/guide.md, "Events"
