@@ -228,10 +228,10 @@ class QueuedWriter(Writer):
 
     def _check_may_send(self, messages):
         # type: (Sequence[Tuple[Optional[int], bytes]]) -> None
-        if self.error is not None:
-            raise self._refusal(sum(len(payload) for _opcode, payload in messages))
         if self.is_disposed or not self._connection.lifecycle.may_send:
             raise unavailable(self._connection.state)
+        if self.error is not None:
+            raise self._refusal(sum(len(payload) for _opcode, payload in messages))
         if self.pending.close is not None:
             raise unavailable(State.CLOSING)
 
