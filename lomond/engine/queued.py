@@ -48,7 +48,7 @@ class QueuedWriter(Writer):
     """
 
     __slots__ = (
-        '_cut_short', '_has_held', '_pieces', '_progress', '_rest', '_small_size', '_turns',
+        '_cut_short', '_has_held', '_is_awaited', '_pieces', '_progress', '_rest', '_small_size', '_turns',
         '_unfinished', 'deadline', 'driving_thread', 'has_unsent', 'outbox')
 
     def __init__(self, connection, options, session, clock):
@@ -68,6 +68,7 @@ class QueuedWriter(Writer):
         self._has_held = False      # the peer is done: what waited then stays
         self._progress = 0      # bytes since the deadline was set
         self._turns = Turns()
+        self._is_awaited = False    # the loop didn't get the lock: its holder wakes the loop
 
     def use(self, outbox):
         # type: (Outbox) -> None
@@ -108,7 +109,7 @@ class QueuedWriter(Writer):
                         self._send_now(opcode, data, compress)
                         return
             finally:
-                if self.pending.any or self.is_disposed:
+                if self.pending.any or self.is_disposed or self._is_awaited:
                     self._catch_up()
         self._queue(((opcode, data),), compress, may_wait)
 
@@ -146,7 +147,7 @@ class QueuedWriter(Writer):
         try:
             with self.lock:
                 try:
-                    self.is_sending = True
+                    self.is_sending = True      # a signal's handler may not send now
                     if opcode != Opcode.CLOSE and self.pending.is_full:
                         raise errors.OutboxFull(
                             'the peer reads too slowly: too many pings and pongs wait to be sent')
@@ -154,8 +155,8 @@ class QueuedWriter(Writer):
                     if not self.needs_buffer:
                         self._flush()
                     self.is_sending = False
-                except BaseException as error:
-                    self._failed(error, False)
+                except BaseException:
+                    self.is_sending = False
                     raise
         finally:
             self._catch_up()
@@ -178,26 +179,32 @@ class QueuedWriter(Writer):
         finally:
             if turn is not None:
                 self.step_out(turn)
-            self._catch_up()
 
     def _try_to_queue(self, messages, compress, may_wait, turn):
         # type: (Sequence[Tuple[Optional[int], bytes]], bool, bool, Optional[Turn]) -> bool
         """Queue messages, and send what the send buffer takes; False if this thread has to wait."""
         if self._interrupts(None):
             self._send_interrupting(None, b'')
-        with self.lock:
-            try:
-                self.is_sending = True
-                self._check_may_send(messages)
-                may_wait = may_wait and self.outbox.overflow == Overflow.BLOCK \
-                    and thread_module.get_ident() != self.driving_thread
-                is_queued = (not may_wait or self._turns.is_next(turn)) \
-                    and self._push(messages, compress, may_wait)
-                self.is_sending = False
-                return is_queued
-            except BaseException as error:
-                self._failed(error, False)
-                raise
+        try:
+            with self.lock:
+                try:
+                    self.is_sending = True      # a signal's handler may not send now
+                    self._check_may_send(messages)
+                    may_wait = may_wait and self.outbox.overflow == Overflow.BLOCK \
+                        and thread_module.get_ident() != self.driving_thread
+                    is_queued = (not may_wait or self._turns.is_next(turn)) \
+                        and self._push(messages, compress, may_wait)
+                    if is_queued and not self.has_unsent:
+                        self._flush()
+                        if self.has_unsent:
+                            self._session.wake()
+                    self.is_sending = False
+                    return is_queued
+                except BaseException:
+                    self.is_sending = False
+                    raise
+        finally:
+            self._catch_up()
 
     def _push(self, messages, compress, may_wait):
         # type: (Sequence[Tuple[Optional[int], bytes]], bool, bool) -> bool
@@ -206,15 +213,12 @@ class QueuedWriter(Writer):
             self._flush()       # the loop may be in a long handler, while the peer has read
         try:
             self._connection.stats.dropped += self.outbox.push(messages, compress)
-        except errors.OutboxFull as error:
-            if may_wait and error.size <= error.max_queue:
+            return True
+        except BaseException as error:
+            if may_wait and isinstance(error, errors.OutboxFull) and error.size <= error.max_queue:
                 return False
+            self._failed(error, False)      # Ctrl-C: the outbox may have miscounted
             raise
-        if not self.has_unsent:
-            self._flush()
-            if self.has_unsent:
-                self._session.wake()
-        return True
 
     def line_up(self, turn):
         # type: (Turn) -> None
@@ -246,6 +250,23 @@ class QueuedWriter(Writer):
                 self.lock.release()
         return self.receiving_thread is not None and self._interrupts_reading(opcode)
 
+    def clear(self):
+        # type: () -> int
+        """Drop all messages that wait, and have not begun to go out; return how many."""
+        try:
+            with self.lock:
+                return self.outbox.clear()
+        finally:
+            self._turns.wake_first()
+            self._catch_up()
+
+    def _catch_up(self):
+        # type: () -> None
+        if self._is_awaited:
+            self._is_awaited = False
+            self._session.wake()
+        super(QueuedWriter, self)._catch_up()
+
     # -- to the transport, under the lock --
 
     def _keep(self, rest, need):
@@ -265,6 +286,7 @@ class QueuedWriter(Writer):
         # type: () -> None
         """Send what waits, as far as the send buffer takes it; raises TransportFail."""
         was_sending, self.is_sending = self.is_sending, True
+        before = self.transport.progress
         try:
             while self.error is None and self._advance():
                 count, need = self.transport.offer(self._rest)
@@ -281,7 +303,9 @@ class QueuedWriter(Writer):
             self._pieces, self._rest = None, b''
             self._failed(error, True)
             raise
-        self._turns.wake_first()
+        # If nothing has changed: the first may be this thread, which would try again at once.
+        if self.transport.progress != before or self.pending.close is not None:
+            self._turns.wake_first()
 
     def _advance(self):
         # type: () -> bool
@@ -367,9 +391,11 @@ class QueuedWriter(Writer):
         if self.transport is None or not (self.pending.any or self.has_unsent):
             return
         if not self.lock.acquire(False):
-            self._session.wake()        # held for moments
-            return
+            self._is_awaited = True
+            if not self.lock.acquire(False):
+                return
         try:
+            self._is_awaited = False
             if not self.is_sending:     # else this is a signal's handler: the loop goes on after it
                 self._flush()
         except errors.WebSocketError as error:
