@@ -20,6 +20,14 @@ LARGE = 200000
 DEFLATE = b'Sec-WebSocket-Extensions: permessage-deflate'
 
 
+def socket_pair():
+    """Return a pair of sockets; those of 2.7 in the class that its `ssl` expects."""
+    ends = socket.socketpair()
+    if isinstance(ends[0], socket.socket):
+        return ends
+    return [socket.socket(_sock=sock) for sock in ends]
+
+
 class QueuedEnd(object):
     """A websocket that is ready, and the socket of its peer.
 
@@ -37,7 +45,7 @@ class QueuedEnd(object):
         self.wakes = []
         self._on_event = on_event
         self._received = b''
-        ours, self.peer = socket.socketpair()
+        ours, self.peer = socket_pair()
         for sock in (ours, self.peer):
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
         self.peer.settimeout(PATIENCE)

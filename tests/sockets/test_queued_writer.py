@@ -325,7 +325,7 @@ def test_our_close_frame_comes_after_the_queue(make_end):
 
 def test_close_timeout_starts_again_while_the_peer_reads(make_end):
     end = make_end(write_timeout=None)
-    end.fill(400000)
+    end.fill(800000)
     end.websocket.send_text(u'last')
     end.websocket.close()
     end.settle()
@@ -470,7 +470,7 @@ def test_a_peer_that_reads_nothing_in_write_timeout_ends_the_connection(make_end
 
 def test_write_timeout_starts_again_with_each_16_kib(make_end):
     end = make_end(write_timeout=20)
-    end.fill(400000)
+    end.fill(800000)
     for _ in range(5):
         end.clock.ahead += 19
         for _ in range(20):
