@@ -63,10 +63,15 @@ def make_close(code, reason=b'', key=None):
     return make_frame(8, struct.pack('!H', code) + reason, key=key)
 
 
+_XOR_TABLES = [bytes(bytearray(byte ^ key for byte in range(256))) for key in range(256)]
+
+
 def xor(payload, key):
-    """Mask bytes, one by one."""
-    key = bytearray(key)
-    return bytes(bytearray(byte ^ key[i % 4] for i, byte in enumerate(bytearray(payload))))
+    """Mask bytes by tables: a way that lomond.protocol has not."""
+    data = bytearray(payload)
+    for place, byte in enumerate(bytearray(key)):
+        data[place::4] = data[place::4].translate(_XOR_TABLES[byte])
+    return bytes(data)
 
 
 def read_exactly(sock, count):

@@ -81,12 +81,19 @@ class Outbox(object):
             while self.size + size > limit:
                 self._remove_from(self._kept or self._entries)
         dropped = before - self.messages
-        if not self._entries:
-            self._entries = deque()
-        self._entries.append((messages, compress))
+        entries = self._entries
+        if not entries:
+            entries = self._entries = deque()
+        entries.append((messages, compress))
         self.size += size
         self.messages += len(messages)
         return dropped
+
+    @property
+    def has_next(self):
+        # type: () -> bool
+        """True if a message may be sent now."""
+        return bool(self._entries)
 
     def pop(self):
         # type: () -> Optional[Entry]
@@ -110,7 +117,10 @@ class Outbox(object):
     def hold(self):
         # type: () -> None
         """Keep what waits for the next connection, until `release`."""
-        self._kept = self._entries
+        if self._kept:      # the connection before never opened
+            self._kept.extend(self._entries)
+        else:
+            self._kept = self._entries
         self._entries = ()
 
     def release(self):

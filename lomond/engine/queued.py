@@ -11,7 +11,7 @@ import threading
 
 from lomond import errors
 from lomond._compat import TYPE_CHECKING, thread_module
-from lomond.engine.outbox import Overflow
+from lomond.engine.outbox import MESSAGE_SIZE, Overflow
 from lomond.engine.timers import NEVER
 from lomond.engine.turns import Turns
 from lomond.engine.writer import Writer
@@ -40,16 +40,16 @@ _PEER_IS_DONE = frozenset([State.PEER_CLOSING, State.FAILING, State.CLOSED])
 
 
 class QueuedWriter(Writer):
-    """Sends a connection's frames without waiting; set ``outbox`` before the connection opens.
+    """Sends a connection's frames without waiting; call `use` before the connection opens.
 
     Pings and pongs go out before the messages that wait, but after one of which a part has gone
     out, or between its fragments; our own Close comes after all of them. Once the peer has sent
-    its Close, or broken the protocol, what waits is dropped.
+    its Close, or broken the protocol, what waits isn't sent any more.
     """
 
     __slots__ = (
-        '_pieces', '_progress', '_rest', '_turns', '_unfinished', 'deadline',
-        'driving_thread', 'has_unsent', 'outbox')
+        '_cut_short', '_has_held', '_is_awaited', '_pieces', '_progress', '_rest', '_small_size', '_turns',
+        '_unfinished', 'deadline', 'driving_thread', 'has_unsent', 'outbox')
 
     def __init__(self, connection, options, session, clock):
         # type: (Connection, Any, Any, Callable[[], float]) -> None
@@ -63,16 +63,26 @@ class QueuedWriter(Writer):
         # What comes next: the rest of a piece, and the iterator that makes the pieces after it.
         self._rest = b''  # type: Piece
         self._pieces = None  # type: Optional[Iterator[Piece]]
-        # How many messages have begun to go out, and aren't out yet.
-        self._unfinished = 0
+        # How many messages have begun to go out, and aren't out yet; and how many never will be.
+        self._unfinished = self._cut_short = 0
+        self._has_held = False      # the peer is done: what waited then stays
         self._progress = 0      # bytes since the deadline was set
-        self._turns = None  # type: Optional[Turns]
+        self._turns = Turns()
+        self._is_awaited = False    # the loop didn't get the lock: its holder wakes the loop
+
+    def use(self, outbox):
+        # type: (Outbox) -> None
+        """Have messages wait in this outbox."""
+        self.outbox = outbox
+        # Larger messages go through the queue, which refuses what it could never hold.
+        self._small_size = self._whole_size if outbox.max_queue is None \
+            else min(self._whole_size, outbox.max_queue - MESSAGE_SIZE)
 
     @property
     def unsent(self):
         # type: () -> int
         """How many messages wait, those of which a part went out included."""
-        return self.outbox.messages + self._unfinished
+        return self.outbox.messages + self._unfinished + self._cut_short
 
     def is_crowded(self, size):
         # type: (int) -> bool
@@ -108,11 +118,15 @@ class QueuedWriter(Writer):
             self.send_control(opcode, data)
             return
         if not (self.has_unsent or self.pending.any or self.is_disposed
-                or len(data) > self._whole_size or self.receiving_thread is not None):
-            with self.lock:
-                if not (self.has_unsent or self.is_sending):
-                    self._send_now(opcode, data, compress)
-                    return
+                or len(data) > self._small_size or self.receiving_thread is not None):
+            try:
+                with self.lock:
+                    if not (self.has_unsent or self.is_sending):
+                        self._send_now(opcode, data, compress)
+                        return
+            finally:
+                if self.pending.any or self.is_disposed or self._is_awaited:
+                    self._catch_up()
         self._queue(((opcode, data),), compress, may_wait)
 
     def _send_now(self, opcode, data, compress):
@@ -134,9 +148,6 @@ class QueuedWriter(Writer):
         except BaseException as error:
             self._failed(error, frame is not None)
             raise
-        finally:
-            if self.pending.any or self.is_disposed:
-                self._catch_up()
 
     def send_many(self, messages, compress):
         # type: (Iterable[Tuple[int, bytes]], bool) -> None
@@ -151,12 +162,18 @@ class QueuedWriter(Writer):
             return
         try:
             with self.lock:
-                if opcode != Opcode.CLOSE and self.pending.is_full:
-                    raise errors.OutboxFull(
-                        'the peer reads too slowly: too many pings and pongs wait to be sent')
-                self._queue_control(opcode, payload)
-                if not self.needs_buffer:
-                    self._flush()
+                try:
+                    self.is_sending = True      # a signal's handler may not send now
+                    if opcode != Opcode.CLOSE and self.pending.is_full:
+                        raise errors.OutboxFull(
+                            'the peer reads too slowly: too many pings and pongs wait to be sent')
+                    self._queue_control(opcode, payload)
+                    if not self.needs_buffer:
+                        self._flush()
+                    self.is_sending = False
+                except BaseException:
+                    self.is_sending = False
+                    raise
         finally:
             self._catch_up()
 
@@ -178,56 +195,64 @@ class QueuedWriter(Writer):
         finally:
             if turn is not None:
                 self.step_out(turn)
-            self._catch_up()
 
     def _try_to_queue(self, messages, compress, may_wait, turn):
         # type: (Sequence[Tuple[Optional[int], bytes]], bool, bool, Optional[Turn]) -> bool
         """Queue messages, and send what the send buffer takes; False if this thread has to wait."""
         if self._interrupts(None):
             self._send_interrupting(None, b'')
-        outbox = self.outbox
-        with self.lock:
-            self._check_may_send(messages)
-            may_wait = may_wait and outbox.overflow == Overflow.BLOCK \
-                and thread_module.get_ident() != self.driving_thread
-            if may_wait and self._turns is not None and not self._turns.is_next(turn):
-                return False
-            if outbox.overflows(messages):
-                self._flush()       # the loop may be in a long handler, while the peer has read
-            try:
-                self._connection.stats.dropped += outbox.push(messages, compress)
-            except errors.OutboxFull as error:
-                if may_wait and error.size <= error.max_queue:
-                    return False
-                raise
-            if not self.has_unsent:
-                self._flush()
-                if self.has_unsent:
-                    self._session.wake()
+        try:
+            with self.lock:
+                try:
+                    self.is_sending = True      # a signal's handler may not send now
+                    self._check_may_send(messages)
+                    may_wait = may_wait and self.outbox.overflow == Overflow.BLOCK \
+                        and thread_module.get_ident() != self.driving_thread
+                    is_queued = (not may_wait or self._turns.is_next(turn)) \
+                        and self._push(messages, compress, may_wait)
+                    if is_queued and not self.has_unsent:
+                        self._flush()
+                        if self.has_unsent:
+                            self._session.wake()
+                    self.is_sending = False
+                    return is_queued
+                except BaseException:
+                    self.is_sending = False
+                    raise
+        finally:
+            self._catch_up()
+
+    def _push(self, messages, compress, may_wait):
+        # type: (Sequence[Tuple[Optional[int], bytes]], bool, bool) -> bool
+        self._hold_if_peer_is_done()
+        if self.outbox.overflows(messages):
+            self._flush()       # the loop may be in a long handler, while the peer has read
+        try:
+            self._connection.stats.dropped += self.outbox.push(messages, compress)
             return True
+        except BaseException as error:
+            if may_wait and isinstance(error, errors.OutboxFull) and error.size <= error.max_queue:
+                return False
+            self._failed(error, False)      # Ctrl-C: the outbox may have miscounted
+            raise
 
     def line_up(self, turn):
         # type: (Turn) -> None
         """Have ``turn()`` called when there may be space for a message, or nothing may be sent."""
-        with self.lock:
-            if self._turns is None:
-                self._turns = Turns()
-            self._turns.join(turn)
+        self._turns.join(turn)
 
     def step_out(self, turn):
         # type: (Turn) -> None
         """Wait for space no more: the message is queued, or given up."""
-        with self.lock:
-            if self._turns is not None:
-                self._turns.leave(turn)
+        self._turns.leave(turn)
 
     def _check_may_send(self, messages):
         # type: (Sequence[Tuple[Optional[int], bytes]]) -> None
-        if self.error is not None:
-            raise self._refusal(sum(len(payload) for _opcode, payload in messages))
         if self.is_disposed or not self._connection.lifecycle.may_send:
             raise unavailable(self._connection.state)
-        if self.pending.close is not None and not self.pending.holds_close:
+        if self.error is not None:
+            raise self._refusal(sum(len(payload) for _opcode, payload in messages))
+        if self.pending.close is not None:
             raise unavailable(State.CLOSING)
 
     def _interrupts(self, opcode):
@@ -240,6 +265,23 @@ class QueuedWriter(Writer):
             finally:
                 self.lock.release()
         return self.receiving_thread is not None and self._interrupts_reading(opcode)
+
+    def clear(self):
+        # type: () -> int
+        """Drop all messages that wait, and have not begun to go out; return how many."""
+        try:
+            with self.lock:
+                return self.outbox.clear()
+        finally:
+            self._turns.wake_first()
+            self._catch_up()
+
+    def _catch_up(self):
+        # type: () -> None
+        if self._is_awaited:
+            self._is_awaited = False
+            self._session.wake()
+        super(QueuedWriter, self)._catch_up()
 
     # -- to the transport, under the lock --
 
@@ -259,11 +301,10 @@ class QueuedWriter(Writer):
     def _flush(self):
         # type: () -> None
         """Send what waits, as far as the send buffer takes it; raises TransportFail."""
-        self.is_sending = True
+        was_sending, self.is_sending = self.is_sending, True
+        before = self.transport.progress
         try:
-            while self._advance():
-                if self.error is not None:
-                    raise self._refusal(len(self._rest))
+            while self.error is None and self._advance():
                 count, need = self.transport.offer(self._rest)
                 self._progress += count
                 self.transport.progress += count
@@ -273,12 +314,13 @@ class QueuedWriter(Writer):
                     self._keep(self._rest, need)
                     break
                 self._rest = self._rest[count:]
-            self.is_sending = False
+            self.is_sending = was_sending
         except BaseException as error:
             self._pieces, self._rest = None, b''
             self._failed(error, True)
             raise
-        if self._turns is not None:
+        # If nothing has changed: the first may be this thread, which would try again at once.
+        if self.transport.progress != before or self.pending.close is not None:
             self._turns.wake_first()
 
     def _advance(self):
@@ -300,12 +342,15 @@ class QueuedWriter(Writer):
     def _make_pieces(self):
         # type: () -> Iterator[Piece]
         """Yield what goes out next, each piece when the one before is out."""
+        outbox = self.outbox
         while True:
             self._unfinished = 0
-            is_over = self._connection.state in _PEER_IS_DONE and not self.pending.holds_close
-            for frame in self._controls(may_close=is_over or not self.outbox.messages):
+            self._hold_if_peer_is_done()
+            # What is kept until Ready has been handled goes out before a Close of ours, too.
+            has_more = outbox.has_next if self._has_held else outbox.messages
+            for frame in self._controls(may_close=not has_more):
                 yield frame
-            entry = None if is_over else self.outbox.pop()
+            entry = outbox.pop()
             if entry is None:
                 return
             self._unfinished = len(entry[0])
@@ -316,7 +361,15 @@ class QueuedWriter(Writer):
                     for frame in self._controls(may_close=False):
                         yield frame
             except errors.WebSocketUnavailable as error:
+                self._cut_short += self._unfinished
                 log.debug('a queued message was not sent: %s', error)
+
+    def _hold_if_peer_is_done(self):
+        # type: () -> None
+        """Send nothing of what waits from the peer's Close or fault on; later messages may go."""
+        if not self._has_held and self._connection.state in _PEER_IS_DONE:
+            self._has_held = True
+            self.outbox.hold()
 
     def _encode(self, messages, compress):
         # type: (Sequence[Tuple[Any, bytes]], bool) -> Iterable[Iterable[Piece]]
@@ -354,9 +407,11 @@ class QueuedWriter(Writer):
         if self.transport is None or not (self.pending.any or self.has_unsent):
             return
         if not self.lock.acquire(False):
-            self._session.wake()        # held for moments
-            return
+            self._is_awaited = True
+            if not self.lock.acquire(False):
+                return
         try:
+            self._is_awaited = False
             if not self.is_sending:     # else this is a signal's handler: the loop goes on after it
                 self._flush()
         except errors.WebSocketError as error:
@@ -381,10 +436,17 @@ class QueuedWriter(Writer):
 
     def opened(self):
         # type: () -> None
-        self.outbox.release()
-        if self.outbox.messages:
-            self.has_unsent = True
-            self.flush_pending()
+        with self.lock:
+            try:
+                self.is_sending = True
+                self.outbox.release()
+                if self.outbox.messages:
+                    self.has_unsent = True
+                self.is_sending = False
+            except BaseException as error:
+                self._failed(error, False)
+                raise
+        self.flush_pending()
 
     def time_out(self):
         # type: () -> None
@@ -397,14 +459,9 @@ class QueuedWriter(Writer):
     def _break(self, error):
         # type: (BaseException) -> None
         super(QueuedWriter, self)._break(error)
-        self._wake_waiting()
+        self._turns.wake_all()
 
     def dispose(self):
         # type: () -> None
         super(QueuedWriter, self).dispose()
-        self._wake_waiting()
-
-    def _wake_waiting(self):
-        # type: () -> None
-        if self._turns is not None:
-            self._turns.wake_all()
+        self._turns.wake_all()

@@ -29,7 +29,7 @@ class QueuedSession(Session):
             outbox = Outbox()
         outbox.hold()
         writer = self.writer  # type: Any
-        writer.outbox = outbox
+        writer.use(outbox)
 
     def begin(self, poll, *options, **kwargs):
         # type: (Optional[float], *Any, **Any) -> None

@@ -1,7 +1,7 @@
 """The order in which senders wait for space in a queue.
 
 Each waits by its own means, a thread for an event, a task for a future, and is woken when it is
-the first and there may be space. Takes no lock: the writer does.
+the first and there may be space.
 """
 
 from __future__ import absolute_import, division, print_function
@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 
 
 class Turns(object):
-    """Those that wait, in the order in which they came."""
+    """Those that wait, in the order in which they came.
+
+    Each change is one atomic call, so any thread may make it, and a signal's handler too.
+    """
 
     __slots__ = ('_waiting',)
 
@@ -31,27 +34,28 @@ class Turns(object):
     def is_next(self, turn):
         # type: (Optional[Turn]) -> bool
         """Return whether nobody waits before this sender; None is for one that doesn't wait yet."""
-        return not self._waiting or self._waiting[0] is turn
+        return self._waiting[:1] in ([], [turn])
 
     def join(self, turn):
         # type: (Turn) -> None
         """Wait behind all others, unless it waits already."""
-        if not any(waiting is turn for waiting in self._waiting):
+        if turn not in self._waiting:
             self._waiting.append(turn)
 
     def leave(self, turn):
         # type: (Turn) -> None
         """Wait no more, for whatever reason, and let the next one try."""
-        left = [waiting for waiting in self._waiting if waiting is not turn]
-        if len(left) < len(self._waiting):
-            self._waiting = left
-            self.wake_first()
+        try:
+            self._waiting.remove(turn)
+        except ValueError:
+            return      # it didn't wait
+        self.wake_first()
 
     def wake_first(self):
         # type: () -> None
         """Let the first try."""
-        if self._waiting:
-            self._waiting[0]()
+        for turn in self._waiting[:1]:
+            turn()
 
     def wake_all(self):
         # type: () -> None

@@ -181,10 +181,10 @@ class Writer(object):
     def _queue_control(self, opcode, payload):
         # type: (int, bytes) -> None
         """Leave a control frame to the thread that is sending; raises as `send`."""
-        if self.error is not None:
-            raise self._refusal(len(payload))
         if self._connection.state not in CAN_SEND:
             raise unavailable(self._connection.state)
+        if self.error is not None:
+            raise self._refusal(len(payload))
         if self.pending.close is not None:
             raise unavailable(State.CLOSING)
         self.pending.add(opcode, payload)

@@ -7,6 +7,7 @@ millisecond, so that a fault can be tried at each of them.
 from __future__ import absolute_import, division, print_function
 
 import errno
+import functools
 import re
 import socket
 import ssl
@@ -18,10 +19,12 @@ import pytest
 from lomond import WebSocket, errors
 from lomond._compat import text_type
 from lomond._served import BlockingServerSession, ServerWebSocket
+from lomond.engine.stepped import QueuedClientSession, QueuedServerSession
 from lomond.net.dial import Dialed
 from lomond.net.steps import operation
 from lomond.net.tls.transport import TLSTransport
 from lomond.net.transport import Transport
+from lomond.net.waiter import wait
 from lomond.testing import Clock, Inside
 from tests.protocol.harness import (
     BINARY,
@@ -38,6 +41,11 @@ from tests.protocol.harness import (
 from tests.support import accept_for, make_close, make_frame
 
 CLIENT, SERVER = 'client', 'server'
+
+#: What drives a session: a loop in a thread of its own, or steps with a queue.
+BLOCKING, QUEUED = 'blocking', 'queued'
+
+by_driver = pytest.mark.parametrize('driver', [BLOCKING, QUEUED])
 
 #: What the end of a script may be, each for ever: the end of the stream, a reset, nothing.
 END, RESET, SILENCE = u'end', u'reset', u'silence'
@@ -162,7 +170,7 @@ class _Dialer(object):
         yield Dialed(self._connect_to(), None)
 
 
-class _ServerSession(BlockingServerSession):
+class _Scripted(object):
     """Leads a server's end to a scripted socket."""
 
     connect_to = None
@@ -170,6 +178,27 @@ class _ServerSession(BlockingServerSession):
     @operation
     def dial(self):
         yield self.connect_to()
+
+
+class _ServerSession(_Scripted, BlockingServerSession):
+    pass
+
+
+class _QueuedServerSession(_Scripted, QueuedServerSession):
+    pass
+
+
+def _loop_of(session, options):
+    """Drive a session with a queue as a pool does; its options are those of the other loops."""
+    given = dict({'poll': 5, 'ping_rate': 30, 'ping_timeout': None, 'auto_pong': True,
+                  'close_timeout': 30}, **options)
+    session.begin(**given)
+    while not session.is_finished:
+        for event in session.step():
+            yield event
+        left = session.time_left()
+        if left != 0:
+            wait(session.interest, left)
 
 
 # -- what the peer sends --
@@ -271,13 +300,16 @@ class Conversation(object):
 class Outcome(object):
     """What a session came to: its events as tuples, its socket, what sends raised."""
 
-    def __init__(self, role, websocket, sock, events, calls):
+    def __init__(self, role, driver, websocket, sock, events, calls):
         self.role = role
+        self.driver = driver
         self.websocket = websocket
         self.sock = sock
         self.events = events
         #: Pairs of how many bytes had gone out before a call, and what it raised or None.
         self.calls = calls
+        #: How many messages Disconnected says were not sent.
+        self.unsent = getattr(events[-1], 'unsent', 0)
 
     @property
     def head_size(self):
@@ -291,10 +323,10 @@ class Outcome(object):
 
 
 def run(ready_fd, role, incoming, is_secure=False, on_ready=(), fails_at=None, failure=None,
-        most=None, write_timeout=None, connect_timeout=30.0, loop_options=None):
+        most=None, write_timeout=None, connect_timeout=30.0, loop_options=None, driver=BLOCKING):
     """Run a session to its end.
 
-    Parameters: ``incoming``, the script; ``on_ready``, functions called with the
+    Parameters: ``incoming``, the script; ``driver``, `BLOCKING` or `QUEUED`; ``on_ready``, functions called with the
     end, one by one, at the Ready event; the rest as of `ScriptedSocket` and of
     the two ends.
     """
@@ -314,16 +346,22 @@ def run(ready_fd, role, incoming, is_secure=False, on_ready=(), fails_at=None, f
             'ws://localhost/', proxies={}, compress=True, connect_timeout=connect_timeout,
             write_timeout=write_timeout, max_redirects=0)
         websocket.dialer = _Dialer(connect_to)
-        loop = websocket.connect(clock.session, **(loop_options or {}))
+        if driver == BLOCKING:
+            loop = websocket.connect(clock.session, **(loop_options or {}))
+        else:
+            loop = _loop_of(websocket.new_session(
+                functools.partial(QueuedClientSession, clock=clock)), loop_options or {})
         Inside(websocket).key = HANDSHAKE_KEY
     else:
         websocket = ServerWebSocket(
             None, None, compress=True, handshake_timeout=connect_timeout,
             write_timeout=write_timeout)
-        session = _ServerSession(websocket, clock=clock)
+        session_class = _ServerSession if driver == BLOCKING else _QueuedServerSession
+        session = session_class(websocket, clock=clock)
         session.connect_to = connect_to
         websocket.attach(session)
-        loop = session.run(**(loop_options or {}))
+        loop = session.run(**(loop_options or {})) if driver == BLOCKING \
+            else _loop_of(session, loop_options or {})
     told = []
     calls = []
     for event in loop:
@@ -337,8 +375,9 @@ def run(ready_fd, role, incoming, is_secure=False, on_ready=(), fails_at=None, f
                 except errors.WebSocketError as error:
                     calls.append((sent, error))
     assert len(made) == 1
-    assert threading.active_count() == threads
-    outcome = Outcome(role, websocket, made[0], told, calls)
+    if driver == BLOCKING:      # else a worker builds the request, and waits for more for a while
+        assert threading.active_count() == threads
+    outcome = Outcome(role, driver, websocket, made[0], told, calls)
     check_order(role, told)
     check_end(outcome)
     outcome.events = [as_tuple(event) for event in told]
@@ -353,7 +392,8 @@ def as_tuple(event):
         response = event.response
         return (event.name, event.reason) + (
             () if response is None else (response.status_code, response.body))
-    return (event.name,) + tuple(getattr(event, field) for field in event.__match_args__)
+    return (event.name,) + tuple(
+        getattr(event, field) for field in event.__match_args__ if field != 'unsent')
 
 
 # docs/guide.md, "Events"

@@ -18,6 +18,7 @@ from tests.faults.scripted import (
     SILENCE,
     Conversation,
     Delay,
+    by_driver,
     run,
 )
 from tests.protocol.harness import bytewise
@@ -53,13 +54,14 @@ class Trial(object):
         assert outcome.events[-1][2] is (received == self.talk.size), where
 
 
+@by_driver
 @by_role
 @by_closer
 @by_link
 @pytest.mark.parametrize('fault', [END, RESET])
 def test_cut_anywhere_gives_the_whole_messages_before_it(
-        ready_fd, role, we_close, is_secure, fault):
-    trial = Trial(ready_fd, role, we_close, is_secure=is_secure)
+        ready_fd, driver, role, we_close, is_secure, fault):
+    trial = Trial(ready_fd, role, we_close, is_secure=is_secure, driver=driver)
     data = trial.talk.data
     for offset in range(trial.talk.size + 1):
         outcome = trial.run([data[:offset], fault] if offset else [fault])
@@ -69,10 +71,11 @@ def test_cut_anywhere_gives_the_whole_messages_before_it(
                 in outcome.events[-1][1], offset
 
 
+@by_driver
 @by_role
 @by_closer
-def test_cut_anywhere_is_the_same_with_a_read_for_each_frame(ready_fd, role, we_close):
-    trial = Trial(ready_fd, role, we_close)
+def test_cut_anywhere_is_the_same_with_a_read_for_each_frame(ready_fd, driver, role, we_close):
+    trial = Trial(ready_fd, role, we_close, driver=driver)
     for offset in range(trial.talk.size + 1):
         script = []
         left = offset
@@ -83,30 +86,33 @@ def test_cut_anywhere_is_the_same_with_a_read_for_each_frame(ready_fd, role, we_
         trial.check(offset, trial.run(script + [END]), offset)
 
 
+@by_driver
 @by_role
 @by_closer
 @by_link
-def test_split_anywhere_changes_nothing(ready_fd, role, we_close, is_secure):
-    trial = Trial(ready_fd, role, we_close, is_secure=is_secure)
+def test_split_anywhere_changes_nothing(ready_fd, driver, role, we_close, is_secure):
+    trial = Trial(ready_fd, role, we_close, is_secure=is_secure, driver=driver)
     data = trial.talk.data
     for offset in range(1, trial.talk.size):
         outcome = trial.run([data[:offset], data[offset:], END])
         trial.check(trial.talk.size, outcome, offset)
 
 
+@by_driver
 @by_role
 @by_closer
 @by_link
-def test_one_byte_at_a_time_changes_nothing(ready_fd, role, we_close, is_secure):
-    trial = Trial(ready_fd, role, we_close, is_secure=is_secure)
+def test_one_byte_at_a_time_changes_nothing(ready_fd, driver, role, we_close, is_secure):
+    trial = Trial(ready_fd, role, we_close, is_secure=is_secure, driver=driver)
     data = trial.talk.data
     outcome = trial.run(bytewise(data) + [END])
     trial.check(trial.talk.size, outcome, None)
 
 
+@by_driver
 @by_role
-def test_any_split_changes_nothing(ready_fd, role):
-    trial = Trial(ready_fd, role)
+def test_any_split_changes_nothing(ready_fd, driver, role):
+    trial = Trial(ready_fd, role, driver=driver)
     data = trial.talk.data
     chance = random.Random(6455)
     for _ in range(200):
@@ -117,19 +123,21 @@ def test_any_split_changes_nothing(ready_fd, role):
         trial.check(trial.talk.size, outcome, points)
 
 
+@by_driver
 @by_role
 @by_closer
-def test_delay_anywhere_changes_nothing(ready_fd, role, we_close):
-    trial = Trial(ready_fd, role, we_close)
+def test_delay_anywhere_changes_nothing(ready_fd, driver, role, we_close):
+    trial = Trial(ready_fd, role, we_close, driver=driver)
     data = trial.talk.data
     for offset in range(1, trial.talk.size):
         outcome = trial.run([data[:offset], Delay(2), Delay(2), data[offset:], END])
         trial.check(trial.talk.size, outcome, offset)
 
 
+@by_driver
 @by_role
-def test_delay_that_wakes_the_timers_adds_polls_and_pings_only(ready_fd, role):
-    trial = Trial(ready_fd, role)
+def test_delay_that_wakes_the_timers_adds_polls_and_pings_only(ready_fd, driver, role):
+    trial = Trial(ready_fd, role, driver=driver)
     data = trial.talk.data
     head_size = len(HEADS[role])
     for offset in range(head_size, trial.talk.size):
@@ -145,9 +153,10 @@ def test_delay_that_wakes_the_timers_adds_polls_and_pings_only(ready_fd, role):
         assert outcome.events[-1] == ('disconnected', u'closed', True), offset
 
 
+@by_driver
 @by_role
-def test_silence_during_the_handshake_ends_with_the_time_for_it(ready_fd, role):
-    trial = Trial(ready_fd, role)
+def test_silence_during_the_handshake_ends_with_the_time_for_it(ready_fd, driver, role):
+    trial = Trial(ready_fd, role, driver=driver)
     data = trial.talk.data
     for offset in range(len(HEADS[role])):
         outcome = trial.run([data[:offset], SILENCE] if offset else [SILENCE])
@@ -155,25 +164,27 @@ def test_silence_during_the_handshake_ends_with_the_time_for_it(ready_fd, role):
         assert u'the handshake took longer than ' in outcome.events[-1][1], offset
 
 
+@by_driver
 @by_role
-def test_silence_anywhere_is_told_as_unresponsive(ready_fd, role):
-    trial = Trial(ready_fd, role)
+def test_silence_anywhere_is_told_as_unresponsive(ready_fd, driver, role):
+    trial = Trial(ready_fd, role, driver=driver)
     data = trial.talk.data
     for offset in range(len(HEADS[role]), trial.talk.size):
         outcome = trial.run([data[:offset], SILENCE],
-                            loop_options={'poll': None, 'ping_rate': 4, 'ping_timeout': 8})
+                            loop_options={'poll': 1000, 'ping_rate': 4, 'ping_timeout': 8})
         assert outcome.events[:-2] == trial.talk.expected(offset), offset
         assert outcome.events[-2] == ('unresponsive',), offset
         assert outcome.events[-1][1].endswith(u'is unresponsive'), offset
 
 
+@by_driver
 @by_role
-def test_silence_after_our_close_frame_ends_with_close_timeout(ready_fd, role):
-    trial = Trial(ready_fd, role, we_close=True)
+def test_silence_after_our_close_frame_ends_with_close_timeout(ready_fd, driver, role):
+    trial = Trial(ready_fd, role, we_close=True, driver=driver)
     data = trial.talk.data
     for offset in range(len(HEADS[role]), trial.talk.size):
         outcome = trial.run([data[:offset], SILENCE],
-                            loop_options={'poll': None, 'ping_rate': None, 'close_timeout': 5})
+                            loop_options={'poll': 1000, 'ping_rate': None, 'close_timeout': 5})
         trial.check(offset, outcome, offset)
         assert outcome.events[-1][1] == u'no answer to the Close frame in 5 seconds', offset
 
@@ -211,10 +222,11 @@ def _check_spoilt(trial, outcome, offset, where):
     assert [first for first, _payload in frames].count(0x88) <= 1, where
 
 
+@by_driver
 @by_role
 @pytest.mark.parametrize('bit', range(8))
-def test_bit_flipped_anywhere_gives_no_more_than_one_error_and_the_end(ready_fd, role, bit):
-    trial = Trial(ready_fd, role, we_close=bit % 2 == 1)
+def test_bit_flipped_anywhere_gives_no_more_than_one_error_and_the_end(ready_fd, driver, role, bit):
+    trial = Trial(ready_fd, role, we_close=bit % 2 == 1, driver=driver)
     data = trial.talk.data
     for offset in range(trial.talk.size):
         outcome = trial.run([
@@ -222,21 +234,23 @@ def test_bit_flipped_anywhere_gives_no_more_than_one_error_and_the_end(ready_fd,
         _check_spoilt(trial, outcome, offset, (offset, bit))
 
 
+@by_driver
 @by_role
 @by_closer
 @pytest.mark.parametrize('value', [0x00, 0xff])
 def test_byte_replaced_anywhere_gives_no_more_than_one_error_and_the_end(
-        ready_fd, role, we_close, value):
-    trial = Trial(ready_fd, role, we_close)
+        ready_fd, driver, role, we_close, value):
+    trial = Trial(ready_fd, role, we_close, driver=driver)
     data = trial.talk.data
     for offset in range(trial.talk.size):
         outcome = trial.run([_spoil(data, offset, value), END])
         _check_spoilt(trial, outcome, offset, (offset, value))
 
 
+@by_driver
 @by_role
-def test_byte_too_much_or_too_few_gives_no_more_than_one_error_and_the_end(ready_fd, role):
-    trial = Trial(ready_fd, role)
+def test_byte_too_much_or_too_few_gives_no_more_than_one_error_and_the_end(ready_fd, driver, role):
+    trial = Trial(ready_fd, role, driver=driver)
     data = trial.talk.data
     for offset in range(trial.talk.size):
         for piece in (b'', b'\0'):

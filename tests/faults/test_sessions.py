@@ -17,11 +17,22 @@ from lomond.errors import CriticalProtocolError
 from lomond.http.answer import ResponseReader
 from lomond.protocol.limits import DEFAULT_LIMITS
 from lomond.testing import Inside
-from tests.faults.scripted import CLIENT, END, HANDSHAKE_KEY, HEAD_LINES, RESET, SERVER, run
+from tests.faults.scripted import (
+    BLOCKING,
+    CLIENT,
+    END,
+    HANDSHAKE_KEY,
+    HEAD_LINES,
+    QUEUED,
+    RESET,
+    SERVER,
+    run,
+)
 from tests.property.strategies import conversations, cuts
 from tests.protocol.harness import bytewise
 
 roles = st.sampled_from([CLIENT, SERVER])
+drivers = st.sampled_from([BLOCKING, QUEUED])
 
 _FIRST_LINES = st.sampled_from([
     b'HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 101 Switching Protocols', b'HTTP/1.1 200 OK',
@@ -79,34 +90,36 @@ def ready_fd():
     os.close(descriptor)
 
 
-def _run(ready_fd, role, pieces, end):
+def _run(ready_fd, driver, role, pieces, end):
     """Run a session; return what there is to see of it."""
     # No bytes would be the end.
-    outcome = run(ready_fd, role, [piece for piece in pieces if piece] + [end])
+    outcome = run(
+        ready_fd, role, [piece for piece in pieces if piece] + [end], driver=driver)
     if ('ready',) in outcome.events:
         return outcome.events, outcome.frames
     return outcome.events, outcome.sock.sent if role == SERVER else None
 
 
 @settings(max_examples=150)
-@given(st.data(), roles, st.sampled_from([END, RESET]))
-def test_any_stream_in_any_pieces_gives_the_same_documented_events(ready_fd, data, role, end):
+@given(st.data(), drivers, roles, st.sampled_from([END, RESET]))
+def test_any_stream_in_any_pieces_gives_the_same_documented_events(
+        ready_fd, data, driver, role, end):
     stream = data.draw(streams(role))
-    whole = _run(ready_fd, role, [stream], end)
+    whole = _run(ready_fd, BLOCKING, role, [stream], end)
     pieces = data.draw(cuts(stream))
-    assert _run(ready_fd, role, pieces, end) == whole
+    assert _run(ready_fd, driver, role, pieces, end) == whole
 
 
-@given(refusals())
-def test_refusal_byte_by_byte_is_told_the_same(ready_fd, refusal):
+@given(refusals(), drivers)
+def test_refusal_byte_by_byte_is_told_the_same(ready_fd, refusal, driver):
     """Its body is what the head says, however much has come."""
-    whole = _run(ready_fd, CLIENT, [refusal], END)
-    assert _run(ready_fd, CLIENT, bytewise(refusal), END) == whole
+    whole = _run(ready_fd, BLOCKING, CLIENT, [refusal], END)
+    assert _run(ready_fd, driver, CLIENT, bytewise(refusal), END) == whole
 
 
-@given(st.binary(max_size=300), roles)
-def test_any_bytes_for_a_handshake_give_documented_events(ready_fd, data, role):
-    events, _sent = _run(ready_fd, role, [data], END)
+@given(st.binary(max_size=300), drivers, roles)
+def test_any_bytes_for_a_handshake_give_documented_events(ready_fd, data, driver, role):
+    events, _sent = _run(ready_fd, driver, role, [data], END)
     assert ('ready',) not in events
 
 

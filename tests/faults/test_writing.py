@@ -6,6 +6,7 @@ import pytest
 
 from lomond import errors
 from tests.faults.scripted import (
+    BLOCKING,
     BROKEN,
     CLIENT,
     END,
@@ -13,9 +14,11 @@ from tests.faults.scripted import (
     FULL,
     HEADS,
     PAUSE,
+    QUEUED,
     RESET,
     SERVER,
     SILENCE,
+    by_driver,
     run,
 )
 from tests.protocol.harness import KEY, PING, TEXT
@@ -35,6 +38,9 @@ SENDS = [
     lambda websocket: websocket.send_many([u'a', b'b', u'c' * 40]),
     lambda websocket: websocket.send_pong(b'!'),
 ]
+
+#: How many messages each of these is.
+MESSAGES = [1, 1, 0, 1, 3, 0]
 
 
 def _frames(role):
@@ -69,34 +75,47 @@ def _sizes(ready_fd, role, on_ready, **options):
     return [stop - start for start, stop in zip(starts, starts[1:])], starts[0], total
 
 
-def _check_failed_sends(outcome, sizes, handshake, offset):
-    """Assert that each send says how much of it went out; return if one failed."""
+def _check_failed_sends(outcome, sizes, handshake, offset, messages=MESSAGES):
+    """Assert that each send says how much of it went out; return if one failed.
+
+    With a queue it is Disconnected that says how many ``messages`` of the sends didn't.
+    """
     start = handshake
-    has_failed = False
-    for size, (_sent, error) in zip(sizes, outcome.calls):
+    arrived = returned = raised = 0
+    for size, count, (_sent, error) in zip(sizes, messages, outcome.calls):
         if start + size <= offset:
+            arrived += count
             assert error is None, offset
-        else:
+        elif outcome.driver == BLOCKING:
             assert type(error) is errors.TransportFail, offset
             assert error.size == size, offset
             assert error.sent == max(0, offset - start), offset
+        if error is None:
+            returned += count
+        else:
+            assert type(error) is errors.TransportFail, offset
             assert str(error)
-            has_failed = True
+            raised += count
         start += size
-    return has_failed
+    if outcome.driver == QUEUED:
+        assert returned <= arrived + outcome.unsent <= returned + raised, offset
+    return start > offset
 
 
+@by_driver
 @by_role
 @by_link
 @pytest.mark.parametrize('failure', [BROKEN, ERROR, FULL])
-def test_write_that_fails_anywhere_says_how_much_went_out(ready_fd, role, is_secure, failure):
+def test_write_that_fails_anywhere_says_how_much_went_out(
+        ready_fd, driver, role, is_secure, failure):
     """And nothing goes out after that, even where the socket would take it."""
-    sizes, handshake, total = _sizes(ready_fd, role, SENDS, is_secure=is_secure)
+    sizes, handshake, total = _sizes(
+        ready_fd, role, SENDS, driver=driver, is_secure=is_secure)
     before, after = _expected(role)
     for offset in range(handshake, total):
         outcome = _talk(
             ready_fd, role, is_secure=is_secure, on_ready=SENDS, fails_at=offset, failure=failure,
-            write_timeout=AT_ONCE if failure == FULL else None)
+            write_timeout=AT_ONCE if failure == FULL else None, driver=driver)
         has_failed = _check_failed_sends(outcome, sizes, handshake, offset)
         # Nothing follows a frame that was torn; what had arrived is told all the same.
         assert len(outcome.sock.sent) == offset
@@ -107,12 +126,13 @@ def test_write_that_fails_anywhere_says_how_much_went_out(ready_fd, role, is_sec
         assert has_failed or offset >= handshake + sum(sizes)
 
 
+@by_driver
 @by_role
 @pytest.mark.parametrize('failure', [BROKEN, FULL])
-def test_message_in_pieces_that_fails_says_how_much_went_out(ready_fd, role, failure):
+def test_message_in_pieces_that_fails_says_how_much_went_out(ready_fd, driver, role, failure):
     message = b'0123456789abcdef' * 20000
     sends = [lambda websocket: websocket.send_binary(message, compress=False)] + SENDS[:1]
-    sizes, handshake, total = _sizes(ready_fd, role, sends)
+    sizes, handshake, total = _sizes(ready_fd, role, sends, driver=driver)
     assert sizes[0] == 10 + (4 if role == CLIENT else 0) + len(message)
     offsets = [
         handshake + offset for piece in range(0, len(message) + 1, 65536)
@@ -120,36 +140,44 @@ def test_message_in_pieces_that_fails_says_how_much_went_out(ready_fd, role, fai
     for offset in offsets:
         outcome = _talk(
             ready_fd, role, on_ready=sends, fails_at=offset, failure=failure,
-            write_timeout=AT_ONCE if failure == FULL else None)
-        assert _check_failed_sends(outcome, sizes, handshake, offset) \
+            write_timeout=AT_ONCE if failure == FULL else None, driver=driver)
+        assert _check_failed_sends(outcome, sizes, handshake, offset, [1, 1]) \
             or offset >= handshake + sum(sizes)
         assert not outcome.events[-1][2], offset
 
 
+@by_driver
 @by_role
 @by_link
-def test_write_that_has_to_wait_anywhere_changes_nothing(ready_fd, role, is_secure):
-    _sizes_of, handshake, total = _sizes(ready_fd, role, SENDS, is_secure=is_secure)
+def test_write_that_has_to_wait_anywhere_changes_nothing(ready_fd, driver, role, is_secure):
+    _sizes_of, handshake, total = _sizes(
+        ready_fd, role, SENDS, driver=driver, is_secure=is_secure)
     before, after = _expected(role)
     for offset in range(total):
         outcome = _talk(ready_fd, role, is_secure=is_secure, on_ready=SENDS, fails_at=offset,
-                        failure=PAUSE)
+                        failure=PAUSE, driver=driver)
         assert [error for _sent, error in outcome.calls] == [None] * len(SENDS)
         assert outcome.events == before + after + [('disconnected', u'closed', True)], offset
         assert len(outcome.sock.sent) == total
-        assert [first & 0x0f for first, _payload in outcome.frames] \
-            == [1, 2, 9, 1, 1, 2, 1, 10, 10, 8]
+        opcodes = [first & 0x0f for first, _payload in outcome.frames]
+        if driver == BLOCKING:
+            assert opcodes == [1, 2, 9, 1, 1, 2, 1, 10, 10, 8]
+        else:       # pings and pongs go before the messages that wait
+            assert [opcode for opcode in opcodes if opcode < 8] == [1, 2, 1, 1, 2, 1]
+            assert [opcode for opcode in opcodes if opcode >= 8] == [9, 10, 10, 8]
 
 
+@by_driver
 @by_role
 @by_link
-def test_one_byte_taken_at_a_time_changes_nothing(ready_fd, role, is_secure):
-    outcome = _talk(ready_fd, role, is_secure=is_secure, on_ready=SENDS, most=1)
+def test_one_byte_taken_at_a_time_changes_nothing(ready_fd, driver, role, is_secure):
+    outcome = _talk(ready_fd, role, is_secure=is_secure, on_ready=SENDS, most=1, driver=driver)
     assert [error for _sent, error in outcome.calls] == [None] * len(SENDS)
     assert outcome.events[-1] == ('disconnected', u'closed', True)
     assert [payload for first, payload in outcome.frames if first == 0x89] == [b'?']
 
 
+@by_driver
 @by_link
 @pytest.mark.parametrize('failure', [BROKEN, ERROR, FULL])
 @pytest.mark.parametrize('answer, told', [
@@ -165,61 +193,69 @@ def test_one_byte_taken_at_a_time_changes_nothing(ready_fd, role, is_secure):
      ('protocol_error', u'the server answered with a POP3 greeting, not HTTP: {!r}'.format(
          b'+OK ready'), True, None)),
 ], ids=['503', 'until the end', 'no end', 'bare LF', 'banner'])
-def test_answer_is_told_wherever_the_request_fails(ready_fd, is_secure, failure, answer, told):
+def test_answer_is_told_wherever_the_request_fails(
+        ready_fd, driver, is_secure, failure, answer, told):
     """Whether a read or a write is the first to fail makes no difference."""
-    _sizes_of, size, _total = _sizes(ready_fd, CLIENT, SENDS)
+    _sizes_of, size, _total = _sizes(ready_fd, CLIENT, SENDS, driver=driver)
     expected = [('connecting',), ('connected',), told, ('disconnected', told[1], False)]
     for offset in range(size + 1):
         outcome = run(ready_fd, CLIENT, answer, is_secure=is_secure, on_ready=SENDS,
-                      fails_at=offset, failure=failure)
+                      fails_at=offset, failure=failure, driver=driver)
         assert outcome.events == expected, offset
         assert len(outcome.sock.sent) == offset
 
 
+@by_driver
 @by_link
 @pytest.mark.parametrize('failure', [BROKEN, ERROR])
 @pytest.mark.parametrize('end, words', [
     (END, None), (SILENCE, None), (RESET, u'the connection broke: Connection reset by peer')])
-def test_request_that_fails_with_no_answer_says_why(ready_fd, is_secure, failure, end, words):
+def test_request_that_fails_with_no_answer_says_why(
+        ready_fd, driver, is_secure, failure, end, words):
     """What the read says counts for more, if that failed too."""
-    _sizes_of, size, _total = _sizes(ready_fd, CLIENT, SENDS)
+    _sizes_of, size, _total = _sizes(ready_fd, CLIENT, SENDS, driver=driver)
     if words is None:
         words = u'the connection broke: ' + (
             u'Connection reset by peer' if failure == BROKEN else u'No buffer space available')
     for offset in range(size):
         outcome = run(
-            ready_fd, CLIENT, [end], is_secure=is_secure, fails_at=offset, failure=failure)
+            ready_fd, CLIENT, [end], is_secure=is_secure, fails_at=offset, failure=failure,
+            driver=driver)
         assert [event[0] for event in outcome.events] == [
             'connecting', 'connected', 'disconnected']
         assert outcome.events[-1][1].startswith(words), offset
 
 
+@by_driver
 @pytest.mark.parametrize('failure', [BROKEN, FULL])
-def test_acceptance_of_half_a_request_is_none(ready_fd, failure):
-    _sizes_of, size, _total = _sizes(ready_fd, CLIENT, SENDS)
+def test_acceptance_of_half_a_request_is_none(ready_fd, driver, failure):
+    _sizes_of, size, _total = _sizes(ready_fd, CLIENT, SENDS, driver=driver)
     for offset in range(size):
-        outcome = _talk(ready_fd, CLIENT, on_ready=SENDS, fails_at=offset, failure=failure)
+        outcome = _talk(
+            ready_fd, CLIENT, on_ready=SENDS, fails_at=offset, failure=failure, driver=driver)
         assert outcome.events == [('connecting',), ('connected',), (
             'disconnected', u'the server accepted a request that it had not received', False)]
         assert outcome.calls == []
         assert len(outcome.sock.sent) == offset
 
 
-def test_request_that_is_never_taken_ends_with_the_time_for_it(ready_fd):
-    _sizes_of, size, _total = _sizes(ready_fd, CLIENT, SENDS)
+@by_driver
+def test_request_that_is_never_taken_ends_with_the_time_for_it(ready_fd, driver):
+    _sizes_of, size, _total = _sizes(ready_fd, CLIENT, SENDS, driver=driver)
     for offset in range(size):
-        outcome = run(ready_fd, CLIENT, [SILENCE], fails_at=offset, failure=FULL)
+        outcome = run(ready_fd, CLIENT, [SILENCE], fails_at=offset, failure=FULL, driver=driver)
         assert outcome.events[-1] == (
             'disconnected', u'the handshake took longer than connect_timeout allows (30 s)', False)
 
 
+@by_driver
 @pytest.mark.parametrize('failure', [BROKEN, FULL])
-def test_answer_to_the_handshake_that_fails_anywhere_is_no_ready(ready_fd, failure):
-    _sizes_of, size, _total = _sizes(ready_fd, SERVER, SENDS)
+def test_answer_to_the_handshake_that_fails_anywhere_is_no_ready(ready_fd, driver, failure):
+    _sizes_of, size, _total = _sizes(ready_fd, SERVER, SENDS, driver=driver)
     for offset in range(size):
         outcome = _talk(
             ready_fd, SERVER, on_ready=SENDS, fails_at=offset, failure=failure,
-            connect_timeout=0.001 if failure == FULL else 30)
+            connect_timeout=0.001 if failure == FULL else 30, driver=driver)
         assert outcome.calls == []
         if failure == FULL:
             reason = u'the handshake took longer than handshake_timeout allows (0.001 s)'
@@ -232,28 +268,31 @@ def test_answer_to_the_handshake_that_fails_anywhere_is_no_ready(ready_fd, failu
         assert outcome.events[1] == ('disconnected', error, False)
 
 
+@by_driver
 @by_role
 @pytest.mark.parametrize('failure', [BROKEN, FULL])
-def test_close_frame_that_fails_anywhere_is_not_graceful(ready_fd, role, failure):
+def test_close_frame_that_fails_anywhere_is_not_graceful(ready_fd, driver, role, failure):
     """Whether it is ours, to which the answer comes all the same, or the answer."""
     before, after = _expected(role)
     closers = [lambda websocket: websocket.close(1000, u'mine')]
     size = 2 + (4 if role == CLIENT else 0) + len(b'..mine')
-    _sizes_of, handshake, _total = _sizes(ready_fd, role, SENDS)
+    _sizes_of, handshake, _total = _sizes(ready_fd, role, SENDS, driver=driver)
     for offset in range(size):
         outcome = _talk(
             ready_fd, role, on_ready=closers, fails_at=handshake + offset, failure=failure,
-            write_timeout=AT_ONCE if failure == FULL else None)
+            write_timeout=AT_ONCE if failure == FULL else None, driver=driver)
         assert outcome.calls == [(handshake, None)]
         assert outcome.events[:-1] == before + after[:-1] + [('closed', 1000, u'bye')], offset
         assert outcome.events[-1][2] is False
 
 
+@by_driver
 @by_role
-def test_failed_write_ends_a_silent_connection(ready_fd, role):
+def test_failed_write_ends_a_silent_connection(ready_fd, driver, role):
     """The peer sends nothing more that would show it."""
+    _sizes_of, handshake, _total = _sizes(ready_fd, role, SENDS, driver=driver)
     outcome = run(
         ready_fd, role, [HEADS[role], SILENCE],
-        on_ready=SENDS[:1], fails_at=4 + _sizes(ready_fd, role, SENDS)[1], failure=BROKEN)
+        on_ready=SENDS[:1], fails_at=4 + handshake, failure=BROKEN, driver=driver)
     assert [event[0] for event in outcome.events][-2:] == ['poll', 'disconnected']
     assert 'could not send' in outcome.events[-1][1]

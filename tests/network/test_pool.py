@@ -764,8 +764,6 @@ def test_what_an_old_session_still_does_changes_nothing_for_the_new_one():
     assert names.count('ready') == 3
 
 
-@pytest.mark.xfail(
-    strict=False, reason='a step after a failed write takes a message out of the queue')
 def test_kept_messages_go_out_after_what_the_body_sends_when_the_next_connection_is_ready():
     """Log-in first, and subscriptions."""
     is_deaf = threading.Event()

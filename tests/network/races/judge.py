@@ -11,7 +11,7 @@ import ssl
 import struct
 import zlib
 
-from tests.support import PATIENCE, accept_for, get_header, make_frame, read_head
+from tests.support import PATIENCE, accept_for, get_header, make_frame, read_head, xor
 
 TEXT, BINARY, CLOSE, PING, PONG = 1, 2, 8, 9, 10
 
@@ -22,7 +22,6 @@ _MARK = re.compile(b'(race|raw) ([0-9]+) ([0-9]+) ([0-9]+) ([0-9]+) ([0-9]+) ')
 # Hardly to be compressed, and no two places alike.
 _FILLING = base64.b64encode(bytes(bytearray(
     map(random.Random(0).randrange, [256] * 150000))))
-_TABLES = [bytes(bytearray(byte ^ key for byte in range(256))) for key in range(256)]
 
 
 def make_message(sender, number, size=1, index=0, word=b'race', length=0):
@@ -64,14 +63,6 @@ class Ledger(object):
     def enter_other(self, what):
         """Check that what isn't a sender's may come now."""
         assert self._group is None, '{} came between: {} was due'.format(what, self._group)
-
-
-def unmask(payload, key):
-    """Mask bytes by tables: a way that lomond.protocol has not."""
-    data = bytearray(payload)
-    for place, byte in enumerate(bytearray(key)):
-        data[place::4] = data[place::4].translate(_TABLES[byte])
-    return bytes(data)
 
 
 class Hangup(Exception):
@@ -181,7 +172,7 @@ class Peer(object):
                 return
             first, payload = buffer[0], bytes(buffer[start:start + length])
             del buffer[:start + length]
-            yield first, unmask(payload, key) if key else payload, start + length
+            yield first, xor(payload, key) if key else payload, start + length
 
     def _judge(self, first, payload, size):
         assert not self.closes, 'a frame after a Close frame'
