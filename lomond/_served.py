@@ -152,10 +152,15 @@ class ServerWebSocket(Endpoint):
             if event.name == 'ready':
                 self._events = chain([event], self._loop)
                 return True
-            # A failed handshake is the client's fault, an earlier failure is the server's.
-            is_ours = event.name == 'connect_fail' and event.phase == 'connect'
-            log.log(logging.WARNING if is_ours else logging.DEBUG, '%r: %r', self, event)
+            self.log_failure(event)
         return False
+
+    def log_failure(self, event):
+        # type: (AnyEvent) -> None
+        """Log an event that comes before Ready: no handler gets it."""
+        # A failed handshake is the client's fault, an earlier failure is the server's.
+        is_ours = event.name == 'connect_fail' and event.phase == 'connect'
+        log.log(logging.WARNING if is_ours else logging.DEBUG, '%r: %r', self, event)
 
     def dispose(self):
         # type: () -> None

@@ -1,4 +1,4 @@
-"""How a server serves: `Listener` accepts connections, `InThreads` runs a thread for each."""
+"""How a server serves: `Listener` accepts; `InThreads` and `InOneThread` drive the connections."""
 
 from __future__ import absolute_import, division, print_function
 
@@ -6,12 +6,16 @@ import logging
 import os
 import socket
 import threading
+from functools import partial
 
 from lomond import errors
 from lomond._compat import TYPE_CHECKING, monotonic, set_close_on_exec
+from lomond._crowd import Crowd
 from lomond._describe import describe
 from lomond._locks import ProcessLock
+from lomond._multiplexer import Member
 from lomond._served import ServerWebSocket
+from lomond.engine.stepped import QueuedServerSession
 from lomond.engine.timers import NEVER
 from lomond.net.closing import close_socket
 from lomond.net.shortage import SHORTAGES
@@ -24,9 +28,11 @@ from lomond.protocol.handshake import plain_answer
 from lomond.status import Status
 
 if TYPE_CHECKING:
-    from typing import Any, Callable, Dict, List, Optional, Tuple  # noqa: F401
+    from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Tuple  # noqa: F401
 
+    from lomond.events import AnyEvent  # noqa: F401
     from lomond.net.listen import SocketFile  # noqa: F401
+    from lomond.net.waiter import Interest  # noqa: F401
 
 log = logging.getLogger('lomond')  # type: logging.Logger
 
@@ -38,6 +44,9 @@ _WARN_EVERY = 60.0
 
 # What a send raises if the client, or `Server.close`, has ended the connection.
 _GONE = (errors.TransportFail, errors.WebSocketClosing, errors.WebSocketClosed)
+
+# How many connections are accepted in one step.
+_AT_ONCE = 64
 
 #: The close code and reason of `Server.close`.
 SHUTDOWN = (Status.GOING_AWAY, u'server shutting down')
@@ -314,3 +323,157 @@ class InThreads(object):
             # A thread without an identifier is about to start, or never did because of Ctrl-C.
             if thread is not threading.current_thread() and thread.ident is not None:
                 thread.join(None if deadline is None else max(0.0, deadline - monotonic()))
+
+
+class InOneThread(Crowd):
+    """Serves all connections in the thread that iterates over their events.
+
+    Parameters: ``listener``; ``max_connections``; ``close_timeout``, in seconds or None;
+    ``options`` of `Session.begin`; ``max_queue`` and ``overflow``, as for `lomond.pool.Pool`.
+    """
+
+    def __init__(self, listener, max_connections, close_timeout, options, max_queue, overflow):
+        # type: (Listener, int, Optional[float], Dict[str, Any], Optional[int], str) -> None
+        super(InOneThread, self).__init__(max_queue, overflow)
+        self._listener = listener
+        self._max_connections = max_connections
+        self._close_timeout = close_timeout
+        self._session_options = options
+        self._acceptor = _Acceptor(listener, self._accept)
+        self._member = Member(self._acceptor, self._acceptor.begin)
+
+    @property
+    def websockets(self):
+        # type: () -> List[ServerWebSocket]
+        """The websockets of the connections that are there now, in a new list."""
+        return [websocket for websocket in self._multiplexer.websockets
+                if websocket is not self._acceptor]
+
+    def __len__(self):
+        # type: () -> int
+        return len(self.websockets)
+
+    def iterate(self, poll=None, waits=True):
+        # type: (Optional[float], bool) -> Any
+        if self._multiplexer.find(self._acceptor) is None and not self._acceptor.is_closed:
+            self._member = Member(self._acceptor, self._acceptor.begin)
+            self._multiplexer.add(self._member)
+        return super(InOneThread, self).iterate(poll, waits)
+
+    def _accept(self, sock, address):
+        # type: (socket.socket, Any) -> None
+        self._listener.prepare(sock)
+        if len(self._multiplexer) > self._max_connections:      # the acceptor is a member, too
+            self._listener.refuse(sock)
+            return
+        websocket = self._listener.make_websocket(
+            sock, address, session_class=partial(_Session, outbox=self._new_outbox()))
+        self._multiplexer.add(Member(websocket, partial(self._begin, websocket)))
+        if self._close_deadline is not None:
+            websocket.close(*SHUTDOWN)
+
+    def _begin(self, websocket, wake):
+        # type: (ServerWebSocket, Callable[[], None]) -> Any
+        session = websocket.session  # type: Any
+        session.begin(wake=wake, **self._session_options)
+        return session
+
+    def close(self):    # type: ignore[override]
+        # type: () -> None
+        """Close as `lomond.server.Server.close` describes."""
+        if self._listener.is_inherited:
+            self._listener.close()
+            return
+        self._acceptor.close()
+        self._multiplexer.wake(self._member)
+        if self._close_deadline is None:
+            super(InOneThread, self).close(SHUTDOWN[0], SHUTDOWN[1], self._close_timeout)
+
+
+class _Session(QueuedServerSession):
+    """A session whose events are those of an open connection: what comes before is logged."""
+
+    _is_ready = False
+
+    def step(self):
+        # type: () -> Iterator[AnyEvent]
+        happened = super(_Session, self).step()
+        return happened if self._is_ready else self._log_until_ready(happened)
+
+    def _log_until_ready(self, happened):
+        # type: (Iterable[AnyEvent]) -> Iterator[AnyEvent]
+        for event in happened:
+            self._is_ready = self._is_ready or event.name == 'ready'
+            if self._is_ready:
+                yield event
+            else:
+                self._websocket.log_failure(event)
+
+
+class _Acceptor(object):
+    """Accepts connections, by steps, with a session's members.
+
+    Parameters: ``listener``; ``accept``, called with each socket and the client's address.
+    """
+
+    #: As a websocket has it: it has none.
+    session = None
+
+    def __init__(self, listener, accept):
+        # type: (Listener, Callable[[socket.socket, Any], None]) -> None
+        self._listener = listener
+        self._accept = accept
+        self.is_closed = False
+        self.is_finished = False
+        self.interest = listener.interest  # type: Interest
+        self.deadline = NEVER
+
+    def begin(self, _wake):
+        # type: (Callable[[], None]) -> _Acceptor
+        """Return itself: the machine of its member."""
+        self.is_finished = False
+        return self
+
+    def step(self):
+        # type: () -> Iterable[AnyEvent]
+        """Accept what has arrived, a few dozens at most."""
+        self.interest, self.deadline = self._listener.interest, NEVER
+        if self.is_closed:
+            self.is_finished = True
+            return ()
+        for _ in range(_AT_ONCE):
+            try:
+                accepted = self._listener.accept()
+            except socket.error:
+                self.interest, self.deadline = (), monotonic() + PAUSE
+                break
+            if accepted is None:
+                break
+            try:
+                self._accept(*accepted)
+            except Exception:       # one client's connection must not end the server
+                self._listener.log(
+                    'could not serve the client {!r}'.format(accepted[1]), logging.ERROR)
+                accepted[0].close()
+        return ()
+
+    def time_left(self):
+        # type: () -> float
+        """Return how long, in seconds, to wait for `interest`."""
+        return NEVER if self.deadline == NEVER else max(0.0, self.deadline - monotonic())
+
+    def fail(self, error):
+        # type: (EnvironmentError) -> None
+        """Stop, as the driver can't wait for the listening socket."""
+        log.error(u'could not wait for connections: %s', describe(error))
+        self.close()
+
+    def close(self):
+        # type: () -> None
+        """Stop listening; from any thread."""
+        self.is_closed = True
+        self._listener.close()
+
+    def dispose(self):
+        # type: () -> None
+        """Do nothing: the server goes on listening, for the next loop."""

@@ -13,37 +13,31 @@ How a connection lives is the business of `lomond.engine`; how many are waited f
 
 from __future__ import absolute_import, division, print_function
 
-import weakref
 from functools import partial
 
 from lomond import errors
-from lomond._checks import check_count, check_rate, check_seconds
-from lomond._compat import TYPE_CHECKING, monotonic
-from lomond._endpoint import message_of
+from lomond._checks import check_count, check_rate
+from lomond._compat import TYPE_CHECKING
+from lomond._crowd import Crowd
 from lomond._hints import takes_options
-from lomond._multiplexer import Member, Multiplexer
+from lomond._multiplexer import Member
 from lomond.engine.gate import Gate
-from lomond.engine.outbox import MAX_QUEUE, OVERFLOWS, Outbox, Overflow
+from lomond.engine.outbox import MAX_QUEUE, Overflow
 from lomond.engine.policy import ReconnectPolicy
 from lomond.engine.reconnect import PersistentSession
 from lomond.engine.stepped import QueuedClientSession
-from lomond.engine.timers import NEVER
-from lomond.protocol.close import encode_close
-from lomond.status import Status
 from lomond.websocket import WebSocket, check_timing
 
 if TYPE_CHECKING:
-    from typing import Any, Callable, Generator, Iterable, List, Optional, Tuple, Union  # noqa: F401
+    from typing import Any, Callable, Generator, List, Optional, Tuple  # noqa: F401
 
-    from lomond._compat import text_type  # noqa: F401
-    from lomond._endpoint import BytesLike  # noqa: F401
     from lomond.events import AnyEvent  # noqa: F401
     from lomond.websocket import Timing  # noqa: F401
 
 __all__ = ['Pool']
 
 
-class Pool(object):
+class Pool(Crowd):
     """Drives many WebSockets in the thread that iterates over it.
 
     Iterating yields pairs of a WebSocket and its event until no member is left, or `close` was
@@ -87,18 +81,27 @@ class Pool(object):
         ends_when_empty=True,       # type: bool
     ):
         # type: (...) -> None
-        self._max_queue = check_count('max_queue', max_queue, 1, none_for='no limit')
-        if overflow not in OVERFLOWS:
-            raise ValueError("overflow must be 'raise', 'block', 'drop_oldest' or 'latest', "
-                             'not {!r}'.format(overflow))
-        self._overflow = overflow
+        super(Pool, self).__init__(max_queue, overflow)
         self._keep_outbox = keep_outbox
         self._gate = Gate(
             check_count('max_dialing', max_dialing, 1), check_rate('dial_rate', dial_rate))
         self._ends_when_empty = ends_when_empty
-        self._multiplexer = Multiplexer()
-        self._close_deadline = None  # type: Optional[float]    # once `close` was called
-        self._loop = None  # type: Any      # a weak reference to the running loop
+
+    if TYPE_CHECKING:
+        websockets = ()  # type: List[WebSocket]    # type: ignore[assignment]
+
+        def __iter__(self):
+            # type: () -> Generator[Tuple[WebSocket, AnyEvent], None, None]
+            raise NotImplementedError
+
+        def polling(self, seconds):
+            # type: (float) -> Generator[Tuple[Optional[WebSocket], AnyEvent], None, None]
+            raise NotImplementedError
+
+    @property
+    def _may_end(self):
+        # type: () -> bool
+        return self._ends_when_empty or self._close_deadline is not None
 
     # -- members --
 
@@ -172,145 +175,6 @@ class Pool(object):
         if policy is None:
             return begin_session()
         return PersistentSession(websocket, begin_session, policy, is_over, wake=wake)
-
-    def _new_outbox(self):
-        # type: () -> Outbox
-        return Outbox(self._max_queue, self._overflow)
-
-    def remove(self, websocket):
-        # type: (WebSocket) -> bool
-        """Break a connection off, as a ``break`` does in its own loop; no event of it follows.
-
-        Returns False if it isn't a member. ``websocket.close()`` is the polite way.
-        """
-        member = self._multiplexer.find(websocket)
-        if member is None:
-            return False
-        self._multiplexer.remove(member)
-        return True
-
-    def __len__(self):
-        # type: () -> int
-        return len(self._multiplexer)
-
-    def __contains__(self, websocket):
-        # type: (object) -> bool
-        return self._multiplexer.find(websocket) is not None
-
-    @property
-    def websockets(self):
-        # type: () -> List[WebSocket]
-        """The members, in a new list: connected ones, and those that connect or wait to."""
-        return self._multiplexer.websockets
-
-    # -- the loop --
-
-    def __iter__(self):
-        # type: () -> Generator[Tuple[WebSocket, AnyEvent], None, None]
-        return self.iterate()   # type: ignore[no-any-return]
-
-    def polling(self, seconds):
-        # type: (float) -> Generator[Tuple[Optional[WebSocket], AnyEvent], None, None]
-        """Iterate as over the pool, and yield ``(None, Poll())``, the pool's own, so often."""
-        if not check_seconds('seconds', seconds):
-            raise ValueError('seconds must be more than 0: for no Poll, iterate over the pool')
-        return self.iterate(seconds)    # type: ignore[no-any-return]
-
-    def iterate(self, poll=None, waits=True):
-        # type: (Optional[float], bool) -> Any
-        """Return the generator behind all ways to iterate; for drivers.
-
-        With ``waits=False`` it yields ``(None, None)`` wherever it would wait: then wait for what
-        `waits_for` says.
-        """
-        loop = self._multiplexer.run(self._is_over, poll, waits)
-        self._loop = weakref.ref(loop)
-        return loop
-
-    @property
-    def waits_for(self):
-        # type: () -> Tuple[Optional[int], float]
-        """A descriptor to be read, None if the system's way to wait has none; and for how long."""
-        return self._multiplexer.fileno(), self._multiplexer.time_left()
-
-    def _is_over(self):
-        # type: () -> bool
-        if self._close_deadline is not None and monotonic() >= self._close_deadline:
-            self._close_deadline = NEVER
-            for websocket in self.websockets:
-                websocket.force_disconnect()
-        return not self._multiplexer and (self._ends_when_empty or self._close_deadline is not None)
-
-    # -- from any thread --
-
-    def broadcast(self, message, websockets=None, compress=True):
-        # type: (Union[text_type, BytesLike], Optional[Iterable[WebSocket]], bool) -> int
-        """Send a message to all members that are open, or to these; never wait.
-
-        Returns how many took it: those that aren't open, or whose queue is full and doesn't drop,
-        don't. (With ``overflow='block'`` it doesn't wait either.)
-
-        Parameters: ``message``, text or bytes, as for `WebSocket.send_text` and
-        `WebSocket.send_binary`; ``websockets``, None for all; ``compress``, whether to compress it
-        where that was agreed on. Raises TypeError, and ValueError for a lone surrogate.
-        """
-        opcode, payload = message_of('broadcast', message)
-        count = 0
-        for websocket in self.websockets if websockets is None else list(websockets):
-            writer = self._writer_of(websocket)
-            if writer is None:
-                continue
-            try:
-                writer.send(opcode, payload, compress, may_wait=False)
-                count += 1
-            except errors.WebSocketError:       # it isn't open, broken, or its queue is full
-                pass
-        return count
-
-    def clear_outbox(self, websocket):
-        # type: (WebSocket) -> int
-        """Drop what waits in a member's queue; return how many messages that were.
-
-        A message of which a part has gone out is sent to its end.
-        """
-        writer = self._writer_of(websocket)
-        return 0 if writer is None else writer.clear()  # type: ignore[no-any-return]
-
-    def _writer_of(self, websocket):
-        # type: (WebSocket) -> Any
-        """Return what sends for a member, None if it hasn't begun or isn't one."""
-        session = websocket.session
-        return session.writer if session is not None and websocket in self else None
-
-    def close(self, code=Status.GOING_AWAY, reason=u'', timeout=10.0):
-        # type: (Optional[int], Union[bytes, text_type], Optional[float]) -> None
-        """Close all connections, and end the attempts to connect; the loop ends with the last.
-
-        It doesn't wait: the loop goes on until each member's last event. Connections that are
-        still there after ``timeout`` seconds (None: as long as it takes) are broken.
-
-        Parameters: ``code`` and ``reason``, as for `WebSocket.close`, whose errors it raises.
-        """
-        encode_close(code, reason)      # raises
-        seconds = check_seconds('timeout', timeout)
-        self._close_deadline = NEVER if seconds is None else monotonic() + seconds
-        for websocket in self.websockets:
-            websocket.close(code, reason)
-        self._multiplexer.look_again(self._close_deadline)
-
-    def __enter__(self):
-        # type: () -> Pool
-        return self
-
-    def __exit__(self, *_exc_info):
-        # type: (*Any) -> None
-        loop = None if self._loop is None else self._loop()
-        if loop is None:
-            return
-        if loop.gi_running:     # in another thread
-            self.close(timeout=0)
-        else:
-            loop.close()
 
 
 def _check_websocket(websocket):

@@ -1,4 +1,4 @@
-"""A WebSocket server on the same protocol core as the client: a thread for each connection, or one.
+"""A WebSocket server on the same protocol core: a thread for each connection, or one for all.
 
 It is for demos, tests, embedded feeds and devices in a network of your own, and not for the open
 internet: it has no defence against clients that open many connections.
@@ -12,6 +12,11 @@ internet: it has no defence against clients that open many connections.
         print(server.url)
         ...
 
+    server = Server(threads=False)
+    for websocket, event in server:
+        if event.name == 'text':
+            server.broadcast(event.text)
+
 How connections are served is in `lomond._serving`.
 """
 
@@ -19,10 +24,12 @@ from __future__ import absolute_import, division, print_function
 
 from lomond._checks import check_callable, check_count, check_seconds, check_ssl_context
 from lomond._compat import TYPE_CHECKING, text_type
+from lomond._crowd import Crowd
 from lomond._endpoint import FRAGMENT_SIZE, MAX_MESSAGE_SIZE
 from lomond._hints import takes_options
 from lomond._served import ServerEvent, ServerReady, ServerWebSocket
-from lomond._serving import InThreads, Listener
+from lomond._serving import InOneThread, InThreads, Listener
+from lomond.engine.outbox import MAX_QUEUE, Overflow
 from lomond.http.url import Target, bracket
 from lomond.net.listen import SocketFile, listen
 from lomond.net.transport import MAX_READ_AHEAD
@@ -34,9 +41,9 @@ __all__ = ['Refusal', 'Request', 'Server', 'ServerEvent', 'ServerReady', 'Server
 if TYPE_CHECKING:
     from os import PathLike  # noqa: F401
     from ssl import SSLContext  # noqa: F401
-    from typing import Any, Callable, Dict, Iterable, List, Optional, Tuple, Union  # noqa: F401
+    from typing import Any, Callable, Dict, Generator, Iterable, List, Optional, Tuple, Union  # noqa: F401
 
-    from lomond._endpoint import JSONDumps, JSONLoads  # noqa: F401
+    from lomond._endpoint import BytesLike, JSONDumps, JSONLoads  # noqa: F401
     from lomond.protocol.extensions.permessage_deflate import DeflateOptions  # noqa: F401
     from lomond.protocol.refusal import OnRequest, Origins  # noqa: F401
 
@@ -48,6 +55,10 @@ _NOT_RUN_BY_A_CALL = 0x20 | 0x80 | 0x200
 
 class Server(object):
     """Listens, and runs a handler for each connection, in a thread of its own.
+
+    Or, with ``threads=False``, serves thousands of connections in the thread that iterates over
+    it: that yields pairs of a `ServerWebSocket` and its event, from Ready on, until `close` was
+    called and the last connection has ended. A send never waits there, see `lomond.pool.Pool`.
 
     Parameters:
 
@@ -79,6 +90,9 @@ class Server(object):
     - ``reuse_port``: share the port with other processes that have this option (False), by
       SO_REUSEPORT; each accepts a part of the connections.
 
+    - ``threads``: see above (True).
+    - ``max_queue`` and ``overflow``, with ``threads=False``: as for `lomond.pool.Pool`.
+
     It listens from the start; `start` or `serve_forever` accept connections. Raises TypeError and
     ValueError for invalid arguments, and socket.error, which names the address, if it can't listen.
     """
@@ -86,7 +100,7 @@ class Server(object):
     @takes_options('Server', 'Server(handler, {}=...)')
     def __init__(
         self,
-        handler,                            # type: Handler
+        handler=None,                       # type: Optional[Handler]
         host=u'127.0.0.1',                  # type: text_type
         port=0,                             # type: int
         ssl_context=None,                   # type: Optional[SSLContext]
@@ -109,11 +123,17 @@ class Server(object):
         on_request=None,                    # type: Optional[OnRequest]
         unix_path=None,                     # type: Union[None, text_type, PathLike[str]]
         reuse_port=False,                   # type: bool
+        threads=True,                       # type: bool
+        max_queue=MAX_QUEUE,                # type: Optional[int]
+        overflow=Overflow.RAISE,            # type: str
     ):
         # type: (...) -> None
-        if not callable(handler):
+        if threads and not callable(handler):
             raise TypeError('the handler must be callable, not {!r}: '
                             'Server(handler, host, port)'.format(handler))
+        if not threads and (handler is not None or poll != 5.0):
+            raise TypeError('Server(threads=False) takes no handler and no poll: iterate over the '
+                            'server, or over server.polling(seconds)')
         for name, function in (
                 ('the handler', handler), ('origins', origins), ('on_request', on_request)):
             if getattr(getattr(function, '__code__', None), 'co_flags', 0) & _NOT_RUN_BY_A_CALL:
@@ -134,7 +154,7 @@ class Server(object):
             'on_request': check_callable('on_request', on_request),
         }  # type: Dict[str, Any]
         ServerWebSocket(None, None, **self._endpoint_options)   # raises for invalid options
-        self._session_options = {
+        options = {
             'poll': check_seconds('poll', poll),
             'ping_rate': check_seconds('ping_rate', ping_rate),
             'ping_timeout': check_seconds('ping_timeout', ping_timeout),
@@ -157,8 +177,10 @@ class Server(object):
         listener = Listener(sock, self._socket_file, self._endpoint_options)
         try:
             self._serving = InThreads(
-                listener, handler, check_count('max_connections', max_connections, 1),
-                close_timeout or None, self._session_options)
+                listener, handler, max_connections, close_timeout or None, options,     # type: ignore[arg-type]
+            ) if threads else InOneThread(
+                listener, max_connections, close_timeout or None, dict(options, poll=None),
+                max_queue, overflow)  # type: Any
         except BaseException:
             listener.close()
             raise
@@ -193,21 +215,56 @@ class Server(object):
         Those that are doing the handshake or closing are among them: only if ``is_open`` is true
         can you send to one.
         """
-        return self._serving.websockets
+        return self._serving.websockets     # type: ignore[no-any-return]
 
     def start(self):
         # type: () -> Server
         """Accept connections in a new thread, unless `start` was called before; return the server.
 
-        Raises socket.error if the thread can't be started.
+        With ``threads=False`` it only returns the server. Raises socket.error if the thread can't
+        be started.
         """
-        self._serving.start()
+        if isinstance(self._serving, InThreads):
+            self._serving.start()
         return self
 
     def serve_forever(self):
         # type: () -> None
-        """Accept connections in this thread, until `close` is called."""
+        """Accept connections in this thread, until `close` is called; for ``threads=True``."""
+        if not isinstance(self._serving, InThreads):
+            raise TypeError('with threads=False, iterate over the server')
         self._serving.serve_forever()
+
+    # -- with threads=False --
+
+    def __iter__(self):
+        # type: () -> Generator[Tuple[ServerWebSocket, ServerEvent], None, None]
+        return iter(self._crowd)
+
+    def polling(self, seconds):
+        # type: (float) -> Generator[Tuple[Optional[ServerWebSocket], ServerEvent], None, None]
+        """Iterate as over the server, and yield ``(None, Poll())`` every ``seconds``."""
+        return self._crowd.polling(seconds)
+
+    def broadcast(self, message, websockets=None, compress=True):
+        # type: (Union[text_type, BytesLike], Optional[Iterable[ServerWebSocket]], bool) -> int
+        """Send a message to all open connections, or to these; as `lomond.pool.Pool.broadcast`."""
+        return self._crowd.broadcast(message, websockets, compress)
+
+    def remove(self, websocket):
+        # type: (ServerWebSocket) -> bool
+        """Break a connection off; as `lomond.pool.Pool.remove`."""
+        return self._crowd.remove(websocket)
+
+    @property
+    def _crowd(self):
+        # type: () -> Crowd
+        if not isinstance(self._serving, Crowd):
+            raise TypeError('this server runs a thread for each connection: for one loop over all '
+                            'of them, and broadcast, use Server(threads=False)')
+        return self._serving
+
+    # -- the end --
 
     def close(self):
         # type: () -> None
@@ -227,6 +284,8 @@ class Server(object):
             self.close()
             raise
 
-    def __exit__(self, *_exc_info):
+    def __exit__(self, *exc_info):
         # type: (*Any) -> None
         self.close()
+        if isinstance(self._serving, Crowd):
+            self._serving.__exit__(*exc_info)

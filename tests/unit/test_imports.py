@@ -28,7 +28,7 @@ HOUSE = [
     ['engine'],
     ['extensions', 'response', 'tls'],      # faces of what is deeper
     ['_endpoint', '_multiplexer', 'session', 'websocket'],
-    ['_served', '_serving'],
+    ['_crowd', '_served', '_serving'],
     ['aio', 'persist', 'pool', 'server'],
     ['examples', 'testing'],
 ]

@@ -1,0 +1,189 @@
+"""What a pool of clients and a server with one thread have in common: a loop over all events.
+
+Which connections there are is for the subclasses (`lomond.pool`, `lomond._serving`); how they are
+waited for, for `lomond._multiplexer`.
+"""
+
+from __future__ import absolute_import, division, print_function
+
+import weakref
+
+from lomond import errors
+from lomond._checks import check_count, check_seconds
+from lomond._compat import TYPE_CHECKING, monotonic
+from lomond._endpoint import message_of
+from lomond._multiplexer import Multiplexer
+from lomond.engine.outbox import OVERFLOWS, Outbox
+from lomond.engine.timers import NEVER
+from lomond.protocol.close import encode_close
+from lomond.status import Status
+
+if TYPE_CHECKING:
+    from typing import Any, Generator, Iterable, List, Optional, Tuple, Union  # noqa: F401
+
+    from lomond._compat import text_type  # noqa: F401
+    from lomond._endpoint import BytesLike  # noqa: F401
+
+
+class Crowd(object):
+    """Many connections, driven by the thread that iterates over their events.
+
+    Parameters: ``max_queue`` and ``overflow``, see `lomond.pool.Pool`. Raises TypeError and
+    ValueError.
+    """
+
+    def __init__(self, max_queue, overflow):
+        # type: (Optional[int], str) -> None
+        self._max_queue = check_count('max_queue', max_queue, 1, none_for='no limit')
+        if overflow not in OVERFLOWS:
+            raise ValueError("overflow must be 'raise', 'block', 'drop_oldest' or 'latest', "
+                             'not {!r}'.format(overflow))
+        self._overflow = overflow
+        self._multiplexer = Multiplexer()
+        self._close_deadline = None  # type: Optional[float]    # once `close` was called
+        self._loop = None  # type: Any      # a weak reference to the running loop
+
+    def _new_outbox(self):
+        # type: () -> Outbox
+        return Outbox(self._max_queue, self._overflow)
+
+    def remove(self, websocket):
+        # type: (Any) -> bool
+        """Break a connection off, as a ``break`` does in its own loop; no event of it follows.
+
+        Returns False if it isn't a member. ``websocket.close()`` is the polite way.
+        """
+        member = self._multiplexer.find(websocket)
+        if member is None:
+            return False
+        self._multiplexer.remove(member)
+        return True
+
+    def __len__(self):
+        # type: () -> int
+        return len(self._multiplexer)
+
+    def __contains__(self, websocket):
+        # type: (object) -> bool
+        return self._multiplexer.find(websocket) is not None
+
+    @property
+    def websockets(self):
+        # type: () -> List[Any]
+        """The members, in a new list: connected ones, and those that connect or wait to."""
+        return self._multiplexer.websockets
+
+    # -- the loop --
+
+    def __iter__(self):
+        # type: () -> Generator[Tuple[Any, Any], None, None]
+        return self.iterate()   # type: ignore[no-any-return]
+
+    def polling(self, seconds):
+        # type: (float) -> Generator[Tuple[Any, Any], None, None]
+        """Iterate as over the pool, and yield ``(None, Poll())``, the pool's own, so often."""
+        if not check_seconds('seconds', seconds):
+            raise ValueError('seconds must be more than 0: for no Poll, iterate over the pool')
+        return self.iterate(seconds)    # type: ignore[no-any-return]
+
+    def iterate(self, poll=None, waits=True):
+        # type: (Optional[float], bool) -> Any
+        """Return the generator behind all ways to iterate; for drivers.
+
+        With ``waits=False`` it yields ``(None, None)`` wherever it would wait: then wait for what
+        `waits_for` says.
+        """
+        loop = self._multiplexer.run(self._is_over, poll, waits)
+        self._loop = weakref.ref(loop)
+        return loop
+
+    @property
+    def waits_for(self):
+        # type: () -> Tuple[Optional[int], float]
+        """A descriptor to be read, None if the system's way to wait has none; and for how long."""
+        return self._multiplexer.fileno(), self._multiplexer.time_left()
+
+    @property
+    def _may_end(self):
+        # type: () -> bool
+        """Whether the loop ends once there is no connection."""
+        return self._close_deadline is not None
+
+    def _is_over(self):
+        # type: () -> bool
+        if self._close_deadline is not None and monotonic() >= self._close_deadline:
+            self._close_deadline = NEVER
+            for websocket in self.websockets:
+                websocket.force_disconnect()
+        return not self._multiplexer and self._may_end
+
+    # -- from any thread --
+
+    def broadcast(self, message, websockets=None, compress=True):
+        # type: (Union[text_type, BytesLike], Optional[Iterable[Any]], bool) -> int
+        """Send a message to all members that are open, or to these; never wait.
+
+        Returns how many took it: those that aren't open, or whose queue is full and doesn't drop,
+        don't. (With ``overflow='block'`` it doesn't wait either.)
+
+        Parameters: ``message``, text or bytes, as for `WebSocket.send_text` and
+        `WebSocket.send_binary`; ``websockets``, None for all; ``compress``, whether to compress it
+        where that was agreed on. Raises TypeError, and ValueError for a lone surrogate.
+        """
+        opcode, payload = message_of('broadcast', message)
+        count = 0
+        for websocket in self.websockets if websockets is None else list(websockets):
+            writer = self._writer_of(websocket)
+            if writer is None:
+                continue
+            try:
+                writer.send(opcode, payload, compress, may_wait=False)
+                count += 1
+            except errors.WebSocketError:       # it isn't open, broken, or its queue is full
+                pass
+        return count
+
+    def clear_outbox(self, websocket):
+        # type: (Any) -> int
+        """Drop what waits in a member's queue; return how many messages that were.
+
+        A message of which a part has gone out is sent to its end.
+        """
+        writer = self._writer_of(websocket)
+        return 0 if writer is None else writer.clear()
+
+    def _writer_of(self, websocket):
+        # type: (Any) -> Any
+        """Return what sends for a member, None if it hasn't begun or isn't one."""
+        session = websocket.session
+        return session.writer if session is not None and websocket in self else None
+
+    def close(self, code=Status.GOING_AWAY, reason=u'', timeout=10.0):
+        # type: (Optional[int], Union[bytes, text_type], Optional[float]) -> None
+        """Close all connections, and end the attempts to connect; the loop ends with the last.
+
+        It doesn't wait: the loop goes on until each member's last event. Connections that are
+        still there after ``timeout`` seconds (None: as long as it takes) are broken.
+
+        Parameters: ``code`` and ``reason``, as for `WebSocket.close`, whose errors it raises.
+        """
+        encode_close(code, reason)      # raises
+        seconds = check_seconds('timeout', timeout)
+        self._close_deadline = NEVER if seconds is None else monotonic() + seconds
+        for websocket in self.websockets:
+            websocket.close(code, reason)
+        self._multiplexer.look_again(self._close_deadline)
+
+    def __enter__(self):
+        # type: () -> Any
+        return self
+
+    def __exit__(self, *_exc_info):
+        # type: (*Any) -> None
+        loop = None if self._loop is None else self._loop()
+        if loop is None:
+            return
+        if loop.gi_running:     # in another thread
+            self.close(timeout=0)
+        else:
+            loop.close()
