@@ -25,12 +25,14 @@ from lomond.engine.gate import Gate
 from lomond.engine.outbox import MAX_QUEUE, Overflow
 from lomond.engine.policy import ReconnectPolicy
 from lomond.engine.reconnect import PersistentSession
+from lomond.engine.renewal import RenewedSession
 from lomond.engine.stepped import QueuedClientSession
 from lomond.websocket import WebSocket, check_timing
 
 if TYPE_CHECKING:
     from typing import Any, Callable, Generator, List, Optional, Tuple  # noqa: F401
 
+    from lomond.engine.outbox import Outbox  # noqa: F401
     from lomond.events import AnyEvent  # noqa: F401
     from lomond.websocket import Timing  # noqa: F401
 
@@ -130,7 +132,10 @@ class Pool(Crowd):
         - ``tag``: anything, for your own use: the WebSocket's ``tag`` from now on.
         - ``poll``: how often Poll comes for this WebSocket, in seconds (None: never).
         - ``ping_rate``, ``ping_timeout``, ``auto_pong``, ``close_timeout``, ``idle_timeout``,
-          ``stale_disconnects``, ``max_age``: as for `WebSocket.connect`.
+          ``stale_disconnects``: as for `WebSocket.connect`.
+        - ``max_age``: how long after Ready, in seconds, to replace the connection (None: never).
+          With a policy the new connection is Ready before the old one is closed, and messages of
+          both come until then; what waits in the queue goes out over the old one.
 
         Raises TypeError and ValueError for invalid arguments, and WebSocketUnavailable if a loop
         over the WebSocket is running, if it was added before, or after `close`.
@@ -154,27 +159,48 @@ class Pool(Crowd):
             websocket.close()
         return websocket
 
+    def renew(self, websocket):
+        # type: (WebSocket) -> bool
+        """Replace a member's connection now, as at its ``max_age``.
+
+        Returns False if it isn't open, or was added without a policy.
+        """
+        member = self._multiplexer.find(websocket)
+        machine = None if member is None else member.machine
+        if not isinstance(machine, PersistentSession) or not websocket.is_open:
+            return False
+        machine.renew()
+        return True
+
     def _begin(self, websocket, policy, timing, is_over, wake):
         # type: (WebSocket, Optional[ReconnectPolicy], Timing, Callable[[], bool], Callable[[], None]) -> Any
         """Return a member's machine; in the pool's thread.
 
         ``is_over()`` is true once the websocket was closed since it was added.
         """
-        outbox = self._new_outbox()
-
-        def begin_session():
-            # type: () -> QueuedClientSession
-            session = websocket.new_session(partial(
-                QueuedClientSession, outbox=outbox if self._keep_outbox else self._new_outbox()))
+        def begin_session(end=websocket, outbox=None):
+            # type: (WebSocket, Optional[Outbox]) -> QueuedClientSession
+            if outbox is None:
+                outbox = self._new_outbox()
+            session = end.new_session(
+                partial(QueuedClientSession, outbox=outbox))  # type: QueuedClientSession
             session.gate = self._gate
+            session.is_replaceable = policy is not None
             session.begin(wake=wake, **timing._asdict())
             if is_over():       # that close() found no session
                 session.close()
-            return session  # type: ignore[no-any-return]
+            return session
 
         if policy is None:
             return begin_session()
-        return PersistentSession(websocket, begin_session, policy, is_over, wake=wake)
+
+        def begin_attempt():
+            # type: () -> Any
+            before = self._writer_of(websocket) if self._keep_outbox else None
+            return RenewedSession(
+                websocket, begin_session(outbox=before and before.outbox), begin_session, is_over)
+
+        return PersistentSession(websocket, begin_attempt, policy, is_over, wake=wake)
 
 
 def _check_websocket(websocket):

@@ -92,7 +92,7 @@ class RoundTrips(object):
             'mean': total / count if count else None}
 
 
-class _Span(object):
+class Span(object):
     """The time of one connection, added to that of earlier ones. It never decreases.
 
     Parameters: ``before``, the seconds of earlier connections; ``clock``, the session's.
@@ -142,7 +142,7 @@ class Stats(object):
         self.connections = 0  # type: int
         #: Messages that a pool's or an event loop's queue dropped for newer ones.
         self.dropped = 0  # type: int
-        self._span = None  # type: Optional[_Span]      # of the present or last connection
+        self._span = None  # type: Optional[Span]      # of the present or last connection
 
     @property
     def reconnects(self):
@@ -158,16 +158,11 @@ class Stats(object):
         return 0.0 if span is None else span.seconds()
 
     def opened(self, clock):
-        # type: (Callable[[], float]) -> None
-        """Count a connection; the session calls this with its clock."""
+        # type: (Callable[[], float]) -> Span
+        """Count a connection; return its time. The session calls this with its clock."""
         self.connections += 1
-        self._span = _Span(self.time_connected, clock)
-
-    def closed(self):
-        # type: () -> None
-        """Stop the time of the connection; does nothing if there is none."""
-        if self._span is not None:
-            self._span.end()
+        self._span = span = Span(self.time_connected, clock)
+        return span
 
     def as_dict(self):
         # type: () -> Dict[str, Any]

@@ -13,6 +13,7 @@ from lomond._compat import TYPE_CHECKING, NamedTuple, encode_text, text_type
 from lomond._describe import describe
 from lomond._endpoint import FRAGMENT_SIZE, MAX_MESSAGE_SIZE, Endpoint, with_defaults
 from lomond._hints import takes_options
+from lomond._locks import ProcessLock
 from lomond.constants import USER_AGENT, WS_VERSION
 from lomond.engine.attempt import Attempt
 from lomond.http.grammar import check_line
@@ -463,6 +464,26 @@ class WebSocket(Endpoint):
             self.check_idle()
             self.attach(None)
             self._attempt = Attempt(self._attempt.chain.first, self._new_connection())
+
+    def make_twin(self):
+        # type: () -> WebSocket
+        """Return a WebSocket with the same options and counters, for a connection of its own."""
+        twin = object.__new__(type(self))
+        twin.__dict__.update(self.__dict__)
+        twin._loop_lock = ProcessLock()
+        twin._session = twin._sender = None
+        twin._attempt = Attempt(self._attempt.chain.first, self._new_connection())
+        return twin
+
+    def exchange(self, twin):
+        # type: (WebSocket) -> None
+        """Have a twin's connection from now on, and the twin have this one's."""
+        twin._attempt, self._attempt = self._attempt, twin._attempt
+        ours, theirs = self._session, twin._session
+        for websocket, session in ((self, theirs), (twin, ours)):
+            if session is not None:
+                session.move(websocket)
+            websocket.attach(session)
 
     def check_idle(self):
         # type: () -> None

@@ -75,7 +75,7 @@ class BlockingWriter(Writer):
                         frame = self._encoder.encode(opcode, data, compress)
                         if self.error is not None:
                             raise self._refusal(len(frame))
-                        self.transport.send(frame, self._options.write_timeout or None)
+                        self.transport.send(frame, self.options.write_timeout or None)
                     if opcode == Opcode.CLOSE:
                         self._close_was_sent()
                     self.is_sending = False
@@ -191,7 +191,7 @@ class BlockingWriter(Writer):
         transport = self.transport
         if transport is None:       # a redirect has just closed it
             raise unavailable(self._connection.state)
-        timeout = self._options.write_timeout or None
+        timeout = self.options.write_timeout or None
         try:
             if size is None:
                 transport.send(data, timeout)

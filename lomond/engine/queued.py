@@ -294,7 +294,7 @@ class QueuedWriter(Writer):
 
     def _set_deadline(self):
         # type: () -> None
-        timeout = self._options.write_timeout
+        timeout = self.options.write_timeout
         self.deadline = self._clock() + timeout if timeout else NEVER
         self._progress = 0
 
@@ -451,7 +451,7 @@ class QueuedWriter(Writer):
     def time_out(self):
         # type: () -> None
         """End the connection: the peer has read too little of what waits."""
-        words = u'write timed out after {:g} s: '.format(self._options.write_timeout or 0)
+        words = u'write timed out after {:g} s: '.format(self.options.write_timeout or 0)
         words += u'the peer read only {} bytes in that time'.format(self._progress) \
             if self._progress else u"the peer isn't reading"
         self._break(errors.TransportFail(words))

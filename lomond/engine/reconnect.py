@@ -311,6 +311,13 @@ class PersistentSession(object):
         """Record an event of the attempt; its name is in `OBSERVED`."""
         self._attempts.observe(event)
 
+    def renew(self):
+        # type: () -> None
+        """Replace the connection, by a session that can; from any thread."""
+        session = self._session
+        if session is not None:
+            session.renew()
+
     def flush(self):
         # type: () -> None
         """Send what waits, but receive nothing; instead of a step, while the user is busy."""

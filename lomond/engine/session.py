@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from lomond.net.transport import Transport  # noqa: F401
     from lomond.net.waiter import Interest  # noqa: F401
     from lomond.protocol.connection import Connection  # noqa: F401
+    from lomond.stats import Span  # noqa: F401
 
 log = logging.getLogger('lomond')  # type: logging.Logger
 
@@ -103,6 +104,11 @@ class Session(object):
     #: What sends.
     writer_class = BlockingWriter  # type: Callable[..., Any]
 
+    #: Whether the driver replaces a connection that reached `max_age`, and then closes it.
+    is_replaceable = False
+    #: True once the driver is to do that.
+    is_due = False
+
     #: What says when to dial, a `lomond.engine.gate.Gate`; None to dial at once.
     gate = None  # type: Any
 
@@ -124,6 +130,8 @@ class Session(object):
     _progress = 0
     # The loop's last ping that has no pong yet: its payload, and when it went out.
     _ping_sent = None  # type: Optional[Tuple[bytes, float]]
+    # The time of the connection, from Ready on.
+    _span = None  # type: Optional[Span]
     # With an `idle_timeout`, from Ready on.
     _idle_timer = None  # type: Optional[IdleTimer]
     _stale_disconnects = False
@@ -363,7 +371,8 @@ class Session(object):
             # A session that hasn't begun may stand beside the one that drives the websocket.
             if self.phase != Phase.NEW or self._websocket.session is self:
                 self._websocket.on_disconnect()
-                self._websocket.stats.closed()
+                if self._span is not None:
+                    self._span.end()
         finally:
             # Not earlier: from now on another thread may connect, with a connection of its own.
             self._enter(Phase.FINISHED)
@@ -405,6 +414,16 @@ class Session(object):
         if transport is not None:
             transport.abort()
         self.wake()
+
+    def move(self, websocket):
+        # type: (Any) -> None
+        """Belong to another websocket, which has the connection from now on."""
+        self._websocket = self.writer.options = websocket
+
+    def retire(self):
+        # type: () -> None
+        """Close, as another connection has taken the place of this."""
+        self.writer.close(_TOO_OLD)
 
     def fail(self, error):
         # type: (EnvironmentError) -> None
@@ -683,7 +702,7 @@ class Session(object):
         self._close_deadline = NEVER
         if self._is_forced:     # it was called right before the connection began to receive
             self.connection.stop_receiving()
-        self._websocket.stats.opened(self._clock)
+        self._span = self._websocket.stats.opened(self._clock)
         self._enter(Phase.OPEN)
         self._set_deadline()
         self.writer.flush_pending()     # a Close: before Ready, whose handler may take its time
@@ -771,8 +790,12 @@ class Session(object):
                     EndKind.TIMEOUT, reason.format(self._close_timeout)):
                 yield event
         elif now >= self._aged_at:
-            self._conclude(EndKind.AGED, u'the connection reached max_age')
-            self.writer.close(_TOO_OLD)
+            self._aged_at = NEVER
+            if self.is_replaceable:
+                self.is_due = True
+            else:
+                self._conclude(EndKind.AGED, u'the connection reached max_age')
+                self.writer.close(_TOO_OLD)
         elif idle is not None:
             for event in self._report_silence(idle):
                 yield event

@@ -62,9 +62,9 @@ class Writer(object):
 
     __slots__ = (
         '_clock', '_connection', '_encoder', '_fragment_size', '_head', '_head_size',
-        '_options', '_session', '_whole_size', 'close_sent_at', 'error',
+        '_session', '_whole_size', 'close_sent_at', 'error',
         'head_error', 'is_disposed', 'is_interleaving', 'is_sending', 'lock', 'needs_buffer',
-        'pending', 'receiving_thread', 'transport')
+        'options', 'pending', 'receiving_thread', 'transport')
 
     #: True while messages, or a part of one, wait for the send buffer.
     has_unsent = False  # type: bool
@@ -75,7 +75,7 @@ class Writer(object):
         # type: (Connection, Any, Any, Callable[[], float]) -> None
         self._connection = connection
         self._encoder = connection.encoder
-        self._options = options
+        self.options = options
         self._session = session
         self._clock = clock
         #: Where the bytes go; None before there is a connection, and during a redirect.

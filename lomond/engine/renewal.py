@@ -1,0 +1,186 @@
+"""A connection that is replaced by another before it is closed, so that no message is missed.
+
+While the new one connects, and for as long as the old one still delivers, there are two. Waits for
+nothing: the machine here has a session's members.
+"""
+
+from __future__ import absolute_import, division, print_function
+
+import logging
+
+from lomond._compat import TYPE_CHECKING, monotonic
+from lomond.engine.phases import Phase
+from lomond.engine.timers import NEVER
+
+if TYPE_CHECKING:
+    from typing import Any, Callable, Iterator, List, Optional, Tuple  # noqa: F401
+
+    from lomond.events import AnyEvent  # noqa: F401
+    from lomond.net.waiter import Interest  # noqa: F401
+
+log = logging.getLogger('lomond')  # type: logging.Logger
+
+# How long to wait, in seconds, after a successor failed to connect.
+_PAUSE = 10.0
+
+
+class RenewedSession(object):
+    """A session; when it is due to be replaced, at its `max_age` for one, another in its place.
+
+    Its events are those of the first session, Ready of the second, and then those of the second.
+    Between the two, and until the first has ended, messages of both come: a feed that sends each
+    message to both is heard twice. The end of the first isn't reported. If the second fails to
+    connect, the first goes on, and a third is tried.
+
+    Parameters:
+
+    - ``websocket``: the user's.
+    - ``session``: the first, which has begun, with `is_replaceable` set.
+    - ``begin``: called with a twin of the websocket; returns a session of that, which has begun.
+    - ``is_over``: returns True once no other connection is to be made.
+    - ``clock``: a monotonic clock in seconds.
+    """
+
+    __slots__ = (
+        '_begin', '_clock', '_interest', '_is_over', '_not_before', '_retired', '_successor', '_twin',
+        '_watched', '_websocket', 'session')
+
+    def __init__(self, websocket, session, begin, is_over, clock=monotonic):
+        # type: (Any, Any, Callable[[Any], Any], Callable[[], bool], Callable[[], float]) -> None
+        self._websocket = websocket
+        #: The session whose connection the websocket has.
+        self.session = session
+        self._begin = begin
+        self._is_over = is_over
+        self._clock = clock
+        self._twin = None  # type: Any      # what the successor, or the retired session, drives
+        self._successor = None  # type: Any
+        self._retired = None  # type: Any
+        self._not_before = -NEVER       # when the next successor may begin
+        self._watched = ()  # type: Tuple[Interest, ...]    # the interests of the parts
+        self._interest = ()  # type: Interest               # ... and all of them together
+
+    @property
+    def _parts(self):
+        # type: () -> List[Any]
+        return [part for part in (self.session, self._successor, self._retired)
+                if part is not None]
+
+    # -- a session's members --
+
+    @property
+    def is_finished(self):
+        # type: () -> bool
+        """True once the websocket's session has ended."""
+        return self.session.is_finished     # type: ignore[no-any-return]
+
+    @property
+    def is_aged(self):
+        # type: () -> bool
+        """As the session's: False, as this replaces it."""
+        return self.session.is_aged     # type: ignore[no-any-return]
+
+    @property
+    def interest(self):
+        # type: () -> Interest
+        """What to wait for before the next step: the same object as long as nothing changed."""
+        watched = tuple(part.interest for part in self._parts)
+        if len(watched) != len(self._watched) or any(
+                new is not old for new, old in zip(watched, self._watched)):
+            self._watched = watched
+            self._interest = watched[0] if len(watched) == 1 else [
+                pair for interest in watched for pair in interest]
+        return self._interest
+
+    @property
+    def deadline(self):
+        # type: () -> float
+        """When the next step has something to do though nothing arrived, by the clock."""
+        deadline = min(part.deadline for part in self._parts)  # type: float
+        return min(deadline, self._not_before) if self._is_due else deadline
+
+    def time_left(self):
+        # type: () -> Optional[float]
+        """Return how long, in seconds, to wait for `interest`; None means forever."""
+        left = [part.time_left() for part in self._parts]
+        if self._is_due:
+            left.append(max(0.0, self._not_before - self._clock()))
+        known = [seconds for seconds in left if seconds is not None]
+        return min(known) if known else None
+
+    def step(self):
+        # type: () -> Iterator[AnyEvent]
+        """Do what can be done without waiting; yield the events."""
+        for event in self.session.step():
+            yield event
+        if self.session.is_finished or self._is_over():
+            self._drop_successor()
+        elif self._is_due and self._clock() >= self._not_before:
+            self._twin = self._websocket.make_twin()
+            self._successor = self._begin(self._twin)
+        if self._successor is not None:
+            for event in self._step_successor():
+                yield event
+        if self._retired is not None:
+            for event in self._retired.step():
+                if event.name == 'text' or event.name == 'binary':
+                    yield event
+            if self._retired.is_finished:
+                self._retired = self._twin = None
+
+    @property
+    def _is_due(self):
+        # type: () -> bool
+        return self.session.is_due and self._successor is None and self._retired is None
+
+    def _step_successor(self):
+        # type: () -> Iterator[AnyEvent]
+        successor = self._successor
+        for event in successor.step():
+            if event.name == 'ready':
+                self._take_over()
+            if self.session is successor:
+                yield event
+        if successor.is_finished and self.session is not successor:
+            log.warning('%r keeps its old connection, as no new one could be opened: %s',
+                        self._websocket, successor.end)
+            self._drop_successor()
+            self._not_before = self._clock() + _PAUSE
+
+    def _take_over(self):
+        # type: () -> None
+        """Let the websocket have the successor's connection from now on; close the old one."""
+        self._retired, self.session, self._successor = self.session, self._successor, None
+        self._websocket.exchange(self._twin)
+        self.session.is_replaceable = True
+        self._retired.retire()
+
+    def _drop_successor(self):
+        # type: () -> None
+        if self._successor is not None:
+            self._successor.dispose()
+            self._successor = self._twin = None
+
+    def renew(self):
+        # type: () -> None
+        """Replace the connection now, if it is open; from any thread."""
+        self.session.is_due = self.session.phase == Phase.OPEN
+        self._not_before = -NEVER
+        self.session.wake()
+
+    def fail(self, error):
+        # type: (EnvironmentError) -> None
+        """End, as the driver can't wait for the `interest`."""
+        self._drop_successor()
+        self.session.fail(error)
+
+    def close(self):
+        # type: () -> None
+        """Close, or end the attempt to connect."""
+        self.session.close()
+
+    def dispose(self):
+        # type: () -> None
+        """Free everything, in whatever phase it is. Never raises."""
+        for part in self._parts:
+            part.dispose()
