@@ -36,6 +36,7 @@ from tests.network.pools import (
     names_of,
     run,
 )
+from tests.programs import wait_until
 from tests.shortages import few_descriptors
 from tests.support import (
     PATIENCE,
@@ -468,13 +469,19 @@ def drive(websockets, clock, **options):
 
 
 def test_a_body_that_takes_longer_than_ping_timeout_makes_no_peer_unresponsive():
+    """Whichever body it is: the answers of all peers lie unread meanwhile."""
     clock = Clock()
-    seen = []
-    with RawServer(accept_and_answer) as server:
+    answered, seen = [], []
+
+    def are_answered():
+        return len(answered) == sum(websocket.stats.pings_sent for websocket in websockets)
+
+    with RawServer(lambda sock: accept_and_answer(sock, answered)) as server:
         websockets = [WebSocket(server.url) for _ in range(3)]
         for websocket, event in drive(websockets, clock, ping_rate=10, ping_timeout=20):
             seen.append((websocket, event.name))
             if event.name in ('ready', 'pong'):
+                wait_until(are_answered, 'the answers to all pings')
                 clock.ahead += 60
             if names_of(seen, websocket).count('pong') == 4:
                 websocket.close()
