@@ -88,11 +88,16 @@ def flood(sock):
         sock.sendall(make_frame(1, b'x') * 1000)
 
 
-def accept_and_answer(sock):
-    """Accept, echo messages, answer pings and the Close; a script of `RawServer`."""
+def accept_and_answer(sock, answered=None):
+    """Accept, echo messages, answer pings and the Close; a script of `RawServer`.
+
+    ``answered`` is a list of the pings that were answered.
+    """
     answer_upgrade(sock)
     opcode = None
     while opcode != 8:
         first, payload = read_frame(sock)
         opcode = first & 15
         sock.sendall(make_frame(10 if opcode == 9 else opcode, payload))
+        if opcode == 9 and answered is not None:
+            answered.append(payload)

@@ -36,6 +36,7 @@ from tests.network.pools import (
     names_of,
     run,
 )
+from tests.programs import wait_until
 from tests.shortages import few_descriptors
 from tests.support import (
     PATIENCE,
@@ -452,6 +453,10 @@ def test_a_peer_that_does_not_read_delays_no_other_member():
     assert names_of(seen, stuck)[-1] == 'disconnected'
 
 
+def all_are_ready(seen, websockets):
+    return all('ready' in names_of(seen, websocket) for websocket in websockets)
+
+
 def drive(websockets, clock, **options):
     """Drive WebSockets as a pool does, by a clock of the test's own."""
     multiplexer = Multiplexer(clock=clock)
@@ -468,18 +473,25 @@ def drive(websockets, clock, **options):
 
 
 def test_a_body_that_takes_longer_than_ping_timeout_makes_no_peer_unresponsive():
+    """Whichever body it is: the answers of all peers lie unread meanwhile."""
     clock = Clock()
-    seen = []
-    with RawServer(accept_and_answer) as server:
+    answered, seen = [], []
+
+    def are_answered():
+        return len(answered) == sum(websocket.stats.pings_sent for websocket in websockets)
+
+    with RawServer(lambda sock: accept_and_answer(sock, answered)) as server:
         websockets = [WebSocket(server.url) for _ in range(3)]
         for websocket, event in drive(websockets, clock, ping_rate=10, ping_timeout=20):
             seen.append((websocket, event.name))
-            if event.name in ('ready', 'pong'):
+            if event.name in ('ready', 'pong') and all_are_ready(seen, websockets):
+                wait_until(are_answered, 'the answers to all pings')
                 clock.ahead += 60
             if names_of(seen, websocket).count('pong') == 4:
                 websocket.close()
     for websocket in websockets:
-        assert 'unresponsive' not in names_of(seen, websocket)
+        assert names_of(seen, websocket) == ['connecting', 'connected', 'ready'] + [
+            'pong'] * 4 + ['closed', 'disconnected']
 
 
 def test_a_silent_peer_is_unresponsive_then_disconnected_each_once():
@@ -494,7 +506,7 @@ def test_a_silent_peer_is_unresponsive_then_disconnected_each_once():
         dead, alive = WebSocket(silent.url), WebSocket(server.url)
         for websocket, event in drive([dead, alive], clock, ping_rate=5, ping_timeout=20):
             seen.append((websocket, event.name))
-            if event.name in ('ready', 'pong'):
+            if event.name in ('ready', 'pong') and all_are_ready(seen, [dead, alive]):
                 clock.ahead += 5
             if websocket is dead and event.name == 'disconnected':
                 assert not event.graceful

@@ -74,6 +74,18 @@ class Machine(object):
         self.is_finished = True
 
 
+# Those of the present test: what a test makes has cycles, and waits for the collector.
+loops = []
+
+
+@pytest.fixture(autouse=True)
+def close_loops():
+    """Leave no loop open at the end of a test."""
+    yield
+    while loops:
+        loops.pop().close()
+
+
 class Driven(object):
     """A multiplexer that runs whenever the test has it run, and never waits."""
 
@@ -90,10 +102,15 @@ class Driven(object):
         self.multiplexer.add(member)
         return member
 
+    def begin(self, poll=None):
+        """Return a loop, which yields (None, None) instead of waiting."""
+        loops.append(self.multiplexer.run(lambda: self.is_over, poll, waits=False))
+        return loops[-1]
+
     def run(self, poll=None):
         """Return what it yields until it would wait, or ends."""
         if self.loop is None:
-            self.loop = self.multiplexer.run(lambda: self.is_over, poll, waits=False)
+            self.loop = self.begin(poll)
         yielded = []
         for websocket, event in self.loop:
             if event is None:
@@ -233,7 +250,7 @@ def test_another_member_of_the_same_websocket_may_be_added_while_its_last_event_
     machine = Machine()
     finish_by(machine, 'the end')
     driven = Driven(machine)
-    loop = driven.multiplexer.run(lambda: False, waits=False)
+    loop = driven.begin()
     assert next(loop) == (machine, 'the end')
     assert driven.multiplexer.find(machine) is None
     other = Machine(lambda: ['the other'])
@@ -320,7 +337,7 @@ def test_a_machine_that_was_removed_does_no_more_than_it_has_to():
     machine = Machine()
     driven = Driven(machine)
     machine.act = lambda: iter(['first', 'second'])
-    loop = driven.multiplexer.run(lambda: False, waits=False)
+    loop = driven.begin()
     assert next(loop) == (machine, 'first')
     happened = machine.act = lambda: pytest.fail('it steps')
     driven.multiplexer.remove(driven.members[0])
