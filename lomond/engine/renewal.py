@@ -25,11 +25,11 @@ _PAUSE = 10.0
 
 
 class RenewedSession(object):
-    """A session; when it is due to be replaced, at its `max_age` for one, another in its place.
+    """A session, and another in its place once it is due, at its `max_age` or by `renew`.
 
     Its events are those of the first session, Ready of the second, and then those of the second.
-    Between the two, and until the first has ended, messages of both come: a feed that sends each
-    message to both is heard twice. The end of the first isn't reported. If the second fails to
+    Between the two, and until the first has ended, messages of both arrive: a feed that sends each
+    message to both comes twice. The end of the first isn't reported. If the second fails to
     connect, the first goes on, and a third is tried.
 
     Parameters:

@@ -72,14 +72,14 @@ def test_the_numbers_of_a_dict_fit_together_while_they_grow():
 def test_time_connected_goes_on_over_connections_and_counts_the_present_one():
     now = [100.0]
     stats = Stats()
-    stats.opened(lambda: now[0])
+    span = stats.opened(lambda: now[0])
     now[0] += 5
     assert stats.time_connected == 5
-    stats.closed()
+    span.end()
     now[0] += 50
     assert stats.time_connected == 5
     assert stats.reconnects == 0
-    stats.opened(lambda: now[0])
+    span = stats.opened(lambda: now[0])
     now[0] += 2
     assert stats.time_connected == 7
     assert stats.reconnects == 1
@@ -138,9 +138,9 @@ def test_time_connected_never_falls_wherever_it_is_read():
     stats = Stats()
     reader = Reader(stats)
     for _connection in range(3):
-        at_each_line(reader, stats.opened, reader.clock)
-        at_each_line(reader, stats.closed)
-        at_each_line(reader, stats.closed)
+        span = at_each_line(reader, stats.opened, reader.clock)
+        at_each_line(reader, span.end)
+        at_each_line(reader, span.end)
     reader()
     assert len(reader.read) > 20
     assert reader.read == sorted(reader.read)
@@ -157,13 +157,13 @@ def test_time_connected_is_what_it_was_to_a_reader_that_is_held_up_over_the_end(
         return now[0]
 
     def end_and_wait():
-        stats.closed()
+        span.end()
         assert stats.time_connected == 5
         now[0] += 50
 
     now = [100.0]
     stats = Stats()
-    stats.opened(clock)
+    span = stats.opened(clock)
     now[0] += 5
     moments.append(end_and_wait)
     assert stats.time_connected == 5
@@ -186,20 +186,13 @@ def test_time_connected_ends_where_the_first_reader_saw_the_end():
 
     now, read = [100.0], []
     stats = Stats()
-    stats.opened(clock)
+    span = stats.opened(clock)
     now[0] += 5
     moments.append(wait_and_read)
-    stats.closed()
+    span.end()
     now[0] += 50
     assert read + [stats.time_connected] == sorted(read + [stats.time_connected])
     assert 5 <= stats.time_connected <= 8
-
-
-def test_the_end_of_no_connection_is_none():
-    stats = Stats()
-    stats.closed()
-    stats.closed()
-    assert stats.time_connected == 0
 
 
 def test_repr_shows_the_numbers():
