@@ -119,10 +119,10 @@ class QueuedWriter(Writer):
                                 self._keep(memoryview(frame)[sent:], need)
                                 self._session.wake()    # the driver waits for space from now on
                             self.is_sending = False
-                            return
                         except BaseException as error:
                             self._failed(error, frame is not None)
                             raise
+                        return
             finally:
                 if self.pending.any or self.is_disposed or self._is_awaited:
                     self._catch_up()
