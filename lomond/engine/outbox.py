@@ -133,4 +133,7 @@ class Outbox(object):
 
 def _size(messages):
     # type: (Sequence[Tuple[Optional[int], bytes]]) -> int
-    return sum(len(payload) for _opcode, payload in messages) + MESSAGE_SIZE * len(messages)
+    size = MESSAGE_SIZE * len(messages)
+    for _opcode, payload in messages:
+        size += len(payload)
+    return size

@@ -122,32 +122,27 @@ class QueuedWriter(Writer):
             try:
                 with self.lock:
                     if not (self.has_unsent or self.is_sending):
-                        self._send_now(opcode, data, compress)
+                        frame = None
+                        try:
+                            self.is_sending = True
+                            frame = self._encoder.encode(opcode, data, compress)
+                            if self.error is not None:
+                                raise self._refusal(len(frame))
+                            sent, need = self.transport.offer(frame)
+                            if sent != len(frame):
+                                self._unfinished = 1
+                                self._set_deadline()
+                                self._keep(memoryview(frame)[sent:], need)
+                                self._session.wake()    # the driver waits for space from now on
+                            self.is_sending = False
+                        except BaseException as error:
+                            self._failed(error, frame is not None)
+                            raise
                         return
             finally:
                 if self.pending.any or self.is_disposed or self._is_awaited:
                     self._catch_up()
         self._queue(((opcode, data),), compress, may_wait)
-
-    def _send_now(self, opcode, data, compress):
-        # type: (int, bytes, bool) -> None
-        """Send a small message, under the lock; nothing waits."""
-        frame = None
-        try:
-            self.is_sending = True
-            frame = self._encoder.encode(opcode, data, compress)
-            if self.error is not None:
-                raise self._refusal(len(frame))
-            sent, need = self.transport.offer(frame)
-            if sent != len(frame):
-                self._unfinished = 1
-                self._set_deadline()
-                self._keep(memoryview(frame)[sent:], need)
-                self._session.wake()    # the driver waits for space from now on
-            self.is_sending = False
-        except BaseException as error:
-            self._failed(error, frame is not None)
-            raise
 
     def send_many(self, messages, compress):
         # type: (Iterable[Tuple[int, bytes]], bool) -> None

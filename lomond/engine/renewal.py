@@ -42,8 +42,8 @@ class RenewedSession(object):
     """
 
     __slots__ = (
-        '_begin', '_clock', '_interest', '_is_over', '_not_before', '_retired', '_successor', '_twin',
-        '_watched', '_websocket', 'session')
+        '_begin', '_clock', '_interest', '_is_over', '_not_before', '_retired', '_successor',
+        '_twin', '_watched', '_websocket', 'session')
 
     def __init__(self, websocket, session, begin, is_over, clock=monotonic):
         # type: (Any, Any, Callable[[Any], Any], Callable[[], bool], Callable[[], float]) -> None

@@ -55,8 +55,9 @@ def is_broken_pipe(error):
     return getattr(error, 'errno', None) == errno.EPIPE
 
 
-def _send_failed(error, sent, size):
+def send_failed(error, sent, size):
     # type: (BaseException, int, int) -> TransportFail
+    """Make the error of a send, of whose ``size`` bytes the system accepted ``sent``."""
     if isinstance(error, TransportFail):
         words = error.reason or text_type(error)
     else:
@@ -210,10 +211,14 @@ class Transport(object):
         `READ` or `WRITE`. Raises TransportFail.
         """
         try:
-            return self._send_now(data)
-        except (socket.error, TransportFail, ValueError) as error:
-            # ValueError: an SSLSocket whose session is gone.
-            raise _send_failed(error, 0, len(data))
+            # What `_send_now` does, without the call.
+            if self.is_aborted:
+                raise TransportFail('the connection was aborted')
+            return self._sock.send(data), WRITE
+        except (socket.error, TransportFail) as error:
+            if not isinstance(error, TransportFail) and would_block(error):
+                return 0, WRITE
+            raise send_failed(error, 0, len(data))
 
     def send(self, data, timeout):
         # type: (bytes, Optional[float]) -> None
@@ -241,7 +246,7 @@ class Transport(object):
                 for count in self._send_all((memoryview(data)[sent:],), timeout):
                     sent += count
         except (socket.error, TransportFail) as error:
-            raise _send_failed(error, sent, len(data))
+            raise send_failed(error, sent, len(data))
 
     def send_pieces(self, pieces, size, timeout):
         # type: (Iterable[bytes], int, Optional[float]) -> None
@@ -251,7 +256,7 @@ class Transport(object):
             for count in self._send_all(pieces, timeout):
                 sent += count
         except (socket.error, TransportFail) as error:
-            raise _send_failed(error, sent, size)
+            raise send_failed(error, sent, size)
 
     def _send_now(self, data):
         # type: (Any) -> Tuple[int, int]

@@ -10,6 +10,8 @@ import threading
 
 import pytest
 
+from lomond.net.waiter import wait
+from lomond.net.waker import Waker
 from tests.support import PATIENCE, answer_upgrade, make_frame, read_frame
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -99,6 +101,24 @@ def count_steps(session, steps):
         return advance()
 
     session.advance = step
+
+
+def steps_of(session, **options):
+    """Drive a session in steps, as a pool does; yield its events. Options as of `Session.begin`."""
+    waker = Waker()
+    try:
+        session.begin(wake=waker.wake, **options)
+        while not session.is_finished:
+            for event in session.step():
+                yield event
+            left = session.time_left()
+            if left != 0:
+                for fd, _mask in wait(tuple(session.interest) + (waker.interest,), left):
+                    if fd == waker.interest[0]:
+                        waker.clear()
+    finally:
+        session.dispose()
+        waker.close()
 
 
 def wait_until_sending(websocket):

@@ -13,7 +13,7 @@ import threading
 from lomond._compat import TYPE_CHECKING
 from lomond._describe import describe
 from lomond.errors import TransportFail
-from lomond.net.transport import RECEIVE_SIZE, Transport
+from lomond.net.transport import RECEIVE_SIZE, Transport, send_failed
 from lomond.net.waiter import READ, WRITE
 
 if TYPE_CHECKING:
@@ -140,6 +140,14 @@ class TLSTransport(Transport):
         # type: (bytes, Optional[float]) -> None
         if data:        # OpenSSL refuses to send nothing
             self.send_pieces((data,), len(data), timeout)
+
+    def offer(self, data):
+        # type: (Any) -> Tuple[int, int]
+        try:
+            return self._send_now(data)
+        except (socket.error, TransportFail, ValueError) as error:
+            # ValueError: an SSLSocket whose session is gone.
+            raise send_failed(error, 0, len(data))
 
     def _send_now(self, data):
         # type: (Any) -> Tuple[int, int]

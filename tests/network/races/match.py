@@ -8,11 +8,14 @@ import ssl
 import sys
 import threading
 from contextlib import contextmanager
+from functools import partial
 
 from lomond import WebSocket, errors
+from lomond.engine.outbox import Outbox, Overflow
+from lomond.engine.stepped import QueuedClientSession
 from lomond.opcode import Opcode
 from lomond.server import Server
-from tests.network.driving import Background, wait_for
+from tests.network.driving import Background, steps_of, wait_for
 from tests.network.races.judge import KEY, TEXT, Ledger, Peer, make_message
 from tests.support import PATIENCE, RawServer, make_frame
 
@@ -96,6 +99,8 @@ class Crew(object):
         #: The masking key for frames made elsewhere, if some are to be sent.
         self.raw_key = None
         self.may_send_raw = False
+        #: Whether pings and pongs keep their place among the messages, so that they have a number.
+        self.controls_keep_order = True
         self._has_ended = threading.Event()
         self._threads = []
         #: How many calls of each sender returned.
@@ -146,9 +151,9 @@ class Crew(object):
         length = dice.randrange(self._length)
         message = make_message(sender, number, length=length)
         kind = dice.randrange(10)
-        if kind == 0:
+        if kind == 0 and self.controls_keep_order:
             websocket.send_ping(make_message(sender, number))
-        elif kind == 1:
+        elif kind == 1 and self.controls_keep_order:
             websocket.send_pong(bytearray(make_message(sender, number)))
         elif kind == 2:
             websocket.send_json(race=message.decode('ascii'))
@@ -239,7 +244,9 @@ class Log(object):
 
 
 class Match(object):
-    """One connection on this end (``side`` 'client' or 'server') and its judge at the other.
+    """One connection on this end and its judge at the other.
+
+    ``side`` is 'client', 'server', or 'queue': a client in steps, whose sends wait in a queue.
 
     Parameters: the arena; ``manners`` of the judge. `run` calls ``drive(websocket, loop)``, which
     has to exhaust the loop or give it up, with ``log`` and ``crew`` at its hands.
@@ -258,15 +265,22 @@ class Match(object):
     def run(self, drive):
         self._drive = drive
         with nothing_left(), hectic():
-            if self._side == 'client':
+            if self._side == 'server':
+                self._run_server()
+            else:
                 with self._arena.serve(
                         self.peer.serve, receive_buffer=self._receive_buffer) as server:
                     websocket = self._arena.websocket(server.url)
-                    self._meet(websocket, websocket.connect(
-                        poll=0.05, ping_rate=0.01, close_timeout=PATIENCE))
-            else:
-                self._run_server()
+                    self._meet(websocket, self._loop_of(websocket))
         return self
+
+    def _loop_of(self, websocket):
+        options = {'poll': 0.05, 'ping_rate': 0.01, 'close_timeout': PATIENCE}
+        if self._side == 'client':
+            return websocket.connect(**options)
+        session = websocket.new_session(partial(
+            QueuedClientSession, outbox=Outbox(overflow=Overflow.BLOCK)))
+        return steps_of(session, ping_timeout=None, auto_pong=True, **options)
 
     def _run_server(self):
         failures = []
@@ -293,12 +307,13 @@ class Match(object):
     def _meet(self, websocket, loop):
         self.websocket = websocket
         self.crew = Crew(self._arena, websocket, length=self._length)
-        if self._side == 'client':
+        self.crew.controls_keep_order = self._side != 'queue'
+        if self._side != 'server':
             self.crew.raw_key = KEY
         try:
             self._drive(self, loop)
         finally:
-            if self._side == 'client':
+            if self._side != 'server':
                 loop.close()
             for helper in self._helpers:
                 helper.result()

@@ -140,7 +140,7 @@ def peer_stalls(arena, side):
 
 # -- the scenarios of a client --
 
-def loop_leaves(arena, way):
+def loop_leaves(arena, way, side='client'):
     """The loop's thread breaks out, closes its iterator, or raises, while others send."""
     moment = arena.moment()
 
@@ -168,7 +168,7 @@ def loop_leaves(arena, way):
         assert match.websocket.is_closed
         assert match.websocket.session.transport.is_closed
 
-    match = Match(arena, 'client')
+    match = Match(arena, side)
     match.run(drive)
     match.check_arrived()
     assert 'disconnected' not in match.log.names
@@ -312,6 +312,13 @@ SCENARIOS = [
     for side in ('client', 'server')
 ] + [
     ('loop_leaves by {}'.format(way), loop_leaves, (way,)) for way in ('break', 'close', 'raise')
+] + [
+    # Without those in which the peer closes: what waits then is not sent.
+    ('{} of the queue'.format(scenario.__name__), scenario, ('queue',))
+    for scenario in (everyone_sends, everyone_sends_much, many_close, some_break, peer_stalls)
+] + [
+    ('loop_leaves the queue by {}'.format(way), loop_leaves, (way, 'queue'))
+    for way in ('break', 'close')
 ] + [
     ('persists', persists, ()),
 ]
