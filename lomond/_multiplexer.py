@@ -37,22 +37,21 @@ class Member(object):
     driver; returns the machine, which has begun.
     """
 
-    __slots__ = ('begin', 'descriptors', 'interest', 'is_gone', 'is_ready', 'is_woken', 'machine',
+    __slots__ = ('begin', 'interest', 'is_gone', 'is_ready', 'is_woken', 'machine',
                  'scheduled', 'websocket')
 
     def __init__(self, websocket, begin):
         # type: (Any, Callable[[Callable[[], None]], Any]) -> None
         self.websocket = websocket
-        self.begin = begin
+        self.begin = begin  # type: Any     # None once it was called
         self.machine = None  # type: Any
         #: True once it was removed: nothing of it is passed on any more.
         self.is_gone = False
         #: Whether it is among those to step next; whether a thread has asked for that.
         self.is_ready = False
         self.is_woken = False
-        #: What is registered with the waiter: an interest, compared by identity, its descriptors.
+        #: What the waiter watches for it; compared by identity.
         self.interest = ()  # type: Interest
-        self.descriptors = ()  # type: Sequence[int]
         #: The time of its entry in the heap of deadlines.
         self.scheduled = NEVER
 
@@ -245,6 +244,7 @@ class Multiplexer(object):
         """Return a member's machine, which has begun."""
         if member.machine is None:
             member.machine = member.begin(lambda: self.wake(member))
+            member.begin = None
         return member.machine
 
     def _look_at(self, member):
@@ -283,11 +283,10 @@ class Multiplexer(object):
         # type: (Member, Interest) -> None
         owners, waiter = self._owners, self._waiter
         assert waiter is not None       # nosec B101  # for mypy
-        member.interest = interest
-        before = member.descriptors
-        member.descriptors = [fd for fd, mask in interest if mask]
-        for fd in before:
-            if fd not in member.descriptors:
+        before, member.interest = member.interest, interest
+        wanted = dict(interest)
+        for fd, _mask in before:
+            if not wanted.get(fd):
                 self._forget(member, fd)
         try:
             for fd, mask in interest:
@@ -295,6 +294,8 @@ class Multiplexer(object):
                     waiter.watch(fd, mask)
                     owners[fd] = member
         except EnvironmentError as error:
+            for fd in wanted:
+                self._forget(member, fd)
             member.interest = ()
             member.machine.fail(error)
             self._mark_ready(member)
@@ -310,9 +311,9 @@ class Multiplexer(object):
     def _take_out(self, member):
         # type: (Member) -> None
         member.is_gone = True
-        for fd in member.descriptors:
+        for fd, _mask in member.interest:
             self._forget(member, fd)
-        member.descriptors = ()
+        member.interest = ()
         if member.scheduled != NEVER:       # its entry must not keep what the machine holds
             member.scheduled = NEVER
             self._outdated += 1
