@@ -37,7 +37,7 @@ class Member(object):
     driver; returns the machine, which has begun.
     """
 
-    __slots__ = ('begin', 'interest', 'is_gone', 'is_ready', 'is_woken', 'machine',
+    __slots__ = ('begin', 'driver', 'interest', 'is_gone', 'is_ready', 'is_woken', 'machine',
                  'scheduled', 'websocket')
 
     def __init__(self, websocket, begin):
@@ -45,6 +45,8 @@ class Member(object):
         self.websocket = websocket
         self.begin = begin  # type: Any     # None once it was called
         self.machine = None  # type: Any
+        #: The multiplexer that drives it.
+        self.driver = None  # type: Any
         #: True once it was removed: nothing of it is passed on any more.
         self.is_gone = False
         #: Whether it is among those to step next; whether a thread has asked for that.
@@ -54,6 +56,11 @@ class Member(object):
         self.interest = ()  # type: Interest
         #: The time of its entry in the heap of deadlines.
         self.scheduled = NEVER
+
+    def wake(self):
+        # type: () -> None
+        """Have it step; from any thread."""
+        self.driver.wake(self)
 
 
 class Multiplexer(object):
@@ -107,6 +114,7 @@ class Multiplexer(object):
     def add(self, member):
         # type: (Member) -> None
         """Drive a member; raises WebSocketUnavailable if its websocket is a member's already."""
+        member.driver = self
         key = id(member.websocket)
         if self.find(member.websocket) is None:
             self._members.pop(key, None)
@@ -243,7 +251,7 @@ class Multiplexer(object):
         # type: (Member) -> Any
         """Return a member's machine, which has begun."""
         if member.machine is None:
-            member.machine = member.begin(lambda: self.wake(member))
+            member.machine = member.begin(member.wake)
             member.begin = None
         return member.machine
 

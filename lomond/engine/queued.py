@@ -308,7 +308,7 @@ class QueuedWriter(Writer):
                 if not count:
                     self._keep(self._rest, need)
                     break
-                self._rest = self._rest[count:]
+                self._rest = self._rest[count:] or b''      # an empty view would keep all of it
             self.is_sending = was_sending
         except BaseException as error:
             self._pieces, self._rest = None, b''

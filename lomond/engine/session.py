@@ -565,7 +565,7 @@ class Session(object):
         transport.max_read_ahead = self._read_ahead_limit
         self.writer.attach(transport)
         self._has_received = False      # from the peer, on this transport
-        self._rest_timer = RestTimer()
+        self._rest_timer = RestTimer()  # type: Any     # None once the handshake is over
         if transport.can_receive_into:
             self._decoder.offer_receive_buffer()
         if self._is_forced:         # it was called before there was a transport
@@ -702,6 +702,7 @@ class Session(object):
         self._close_deadline = NEVER
         if self._is_forced:     # it was called right before the connection began to receive
             self.connection.stop_receiving()
+        self._rest_timer = None
         self._span = self._websocket.stats.opened(self._clock)
         self._enter(Phase.OPEN)
         self._set_deadline()
