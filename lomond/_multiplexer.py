@@ -26,6 +26,10 @@ if TYPE_CHECKING:
 
 log = logging.getLogger('lomond')  # type: logging.Logger
 
+# How late the loop may be, in seconds, without a warning; and how often there is one.
+_LATE = 1.0
+_WARN_EVERY = 60.0
+
 # Outdated entries of the heap, before it is made again without them.
 _MANY_OUTDATED = 64
 
@@ -87,6 +91,7 @@ class Multiplexer(object):
         self._outdated = 0
         self._owners = {}  # type: Dict[int, Member]    # by descriptor
         self._next_poll = self._look_again = NEVER
+        self._next_warning = -NEVER
         self._waiter = None  # type: Optional[Waiter]   # while `run` runs
         self._waker = None  # type: Optional[Waker]
 
@@ -363,10 +368,20 @@ class Multiplexer(object):
                 return
             heappop(heap)
             member.scheduled = NEVER
+            if now - at > _LATE:
+                self._warn(now - at, now)
             if member.machine.time_left() == 0:
                 self._mark_ready(member)
             elif member.machine.deadline != NEVER:
                 self._schedule(member, member.machine.deadline)
+
+    def _warn(self, late, now):
+        # type: (float, float) -> None
+        """Log that the loop was held up; once in a minute."""
+        if now >= self._next_warning:
+            self._next_warning = now + _WARN_EVERY
+            log.warning('the loop over %d connections was %.1f s late with pings and timeouts: the '
+                        'handling of an event takes too long', len(self), late)
 
     # -- waiting --
 

@@ -38,6 +38,13 @@ class QueuedSession(Session):
         writer.driving_thread = thread_module.get_ident()
         self.begins_with_poll = bool(poll)
 
+    def _open(self):
+        # type: () -> None
+        super(QueuedSession, self)._open()
+        # Thousands that began together would ping together.
+        self._timers.spread_pings(self._clock(), 0.5 + 0.5 * self.random())
+        self._set_deadline()
+
 
 class QueuedClientSession(QueuedSession, ClientSession):
     """Connects a websocket to its server, and drives the connection."""

@@ -69,6 +69,12 @@ class Timers(object):
         self._plan_pings(now)
         return True
 
+    def spread_pings(self, now, share):
+        # type: (float, float) -> None
+        """Send the first ping after this share of ``ping_rate``, a number from 0 to 1."""
+        self._latest_ping = now + share * self._ping_rate if self._ping_rate != NEVER else NEVER
+        self.next_ping = min(self.next_ping, self._latest_ping)
+
     def _plan_pings(self, now):
         # type: (float) -> None
         self._latest_ping = now + self._ping_rate

@@ -795,3 +795,19 @@ def test_a_wait_is_ended_by_what_another_thread_has_the_driver_call():
     multiplexer.call(is_called.set)
     wait_for(is_called)
     loop.result()
+
+
+def test_a_loop_that_was_held_up_says_so_once_in_a_minute(caplog):
+    def act():
+        machine.deadline = driven.clock() + 5
+        return ()
+
+    machine = Machine(act)
+    driven = Driven(machine)
+    for _round in range(3):
+        driven.run()
+        driven.clock.now += 7.5
+    driven.run()
+    warnings = [record.getMessage() for record in caplog.records]
+    assert len(warnings) == 1
+    assert '2.5 s late' in warnings[0]

@@ -303,3 +303,28 @@ def test_a_timer_that_was_stopped_finds_no_silence():
     feed.timer.stop()
     assert feed.find_silence(1e9) is None
     assert feed.timer.due_at == NEVER
+
+
+def test_the_first_ping_may_be_spread_and_the_others_follow_at_their_rate():
+    timers = make_timers(ping_rate=30)
+    timers.spread_pings(100.0, 0.25)
+    assert timers.next_ping == 107.5
+    assert timers.ping_is_due(107.5)
+    assert timers.next_ping == 137.5
+
+
+def test_a_spread_of_no_pings_is_none():
+    timers = make_timers()
+    timers.spread_pings(100.0, 0.25)
+    assert timers.next_ping == NEVER
+
+
+def test_the_pings_of_a_crowd_do_not_come_together():
+    """No tenth of a second has more than a twentieth of them."""
+    slots = {}
+    for number in range(10000):
+        timers = make_timers(ping_rate=30)
+        timers.spread_pings(100.0, 0.5 + 0.5 * number / 10000)
+        slot = int(timers.next_ping * 10)
+        slots[slot] = slots.get(slot, 0) + 1
+    assert max(slots.values()) <= 500
