@@ -256,7 +256,7 @@ class Pool(object):
         A message of which a part has gone out is sent to its end.
         """
         writer = self._writer_of(websocket)
-        return 0 if writer is None else writer.clear()  # type: ignore[no-any-return]
+        return 0 if writer is None else writer.clear()
 
     def _writer_of(self, websocket):
         # type: (WebSocket) -> Any

@@ -48,8 +48,8 @@ class QueuedWriter(Writer):
     """
 
     __slots__ = (
-        '_cut_short', '_has_held', '_is_awaited', '_pieces', '_progress', '_rest', '_small_size', '_turns',
-        '_unfinished', 'deadline', 'driving_thread', 'has_unsent', 'outbox')
+        '_cut_short', '_has_held', '_is_awaited', '_pieces', '_progress', '_rest', '_small_size',
+        '_turns', '_unfinished', 'deadline', 'driving_thread', 'has_unsent', 'outbox')
 
     def __init__(self, connection, options, session, clock):
         # type: (Connection, Any, Any, Callable[[], float]) -> None

@@ -1,4 +1,4 @@
-"""A WebSocket with a queue, over a pair of sockets, in steps; its peer reads when it is asked to."""
+"""A WebSocket with a queue, over a pair of sockets, in steps; its peer reads when asked."""
 
 from __future__ import absolute_import, division, print_function
 
@@ -33,8 +33,8 @@ class QueuedEnd(object):
 
     Parameters: ``secure``, a server's TLS context and the path of its authority, or None;
     ``headers`` of the peer's answer; ``outbox``, or its ``max_queue`` and ``overflow``;
-    ``on_event``, called with this and each event; ``loop``, options of `Session.begin`; ``options`` of the
-    websocket.
+    ``on_event``, called with this and each event; ``loop``, options of `Session.begin`;
+    ``options`` of the websocket.
     """
 
     def __init__(self, secure=None, headers=(), outbox=None, max_queue=MAX_QUEUE,

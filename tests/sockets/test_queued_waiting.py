@@ -54,7 +54,7 @@ def start_senders(end, count, send=None):
     senders = []
     for number in range(count):
         senders.append(Background(send, number))
-        wait_until(lambda: count_waiting(end) == number + 1, 'a sender that waits')
+        wait_until(lambda: count_waiting(end) == len(senders), 'a sender that waits')
     return senders
 
 
@@ -308,8 +308,7 @@ def test_a_handler_that_ends_it_at_any_line_of_a_send_harms_nothing(call):
         end.settle()
         end.fill()
         try:
-            was_called = call_at_line(
-                lambda: end.websocket.send_many([u'1', u'2']), at, handler)
+            was_called = call_at_line(functools.partial(CALLS['many'], end), at, handler)
         except (errors.WebSocketUnavailable, errors.TransportFail):
             was_called = True
         assert not end.writer.is_sending
