@@ -27,6 +27,10 @@ class Turns(object):
         # type: () -> None
         self._waiting = []  # type: List[Turn]
 
+    def __len__(self):
+        # type: () -> int
+        return len(self._waiting)
+
     def is_next(self, turn):
         # type: (Optional[Turn]) -> bool
         """Return whether nobody waits before this sender; None is for one that doesn't wait yet."""

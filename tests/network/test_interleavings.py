@@ -123,12 +123,12 @@ class WatchedTransport(Transport):
         self.faults = []
 
     def send(self, data, timeout):
-        self._use(super(WatchedTransport, self).send, data, timeout)
+        self.use(super(WatchedTransport, self).send, data, timeout)
 
     def offer(self, data):
-        return self._use(super(WatchedTransport, self).offer, data)
+        return self.use(super(WatchedTransport, self).offer, data)
 
-    def _use(self, method, *args):
+    def use(self, method, *args):
         self.users.append(threading.current_thread())
         self._stage.pause()
         try:

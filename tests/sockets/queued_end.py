@@ -44,7 +44,7 @@ class QueuedEnd(object):
         self.events = []
         self.wakes = []
         self._on_event = on_event
-        self._received = b''
+        self.received = b''
         ours, self.peer = socket_pair()
         for sock in (ours, self.peer):
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
@@ -128,7 +128,7 @@ class QueuedEnd(object):
             if isinstance(error, ssl.SSLError):
                 raise
             return 0
-        self._received += data
+        self.received += data
         return len(data)
 
     def exchange(self, size=65536):
@@ -145,7 +145,7 @@ class QueuedEnd(object):
     @property
     def frames(self):
         """What the peer has read: pairs of the first byte and the payload."""
-        return parse_frames(self._received, CLIENT)
+        return parse_frames(self.received, CLIENT)
 
     @property
     def payloads(self):

@@ -43,7 +43,7 @@ def fill_queue(end):
 
 
 def count_waiting(end):
-    return len(end.writer._turns._waiting)
+    return len(end.writer.turns)
 
 
 def start_senders(end, count, send=None):
@@ -286,7 +286,7 @@ def test_a_handler_that_sends_at_any_line_harms_nothing(call, is_stuck):
         end.exchange()
         assert end.payloads.count(b'handler') == len(sent), at
         assert (end.writer.unsent, end.outbox.size) == (0, 0)
-        assert end.websocket.stats.sent.wire_bytes == len(end._received)
+        assert end.websocket.stats.sent.wire_bytes == len(end.received)
         assert end.websocket.stats.dropped == 0
         assert end.writer.error is None
         end.close()
