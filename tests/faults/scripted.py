@@ -376,7 +376,7 @@ def run(ready_fd, role, incoming, is_secure=False, on_ready=(), fails_at=None, f
                     calls.append((sent, error))
     assert len(made) == 1
     if driver == BLOCKING:      # else a worker builds the request, and waits for more for a while
-        assert threading.active_count() == threads
+        assert threading.active_count() <= threads      # such a worker may have ended
     outcome = Outcome(role, driver, websocket, made[0], told, calls)
     check_order(role, told)
     check_end(outcome)
