@@ -48,8 +48,8 @@ class QueuedWriter(Writer):
     """
 
     __slots__ = (
-        '_cut_short', '_has_held', '_is_awaited', '_pieces', '_progress', '_rest', '_small_size', '_turns',
-        '_unfinished', 'deadline', 'driving_thread', 'has_unsent', 'outbox')
+        '_cut_short', '_has_held', '_is_awaited', '_pieces', '_progress', '_rest', '_small_size',
+        '_unfinished', 'deadline', 'driving_thread', 'has_unsent', 'outbox', 'turns')
 
     def __init__(self, connection, options, session, clock):
         # type: (Connection, Any, Any, Callable[[], float]) -> None
@@ -58,6 +58,8 @@ class QueuedWriter(Writer):
         self.outbox = None  # type: Outbox      # type: ignore[assignment]
         #: The thread that drives the session: it never waits here.
         self.driving_thread = None  # type: Optional[int]
+        #: The senders that wait for space.
+        self.turns = Turns()
         self.has_unsent = False
         self.deadline = NEVER
         # What comes next: the rest of a piece, and the iterator that makes the pieces after it.
@@ -67,7 +69,6 @@ class QueuedWriter(Writer):
         self._unfinished = self._cut_short = 0
         self._has_held = False      # the peer is done: what waited then stays
         self._progress = 0      # bytes since the deadline was set
-        self._turns = Turns()
         self._is_awaited = False    # the loop didn't get the lock: its holder wakes the loop
 
     def use(self, outbox):
@@ -203,7 +204,7 @@ class QueuedWriter(Writer):
                     self._check_may_send(messages)
                     may_wait = may_wait and self.outbox.overflow == Overflow.BLOCK \
                         and thread_module.get_ident() != self.driving_thread
-                    is_queued = (not may_wait or self._turns.is_next(turn)) \
+                    is_queued = (not may_wait or self.turns.is_next(turn)) \
                         and self._push(messages, compress, may_wait)
                     if is_queued and not self.has_unsent:
                         self._flush()
@@ -234,12 +235,12 @@ class QueuedWriter(Writer):
     def line_up(self, turn):
         # type: (Turn) -> None
         """Have ``turn()`` called when there may be space for a message, or nothing may be sent."""
-        self._turns.join(turn)
+        self.turns.join(turn)
 
     def step_out(self, turn):
         # type: (Turn) -> None
         """Wait for space no more: the message is queued, or given up."""
-        self._turns.leave(turn)
+        self.turns.leave(turn)
 
     def _check_may_send(self, messages):
         # type: (Sequence[Tuple[Optional[int], bytes]]) -> None
@@ -268,7 +269,7 @@ class QueuedWriter(Writer):
             with self.lock:
                 return self.outbox.clear()
         finally:
-            self._turns.wake_first()
+            self.turns.wake_first()
             self._catch_up()
 
     def _catch_up(self):
@@ -316,7 +317,7 @@ class QueuedWriter(Writer):
             raise
         # If nothing has changed: the first may be this thread, which would try again at once.
         if self.transport.progress != before or self.pending.close is not None:
-            self._turns.wake_first()
+            self.turns.wake_first()
 
     def _advance(self):
         # type: () -> bool
@@ -454,9 +455,9 @@ class QueuedWriter(Writer):
     def _break(self, error):
         # type: (BaseException) -> None
         super(QueuedWriter, self)._break(error)
-        self._turns.wake_all()
+        self.turns.wake_all()
 
     def dispose(self):
         # type: () -> None
         super(QueuedWriter, self).dispose()
-        self._turns.wake_all()
+        self.turns.wake_all()

@@ -27,7 +27,7 @@ from lomond.http.answer import RestTimer
 from lomond.http.redact import TraceRecord
 from lomond.net.steps import Wait
 from lomond.net.transport import PROGRESS, RECEIVE_SIZE, is_broken_pipe
-from lomond.net.waiter import WRITE, merge
+from lomond.net.waiter import READ, WRITE, merge
 from lomond.protocol.close import encode_close
 from lomond.status import Status
 
@@ -726,14 +726,17 @@ class Session(object):
         if not is_receiving:
             if writer.error is not None or not writer.is_closing:
                 return self._begin_linger()
-            # The send buffer is full, or another thread is sending.
-            self.interest = [
-                (fd, WRITE) for fd, _mask in writer.transport.interest if writer.needs_buffer]
+            # The send buffer is full, OpenSSL has to read first, or another thread is sending.
+            need = WRITE if writer.needs_buffer else READ if writer.has_unsent else 0
+            self.interest = [(fd, need) for fd, _mask in writer.transport.interest if need]
             return self._on_time(self._clock())
 
         data, end = self._receive()
         if self._is_forced:     # just now, which is why the read failed
             return self._disconnect(*self._ends[0])
+        if writer.has_unsent and not writer.needs_buffer:
+            writer.flush_pending()      # OpenSSL had to read before it could write
+            self._set_deadline()
         now = self._clock()
         if writer.error is not None:
             # Counted in bytes: the user's handlers of what had arrived take their time.

@@ -326,9 +326,9 @@ def run(ready_fd, role, incoming, is_secure=False, on_ready=(), fails_at=None, f
         most=None, write_timeout=None, connect_timeout=30.0, loop_options=None, driver=BLOCKING):
     """Run a session to its end.
 
-    Parameters: ``incoming``, the script; ``driver``, `BLOCKING` or `QUEUED`; ``on_ready``, functions called with the
-    end, one by one, at the Ready event; the rest as of `ScriptedSocket` and of
-    the two ends.
+    Parameters: ``incoming``, the script; ``driver``, `BLOCKING` or `QUEUED`;
+    ``on_ready``, functions called with the end, one by one, at the Ready event; the rest as of
+    `ScriptedSocket` and of the two ends.
     """
     clock = Clock()
     made = []
@@ -376,7 +376,7 @@ def run(ready_fd, role, incoming, is_secure=False, on_ready=(), fails_at=None, f
                     calls.append((sent, error))
     assert len(made) == 1
     if driver == BLOCKING:      # else a worker builds the request, and waits for more for a while
-        assert threading.active_count() == threads
+        assert threading.active_count() <= threads      # such a worker may have ended
     outcome = Outcome(role, driver, websocket, made[0], told, calls)
     check_order(role, told)
     check_end(outcome)

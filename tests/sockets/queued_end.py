@@ -1,4 +1,4 @@
-"""A WebSocket with a queue, over a pair of sockets, in steps; its peer reads when it is asked to."""
+"""A WebSocket with a queue, over a pair of sockets, in steps; its peer reads when asked."""
 
 from __future__ import absolute_import, division, print_function
 
@@ -33,8 +33,8 @@ class QueuedEnd(object):
 
     Parameters: ``secure``, a server's TLS context and the path of its authority, or None;
     ``headers`` of the peer's answer; ``outbox``, or its ``max_queue`` and ``overflow``;
-    ``on_event``, called with this and each event; ``loop``, options of `Session.begin`; ``options`` of the
-    websocket.
+    ``on_event``, called with this and each event; ``loop``, options of `Session.begin`;
+    ``options`` of the websocket.
     """
 
     def __init__(self, secure=None, headers=(), outbox=None, max_queue=MAX_QUEUE,
@@ -44,7 +44,7 @@ class QueuedEnd(object):
         self.events = []
         self.wakes = []
         self._on_event = on_event
-        self._received = b''
+        self.received = b''
         ours, self.peer = socket_pair()
         for sock in (ours, self.peer):
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
@@ -128,7 +128,7 @@ class QueuedEnd(object):
             if isinstance(error, ssl.SSLError):
                 raise
             return 0
-        self._received += data
+        self.received += data
         return len(data)
 
     def exchange(self, size=65536):
@@ -145,7 +145,7 @@ class QueuedEnd(object):
     @property
     def frames(self):
         """What the peer has read: pairs of the first byte and the payload."""
-        return parse_frames(self._received, CLIENT)
+        return parse_frames(self.received, CLIENT)
 
     @property
     def payloads(self):

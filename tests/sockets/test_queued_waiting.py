@@ -43,7 +43,7 @@ def fill_queue(end):
 
 
 def count_waiting(end):
-    return len(end.writer._turns._waiting)
+    return len(end.writer.turns)
 
 
 def start_senders(end, count, send=None):
@@ -54,7 +54,7 @@ def start_senders(end, count, send=None):
     senders = []
     for number in range(count):
         senders.append(Background(send, number))
-        wait_until(lambda: count_waiting(end) == number + 1, 'a sender that waits')
+        wait_until(lambda: count_waiting(end) == len(senders), 'a sender that waits')
     return senders
 
 
@@ -286,7 +286,7 @@ def test_a_handler_that_sends_at_any_line_harms_nothing(call, is_stuck):
         end.exchange()
         assert end.payloads.count(b'handler') == len(sent), at
         assert (end.writer.unsent, end.outbox.size) == (0, 0)
-        assert end.websocket.stats.sent.wire_bytes == len(end._received)
+        assert end.websocket.stats.sent.wire_bytes == len(end.received)
         assert end.websocket.stats.dropped == 0
         assert end.writer.error is None
         end.close()
@@ -308,8 +308,7 @@ def test_a_handler_that_ends_it_at_any_line_of_a_send_harms_nothing(call):
         end.settle()
         end.fill()
         try:
-            was_called = call_at_line(
-                lambda: end.websocket.send_many([u'1', u'2']), at, handler)
+            was_called = call_at_line(functools.partial(CALLS['many'], end), at, handler)
         except (errors.WebSocketUnavailable, errors.TransportFail):
             was_called = True
         assert not end.writer.is_sending

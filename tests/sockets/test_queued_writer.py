@@ -66,7 +66,7 @@ def test_a_large_message_is_sent_bit_by_bit(make_end, options):
     assert b''.join(end.payloads[:-1]) == message
     assert end.frames[-1] == (0x81, b'after it')
     assert end.frames[0][0] == (0x02 if options == FRAGMENTS else 0x82)
-    assert end.websocket.stats.sent.wire_bytes == len(end._received)
+    assert end.websocket.stats.sent.wire_bytes == len(end.received)
 
 
 @pytest.mark.parametrize('options', [{}, FRAGMENTS])

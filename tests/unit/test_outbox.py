@@ -163,7 +163,8 @@ class Model(RuleBasedStateMachine):
         return sum(len(payload) + MESSAGE_SIZE for messages in groups
                    for _opcode, payload in messages)
 
-    @initialize(max_queue=st.none() | st.integers(1, 600), overflow=st.sampled_from(sorted(OVERFLOWS)))
+    @initialize(
+        max_queue=st.none() | st.integers(1, 600), overflow=st.sampled_from(sorted(OVERFLOWS)))
     def make(self, max_queue, overflow):
         self.outbox = Outbox(max_queue, overflow)
 
