@@ -93,13 +93,13 @@ class QueuedWriter(Writer):
     def is_next(self, turn):
         # type: (Turn) -> bool
         """Return whether no other sender waits before this one."""
-        return self._turns is None or self._turns.is_next(turn)
+        return self.turns.is_next(turn)
 
     @property
     def has_waiting(self):
         # type: () -> bool
         """True while a sender waits for space."""
-        return self._turns is not None and len(self._turns) > 0
+        return len(self.turns) > 0
 
     # -- for the user, through the websocket --
 
