@@ -174,8 +174,11 @@ class TLSTransport(Transport):
 
     def _break_off(self):
         # type: () -> None
-        # SSLSocket.shutdown would drop the TLS session that other threads may be using.
-        socket.socket.shutdown(self._sock, socket.SHUT_RDWR)
+        # SSLSocket.shutdown would drop the TLS session that other threads may be using. Its plain
+        # base class isn't socket.socket where eventlet has replaced that.
+        plain_class = next(
+            base for base in type(self._sock).__mro__ if not hasattr(base, 'unwrap'))  # type: Any
+        plain_class.shutdown(self._sock, socket.SHUT_RDWR)
 
     def close(self):
         # type: () -> None
