@@ -58,8 +58,8 @@ class QueuedWriter(Writer):
         self.outbox = None  # type: Outbox      # type: ignore[assignment]
         #: The thread that drives the session: it never waits here.
         self.driving_thread = None  # type: Optional[int]
-        self.has_unsent = False
-        self.deadline = NEVER
+        self.has_unsent = False  # type: bool
+        self.deadline = NEVER  # type: float
         # What comes next: the rest of a piece, and the iterator that makes the pieces after it.
         self._rest = b''  # type: Piece
         self._pieces = None  # type: Optional[Iterator[Piece]]
@@ -134,7 +134,7 @@ class QueuedWriter(Writer):
         """Send a small message, under the lock; nothing waits."""
         frame = None
         try:
-            self.is_sending = True
+            self.is_sending = True  # type: bool
             frame = self._encoder.encode(opcode, data, compress)
             if self.error is not None:
                 raise self._refusal(len(frame))
@@ -290,7 +290,7 @@ class QueuedWriter(Writer):
         """Keep what the send buffer didn't take; the driver sends it."""
         self._rest = rest
         self.has_unsent = True
-        self.needs_buffer = need == WRITE       # else OpenSSL has to read first
+        self.needs_buffer = need == WRITE  # type: bool     # else OpenSSL has to read first
 
     def _set_deadline(self):
         # type: () -> None

@@ -113,7 +113,7 @@ class TLSTransport(Transport):
                 with self._tls_lock:
                     piece = b'' if self._is_unwrapped else self._sock.recv(RECEIVE_SIZE)
             except ssl.SSLWantReadError:
-                self.interest = self._reading
+                self.interest = self._reading  # type: Interest
                 break
             except ssl.SSLWantWriteError:
                 if self.interest is self._reading:
