@@ -92,6 +92,10 @@ class Pool(Crowd):
     if TYPE_CHECKING:
         websockets = ()  # type: List[WebSocket]    # type: ignore[assignment]
 
+        def __enter__(self):
+            # type: () -> Pool
+            raise NotImplementedError
+
         def __iter__(self):
             # type: () -> Generator[Tuple[WebSocket, AnyEvent], None, None]
             raise NotImplementedError

@@ -64,7 +64,7 @@ class BlockingWriter(Writer):
                     return
                 frame = None
                 try:
-                    self.is_sending = True
+                    self.is_sending = True  # type: bool
                     if self.pending.any and not self._is_flushing:
                         self._send_controls_first()
                     if len(data) > self._whole_size and not opcode & CONTROL_BIT:
@@ -141,7 +141,7 @@ class BlockingWriter(Writer):
 
         The transport asks for the next piece when it has sent the last.
         """
-        self.is_interleaving = True
+        self.is_interleaving = True  # type: bool
         for pieces in frames:
             for piece in pieces:
                 yield piece
@@ -208,7 +208,7 @@ class BlockingWriter(Writer):
         A sender that holds the lock wakes the loop when it is done, or sends
         what is pending itself. `needs_buffer` is set if the send buffer is full.
         """
-        self.needs_buffer = False
+        self.needs_buffer = False  # type: bool
         if not self.pending.any or self.transport is None or not self.lock.acquire(False):
             return
         try:

@@ -48,15 +48,15 @@ class Outbox(object):
     def __init__(self, max_queue=MAX_QUEUE, overflow=Overflow.RAISE, is_soft=False):
         # type: (Optional[int], str, bool) -> None
         self._is_soft = is_soft
-        self.max_queue = max_queue
-        self.overflow = overflow
+        self.max_queue = max_queue  # type: Optional[int]
+        self.overflow = overflow  # type: str
         # Deques once something waits: an empty one takes 600 bytes.
         self._entries = ()  # type: Any
         self._kept = ()  # type: Any    # of an earlier connection
         #: Bytes that wait, with `MESSAGE_SIZE` for each message.
-        self.size = 0
+        self.size = 0  # type: int
         #: How many messages wait.
-        self.messages = 0
+        self.messages = 0  # type: int
 
     def overflows(self, messages):
         # type: (Sequence[Tuple[Optional[int], bytes]]) -> bool

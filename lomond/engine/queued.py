@@ -60,8 +60,8 @@ class QueuedWriter(Writer):
         self.driving_thread = None  # type: Optional[int]
         #: The senders that wait for space.
         self.turns = Turns()
-        self.has_unsent = False
-        self.deadline = NEVER
+        self.has_unsent = False  # type: bool
+        self.deadline = NEVER  # type: float
         # What comes next: the rest of a piece, and the iterator that makes the pieces after it.
         self._rest = b''  # type: Piece
         self._pieces = None  # type: Optional[Iterator[Piece]]
@@ -286,7 +286,7 @@ class QueuedWriter(Writer):
         """Keep what the send buffer didn't take; the driver sends it."""
         self._rest = rest
         self.has_unsent = True
-        self.needs_buffer = need == WRITE       # else OpenSSL has to read first
+        self.needs_buffer = need == WRITE  # type: bool     # else OpenSSL has to read first
 
     def _set_deadline(self):
         # type: () -> None

@@ -20,7 +20,7 @@ class QueuedSession(Session):
     keeps its messages until Ready has been handled. The others as for `Session`.
     """
 
-    writer_class = QueuedWriter
+    writer_class = QueuedWriter  # type: Callable[..., Any]
 
     def __init__(self, websocket, outbox=None, clock=monotonic):
         # type: (Any, Optional[Outbox], Callable[[], float]) -> None
@@ -36,7 +36,7 @@ class QueuedSession(Session):
         super(QueuedSession, self).begin(poll, *options, **kwargs)
         writer = self.writer  # type: Any
         writer.driving_thread = thread_module.get_ident()
-        self.begins_with_poll = bool(poll)
+        self.begins_with_poll = bool(poll)  # type: bool
 
     def _open(self):
         # type: () -> None

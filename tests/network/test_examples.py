@@ -270,6 +270,7 @@ def test_the_ticker_reports_a_bad_product(product):
     (['examples/echo_server.py'], ['--port', '65536'], "an integer from 0 to 65535, not '65536'"),
     (['examples/echo_session.py'], ['x://me:secret@x/', 'hello'], 'URL must start with ws://'),
     (['examples/daemon.py'], ['x://me:secret@x/'], 'a WebSocket URL must start with ws://'),
+    (['examples/many_feeds.py'], ['ws://x/', 'x://me:secret@x/'], 'URL must start with ws://'),
 ])
 def test_wrong_arguments_are_refused_in_words_that_help(program, arguments, words):
     with Program(*program + arguments) as running:
@@ -530,6 +531,8 @@ def test_echo_session_closes_the_connection_when_nobody_reads_its_output(unbuffe
     ['examples/echo_server.py', '--help'],
     ['examples/echo_session.py', '--help'],
     ['examples/daemon.py', '--help'],
+    ['examples/many_feeds.py'],
+    ['examples/many_feeds.py', '--help'],
 ], ids=' '.join)
 def test_a_program_ends_quietly_when_nobody_reads_it(arguments, unbuffered, unread_pipe):
     with Program(*arguments, stdout=unread_pipe,
@@ -663,3 +666,35 @@ def test_the_daemon_says_when_it_will_try_again(dead_port):
         status, _output, errors = program.finish()
     assert status == 0
     assert errors[-1].endswith('the end')
+
+
+def test_many_feeds_counts_each_feed_and_one_comes_back_after_an_outage():
+    with Program('examples/many_feeds.py') as program:
+        assert program.read_error().startswith('feed 3: the server closed with code 1001')
+        assert 'feed 3: connected again' in iter(program.read_error, '')
+        for line in iter(program.read_line, ''):
+            counts = re.findall(r'feed [123]: ([0-9]+) messages', line)
+            assert len(counts) == 3
+            if '0' not in counts:
+                break
+        program.send_signal(signal.SIGTERM)
+        assert program.finish()[0] == 0
+
+
+def test_many_feeds_sends_its_text_and_ends_gracefully_with_a_signal():
+    def script(sock):
+        answer_upgrade(sock)
+        assert read_frame(sock) == (0x81, b'hello')
+        sock.sendall(make_frame(1, b'a price'))
+        program.send_signal(signal.SIGINT)
+        first, payload = read_frame(sock)
+        assert first == 0x88
+        sock.sendall(make_frame(8, payload))
+        frames.append(payload)
+
+    frames = []
+    with RawServer(script) as server:
+        with Program('examples/many_feeds.py', '--send', 'hello', server.url) as program:
+            status, _output, errors = program.finish()
+    assert (status, errors) == (0, [])
+    assert frames == [b'\x03\xe9']

@@ -55,6 +55,9 @@ warnings.simplefilter('ignore')     # of patching ssl late, and of eventlet's ag
 {patch_before}
 from lomond import WebSocket, errors
 from lomond.persist import persist
+from lomond.pool import Pool
+from lomond.server import Server
+from lomond.tls import server_context
 {patch_after}
 import os, signal, socket, threading, time
 
@@ -190,6 +193,70 @@ join(greenlet)
 tell('done')
 """, server.url.replace(u'127.0.0.1', u'localhost'))
     assert lines == ['text', 'back_off', 'done']
+
+
+#: How many members a pool has. Each wait of eventlet costs as much as there are descriptors.
+MEMBERS = {'gevent': 300, 'eventlet': 30}
+
+
+@pytest.mark.parametrize('scheme', [u'ws', u'wss'])
+def test_one_greenlet_iterates_over_a_pool_while_others_send_add_and_close(
+        scheme, library, run, server_pem):
+    """The server's handlers are greenlets of the same process, and so is a loop of `persist`."""
+    assert run(None, """
+import resource
+
+def echo(websocket):
+    for event in websocket:
+        if event.name == 'text':
+            websocket.send_text(event.text)
+        elif event.name == 'binary':
+            websocket.send_binary(event.data)
+
+def work():
+    is_ready = threading.Event()
+    added = pool.add(connect(server.url), tag=is_ready)
+    is_ready.wait()
+    added.close()
+    for websocket in websockets:
+        websocket.send_text(u'x')
+    websockets[0].send_binary(bytearray(SIZE))      # it waits for space
+
+def stay_connected():
+    websocket = connect(server.url)
+    for event in persist(websocket, min_wait=0, max_wait=0):
+        if event.name == 'ready' and event.connection == 1:
+            websocket.force_disconnect()
+        elif event.name == 'ready':
+            websocket.close()
+    return websocket.stats.connections
+
+members = {members}
+most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+tls = server_context({pem!r}) if cafile else None
+with Server(echo, ssl_context=tls, max_connections=2 * members) as server:
+    pool = Pool(max_queue=2 * SIZE, overflow='block')
+    websockets = [pool.add(connect(server.url)) for _ in range(members)]
+    ready, echoes = set(), 0
+    for websocket, event in pool:
+        if event.name == 'ready' and websocket.tag is not None:
+            websocket.tag.set()
+        elif event.name == 'ready':
+            ready.add(websocket)
+            if len(ready) == members:
+                persisting = spawn(stay_connected)
+                workers = [spawn(work) for _ in range(SENDERS)]
+        elif event.name in ('text', 'binary'):
+            echoes += 1
+            if echoes == SENDERS * (members + 1):
+                pool.close()
+        elif event.name == 'connect_fail' or event.name == 'disconnected' and not event.graceful:
+            tell(event)
+    for worker in workers:
+        join(worker)
+    tell(join(persisting))
+""".format(members=MEMBERS[library], pem=server_pem), url=scheme + u':') == ['2']
 
 
 @pytest.mark.skipif(not hasattr(signal, 'SIGUSR1'), reason='there is no SIGUSR1')

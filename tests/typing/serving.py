@@ -79,7 +79,7 @@ def serve() -> None:
 
 
 def wrong() -> None:
-    Server()  # error: call-arg reportCallIssue
+    Server(5)  # error: arg-type reportArgumentType
     Server(echo, '127.0.0.1', '8080')  # error: arg-type reportArgumentType
     Server(serve)  # error: arg-type reportArgumentType
     Server(echo, ssl_context='/etc/ssl/me.pem')  # error: arg-type reportArgumentType

@@ -53,6 +53,31 @@ SIGNATURES = {
     'lomond.persist.persist':
         'websocket, poll=5, min_wait=5, max_wait=30, ping_rate=30, ping_timeout=None, '
         'exit_event=None, respect_retry_after=True',
+    'lomond.pool.Pool':
+        "max_queue=1048576, overflow='raise', keep_outbox=False, max_dialing=100, dial_rate=None, "
+        'ends_when_empty=True',
+    'lomond.pool.Pool.add':
+        'websocket, policy=None, tag=None, poll=None, ping_rate=30.0, ping_timeout=None, '
+        'auto_pong=True, close_timeout=30.0, idle_timeout=None, stale_disconnects=False, '
+        'max_age=None',
+    'lomond.pool.Pool.remove': 'websocket',
+    'lomond.pool.Pool.polling': 'seconds',
+    'lomond.pool.Pool.broadcast': 'message, websockets=None, compress=True',
+    'lomond.pool.Pool.clear_outbox': 'websocket',
+    'lomond.pool.Pool.close': "code=1001, reason=u'', timeout=10.0",
+    'lomond.server.Server':
+        "handler=None, host=u'127.0.0.1', port=0, ssl_context=None, protocols=None, "
+        'compress=False, max_message_size=67108864, handshake_timeout=10.0, write_timeout=30.0, '
+        'max_connections=100, close_timeout=10.0, poll=5.0, ping_rate=30.0, ping_timeout=None, '
+        'auto_pong=True, json_loads=None, json_dumps=None, fragment_size=1048576, '
+        'max_read_ahead=67108864, origins=None, on_request=None, unix_path=None, '
+        "reuse_port=False, threads=True, max_queue=1048576, overflow='raise'",
+    'lomond.server.Server.start': '',
+    'lomond.server.Server.serve_forever': '',
+    'lomond.server.Server.polling': 'seconds',
+    'lomond.server.Server.broadcast': 'message, websockets=None, compress=True',
+    'lomond.server.Server.remove': 'websocket',
+    'lomond.server.Server.close': '',
     'lomond.events.Connecting': 'url',
     'lomond.events.ConnectFail': 'reason',
     'lomond.events.Connected': 'url, proxy=None',
@@ -93,6 +118,7 @@ IMPORTS = [
     'lomond.opcode.Opcode',
     'lomond.persist.ReconnectPolicy',
     'lomond.persist.persist',
+    'lomond.pool.Pool',
     'lomond.protocol.compression.DeflateOptions',
     'lomond.response.Response',
     'lomond.server.Refusal',
@@ -134,6 +160,7 @@ ERRORS = {
     'WebSocketUnavailable': 'WebSocketError',
     'WebSocketClosed': 'WebSocketUnavailable',
     'WebSocketClosing': 'WebSocketUnavailable',
+    'OutboxFull': 'WebSocketError',
 }
 
 CONSTANTS = {
@@ -238,7 +265,8 @@ def test_parameters_and_defaults_stay(path):
 @pytest.mark.skipif(not hasattr(inspect, 'signature'), reason='2.7 has no signatures')
 @pytest.mark.parametrize('path', [
     'lomond.websocket.WebSocket', 'lomond.websocket.WebSocket.connect', 'lomond.persist.persist',
-    'lomond.persist.ReconnectPolicy', 'lomond.server.Server'])
+    'lomond.persist.ReconnectPolicy', 'lomond.server.Server', 'lomond.pool.Pool',
+    'lomond.pool.Pool.add'])
 def test_signatures_name_each_parameter(path):
     """For help() and editors: what explains unknown options isn't to be seen."""
     shown = [parameter for parameter in inspect.signature(find(path)).parameters.values()

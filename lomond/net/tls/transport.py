@@ -113,7 +113,7 @@ class TLSTransport(Transport):
                 with self._tls_lock:
                     piece = b'' if self._is_unwrapped else self._sock.recv(RECEIVE_SIZE)
             except ssl.SSLWantReadError:
-                self.interest = self._reading
+                self.interest = self._reading  # type: Interest
                 break
             except ssl.SSLWantWriteError:
                 if self.interest is self._reading:
@@ -182,8 +182,11 @@ class TLSTransport(Transport):
 
     def _break_off(self):
         # type: () -> None
-        # SSLSocket.shutdown would drop the TLS session that other threads may be using.
-        socket.socket.shutdown(self._sock, socket.SHUT_RDWR)
+        # SSLSocket.shutdown would drop the TLS session that other threads may be using. Its plain
+        # base class isn't socket.socket where eventlet has replaced that.
+        plain_class = next(
+            base for base in type(self._sock).__mro__ if not hasattr(base, 'unwrap'))  # type: Any
+        plain_class.shutdown(self._sock, socket.SHUT_RDWR)
 
     def close(self):
         # type: () -> None
