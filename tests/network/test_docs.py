@@ -21,6 +21,7 @@ import pytest
 from lomond import WebSocket, __version__, errors, events
 from lomond._compat import monotonic
 from lomond.persist import ReconnectPolicy, persist
+from lomond.pool import Pool
 from lomond.server import Server
 from tests.support import RawServer, read_head
 
@@ -92,7 +93,7 @@ class Playground(object):
             websocket.send_binary(b'\x00\x01')
             return
         for value in list(self._names.values()):
-            if isinstance(value, WebSocket):
+            if isinstance(value, (WebSocket, Pool)):
                 value.close()
             elif hasattr(value, 'set'):     # an exit event
                 value.set()
@@ -122,7 +123,8 @@ def first_blocks():
     readme, guide = read('README.md'), read(GUIDE)
     threads = guide[guide.index('\n## Threads'):]
     for name, text, number in (
-            ('README', readme, 0), ('README, persist', readme, 1), ('README, errors', readme, 2),
+            ('README', readme, 0), ('README, persist', readme, 1), ('README, pool', readme, 2),
+            ('README, errors', readme, 3),
             ('guide', guide, 0), ('guide, threads', threads, 0)):
         yield pytest.param(_BLOCK.findall(text)[number][1], id=name)
 
@@ -223,7 +225,9 @@ def test_every_exception_is_in_the_guide():
     ('It ends when you call', parameters_of(persist)),
     ('`ReconnectPolicy(...)`;', parameters_of(ReconnectPolicy.__init__)),
     ('What isn\'t a WebSocket upgrade', parameters_of(Server.__init__)),
-], ids=['WebSocket', 'connect', 'persist', 'ReconnectPolicy', 'Server'])
+    ('`Pool(...)`:', parameters_of(Pool.__init__)),
+    ('`pool.add(...)`:', parameters_of(Pool.add)),
+], ids=['WebSocket', 'connect', 'persist', 'ReconnectPolicy', 'Server', 'Pool', 'add'])
 def test_every_option_is_in_the_guide_with_its_default(words, expected):
     documented = {}
     for row in table_after(words):
