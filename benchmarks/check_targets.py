@@ -62,6 +62,23 @@ def targets():
     yield 'idle memory, KiB', 'at most', 40, lambda f: f('idle memory', 'lomond')
     yield ('peak memory, times a message of 256 MiB', 'at most', 2.1,
            lambda f: f('peak memory', 'lomond'))
+    for key, ours, most in [
+            ('crowd memory ws', 'lomond-pool', 7), ('crowd memory ws', 'lomond-aio', 9),
+            ('crowd memory wss', 'lomond-pool', 42), ('crowd memory wss', 'lomond-aio', 42)]:
+        yield ('{}, {}, KiB'.format(key, ours), 'at most', most,
+               lambda f, key=key, ours=ours: f(key, ours))
+    yield ('crowd connect, lomond-pool, ms of CPU', 'at most', 0.25,
+           lambda f: f('crowd connect', 'lomond-pool'))
+    for count in ('100', '1,000', '10,000'):
+        for each in (1, 16):
+            key = 'rounds {} {}'.format(count, each)
+            yield (key + ', lomond-pool / lomond', 'at most', 1.1,
+                   lambda f, key=key: f.ratio(key, 'lomond-pool', 'lomond'))
+    for other, factor in [('websockets-asyncio', 1.3), ('aiohttp', 1.0)]:
+        yield ('echo 64 B, {} / lomond-aio'.format(other), 'at least', factor,
+               lambda f, other=other: f.ratio('echo 64 B', other, 'lomond-aio'))
+    yield (small + ', lomond-aio / lomond', 'at most', 1.1,
+           lambda f: f.ratio(small, 'lomond-aio', 'lomond'))
     yield ('receive 120 B text, 300,000 messages / 30,000', 'at most', 1.1,
            lambda f: f('linear 300,000', 'lomond') / f('linear 30,000', 'lomond'))
 

@@ -104,8 +104,47 @@ def _other_loads():
             clients=('lomond',), is_quick=True)
 
 
+def _crowd_loads():
+    table = 'Many connections'
+    for scheme, count in (('ws', 10000), ('wss', 2000)):
+        yield Load(
+            'crowd memory ' + scheme, table,
+            'one of {:,} idle connections, {}, KiB'.format(count, scheme), 'crowd',
+            {'connections': count, 'first': 100, 'tls': scheme == 'wss'}, measure='crowd_memory',
+            has_ratio=False, once=True, is_quick=True,
+            clients=('lomond-pool', 'lomond-aio', 'websockets-asyncio', 'aiohttp', 'picows'))
+    yield Load(
+        'crowd memory threads', table, 'one of 300, a thread each, KiB', 'crowd',
+        {'connections': 300, 'first': 10}, measure='crowd_memory', has_ratio=False, once=True,
+        clients=('lomond',))
+    yield Load(
+        'crowd connect', table, 'connect one of 10,000, ms of CPU', 'crowd',
+        {'connections': 10000, 'first': 100}, measure='crowd_cpu', has_ratio=False, is_quick=True,
+        clients=('lomond-pool',))
+    yield Load(
+        'broadcast', table, 'broadcast 120 B to 1,000, µs of CPU a connection', 'broadcast',
+        {'connections': 1000, 'size': 120, 'is_text': True, 'count': 100, 'burst': 1000},
+        measure='timed_cpu', has_ratio=False, is_quick=True,
+        clients=('lomond-pool', 'lomond-server'))
+    yield Load(
+        'echo beside a flood', table, 'echo 64 B beside a flood, µs, median (99th percentile)',
+        'echo', {'size': 64, 'is_text': True, 'first': 50, 'has_flood': True}, has_ratio=False,
+        is_quick=True, clients=('lomond-pool', 'lomond-aio', 'websockets-asyncio', 'aiohttp'))
+    for each in (1, 16):
+        for count in (100, 1000, 10000):
+            yield Load(
+                'rounds {:,} {}'.format(count, each),
+                'Receive 120 B text over a tenth of the connections at a time, µs of CPU a message',
+                '{:,}, {} each'.format(count, each), 'rounds',
+                {'connections': count, 'each': each, 'size': 120, 'is_text': True,
+                 'count': 30 if count == 10000 else 300, 'burst': count // 10 * each},
+                measure='timed_cpu', has_ratio=False, is_quick=True,
+                clients=('lomond', 'lomond-pool'))
+
+
 #: In the order of the tables.
-LOADS = list(_receive_loads()) + list(_sending_loads()) + list(_other_loads())
+LOADS = list(_receive_loads()) + list(_sending_loads()) + list(_other_loads()) + list(
+    _crowd_loads())
 
 #: Measured apart: all clients of all Pythons at the same time.
 IDLE_CPU = Load(

@@ -22,6 +22,12 @@ def describe():
     }
 
 
+def allow_descriptors():
+    """Let this process, and those that it starts, have as many descriptors as may be."""
+    _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
 class Load:
     """Measures what share of the machine's CPU other processes had since this was made.
 

@@ -48,6 +48,14 @@ def masked_frame(payload, is_text):
     return header(opcode_of(is_text), len(payload), masked=True) + b'\x00\x00\x00\x00' + payload
 
 
+def pong_to(ping):
+    """Return a server's answer to a client's ping: a bytearray that begins with it."""
+    length = ping[1] & 0x7F
+    key, payload = ping[2:6], ping[6:6 + length]
+    return header(PONG, length) + bytes(bytearray(
+        byte ^ key[index % 4] for index, byte in enumerate(payload)))
+
+
 def messages(size, count):
     """Return `count` messages of `size` bytes: JSON records, one after another, cut to size."""
     source = random.Random(1)

@@ -9,14 +9,13 @@
 It knows the lengths of frames and looks into none but those of an idle
 connection, so that it costs as little as can be: the client is what is
 measured. A process of its own; it prints its two ports, the second with TLS if
-it is given a certificate, and ends with its standard input.
+it is given a certificate, and the two of `crowd.py`, which serves many
+connections at once; and ends with its standard input.
 """
 
 from __future__ import absolute_import, division, print_function
 
 import argparse
-import base64
-import hashlib
 import select
 import socket
 import ssl
@@ -25,8 +24,9 @@ import threading
 import time
 
 import payloads
+from crowd import Crowd
+from upgrade import Gone, answer, parse_target, read_head
 
-_GUID = b'258EAFA5-E914-47DA-95CA-C5AB0DC85B11'
 _OK = payloads.header(payloads.TEXT, 2) + b'ok'
 
 #: Bytes. Not much more: the system's overhead for each small segment fills its buffer.
@@ -36,10 +36,6 @@ _batches = {}
 _batches_lock = threading.Lock()
 
 
-class Gone(Exception):
-    """The client has closed the connection."""
-
-
 def batch_of(size, is_text, deflate):
     """Return the prebuilt messages, made once."""
     key = size, is_text, deflate
@@ -47,47 +43,6 @@ def batch_of(size, is_text, deflate):
         if key not in _batches:
             _batches[key] = payloads.batch(size, is_text, deflate)
         return _batches[key]
-
-
-def read_head(sock):
-    """Return the request's target and a dict of its headers."""
-    head = b''
-    while b'\r\n\r\n' not in head:
-        data = sock.recv(4096)
-        if not data:
-            raise Gone
-        head += data
-    lines = head.decode('latin-1').split('\r\n')
-    fields = {}
-    for line in lines[1:]:
-        name, _, value = line.partition(':')
-        fields[name.strip().lower()] = value.strip()
-    return lines[0].split(' ')[1], fields
-
-
-def parse_target(target):
-    """Return the path and a dict of the numbers in the query."""
-    path, _, query = target.partition('?')
-    options = {}
-    for pair in query.split('&'):
-        if pair:
-            name, _, value = pair.partition('=')
-            options[name] = float(value) if name == 'seconds' else int(value)
-    return path, options
-
-
-def answer(sock, fields, deflate, wire_length):
-    """Upgrade. `X-Wire-Length` is for the bare socket, which doesn't parse frames."""
-    accept = hashlib.sha1(fields['sec-websocket-key'].encode('ascii') + _GUID).digest()
-    lines = [
-        'HTTP/1.1 101 Switching Protocols', 'Upgrade: websocket', 'Connection: Upgrade',
-        'Sec-WebSocket-Accept: ' + base64.b64encode(accept).decode('ascii'),
-        'X-Wire-Length: %d' % wire_length,
-    ]
-    if deflate and 'permessage-deflate' in fields.get('sec-websocket-extensions', ''):
-        # With context takeover, the default: each measured client supports it.
-        lines.append('Sec-WebSocket-Extensions: permessage-deflate')
-    sock.sendall(('\r\n'.join(lines) + '\r\n\r\n').encode('ascii'))
 
 
 def send_messages(sock, batch, count, is_text):
@@ -147,12 +102,9 @@ def stay_idle(sock, seconds):
             raise Gone
         received += data
         while len(received) >= 6 and len(received) >= 6 + (received[1] & 0x7F):
-            length = received[1] & 0x7F
-            key, payload = received[2:6], received[6:6 + length]
             if received[0] == payloads.FIN | payloads.PING:
-                sock.sendall(payloads.header(payloads.PONG, length) + bytes(bytearray(
-                    byte ^ key[index % 4] for index, byte in enumerate(payload))))
-            del received[:6 + length]
+                sock.sendall(payloads.pong_to(received))
+            del received[:6 + (received[1] & 0x7F)]
     sock.settimeout(None)
     sock.sendall(_OK)
 
@@ -222,7 +174,9 @@ def main():
         listener.listen(128)
         ports.append(listener.getsockname()[1])
         start(accept_all, listener, own_context)
-    print('{} {}'.format(*ports))
+    crowd = Crowd(context)
+    start(crowd.run)
+    print(*(ports + crowd.ports))
     sys.stdout.flush()
     sys.stdin.read()
 

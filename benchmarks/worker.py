@@ -8,6 +8,7 @@ load's own unit; or {"missing": "why"}.
 
 from __future__ import absolute_import, division, print_function
 
+import gc
 import json
 import os
 import sys
@@ -29,6 +30,12 @@ def memory(name):
     raise NotImplementedError('this system does not tell')
 
 
+def memory_in_use():
+    """Return this process's memory in bytes, without garbage."""
+    gc.collect()
+    return memory(_NOW)
+
+
 def median(values):
     """Return the middle one."""
     return sorted(values)[len(values) // 2]
@@ -42,17 +49,18 @@ class Worker(object):
         self._job = job
         self._task = task
         self._failures = 0
+        self._clock = job.wall_clock
         self._client = ENTRIES[task['client']].load()
         scheme = 'wss' if task['options'].get('tls') else 'ws'
-        self._base = '{}://127.0.0.1:{}'.format(
-            scheme, task['ports'][1 if scheme == 'wss' else 0])
+        index = (scheme == 'wss') + 2 * ('connections' in task['options'])
+        self._base = '{}://127.0.0.1:{}'.format(scheme, task['ports'][index])
         self._cafile = task['cafile'] if scheme == 'wss' else None
 
     def job(self, count, clock=None):
         """Return a job with this number of messages."""
         options = dict(self._task['options'], count=count)
         return self._job.Job(
-            self._base, options, self._cafile, clock or self._job.wall_clock)
+            self._base, options, self._cafile, clock or self._clock)
 
     def timed(self):
         """Measure for about as long as wanted, once short runs have shown the speed."""
@@ -67,6 +75,11 @@ class Worker(object):
         return dict(
             told, value=median(ordered) / per * 1e6,
             p99=ordered[len(ordered) * 99 // 100] / per * 1e6)
+
+    def timed_cpu(self):
+        """Measure the same in CPU."""
+        self._clock = self._job.cpu_clock
+        return self.timed()
 
     def _run(self, count):
         """Return the result, the seconds it took with all around it, and the share of CPU in it."""
@@ -116,6 +129,24 @@ class Worker(object):
         sizes = []
         self._client.hold(self.job(first + count), lambda: sizes.append(self._settled()))
         return {'value': (sizes[-1] - sizes[first - 1]) / count / 1024, 'count': count}
+
+    def crowd_memory(self):
+        """Return the KiB that each of many connections takes once it has sent a ping."""
+        return self._measure_crowd(memory_in_use, 1, 3, 1024)
+
+    def crowd_cpu(self):
+        """Return the milliseconds of CPU until each of many connections can be used."""
+        return self._measure_crowd(self._job.cpu_clock, 1, 2, 1e-3)
+
+    def _measure_crowd(self, measure, begin, end, unit):
+        """Measure the second crowd of a client, when the first has imported and set up all."""
+        options = self._task['options']
+        if sys.version_info < (3, 11):
+            options['connections'] = min(options['connections'], 2000)
+        marks = []
+        self._client.crowd(self.job(1), lambda: marks.append(measure()))
+        count = options['connections']
+        return {'value': (marks[end] - marks[begin]) / count / unit, 'count': count}
 
     def _settled(self):
         time.sleep(0.001)       # a client's threads get to their waiting

@@ -7,6 +7,11 @@
     echo(job)      a list: seconds of each round trip
     connect(job)   a list: seconds of each connection, until it may be used
     hold(job, opened)   open `job.count` connections, and call `opened` after each
+    crowd(job, mark)    open `job.first` connections, then `job.connections`; each time call `mark`
+                   when they can be used, and again when each has got the answer to a ping
+    rounds(job)    a list: seconds to receive `job.each` messages, that have arrived, over each of
+                   `job.active` connections of `job.connections`
+    broadcast(job)      a list: seconds of each broadcast to `job.connections`
 
 What a client can't do raises NotImplementedError, and is a dash in the table.
 """
@@ -76,6 +81,18 @@ for _key, _entry in [
     ('lomond-many-wsaccel', Entry(
         'lomond, send_many, wsaccel', 'lomond_', 'LomondSendManyWsaccel', only=('burst',),
         needs='wsaccel', note='the same with wsaccel')),
+    ('lomond-pool', Entry(
+        'lomond, Pool', 'many', 'LomondPool', only=('echo',),
+        note='this checkout, all connections in one thread')),
+    ('lomond-server', Entry(
+        'lomond, Server(threads=False)', 'many', 'LomondServer', only=(),
+        note='this checkout, all connections in one thread')),
+    ('lomond-aio', Entry(
+        'lomond, asyncio', 'lomond_aio', 'LomondAio', only=('receive', 'echo'),
+        note='this checkout, `lomond.aio`')),
+    ('lomond-aio-uvloop', Entry(
+        'lomond, uvloop', 'lomond_aio', 'LomondUvloop', only=('echo',), needs='uvloop',
+        note='the same on uvloop')),
     ('lomond-0.3.4', Entry(
         'Lomond 0.3.4', 'lomond_', 'OldLomond', 'lomond', 'from lomond import WebSocket',
         is_old=True, note='the Lomond before this one')),
@@ -107,6 +124,7 @@ for _key, _entry in [
 #: The same on 2.7, whose dict has no order.
 ORDER = [
     'bare', 'peer', 'zlib', 'lomond', 'lomond-wsaccel', 'lomond-numpy', 'lomond-zlib-ng',
-    'lomond-many', 'lomond-many-wsaccel', 'lomond-0.3.4', 'websocket-client', 'websockets-sync',
+    'lomond-many', 'lomond-many-wsaccel', 'lomond-pool', 'lomond-server', 'lomond-aio',
+    'lomond-aio-uvloop', 'lomond-0.3.4', 'websocket-client', 'websockets-sync',
     'websockets-asyncio', 'aiohttp', 'picows', 'simple-websocket', 'ws4py',
 ]

@@ -22,6 +22,10 @@ class AsyncioClient:
         """Return the coroutine function that sends a message."""
         raise NotImplementedError
 
+    async def ping(self, connection):
+        """Send a ping."""
+        await connection.ping()
+
     async def close(self, connection):
         """Close a connection."""
         await connection.close()
@@ -84,6 +88,8 @@ class AsyncioClient:
         return self.run(self._echo(job))
 
     async def _echo(self, job):
+        flood = job.has_flood and asyncio.ensure_future(
+            self._drain(await self.open(job, 'flood')))
         connection = await self.open(job, 'echo')
         send, recv = self.sender(connection, job.is_text), self.receiver(connection)
         payload = job.payload
@@ -93,6 +99,8 @@ class AsyncioClient:
             await send(payload)
             message = await recv()
             trips.append(job.clock() - started)
+        if flood:
+            flood.cancel()
         job.check(message)
         return trips
 
@@ -117,3 +125,38 @@ class AsyncioClient:
         for _ in repeat(None, job.count):
             connections.append(await self.open(job, 'hold'))
             opened()
+
+    def crowd(self, job, mark):
+        return self.run(self._crowd(job, mark))
+
+    async def _crowd(self, job, mark):
+        context = job.ssl_context()
+        tasks = []
+        for count in (job.first, job.connections):
+            connections = []
+            for _ in repeat(None, count):
+                connection = await self.open(job, 'hold', context)
+                connections.append(connection)
+                tasks.append(asyncio.ensure_future(self._drain(connection)))
+            mark()
+            for connection in connections:
+                await self.ping(connection)
+            await asyncio.sleep(1)      # the peer answers
+            mark()
+        for task in tasks:
+            task.cancel()
+
+    async def _drain(self, connection):
+        """Wait for messages without end, as a program's task does."""
+        recv = self.receiver(connection)
+        while True:
+            await recv()
+
+
+class Uvloop:
+    """Mixin: on uvloop."""
+
+    def run(self, coroutine):
+        import uvloop
+        uvloop.install()
+        return super().run(coroutine)

@@ -2,7 +2,9 @@
 
 from __future__ import absolute_import, division, print_function
 
+import os
 import resource
+import socket
 import ssl
 import time
 
@@ -12,18 +14,21 @@ import payloads
 wall_clock = getattr(time, 'perf_counter', time.time)
 
 
-def cpu_clock():
-    """Return the seconds of CPU that this process has used, in all its threads."""
+def _cpu_used():
     used = resource.getrusage(resource.RUSAGE_SELF)
     return used.ru_utime + used.ru_stime
+
+
+#: Seconds of CPU that this process has used, in all its threads.
+cpu_clock = getattr(time, 'process_time', _cpu_used)
 
 
 class Job(object):
     """One load for one client.
 
     Parameters: ``base``, the peer's URL without a path; ``options``, a dict
-    with some of size, count, is_text, deflate, burst, seconds; ``cafile``, the
-    certificate to trust; ``clock``, what to measure with.
+    with some of size, count, is_text, deflate, burst, seconds, has_flood, first, connections,
+    each; ``cafile``, the certificate to trust; ``clock``, what to measure with.
     """
 
     def __init__(self, base, options, cafile=None, clock=wall_clock):
@@ -34,6 +39,13 @@ class Job(object):
         self.deflate = options.get('deflate', False)
         self.burst = options.get('burst', 1)
         self.seconds = options.get('seconds')
+        self.has_flood = options.get('has_flood', False)
+        self.first = options.get('first', 0)
+        self.connections = options.get('connections', 1)
+        #: How many of them get messages, and how many each in one round.
+        self.active = self.connections // 10
+        self.each = options.get('each', 1)
+        self._commands = None
         self.cafile = cafile
         self.clock = clock
 
@@ -51,9 +63,28 @@ class Job(object):
                 self.size, self.burst, self.count)
         elif operation == 'echo':
             query = 'size={}&count={}'.format(self.size, self.count)
+        elif operation == 'flood':
+            operation, query = 'receive', 'size=120&count=1000000000&text=1'
+        elif operation == 'feed':
+            query = 'group={}'.format(os.getpid())
         else:
             operation, query = 'hold', ''
         return '{}/{}?{}'.format(self._base, operation, query)
+
+    def ask_for_round(self):
+        """Have the messages of one round arrive; return when they have."""
+        self._ask('/round?group={}&size={}&each={}'.format(os.getpid(), self.size, self.each))
+        self._commands.recv(2)
+
+    def ask_to_dial(self, port):
+        """Have the peer open its connections to a server in this process."""
+        self._ask('/dial?port={}&count={}'.format(port, self.connections))
+
+    def _ask(self, target):
+        if self._commands is None:
+            self._commands = socket.create_connection(
+                ('127.0.0.1', int(self._base.rpartition(':')[2])))
+        self._commands.sendall('GET {} HTTP/1.1\r\n\r\n'.format(target).encode('ascii'))
 
     @property
     def payload(self):

@@ -3,6 +3,7 @@
 from __future__ import absolute_import, division, print_function
 
 import sys
+import threading
 from itertools import repeat
 
 from clients.opening import Opening
@@ -122,6 +123,39 @@ class Lomond(OldLomond):
             job.url(operation), proxies={}, compress=job.deflate, ssl_context=context,
             max_message_size=job.limit)
 
+    def rounds(self, job):
+        loops = [self.open(job, 'feed')[1] for _ in repeat(None, job.active)]
+        spent = []
+        for _ in repeat(None, job.count):
+            job.ask_for_round()
+            started = job.clock()
+            for events in loops:
+                left = job.each
+                for event in events:
+                    if event.name == 'text':
+                        message = event.text
+                        left -= 1
+                        if not left:
+                            break
+            spent.append(job.clock() - started)
+        job.check(message)
+        return spent
+
+    def crowd(self, job, mark):
+        context, happened = job.ssl_context(), threading.Semaphore(0)
+        for count in (job.first, job.connections):
+            websockets = [self.websocket(job, 'hold', context) for _ in repeat(None, count)]
+            for websocket in websockets:
+                thread = threading.Thread(target=run, args=(websocket, happened.release))
+                thread.daemon = True
+                thread.start()
+            wait_until(happened, count)
+            mark()
+            for websocket in websockets:
+                websocket.send_ping()
+            wait_until(happened, count)
+            mark()
+
 
 class LomondWsaccel(Lomond):
     """This one, with wsaccel."""
@@ -177,6 +211,19 @@ class LomondSendManyWsaccel(LomondSendMany):
 def sender(websocket, job):
     """Return the method for text or for bytes."""
     return websocket.send_text if job.is_text else websocket.send_binary
+
+
+def run(websocket, on_event):
+    """Run a WebSocket's loop, and report Ready and Pong."""
+    for event in websocket:
+        if event.name in ('ready', 'pong'):
+            on_event()
+
+
+def wait_until(happened, count):
+    """Wait for that many releases of a semaphore."""
+    for _ in repeat(None, count):
+        happened.acquire()
 
 
 def wait_for(events, name):

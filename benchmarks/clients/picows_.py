@@ -15,7 +15,7 @@ class Listener(picows.WSListener):
     """Passes each message to a function, which can be replaced; tracks back pressure."""
 
     def __init__(self):
-        self.on_message = None
+        self.on_message = lambda frame: None
         self.room = asyncio.Event()
         self.room.set()
 
@@ -64,6 +64,12 @@ class Picows(AsyncioClient):
         return await picows.ws_connect(
             listener, job.url(operation), ssl_context=context,
             max_frame_size=min(job.limit, 2 ** 31 - 1))
+
+    async def ping(self, connection):
+        connection[0].send_ping()
+
+    async def _drain(self, connection):
+        """Do nothing: its listener is called, and needs no task."""
 
     async def close(self, connection):
         connection[0].disconnect()
