@@ -49,6 +49,8 @@ class RequestOptions(object):
     The parameters are those of `lomond.websocket.WebSocket`. Raises TypeError and ValueError.
     """
 
+    __slots__ = ('_added', 'cookies', 'headers', 'netrc')
+
     def __init__(self, headers=None, cookies=None, netrc=False):
         # type: (Any, Any, Any) -> None
         #: A list of fields, or the user's function.
