@@ -1,4 +1,4 @@
-"""The other end of `soak_pool.py`, in a process of its own: one thread, a port for each of `MANNERS`.
+"""The other end of `soak_pool.py`, in a process of its own: a port for each of `MANNERS`.
 
 What a client can do wrong here is its own affair: nothing is checked. Prints
 the ports as one line of JSON, is calm after a line on its standard input, and

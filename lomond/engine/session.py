@@ -688,6 +688,7 @@ class Session(object):
             # Not all at once: connections that began together would be replaced together.
             self._aged_at = now + max_age * (0.9 + 0.1 * self.random())
         self._close_deadline = NEVER
+        self._rest_timer = None
         if self._is_forced:     # it was called right before the connection began to receive
             self.connection.stop_receiving()
         self._websocket.stats.opened(self._clock)
