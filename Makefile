@@ -10,7 +10,8 @@
 #   make dist        the sdist and the wheel, built twice: the same bytes?
 #   make audit       known vulnerabilities in what lomond needs, where somebody can be asked
 #   make mutants     changes in lomond/protocol, each to be caught by a test; a quarter of an hour
-#   make soak        2,000 connections, each broken in one way or another; some minutes
+#   make soak        connections that are broken in many ways, one by one, and 10,000 in a pool;
+#                    a quarter of an hour, or POOL=--quick
 #   make fuzz        any bytes to whatever reads them; 20 seconds a target, or SECONDS=300
 #   make compliance  the Autobahn test suite against client and server; 40 minutes
 #   make faults      faults at each byte, any input, all ways to close; some minutes
@@ -89,6 +90,7 @@ mutants: .venv/mutants/ready
 
 soak: .venv/soak/ready
 	.venv/soak/bin/python compliance/soak.py
+	.venv/soak/bin/python compliance/soak_pool.py $(POOL)
 
 # Each target from its corpus on, and from what the runs before have found.
 SECONDS ?= 20

@@ -194,14 +194,16 @@ class Endpoint(object):
             if name.startswith('_'):
                 object.__setattr__(self, name, value)
                 return
-            check = self._checks.get(name)
-            if check is not None:
-                value = check(value)
             default = getattr(type(self), name, self)
-            if type(default) is type(value) and default == value:
-                self.__dict__.pop(name, None)
-            else:
-                object.__setattr__(self, name, value)
+            if value is not default:        # which was checked
+                check = self._checks.get(name)
+                if check is not None:
+                    value = check(value)
+                if type(default) is not type(value) or default != value:
+                    object.__setattr__(self, name, value)
+                    return
+            if getattr(self, name) is not default:
+                object.__delattr__(self, name)      # not through __dict__: that takes memory
 
     def __reduce_ex__(self, _protocol):
         # type: (Any) -> Any

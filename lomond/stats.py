@@ -98,6 +98,8 @@ class Span(object):
     Parameters: ``before``, the seconds of earlier connections; ``clock``, the session's.
     """
 
+    __slots__ = ('_before', '_clock', '_end', '_is_over', '_since')
+
     def __init__(self, before, clock):
         # type: (float, Callable[[], float]) -> None
         self._before = before
@@ -127,6 +129,10 @@ class Stats(object):
 
     The data of one read of the socket is counted when its last event has been handled.
     """
+
+    __slots__ = (
+        '_span', 'attempts', 'connections', 'dropped', 'pings_sent', 'pongs_received', 'received',
+        'round_trips', 'sent')
 
     def __init__(self):
         # type: () -> None

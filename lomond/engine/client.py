@@ -8,13 +8,13 @@ from __future__ import absolute_import, division, print_function
 import socket
 
 from lomond import errors, events
-from lomond._compat import TYPE_CHECKING
+from lomond._compat import TYPE_CHECKING, monotonic
 from lomond.engine.session import Session
 from lomond.net.offload import offload
 from lomond.net.steps import operation
 
 if TYPE_CHECKING:
-    from typing import Iterable, Optional, Text  # noqa: F401
+    from typing import Any, Callable, Iterable, Optional, Text  # noqa: F401
 
     from lomond.events import AnyEvent  # noqa: F401
     from lomond.http.url import ProxyTarget  # noqa: F401
@@ -29,8 +29,11 @@ class ClientSession(Session):
     ``request_takes_time``.
     """
 
-    _proxy = None  # type: Optional[ProxyTarget]
-    _request = b''      # built, and not yet sent
+    def __init__(self, websocket, clock=monotonic):
+        # type: (Any, Callable[[], float]) -> None
+        super(ClientSession, self).__init__(websocket, clock)
+        self._proxy = None  # type: Optional[ProxyTarget]
+        self._request = b''     # built, and not yet sent
 
     def _announce(self):
         # type: () -> Iterable[AnyEvent]

@@ -109,29 +109,19 @@ class Session(object):
     #: True once the driver is to do that.
     is_due = False
 
-    #: What says when to dial, a `lomond.engine.gate.Gate`; None to dial at once.
-    gate = None  # type: Any
-
-    #: Whether Poll follows Ready at once.
-    begins_with_poll = True  # type: bool
-
     _peer = u'server'
     _time_limit = u'connect_timeout'    # the option's name
 
-    # What few sessions set belongs to the class until then: an object with more than 30
-    # attributes takes a kilobyte more.
+    # What few sessions set belongs to the class until then; the constructor sets all the rest. On
+    # CPython an object takes most of a kilobyte more once it has over 30 attributes, or one that no
+    # other of its class had when a second was made.
 
     _is_forced = False          # the application has forced the end
     # Why dialling can't even begin.
     _obstacle = None  # type: Optional[errors.ConnectFail]
-    _is_dialing = False         # a step is in the middle of dialling
     _read_error = None  # type: Optional[BaseException]     # the last
     # The transport's progress when it last counted as a sign of life.
     _progress = 0
-    # The loop's last ping that has no pong yet: its payload, and when it went out.
-    _ping_sent = None  # type: Optional[Tuple[bytes, float]]
-    # The time of the connection, from Ready on.
-    _span = None  # type: Optional[Span]
     # With an `idle_timeout`, from Ready on.
     _idle_timer = None  # type: Optional[IdleTimer]
     _stale_disconnects = False
@@ -165,7 +155,22 @@ class Session(object):
 
         # When the attempt to connect has failed, whatever it is at.
         self._connect_deadline = None  # type: Any      # a float, from the first step on
+        #: What says when to dial, a `lomond.engine.gate.Gate`; None to dial at once.
+        self.gate = None  # type: Any
         self._dialing = None  # type: Optional[Operation]
+        self._is_dialing = False        # a step is in the middle of dialling
+        self._has_received = False      # from the peer, on the present transport
+        self._rest_timer = None  # type: Any    # a RestTimer, once there is a transport
+
+        #: Whether Poll follows Ready at once.
+        self.begins_with_poll = True  # type: bool
+        self._timing = None  # type: Any        # the options of `begin`, for Timers
+        self._close_timeout = NEVER
+        self._close_deadline = NEVER
+        self._timers = None  # type: Any        # Timers, from Ready on
+        # The loop's last ping that has no pong yet: its payload, and when it went out.
+        self._ping_sent = None  # type: Optional[Tuple[bytes, float]]
+        self._span = None  # type: Optional[Span]   # the time of the connection, from Ready on
 
     def __repr__(self):
         # type: () -> str
@@ -226,8 +231,9 @@ class Session(object):
     def sender(self):
         # type: () -> Any
         """What the websocket sends through: the writer, unless a subclass has its own `send`."""
+        # Without __dict__: asking for it makes a dict that the session keeps.
         has_its_own = any(
-            getattr(type(self), name) != getattr(Session, name) or name in self.__dict__
+            getattr(self, name) != getattr(Session, name).__get__(self, Session)
             for name in ('send', 'send_control', 'send_many'))
         return self if has_its_own else self.writer
 
@@ -564,8 +570,8 @@ class Session(object):
         transport.on_backlog = self.wake
         transport.max_read_ahead = self._read_ahead_limit
         self.writer.attach(transport)
-        self._has_received = False      # from the peer, on this transport
-        self._rest_timer = RestTimer()  # type: Any     # None once the handshake is over
+        self._has_received = False
+        self._rest_timer = RestTimer()
         if transport.can_receive_into:
             self._decoder.offer_receive_buffer()
         if self._is_forced:         # it was called before there was a transport

@@ -27,6 +27,10 @@ class Timers(object):
     ``ping_timeout``: the other half is left for its answer.
     """
 
+    __slots__ = (
+        '_asked', '_is_asked_again', '_latest_ping', '_least_silence', '_ping_rate',
+        '_ping_timeout', '_poll', 'dead_at', 'last_received', 'next_ping', 'next_poll')
+
     def __init__(self, now, poll, ping_rate, ping_timeout):
         # type: (float, Optional[float], Optional[float], Optional[float]) -> None
         self._poll = poll or NEVER

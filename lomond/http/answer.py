@@ -23,6 +23,8 @@ MAX_REST_TIME = 2.0
 class RestTimer(object):
     """How long to wait for the rest of a refusal. It reads no clock: the caller passes the time."""
 
+    __slots__ = ('_end',)
+
     def __init__(self):
         # type: () -> None
         self._end = None  # type: Optional[float]

@@ -49,9 +49,11 @@ class RequestOptions(object):
     The parameters are those of `lomond.websocket.WebSocket`. Raises TypeError and ValueError.
     """
 
+    __slots__ = ('_added', 'cookies', 'headers', 'netrc')
+
     def __init__(self, headers=None, cookies=None, netrc=False):
         # type: (Any, Any, Any) -> None
-        #: A list of fields, or the user's function.
+        #: The fields, or the user's function.
         self.headers = _check_headers_option(headers)  # type: Any
         self.netrc = check_netrc(netrc)  # type: Optional[NetrcFile]
         self.cookies = None  # type: Optional[Cookies]
@@ -105,7 +107,7 @@ class RequestOptions(object):
     def _user_fields(self):
         # type: () -> List[Field]
         if not callable(self.headers):
-            return self.headers + self._added       # type: ignore[no-any-return]
+            return list(self.headers) + self._added
         try:
             return check_headers(self.headers()) + self._added
         except Exception as error:      # the user's function: the next attempt calls it again
@@ -123,7 +125,7 @@ class RequestOptions(object):
 def _check_headers_option(headers):
     # type: (Any) -> Any
     if headers is None:
-        return []
+        return ()
     return headers if callable(headers) else check_headers(headers)
 
 

@@ -121,7 +121,8 @@ def _replace(options, checks, given):
     if unknown:
         raise TypeError('there is no option {}'.format(', '.join(sorted(unknown))))
     made = options._replace(**{
-        name: checks[name](given[name]) for name in options._fields if name in given})
+        name: checks[name](given[name]) for name in options._fields
+        if name in given and given[name] is not getattr(options, name)})
     return options if made == options else made
 
 

@@ -30,8 +30,15 @@ DEFAULT_LIMITS = Limits(
     fragments=128 * 1024,
 )
 
+# The latest: one object for all connections with the same.
+_latest = [DEFAULT_LIMITS]
+
 
 def message_limits(max_message_size):
     # type: (Optional[int]) -> Limits
     """Return the default limits with another size of message (bytes, or None)."""
-    return DEFAULT_LIMITS._replace(frame=max_message_size, message=max_message_size)
+    limits = _latest[0]
+    if limits.message != max_message_size:
+        limits = _latest[0] = DEFAULT_LIMITS._replace(
+            frame=max_message_size, message=max_message_size)
+    return limits
