@@ -16,6 +16,7 @@ from lomond._multiplexer import Multiplexer
 from lomond.engine.outbox import OVERFLOWS, Outbox
 from lomond.engine.timers import NEVER
 from lomond.protocol.close import encode_close
+from lomond.protocol.extensions.deflate import SharedPayload
 from lomond.status import Status
 
 if TYPE_CHECKING:
@@ -131,6 +132,7 @@ class Crowd(object):
         where that was agreed on. Raises TypeError, and ValueError for a lone surrogate.
         """
         opcode, payload = message_of('broadcast', message)
+        payload = SharedPayload(payload)
         count = 0
         for websocket in self.websockets if websockets is None else list(websockets):
             writer = self._writer_of(websocket)
