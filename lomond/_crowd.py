@@ -10,12 +10,13 @@ import weakref
 
 from lomond import errors
 from lomond._checks import check_count, check_seconds
-from lomond._compat import TYPE_CHECKING, monotonic
+from lomond._compat import TYPE_CHECKING, monotonic, thread_module
 from lomond._endpoint import message_of
 from lomond._multiplexer import Multiplexer
 from lomond.engine.outbox import OVERFLOWS, Outbox
 from lomond.engine.timers import NEVER
 from lomond.protocol.close import encode_close
+from lomond.protocol.extensions.deflate import SharedPayload
 from lomond.status import Status
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ class Crowd(object):
         self._multiplexer = Multiplexer()
         self._close_deadline = None  # type: Optional[float]    # once `close` was called
         self._loop = None  # type: Any      # a weak reference to the running loop
+        self._thread = None  # type: Optional[int]      # the one that iterates
 
     def _new_outbox(self):
         # type: () -> Outbox
@@ -95,6 +97,7 @@ class Crowd(object):
         """
         loop = self._multiplexer.run(self._is_over, poll, waits)
         self._loop = weakref.ref(loop)
+        self._thread = thread_module.get_ident()
         return loop
 
     @property
@@ -131,6 +134,7 @@ class Crowd(object):
         where that was agreed on. Raises TypeError, and ValueError for a lone surrogate.
         """
         opcode, payload = message_of('broadcast', message)
+        payload = SharedPayload(payload)
         count = 0
         for websocket in self.websockets if websockets is None else list(websockets):
             writer = self._writer_of(websocket)
@@ -180,10 +184,15 @@ class Crowd(object):
 
     def __exit__(self, *_exc_info):
         # type: (*Any) -> None
-        loop = None if self._loop is None else self._loop()
-        if loop is None:
-            return
-        if loop.gi_running:     # in another thread
+        if not self.end_loop():
             self.close(timeout=0)
-        else:
+
+    def end_loop(self):
+        # type: () -> bool
+        """End the loop, which breaks all connections; False if another thread iterates."""
+        loop = None if self._loop is None else self._loop()
+        if loop is not None:
+            if self._thread != thread_module.get_ident():
+                return False
             loop.close()
+        return True

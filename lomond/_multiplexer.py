@@ -203,7 +203,7 @@ class Multiplexer(object):
                         continue
                     websocket = member.websocket
                     try:
-                        for event in self._begun(member).step():
+                        for event in self.begun(member).step():
                             if member.is_gone:      # by a signal's handler, in the step
                                 break
                             yield websocket, event
@@ -252,7 +252,7 @@ class Multiplexer(object):
             mail[0]()
             mail.popleft()      # afterwards: Ctrl-C may have come in between
 
-    def _begun(self, member):
+    def begun(self, member):
         # type: (Member) -> Any
         """Return a member's machine, which has begun."""
         if member.machine is None:

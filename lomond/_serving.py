@@ -368,7 +368,9 @@ class InOneThread(Crowd):
             return
         websocket = self._listener.make_websocket(
             sock, address, session_class=partial(_Session, outbox=self._new_outbox()))
-        self._multiplexer.add(Member(websocket, partial(self._begin, websocket)))
+        member = Member(websocket, partial(self._begin, websocket))
+        self._multiplexer.begun(member)     # now: it has a socket to be freed
+        self._multiplexer.add(member)
         if self._close_deadline is not None:
             websocket.close(*SHUTDOWN)
 
@@ -394,6 +396,12 @@ class _Session(QueuedServerSession):
     """A session whose events are those of an open connection: what comes before is logged."""
 
     _is_ready = False
+
+    def dispose(self):
+        # type: () -> None
+        super(_Session, self).dispose()
+        if self._websocket.sock is not None:        # not one step was made
+            self._websocket.sock.close()
 
     def step(self):
         # type: () -> Iterator[AnyEvent]
@@ -451,10 +459,13 @@ class _Acceptor(object):
                 break
             try:
                 self._accept(*accepted)
-            except Exception:       # one client's connection must not end the server
+            except BaseException as error:
+                accepted[0].close()
+                if not isinstance(error, Exception):    # Ctrl-C
+                    raise
+                # One client's connection must not end the server.
                 self._listener.log(
                     'could not serve the client {!r}'.format(accepted[1]), logging.ERROR)
-                accepted[0].close()
         return ()
 
     def time_left(self):

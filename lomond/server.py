@@ -59,6 +59,8 @@ class Server(object):
     Or, with ``threads=False``, serves thousands of connections in the thread that iterates over
     it: that yields pairs of a `ServerWebSocket` and its event, from Ready on, until `close` was
     called and the last connection has ended. A send never waits there, see `lomond.pool.Pool`.
+    Leaving the loop by ``break`` breaks all connections; the server goes on listening, and clients
+    wait for the next loop.
 
     Parameters:
 
@@ -83,7 +85,8 @@ class Server(object):
       is answered with HTTP 403. None (the default) allows any (RFC 6455 10.2).
     - ``on_request``: called with the `Request`, before it is accepted and in the thread of its
       connection; returns None to accept it, or a `Refusal`. If it raises, the exception is logged
-      with its traceback, and the client gets HTTP 500.
+      with its traceback, and the client gets HTTP 500. With ``threads=False`` that thread is the
+      loop's: while ``on_request`` or a function ``origins`` waits, so do all connections.
     - ``unix_path``: listen on a Unix socket at this path (None), without ``host`` and ``port``. The
       umask decides which users may connect. A file that a server has left is replaced, and `close`
       removes the file.
@@ -134,6 +137,9 @@ class Server(object):
         if not threads and (handler is not None or poll != 5.0):
             raise TypeError('Server(threads=False) takes no handler and no poll: iterate over the '
                             'server, or over server.polling(seconds)')
+        if threads and (max_queue, overflow) != (MAX_QUEUE, Overflow.RAISE):
+            raise TypeError('max_queue and overflow are for Server(threads=False): with threads, a '
+                            'send waits until the client has read enough')
         for name, function in (
                 ('the handler', handler), ('origins', origins), ('on_request', on_request)):
             if getattr(getattr(function, '__code__', None), 'co_flags', 0) & _NOT_RUN_BY_A_CALL:
@@ -273,6 +279,8 @@ class Server(object):
         If a client doesn't answer within ``close_timeout`` seconds, its connection is broken; a
         handler that runs for that time once more is abandoned. A second call does nothing. In a
         forked child this closes the child's copy of the listening socket only.
+
+        With ``threads=False`` it doesn't wait: the loop goes on until the last connection's end.
         """
         self._serving.close()
 
@@ -284,8 +292,8 @@ class Server(object):
             self.close()
             raise
 
-    def __exit__(self, *exc_info):
+    def __exit__(self, *_exc_info):
         # type: (*Any) -> None
         self.close()
-        if isinstance(self._serving, Crowd):
-            self._serving.__exit__(*exc_info)
+        if isinstance(self._serving, Crowd):    # a loop in another thread goes on to its end
+            self._serving.end_loop()

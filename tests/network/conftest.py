@@ -5,11 +5,13 @@ from __future__ import absolute_import, division, print_function
 import functools
 import gc
 import os
+import signal
 import socket
 
 import pytest
 
 from lomond import WebSocket
+from lomond._compat import monotonic
 from lomond.net.waiter import WRITE, wait
 from tests.support import IS_PYPY, RawServer
 
@@ -88,3 +90,28 @@ def full_listener():
         for client in waiting:
             client.close()
         sock.close()
+
+
+@pytest.fixture
+def alarm():
+    """Set what SIGALRM does, once, in a moment; returns when that was, in a list.
+
+    The signal comes again until then: one just before a system call doesn't interrupt that.
+    """
+    before = signal.getsignal(signal.SIGALRM)
+    called = []
+
+    def set_alarm(function):
+        def handle(_signum, _frame):
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            if not called:
+                called.append(monotonic())
+                function()
+
+        signal.signal(signal.SIGALRM, handle)
+        signal.setitimer(signal.ITIMER_REAL, 0.05, 0.05)
+        return called
+
+    yield set_alarm
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    signal.signal(signal.SIGALRM, before)

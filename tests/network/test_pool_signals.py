@@ -21,31 +21,6 @@ pytestmark = pytest.mark.skipif(not hasattr(signal, 'setitimer'), reason='there 
 SOON = LONGEST / 2
 
 
-@pytest.fixture
-def alarm():
-    """Set what SIGALRM does, once, in a moment; returns when that was, in a list.
-
-    The signal comes again until then: one just before a system call doesn't interrupt that.
-    """
-    before = signal.getsignal(signal.SIGALRM)
-    called = []
-
-    def set_alarm(function):
-        def handle(_signum, _frame):
-            signal.setitimer(signal.ITIMER_REAL, 0)
-            if not called:
-                called.append(monotonic())
-                function()
-
-        signal.signal(signal.SIGALRM, handle)
-        signal.setitimer(signal.ITIMER_REAL, 0.05, 0.05)
-        return called
-
-    yield set_alarm
-    signal.setitimer(signal.ITIMER_REAL, 0)
-    signal.signal(signal.SIGALRM, before)
-
-
 def react(pool, websocket, alarm, act):
     """Have a handler act while the pool waits; return what comes then, and after how long."""
     loop = iter(pool)

@@ -9,7 +9,12 @@ import pytest
 
 from lomond._compat import PY2
 from lomond.errors import InvalidPayload, PayloadTooLarge
-from lomond.protocol.extensions.deflate import MAX_STREAM_ENDS, SLICE, PermessageDeflate
+from lomond.protocol.extensions.deflate import (
+    MAX_STREAM_ENDS,
+    SLICE,
+    PermessageDeflate,
+    SharedPayload,
+)
 
 BOTH_LIBRARIES = pytest.mark.usefixtures('deflate_library')
 
@@ -43,6 +48,34 @@ def test_window_is_kept_between_messages_or_forgotten():
     first, again = keeping.compress(MESSAGE[:500]), keeping.compress(MESSAGE[:500])
     assert len(again) < len(first) // 4
     assert forgetting.compress(MESSAGE[:500]) == forgetting.compress(MESSAGE[:500])
+
+
+@BOTH_LIBRARIES
+def test_a_shared_payload_is_deflated_once_for_all_that_keep_no_window():
+    def deflate(**options):
+        return PermessageDeflate(deflate_takeover=False, **options).compress(shared)
+
+    shared = SharedPayload(MESSAGE)
+    first = deflate()
+    assert deflate() is first
+    others = [deflate(deflate_bits=9), deflate(level=1), deflate(mem_level=1)]
+    assert len(set(others + [first])) == 4
+    assert deflate() is first
+    for deflated in others + [first]:
+        assert PermessageDeflate().decompress(deflated, None, True) == MESSAGE
+    assert deflate(deflate_bits=8) is others[0]
+    assert PermessageDeflate(deflate_takeover=False).compress(SharedPayload(b'')) == b'\0'
+
+
+@BOTH_LIBRARIES
+def test_a_shared_payload_is_deflated_for_each_that_keeps_a_window():
+    shared = SharedPayload(MESSAGE[:500])
+    sender, receiver = PermessageDeflate(), PermessageDeflate()
+    PermessageDeflate(deflate_takeover=False).compress(shared)
+    first, again = sender.compress(shared), sender.compress(shared)
+    assert len(again) < len(first) // 4
+    for deflated in (first, again):
+        assert receiver.decompress(deflated, None, True) == MESSAGE[:500]
 
 
 @BOTH_LIBRARIES

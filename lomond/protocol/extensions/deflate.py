@@ -12,7 +12,7 @@ from lomond.errors import InvalidPayload, PayloadTooLarge
 from lomond.protocol.accel import find_zlib
 
 if TYPE_CHECKING:
-    from typing import Any, List, Optional  # noqa: F401
+    from typing import Any, Dict, List, Optional, Tuple  # noqa: F401
 
 #: RFC 7692 7.2.1: what a sender takes off each message, a receiver puts back.
 _TAIL = b'\x00\x00\xff\xff'
@@ -26,6 +26,16 @@ MAX_STREAM_ENDS = 8
 
 #: The most that is inflated at once, in bytes: zlib takes no length beyond a C long.
 SLICE = 16 * 1024 * 1024
+
+
+class SharedPayload(bytes):
+    """The payload of a message for many connections: deflated once for all that can share that."""
+
+    def __init__(self, _payload):
+        # type: (bytes) -> None
+        super(SharedPayload, self).__init__()
+        #: What it was deflated to, by the options of the codec.
+        self.deflated = {}  # type: Dict[Tuple[int, int, int], bytes]
 
 
 class PermessageDeflate(object):
@@ -62,6 +72,16 @@ class PermessageDeflate(object):
         """Deflate a whole message. Calls must be in the order of sending."""
         if not payload:
             return _EMPTY
+        if not self.deflate_takeover and isinstance(payload, SharedPayload):
+            # The result depends on no earlier message.
+            options = self.deflate_bits, self.level, self.mem_level
+            if options not in payload.deflated:
+                payload.deflated[options] = self._deflate(payload)
+            return payload.deflated[options]
+        return self._deflate(payload)
+
+    def _deflate(self, payload):
+        # type: (bytes) -> bytes
         deflater = self._deflater
         if deflater is None:
             deflater = self._zlib.compressobj(
