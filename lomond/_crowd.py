@@ -11,9 +11,10 @@ import weakref
 from lomond import errors
 from lomond._checks import check_count, check_seconds
 from lomond._compat import TYPE_CHECKING, monotonic, thread_module
-from lomond._endpoint import message_of
+from lomond._endpoint import Endpoint, message_of
 from lomond._multiplexer import Multiplexer
 from lomond.engine.outbox import OVERFLOWS, Outbox
+from lomond.engine.stepped import QueuedSession
 from lomond.engine.timers import NEVER
 from lomond.protocol.close import encode_close
 from lomond.protocol.extensions.deflate import SharedPayload
@@ -135,8 +136,13 @@ class Crowd(object):
         """
         opcode, payload = message_of('broadcast', message)
         payload = SharedPayload(payload)
+        if websockets is None:
+            websockets = self.websockets
+        elif isinstance(websockets, Endpoint) or not hasattr(websockets, '__iter__'):
+            raise TypeError('the second argument must be a list of WebSockets, not {!r}: write '
+                            'broadcast(message, [websocket])'.format(websockets))
         count = 0
-        for websocket in self.websockets if websockets is None else list(websockets):
+        for websocket in list(websockets):
             writer = self._writer_of(websocket)
             if writer is None:
                 continue
@@ -159,8 +165,8 @@ class Crowd(object):
     def _writer_of(self, websocket):
         # type: (Any) -> Any
         """Return what sends for a member, None if it hasn't begun or isn't one."""
-        session = websocket.session
-        return session.writer if session is not None and websocket in self else None
+        session = websocket.session if websocket in self else None
+        return session.writer if isinstance(session, QueuedSession) else None
 
     def close(self, code=Status.GOING_AWAY, reason=u'', timeout=10.0):
         # type: (Optional[int], Union[bytes, text_type], Optional[float]) -> None

@@ -548,7 +548,9 @@ def message_of(method, message):
     # type: (str, Union[text_type, BytesLike]) -> Tuple[int, bytes]
     """Return the opcode and payload of a message; ``method`` is for the words of a TypeError."""
     if not isinstance(message, text_type):
-        return Opcode.BINARY, _check_bytes(method, message)
+        if not isinstance(message, (bytes, bytearray, memoryview)):
+            raise _wrong_type(method, 'text, bytes, bytearray or memoryview', message)
+        return Opcode.BINARY, to_bytes(message)
     try:
         return Opcode.TEXT, encode_utf8(message)
     except UnicodeEncodeError:
@@ -568,7 +570,7 @@ def _wrong_type(method, wanted, given):
     # type: (str, str, Any) -> TypeError
     """Make the error for a message of a type that a method doesn't take; it names one that does."""
     hint = ''
-    if isinstance(given, dict) or method == 'send_text' and isinstance(given, (list, tuple)):
+    if method.startswith('send') and isinstance(given, dict) or method == 'send_text' and isinstance(given, (list, tuple)):
         hint = ': send_json takes this'
     elif isinstance(given, bytes):
         hint = ': decode it, or give bytes to send_binary'

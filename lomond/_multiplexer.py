@@ -212,7 +212,8 @@ class Multiplexer(object):
                         else:
                             self._look_at(member)
                     except Exception as error:      # one connection's fault is no other's
-                        log.exception('%r was given up', websocket)
+                        is_misuse = isinstance(error, errors.WebSocketUnavailable)
+                        log.error('%r was given up: %s', websocket, error, exc_info=not is_misuse)
                         was_removed = member.is_gone
                         self._take_out(member)
                         if not was_removed:

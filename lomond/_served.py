@@ -159,7 +159,8 @@ class ServerWebSocket(Endpoint):
         # type: (AnyEvent) -> None
         """Log an event that comes before Ready: no handler gets it."""
         # A failed handshake is the client's fault, an earlier failure is the server's.
-        is_ours = event.name == 'connect_fail' and event.phase == 'connect'
+        is_ours = event.name == 'connect_fail' and event.phase == 'connect' \
+            and event.cause is not None     # not an end that `Server.close` caused
         log.log(logging.WARNING if is_ours else logging.DEBUG, '%r: %r', self, event)
 
     def dispose(self):

@@ -49,8 +49,8 @@ class Pool(Crowd):
     for each connection up to ``max_queue`` bytes; what a message beyond that does is ``overflow``:
 
     - 'raise': it raises `lomond.errors.OutboxFull`, and nothing of it is sent (the default).
-    - 'block': it waits for space, for as long as ``write_timeout`` allows; in the pool's own thread
-      it raises.
+    - 'block': it waits until there is space, or the connection ends; in the pool's own thread it
+      raises.
     - 'drop_oldest': it drops the oldest messages of the queue.
     - 'latest': it drops all other messages of the queue.
 
@@ -139,7 +139,8 @@ class Pool(Crowd):
           ``stale_disconnects``: as for `WebSocket.connect`.
         - ``max_age``: how long after Ready, in seconds, to replace the connection (None: never).
           With a policy the new connection is Ready before the old one is closed, and messages of
-          both come until then; what waits in the queue goes out over the old one.
+          both come until then; what waits in the queue goes out over the old one. Without a policy
+          the connection is closed.
 
         Raises TypeError and ValueError for invalid arguments, and WebSocketUnavailable if a loop
         over the WebSocket is running, if it was added before, or after `close`.
@@ -149,7 +150,8 @@ class Pool(Crowd):
             stale_disconnects, max_age)
         _check_websocket(websocket)
         if policy is not None and not isinstance(policy, ReconnectPolicy):
-            raise TypeError('policy must be a ReconnectPolicy, not {!r}'.format(policy))
+            raise TypeError('policy must be a ReconnectPolicy, not {!r}: a tag is passed by name, '
+                            'as tag=...'.format(policy))
         if self._close_deadline is not None:
             raise errors.WebSocketUnavailable('the pool was closed: make another one')
         if websocket not in self:

@@ -112,7 +112,7 @@ def _check_trace(trace):
     return trace
 
 
-@takes_options('connect', 'connect(websocket, {}=...)')
+@takes_options('connect', 'aio.connect(websocket, {}=...)')
 def check_timing(
     poll=None,              # type: Optional[float]
     ping_rate=30.0,         # type: Optional[float]

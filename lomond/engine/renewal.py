@@ -143,7 +143,7 @@ class RenewedSession(object):
                 yield event
         if successor.is_finished and self.session is not successor:
             log.warning('%r keeps its old connection, as no new one could be opened: %s',
-                        self._websocket, successor.end)
+                        self._websocket, successor.end.reason if successor.end else u'')
             self._drop_successor()
             self._not_before = self._clock() + _PAUSE
 
