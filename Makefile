@@ -12,7 +12,7 @@
 #   make mutants     changes in lomond/protocol, each to be caught by a test; a quarter of an hour
 #   make soak        2,000 connections, each broken in one way or another; some minutes
 #   make fuzz        any bytes to whatever reads them; 20 seconds a target, or SECONDS=300
-#   make compliance  the Autobahn test suite against client and server; 40 minutes
+#   make compliance  the Autobahn test suite against clients and servers; an hour
 #   make faults      faults at each byte, any input, all ways to close; some minutes
 #   make races       many threads on live connections, 2 minutes on each Python found
 #   make bench       lomond beside its peers, on every Python found; 20 minutes
