@@ -13,7 +13,7 @@
 #   make soak        connections that are broken in many ways, one by one, and 10,000 in a pool;
 #                    a quarter of an hour, or POOL=--quick
 #   make fuzz        any bytes to whatever reads them; 20 seconds a target, or SECONDS=300
-#   make compliance  the Autobahn test suite against client and server; 40 minutes
+#   make compliance  the Autobahn test suite against clients and servers; an hour
 #   make faults      faults at each byte, any input, all ways to close; some minutes
 #   make races       many threads on live connections, 2 minutes on each Python found
 #   make bench       lomond beside its peers, on every Python found; 25 minutes

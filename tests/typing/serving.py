@@ -78,8 +78,23 @@ def serve() -> None:
     Server(echo, origins=None, unix_path=Path('/run/feed.sock'))
 
 
+def serve_in_one_thread() -> None:
+    with Server(threads=False, max_queue=None, overflow='latest') as server:
+        for websocket, event in server:
+            assert_type(websocket, ServerWebSocket)
+            if event.name == 'ready':
+                assert_type(event.response, Request)
+            elif event.name == 'text':
+                assert_type(server.broadcast(event.text, server.connections), int)
+                assert_type(server.remove(websocket), bool)
+        for poller, event in server.polling(0.5):
+            assert_type(poller, Optional[ServerWebSocket])
+            print(event)
+
+
 def wrong() -> None:
     Server(5)  # error: arg-type reportArgumentType
+    Server(threads=False).broadcast(5)  # error: arg-type reportArgumentType
     Server(echo, '127.0.0.1', '8080')  # error: arg-type reportArgumentType
     Server(serve)  # error: arg-type reportArgumentType
     Server(echo, ssl_context='/etc/ssl/me.pem')  # error: arg-type reportArgumentType
