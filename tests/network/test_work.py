@@ -22,7 +22,7 @@ from lomond.net.waiter import wait
 from lomond.pool import Pool
 from lomond.session import WebsocketSession
 from tests.network.driving import drain, wait_for
-from tests.support import RawServer, answer_upgrade, make_frame
+from tests.support import RawServer, answer_upgrade, make_frame, read_frame
 
 TEXT = u'x' * 120
 
@@ -203,6 +203,24 @@ def test_a_small_message_sent_in_a_pool_is_one_system_call_and_a_call_more_than_
     work = pool_work(0, lambda websocket, _loop: websocket.send_text(u'x' * size))
     assert work.c_calls['send'] == 1
     assert work.calls <= CALLS_TO_SEND + 1 + 1      # the lambda
+
+
+def test_a_session_has_all_its_attributes_from_the_start():
+    # One that gets another later has a dict of its own, of 800 bytes, once others exist.
+    new = set(vars(QueuedClientSession(WebSocket('ws://localhost/'))))
+
+    def script(sock):
+        answer_upgrade(sock)
+        sock.sendall(make_frame(10, read_frame(sock)[1]))
+        drain(sock)
+
+    with RawServer(script) as server:
+        pool = Pool()
+        pool.add(WebSocket(server.url), ping_rate=0.01)
+        for websocket, event in pool:
+            if event.name == 'pong':
+                assert set(vars(websocket.session)) == new
+                break
 
 
 @by_driver

@@ -106,8 +106,9 @@ def find_proxy(target, proxies, environ=None):
     kinds = _KINDS[target.is_secure]
     if proxies is not None:
         proxy = next((proxies[kind] for kind in kinds if kind in proxies), None)
-        is_direct = is_exempt(target.host, target.port, proxies.get('no', ''))
-        return None if is_direct else proxy
+        if proxy is None or is_exempt(target.host, target.port, proxies.get('no', '')):
+            return None
+        return proxy
     if environ is None:
         environ = os.environ
     name, url = next(_variables(kinds, environ), ('', ''))
