@@ -159,8 +159,8 @@ class Multiplexer(object):
         """Yield pairs of a websocket and its event until ``is_over()``; then free all members.
 
         Parameters: ``poll``, how often to yield ``(None, Poll())``, in seconds, None for never;
-        ``waits``, False to yield ``(None, None)`` wherever it would wait: then the caller waits,
-        for `fileno` and `time_left`.
+        ``waits``, False to yield ``(None, None)`` after each round: then the caller waits, for
+        `fileno` and `time_left`.
         """
         ready, mail = self._ready, self._mail
         process = os.getpid()
@@ -202,7 +202,7 @@ class Multiplexer(object):
                 if is_over():
                     return
                 left = self.time_left()
-                if left and not waits:
+                if not waits:
                     yield None, None
                     left = 0
                 self._collect(left)

@@ -212,7 +212,7 @@ class Pool(object):
         # type: (Optional[float], bool) -> Any
         """Return the generator behind all ways to iterate; for drivers.
 
-        With ``waits=False`` it yields ``(None, None)`` wherever it would wait: then wait for what
+        With ``waits=False`` it yields ``(None, None)`` after each round: then wait for what
         `waits_for` says.
         """
         if self._multiplexer.is_running:

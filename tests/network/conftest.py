@@ -6,12 +6,17 @@ import functools
 import gc
 import os
 import socket
+import sys
 
 import pytest
 
 from lomond import WebSocket
 from lomond.net.waiter import WRITE, wait
 from tests.support import IS_PYPY, RawServer
+
+if sys.version_info < (3, 6):
+    # `async` is no syntax there.
+    collect_ignore_glob = ['test_aio*.py']
 
 
 class Link(object):

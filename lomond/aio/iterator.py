@@ -1,0 +1,111 @@
+"""What a WebSocket and a pool have in common in an event loop: who iterates, and how it ends."""
+
+from __future__ import absolute_import, division, print_function
+
+from functools import partial
+
+from lomond import errors
+from lomond._compat import TYPE_CHECKING
+from lomond.aio.loops import current_loop
+
+if TYPE_CHECKING:
+    from typing import Any, Callable, Optional, TypeVar  # noqa: F401
+
+    Self = TypeVar('Self', bound='LoopIterator')
+
+
+class LoopIterator(object):
+    """Is iterated over by one task of an event loop; a subclass yields the events.
+
+    It refers to nothing that refers to it: the last reference frees it at once.
+    """
+
+    def __init__(self):
+        # type: () -> None
+        self._loop = None  # type: Any
+        self._waiter = None  # type: Any        # what the task that iterates waits for
+        self._free = None  # type: Optional[Callable[[], Any]]      # what frees all, once it began
+        self._is_over = False
+
+    def __aiter__(self):
+        # type: (Self) -> Self
+        if self._is_over:
+            raise errors.WebSocketUnavailable(
+                'this has ended: for another connection make another iterator')
+        return self
+
+    def _begin(self):
+        # type: () -> None
+        """Begin in the loop that runs now."""
+        loop = current_loop(self)
+        try:
+            self._free = self._start(loop)
+        except BaseException:
+            loop.close()
+            raise
+        self._loop = loop
+
+    def _start(self, loop):
+        # type: (Any) -> Callable[[], Any]
+        """Begin; return what frees everything."""
+        raise NotImplementedError
+
+    def _check_task(self):
+        # type: () -> None
+        """Raise WebSocketUnavailable unless this task may wait for an event."""
+        if self._waiter is not None:
+            raise errors.WebSocketUnavailable(
+                'another task is iterating: let that one pass on the events')
+        if self._loop is not None:
+            self._loop.check()
+
+    async def _wait(self, watch):
+        # type: (Optional[Callable[[], Any]]) -> None
+        """Wait until there may be an event; with ``watch`` None only until other tasks have run."""
+        waiter = self._waiter = self._loop.new_waiter()
+        try:
+            if watch is None:
+                await self._loop.checkpoint()
+            else:
+                watch()
+                await self._loop.wait(waiter)
+        finally:
+            self._waiter = None
+
+    def _release(self):
+        # type: () -> None
+        """Let the task that iterates go on."""
+        if self._waiter is not None:
+            self._loop.release(self._waiter)
+
+    def break_off(self):
+        # type: () -> None
+        """Break what is open, or end the attempt to connect, and free everything, at once.
+
+        The iteration ends. In another thread than the loop's this takes effect a moment later.
+        """
+        self._is_over = True
+        free, self._free = self._free, None
+        if free is not None:
+            self._loop.free(partial(_end, self._loop, self._waiter, free))
+
+    async def __aenter__(self):
+        # type: (Self) -> Self
+        return self
+
+    async def __aexit__(self, *_exc_info):
+        # type: (*Any) -> None
+        # Nothing is awaited: this may be a task that is cancelled.
+        self.break_off()
+
+    def __del__(self):
+        # type: () -> None
+        self.break_off()
+
+
+def _end(loop, waiter, free):
+    # type: (Any, Any, Callable[[], Any]) -> None
+    if waiter is not None:
+        loop.release(waiter)
+    loop.close()
+    free()
