@@ -153,6 +153,7 @@ class _AsyncioLoop(_Loop):
                 'or a Pool in a thread')
         self._masks = {}  # type: Dict[int, int]    # what is watched, by descriptor
         self._timer = None  # type: Any
+        self._timer_at = NEVER
         super(_AsyncioLoop, self).__init__(owner)
 
     @property
@@ -173,16 +174,21 @@ class _AsyncioLoop(_Loop):
         if left is not None:
             # A timer that comes too early costs one look; one that moves costs more.
             at = self._loop.time() + left
-            if self._timer is None or at < self._timer.when() - _SLACK:
-                if self._timer is not None:
-                    self._timer.cancel()
-                self._timer = self._loop.call_at(at, self._on_timer)
+            if at < self._timer_at - _SLACK:
+                self._set_timer(at)
 
     def glance(self):
         # type: () -> None
         """Call the owner in a moment, unless it will be called at some time anyway."""
-        if self._timer is None:
-            self._timer = self._loop.call_later(_GLANCE, self._on_timer)
+        if self._timer_at == NEVER:
+            self._set_timer(self._loop.time() + _GLANCE)
+
+    def _set_timer(self, at):
+        # type: (float) -> None
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer_at = at
+        self._timer = self._loop.call_at(at, self._on_timer)
 
     def pause(self):
         # type: () -> None
@@ -228,7 +234,7 @@ class _AsyncioLoop(_Loop):
 
     def _on_timer(self):
         # type: () -> None
-        self._timer = None
+        self._timer, self._timer_at = None, NEVER
         self._call_owner()
 
     def call_soon(self, function):

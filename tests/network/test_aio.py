@@ -257,8 +257,9 @@ def test_before_attempt_is_called_in_a_thread(loop_name):
 def test_the_loop_goes_on_in_a_back_off_whose_event_is_being_handled(loop_name):
     """The last connection's descriptor is closed: it must not be watched."""
     async def scenario(loop):
-        connection = aio.connect(WebSocket(server.url, socket_options=SMALL), policy=ReconnectPolicy(
-            min_wait=0, max_wait=0, max_attempts=1))
+        connection = aio.connect(
+            WebSocket(server.url, socket_options=SMALL),
+            policy=ReconnectPolicy(min_wait=0, max_wait=0, max_attempts=1))
         async for event in connection:
             seen.append(event.name)
             if event.name == 'ready':
@@ -323,7 +324,8 @@ def test_its_own_pings_go_out_while_the_body_is_busy(loop_name):
         read_to_close(sock)
 
     async def scenario(loop):
-        async for event in aio.connect(WebSocket(server.url), ping_rate=0.02, ping_timeout=PATIENCE):
+        async for event in aio.connect(
+                WebSocket(server.url), ping_rate=0.02, ping_timeout=PATIENCE):
             seen.append(event.name)
             if event.name == 'text':
                 await wait_until(loop, pinged.is_set)
