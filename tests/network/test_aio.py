@@ -38,6 +38,8 @@ from tests.support import (
 
 pytestmark = pytest.mark.usefixtures('clean_environment', 'nothing_is_left_open')
 
+SMALL = [(socket.SOL_SOCKET, socket.SO_SNDBUF, 65536)]
+POLICY = ReconnectPolicy(min_wait=0, max_wait=0, max_attempts=1)
 BEGIN = ['connecting', 'connected', 'ready']
 
 
@@ -254,33 +256,31 @@ def test_before_attempt_is_called_in_a_thread(loop_name):
 
 
 @in_each_loop
-def test_the_loop_goes_on_in_a_back_off_whose_event_is_being_handled(loop_name):
-    """The last connection's descriptor is closed: it must not be watched."""
+def test_the_descriptor_of_the_last_connection_is_not_watched_in_a_back_off(loop_name):
+    """Though something waited to be sent there, and the event is still being handled."""
     async def scenario(loop):
-        connection = aio.connect(
-            WebSocket(server.url, socket_options=SMALL),
-            policy=ReconnectPolicy(min_wait=0, max_wait=0, max_attempts=1))
+        connection = aio.connect(WebSocket(server.url, socket_options=SMALL), policy=POLICY)
         async for event in connection:
             seen.append(event.name)
             if event.name == 'ready':
-                connection.websocket.send_binary(b'x' * 1000000)
-                is_full.set()
+                while not connection.websocket.session.writer.needs_buffer:
+                    connection.websocket.send_binary(b'x' * 100000)
+                connection.websocket.force_disconnect()
             elif event.name == 'disconnected':
-                connection.on_ready()       # a timer that has just come
+                connection.on_ready()       # as by a timer that has just come
                 await loop.sleep(0)
 
-    def drop(sock):
+    def accept(sock):
         answer_upgrade(sock)
-        wait_for(is_full)
+        wait_for(is_over)
 
-    is_full = threading.Event()
-    seen = []
-    with RawServer(drop, receive_buffer=65536) as server:
-        run_in(loop_name, scenario)
+    seen, is_over = [], threading.Event()
+    with RawServer(accept, receive_buffer=65536) as server:
+        try:
+            run_in(loop_name, scenario)
+        finally:
+            is_over.set()
     assert seen == BEGIN + ['disconnected', 'gave_up']
-
-
-SMALL = [(socket.SOL_SOCKET, socket.SO_SNDBUF, 65536)]
 
 
 # -- ahead of the task --
