@@ -131,13 +131,7 @@ class Connection(LoopIterator):
         if self._machine is None:
             self._begin()
         self._ahead_size = 0
-        if self._machine.time_left() != 0:
-            await self._wait(self._watch)
-            return
-        # A peer may send without an end.
-        await self._wait(None)
-        if not self._ahead:
-            self.on_ready()
+        await self._wait(self._watch)
 
     def _start(self, loop):
         # type: (Any) -> Callable[[], Any]

@@ -60,15 +60,12 @@ class LoopIterator(object):
             self._loop.check()
 
     async def _wait(self, watch):
-        # type: (Optional[Callable[[], Any]]) -> None
-        """Wait until there may be an event; with ``watch`` None only until other tasks have run."""
+        # type: (Callable[[], Any]) -> None
+        """Wait until there may be an event; ``watch()`` has the loop call when there may be."""
         waiter = self._waiter = self._loop.new_waiter()
         try:
-            if watch is None:
-                await self._loop.checkpoint()
-            else:
-                watch()
-                await self._loop.wait(waiter)
+            watch()
+            await self._loop.wait(waiter)
         finally:
             self._waiter = None
 

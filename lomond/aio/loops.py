@@ -168,6 +168,9 @@ class _AsyncioLoop(_Loop):
 
         Raises OSError if the loop can't wait for it.
         """
+        if left == 0:
+            self._loop.call_soon(self._call_owner)      # what is watched may change until then
+            return
         if interest is not self._interest:
             self._set_masks(dict(interest))
             self._interest = interest
@@ -309,7 +312,7 @@ class _TrioLoop(_Loop):
     def watch(self, interest, left):
         # type: (Interest, Optional[float]) -> None
         """Call the owner when a descriptor is ready, or after ``left`` seconds, None for never."""
-        if interest is not self._interest:
+        if left != 0 and interest is not self._interest:    # else it may change until then
             self._interest = interest
             for fd, _mask in interest:
                 _watched.loops[fd] = self

@@ -63,8 +63,8 @@ class PoolEvents(LoopIterator):
                 self.break_off()
                 raise errors.WebSocketUnavailable(
                     'this system has neither epoll nor kqueue: iterate over the Pool in a thread')
-            await self._wait(partial(self._loop.watch, (
-                (fd, READ),), None if left == NEVER else left) if left else None)
+            await self._wait(partial(
+                self._loop.watch, ((fd, READ),), None if left == NEVER else left))
             if self._error is not None:
                 self.break_off()
                 raise self._error
