@@ -17,6 +17,7 @@ from lomond.engine.policy import ReconnectPolicy
 from lomond.engine.reconnect import PersistentSession
 from lomond.engine.stepped import QueuedClientSession
 from lomond.engine.timers import NEVER
+from lomond.net.waiter import merge
 from lomond.websocket import WebSocket, check_timing
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from lomond._compat import text_type  # noqa: F401
     from lomond._endpoint import BytesLike  # noqa: F401
     from lomond.events import AnyEvent  # noqa: F401
+    from lomond.net.waiter import Interest  # noqa: F401
     from lomond.websocket import Timing  # noqa: F401
 
 #: Bytes of events that are made before the task asks for them.
@@ -174,10 +176,13 @@ class Connection(LoopIterator):
             self._events = iter(machine.step())
             event = next(self._events, None)
             if event is not None:
-                # The rest of the step is made when the task asks for it; or in a while.
                 self._keep(event)
-                self._loop.glance()
                 self._release()
+                # The rest of the step is made when the task asks for it, or more arrives.
+                if event.name in _PASSED:
+                    interest, left = machine.waits_to_flush
+                    self._watch_for(merge(machine.interest, interest), left)
+                self._loop.glance()
                 return
             if machine.is_finished:
                 self._release()
@@ -222,8 +227,12 @@ class Connection(LoopIterator):
     def _watch(self):
         # type: () -> None
         left = self._machine.time_left()    # which may change the interest
+        self._watch_for(self._machine.interest, left)
+
+    def _watch_for(self, interest, left):
+        # type: (Interest, Optional[float]) -> None
         try:
-            self._loop.watch(self._machine.interest, left)
+            self._loop.watch(interest, left)
         except EnvironmentError as error:
             self.fail(error)
             self._loop.wake()

@@ -1,7 +1,6 @@
 """Cancellation, leaving in every way, garbage: no event is lost, and nothing is left open."""
 
 import gc
-import os
 import random
 import signal
 import socket
@@ -499,7 +498,6 @@ import asyncio
 @pytest.mark.parametrize('ends', ['os._exit(0)', 'keep.clear(); gc.collect(); os._exit(0)'])
 def test_a_forked_child_that_exits_does_not_disturb_its_parent(library, ends):
     source = """
-import os
 async def main():
     connection = aio.connect(WebSocket(url, proxies={{}}))
     keep.append(connection)
