@@ -98,10 +98,16 @@ class Connection(LoopIterator):
             self._low_water = min(LOW_WATER, max_queue - 1)
         self._timing = timing
         self._machine = None  # type: Any
+        # Makes a step, whose events come one by one; where there are news, the machine has to
+        # attend before an event is passed on. (This saves a generator's turn for each message.)
+        self._advance = None  # type: Any
+        self._news = ()  # type: Any
         self._events = iter(())  # type: Iterator[AnyEvent]     # of the last step
         self._ahead = deque()  # type: Any      # events that come before those
         self._ahead_size = 0
         self._last = None  # type: Optional[AnyEvent]   # the event that the task handles
+        # True from when the task has asked until there is an event.
+        self._is_asking = False
         self._error = None  # type: Optional[Exception]
         self._sends = 0     # since other tasks had their turn
 
@@ -114,14 +120,17 @@ class Connection(LoopIterator):
                 self._last = self._ahead.popleft()
                 return self._last
             for event in self._events:
+                if self._news:
+                    self._machine.attend()
                 self._last = event
                 return event
             self._last = None
-            await self._wait_for_events()
+            self._ask()
+            await self._wait(self._watch)
 
-    async def _wait_for_events(self):
+    def _ask(self):
         # type: () -> None
-        """Wait until there may be an event; StopAsyncIteration at the end."""
+        """Let the loop make events for the task; StopAsyncIteration at the end."""
         if self._error is not None:
             error, self._error = self._error, None
             raise error
@@ -133,7 +142,7 @@ class Connection(LoopIterator):
         if self._machine is None:
             self._begin()
         self._ahead_size = 0
-        await self._wait(self._watch)
+        self._is_asking = True
 
     def _start(self, loop):
         # type: (Any) -> Callable[[], Any]
@@ -149,12 +158,14 @@ class Connection(LoopIterator):
             return session  # type: ignore[no-any-return]
 
         if self._policy is None:
-            self._machine = begin_session()
+            self._machine = session = begin_session()
+            self._advance, self._news = session.advance, session.connection.decoder.news
         else:
             close_before = websocket.last_close
             self._machine = PersistentSession(
                 websocket, begin_session, self._policy,
                 lambda: websocket.last_close is not close_before, wake=wake)
+            self._advance = self._machine.step
         return self._machine.dispose    # type: ignore[no-any-return]
 
     # -- the loop --
@@ -172,20 +183,25 @@ class Connection(LoopIterator):
     def _step(self):
         # type: () -> None
         machine = self._machine
-        while self._look_ahead():
-            self._events = iter(machine.step())
-            event = next(self._events, None)
+        is_asking = self._is_asking
+        while is_asking or self._look_ahead():
+            self._events = iter(self._advance())
+            event = self._next_event()
             if event is not None:
-                self._keep(event)
-                self._release()
                 # The rest of the step is made when the task asks for it, or more arrives.
-                if event.name in _PASSED:
-                    interest, left = machine.waits_to_flush
+                if is_asking:
+                    self._ahead.append(event)
+                    self._is_asking = False
+                    self._loop.release_waiter()
+                else:
+                    self._keep(event)
+                interest, left = machine.waits_to_flush
+                if event.name in _PASSED and (interest or not is_asking):
                     self._watch_for(merge(machine.interest, interest), left)
                 self._loop.glance()
                 return
             if machine.is_finished:
-                self._release()
+                self._loop.release_waiter()
                 return
             if machine.time_left() != 0:
                 self._watch()
@@ -193,7 +209,7 @@ class Connection(LoopIterator):
         if not machine.is_finished:
             # The task that iterates has enough to do: receive no more, but go on sending.
             machine.flush()
-            self._loop.watch(*machine.waits_to_flush)
+            self._watch_for(*machine.waits_to_flush)
 
     def _look_ahead(self):
         # type: () -> bool
@@ -202,11 +218,18 @@ class Connection(LoopIterator):
             last = self._ahead[-1] if self._ahead else self._last
             if last is not None and last.name not in _PASSED:
                 return False
-            event = next(self._events, None)
+            event = self._next_event()
             if event is None:
                 return True
             self._keep(event)
         return False
+
+    def _next_event(self):
+        # type: () -> Optional[AnyEvent]
+        event = next(self._events, None)
+        if event is not None and self._news:
+            self._machine.attend()
+        return event
 
     @property
     def _limit(self):

@@ -23,7 +23,6 @@ class LoopIterator(object):
     def __init__(self):
         # type: () -> None
         self._loop = None  # type: Any
-        self._waiter = None  # type: Any        # what the task that iterates waits for
         self._free = None  # type: Optional[Callable[[], Any]]      # what frees all, once it began
         self._is_over = False
 
@@ -53,27 +52,23 @@ class LoopIterator(object):
     def _check_task(self):
         # type: () -> None
         """Raise WebSocketUnavailable unless this task may wait for an event."""
-        if self._waiter is not None:
+        if self._loop is None:
+            return
+        if self._loop.waiter is not None:
             raise errors.WebSocketUnavailable(
                 'another task is iterating: let that one pass on the events')
-        if self._loop is not None:
-            self._loop.check()
+        self._loop.check()
 
     async def _wait(self, watch):
         # type: (Callable[[], Any]) -> None
         """Wait until there may be an event; ``watch()`` has the loop call when there may be."""
-        waiter = self._waiter = self._loop.new_waiter()
+        loop = self._loop
+        waiter = loop.waiter = loop.new_waiter()
         try:
             watch()
-            await self._loop.wait(waiter)
+            await loop.wait(waiter)
         finally:
-            self._waiter = None
-
-    def _release(self):
-        # type: () -> None
-        """Let the task that iterates go on."""
-        if self._waiter is not None:
-            self._loop.release(self._waiter)
+            loop.waiter = None
 
     def break_off(self):
         # type: () -> None
@@ -84,7 +79,7 @@ class LoopIterator(object):
         self._is_over = True
         free, self._free = self._free, None
         if free is not None:
-            self._loop.free(partial(_end, self._loop, self._waiter, free))
+            self._loop.free(partial(_end, self._loop, free))
 
     async def __aenter__(self):
         # type: (Self) -> Self
@@ -100,9 +95,8 @@ class LoopIterator(object):
         self.break_off()
 
 
-def _end(loop, waiter, free):
-    # type: (Any, Any, Callable[[], Any]) -> None
-    if waiter is not None:
-        loop.release(waiter)
+def _end(loop, free):
+    # type: (Any, Callable[[], Any]) -> None
+    loop.release_waiter()
     loop.close()
     free()

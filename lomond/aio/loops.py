@@ -84,6 +84,8 @@ class _Loop(object):
         self._thread = thread_module.get_ident()
         self._process = os.getpid()
         self.is_closed = False
+        #: What the task that iterates waits for; None if it doesn't.
+        self.waiter = None  # type: Any
         # What is watched, compared by identity; None if that has to be looked at again.
         self._interest = ()  # type: Optional[Interest]
 
@@ -124,6 +126,17 @@ class _Loop(object):
         """Have the owner called soon, from any thread. Never raises."""
         self.call_soon(self._call_owner)
 
+    def release_waiter(self):
+        # type: () -> None
+        """Let the task that iterates go on, if it waits."""
+        if self.waiter is not None:
+            self.release(self.waiter)
+
+    def release(self, waiter):
+        # type: (Any) -> None
+        """Let the task that waits for this go on; harmless if it did already."""
+        raise NotImplementedError
+
     def free(self, function):
         # type: (Callable[[], Any]) -> None
         """Call what frees something: in the loop, or here if that is as safe; from any thread."""
@@ -160,7 +173,7 @@ class _AsyncioLoop(_Loop):
     def is_current(self):
         # type: () -> bool
         """True in a task or a callback of the loop."""
-        return asyncio._get_running_loop() is self._loop and self.is_in_its_process
+        return asyncio._get_running_loop() is self._loop
 
     def watch(self, interest, left):
         # type: (Interest, Optional[float]) -> None
@@ -256,13 +269,12 @@ class _AsyncioLoop(_Loop):
         return self._loop.create_future()
 
     @staticmethod
-    async def wait(waiter):
-        # type: (Any) -> None
-        """Wait until somebody releases this."""
-        await waiter
+    def wait(waiter):
+        # type: (Any) -> Any
+        """Return what is to be awaited until somebody releases this."""
+        return waiter
 
-    @staticmethod
-    def release(waiter):
+    def release(self, waiter):
         # type: (Any) -> None
         """Let the task that waits for this go on; harmless if it did already."""
         if not waiter.done():
@@ -304,8 +316,7 @@ class _TrioLoop(_Loop):
         # type: () -> bool
         """True in a task or a callback of the loop."""
         try:
-            return self._trio.lowlevel.current_trio_token() is self._token \
-                and self.is_in_its_process
+            return self._trio.lowlevel.current_trio_token() is self._token
         except RuntimeError:
             return False
 
@@ -374,13 +385,12 @@ class _TrioLoop(_Loop):
         return self._trio.Event()
 
     @staticmethod
-    async def wait(waiter):
-        # type: (Any) -> None
-        """Wait until somebody releases this."""
-        await waiter.wait()
+    def wait(waiter):
+        # type: (Any) -> Any
+        """Return what is to be awaited until somebody releases this."""
+        return waiter.wait()
 
-    @staticmethod
-    def release(waiter):
+    def release(self, waiter):
         # type: (Any) -> None
         """Let the task that waits for this go on; harmless if it did already."""
         waiter.set()

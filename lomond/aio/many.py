@@ -74,9 +74,9 @@ class PoolEvents(LoopIterator):
     def on_ready(self):
         # type: () -> None
         """Let the task go on; the loop calls this."""
-        if self._waiter is None:
+        if self._loop.waiter is None:
             self._loop.pause()      # it is busy
-        self._release()
+        self._loop.release_waiter()
 
     def fail(self, error):
         # type: (OSError) -> None

@@ -391,7 +391,7 @@ RUN = {
 }
 
 HEAD = """
-import gc, sys
+import gc, os, sys
 from lomond import WebSocket, aio
 url = sys.argv[1]
 async def iterate(until):
