@@ -36,7 +36,7 @@ MAX_AHEAD = 64 * 1024
 HIGH_WATER = 64 * 1024
 LOW_WATER = 16 * 1024
 
-# After so many sends that didn't wait, other tasks have their turn: pings get their answers.
+# After this number of sends that didn't wait other tasks run: the loop answers pings.
 _MANY_SENDS = 64
 
 # Bytes that an event takes beside what it holds, about.

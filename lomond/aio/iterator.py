@@ -1,4 +1,4 @@
-"""What a WebSocket and a pool have in common in an event loop: who iterates, and how it ends."""
+"""What a WebSocket and a pool have in common in an event loop: one task iterates, and the end."""
 
 from __future__ import absolute_import, division, print_function
 
