@@ -570,7 +570,8 @@ def _wrong_type(method, wanted, given):
     # type: (str, str, Any) -> TypeError
     """Make the error for a message of a type that a method doesn't take; it names one that does."""
     hint = ''
-    if method.startswith('send') and isinstance(given, dict) or method == 'send_text' and isinstance(given, (list, tuple)):
+    if isinstance(given, dict) and method != 'broadcast' \
+            or method == 'send_text' and isinstance(given, (list, tuple)):
         hint = ': send_json takes this'
     elif isinstance(given, bytes):
         hint = ': decode it, or give bytes to send_binary'

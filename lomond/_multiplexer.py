@@ -170,8 +170,8 @@ class Multiplexer(object):
         """Yield pairs of a websocket and its event until ``is_over()``; then free all members.
 
         Parameters: ``poll``, how often to yield ``(None, Poll())``, in seconds, None for never;
-        ``waits``, False to yield ``(None, None)`` wherever it would wait: then the caller waits,
-        for `fileno` and `time_left`. Raises WebSocketUnavailable while another `run` runs.
+        ``waits``, False to yield ``(None, None)`` before each round: then the caller waits, for
+        `fileno` and `time_left`. Raises WebSocketUnavailable while another `run` runs.
 
         A forked child that goes on iterates over what is left of one step, and no further.
         """
@@ -188,7 +188,7 @@ class Multiplexer(object):
             self._waiter.watch(*self._waker.interest)
             while not is_over() and process == os.getpid():
                 left = self.time_left()
-                if left and not waits:
+                if not waits:
                     yield None, None
                     left = 0
                 self._collect(left)

@@ -6,29 +6,28 @@ up to a limit: so pings are answered while the body of its ``async for`` takes i
 
 from __future__ import absolute_import, division, print_function
 
-import logging
 from collections import deque
 from functools import partial
 
-from lomond import errors
+from lomond._checks import check_count
 from lomond._compat import TYPE_CHECKING
-from lomond.aio.loops import current_loop
+from lomond.aio.iterator import LoopIterator
 from lomond.engine.outbox import MAX_QUEUE, Outbox
+from lomond.engine.policy import ReconnectPolicy
 from lomond.engine.reconnect import PersistentSession
 from lomond.engine.stepped import QueuedClientSession
 from lomond.engine.timers import NEVER
-from lomond.websocket import check_timing
+from lomond.net.waiter import merge
+from lomond.websocket import WebSocket, check_timing
 
 if TYPE_CHECKING:
     from typing import Any, Callable, Iterable, Iterator, Optional, Union  # noqa: F401
 
     from lomond._compat import text_type  # noqa: F401
     from lomond._endpoint import BytesLike  # noqa: F401
-    from lomond.engine.policy import ReconnectPolicy  # noqa: F401
     from lomond.events import AnyEvent  # noqa: F401
-    from lomond.websocket import Timing, WebSocket  # noqa: F401
-
-log = logging.getLogger('lomond')  # type: logging.Logger
+    from lomond.net.waiter import Interest  # noqa: F401
+    from lomond.websocket import Timing  # noqa: F401
 
 #: Bytes of events that are made before the task asks for them.
 MAX_AHEAD = 64 * 1024
@@ -36,6 +35,9 @@ MAX_AHEAD = 64 * 1024
 #: Bytes that wait for the send buffer when an awaited send begins to wait, and when it goes on.
 HIGH_WATER = 64 * 1024
 LOW_WATER = 16 * 1024
+
+# After this number of sends that didn't wait other tasks run: the loop answers pings.
+_MANY_SENDS = 64
 
 # Bytes that an event takes beside what it holds, about.
 _EVENT_SIZE = 200
@@ -61,11 +63,17 @@ def connect(websocket, policy=None, max_queue=MAX_QUEUE, **options):
     running.
     """
     timing = check_timing(**options)
+    if not isinstance(websocket, WebSocket):
+        raise TypeError('aio.connect takes a WebSocket, not {!r}: write '
+                        'aio.connect(WebSocket(url))'.format(websocket))
+    if policy is not None and not isinstance(policy, ReconnectPolicy):
+        raise TypeError('policy must be a ReconnectPolicy, not {!r}'.format(policy))
+    max_queue = check_count('max_queue', max_queue, 1, none_for='no limit')
     websocket.check_idle()
     return Connection(websocket, policy, max_queue, timing)
 
 
-class Connection(object):
+class Connection(LoopIterator):
     """A WebSocket in an event loop: an asynchronous iterator over its events.
 
     One task iterates. Any task may send; so may any thread, by the plain methods of
@@ -78,26 +86,32 @@ class Connection(object):
 
     def __init__(self, websocket, policy, max_queue, timing):
         # type: (WebSocket, Optional[ReconnectPolicy], Optional[int], Timing) -> None
+        super(Connection, self).__init__()
         #: The WebSocket; its plain methods work here, too.
         self.websocket = websocket  # type: WebSocket
         self._policy = policy
         self._max_queue = max_queue
+        # Bytes that wait when an awaited send begins to wait, and when it goes on.
+        self._high_water, self._low_water = HIGH_WATER, LOW_WATER
+        if max_queue is not None:
+            self._high_water = min(HIGH_WATER, max_queue - 1)
+            self._low_water = min(LOW_WATER, max_queue - 1)
         self._timing = timing
         self._machine = None  # type: Any
-        self._loop = None  # type: Any
+        # Makes a step, whose events come one by one; where there are news, the machine has to
+        # attend before an event is passed on. (This saves a generator's turn for each message.)
+        self._advance = None  # type: Any
+        self._news = ()  # type: Any
         self._events = iter(())  # type: Iterator[AnyEvent]     # of the last step
         self._ahead = deque()  # type: Any      # events that come before those
         self._ahead_size = 0
         self._last = None  # type: Optional[AnyEvent]   # the event that the task handles
-        self._waiter = None  # type: Any        # what the task waits for
-        self._error = None  # type: Optional[BaseException]
-        self._is_over = False
+        # True from when the task has asked until there is an event.
+        self._is_asking = False
+        self._error = None  # type: Optional[Exception]
+        self._sends = 0     # since other tasks had their turn
 
     # -- the task that iterates --
-
-    def __aiter__(self):
-        # type: () -> Connection
-        return self
 
     async def __anext__(self):
         # type: () -> AnyEvent
@@ -106,43 +120,34 @@ class Connection(object):
                 self._last = self._ahead.popleft()
                 return self._last
             for event in self._events:
+                if self._news:
+                    self._machine.attend()
                 self._last = event
                 return event
             self._last = None
-            await self._wait()
+            self._ask()
+            await self._wait(self._watch)
 
-    async def _wait(self):
+    def _ask(self):
         # type: () -> None
-        """Wait until there may be an event; StopAsyncIteration at the end."""
+        """Let the loop make events for the task; StopAsyncIteration at the end."""
         if self._error is not None:
-            raise self._error
-        if self._is_over or self._machine is not None and self._machine.is_finished:
+            error, self._error = self._error, None
+            raise error
+        if self._machine is not None and self._machine.is_finished:
+            self.break_off()
+        if self._is_over:
             raise StopAsyncIteration
-        if self._waiter is not None:
-            raise errors.WebSocketUnavailable('another task is iterating over this connection')
-        self._ahead_size = 0
+        self._check_task()
         if self._machine is None:
             self._begin()
-        elif not self._loop.is_here:
-            raise errors.WebSocketUnavailable('this connection belongs to another event loop')
-        if self._machine.time_left() == 0:
-            # Other tasks first: a peer may send without an end.
-            await self._loop.checkpoint()
-            self.on_ready()
-            return
-        waiter = self._waiter = self._loop.new_waiter()
-        self._watch()
-        try:
-            await self._loop.wait(waiter)
-        finally:
-            self._waiter = None
+        self._ahead_size = 0
+        self._is_asking = True
 
-    def _begin(self):
-        # type: () -> None
-        self._loop = current_loop(self)
-        wake = self._loop.wake
+    def _start(self, loop):
+        # type: (Any) -> Callable[[], Any]
+        wake = loop.wake
         websocket = self.websocket
-
         timing, max_queue = self._timing, self._max_queue
 
         def begin_session():
@@ -153,44 +158,58 @@ class Connection(object):
             return session  # type: ignore[no-any-return]
 
         if self._policy is None:
-            self._machine = begin_session()
-            return
-        close_before = websocket.last_close
-        self._machine = PersistentSession(
-            websocket, begin_session, self._policy,
-            lambda: websocket.last_close is not close_before, wake=wake)
+            self._machine = session = begin_session()
+            self._advance, self._news = session.advance, session.connection.decoder.news
+        else:
+            close_before = websocket.last_close
+            self._machine = PersistentSession(
+                websocket, begin_session, self._policy,
+                lambda: websocket.last_close is not close_before, wake=wake)
+            self._advance = self._machine.step
+        return self._machine.dispose    # type: ignore[no-any-return]
 
     # -- the loop --
 
     def on_ready(self):
         # type: () -> None
         """Step, as something has arrived, or is to be done; the loop calls this."""
+        self._sends = 0
         try:
             self._step()
         except Exception as error:
-            log.exception('%r was given up', self.websocket)
-            self._error = error
-            self._release()
+            self._error = error     # the task that iterates raises it
+            self.break_off()
 
     def _step(self):
         # type: () -> None
         machine = self._machine
-        while self._look_ahead():
-            self._events = iter(machine.step())
-            for event in self._events:
-                # The rest of the step is made when the task asks for it.
-                self._keep(event)
-                self._release()
+        is_asking = self._is_asking
+        while is_asking or self._look_ahead():
+            self._events = iter(self._advance())
+            event = self._next_event()
+            if event is not None:
+                # The rest of the step is made when the task asks for it, or more arrives.
+                if is_asking:
+                    self._ahead.append(event)
+                    self._is_asking = False
+                    self._loop.release_waiter()
+                else:
+                    self._keep(event)
+                interest, left = machine.waits_to_flush
+                if event.name in _PASSED and (interest or not is_asking):
+                    self._watch_for(merge(machine.interest, interest), left)
+                self._loop.glance()
                 return
             if machine.is_finished:
-                self._release()
+                self._loop.release_waiter()
                 return
             if machine.time_left() != 0:
                 self._watch()
                 return
-        # The task that iterates has enough to do: receive no more, but go on sending.
-        machine.flush()
-        self._loop.watch(*machine.waits_to_flush)
+        if not machine.is_finished:
+            # The task that iterates has enough to do: receive no more, but go on sending.
+            machine.flush()
+            self._watch_for(*machine.waits_to_flush)
 
     def _look_ahead(self):
         # type: () -> bool
@@ -199,11 +218,18 @@ class Connection(object):
             last = self._ahead[-1] if self._ahead else self._last
             if last is not None and last.name not in _PASSED:
                 return False
-            event = next(self._events, None)
+            event = self._next_event()
             if event is None:
                 return True
             self._keep(event)
         return False
+
+    def _next_event(self):
+        # type: () -> Optional[AnyEvent]
+        event = next(self._events, None)
+        if event is not None and self._news:
+            self._machine.attend()
+        return event
 
     @property
     def _limit(self):
@@ -224,13 +250,20 @@ class Connection(object):
     def _watch(self):
         # type: () -> None
         left = self._machine.time_left()    # which may change the interest
-        self._loop.watch(self._machine.interest, left)
+        self._watch_for(self._machine.interest, left)
 
-    def _release(self):
-        # type: () -> None
-        """Let the task that iterates go on."""
-        if self._waiter is not None:
-            self._loop.release(self._waiter)
+    def _watch_for(self, interest, left):
+        # type: (Interest, Optional[float]) -> None
+        try:
+            self._loop.watch(interest, left)
+        except EnvironmentError as error:
+            self.fail(error)
+            self._loop.wake()
+
+    def fail(self, error):
+        # type: (EnvironmentError) -> None
+        """End the connection: the loop can't wait for it; then it is to step."""
+        self._machine.fail(error)
 
     # -- sending --
 
@@ -281,13 +314,19 @@ class Connection(object):
 
     async def _wait_for_space(self):
         # type: () -> None
+        self._sends += 1
+        if self._sends >= _MANY_SENDS and self._loop is not None:
+            await self._loop.checkpoint()
+            self._sends = 0
         writer = self._writer
-        if writer is not None and writer.has_unsent and writer.is_crowded(HIGH_WATER):
-            await self._line_up(writer, lambda: not writer.is_crowded(LOW_WATER))
+        if writer is not None and (
+                writer.has_waiting or writer.has_unsent and writer.is_crowded(self._high_water)):
+            await self._line_up(writer, lambda: not writer.is_crowded(self._low_water))
 
     async def _line_up(self, writer, may_go):
         # type: (Any, Callable[[], bool]) -> None
         """Wait for this task's turn, and until it may go, or nothing can be sent any more."""
+        self._loop.check()
         turn = _Turn(self._loop)
         writer.line_up(turn)
         self.on_ready()
@@ -317,40 +356,9 @@ class Connection(object):
 
     def break_off(self):
         # type: () -> None
-        """Break the connection, or end the attempt to connect, and free everything, at once."""
-        self._is_over = True
         self._ahead.clear()
         self._events = iter(())
-        if self._loop is not None:
-            self._release()
-            self._loop.close()
-        if self._machine is not None:
-            self._machine.dispose()
-
-    async def __aenter__(self):
-        # type: () -> Connection
-        return self
-
-    async def __aexit__(self, *_exc_info):
-        # type: (*Any) -> None
-        # Nothing is awaited: this may be a task that is cancelled.
-        self.break_off()
-
-    def __del__(self):
-        # type: () -> None
-        loop = getattr(self, '_loop', None)
-        if loop is None or self._is_over:
-            return
-        if loop.is_here:
-            self.break_off()
-        else:
-            loop.call_soon(partial(_free, loop, self._machine))
-
-
-def _free(loop, machine):
-    # type: (Any, Any) -> None
-    loop.close()
-    machine.dispose()
+        super(Connection, self).break_off()
 
 
 class _Turn(object):

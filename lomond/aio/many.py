@@ -2,16 +2,19 @@
 
 from __future__ import absolute_import, division, print_function
 
+from functools import partial
+
 from lomond import errors
 from lomond._compat import TYPE_CHECKING
-from lomond.aio.loops import current_loop
+from lomond.aio.iterator import LoopIterator
+from lomond.engine.timers import NEVER
 from lomond.net.waiter import READ
+from lomond.pool import Pool
 
 if TYPE_CHECKING:
-    from typing import Any, Optional, Tuple  # noqa: F401
+    from typing import Any, Callable, Optional, Tuple  # noqa: F401
 
     from lomond.events import AnyEvent  # noqa: F401
-    from lomond.pool import Pool  # noqa: F401
     from lomond.websocket import WebSocket  # noqa: F401
 
 
@@ -21,75 +24,61 @@ def pool(pool):
 
     Needs epoll or kqueue: Linux, macOS, BSD.
     """
+    if not isinstance(pool, Pool):
+        raise TypeError('aio.pool takes a Pool, not {!r}: write aio.pool(Pool())'.format(pool))
     return PoolEvents(pool)
 
 
-class PoolEvents(object):
+class PoolEvents(LoopIterator):
     """Pairs of a WebSocket and its event, as a plain loop over the `Pool` yields them.
 
     One task iterates. While it handles an event, no member receives anything. Leaving
-    ``async with`` breaks all connections.
+    ``async with`` breaks all connections, and so does the end of the last reference to it.
+
+    A task that is cancelled while it waits for an event loses none.
     """
 
     def __init__(self, pool):
         # type: (Pool) -> None
+        super(PoolEvents, self).__init__()
         self._pool = pool
-        self._events = None  # type: Any
-        self._loop = None  # type: Any
-        self._waiter = None  # type: Any
+        self._events = iter(())  # type: Any
+        self._error = None  # type: Optional[OSError]
 
-    def __aiter__(self):
-        # type: () -> PoolEvents
-        return self
+    def _start(self, loop):
+        # type: (Any) -> Callable[[], Any]
+        self._events = self._pool.iterate(waits=False)
+        return self._events.close   # type: ignore[no-any-return]
 
     async def __anext__(self):
         # type: () -> Tuple[Optional[WebSocket], AnyEvent]
-        if self._waiter is not None:
-            raise errors.WebSocketUnavailable('another task is iterating over this pool')
-        if self._loop is None:
-            self._loop = current_loop(self)
-            self._events = self._pool.iterate(waits=False)
+        self._check_task()
+        if self._loop is None and not self._is_over:
+            self._begin()
         for websocket, event in self._events:
             if event is not None:
                 return websocket, event
-            await self._wait()
+            fd, left = self._pool.waits_for
+            if fd is None:
+                self.break_off()
+                raise errors.WebSocketUnavailable(
+                    'this system has neither epoll nor kqueue: iterate over the Pool in a thread')
+            await self._wait(partial(
+                self._loop.watch, ((fd, READ),), None if left == NEVER else left))
+            if self._error is not None:
+                self.break_off()
+                raise self._error
         self.break_off()
         raise StopAsyncIteration
-
-    async def _wait(self):
-        # type: () -> None
-        fd, left = self._pool.waits_for
-        if fd is None:
-            raise errors.WebSocketUnavailable(
-                'this system has neither epoll nor kqueue: iterate over the Pool in a thread')
-        waiter = self._waiter = self._loop.new_waiter()
-        if not left:
-            self._loop.release(waiter)
-        self._loop.watch(((fd, READ),), left)
-        try:
-            await self._loop.wait(waiter)
-        finally:
-            self._waiter = None
-            self._loop.pause()
 
     def on_ready(self):
         # type: () -> None
         """Let the task go on; the loop calls this."""
-        if self._waiter is not None:
-            self._loop.release(self._waiter)
+        if self._loop.waiter is None:
+            self._loop.pause()      # it is busy
+        self._loop.release_waiter()
 
-    def break_off(self):
-        # type: () -> None
-        """Break all connections, and free everything."""
-        if self._loop is not None:
-            self._loop.close()
-        if self._events is not None:
-            self._events.close()
-
-    async def __aenter__(self):
-        # type: () -> PoolEvents
-        return self
-
-    async def __aexit__(self, *_exc_info):
-        # type: (*Any) -> None
-        self.break_off()
+    def fail(self, error):
+        # type: (OSError) -> None
+        """Have the iteration raise an error: the loop can't wait for the pool."""
+        self._error = error

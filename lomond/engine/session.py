@@ -343,6 +343,8 @@ class Session(object):
         # type: () -> None
         """Send what waits, but receive nothing; instead of a step, while the user is busy."""
         writer = self.writer
+        if writer.is_disposed:
+            return
         if writer.pending.any or writer.has_unsent:
             writer.flush_pending()
         if self._clock() >= writer.deadline:
@@ -353,7 +355,7 @@ class Session(object):
         # type: () -> Tuple[Interest, Optional[float]]
         """What to wait for before the next `flush`, and for how long, in seconds or None."""
         writer = self.writer
-        if not writer.needs_buffer:
+        if writer.is_disposed or not writer.needs_buffer:
             return (), None
         left = None if writer.deadline == NEVER else max(0.0, writer.deadline - self._clock())
         return ((writer.transport.fileno(), WRITE),), left

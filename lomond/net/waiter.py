@@ -66,6 +66,8 @@ def _clamp(timeout):
 def merge(interest, more):
     # type: (Interest, Interest) -> Interest
     """Return an interest, and of the same descriptors also what ``more`` waits for."""
+    if not more:
+        return interest
     masks = dict(more)
     return tuple((fd, mask | masks.get(fd, 0)) for fd, mask in interest)
 

@@ -7,6 +7,7 @@ import gc
 import os
 import signal
 import socket
+import sys
 
 import pytest
 
@@ -14,6 +15,10 @@ from lomond import WebSocket
 from lomond._compat import monotonic
 from lomond.net.waiter import WRITE, wait
 from tests.support import IS_PYPY, RawServer
+
+if sys.version_info < (3, 6):
+    # `async` is no syntax there.
+    collect_ignore_glob = ['test_aio*.py']
 
 
 class Link(object):

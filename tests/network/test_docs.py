@@ -104,8 +104,9 @@ class Playground(object):
 def test_the_block_runs(needs, source, authority_file, monkeypatch):
     if sys.version_info < needs:
         pytest.skip('a newer Python has this')
-    if 'import orjson' in source:
-        pytest.importorskip('orjson')       # PyPy has none
+    for module in ('orjson', 'trio'):       # PyPy has none
+        if 'import {}'.format(module) in source:
+            pytest.importorskip(module)
     for name in ('http_proxy', 'HTTP_PROXY', 'all_proxy', 'ALL_PROXY'):
         monkeypatch.delenv(name, raising=False)
     playground = Playground()

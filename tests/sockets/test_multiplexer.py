@@ -114,7 +114,9 @@ class Driven(object):
         yielded = []
         for websocket, event in self.loop:
             if event is None:
-                break
+                if self.multiplexer.time_left():
+                    break
+                continue
             yielded.append((websocket, event))
         return yielded
 

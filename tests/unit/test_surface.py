@@ -138,6 +138,24 @@ IMPORTS = [
     'lomond.websocket.WebSocket',
 ]
 
+if not six.PY2:
+    SIGNATURES.update({
+        'lomond.aio.connect': 'websocket, policy=None, max_queue=1048576',
+        'lomond.aio.pool': 'pool',
+        'lomond.aio.Connection.send_text': 'text, compress=True',
+        'lomond.aio.Connection.send_binary': 'data, compress=True',
+        'lomond.aio.Connection.send_json': '',
+        'lomond.aio.Connection.send_many': 'messages, compress=True',
+        'lomond.aio.Connection.send_ping': "data=b''",
+        'lomond.aio.Connection.send_pong': 'data',
+        'lomond.aio.Connection.drain': '',
+        'lomond.aio.Connection.close': "code=1000, reason=u'goodbye'",
+        'lomond.aio.Connection.break_off': '',
+        'lomond.aio.PoolEvents.break_off': '',
+    })
+    IMPORTS.extend([
+        'lomond.aio.Connection', 'lomond.aio.PoolEvents', 'lomond.aio.connect', 'lomond.aio.pool'])
+
 #: An earlier path, and the one to write now.
 FACES = {
     'lomond.WebSocket': 'lomond.websocket.WebSocket',

@@ -108,7 +108,7 @@ def find_proxy(target, proxies, environ=None):
         proxy = next((proxies[kind] for kind in kinds if kind in proxies), None)
         if proxy is None or is_exempt(target.host, target.port, proxies.get('no', '')):
             return None
-        return proxy
+        return proxy    # type: ignore[no-any-return]
     if environ is None:
         environ = os.environ
     name, url = next(_variables(kinds, environ), ('', ''))

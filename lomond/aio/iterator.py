@@ -1,0 +1,102 @@
+"""What a WebSocket and a pool have in common in an event loop: one task iterates, and the end."""
+
+from __future__ import absolute_import, division, print_function
+
+from functools import partial
+
+from lomond import errors
+from lomond._compat import TYPE_CHECKING
+from lomond.aio.loops import current_loop
+
+if TYPE_CHECKING:
+    from typing import Any, Callable, Optional, TypeVar  # noqa: F401
+
+    Self = TypeVar('Self', bound='LoopIterator')
+
+
+class LoopIterator(object):
+    """Is iterated over by one task of an event loop; a subclass yields the events.
+
+    It refers to nothing that refers to it: the last reference frees it at once.
+    """
+
+    def __init__(self):
+        # type: () -> None
+        self._loop = None  # type: Any
+        self._free = None  # type: Optional[Callable[[], Any]]      # what frees all, once it began
+        self._is_over = False
+
+    def __aiter__(self):
+        # type: (Self) -> Self
+        if self._is_over:
+            raise errors.WebSocketUnavailable(
+                'this has ended: for another connection make another iterator')
+        return self
+
+    def _begin(self):
+        # type: () -> None
+        """Begin in the loop that runs now."""
+        loop = current_loop(self)
+        try:
+            self._free = self._start(loop)
+        except BaseException:
+            loop.close()
+            raise
+        self._loop = loop
+
+    def _start(self, loop):
+        # type: (Any) -> Callable[[], Any]
+        """Begin; return what frees everything."""
+        raise NotImplementedError
+
+    def _check_task(self):
+        # type: () -> None
+        """Raise WebSocketUnavailable unless this task may wait for an event."""
+        if self._loop is None:
+            return
+        if self._loop.waiter is not None:
+            raise errors.WebSocketUnavailable(
+                'another task is iterating: let that one pass on the events')
+        self._loop.check()
+
+    async def _wait(self, watch):
+        # type: (Callable[[], Any]) -> None
+        """Wait until there may be an event; ``watch()`` has the loop call when there may be."""
+        loop = self._loop
+        waiter = loop.waiter = loop.new_waiter()
+        try:
+            watch()
+            await loop.wait(waiter)
+        finally:
+            loop.waiter = None
+
+    def break_off(self):
+        # type: () -> None
+        """Break what is open, or end the attempt to connect, and free everything, at once.
+
+        The iteration ends. In another thread than the loop's this takes effect a moment later.
+        """
+        self._is_over = True
+        free, self._free = self._free, None
+        if free is not None:
+            self._loop.free(partial(_end, self._loop, free))
+
+    async def __aenter__(self):
+        # type: (Self) -> Self
+        return self
+
+    async def __aexit__(self, *_exc_info):
+        # type: (*Any) -> None
+        # Nothing is awaited: this may be a task that is cancelled.
+        self.break_off()
+
+    def __del__(self):
+        # type: () -> None
+        self.break_off()
+
+
+def _end(loop, free):
+    # type: (Any, Callable[[], Any]) -> None
+    loop.release_waiter()
+    loop.close()
+    free()

@@ -1,0 +1,56 @@
+"""A loop over a WebSocket, or a Pool, in an event loop."""
+
+from typing import Optional
+
+from typing_extensions import assert_type
+
+from lomond import WebSocket, aio, events
+from lomond.events import AnyEvent
+from lomond.persist import ReconnectPolicy
+from lomond.pool import Pool
+
+
+async def by_name(websocket: WebSocket) -> None:
+    async with aio.connect(
+            websocket, policy=ReconnectPolicy(), max_queue=None, ping_timeout=60) as connection:
+        assert_type(connection, aio.Connection)
+        async for event in connection:
+            assert_type(event.received_time, float)
+            if event.name == 'text':
+                assert_type(event, events.Text)
+                await connection.send_text(event.text)
+                await connection.send_text(b'bytes')  # error: arg-type reportArgumentType
+            elif event.name == 'back_off':
+                assert_type(event.delay, float)
+    assert_type(connection.websocket, WebSocket)
+
+
+async def send(connection: aio.Connection) -> None:
+    await connection.send_binary(bytearray(1), compress=False)
+    await connection.send_json({'a': 1})
+    await connection.send_json(a=1)
+    await connection.send_many(['text', b'bytes'])
+    await connection.send_ping()
+    await connection.send_pong(b'data')
+    await connection.drain()
+    await connection.close(1001, 'bye')
+    connection.break_off()
+
+
+async def one_by_one(websocket: WebSocket) -> AnyEvent:
+    return await aio.connect(websocket).__anext__()
+
+
+async def many(pool: Pool) -> None:
+    async with aio.pool(pool) as pairs:
+        assert_type(pairs, aio.PoolEvents)
+        async for websocket, event in pairs:
+            assert_type(websocket, Optional[WebSocket])
+            if event.name == 'text':
+                assert_type(event.text, str)
+
+
+def wrong(websocket: WebSocket) -> None:
+    aio.connect('ws://localhost/')  # error: arg-type reportArgumentType
+    aio.connect(websocket, policy=5)  # error: arg-type reportArgumentType
+    aio.pool(websocket)  # error: arg-type reportArgumentType
