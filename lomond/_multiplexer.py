@@ -177,7 +177,7 @@ class Multiplexer(object):
         """
         if self._waiter is not None:
             raise errors.WebSocketUnavailable(
-                'another loop over the same connections is running: leave that first')
+                'another loop over this pool is running: leave that first')
         ready = self._ready
         process = os.getpid()
         period = poll or NEVER

@@ -322,6 +322,8 @@ class Connection(LoopIterator):
         if writer is not None and (
                 writer.has_waiting or writer.has_unsent and writer.is_crowded(self._high_water)):
             await self._line_up(writer, lambda: not writer.is_crowded(self._low_water))
+            if writer.error is not None:
+                raise writer.refusal(0)
 
     async def _line_up(self, writer, may_go):
         # type: (Any, Callable[[], bool]) -> None

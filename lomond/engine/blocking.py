@@ -74,7 +74,7 @@ class BlockingWriter(Writer):
                     else:
                         frame = self._encoder.encode(opcode, data, compress)
                         if self.error is not None:
-                            raise self._refusal(len(frame))
+                            raise self.refusal(len(frame))
                         self.transport.send(frame, self.options.write_timeout or None)
                     if opcode == Opcode.CLOSE:
                         self._close_was_sent()
@@ -187,7 +187,7 @@ class BlockingWriter(Writer):
         # type: (Any, Optional[int]) -> None
         """Have the transport send bytes, or pieces that are ``size`` bytes together."""
         if self.error is not None:
-            raise self._refusal(len(data) if size is None else size)
+            raise self.refusal(len(data) if size is None else size)
         transport = self.transport
         if transport is None:       # a redirect has just closed it
             raise unavailable(self._connection.state)

@@ -128,7 +128,7 @@ class QueuedWriter(Writer):
                             self.is_sending = True
                             frame = self._encoder.encode(opcode, data, compress)
                             if self.error is not None:
-                                raise self._refusal(len(frame))
+                                raise self.refusal(len(frame))
                             sent, need = self.transport.offer(frame)
                             if sent != len(frame):
                                 self._unfinished = 1
@@ -247,7 +247,7 @@ class QueuedWriter(Writer):
         if self.is_disposed or not self._connection.lifecycle.may_send:
             raise unavailable(self._connection.state)
         if self.error is not None:
-            raise self._refusal(sum(len(payload) for _opcode, payload in messages))
+            raise self.refusal(sum(len(payload) for _opcode, payload in messages))
         if self.pending.close is not None:
             raise unavailable(State.CLOSING)
 

@@ -184,7 +184,7 @@ class Writer(object):
         if self._connection.state not in CAN_SEND:
             raise unavailable(self._connection.state)
         if self.error is not None:
-            raise self._refusal(len(payload))
+            raise self.refusal(len(payload))
         if self.pending.close is not None:
             raise unavailable(State.CLOSING)
         self.pending.add(opcode, payload)
@@ -222,7 +222,7 @@ class Writer(object):
         self._session.close_was_sent()
         self._session.wake()
 
-    def _refusal(self, size):
+    def refusal(self, size):
         # type: (int) -> errors.TransportFail
         """Make the error for what may not follow a frame of which only a part went out."""
         error = errors.TransportFail(

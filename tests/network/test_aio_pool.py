@@ -19,6 +19,7 @@ from tests.network.event_loops import (
     run_in,
     wait_until,
 )
+from tests.network.pools import make_pool
 from tests.support import PATIENCE, RawServer, answer_upgrade, make_close, make_frame
 
 pytestmark = pytest.mark.usefixtures('clean_environment', 'nothing_is_left_open')
@@ -202,7 +203,7 @@ def test_mistakes_with_a_pool_are_errors(loop_name):
         await wait_until(loop, lambda: 'ready' in names)
         with pytest.raises(errors.WebSocketUnavailable, match='another task is iterating'):
             await iterator.__anext__()
-        with pytest.raises(errors.WebSocketUnavailable, match='running already'):
+        with pytest.raises(errors.WebSocketUnavailable, match='over this pool is running'):
             await aio.pool(pool).__anext__()
         await wait_until(loop, lambda: loop.count_own_tasks() <= 1)
         pool.close()
@@ -223,8 +224,7 @@ def test_a_pool_without_a_descriptor_to_wait_for_is_named():
         with pytest.raises(errors.WebSocketUnavailable, match='neither epoll nor kqueue'):
             await aio.pool(pool).__anext__()
 
-    pool = Pool(ends_when_empty=False)
-    pool._multiplexer._ways = ('poll', 'select')
+    pool = make_pool('poll', ends_when_empty=False)
     AsyncioLoop(asyncio.SelectorEventLoop, is_debug=True).run(scenario)
 
 
