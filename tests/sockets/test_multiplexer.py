@@ -13,7 +13,7 @@ from contextlib import closing
 
 import pytest
 
-from lomond import errors, events
+from lomond import errors
 from lomond._multiplexer import Member, Multiplexer
 from lomond.engine.timers import NEVER
 from lomond.net.waiter import READ, WAYS
