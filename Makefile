@@ -53,14 +53,13 @@ TESTED = $(or $(filter pypy%,$(PY)),$(PY:%=py$(subst .,,$(PY))),$(shell $(PYTHON
     print("pypy3" if pypy else "py{}{}".format(*sys.version_info))'))
 
 test: .venv/tox/ready peers
-	$(TOX) -e $(TESTED) -- $(COVERAGE) $(call several,python) $(TESTS)
-COVERAGE = $(if $(filter py27 pypy%,$(TESTED)),,-p tests.coverage_plugin)
+	$(TOX) -e $(TESTED) -- $(call several,python) $(TESTS)
 
 # pytest's options for several processes of a Python, each for some of the files. By `-n` alone
 # xdist would start them without -bb.
 several = --dist loadfile --tx '$(PARALLEL)*popen//python=$(1) -bb'
 
-# One Python's tests, with their coverage, before those of the others.
+# One Python's tests before those of the others.
 test-all: test
 	TOX_SKIP_ENV='^$(TESTED)$$' $(TOX) --parallel $(PARALLEL)
 

@@ -1,8 +1,13 @@
-"""Combine the coverage of all Pythons that ran, and fail below the marks."""
+"""Combine the coverage of the Pythons that measured it, and fail below the marks."""
+import glob
 import os
 import sys
 
 from coverage import Coverage, CoverageException
+
+if not glob.glob(os.environ['COVERAGE_FILE'] + '.*'):
+    print('No coverage: 2.7 and 3.13 measure it, and none of them is here.')
+    sys.exit()
 
 coverage = Coverage()
 if not os.path.exists(os.environ['COVERAGE_FILE'] + '.py27'):

@@ -103,7 +103,8 @@ class Connection(LoopIterator):
         self._advance = None  # type: Any
         self._news = ()  # type: Any
         self._events = iter(())  # type: Iterator[AnyEvent]     # of the last step
-        self._ahead = deque()  # type: Any      # events that come before those
+        # Events that come before those: a deque while there are some, as an empty one is large.
+        self._ahead = ()  # type: Any
         self._ahead_size = 0
         self._last = None  # type: Optional[AnyEvent]   # the event that the task handles
         # True from when the task has asked until there is an event.
@@ -141,6 +142,7 @@ class Connection(LoopIterator):
         self._check_task()
         if self._machine is None:
             self._begin()
+        self._ahead = ()
         self._ahead_size = 0
         self._is_asking = True
 
@@ -190,7 +192,7 @@ class Connection(LoopIterator):
             if event is not None:
                 # The rest of the step is made when the task asks for it, or more arrives.
                 if is_asking:
-                    self._ahead.append(event)
+                    self._ahead = deque((event,))
                     self._is_asking = False
                     self._loop.release_waiter()
                 else:
@@ -243,6 +245,7 @@ class Connection(LoopIterator):
 
     def _keep(self, event):
         # type: (AnyEvent) -> None
+        self._ahead = self._ahead or deque()
         self._ahead.append(event)
         self._ahead_size += _EVENT_SIZE + len(
             getattr(event, 'text', getattr(event, 'data', b'')))
@@ -358,7 +361,7 @@ class Connection(LoopIterator):
 
     def break_off(self):
         # type: () -> None
-        self._ahead.clear()
+        self._ahead = ()
         self._events = iter(())
         super(Connection, self).break_off()
 

@@ -104,9 +104,7 @@ class Session(object):
     #: What sends.
     writer_class = BlockingWriter  # type: Callable[..., Any]
 
-    #: Whether the driver replaces a connection that reached `max_age`, and then closes it.
-    is_replaceable = False
-    #: True once the driver is to do that.
+    #: True once the driver is to replace the connection.
     is_due = False
 
     _peer = u'server'
@@ -164,6 +162,8 @@ class Session(object):
 
         #: Whether Poll follows Ready at once.
         self.begins_with_poll = True  # type: bool
+        #: Whether the driver replaces a connection that reached `max_age`, and then closes it.
+        self.is_replaceable = False  # type: bool
         self._timing = None  # type: Any        # the options of `begin`, for Timers
         self._close_timeout = NEVER
         self._close_deadline = NEVER

@@ -72,3 +72,28 @@ class Inside(object):
             'waking': session._wake_driver.__self__._lock(),
             'state': self._websocket.stream.lifecycle.lock(),
         }
+
+
+class InsideLoop(object):
+    """A look inside a `lomond.aio.Connection`; the same holds as for `Inside`."""
+
+    def __init__(self, connection):
+        # type: (Any) -> None
+        self._connection = connection
+
+    @property
+    def ahead(self):
+        # type: () -> Any
+        """The events that were made before the task asked for them."""
+        return self._connection._ahead
+
+    @property
+    def ahead_size(self):
+        # type: () -> int
+        """Their size in bytes, about."""
+        return self._connection._ahead_size     # type: ignore[no-any-return]
+
+    def pause(self):
+        # type: () -> None
+        """Have the event loop watch no descriptor of the connection until it has to again."""
+        self._connection._loop.pause()

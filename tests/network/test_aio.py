@@ -9,6 +9,7 @@ import pytest
 
 from lomond import WebSocket, aio, errors
 from lomond.persist import ReconnectPolicy, persist
+from lomond.testing import InsideLoop
 from tests.network.driving import (
     Background,
     accept_and_hang_up,
@@ -414,7 +415,7 @@ def test_a_flood_is_held_back_while_the_body_is_busy(loop_name):
             async for event in connection:
                 if event.name == 'text':
                     await wait_until(loop, is_full.is_set)
-                    return sum(len(event.text) + 200 for event in connection._ahead)
+                    return sum(len(event.text) + 200 for event in InsideLoop(connection).ahead)
 
     is_full = threading.Event()
     with RawServer(script, receive_buffer=65536) as server:
@@ -624,7 +625,7 @@ def test_what_asyncio_cannot_wait_for_ends_the_connection():
         async for event in connection:
             seen.append(event.name)
             if event.name == 'ready':
-                connection._loop.pause()
+                InsideLoop(connection).pause()
         return event
 
     seen = []
@@ -640,7 +641,7 @@ def test_what_trio_cannot_wait_for_ends_the_connection():
         connection = aio.connect(WebSocket(server.url))
         async for event in connection:
             if event.name == 'ready':
-                connection._loop.pause()
+                InsideLoop(connection).pause()
                 await loop.sleep(0.01)
                 other = loop.start(
                     trio.lowlevel.wait_readable, connection.websocket.session.transport.fileno())

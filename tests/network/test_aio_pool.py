@@ -309,4 +309,4 @@ def test_the_table_of_watched_descriptors_does_not_grow():
         run_in('asyncio', scenario)
     assert waiters[1] == waiters[0]
     gc.collect()
-    assert not len(loops._watched.loops)
+    assert not len(loops.watched.loops)
