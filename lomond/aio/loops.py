@@ -51,8 +51,7 @@ class _Watched(object):
             loop.forget(fd)
 
 
-#: What all loops of the process watch.
-watched = _Watched()
+_watched = _Watched()
 
 
 def current_loop(owner):
@@ -226,7 +225,7 @@ class _AsyncioLoop(_Loop):
                 loop.add_writer(fd, self._call_owner)
             if mask:
                 self._masks[fd] = mask
-                watched.loops[fd] = self
+                _watched.loops[fd] = self
 
     def _remove(self, fd, mask):
         # type: (int, int) -> None
@@ -327,7 +326,7 @@ class _TrioLoop(_Loop):
         if left != 0 and interest is not self._interest:    # else it may change until then
             self._interest = interest
             for fd, _mask in interest:
-                watched.loops[fd] = self
+                _watched.loops[fd] = self
             self._look_again()
         if left is not None:
             self._call_at(self._trio.current_time() + left)

@@ -81,18 +81,6 @@ class InsideLoop(object):
         # type: (Any) -> None
         self._connection = connection
 
-    @property
-    def ahead(self):
-        # type: () -> Any
-        """The events that were made before the task asked for them."""
-        return self._connection._ahead
-
-    @property
-    def ahead_size(self):
-        # type: () -> int
-        """Their size in bytes, about."""
-        return self._connection._ahead_size     # type: ignore[no-any-return]
-
     def pause(self):
         # type: () -> None
         """Have the event loop watch no descriptor of the connection until it has to again."""

@@ -10,6 +10,7 @@ import gc
 
 import pytest
 
+from lomond import events
 from tests.support import PATIENCE
 
 try:
@@ -243,12 +244,18 @@ async def _call(scenario, args, loop):
 
 async def collect(iterator, names=None):
     """Iterate to the end; return the events, and add each one's name to ``names``."""
-    events = []
+    seen = []
     async for event in iterator:
-        events.append(event)
+        seen.append(event)
         if names is not None:
             names.append(event.name)
-    return events
+    return seen
+
+
+def size_held():
+    """Return how many bytes of messages there are in this process, as events."""
+    return sum(len(thing.text if isinstance(thing, events.Text) else thing.data)
+               for thing in gc.get_objects() if isinstance(thing, (events.Text, events.Binary)))
 
 
 async def wait_until(loop, condition):

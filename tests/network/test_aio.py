@@ -24,6 +24,7 @@ from tests.network.event_loops import (
     collect,
     in_each_loop,
     run_in,
+    size_held,
     wait_until,
 )
 from tests.support import (
@@ -415,7 +416,7 @@ def test_a_flood_is_held_back_while_the_body_is_busy(loop_name):
             async for event in connection:
                 if event.name == 'text':
                     await wait_until(loop, is_full.is_set)
-                    return sum(len(event.text) + 200 for event in InsideLoop(connection).ahead)
+                    return size_held()
 
     is_full = threading.Event()
     with RawServer(script, receive_buffer=65536) as server:
@@ -613,23 +614,23 @@ def test_wrong_arguments_are_refused(arguments, options, error):
         aio.connect(*arguments, **options)
 
 
+def never_answer(sock):
+    read_head(sock)
+    drain(sock)
+
+
 def test_what_asyncio_cannot_wait_for_ends_the_connection():
     class Loop(asyncio.SelectorEventLoop):
         def add_reader(self, fd, callback):
-            if 'ready' in seen:
+            if 'connected' in seen:
                 raise OSError('no more of these')
             super().add_reader(fd, callback)
 
     async def scenario(_loop):
-        connection = aio.connect(WebSocket(server.url))
-        async for event in connection:
-            seen.append(event.name)
-            if event.name == 'ready':
-                InsideLoop(connection).pause()
-        return event
+        return (await collect(aio.connect(WebSocket(server.url)), seen))[-1]
 
     seen = []
-    with RawServer(echo) as server:
+    with RawServer(never_answer) as server:
         last = AsyncioLoop(Loop, is_debug=True).run(scenario)
     assert last.name == 'disconnected'
     assert 'no more of these' in last.reason

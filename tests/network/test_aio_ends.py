@@ -132,6 +132,8 @@ def url_for(phase, server):
 @pytest.mark.parametrize('leave', ['cancel', 'break off', 'delete'])
 @pytest.mark.parametrize('phase', sorted(PHASES))
 def test_a_task_that_is_cancelled_leaves_nothing_open(loop_name, phase, leave):
+    if leave == 'delete' and loop_name in ('debug', 'uvloop') and sys.version_info < (3, 7):
+        pytest.skip("in asyncio's debug mode 3.6 keeps a coroutine's frames for the collector")
     script, expected = PHASES[phase]
 
     async def iterate(loop, url, proxies):
@@ -391,8 +393,11 @@ RUN = {
 }
 
 HEAD = """
-import gc, os, sys
+import gc, logging, os, sys
 from lomond import WebSocket, aio
+# On a busy machine anything is slow.
+logging.getLogger('asyncio').addFilter(
+    lambda record: not record.getMessage().startswith('Executing'))
 url = sys.argv[1]
 async def iterate(until):
     connection = aio.connect(WebSocket(url, proxies={}))

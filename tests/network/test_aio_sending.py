@@ -7,13 +7,13 @@ import threading
 import pytest
 
 from lomond import WebSocket, aio, errors
-from lomond.testing import InsideLoop
 from tests.network.driving import accept_and_hang_up, read_to_close, wait_for
 from tests.network.event_loops import (
     TimedOut,
     collect,
     in_each_loop,
     run_in,
+    size_held,
     wait_until,
 )
 from tests.support import RawServer, answer_upgrade, make_close, make_frame, read_frame
@@ -259,7 +259,7 @@ def test_two_ends_that_both_send_before_they_read_do_not_lock_up(loop_name):
             received += 1
             if received == 1:
                 # It doesn't receive by now, as enough waits for the task that iterates.
-                await wait_until(loop, lambda: InsideLoop(connection).ahead_size >= 64 * 1024)
+                await wait_until(loop, lambda: size_held() >= 2 * size)
                 await loop.sleep(0.01)
                 for _ in range(count):
                     await connection.send_binary(b'x' * size)
