@@ -81,6 +81,12 @@ class InsideLoop(object):
         # type: (Any) -> None
         self._connection = connection
 
+    @property
+    def ahead(self):
+        # type: () -> Any
+        """The events that were made before the task asked for them."""
+        return self._connection._ahead
+
     def pause(self):
         # type: () -> None
         """Have the event loop watch no descriptor of the connection until it has to again."""
