@@ -41,8 +41,8 @@ check: .venv/lint/ready .venv/check/ready
 	.venv/lint/bin/mypy
 	.venv/check/bin/python -bb -m pytest -q $(call several,$(CURDIR)/.venv/check/bin/python) $(TESTS)
 
-# Half as many processes again as there are cores: the tests wait for half of their time.
-PARALLEL ?= $(shell expr $$(nproc 2>/dev/null || echo 2) \* 3 / 2)
+# Twice as many processes as there are cores: the tests wait for more than half of their time.
+PARALLEL ?= $(shell expr $$(nproc 2>/dev/null || echo 2) \* 2)
 
 # pyenv's own shims come later on the path: they fail for the versions that aren't selected.
 TOX = PATH="$$(printf '%s:' $(PYENV_ROOT)/versions/*/bin)$$PATH" .venv/tox/bin/tox

@@ -2,7 +2,6 @@
 
 import asyncio
 import gc
-import select
 import threading
 
 import pytest
@@ -21,6 +20,7 @@ from tests.network.event_loops import (
     run_in,
     wait_until,
 )
+from tests.network.pools import make_pool
 from tests.support import PATIENCE, RawServer, answer_upgrade, make_close, make_frame
 
 pytestmark = pytest.mark.usefixtures('clean_environment', 'nothing_is_left_open')
@@ -220,15 +220,12 @@ def test_mistakes_with_a_pool_are_errors(loop_name):
         run_in(loop_name, scenario)
 
 
-def test_a_pool_without_a_descriptor_to_wait_for_is_named(monkeypatch):
-    for name in ('epoll', 'kqueue'):
-        monkeypatch.delattr(select, name, raising=False)
-
+def test_a_pool_without_a_descriptor_to_wait_for_is_named():
     async def scenario(_loop):
         with pytest.raises(errors.WebSocketUnavailable, match='neither epoll nor kqueue'):
             await aio.pool(pool).__anext__()
 
-    pool = Pool(ends_when_empty=False)
+    pool = make_pool('poll', ends_when_empty=False)
     AsyncioLoop(asyncio.SelectorEventLoop, is_debug=True).run(scenario)
 
 

@@ -307,7 +307,7 @@ def test_nothing_follows_a_close_frame_that_waits():
             with pytest.raises(errors.WebSocketClosing):
                 send()
         upload.may_read.set()
-        with pytest.raises(errors.WebSocketClosing):
+        with pytest.raises(errors.WebSocketUnavailable):
             sender.result()
         assert reader.result()[-1].graceful
     assert [first for first, _payload in upload.frames] == [0x02, CLOSE]

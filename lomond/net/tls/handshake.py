@@ -19,7 +19,7 @@ from lomond.net.transport import RECEIVE_SIZE
 from lomond.net.waiter import READ, WRITE
 
 if TYPE_CHECKING:
-    from typing import Any, Optional  # noqa: F401
+    from typing import Any, Dict, Optional  # noqa: F401
 
     from lomond.net.steps import Steps  # noqa: F401
     from lomond.net.transport import Transport  # noqa: F401
@@ -46,14 +46,16 @@ def handshake(sock, context, deadline, server_hostname=None, session=None):
     broken = _find_error(sock)
     if broken is not None:
         raise _read_on(sock, broken)
-    tls_sock = context.wrap_socket(
-        sock,
-        server_side=server_hostname is None,
-        server_hostname=server_hostname,
-        do_handshake_on_connect=False,
-        suppress_ragged_eofs=False,
-        **_resuming(session)
-    )
+    options = {
+        'server_side': server_hostname is None, 'server_hostname': server_hostname,
+        'do_handshake_on_connect': False, 'suppress_ragged_eofs': False,
+    }  # type: Dict[str, Any]
+    try:
+        tls_sock = context.wrap_socket(sock, **dict(options, **_resuming(session)))
+    except TypeError:
+        if session is None:
+            raise
+        tls_sock = context.wrap_socket(sock, **options)     # eventlet's of 3.6 can't resume
     try:
         # On 3 it has no descriptor any more. On 2.7 it shares one, and would keep it open.
         sock.close()
