@@ -59,7 +59,7 @@ class QueuedWriter(Writer):
         #: The thread that drives the session: it never waits here.
         self.driving_thread = None  # type: Optional[int]
         #: The senders that wait for space.
-        self.turns = Turns()
+        self.turns = Turns()  # type: Turns
         self.has_unsent = False  # type: bool
         self.deadline = NEVER  # type: float
         # What comes next: the rest of a piece, and the iterator that makes the pieces after it.
@@ -125,7 +125,7 @@ class QueuedWriter(Writer):
                     if not (self.has_unsent or self.is_sending):
                         frame = None
                         try:
-                            self.is_sending = True
+                            self.is_sending = True  # type: bool
                             frame = self._encoder.encode(opcode, data, compress)
                             if self.error is not None:
                                 raise self.refusal(len(frame))

@@ -49,7 +49,7 @@ class RenewedSession(object):
         # type: (Any, Any, Callable[[Any], Any], Callable[[], bool], Callable[[], float]) -> None
         self._websocket = websocket
         #: The session whose connection the websocket has.
-        self.session = session
+        self.session = session  # type: Any
         self._begin = begin
         self._is_over = is_over
         self._clock = clock

@@ -105,7 +105,7 @@ class Session(object):
     writer_class = BlockingWriter  # type: Callable[..., Any]
 
     #: True once the driver is to replace the connection.
-    is_due = False
+    is_due = False  # type: bool
 
     _peer = u'server'
     _time_limit = u'connect_timeout'    # the option's name

@@ -43,7 +43,7 @@ class Timers(object):
         self.next_ping = NEVER  # type: float
         self._plan_pings(now)
         #: When the peer's last byte arrived: any byte counts as life.
-        self.last_received = now
+        self.last_received = now  # type: float
         # When the oldest ping went out after which nothing arrived.
         self._asked = None  # type: Optional[float]
         self._is_asked_again = False

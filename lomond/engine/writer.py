@@ -75,7 +75,7 @@ class Writer(object):
         # type: (Connection, Any, Any, Callable[[], float]) -> None
         self._connection = connection
         self._encoder = connection.encoder
-        self.options = options
+        self.options = options  # type: Any
         self._session = session
         self._clock = clock
         #: Where the bytes go; None before there is a connection, and during a redirect.
