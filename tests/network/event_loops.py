@@ -10,7 +10,6 @@ import gc
 
 import pytest
 
-from lomond import events
 from tests.support import PATIENCE
 
 try:
@@ -250,12 +249,6 @@ async def collect(iterator, names=None):
         if names is not None:
             names.append(event.name)
     return seen
-
-
-def size_held():
-    """Return how many bytes of messages there are in this process, as events."""
-    return sum(len(thing.text if isinstance(thing, events.Text) else thing.data)
-               for thing in gc.get_objects() if isinstance(thing, (events.Text, events.Binary)))
 
 
 async def wait_until(loop, condition):

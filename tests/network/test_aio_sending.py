@@ -13,7 +13,6 @@ from tests.network.event_loops import (
     collect,
     in_each_loop,
     run_in,
-    size_held,
     wait_until,
 )
 from tests.support import RawServer, answer_upgrade, make_close, make_frame, read_frame
@@ -258,9 +257,8 @@ def test_two_ends_that_both_send_before_they_read_do_not_lock_up(loop_name):
                 continue
             received += 1
             if received == 1:
-                # It doesn't receive by now, as enough waits for the task that iterates.
-                await wait_until(loop, lambda: size_held() >= 2 * size)
-                await loop.sleep(0.01)
+                # By now it may have received as much as it does beside a busy task.
+                await loop.sleep(0.05)
                 for _ in range(count):
                     await connection.send_binary(b'x' * size)
         assert event.graceful
