@@ -109,6 +109,7 @@ class Connection(LoopIterator):
         self._last = None  # type: Optional[AnyEvent]   # the event that the task handles
         # True from when the task has asked until there is an event.
         self._is_asking = False
+        self._is_paused = False     # nothing is received until it has taken what was made ahead
         self._error = None  # type: Optional[Exception]
         self._sends = 0     # since other tasks had their turn
 
@@ -119,6 +120,8 @@ class Connection(LoopIterator):
         while True:
             if self._ahead:
                 self._last = self._ahead.popleft()
+                if not self._ahead:
+                    self._end_ahead()
                 return self._last
             for event in self._events:
                 if self._news:
@@ -142,9 +145,17 @@ class Connection(LoopIterator):
         self._check_task()
         if self._machine is None:
             self._begin()
+        self._is_asking = True
+        self._is_paused = False
+
+    def _end_ahead(self):
+        # type: () -> None
+        """Receive on: the task has taken all that was made ahead."""
         self._ahead = ()
         self._ahead_size = 0
-        self._is_asking = True
+        if self._is_paused:
+            self._is_paused = False
+            self._loop.wake()
 
     def _start(self, loop):
         # type: (Any) -> Callable[[], Any]
@@ -210,6 +221,7 @@ class Connection(LoopIterator):
                 return
         if not machine.is_finished:
             # The task that iterates has enough to do: receive no more, but go on sending.
+            self._is_paused = True
             machine.flush()
             self._watch_for(*machine.waits_to_flush)
 

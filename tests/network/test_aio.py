@@ -424,6 +424,33 @@ def test_a_flood_is_held_back_while_the_body_is_busy(loop_name):
 
 
 @in_each_loop
+def test_a_ping_is_answered_while_the_body_handles_a_large_event_that_was_made_ahead(loop_name):
+    def script(sock):
+        answer_upgrade(sock)
+        sock.sendall(make_frame(1, b'small') + make_frame(1, b'x' * 100000))
+        wait_for(is_taken)
+        sock.sendall(make_frame(9, b'?'))
+        assert read_frame(sock) == (0x8a, b'?')
+        is_answered.set()
+        drain(sock)
+
+    async def scenario(loop):
+        connection = aio.connect(WebSocket(server.url))
+        async with connection:
+            async for event in connection:
+                if event.name == 'text' and event.text == u'small':
+                    await wait_until(loop, lambda: InsideLoop(connection).ahead)
+                elif event.name == 'text':
+                    is_taken.set()
+                    await wait_until(loop, is_answered.is_set)
+                    return
+
+    is_taken, is_answered = threading.Event(), threading.Event()
+    with RawServer(script) as server:
+        run_in(loop_name, scenario)
+
+
+@in_each_loop
 def test_what_the_handler_of_closing_sends_arrives_before_the_close(loop_name):
     def script(sock):
         answer_upgrade(sock)

@@ -7,6 +7,7 @@ import threading
 import pytest
 
 from lomond import WebSocket, aio, errors
+from lomond.testing import InsideLoop
 from tests.network.driving import accept_and_hang_up, read_to_close, wait_for
 from tests.network.event_loops import (
     TimedOut,
@@ -257,8 +258,9 @@ def test_two_ends_that_both_send_before_they_read_do_not_lock_up(loop_name):
                 continue
             received += 1
             if received == 1:
-                # By now it may have received as much as it does beside a busy task.
-                await loop.sleep(0.05)
+                # It doesn't receive by now, as enough waits for the task that iterates.
+                await wait_until(loop, lambda: InsideLoop(connection).ahead)
+                await loop.sleep(0.01)
                 for _ in range(count):
                     await connection.send_binary(b'x' * size)
         assert event.graceful
