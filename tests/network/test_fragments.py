@@ -57,7 +57,8 @@ class Upload(object):
     """A client whose thread or loop sends a large message, and what the server sees of it.
 
     ``interrupt(sock)`` is called by the server when the client waits in the middle of its
-    first fragment; then it reads all frames up to the client's Close, and answers that.
+    first fragment; then it reads all frames up to the client's Close, and answers that: when
+    ``may_answer`` is set, which a test clears to see what a sender is told before.
     """
 
     def __init__(self, interrupt=None, **options):
@@ -70,6 +71,8 @@ class Upload(object):
             self._server.url, write_timeout=None, socket_options=SMALL, **options)
         self.is_ready = threading.Event()
         self.may_read = threading.Event()
+        self.may_answer = threading.Event()
+        self.may_answer.set()
 
     def _script(self, sock):
         answer_upgrade(sock)
@@ -79,6 +82,7 @@ class Upload(object):
             self._interrupt(sock)
         wait_for(self.may_read)
         self.frames.extend(read_to_close(sock))
+        wait_for(self.may_answer)
         sock.sendall(make_close(1000))
 
     def __enter__(self):
@@ -87,6 +91,7 @@ class Upload(object):
 
     def __exit__(self, *exc_info):
         self.may_read.set()
+        self.may_answer.set()
         self._server.__exit__(*exc_info)
 
     def loop(self, until=None, **options):
@@ -193,13 +198,14 @@ def test_what_was_read_ahead_is_dropped_by_force_disconnect():
 
 def test_a_close_frame_of_the_users_goes_out_between_fragments():
     with Upload() as upload:
+        upload.may_answer.clear()
         reader, sender = send_in_background(upload)
         wait_until_sending(upload.websocket)
         upload.websocket.close(4000, u'enough')
         upload.may_read.set()
-        # WebSocketClosing, or WebSocketClosed if the peer's answer is faster than the thread.
-        with pytest.raises(errors.WebSocketUnavailable, match='in the middle of this message'):
+        with pytest.raises(errors.WebSocketClosing, match='in the middle of this message'):
             sender.result()
+        upload.may_answer.set()
         events = reader.result()
     assert upload.frames == [(0x02, MESSAGE[:FRAGMENT]), (CLOSE, b'\x0f\xa0enough')]
     assert names(events)[-2:] == ['closed', 'disconnected']
@@ -298,6 +304,7 @@ def test_control_frames_that_wait_are_limited():
 
 def test_nothing_follows_a_close_frame_that_waits():
     with Upload() as upload:
+        upload.may_answer.clear()
         reader, sender = send_in_background(upload)
         websocket = upload.websocket
         wait_until_sending(websocket)
@@ -307,8 +314,9 @@ def test_nothing_follows_a_close_frame_that_waits():
             with pytest.raises(errors.WebSocketClosing):
                 send()
         upload.may_read.set()
-        with pytest.raises(errors.WebSocketUnavailable):
+        with pytest.raises(errors.WebSocketClosing):
             sender.result()
+        upload.may_answer.set()
         assert reader.result()[-1].graceful
     assert [first for first, _payload in upload.frames] == [0x02, CLOSE]
 
