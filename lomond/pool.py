@@ -26,13 +26,14 @@ from lomond.engine.outbox import MAX_QUEUE, Overflow
 from lomond.engine.policy import ReconnectPolicy
 from lomond.engine.reconnect import PersistentSession
 from lomond.engine.renewal import RenewedSession
-from lomond.engine.stepped import QueuedClientSession
+from lomond.engine.stepped import begin_client
 from lomond.websocket import WebSocket, check_timing
 
 if TYPE_CHECKING:
     from typing import Any, Callable, Generator, List, Optional, Tuple  # noqa: F401
 
     from lomond.engine.outbox import Outbox  # noqa: F401
+    from lomond.engine.stepped import QueuedClientSession  # noqa: F401
     from lomond.events import AnyEvent  # noqa: F401
     from lomond.websocket import Timing  # noqa: F401
 
@@ -188,13 +189,8 @@ class Pool(Crowd):
             # type: (WebSocket, Optional[Outbox]) -> QueuedClientSession
             if outbox is None:
                 outbox = self._new_outbox()
-            session = end.new_session(
-                partial(QueuedClientSession, outbox=outbox))  # type: QueuedClientSession
+            session = begin_client(end, outbox, timing, is_over, wake)
             session.gate = self._gate
-            session.is_replaceable = policy is not None
-            session.begin(wake=wake, **timing._asdict())
-            if is_over():       # that close() found no session
-                session.close()
             return session
 
         if policy is None:

@@ -15,7 +15,7 @@ from lomond.aio.iterator import LoopIterator
 from lomond.engine.outbox import MAX_QUEUE, Outbox
 from lomond.engine.policy import ReconnectPolicy
 from lomond.engine.reconnect import PersistentSession
-from lomond.engine.stepped import QueuedClientSession
+from lomond.engine.stepped import begin_client
 from lomond.engine.timers import NEVER
 from lomond.net.waiter import merge
 from lomond.websocket import WebSocket, check_timing
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from lomond._compat import text_type  # noqa: F401
     from lomond._endpoint import BytesLike  # noqa: F401
+    from lomond.engine.stepped import QueuedClientSession  # noqa: F401
     from lomond.events import AnyEvent  # noqa: F401
     from lomond.net.waiter import Interest  # noqa: F401
     from lomond.websocket import Timing  # noqa: F401
@@ -97,6 +98,7 @@ class Connection(LoopIterator):
             self._high_water = min(HIGH_WATER, max_queue - 1)
             self._low_water = min(LOW_WATER, max_queue - 1)
         self._timing = timing
+        self._close_before = websocket.last_close
         self._machine = None  # type: Any
         # Makes a step, whose events come one by one; where there are news, the machine has to
         # attend before an event is passed on. (This saves a generator's turn for each message.)
@@ -161,23 +163,23 @@ class Connection(LoopIterator):
         # type: (Any) -> Callable[[], Any]
         wake = loop.wake
         websocket = self.websocket
-        timing, max_queue = self._timing, self._max_queue
+        timing, max_queue, close_before = self._timing, self._max_queue, self._close_before
+
+        def is_over():
+            # type: () -> bool
+            return websocket.last_close is not close_before
 
         def begin_session():
             # type: () -> QueuedClientSession
-            session = websocket.new_session(partial(
-                QueuedClientSession, outbox=Outbox(max_queue, is_soft=True)))
-            session.begin(wake=wake, **timing._asdict())
-            return session  # type: ignore[no-any-return]
+            return begin_client(
+                websocket, Outbox(max_queue, is_soft=True), timing, is_over, wake)
 
         if self._policy is None:
             self._machine = session = begin_session()
             self._advance, self._news = session.advance, session.connection.decoder.news
         else:
-            close_before = websocket.last_close
             self._machine = PersistentSession(
-                websocket, begin_session, self._policy,
-                lambda: websocket.last_close is not close_before, wake=wake)
+                websocket, begin_session, self._policy, is_over, wake=wake)
             self._advance = self._machine.step
         return self._machine.dispose    # type: ignore[no-any-return]
 

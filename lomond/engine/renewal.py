@@ -35,7 +35,7 @@ class RenewedSession(object):
     Parameters:
 
     - ``websocket``: the user's.
-    - ``session``: the first, which has begun, with `is_replaceable` set.
+    - ``session``: the first, which has begun.
     - ``begin``: called with a twin of the websocket; returns a session of that, which has begun.
     - ``is_over``: returns True once no other connection is to be made.
     - ``clock``: a monotonic clock in seconds.
@@ -50,6 +50,7 @@ class RenewedSession(object):
         self._websocket = websocket
         #: The session whose connection the websocket has.
         self.session = session  # type: Any
+        session.is_replaceable = True
         self._begin = begin
         self._is_over = is_over
         self._clock = clock

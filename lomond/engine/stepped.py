@@ -2,6 +2,8 @@
 
 from __future__ import absolute_import, division, print_function
 
+from functools import partial
+
 from lomond._compat import TYPE_CHECKING, monotonic, thread_module
 from lomond.engine.client import ClientSession
 from lomond.engine.outbox import Outbox
@@ -48,6 +50,22 @@ class QueuedSession(Session):
 
 class QueuedClientSession(QueuedSession, ClientSession):
     """Connects a websocket to its server, and drives the connection."""
+
+
+def begin_client(websocket, outbox, timing, is_over, wake):
+    # type: (Any, Outbox, Any, Callable[[], bool], Callable[[], Any]) -> QueuedClientSession
+    """Begin a websocket's next connection; return its session.
+
+    Parameters: ``outbox``, where its messages wait; ``timing``, a `lomond.websocket.Timing`;
+    ``is_over``, which returns True once the user has closed the websocket, maybe before this;
+    ``wake``, as for `Session.begin`.
+    """
+    session = websocket.new_session(
+        partial(QueuedClientSession, outbox=outbox))  # type: QueuedClientSession
+    session.begin(wake=wake, **timing._asdict())
+    if is_over():       # that close() found no session
+        session.close()
+    return session
 
 
 class QueuedServerSession(QueuedSession, ServerSession):

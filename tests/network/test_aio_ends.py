@@ -289,6 +289,19 @@ def test_the_task_of_trio_is_gone_after_the_end(loop_name):
 
 
 @in_each_loop
+@pytest.mark.parametrize('policy', [None, ReconnectPolicy()])
+def test_close_before_the_first_event_ends_without_a_connection(loop_name, policy):
+    async def scenario(loop):
+        connection = aio.connect(WebSocket(server.url), policy)
+        await connection.close()
+        return await collect(connection)
+
+    with RawServer(stay_silent) as server:
+        assert names(run_in(loop_name, scenario)) == ['connecting', 'connect_fail']
+    assert server.connections == 0
+
+
+@in_each_loop
 def test_an_exception_of_the_body_goes_through_as_it_is(loop_name):
     async def scenario(_loop):
         async with aio.connect(WebSocket(server.url)) as connection:
