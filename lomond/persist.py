@@ -11,7 +11,7 @@ import time
 
 from lomond._compat import TYPE_CHECKING, text_type
 from lomond._hints import takes_options
-from lomond.engine.policy import LegacyPolicy, ReconnectPolicy
+from lomond.engine.policy import LegacyPolicy, ReconnectPolicy, check_policy
 from lomond.engine.reconnect import OBSERVED, PersistentSession
 from lomond.engine.timers import NEVER
 
@@ -90,11 +90,10 @@ def persist(
     loop, if another loop over the WebSocket is running.
     """
     _check_websocket(websocket)
+    check_policy(policy)
     if policy is None:
         policy = LegacyPolicy(
             min_wait, max_wait, stable_after, max_retry_after, respect_retry_after)
-    elif not isinstance(policy, ReconnectPolicy):
-        raise TypeError('policy must be a ReconnectPolicy, not {!r}'.format(policy))
     elif (min_wait, max_wait, respect_retry_after, stable_after, max_retry_after) != (
             5, 30, True, 10.0, 3600.0):
         raise TypeError(

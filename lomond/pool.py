@@ -23,7 +23,7 @@ from lomond._hints import takes_options
 from lomond._multiplexer import Member
 from lomond.engine.gate import Gate
 from lomond.engine.outbox import MAX_QUEUE, Overflow
-from lomond.engine.policy import ReconnectPolicy
+from lomond.engine.policy import check_policy
 from lomond.engine.reconnect import PersistentSession
 from lomond.engine.renewal import RenewedSession
 from lomond.engine.stepped import begin_client
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from typing import Any, Callable, Generator, List, Optional, Tuple  # noqa: F401
 
     from lomond.engine.outbox import Outbox  # noqa: F401
+    from lomond.engine.policy import ReconnectPolicy  # noqa: F401
     from lomond.engine.stepped import QueuedClientSession  # noqa: F401
     from lomond.events import AnyEvent  # noqa: F401
     from lomond.websocket import Timing  # noqa: F401
@@ -150,9 +151,7 @@ class Pool(Crowd):
             poll, ping_rate, ping_timeout, auto_pong, close_timeout, idle_timeout,
             stale_disconnects, max_age)
         _check_websocket(websocket)
-        if policy is not None and not isinstance(policy, ReconnectPolicy):
-            raise TypeError('policy must be a ReconnectPolicy, not {!r}: a tag is passed by name, '
-                            'as tag=...'.format(policy))
+        check_policy(policy, ': a tag is passed by name, as tag=...')
         if self._close_deadline is not None:
             raise errors.WebSocketUnavailable('the pool was closed: make another one')
         if websocket not in self:

@@ -13,7 +13,7 @@ from lomond._checks import check_count
 from lomond._compat import TYPE_CHECKING
 from lomond.aio.iterator import LoopIterator
 from lomond.engine.outbox import MAX_QUEUE, Outbox
-from lomond.engine.policy import ReconnectPolicy
+from lomond.engine.policy import check_policy
 from lomond.engine.reconnect import PersistentSession
 from lomond.engine.stepped import begin_client
 from lomond.engine.timers import NEVER
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from lomond._compat import text_type  # noqa: F401
     from lomond._endpoint import BytesLike  # noqa: F401
+    from lomond.engine.policy import ReconnectPolicy  # noqa: F401
     from lomond.engine.stepped import QueuedClientSession  # noqa: F401
     from lomond.events import AnyEvent  # noqa: F401
     from lomond.net.waiter import Interest  # noqa: F401
@@ -67,8 +68,7 @@ def connect(websocket, policy=None, max_queue=MAX_QUEUE, **options):
     if not isinstance(websocket, WebSocket):
         raise TypeError('aio.connect takes a WebSocket, not {!r}: write '
                         'aio.connect(WebSocket(url))'.format(websocket))
-    if policy is not None and not isinstance(policy, ReconnectPolicy):
-        raise TypeError('policy must be a ReconnectPolicy, not {!r}'.format(policy))
+    check_policy(policy)
     max_queue = check_count('max_queue', max_queue, 1, none_for='no limit')
     websocket.check_idle()
     return Connection(websocket, policy, max_queue, timing)

@@ -144,6 +144,13 @@ class ReconnectPolicy(object):
         return max(self.min_wait, asked or 0.0) + self.random() * spread
 
 
+def check_policy(policy, hint=''):
+    # type: (Any, str) -> None
+    """Raise TypeError unless it is a `ReconnectPolicy`, or None; ``hint`` ends the message."""
+    if policy is not None and not isinstance(policy, ReconnectPolicy):
+        raise TypeError('policy must be a ReconnectPolicy, not {!r}{}'.format(policy, hint))
+
+
 class LegacyPolicy(ReconnectPolicy):
     """The policy of `persist` if it was given none: as in Lomond 0.3.x."""
 
