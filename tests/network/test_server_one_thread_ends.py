@@ -3,10 +3,8 @@
 from __future__ import absolute_import, division, print_function
 
 import gc
-import linecache
 import logging
 import socket
-import sys
 import threading
 import warnings
 
@@ -20,6 +18,7 @@ from tests.network.one_thread import UPGRADE, Client, Served
 from tests.network.test_forks import needs_fork
 from tests.shortages import few_descriptors
 from tests.support import PATIENCE, make_close, needs_refcounts
+from tests.tracing import LineTracer
 
 pytestmark = pytest.mark.usefixtures('clean_environment', 'nothing_is_left_open')
 
@@ -197,46 +196,24 @@ def test_leaving_with_while_another_thread_iterates_closes_and_lets_that_go_on_t
 
 # -- Ctrl-C --
 
-class Interruption(object):
-    """Raises KeyboardInterrupt at the so many-th line of `lomond._serving` that runs; a tracer."""
-
-    def __init__(self, moment):
-        self._left = moment
-        self.is_raised = False
-
-    def __call__(self, frame, what, _argument):
-        if frame.f_globals is not vars(_serving):
-            return None
-        line = linecache.getline(frame.f_code.co_filename, frame.f_lineno).strip()
-        if what == 'line' and line != 'try:' and not self.is_raised:
-            self._left -= 1
-            if not self._left:
-                self.is_raised = True
-                raise KeyboardInterrupt()
-        return self
-
-
 def interrupt(moment):
     """Serve two clients until it is interrupted, then serve them; return whether it was."""
-    interruption = Interruption(moment)
-    before = sys.gettrace()
+    tracer = LineTracer([_serving], moment)
     with Served() as served:
         served.dial()
         served.dial(b'GET')
         served.loop = served.server.polling(0.01)
-        sys.settrace(interruption)
         try:
-            served.wait_for('ready')
-            served.server.broadcast(u'x')
+            with tracer:
+                served.wait_for('ready')
+                served.server.broadcast(u'x')
         except KeyboardInterrupt:
             pass
-        finally:
-            sys.settrace(before)
         served.loop.close()
         assert served.server.connections == []
         served.loop = served.server.polling(0.01)
         served.connect()
-    return interruption.is_raised
+    return tracer.has_acted
 
 
 @needs_proc

@@ -3,22 +3,21 @@
 from __future__ import absolute_import, division, print_function
 
 import gc
-import linecache
 import os
 import socket
-import sys
 import threading
 import weakref
 from contextlib import closing
 
 import pytest
 
-from lomond import errors
+from lomond import _multiplexer, errors
 from lomond._multiplexer import Member, Multiplexer
 from lomond.engine.timers import NEVER
 from lomond.net.waiter import READ, WAYS
 from tests.network.driving import Background, count_descriptors, needs_proc, wait_for
 from tests.support import needs_refcounts
+from tests.tracing import LineTracer
 
 WAYS_HERE = [way for way in WAYS if hasattr(__import__('select'), way)]
 
@@ -698,29 +697,6 @@ def test_a_descriptor_that_can_not_be_watched_fails_its_machine_and_no_other():
 
 # -- Ctrl-C --
 
-class Interruption(object):
-    """Raises KeyboardInterrupt before the nth line that is run of the multiplexer's module.
-
-    Not before a "try:": from 3.11 on no handler covers that, as no signal is handled there.
-    """
-
-    def __init__(self, moment):
-        self._left = moment
-        self.is_raised = False
-
-    def __call__(self, frame, what, _argument):
-        if frame.f_code.co_name == '_end' \
-                or os.path.basename(frame.f_code.co_filename) != '_multiplexer.py':
-            return None
-        line = linecache.getline(frame.f_code.co_filename, frame.f_lineno).strip()
-        if what == 'line' and line != 'try:' and not self.is_raised:
-            self._left -= 1
-            if not self._left:
-                self.is_raised = True
-                raise KeyboardInterrupt()
-        return self
-
-
 class Connected(Machine):
     """A machine with a socket, that makes a few steps, and ends."""
 
@@ -748,32 +724,30 @@ def interrupt(moment):
     """Run a loop in which members come and go; return whether it was interrupted."""
     machines = [Connected() for _ in range(4)]
     driven = Driven(*machines)
-    interruption = Interruption(moment)
-    before = sys.gettrace()
+    tracer = LineTracer([_multiplexer], moment, but='_end')
     loop = driven.multiplexer.run(lambda: False, poll=5, waits=False)
-    sys.settrace(interruption)
     try:
-        for count, (_websocket, event) in enumerate(loop):
-            if count == 5:
-                finish_by(machines[0], 'the end')
-            elif count == 7:
-                driven.multiplexer.remove(driven.members[1])
-            elif count == 9:
-                machines[2].act = lambda: 1 // 0
-            elif event is None:
-                driven.clock.now += 10
-                if count > 20:
-                    break
+        with tracer:
+            for count, (_websocket, event) in enumerate(loop):
+                if count == 5:
+                    finish_by(machines[0], 'the end')
+                elif count == 7:
+                    driven.multiplexer.remove(driven.members[1])
+                elif count == 9:
+                    machines[2].act = lambda: 1 // 0
+                elif event is None:
+                    driven.clock.now += 10
+                    if count > 20:
+                        break
     except KeyboardInterrupt:
         pass
     finally:
-        sys.settrace(before)
         loop.close()
     still_open = [machine for machine in machines for sock in machine.socks if is_open(sock)]
     for machine in machines:
         machine.dispose()
     assert still_open == []
-    return interruption.is_raised
+    return tracer.has_acted
 
 
 def is_open(sock):

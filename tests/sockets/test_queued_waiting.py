@@ -2,13 +2,9 @@
 
 from __future__ import absolute_import, division, print_function
 
-import functools
-import inspect
 import itertools
-import linecache
 import os
 import signal
-import sys
 import threading
 
 import pytest
@@ -21,6 +17,7 @@ from tests.network.driving import Background, wait_for
 from tests.programs import wait_until
 from tests.sockets.queued_end import QueuedEnd
 from tests.support import make_close, make_frame
+from tests.tracing import LineTracer
 
 SIZE = 1000
 
@@ -224,30 +221,8 @@ def test_dispose_while_threads_send_frees_the_socket_and_they_raise():
 
 # -- signals' handlers --
 
-SOURCES = [inspect.getsourcefile(module) for module in (queued, outbox_module, turns)]
-
-
-def call_at_line(call, at, handler):
-    """Call ``handler()`` before the `at`-th line of the queue; tell if it came to that."""
-    def trace(frame, event, _arg):
-        if frame.f_code.co_filename not in SOURCES:
-            return None
-        place = frame.f_code.co_filename, frame.f_lineno
-        # As in test_writer: no signal comes between at a bare `try`.
-        if event == 'line' and linecache.getline(*place).strip() != 'try:':
-            lines.append(place)
-            if len(lines) == at:
-                handler()
-        return trace
-
-    lines = []
-    before = sys.gettrace()     # coverage's
-    sys.settrace(trace)
-    try:
-        call()
-    finally:
-        sys.settrace(before)
-    return len(lines) >= at
+def before_line(moment, handler):
+    return LineTracer([queued, outbox_module, turns], moment, handler)
 
 
 CALLS = {
@@ -280,7 +255,8 @@ def test_a_handler_that_sends_at_any_line_harms_nothing(call, is_stuck):
             end.websocket.send_binary(b'0' * 70000)
             end.websocket.send_text(u'waits')
             end.peer.sendall(make_frame(9, b'?'))
-        was_called = call_at_line(functools.partial(CALLS[call], end), at, handler)
+        with before_line(at, handler) as tracer:
+            CALLS[call](end)
         assert not end.writer.is_sending
         assert (end.outbox.messages == 0) is (end.outbox.size == 0)
         end.exchange()
@@ -290,7 +266,7 @@ def test_a_handler_that_sends_at_any_line_harms_nothing(call, is_stuck):
         assert end.websocket.stats.dropped == 0
         assert end.writer.error is None
         end.close()
-        if not was_called:
+        if not tracer.has_acted:
             break
     assert at > 3
 
@@ -308,18 +284,19 @@ def test_a_handler_that_ends_it_at_any_line_of_a_send_harms_nothing(call):
         end.settle()
         end.fill()
         try:
-            was_called = call_at_line(functools.partial(CALLS['many'], end), at, handler)
+            with before_line(at, handler) as tracer:
+                CALLS['many'](end)
         except (errors.WebSocketUnavailable, errors.TransportFail):
-            was_called = True
+            assert tracer.has_acted
         assert not end.writer.is_sending
-        if call == 'close' and was_called:
+        if call == 'close' and tracer.has_acted:
             end.exchange()
             assert end.frames[-1][0] == 0x88
         end.settle()
         end.session.dispose()
         assert end.session.transport.is_closed
         end.close()
-        if not was_called:
+        if not tracer.has_acted:
             break
     assert at > 3
 

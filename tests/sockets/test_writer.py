@@ -2,12 +2,8 @@
 
 from __future__ import absolute_import, division, print_function
 
-import functools
-import inspect
 import itertools
-import linecache
 import socket
-import sys
 
 import pytest
 
@@ -19,8 +15,7 @@ from lomond.testing import open_over
 from tests.network.driving import Background, drain
 from tests.protocol.harness import CLIENT, parse_frames
 from tests.support import PATIENCE
-
-SOURCES = [inspect.getsourcefile(module) for module in (writer, blocking, queued)]
+from tests.tracing import LineTracer
 
 
 class OpenEnd(object):
@@ -48,33 +43,6 @@ class OpenEnd(object):
         return received
 
 
-def interrupt(call, at):
-    """Raise KeyboardInterrupt before the `at`-th line of the writers; tell if it came to that."""
-    def trace(frame, event, _arg):
-        if frame.f_code.co_filename not in SOURCES:
-            return None
-        # At a bare `try`, and at the second visit to a `with`, which is its end, no signal comes
-        # between; a tracer does, since 3.10.
-        place = frame.f_code.co_filename, frame.f_lineno
-        line = linecache.getline(*place).strip()
-        if event == 'line' and line != 'try:' and place not in lines:
-            lines.append(place)
-            if len(lines) == at:
-                raise KeyboardInterrupt
-        return trace
-
-    lines = []
-    before = sys.gettrace()     # coverage's
-    sys.settrace(trace)
-    try:
-        call()
-    except KeyboardInterrupt:
-        pass
-    finally:
-        sys.settrace(before)
-    return len(lines) >= at
-
-
 @pytest.mark.parametrize('session_class', [WebsocketSession, QueuedClientSession])
 @pytest.mark.parametrize('call', [
     lambda websocket: websocket.send_text(u'Hello'),
@@ -86,7 +54,12 @@ def interrupt(call, at):
 def test_interrupted_send_leaves_nothing_locked_and_no_frame_after_a_torn_one(call, session_class):
     for at in itertools.count(1):
         end = OpenEnd(session_class)
-        was_interrupted = interrupt(functools.partial(call, end.websocket), at)
+        tracer = LineTracer([writer, blocking, queued], at, counts_again=False)
+        try:
+            with tracer:
+                call(end.websocket)
+        except KeyboardInterrupt:
+            pass
         assert not end.session.writer.is_sending
         assert Background(end.is_unlocked).result(), 'interrupted before line {}'.format(at)
         try:
@@ -97,6 +70,6 @@ def test_interrupted_send_leaves_nothing_locked_and_no_frame_after_a_torn_one(ca
         received = end.end()
         if went_on:
             assert parse_frames(received, CLIENT)[-1] == (0x81, b'after it')
-        if not was_interrupted:
+        if not tracer.has_acted:
             break
     assert at > 5
