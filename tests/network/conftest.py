@@ -5,9 +5,11 @@ from __future__ import absolute_import, division, print_function
 import functools
 import gc
 import os
+import shutil
 import signal
 import socket
 import sys
+import tempfile
 
 import pytest
 
@@ -45,6 +47,20 @@ def clean_environment(monkeypatch):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.lower(), raising=False)
     monkeypatch.delenv('REQUEST_METHOD', raising=False)
+
+
+@pytest.fixture
+def folder():
+    """A folder with a short path: the path of a socket may have some hundred bytes."""
+    folder = tempfile.mkdtemp()
+    yield folder if isinstance(folder, type(u'')) else folder.decode('ascii')
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+def path(folder):
+    """Where a Unix socket may listen."""
+    return folder + u'/feed'
 
 
 @pytest.fixture

@@ -4,11 +4,9 @@ from __future__ import absolute_import, division, print_function
 
 import errno
 import os
-import shutil
 import socket
 import subprocess
 import sys
-import tempfile
 
 import pytest
 
@@ -32,19 +30,6 @@ def greet(websocket):
 def talk(url, **options):
     """Connect to `greet`; return the events."""
     return list(WebSocket(url, **options))
-
-
-@pytest.fixture
-def folder():
-    """A folder with a short path: the path of a socket may have some hundred bytes."""
-    folder = tempfile.mkdtemp()
-    yield folder if isinstance(folder, type(u'')) else folder.decode('ascii')
-    shutil.rmtree(folder)
-
-
-@pytest.fixture
-def path(folder):
-    return folder + u'/feed'
 
 
 # -- Unix sockets --

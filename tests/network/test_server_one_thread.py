@@ -4,10 +4,8 @@ from __future__ import absolute_import, division, print_function
 
 import logging
 import os
-import shutil
 import socket
 import struct
-import tempfile
 import threading
 import zlib
 
@@ -27,14 +25,6 @@ pytestmark = pytest.mark.usefixtures('clean_environment', 'nothing_is_left_open'
 HUNDREDS = 300
 
 DEFLATE = b'Sec-WebSocket-Extensions: permessage-deflate'
-
-
-@pytest.fixture
-def folder():
-    """A folder with a short path: the path of a socket may have some hundred bytes."""
-    folder = tempfile.mkdtemp()
-    yield folder if isinstance(folder, type(u'')) else folder.decode('ascii')
-    shutil.rmtree(folder)
 
 
 def reset(client):

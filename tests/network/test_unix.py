@@ -4,10 +4,8 @@ from __future__ import absolute_import, division, print_function
 
 import errno
 import os
-import shutil
 import socket
 import struct
-import tempfile
 
 import pytest
 
@@ -44,19 +42,6 @@ class UnixServer(RawServer):
         self._listener = socket.socket(socket.AF_UNIX)
         self._listener.bind(path.encode('utf-8'))
         self._listener.listen(16)
-
-
-@pytest.fixture
-def folder():
-    """A folder with a short path: the path of a socket may have some hundred bytes."""
-    folder = tempfile.mkdtemp()
-    yield folder if isinstance(folder, type(u'')) else folder.decode('ascii')
-    shutil.rmtree(folder)
-
-
-@pytest.fixture
-def path(folder):
-    return folder + u'/feed'
 
 
 def record(requests):
