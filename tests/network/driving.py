@@ -48,11 +48,14 @@ class Background(object):
         return self._returned
 
 
-def run_program(source, *arguments):
-    """Run a program in a fresh process; return what it printed, once it has ended well."""
+def run_program(source, *arguments, **options):
+    """Run a program in a fresh process; return what it printed, once it has ended well.
+
+    ``flags``: options of Python itself (none).
+    """
     child = subprocess.Popen(
-        [sys.executable, '-c', source] + list(arguments), cwd=ROOT, stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT, universal_newlines=True)
+        [sys.executable] + options.get('flags', []) + ['-c', source] + list(arguments), cwd=ROOT,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, universal_newlines=True)
     killer = threading.Timer(2 * PATIENCE, child.kill)
     killer.start()
     try:

@@ -4,12 +4,10 @@ from __future__ import absolute_import, division, print_function
 
 import socket
 import struct
-import subprocess
-import sys
 
 import pytest
 
-from tests.network.driving import ROOT, accept_and_send, echo
+from tests.network.driving import accept_and_send, echo, run_program
 from tests.network.pools import WAYS_HERE
 from tests.network.test_forks import needs_fork
 from tests.support import PATIENCE, RawServer, answer_upgrade, make_close, make_frame, read_frame
@@ -49,13 +47,6 @@ print(ends)
 """
 
 
-def run(source, url, authority_file=''):
-    child = subprocess.Popen(
-        [sys.executable, '-W', 'error', '-c', source, url, authority_file],
-        cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, universal_newlines=True)
-    return child.communicate()[0]
-
-
 @needs_fork
 @pytest.mark.parametrize('way', WAYS_HERE)
 @pytest.mark.parametrize('ending', [
@@ -70,7 +61,9 @@ def test_what_a_child_does_with_the_loop_leaves_the_parents_messages_alone(
         link, authority_file, way, ending):
     program = PROGRAM.format(way=way, ending=ending, patience=int(PATIENCE))
     with link.serve(echo) as server:
-        output = run(program, server.url, authority_file if 'wss' in server.url else '')
+        output = run_program(
+            program, server.url, authority_file if 'wss' in server.url else '',
+            flags=['-W', 'error'])
     assert output == '[True, True, True, True, True]\n'
 
 
@@ -101,7 +94,7 @@ print(len(texts))
 
     script = accept_and_send(*[make_frame(1, b'%d' % number) for number in range(5)])
     with RawServer(script) as server:
-        assert run(source, server.url) == '5\n'
+        assert run_program(source, server.url, flags=['-W', 'error']) == '5\n'
 
 
 # The child holds the descriptors until its parent has ended. The parent counts its waits.
@@ -172,7 +165,7 @@ def test_the_parent_does_not_spin_when_a_connection_has_ended_that_its_child_hol
 
     with RawServer(script) as server:
         source = HELD.format(persists=persists, patience=int(PATIENCE))
-        assert run(source, server.url) == 'True\n'
+        assert run_program(source, server.url, flags=['-W', 'error']) == 'True\n'
 
 
 @needs_fork
@@ -196,5 +189,5 @@ if child == 0:
 print(os.waitpid(child, 0)[1])
 """
     with RawServer(echo) as server:
-        assert run(source, server.url) == '0\n'
+        assert run_program(source, server.url, flags=['-W', 'error']) == '0\n'
         assert server.connections == 2
