@@ -211,7 +211,10 @@ class Connection(LoopIterator):
                 else:
                     self._keep(event)
                 interest, left = machine.waits_to_flush
-                if event.name in _PASSED and (interest or not is_asking):
+                if event.name == 'ready':
+                    # Look at once what is due: the timer is still that of connect_timeout.
+                    self._watch_for((), 0)
+                elif event.name in _PASSED and (interest or not is_asking):
                     self._watch_for(merge(machine.interest, interest), left)
                 self._loop.glance()
                 return

@@ -43,6 +43,9 @@ SMALL = [(socket.SOL_SOCKET, socket.SO_SNDBUF, 65536)]
 POLICY = ReconnectPolicy(min_wait=0, max_wait=0, max_attempts=1)
 BEGIN = ['connecting', 'connected', 'ready']
 
+#: A connect_timeout that a test doesn't see the end of: its timer helps nobody after Ready.
+LONG = 100 * PATIENCE
+
 
 def get_events(loop_name, websocket, **options):
     """Iterate over a WebSocket in a loop of its own; return the events."""
@@ -326,7 +329,8 @@ def test_its_own_pings_go_out_while_the_body_is_busy(loop_name):
 
     async def scenario(loop):
         async for event in aio.connect(
-                WebSocket(server.url), ping_rate=0.02, ping_timeout=PATIENCE):
+                WebSocket(server.url, connect_timeout=LONG), ping_rate=0.02,
+                ping_timeout=PATIENCE):
             seen.append(event.name)
             if event.name == 'text':
                 await wait_until(loop, pinged.is_set)
@@ -347,7 +351,8 @@ def test_its_own_pings_go_out_after_a_poll_that_the_body_has_not_asked_for(loop_
         read_to_close(sock)
 
     async def scenario(loop):
-        async for event in aio.connect(WebSocket(server.url), ping_rate=0.2, poll=0.1):
+        async for event in aio.connect(
+                WebSocket(server.url, connect_timeout=LONG), ping_rate=0.2, poll=0.1):
             if event.name == 'ready':
                 await wait_until(loop, pinged.is_set)
 
@@ -367,7 +372,8 @@ def test_a_body_that_blocks_the_loop_gets_no_false_unresponsive(loop_name):
         read_to_close(sock)
 
     async def scenario(loop):
-        async for event in aio.connect(WebSocket(server.url), ping_rate=0.05, ping_timeout=0.1):
+        async for event in aio.connect(
+                WebSocket(server.url, connect_timeout=LONG), ping_rate=0.05, ping_timeout=0.1):
             seen.append(event.name)
             if event.name == 'text':
                 wait_until_pinged = Background(wait_for, closed)
@@ -668,6 +674,8 @@ def test_what_trio_cannot_wait_for_ends_the_connection():
         connection = aio.connect(WebSocket(server.url))
         async for event in connection:
             if event.name == 'ready':
+                await connection.send_text(u'an echo')
+            if event.name == 'text':
                 InsideLoop(connection).pause()
                 await loop.sleep(0.01)
                 other = loop.start(
