@@ -2,6 +2,7 @@
 
 from __future__ import absolute_import, division, print_function
 
+import gc
 import signal
 import socket
 import ssl
@@ -21,6 +22,13 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     # A shell has what runs in the background ignore Ctrl-C, and its children too: some tests
     # are about just that.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_collection_finish():
+    """Let no collection of garbage look at the thousands of tests again: many tests make one."""
+    if hasattr(gc, 'freeze'):       # not on 2.7, 3.6, and PyPy
+        gc.collect()
+        gc.freeze()
 
 
 @pytest.fixture(scope='session')

@@ -855,8 +855,9 @@ def test_a_broadcast_never_waits_and_leaves_out_those_whose_queue_is_full(overfl
             loop.wait_for('ready', stuck, fine)
             while not stuck.session.writer.has_unsent:
                 pool.broadcast(b'x' * 900, [stuck])
-            counts = {pool.broadcast(b'y' * 900) for _ in range(20)}
-            assert 2 in counts if overflow in ('drop_oldest', 'latest') else 1 in counts
+            # Some go to neither: the other one's queue may be full for a moment, too.
+            expected = 2 if overflow in ('drop_oldest', 'latest') else 1
+            wait_until(lambda: pool.broadcast(b'y' * 900) == expected, 'a broadcast to the rest')
             loop.wait_for('binary', fine)
             assert pool.clear_outbox(stuck) <= 1
             assert pool.clear_outbox(stuck) == 0
