@@ -59,9 +59,9 @@ test: .venv/tox/ready peers
 # xdist would start them without -bb.
 several = --dist loadfile --tx '$(PARALLEL)*popen//python=$(1) -bb'
 
-# One Python's tests before those of the others.
+# One Python's tests before those of the others, of which each takes one process.
 test-all: test
-	TOX_SKIP_ENV='^$(TESTED)$$' $(TOX) --parallel $(PARALLEL)
+	TOX_SKIP_ENV='^$(TESTED)$$' $(TOX) --parallel $$(expr $(PARALLEL) \* 5 / 4)
 
 lint: .venv/lint/ready
 	.venv/lint/bin/ruff check .

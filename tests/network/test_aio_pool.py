@@ -271,9 +271,9 @@ class Echo(asyncio.Protocol):
 @in_asyncio_loops
 @pytest.mark.timeout(3 * PATIENCE)
 def test_descriptors_are_reused_by_the_transports_of_the_loop(loop_name):
-    """Two thousand connections begin and end, 20 at a time."""
+    """Six hundred connections begin and end, 20 at a time."""
     async def connect(url, number):
-        for _ in range(100):
+        for _ in range(30):
             events = await collect(aio.connect(WebSocket(
                 url + (u'away' if number % 2 else u''), proxies={})))
             assert [event.name for event in events][-2:] == ['rejected', 'disconnected'], events

@@ -251,4 +251,4 @@ CASTS = [
 @pytest.mark.parametrize('session_class', [WebsocketSession, QueuedClientSession])
 @pytest.mark.parametrize('names', CASTS, ids=[' '.join(names) for names in CASTS])
 def test_no_order_of_steps_harms(names, session_class):
-    explore(session_class, names, range(300))
+    explore(session_class, names, range(150))
