@@ -249,6 +249,23 @@ class RawServer(object):
             plain_sock.close()      # on 2.7 it would keep the descriptor open
 
 
+class UnixServer(RawServer):
+    """A `RawServer` that listens on a path."""
+
+    def __init__(self, script, path, ssl_context=None):
+        super(UnixServer, self).__init__(script, ssl_context)
+        self._listener.close()
+        self._listener = socket.socket(socket.AF_UNIX)
+        self._listener.bind(path.encode('utf-8'))
+        self._listener.listen(16)
+        self._path = path
+
+    @property
+    def url(self):
+        scheme = u'ws' if self._ssl_context is None else u'wss'
+        return u'{}+unix://{}:/'.format(scheme, self._path)
+
+
 def drive(steps):
     """Do what yields each `Wait`, and last its result; return that."""
     last = None

@@ -37,8 +37,12 @@ class Loop(object):
 
     def wait_for(self, name, *websockets):
         """Wait until each of these WebSockets has had an event of this name."""
+        self.wait_until(lambda seen: all((websocket, name) in seen for websocket in websockets))
+
+    def wait_until(self, condition):
+        """Wait until ``condition(seen)`` is true; each time there must be one more event."""
         with self._changed:
-            while any((websocket, name) not in self.seen for websocket in websockets):
+            while not condition(self.seen):
                 before = len(self.seen)
                 self._changed.wait(PATIENCE)
                 assert len(self.seen) > before, self.seen

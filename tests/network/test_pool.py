@@ -41,6 +41,7 @@ from tests.shortages import few_descriptors
 from tests.support import (
     PATIENCE,
     RawServer,
+    UnixServer,
     answer_upgrade,
     make_close,
     make_frame,
@@ -49,6 +50,8 @@ from tests.support import (
 )
 
 NEVER_AGAIN = ReconnectPolicy(min_wait=3600, max_wait=3600)
+needs_unix = pytest.mark.skipif(
+    not hasattr(socket, 'AF_UNIX'), reason='there are no Unix sockets here')
 AT_ONCE = {'min_wait': 0, 'max_wait': 0, 'spread': 0}
 
 
@@ -543,10 +546,11 @@ def reset(sock):
     sock.close()
 
 
-@pytest.mark.parametrize('way', WAYS_HERE)
+@pytest.mark.parametrize('way, scheme', [(way, 'ws') for way in WAYS_HERE] + [
+    pytest.param(WAYS_HERE[0], 'ws+unix', marks=needs_unix)])
 @pytest.mark.parametrize('ends', [True, False], ids=['reset', 'silence'])
 @pytest.mark.parametrize('phase', ['full', 'closing', 'lingering'])
-def test_a_pool_does_not_spin_whatever_a_member_waits_for(waits, way, phase, ends):
+def test_a_pool_does_not_spin_whatever_a_member_waits_for(waits, way, scheme, phase, ends, path):
     """With a queue that the peer doesn't read, for its Close, or for the end of TCP."""
     is_full, may_end = threading.Event(), threading.Event()
 
@@ -561,7 +565,7 @@ def test_a_pool_does_not_spin_whatever_a_member_waits_for(waits, way, phase, end
             reset(sock)
         wait_for(may_end)
 
-    with RawServer(script) as server:
+    with RawServer(script) if scheme == 'ws' else UnixServer(script, path) as server:
         pool = make_pool(way, max_queue=None, ends_when_empty=False)
         websocket = pool.add(WebSocket(server.url), close_timeout=0.4, **QUIET)
         polls, names = 0, []
@@ -862,6 +866,30 @@ def test_a_broadcast_never_waits_and_leaves_out_those_whose_queue_is_full(overfl
             assert pool.clear_outbox(stuck) <= 1
             assert pool.clear_outbox(stuck) == 0
             may_end.set()
+
+
+@pytest.mark.parametrize('overflow', ['raise', 'block', 'drop_oldest', 'latest'])
+def test_a_member_that_does_not_read_keeps_no_message_from_ninety_nine_others(overflow):
+    may_end = threading.Event()
+
+    def script(sock):
+        answer_upgrade(sock)
+        wait_for(may_end)
+
+    with RawServer(script) as deaf, Server(echo_handler) as server:
+        pool = Pool(max_queue=100000, overflow=overflow)
+        stuck = pool.add(WebSocket(deaf.url), **QUIET)
+        others = [pool.add(WebSocket(server.url), **QUIET) for _ in range(99)]
+        with looping(pool) as loop:
+            loop.wait_for('ready', stuck, *others)
+            while not stuck.session.writer.has_unsent:
+                pool.broadcast(b'x' * 90000, [stuck])
+            for number in range(20):
+                assert pool.broadcast(u'{}'.format(number)) >= 99
+            loop.wait_until(lambda seen: sum(name == 'text' for _, name in seen) == 20 * 99)
+            may_end.set()
+    for websocket in others:
+        assert names_of(loop.seen, websocket).count('text') == 20
 
 
 def test_members_that_end_while_a_broadcast_goes_on_disturb_it_by_nothing(echo_server):

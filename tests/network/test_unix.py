@@ -18,7 +18,7 @@ from lomond.websocket import WebSocket
 
 from ..support import (
     PATIENCE,
-    RawServer,
+    UnixServer,
     answer_upgrade,
     get_header,
     names,
@@ -31,17 +31,6 @@ pytestmark = [
     pytest.mark.usefixtures('clean_environment', 'nothing_is_left_open'),
     pytest.mark.skipif(not hasattr(socket, 'AF_UNIX'), reason='there are no Unix sockets here'),
 ]
-
-
-class UnixServer(RawServer):
-    """A `RawServer` that listens on a path."""
-
-    def __init__(self, script, path, ssl_context=None):
-        super(UnixServer, self).__init__(script, ssl_context)
-        self._listener.close()
-        self._listener = socket.socket(socket.AF_UNIX)
-        self._listener.bind(path.encode('utf-8'))
-        self._listener.listen(16)
 
 
 def record(requests):

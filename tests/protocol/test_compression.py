@@ -72,6 +72,37 @@ def test_empty_message_with_no_payload_at_all_is_taken(takeover, empty):
     assert first.receive(empty + hello) == [('text', u''), ('text', u'Hello')]
 
 
+@BY_ROLE
+def test_a_window_is_made_for_the_first_compressed_message_each_way(role, monkeypatch):
+    """A window takes up to 256 KiB: a connection that sends none has none."""
+    class Counting(object):
+        error = zlib.error
+
+        @staticmethod
+        def compressobj(*args):
+            made.append('compressobj')
+            return zlib.compressobj(*args)
+
+        @staticmethod
+        def decompressobj(*args):
+            made.append('decompressobj')
+            return zlib.decompressobj(*args)
+
+    made = []
+    before = accel.use_zlib(Counting)
+    try:
+        wire = _wire(role)
+        wire.receive(wire.frame(TEXT, b'plain'))
+        wire.connection.encode(TEXT, b'plain')
+        assert made == []
+        wire.receive(wire.frame(TEXT, HELLO, rsv=RSV1))
+        assert made == ['decompressobj']
+        wire.connection.encode(TEXT, b'Hello', compress=True)
+        assert made == ['decompressobj', 'compressobj']
+    finally:
+        accel.use_zlib(before)
+
+
 def test_rfc_7692_example_of_the_shared_window_without_one():
     wire = _wire(CLIENT, inflate_takeover=False)
     before = assert_fails(
