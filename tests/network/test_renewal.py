@@ -39,12 +39,14 @@ class Feed(object):
         if number == self.held:
             self.is_holding.set()
             wait_for(self.may_answer)
-        return Refusal(503) if number in self._refused else None
+        if number in self._refused:
+            return Refusal(503)
+        self.log.append((number, 'accepted'))
+        return None
 
     def _handle(self, websocket):
         number = websocket.request.number
         self.websockets[number] = websocket
-        self.log.append((number, 'ready'))
         websocket.send_text(u'hello from {}'.format(number))
         for event in websocket:
             if event.name == 'text':
@@ -91,7 +93,7 @@ def test_the_new_connection_is_ready_before_the_old_one_is_closed():
     with Feed() as feed:
         websocket = pool.add(WebSocket(feed.server.url), policy=POLICY, ping_rate=0)
         seen = run(pool, handle)
-    assert feed.log.index((2, 'ready')) < feed.log.index((1, 1001))
+    assert feed.log.index((2, 'accepted')) < feed.log.index((1, 1001))
     assert (2, u'to the new one') in feed.log
     # One connection to the user: the end of the old one isn't reported.
     assert [name for name in seen if ' ' not in name] == [
