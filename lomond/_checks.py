@@ -92,6 +92,14 @@ def check_port(name, value):
 
 # -- other values --
 
+def check_flag(name, value):
+    # type: (str, Any) -> bool
+    """Return a bool; raises TypeError. None, 0 and 1 are accepted, as 0.3.x did, but no text."""
+    if not isinstance(value, (bytes, text_type)) and value in (True, False, None):
+        return bool(value)
+    raise TypeError('{} must be True or False, not {!r}'.format(name, value))
+
+
 def check_callable(name, value):
     # type: (str, Any) -> Any
     """Return a callable, or None; raises TypeError."""

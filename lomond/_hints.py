@@ -41,8 +41,21 @@ def takes_options(name, usage):
             return function(*args, **options)
 
         call.__wrapped__ = function     # 2.7 doesn't set it
+        call.option_names = names       # type: ignore[attr-defined]
         return call     # type: ignore[return-value]
     return decorate
+
+
+def check_passed_on(name, options, other_call):
+    # type: (str, Any, Any) -> None
+    """Raise TypeError, in the name of a call, for an option that it would pass on in vain.
+
+    Parameters: ``name`` of the call; ``options`` that it passes on to ``other_call``. Nothing is
+    known about the options of a method that a user wrote: those aren't checked.
+    """
+    names = getattr(other_call, 'option_names', None)
+    if names is not None and not names.issuperset(options):
+        raise TypeError(_explain(name, sorted(set(options) - names)[0], names))
 
 
 # -- the hints --
@@ -62,6 +75,8 @@ _PROXIES = "use proxies={'http': 'http://user:password@host:port'} for ws, 'http
 _AUTH = 'write the URL as ws://user:password@host/, or use headers='
 _URL = 'it is part of the URL'
 _ORIGINS = 'use origins=, a list such as ["https://example.org"], or a function'
+_SERVER_PINGS = 'pings are sent automatically: use ping_rate=, in seconds'
+_SERVER_SILENCE = 'use ping_timeout=, the seconds that a client may stay silent'
 _SERVER_TLS = 'use ssl_context=lomond.tls.server_context(certfile, keyfile)'
 
 
@@ -152,6 +167,14 @@ OTHER_NAMES = {
 OTHER_NAMES_OF_SERVER = {
     'timeout': 'use handshake_timeout=, write_timeout=, ping_timeout= and close_timeout=, '
                'in seconds',
+    'connect_timeout': 'use handshake_timeout=, in seconds',
+    'open_timeout': 'use handshake_timeout=, in seconds',
+    'read_timeout': _SERVER_SILENCE,
+    'receive_timeout': _SERVER_SILENCE,
+    'recv_timeout': _SERVER_SILENCE,
+    'ping_interval': _SERVER_PINGS,
+    'heartbeat': _SERVER_PINGS,
+    'keepalive': _SERVER_PINGS,
     'ssl': _SERVER_TLS,
     'certfile': _SERVER_TLS,
     'keyfile': _SERVER_TLS,
@@ -167,27 +190,35 @@ OTHER_NAMES_OF_SERVER = {
 }
 
 
-def _explain(call, option):
-    # type: (str, str) -> str
-    """Return the message of the TypeError for an option that a call doesn't take."""
+def _explain(call, option, passed_on=frozenset()):
+    # type: (str, str, FrozenSet[str]) -> str
+    """Return the message of the TypeError for an option that a call doesn't take.
+
+    ``passed_on``: the names of the options that the call passes on to another one.
+    """
     error = "{}() got an unexpected keyword argument '{}'".format(call, option)
     hint = OTHER_NAMES_OF_SERVER.get(option) if call == 'Server' else None
-    hint = hint or OTHER_NAMES.get(option) or _other_call(option) or _similar(call, option)
+    hint = hint or OTHER_NAMES.get(option) or _other_call(call, option) \
+        or _similar(call, option, passed_on)
     return error if hint is None else '{}: {}'.format(error, hint)
 
 
-def _other_call(option):
-    # type: (str) -> Optional[str]
+def _other_call(call, option):
+    # type: (str, str) -> Optional[str]
     calls = [(name, usage.format(option)) for name, usage, names in CALLS if option in names]
     # The server is only suggested for an option that no call of the client takes.
     found = [usage for name, usage in calls if name != 'Server'] \
         or [usage for _name, usage in calls]
-    return 'pass it as {}'.format(' or '.join(found)) if found else None
+    if not found:
+        return None
+    words = 'a server has no such option; a client takes it in {}' if call == 'Server' \
+        else 'pass it as {}'
+    return words.format(' or '.join(found))
 
 
-def _similar(call, option):
-    # type: (str, str) -> Optional[str]
+def _similar(call, option, passed_on):
+    # type: (str, str, FrozenSet[str]) -> Optional[str]
     from difflib import get_close_matches  # here, as few programs need it
     options = [names for name, _usage, names in CALLS if name == call]
-    found = get_close_matches(option, sorted(frozenset().union(*options)), 1)
+    found = get_close_matches(option, sorted(passed_on.union(*options)), 1)
     return 'did you mean {}?'.format(found[0]) if found else None

@@ -9,8 +9,9 @@ from __future__ import absolute_import, division, print_function
 import threading
 import time
 
+from lomond._checks import check_flag
 from lomond._compat import TYPE_CHECKING, text_type
-from lomond._hints import takes_options
+from lomond._hints import check_passed_on, takes_options
 from lomond.engine.policy import LegacyPolicy, ReconnectPolicy, check_policy
 from lomond.engine.reconnect import OBSERVED, PersistentSession
 from lomond.engine.timers import NEVER
@@ -91,6 +92,8 @@ def persist(
     """
     _check_websocket(websocket)
     check_policy(policy)
+    check_passed_on('persist', connect_options, websocket.connect)
+    respect_retry_after = check_flag('respect_retry_after', respect_retry_after)
     if policy is None:
         policy = LegacyPolicy(
             min_wait, max_wait, stable_after, max_retry_after, respect_retry_after)

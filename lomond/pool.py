@@ -16,7 +16,7 @@ from __future__ import absolute_import, division, print_function
 from functools import partial
 
 from lomond import errors
-from lomond._checks import check_count, check_rate
+from lomond._checks import check_count, check_flag, check_rate
 from lomond._compat import TYPE_CHECKING
 from lomond._crowd import Crowd
 from lomond._hints import takes_options
@@ -86,10 +86,10 @@ class Pool(Crowd):
     ):
         # type: (...) -> None
         super(Pool, self).__init__(max_queue, overflow)
-        self._keep_outbox = keep_outbox
+        self._keep_outbox = check_flag('keep_outbox', keep_outbox)
         self._gate = Gate(
             check_count('max_dialing', max_dialing, 1), check_rate('dial_rate', dial_rate))
-        self._ends_when_empty = ends_when_empty
+        self._ends_when_empty = check_flag('ends_when_empty', ends_when_empty)
 
     if TYPE_CHECKING:
         websockets = ()  # type: List[WebSocket]    # type: ignore[assignment]

@@ -22,7 +22,13 @@ How connections are served is in `lomond._serving`.
 
 from __future__ import absolute_import, division, print_function
 
-from lomond._checks import check_callable, check_count, check_seconds, check_ssl_context
+from lomond._checks import (
+    check_callable,
+    check_count,
+    check_flag,
+    check_seconds,
+    check_ssl_context,
+)
 from lomond._compat import TYPE_CHECKING, text_type
 from lomond._crowd import Crowd
 from lomond._endpoint import FRAGMENT_SIZE, MAX_MESSAGE_SIZE
@@ -131,6 +137,8 @@ class Server(object):
         overflow=Overflow.RAISE,            # type: str
     ):
         # type: (...) -> None
+        threads = check_flag('threads', threads)
+        reuse_port = check_flag('reuse_port', reuse_port)
         if threads and not callable(handler):
             raise TypeError('the handler must be callable, not {!r}: '
                             'Server(handler, host, port)'.format(handler))
@@ -165,7 +173,7 @@ class Server(object):
             'ping_rate': check_seconds('ping_rate', ping_rate),
             'ping_timeout': check_seconds('ping_timeout', ping_timeout),
             'close_timeout': check_seconds('close_timeout', close_timeout),
-            'auto_pong': auto_pong,
+            'auto_pong': check_flag('auto_pong', auto_pong),
         }  # type: Dict[str, Any]
         check_count('max_connections', max_connections, 1)
         self._socket_file = None  # type: Optional[SocketFile]

@@ -8,7 +8,7 @@ from __future__ import absolute_import, division, print_function
 from functools import partial
 
 from lomond import errors, events
-from lomond._checks import check_count, check_seconds
+from lomond._checks import check_count, check_flag, check_seconds
 from lomond._compat import TYPE_CHECKING, NamedTuple, encode_text, text_type
 from lomond._describe import describe
 from lomond._endpoint import FRAGMENT_SIZE, MAX_MESSAGE_SIZE, Endpoint, with_defaults
@@ -125,6 +125,8 @@ def check_timing(
 ):
     # type: (...) -> Timing
     """Return the options of a loop, as `Session.begin` takes them; raises TypeError, ValueError."""
+    auto_pong = check_flag('auto_pong', auto_pong)
+    stale_disconnects = check_flag('stale_disconnects', stale_disconnects)
     if stale_disconnects and not idle_timeout:
         raise ValueError('stale_disconnects=True has no effect without idle_timeout: set '
                          'idle_timeout, in seconds, too')

@@ -17,6 +17,7 @@ import six
 from lomond import WebSocket
 from lomond._hints import CALLS, OTHER_NAMES, OTHER_NAMES_OF_SERVER
 from lomond.persist import ReconnectPolicy, persist
+from lomond.pool import Pool
 from lomond.protocol.extensions.permessage_deflate import DeflateOptions
 from lomond.server import Server
 from lomond.testing import open_over
@@ -70,7 +71,16 @@ def fails(call, error, *words):
     (lambda: persist(make(), max_attempts=3), ['policy=ReconnectPolicy(max_attempts=']),
     (lambda: persist(make(), connect_timeout=3), ['WebSocket(url, connect_timeout=']),
     (lambda: ReconnectPolicy(exit_event=None), ['ReconnectPolicy()', 'persist(websocket, exit']),
+    (lambda: persist(make(), urls=['ws://a']), ['persist() got', 'policy=ReconnectPolicy(urls=']),
+    (lambda: persist(make(), auto_png=True), ['persist() got', 'did you mean auto_pong']),
+    (lambda: persist(make(), exit_evnt=None), ['persist() got', 'did you mean exit_event']),
     (lambda: serve(handler, ssl_cafile='x'), ['Server()', 'WebSocket(url, ssl_cafile=']),
+    (lambda: serve(handler, idle_timeout=4), [
+        'Server() got', 'a server has no such option; a client takes it in',
+        'websocket.connect(idle_timeout=']),
+    (lambda: serve(handler, connect_timeout=4), ['Server() got', 'use handshake_timeout=']),
+    (lambda: serve(handler, ping_interval=4), ['Server() got', ': use ping_rate=']),
+    (lambda: serve(handler, recv_timeout=4), ['Server() got', ': use ping_timeout=']),
     # other libraries' names
     (lambda: make(timeout=3), ['connect_timeout', 'write_timeout', 'ping_timeout']),
     (lambda: make().connect(timeout=3), ['connect_timeout']),
@@ -119,6 +129,40 @@ def test_every_hint_names_options_that_there_are():
     for words in list(OTHER_NAMES.values()) + list(OTHER_NAMES_OF_SERVER.values()):
         for name in re.findall(r'\b([a-z_]+)=', words):
             assert name in known, words
+
+
+def test_persist_passes_any_option_on_to_a_connect_of_the_user_s():
+    class Own(WebSocket):
+        def connect(self, depth=0, **options):
+            self.depth = depth
+            return super(Own, self).connect(**options)
+
+    websocket = Own(URL)
+    persist(websocket, depth=3)
+    assert websocket.depth == 3
+
+
+@pytest.mark.parametrize('value', [0, 1, None, True, False])
+def test_a_flag_may_be_a_number_or_none(value):
+    make().connect(auto_pong=value)
+    Pool(keep_outbox=value, ends_when_empty=value)
+
+
+@pytest.mark.parametrize('name, call', [
+    ('auto_pong', lambda value: make().connect(auto_pong=value)),
+    ('stale_disconnects', lambda value: make().connect(stale_disconnects=value, idle_timeout=1)),
+    ('auto_pong', lambda value: persist(make(), auto_pong=value)),
+    ('respect_retry_after', lambda value: persist(make(), respect_retry_after=value)),
+    ('keep_outbox', lambda value: Pool(keep_outbox=value)),
+    ('ends_when_empty', lambda value: Pool(ends_when_empty=value)),
+    ('auto_pong', lambda value: Pool().add(make(), auto_pong=value)),
+    ('auto_pong', lambda value: serve(handler, auto_pong=value)),
+    ('reuse_port', lambda value: serve(handler, reuse_port=value)),
+    ('threads', lambda value: serve(handler, threads=value)),
+])
+@pytest.mark.parametrize('value', ['no', b'x', 3, [True]])
+def test_a_flag_is_true_or_false(name, call, value):
+    fails(lambda: call(value), TypeError, '{} must be True or False, not '.format(name))
 
 
 def test_a_type_error_of_the_body_keeps_its_words():
