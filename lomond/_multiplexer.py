@@ -1,7 +1,8 @@
 """Drives many connections in one thread: waits for all at once, and steps those that are ready.
 
-What it drives are machines: sessions, and what has a session's members (`PersistentSession`). It
-opens no connections, and makes only the events of a machine that fails.
+It drives machines: sessions, and other objects with a session's members, such as
+`PersistentSession`. It opens no connections, and makes two events only: the pool's own Poll, and
+Disconnected for a machine that fails.
 """
 
 from __future__ import absolute_import, division, print_function
@@ -26,12 +27,32 @@ if TYPE_CHECKING:
 
 log = logging.getLogger('lomond')  # type: logging.Logger
 
-# How late the loop may be, in seconds, without a warning; and how often there is one.
+# How late the loop may be, in seconds, without a warning.
 _LATE = 1.0
+
+# The shortest time between two warnings of one kind, in seconds.
 _WARN_EVERY = 60.0
 
 # Outdated entries of the heap, before it is made again without them.
 _MANY_OUTDATED = 64
+
+
+class WarningLimit(object):
+    """Allows one warning a minute, so that peers can't flood the log."""
+
+    __slots__ = ('_next',)
+
+    def __init__(self):
+        # type: () -> None
+        self._next = -NEVER
+
+    def allows(self, now):
+        # type: (float) -> bool
+        """Return whether to warn now, by the clock; if so, the next minute begins."""
+        if now < self._next:
+            return False
+        self._next = now + _WARN_EVERY
+        return True
 
 
 class Member(object):
@@ -91,7 +112,7 @@ class Multiplexer(object):
         self._outdated = 0
         self._owners = {}  # type: Dict[int, Member]    # by descriptor
         self._next_poll = self._look_again = NEVER
-        self._next_warning = -NEVER
+        self._warnings = WarningLimit()
         self._waiter = None  # type: Optional[Waiter]   # while `run` runs
         self._waker = None  # type: Optional[Waker]
 
@@ -379,8 +400,7 @@ class Multiplexer(object):
     def _warn(self, late, now):
         # type: (float, float) -> None
         """Log that the loop was held up; once in a minute."""
-        if now >= self._next_warning:
-            self._next_warning = now + _WARN_EVERY
+        if self._warnings.allows(now):
             log.warning('the loop over %d connections was %.1f s late with pings and timeouts: the '
                         'handling of an event takes too long', len(self), late)
 

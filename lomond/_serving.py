@@ -13,7 +13,7 @@ from lomond._compat import TYPE_CHECKING, monotonic, set_close_on_exec
 from lomond._crowd import Crowd
 from lomond._describe import describe
 from lomond._locks import ProcessLock
-from lomond._multiplexer import Member
+from lomond._multiplexer import Member, WarningLimit
 from lomond._served import ServerWebSocket
 from lomond.engine.stepped import QueuedServerSession
 from lomond.engine.timers import NEVER
@@ -39,9 +39,6 @@ log = logging.getLogger('lomond')  # type: logging.Logger
 #: How long to wait before the next `accept` if the process has no descriptors left (seconds).
 PAUSE = 0.1
 
-# How long to wait before the next warning about a failed `accept` (seconds).
-_WARN_EVERY = 60.0
-
 # What a send raises if the client, or `Server.close`, has ended the connection.
 _GONE = (errors.TransportFail, errors.WebSocketClosing, errors.WebSocketClosed)
 
@@ -64,7 +61,7 @@ class Listener(object):
         self._sock = sock
         self._socket_file = socket_file
         self._options = options
-        self._next_warning = -NEVER     # about a failed `accept`
+        self._warnings = WarningLimit()     # about a failed `accept`
         self._process = os.getpid()
         self.interest = ((sock.fileno(), READ),)
 
@@ -121,12 +118,8 @@ class Listener(object):
 
         Clients can cause it as often as they like, and must not flood the log.
         """
-        if level > logging.DEBUG:
-            now = monotonic()
-            if now < self._next_warning:
-                level = logging.DEBUG
-            else:
-                self._next_warning = now + _WARN_EVERY
+        if level > logging.DEBUG and not self._warnings.allows(monotonic()):
+            level = logging.DEBUG
         log.log(level, words, exc_info=level != logging.WARNING)
 
     def close(self):

@@ -15,7 +15,7 @@ from lomond.engine.outbox import MESSAGE_SIZE, Overflow
 from lomond.engine.timers import NEVER
 from lomond.engine.turns import Turns
 from lomond.engine.writer import Writer
-from lomond.net.transport import PROGRESS
+from lomond.net.transport import PROGRESS, describe_write_timeout
 from lomond.net.waiter import WRITE
 from lomond.opcode import Opcode
 from lomond.protocol.frame import CONTROL_BIT
@@ -67,7 +67,8 @@ class QueuedWriter(Writer):
         self._pieces = None  # type: Optional[Iterator[Piece]]
         # How many messages have begun to go out, and aren't out yet; and how many never will be.
         self._unfinished = self._cut_short = 0
-        self._has_held = False      # the peer is done: what waited then stays
+        # True once the queue was frozen, because the peer sent Close or broke the protocol.
+        self._has_held = False
         self._progress = 0      # bytes since the deadline was set
         self._is_awaited = False    # the loop didn't get the lock: its holder wakes the loop
 
@@ -162,7 +163,8 @@ class QueuedWriter(Writer):
                     self.is_sending = True      # a signal's handler may not send now
                     if opcode != Opcode.CLOSE and self.pending.is_full:
                         raise errors.OutboxFull(
-                            'the peer reads too slowly: too many pings and pongs wait to be sent')
+                            'the peer reads too slowly: too many pings and pongs wait to be sent: '
+                            'wait for a pong before you send more')
                     self._queue_control(opcode, payload)
                     if not self.needs_buffer:
                         self._flush()
@@ -447,10 +449,8 @@ class QueuedWriter(Writer):
     def time_out(self):
         # type: () -> None
         """End the connection: the peer has read too little of what waits."""
-        words = u'write timed out after {:g} s: '.format(self.options.write_timeout or 0)
-        words += u'the peer read only {} bytes in that time'.format(self._progress) \
-            if self._progress else u"the peer isn't reading"
-        self._break(errors.TransportFail(words))
+        self._break(errors.TransportFail(
+            describe_write_timeout(self.options.write_timeout or 0, self._progress)))
 
     def _break(self, error):
         # type: (BaseException) -> None

@@ -28,9 +28,9 @@ class RenewedSession(object):
     """A session, and another in its place once it is due, at its `max_age` or by `renew`.
 
     Its events are those of the first session, Ready of the second, and then those of the second.
-    Between the two, and until the first has ended, messages of both arrive: a feed that sends each
-    message to both comes twice. The end of the first isn't reported. If the second fails to
-    connect, the first goes on, and a third is tried.
+    Between the two, and until the first has ended, messages of both arrive: if the server sends
+    each message on both connections, the user gets it twice. The end of the first isn't reported.
+    If the second fails to connect, the first goes on, and a third is tried.
 
     Parameters:
 
@@ -174,11 +174,6 @@ class RenewedSession(object):
         """End, as the driver can't wait for the `interest`."""
         self._drop_successor()
         self.session.fail(error)
-
-    def close(self):
-        # type: () -> None
-        """Close, or end the attempt to connect."""
-        self.session.close()
 
     def dispose(self):
         # type: () -> None

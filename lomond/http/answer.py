@@ -11,6 +11,12 @@ from lomond.http.response import Response
 if TYPE_CHECKING:
     from typing import Optional, Text, Tuple  # noqa: F401
 
+#: The most that the head of a response may have, in bytes ...
+MAX_HEAD = 64 * 1024
+
+#: ... and the most that is kept of a refusal's body.
+MAX_BODY = 64 * 1024
+
 MAX_INTERIM = 8     # 1xx responses that may precede the final one
 
 #: How long to wait for the rest of a refusal, in seconds, while no byte arrives ...

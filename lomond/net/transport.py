@@ -1,7 +1,7 @@
 """A connected byte stream over a non-blocking socket.
 
 One thread receives, any thread may send, one at a time; any thread may abort
-at any moment. Nothing here waits but `send`, and that has a deadline.
+at any moment. Only `send` and `send_pieces` wait, and `read_ahead` for a moment.
 """
 
 from __future__ import absolute_import, division, print_function
@@ -65,13 +65,21 @@ def send_failed(error, sent, size):
     return TransportFail.after(sent, size, words)
 
 
+def describe_write_timeout(timeout, progress):
+    # type: (float, int) -> text_type
+    """Return the reason of a write timeout, in seconds, of which ``progress`` bytes went out."""
+    words = u'write timed out after {:g} s: '.format(timeout)
+    if progress:
+        return words + u'the peer read only {} bytes in that time'.format(progress)
+    return words + u"the peer isn't reading"
+
+
 class Transport(object):
     """A plain byte stream.
 
-    Parameters: ``sock``, connected; it is made non-blocking, and belongs to
-    the transport from now on. Set ``on_backlog`` to what should be called
-    when a sender has put received bytes aside for the receiver. Raises socket.error if
-    nothing can wait for the socket; then it is still the caller's.
+    Parameters: ``sock``, connected; it is made non-blocking, and the transport closes it. Set
+    ``on_backlog`` to what should be called when a sender has put received bytes aside for the
+    receiver. Raises socket.error if nothing can wait for the socket: then the caller must close it.
     """
 
     #: Whether bytes are encrypted on the way.
@@ -309,9 +317,7 @@ class Transport(object):
 
     def _write_timeout(self, timeout, progress):
         # type: (float, int) -> TransportFail
-        words = u'write timed out after {:g} s: '.format(timeout)
-        words += u'the peer read only {} bytes in that time'.format(progress) if progress \
-            else u"the peer isn't reading"
+        words = describe_write_timeout(timeout, progress)
         if self._is_read_ahead_full():
             words += u', and has sent more than the {} bytes of max_read_ahead'.format(
                 self.max_read_ahead)

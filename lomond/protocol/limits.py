@@ -3,6 +3,7 @@
 from __future__ import absolute_import, division, print_function
 
 from lomond._compat import TYPE_CHECKING, NamedTuple
+from lomond.http.answer import MAX_BODY, MAX_HEAD
 
 if TYPE_CHECKING:
     from typing import Optional  # noqa: F401
@@ -23,8 +24,8 @@ Held = NamedTuple('Held', [
 MIB = 1024 * 1024
 
 DEFAULT_LIMITS = Limits(
-    head=64 * 1024,
-    body=64 * 1024,
+    head=MAX_HEAD,
+    body=MAX_BODY,
     frame=64 * MIB,
     message=64 * MIB,
     fragments=128 * 1024,

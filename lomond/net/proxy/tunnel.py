@@ -13,7 +13,7 @@ from lomond._compat import TYPE_CHECKING, monotonic, text_type
 from lomond._describe import describe
 from lomond.constants import USER_AGENT
 from lomond.errors import ConnectFail, CriticalProtocolError, TransportFail
-from lomond.http.answer import ResponseReader, RestTimer
+from lomond.http.answer import MAX_BODY, MAX_HEAD, ResponseReader, RestTimer
 from lomond.http.url import basic_authorization, bracket
 from lomond.net.steps import Wait, operation
 from lomond.net.transport import is_broken_pipe
@@ -26,12 +26,6 @@ if TYPE_CHECKING:
     from lomond.net.steps import Steps  # noqa: F401
     from lomond.net.transport import Transport  # noqa: F401
     from lomond.net.waiter import Interest  # noqa: F401
-
-#: The most that the head of a proxy's answer may have, in bytes ...
-MAX_HEAD = 64 * 1024
-
-#: ... and the most that is kept of a refusal's body.
-MAX_BODY = 64 * 1024
 
 
 @operation
