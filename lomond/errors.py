@@ -101,9 +101,10 @@ class ConnectFail(WebSocketError):
 class TransportFail(WebSocketError):
     """A send failed: the connection broke, or the peer didn't read for ``write_timeout``.
 
-    Attributes: ``size``, the bytes to send, including frame headers; ``sent``, how many of them the
-    operating system accepted; ``reason``, the message without these numbers. If ``sent`` is 0, the
-    peer received none of them; otherwise it may have received any number, even all.
+    Attributes: ``size``, the bytes to send, including frame headers, or 0 for an awaited send that
+    failed while it waited; ``sent``, how many of them the operating system accepted; ``reason``,
+    the message without these numbers. If ``sent`` is 0, the peer received none of them; otherwise
+    it may have received any number, even all.
     """
 
     reason = u''  # type: Text
@@ -134,10 +135,11 @@ class WebSocketClosing(WebSocketUnavailable):
 
 
 class OutboxFull(WebSocketError):
-    """The peer reads more slowly than this program sends: nothing of the message was taken.
+    """The peer reads more slowly than this program sends: the message was not queued.
 
     Attributes, in bytes: ``size``, of the message or the messages, with 64 for each; ``queued``,
-    what waits already; ``max_queue``, the limit.
+    what waits already; ``max_queue``, the limit. All three are 0 for a ping or a pong: their limit
+    is a number, 64.
     """
 
     size = 0  # type: int

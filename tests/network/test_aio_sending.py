@@ -203,9 +203,11 @@ def test_a_send_that_is_cancelled_sends_nothing_and_lets_the_next_one_go(loop_na
 @in_each_loop
 def test_a_peer_that_never_reads_fails_all_sends_after_write_timeout(loop_name):
     async def send(connection):
-        with pytest.raises(errors.TransportFail):
+        with pytest.raises(errors.TransportFail) as caught:
             while True:
                 await connection.send_text(u'x' * 10000)
+        # It failed while it waited: the message wasn't encoded yet.
+        assert (caught.value.sent, caught.value.size) == (0, 0)
 
     async def scenario(loop):
         connection = peer.open(write_timeout=0.1)

@@ -152,6 +152,10 @@ def test_no_more_than_64_of_the_users_pings_and_pongs_wait(make_end):
         with pytest.raises(errors.OutboxFull) as caught:
             send(b'one more')
         assert 'pings and pongs' in str(caught.value)
+        assert 'wait for a pong' in str(caught.value)
+        # That limit isn't in bytes.
+        error = caught.value
+        assert (error.size, error.queued, error.max_queue) == (0, 0, 0)
     end.peer.sendall(make_frame(9, b'?'))
     end.websocket.send_text(u'data')
     end.settle()
