@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from lomond._compat import text_type  # noqa: F401
     from lomond._endpoint import BytesLike  # noqa: F401
+    from lomond.engine.outbox import OverflowName  # noqa: F401
 
 
 class Crowd(object):
@@ -35,7 +36,7 @@ class Crowd(object):
     """
 
     def __init__(self, max_queue, overflow):
-        # type: (Optional[int], str) -> None
+        # type: (Optional[int], OverflowName) -> None
         self._max_queue = check_count('max_queue', max_queue, 1, none_for='no limit')
         if overflow not in OVERFLOWS:
             raise ValueError("overflow must be 'raise', 'block', 'drop_oldest' or 'latest', "

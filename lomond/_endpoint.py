@@ -85,7 +85,7 @@ _dumps = json.JSONEncoder(allow_nan=False).encode
 
 
 def deflate_options(compress):
-    # type: (Union[bool, DeflateOptions]) -> Optional[DeflateOptions]
+    # type: (Union[None, bool, DeflateOptions]) -> Optional[DeflateOptions]
     """Return what to offer or allow of permessage-deflate, None for nothing."""
     if isinstance(compress, DeflateOptions):
         return compress
@@ -112,7 +112,7 @@ def with_defaults(cls):
 
 
 def _check_compress(compress):
-    # type: (Union[bool, DeflateOptions]) -> Union[bool, DeflateOptions]
+    # type: (Union[None, bool, DeflateOptions]) -> Union[None, bool, DeflateOptions]
     deflate_options(compress)
     return compress
 
@@ -162,7 +162,7 @@ class Endpoint(object):
     def __init__(
         self,
         protocols,          # type: Optional[Iterable[str]]
-        compress,           # type: Union[bool, DeflateOptions]
+        compress,           # type: Union[None, bool, DeflateOptions]
         max_message_size,   # type: Optional[int]
         write_timeout,      # type: Optional[float]
         json_loads,         # type: Optional[JSONLoads]
@@ -172,7 +172,7 @@ class Endpoint(object):
     ):
         # type: (...) -> None
         self.protocols = protocols
-        self.compress = compress  # type: Union[bool, DeflateOptions]
+        self.compress = compress  # type: Union[None, bool, DeflateOptions]
         self.max_message_size = max_message_size  # type: Optional[int]
         self.write_timeout = write_timeout  # type: Optional[float]
         self.json_loads = json_loads  # type: Optional[JSONLoads]

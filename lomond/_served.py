@@ -83,7 +83,7 @@ class ServerWebSocket(Endpoint):
         address,                            # type: Any
         ssl_context=None,                   # type: Optional[SSLContext]
         protocols=None,                     # type: Optional[Iterable[str]]
-        compress=False,                     # type: Union[bool, DeflateOptions]
+        compress=False,                     # type: Union[None, bool, DeflateOptions]
         max_message_size=MAX_MESSAGE_SIZE,  # type: Optional[int]
         handshake_timeout=10.0,             # type: Optional[float]
         write_timeout=30.0,                 # type: Optional[float]

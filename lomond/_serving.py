@@ -30,6 +30,7 @@ from lomond.status import Status
 if TYPE_CHECKING:
     from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Tuple  # noqa: F401
 
+    from lomond.engine.outbox import OverflowName  # noqa: F401
     from lomond.events import AnyEvent  # noqa: F401
     from lomond.net.listen import SocketFile  # noqa: F401
     from lomond.net.waiter import Interest  # noqa: F401
@@ -326,7 +327,7 @@ class InOneThread(Crowd):
     """
 
     def __init__(self, listener, max_connections, close_timeout, options, max_queue, overflow):
-        # type: (Listener, int, Optional[float], Dict[str, Any], Optional[int], str) -> None
+        # type: (Listener, int, Optional[float], Dict[str, Any], Optional[int], OverflowName) -> None
         super(InOneThread, self).__init__(max_queue, overflow)
         self._listener = listener
         self._max_connections = max_connections

@@ -15,10 +15,13 @@ if TYPE_CHECKING:
 
     from lomond.response import Response  # noqa: F401
 
-    #: How far an attempt to connect came.
-    Phase = Literal['resolve', 'connect', 'proxy', 'tls', 'request']
-
 from lomond.status import Status
+
+#: How far an attempt to connect came: for annotations. To a type checker it is one of these names.
+if TYPE_CHECKING:
+    Phase = Literal['resolve', 'connect', 'proxy', 'tls', 'request']
+else:
+    Phase = str
 
 
 class WebSocketError(Exception):

@@ -32,7 +32,7 @@ from lomond.websocket import WebSocket, check_timing
 if TYPE_CHECKING:
     from typing import Any, Callable, Generator, List, Optional, Tuple  # noqa: F401
 
-    from lomond.engine.outbox import Outbox  # noqa: F401
+    from lomond.engine.outbox import Outbox, OverflowName  # noqa: F401
     from lomond.engine.policy import ReconnectPolicy  # noqa: F401
     from lomond.engine.stepped import QueuedClientSession  # noqa: F401
     from lomond.events import AnyEvent  # noqa: F401
@@ -78,7 +78,7 @@ class Pool(Crowd):
     def __init__(
         self,
         max_queue=MAX_QUEUE,        # type: Optional[int]
-        overflow=Overflow.RAISE,    # type: str
+        overflow=Overflow.RAISE,    # type: OverflowName
         keep_outbox=False,          # type: bool
         max_dialing=100,            # type: int
         dial_rate=None,             # type: Optional[float]

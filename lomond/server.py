@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from typing import Any, Callable, Dict, Generator, Iterable, List, Optional, Tuple, Union  # noqa: F401
 
     from lomond._endpoint import BytesLike, JSONDumps, JSONLoads  # noqa: F401
+    from lomond.engine.outbox import OverflowName  # noqa: F401
     from lomond.protocol.extensions.permessage_deflate import DeflateOptions  # noqa: F401
     from lomond.protocol.refusal import OnRequest, Origins  # noqa: F401
 
@@ -114,7 +115,7 @@ class Server(object):
         port=0,                             # type: int
         ssl_context=None,                   # type: Optional[SSLContext]
         protocols=None,                     # type: Optional[Iterable[str]]
-        compress=False,                     # type: Union[bool, DeflateOptions]
+        compress=False,                     # type: Union[None, bool, DeflateOptions]
         max_message_size=MAX_MESSAGE_SIZE,  # type: Optional[int]
         handshake_timeout=10.0,             # type: Optional[float]
         write_timeout=30.0,                 # type: Optional[float]
@@ -134,7 +135,7 @@ class Server(object):
         reuse_port=False,                   # type: bool
         threads=True,                       # type: bool
         max_queue=MAX_QUEUE,                # type: Optional[int]
-        overflow=Overflow.RAISE,            # type: str
+        overflow=Overflow.RAISE,            # type: OverflowName
     ):
         # type: (...) -> None
         threads = check_flag('threads', threads)

@@ -23,6 +23,7 @@ from lomond.http.url import parse_url
 from lomond.net.dial import Dialer
 from lomond.net.options import NetOptions, TLSOptions
 from lomond.net.transport import MAX_READ_AHEAD
+from lomond.protocol.close import CloseFrame
 from lomond.protocol.connection import CLIENT
 from lomond.protocol.extensions import permessage_deflate
 from lomond.protocol.extensions.grammar import format_extension
@@ -33,11 +34,12 @@ from lomond.protocol.handshake import (
     check_response,
     extension_names,
 )
+from lomond.protocol.state import StateName
 from lomond.session import WebsocketSession
 
 if TYPE_CHECKING:
     from http.cookiejar import CookieJar  # noqa: F401
-    from os import PathLike  # noqa: F401
+    from os import PathLike
     from socket import socket  # noqa: F401
     from ssl import SSLContext  # noqa: F401
     from typing import (  # noqa: F401
@@ -63,6 +65,7 @@ if TYPE_CHECKING:
     from lomond.protocol.connection import Connection  # noqa: F401
     from lomond.protocol.extensions.permessage_deflate import DeflateOptions  # noqa: F401
 
+    FilePath = Union[str, PathLike[str]]
     Trace = Union[None, bool, Callable[[TraceRecord], Any]]
     HeaderText = Union[bytes, text_type]
     # Any, as mypy makes list[object] of text and lists in one dict.
@@ -72,7 +75,7 @@ if TYPE_CHECKING:
     Addresses = Iterable[Tuple[int, int, int, str, Tuple[Any, ...]]]
     Resolver = Callable[[str, int, int, int], Addresses]
 
-__all__ = ['TraceRecord', 'WebSocket']
+__all__ = ['CloseFrame', 'StateName', 'TraceRecord', 'WebSocket']
 
 #: The options of a loop: those of `WebSocket.connect` except ``session_class``.
 Timing = NamedTuple('Timing', [
@@ -223,9 +226,9 @@ class WebSocket(Endpoint):
         proxies=None,                       # type: Optional[Mapping[str, Optional[str]]]
         protocols=None,                     # type: Optional[Iterable[str]]
         agent=None,                         # type: Union[None, bytes, text_type]
-        compress=False,                     # type: Union[bool, DeflateOptions]
+        compress=False,                     # type: Union[None, bool, DeflateOptions]
         ssl_verify=True,                    # type: bool
-        ssl_cafile=None,                    # type: Optional[str]
+        ssl_cafile=None,                    # type: Optional[FilePath]
         ssl_context=None,                   # type: Optional[SSLContext]
         trace=None,                         # type: Trace
         max_message_size=MAX_MESSAGE_SIZE,  # type: Optional[int]
@@ -235,8 +238,8 @@ class WebSocket(Endpoint):
         cookies=None,                       # type: Union[None, bool, CookieJar]
         netrc=False,                        # type: Union[bool, str, PathLike[str]]
         max_redirects=5,                    # type: int
-        ssl_certfile=None,                  # type: Optional[str]
-        ssl_keyfile=None,                   # type: Optional[str]
+        ssl_certfile=None,                  # type: Optional[FilePath]
+        ssl_keyfile=None,                   # type: Optional[FilePath]
         ssl_server_hostname=None,           # type: Optional[str]
         ssl_fingerprint=None,               # type: Union[None, str, Iterable[str]]
         source_address=None,                # type: Union[None, str, Tuple[str, int]]
@@ -273,10 +276,10 @@ class WebSocket(Endpoint):
         self.sock = sock  # type: Union[None, socket, Callable[[], socket]]
         self.resolver = resolver  # type: Optional[Resolver]
         self.ssl_verify = ssl_verify  # type: bool
-        self.ssl_cafile = ssl_cafile  # type: Optional[str]
+        self.ssl_cafile = ssl_cafile  # type: Optional[FilePath]
         self.ssl_context = ssl_context  # type: Optional[SSLContext]
-        self.ssl_certfile = ssl_certfile  # type: Optional[str]
-        self.ssl_keyfile = ssl_keyfile  # type: Optional[str]
+        self.ssl_certfile = ssl_certfile  # type: Optional[FilePath]
+        self.ssl_keyfile = ssl_keyfile  # type: Optional[FilePath]
         self.ssl_server_hostname = ssl_server_hostname  # type: Optional[str]
         self.ssl_fingerprint = ssl_fingerprint  # type: Union[None, str, Iterable[str]]
         self._request_options = RequestOptions(headers, cookies, netrc)

@@ -23,6 +23,8 @@ from lomond.websocket import WebSocket, check_timing
 if TYPE_CHECKING:
     from typing import Any, Callable, Iterable, Iterator, Optional, Union  # noqa: F401
 
+    from typing_extensions import TypedDict, Unpack  # noqa: F401
+
     from lomond._compat import text_type  # noqa: F401
     from lomond._endpoint import BytesLike  # noqa: F401
     from lomond.engine.policy import ReconnectPolicy  # noqa: F401
@@ -30,6 +32,18 @@ if TYPE_CHECKING:
     from lomond.events import AnyEvent  # noqa: F401
     from lomond.net.waiter import Interest  # noqa: F401
     from lomond.websocket import Timing  # noqa: F401
+
+    #: The options of `WebSocket.connect`, without ``session_class``.
+    LoopOptions = TypedDict('LoopOptions', {
+        'poll': Optional[float],
+        'ping_rate': Optional[float],
+        'ping_timeout': Optional[float],
+        'auto_pong': bool,
+        'close_timeout': Optional[float],
+        'idle_timeout': Optional[float],
+        'stale_disconnects': bool,
+        'max_age': Optional[float],
+    }, total=False)
 
 #: Bytes of events that are made before the task asks for them.
 MAX_AHEAD = 64 * 1024
@@ -49,16 +63,22 @@ _EVENT_SIZE = 200
 _PASSED = frozenset(['connecting', 'connected', 'ready', 'poll', 'text', 'binary', 'ping', 'pong'])
 
 
-def connect(websocket, policy=None, max_queue=MAX_QUEUE, **options):
-    # type: (WebSocket, Optional[ReconnectPolicy], Optional[int], **Any) -> Connection
+def connect(
+    websocket,              # type: WebSocket
+    policy=None,            # type: Optional[ReconnectPolicy]
+    max_queue=MAX_QUEUE,    # type: Optional[int]
+    **options               # type: Unpack[LoopOptions]
+):
+    # type: (...) -> Connection
     """Return a `Connection`, which connects when you iterate over it.
 
     Parameters:
 
     - ``policy``: a `lomond.persist.ReconnectPolicy` to connect again whenever a connection ends;
       None for one connection.
-    - ``max_queue``: bytes that may wait to be sent by the plain methods of the WebSocket (1 MiB):
-      beyond that they raise `lomond.errors.OutboxFull`. None for no limit.
+    - ``max_queue``: once this number of bytes waits to be sent (1 MiB), the plain methods of the
+      WebSocket raise `lomond.errors.OutboxFull`. Until then they accept a message of any size. None
+      for no limit.
     - ``options``: those of `WebSocket.connect`, without ``session_class``; ``poll`` is None.
 
     Raises TypeError and ValueError, and WebSocketUnavailable if a loop over the WebSocket is
@@ -303,11 +323,11 @@ class Connection(LoopIterator):
         await self._wait_for_space()
         self.websocket.send_binary(data, compress)
 
-    async def send_json(self, *args, **kwargs):
-        # type: (*Any, **Any) -> None
+    async def send_json(self, _obj=Ellipsis, **kwargs):
+        # type: (Any, **Any) -> None
         """Send an object, or the keyword arguments as one, as JSON text; as `send_text`."""
         await self._wait_for_space()
-        self.websocket.send_json(*args, **kwargs)
+        self.websocket.send_json(_obj, **kwargs)
 
     async def send_many(self, messages, compress=True):
         # type: (Iterable[Union[text_type, BytesLike]], bool) -> None

@@ -51,7 +51,7 @@ class PoolEvents(LoopIterator):
         return self._events.close   # type: ignore[no-any-return]
 
     async def __anext__(self):
-        # type: () -> Tuple[Optional[WebSocket], AnyEvent]
+        # type: () -> Tuple[WebSocket, AnyEvent]
         self._check_task()
         if self._loop is None and not self._is_over:
             self._begin()

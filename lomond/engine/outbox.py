@@ -14,6 +14,11 @@ from lomond._compat import TYPE_CHECKING
 if TYPE_CHECKING:
     from typing import Any, Optional, Sequence, Tuple  # noqa: F401
 
+    from typing_extensions import Final, Literal  # noqa: F401
+
+    #: One of `Overflow`.
+    OverflowName = Literal['raise', 'block', 'drop_oldest', 'latest']
+
     #: Messages that stay together, pairs of an opcode and a payload, and whether to compress them.
     Entry = Tuple[Sequence[Tuple[Optional[int], bytes]], bool]
 
@@ -27,10 +32,14 @@ MESSAGE_SIZE = 64
 class Overflow(object):
     """What to do with a message that the outbox has no space for."""
 
-    RAISE = 'raise'                 # raise OutboxFull
-    BLOCK = 'block'                 # wait for space; in the loop's own thread raise
-    DROP_OLDEST = 'drop_oldest'     # drop the oldest messages
-    LATEST = 'latest'               # drop all other messages
+    # Raise OutboxFull.
+    RAISE = 'raise'  # type: Final
+    # Wait for space; in the loop's own thread raise.
+    BLOCK = 'block'  # type: Final
+    # Drop the oldest messages.
+    DROP_OLDEST = 'drop_oldest'  # type: Final
+    # Drop all other messages.
+    LATEST = 'latest'  # type: Final
 
 
 OVERFLOWS = frozenset([Overflow.RAISE, Overflow.BLOCK, Overflow.DROP_OLDEST, Overflow.LATEST])
@@ -46,13 +55,14 @@ class Outbox(object):
     __slots__ = ('_entries', '_is_soft', '_kept', 'max_queue', 'messages', 'overflow', 'size')
 
     def __init__(self, max_queue=MAX_QUEUE, overflow=Overflow.RAISE, is_soft=False):
-        # type: (Optional[int], str, bool) -> None
+        # type: (Optional[int], OverflowName, bool) -> None
         self._is_soft = is_soft
         self.max_queue = max_queue  # type: Optional[int]
-        self.overflow = overflow  # type: str
+        self.overflow = overflow  # type: OverflowName
         # Deques once something waits: an empty one takes 600 bytes.
         self._entries = ()  # type: Any
-        self._kept = ()  # type: Any    # of an earlier connection
+        # Reserved for the next connection, whose Ready the user has not handled yet.
+        self._kept = ()  # type: Any
         #: Bytes that wait, with `MESSAGE_SIZE` for each message.
         self.size = 0  # type: int
         #: How many messages wait.
@@ -97,7 +107,7 @@ class Outbox(object):
 
     def pop(self):
         # type: () -> Optional[Entry]
-        """Take out the oldest messages, to be sent now; None if none waits, or only kept ones."""
+        """Take out the oldest messages to send now; None without any but reserved ones."""
         return self._remove_from(self._entries) if self._entries else None
 
     def _remove_from(self, entries):
@@ -116,7 +126,7 @@ class Outbox(object):
 
     def hold(self):
         # type: () -> None
-        """Keep what waits for the next connection, until `release`."""
+        """Reserve what waits for the next connection, until `release`."""
         if self._kept:      # the connection before never opened
             self._kept.extend(self._entries)
         else:
@@ -125,7 +135,7 @@ class Outbox(object):
 
     def release(self):
         # type: () -> None
-        """Send what was kept, after what waits by now."""
+        """Have the reserved messages sent, after those that wait by now."""
         if self._kept:
             self._kept.extendleft(reversed(self._entries))
             self._entries, self._kept = self._kept, ()

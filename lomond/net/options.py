@@ -37,13 +37,14 @@ _SHA256 = re.compile(u'[0-9a-f]{64}\\Z')
 
 
 class TLSOptions(NamedTuple('TLSOptions', [
-        ('verify', bool), ('cafile', 'Optional[str]'), ('context', 'Any'),
-        ('certfile', 'Optional[str]'), ('keyfile', 'Optional[str]'),
+        ('verify', bool), ('cafile', 'Any'), ('context', 'Any'),
+        ('certfile', 'Any'), ('keyfile', 'Any'),
         ('server_hostname', 'Optional[str]'), ('fingerprint', 'Tuple[text_type, ...]')])):
     """How to make TLS, and what to check in the server's certificate.
 
     Parameters, by name only, are the ``ssl_...`` ones of `lomond.websocket.WebSocket`, without that
-    prefix; they are attributes, too. ``server_hostname`` is the name or address to ask for and to
+    prefix; they are attributes, too. ``cafile``, ``certfile`` and ``keyfile`` are paths, as text or
+    `os.PathLike`, or None; ``server_hostname`` is the name or address to ask for and to
     check instead of the host's, or None; ``fingerprint`` a tuple of SHA-256 digests in
     hexadecimal, one of which the certificate must have, unless it is empty.
 
@@ -143,7 +144,7 @@ def _check_sock_or_function(sock):
 
 
 def _check_file(name, path):
-    # type: (str, Optional[str]) -> Optional[str]
+    # type: (str, Any) -> Any
     if path is not None and not os.path.isfile(path):
         raise ValueError('{}: no such file: {!r}'.format(name, path))
     return path

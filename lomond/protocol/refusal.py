@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from typing import Any, Callable, Iterable, List, Optional, Tuple, Union  # noqa: F401
 
     from lomond.protocol.handshake import Request
+    from lomond.websocket import Headers  # noqa: F401
 
     AllowsOrigin = Callable[[Optional[text_type]], bool]
     Origins = Union[None, Iterable[Optional[text_type]], AllowsOrigin]
@@ -37,7 +38,7 @@ class Refusal(object):
     """
 
     def __init__(self, status, body=u'', headers=()):
-        # type: (int, Union[bytes, text_type], Any) -> None
+        # type: (int, Union[bytes, text_type], Headers) -> None
         self.status = check_count('status', status, 300, most=599)  # type: int
         if isinstance(body, text_type):
             body = encode_text(body, 'the body')

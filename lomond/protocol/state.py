@@ -15,8 +15,11 @@ if TYPE_CHECKING:
 
     from lomond.protocol.close import CloseFrame  # noqa: F401
 
-    #: A state, by its name.
+#: A state, by its name: for annotations. To a type checker it is one of these names.
+if TYPE_CHECKING:
     StateName = Literal['connecting', 'open', 'closing', 'peer_closing', 'failing', 'closed']
+else:
+    StateName = str
 
 
 class State(object):

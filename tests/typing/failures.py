@@ -37,6 +37,12 @@ def explain(event: events.ConnectFail) -> str:
     return event.phase
 
 
+def explain_phase(event: events.ConnectFail) -> errors.Phase:
+    phase: errors.Phase = event.phase
+    phase = 'dns'  # error: assignment reportAssignmentType
+    return phase
+
+
 def read(response: Response) -> None:
     assert_type(response.headers, Headers)
     assert_type(response.headers.items(), List[Tuple[str, str]])

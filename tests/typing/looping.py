@@ -1,7 +1,5 @@
 """A loop over a WebSocket, or a Pool, in an event loop."""
 
-from typing import Optional
-
 from typing_extensions import assert_type
 
 from lomond import WebSocket, aio, events
@@ -12,7 +10,9 @@ from lomond.pool import Pool
 
 async def by_name(websocket: WebSocket) -> None:
     async with aio.connect(
-            websocket, policy=ReconnectPolicy(), max_queue=None, ping_timeout=60) as connection:
+            websocket, policy=ReconnectPolicy(), max_queue=None, poll=1, ping_rate=20,
+            ping_timeout=60, auto_pong=True, close_timeout=5, idle_timeout=60,
+            stale_disconnects=True, max_age=None) as connection:
         assert_type(connection, aio.Connection)
         async for event in connection:
             assert_type(event.received_time, float)
@@ -29,6 +29,7 @@ async def send(connection: aio.Connection) -> None:
     await connection.send_binary(bytearray(1), compress=False)
     await connection.send_json({'a': 1})
     await connection.send_json(a=1)
+    await connection.send_json(1, 2, 3)  # error: call-arg reportCallIssue
     await connection.send_many(['text', b'bytes'])
     await connection.send_ping()
     await connection.send_pong(b'data')
@@ -45,7 +46,7 @@ async def many(pool: Pool) -> None:
     async with aio.pool(pool) as pairs:
         assert_type(pairs, aio.PoolEvents)
         async for websocket, event in pairs:
-            assert_type(websocket, Optional[WebSocket])
+            assert_type(websocket, WebSocket)
             if event.name == 'text':
                 assert_type(event.text, str)
 
@@ -53,4 +54,7 @@ async def many(pool: Pool) -> None:
 def wrong(websocket: WebSocket) -> None:
     aio.connect('ws://localhost/')  # error: arg-type reportArgumentType
     aio.connect(websocket, policy=5)  # error: arg-type reportArgumentType
+    aio.connect(websocket, poll='no')  # error: arg-type reportArgumentType
+    aio.connect(websocket, ping_tiemout=5)  # error: call-arg reportCallIssue
+    aio.connect(websocket, session_class=None)  # error: call-arg reportCallIssue
     aio.pool(websocket)  # error: arg-type reportArgumentType

@@ -10,7 +10,9 @@ from typing_extensions import assert_type
 
 from lomond import WebSocket
 from lomond.extensions import DeflateOptions
-from lomond.websocket import TraceRecord
+from lomond.server import Refusal, Server
+from lomond.tls import server_context
+from lomond.websocket import CloseFrame, StateName, TraceRecord
 
 URL = 'wss://localhost/'
 Address = Tuple[int, int, int, str, Tuple[str, int]]
@@ -51,6 +53,8 @@ def make(context: ssl.SSLContext, sock: socket.socket, jar: CookieJar) -> None:
     WebSocket(URL, cookies=True, netrc=True)
     WebSocket(URL, cookies=jar, netrc=Path('/etc/netrc'))
     WebSocket(URL, ssl_verify=False, ssl_fingerprint=64 * '0')
+    WebSocket(URL, ssl_cafile=Path('ca.pem'), ssl_certfile=Path('me.pem'), ssl_keyfile='me.key')
+    WebSocket(URL, compress=None)
     WebSocket(URL, ssl_context=context, ssl_fingerprint=[64 * '0', 64 * '1'])
     WebSocket(URL, source_address='::1', tcp_keepalive=None)
     WebSocket(URL, source_address=('127.0.0.1', 0))
@@ -72,6 +76,7 @@ def make_wrong() -> None:
     WebSocket(URL, headers={'X-One': 1})  # error: arg-type reportArgumentType
     WebSocket(URL, cookies={'a': 'b'})  # error: arg-type reportArgumentType
     WebSocket(URL, ssl_context='/etc/ssl/ca.pem')  # error: arg-type reportArgumentType
+    WebSocket(URL, ssl_cafile=5)  # error: arg-type reportArgumentType
     WebSocket(URL, sock=('127.0.0.1', 80))  # error: arg-type reportArgumentType
     WebSocket(URL, resolver=socket.gethostbyname)  # error: arg-type reportArgumentType
 
@@ -83,6 +88,8 @@ def change(websocket: WebSocket) -> None:
     websocket.protocols = ('v2', 'v1')
     assert_type(websocket.protocols, List[str])
     websocket.protocols = None
+    websocket.compress = None
+    websocket.ssl_cafile = Path('ca.pem')
     websocket.agent = None
     assert_type(websocket.agent, str)
     websocket.cookies = True
@@ -110,6 +117,25 @@ def read(websocket: WebSocket) -> None:
     assert_type(websocket.stats.received.messages, int)
     assert_type(websocket.stats.round_trips.mean, Optional[float])
     assert_type(websocket.stats.as_dict(), Dict[str, Any])
+
+
+def serve() -> None:
+    Server(print, ssl_context=server_context(Path('server.pem'), 'server.key'), compress=None)
+    server_context(5)  # error: arg-type reportArgumentType
+
+
+def refuse() -> Refusal:
+    Refusal(401, headers={'WWW-Authenticate': 'Bearer', 'X-Many': ['a', b'b']})
+    Refusal(401, headers=5)  # error: arg-type reportArgumentType
+    Refusal(401, headers=['X-One'])  # error: list-item reportArgumentType
+    return Refusal(302, 'moved', [('Location', 'wss://localhost/')])
+
+
+def show_close(websocket: WebSocket) -> Optional[CloseFrame]:
+    state: StateName = websocket.state
+    state = 'opne'  # error: assignment reportAssignmentType
+    print(state)
+    return websocket.close_received or websocket.close_sent
 
 
 def ask(websocket: WebSocket) -> str:

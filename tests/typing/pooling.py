@@ -65,6 +65,7 @@ def send(websocket: WebSocket) -> bool:
 
 def wrong(pool: Pool, websocket: WebSocket) -> None:
     Pool(max_queue='1')  # error: arg-type reportArgumentType
+    Pool(overflow='drop_oldset')  # error: arg-type reportArgumentType
     Pool(reconnect=True)  # error: call-arg reportCallIssue
     pool.add('ws://localhost/')  # error: arg-type reportArgumentType
     pool.add(websocket, policy=5)  # error: arg-type reportArgumentType
@@ -92,6 +93,7 @@ def serve() -> None:
         if member is not None:
             assert_type(server.remove(member), bool)
     Server(threads=False, max_queue='1')  # error: arg-type reportArgumentType
+    Server(threads=False, overflow='newest')  # error: arg-type reportArgumentType
 
 
 def handle(event: ServerEvent) -> None:

@@ -1,5 +1,8 @@
 """The rooms of the house: who may import whom; and what a program pays for.
 
+A *room* is a module or a subpackage directly in lomond; the *house* is all of them, in levels
+(`HOUSE`), which docs/architecture.md calls layers. A *face* is a module that only passes on names.
+
 Read from the source of each module, lines that only a type checker runs and
 imports inside functions included. What is imported in fact is seen in a fresh
 process.

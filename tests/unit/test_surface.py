@@ -108,6 +108,7 @@ IMPORTS = [
     'lomond.WebSocket',
     'lomond.__version__',
     'lomond.constants.USER_AGENT',
+    'lomond.errors.Phase',
     'lomond.errors.WebSocketError',
     'lomond.events.AnyEvent',
     'lomond.events.Text',
@@ -134,6 +135,8 @@ IMPORTS = [
     'lomond.testing.Inside',
     'lomond.testing.open_over',
     'lomond.tls.server_context',
+    'lomond.websocket.CloseFrame',
+    'lomond.websocket.StateName',
     'lomond.websocket.TraceRecord',
     'lomond.websocket.WebSocket',
 ]

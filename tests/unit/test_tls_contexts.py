@@ -19,7 +19,7 @@ from lomond import WebSocket
 from lomond.net.options import TLSOptions
 from lomond.net.tls import client as tls_client
 from lomond.net.tls.client import TLSClient
-from lomond.net.tls.contexts import MAX_IDLE, Contexts
+from lomond.net.tls.contexts import MAX_IDLE, Contexts, server_context
 from tests.support import PATIENCE
 
 
@@ -110,6 +110,15 @@ def test_each_option_that_differs_makes_another(folder, monkeypatch):
     for context in made:
         assert context.verify_mode in (ssl.CERT_REQUIRED, ssl.CERT_NONE)
         assert context.check_hostname is (context.verify_mode == ssl.CERT_REQUIRED)
+
+
+def test_files_may_be_path_objects(folder):
+    pathlib = pytest.importorskip('pathlib', reason='2.7 has no os.PathLike')
+    own = pathlib.Path(folder.write('own.pem', 'own'))
+    cafile = pathlib.Path(folder.write('ca.pem', 'authority'))
+    context = get(Contexts(), cafile=cafile, certfile=own, keyfile=own)
+    assert len(context.get_ca_certs()) == 1
+    assert server_context(own).verify_mode == server_context(own, own).verify_mode == ssl.CERT_NONE
 
 
 def test_file_that_the_environment_names_is_the_same_file(folder, monkeypatch):

@@ -20,7 +20,10 @@ from lomond._describe import describe
 from lomond._locks import ProcessLock
 
 if TYPE_CHECKING:
-    from typing import Any, Callable, Hashable, List, Optional, Text, Tuple  # noqa: F401
+    from os import PathLike
+    from typing import Any, Callable, Hashable, List, Optional, Text, Tuple, Union  # noqa: F401
+
+    FilePath = Union[str, PathLike[str]]
 
 log = logging.getLogger('lomond')  # type: logging.Logger
 
@@ -31,7 +34,7 @@ MAX_IDLE = 16
 # -- making --
 
 def client_context(cafile=None, verify=True, certfile=None, keyfile=None, capath=None):
-    # type: (Optional[str], bool, Optional[str], Optional[str], Optional[str]) -> ssl.SSLContext
+    # type: (Optional[FilePath], bool, Optional[FilePath], Optional[FilePath], Optional[str]) -> ssl.SSLContext
     """Make a context that verifies the server, with TLS 1.2 or newer.
 
     Parameters: ``cafile`` and ``capath``, a file and a directory of
@@ -58,7 +61,7 @@ def client_context(cafile=None, verify=True, certfile=None, keyfile=None, capath
 
 
 def server_context(certfile, keyfile=None):
-    # type: (str, Optional[str]) -> ssl.SSLContext
+    # type: (FilePath, Optional[FilePath]) -> ssl.SSLContext
     """Make a server's context, with TLS 1.2 or newer.
 
     After you renewed the certificate, call ``load_cert_chain`` on it: that is used from the next
@@ -93,7 +96,7 @@ def _new_context(protocol):
 
 
 def find_authorities(cafile=None):
-    # type: (Optional[str]) -> Tuple[Optional[str], Optional[str]]
+    # type: (Optional[FilePath]) -> Tuple[Optional[FilePath], Optional[str]]
     """Return the file and the directory of certificates to trust, either of which may be None.
 
     These are ``cafile`` alone, if it is given; or what SSL_CERT_FILE and SSL_CERT_DIR of the
@@ -109,7 +112,7 @@ def find_authorities(cafile=None):
 
 
 def _load_authorities(context, cafile, capath):
-    # type: (ssl.SSLContext, Optional[str], Optional[str]) -> None
+    # type: (ssl.SSLContext, Optional[FilePath], Optional[str]) -> None
     if capath is None:
         cafile, capath = find_authorities(cafile)
     try:
@@ -119,7 +122,7 @@ def _load_authorities(context, cafile, capath):
 
 
 def _load_own_certificate(context, certfile, keyfile):
-    # type: (ssl.SSLContext, str, Optional[str]) -> None
+    # type: (ssl.SSLContext, FilePath, Optional[FilePath]) -> None
     asked = []
 
     def guess():
@@ -188,7 +191,7 @@ class Contexts(object):
         return len(self._used)
 
     def get(self, cafile, verify, certfile, keyfile):
-        # type: (Optional[str], bool, Optional[str], Optional[str]) -> ssl.SSLContext
+        # type: (Optional[FilePath], bool, Optional[FilePath], Optional[FilePath]) -> ssl.SSLContext
         """Return the context for these options, the environment and the files as they are now.
 
         Parameters and errors are those of `client_context`. A failure isn't kept: the next
@@ -220,7 +223,7 @@ class Contexts(object):
 
 
 def _stamp(path):
-    # type: (str) -> Any
+    # type: (FilePath) -> Any
     """Return a value that differs once a file, or the names in a directory, have changed."""
     try:
         status = os.stat(path)
