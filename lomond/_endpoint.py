@@ -124,8 +124,9 @@ class Endpoint(object):
     raises WebSocketUnavailable, WebSocketClosing or WebSocketClosed.
 
     Each parameter is an attribute, too. Setting it checks the value as the
-    constructor does. It holds from the next connection on; ``write_timeout``
-    and ``json_dumps`` from the next message on.
+    constructor does. It has an effect from the next connection on; ``write_timeout``,
+    ``json_dumps`` and a client's ``trace`` immediately. At a server's end the others raise
+    AttributeError: it has only one connection.
     """
 
     _role = ''
@@ -141,7 +142,8 @@ class Endpoint(object):
     #: threads that count at once may count one.
     last_close = None  # type: Optional[object]
 
-    # A weak reference to the machine that reconnects it, once it has ended an attempt.
+    # Returns the PersistentSession that reconnects it, or None: a weak reference, set after the
+    # first attempt has ended.
     _machine = staticmethod(lambda: None)  # type: Callable[[], Any]
 
     # By a parameter's name: what returns the value to keep, or raises.

@@ -31,5 +31,6 @@ class ProcessLock(object):
             for owner, lock in self._locks:
                 if owner == process:
                     return lock
-            # Two threads, or a signal's handler, may come here at once: the first one's counts.
+            # Two threads, or a signal's handler, may come here at once: the first lock in the list
+            # is the one used.
             self._locks.append((process, RLock()))

@@ -324,8 +324,8 @@ class Disconnected(Event):
     """The connection is gone, and the loop ends.
 
     ``graceful`` is True only if both Close frames were exchanged. ``unsent`` is how many messages
-    a pool's or an event loop's queue still held. What the system had accepted isn't among them, and
-    may be lost, too.
+    the queue of a pool, an event loop or a server with one thread still held. What the system had
+    accepted isn't among them, and may be lost, too.
     """
 
     __slots__ = ('reason', 'graceful', 'unsent')
@@ -388,7 +388,10 @@ class Stale(Event):
 
 
 class Poll(Event):
-    """Comes once after Ready, then every ``poll`` seconds."""
+    """Comes right after Ready, then every ``poll`` seconds.
+
+    In a pool or an event loop it comes after the first ``poll`` seconds, and only with a ``poll``.
+    """
 
     __slots__ = ()
 
@@ -396,7 +399,7 @@ class Poll(Event):
 
 
 class BackOff(Event):
-    """`persist` is about to wait ``delay`` seconds before it reconnects.
+    """The loop waits ``delay`` seconds, then reconnects: `persist`, or any loop with a policy.
 
     ``reason`` says in words why the attempt failed, or how the connection
     ended: the reason of ConnectFail, Rejected or Disconnected, whichever came
@@ -416,7 +419,7 @@ class BackOff(Event):
 
 
 class GaveUp(Event):
-    """`persist` ends: its policy allows no further attempt."""
+    """The policy allows no further attempt to connect; it is the last event of the WebSocket."""
 
     __slots__ = ('reason',)
     __match_args__ = ('reason',)

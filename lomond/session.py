@@ -77,7 +77,7 @@ class BlockingLoop(Session):
 
     def _run(self, **options):
         # type: (**Any) -> Generator[AnyEvent, None, None]
-        news = self._decoder.news
+        news = self._decoder.news       # not empty: `attend` before the next event is passed on
         waiter = Waiter(WAYS_FOR_FEW)
         waker = watched = None  # type: Any
         try:

@@ -1,6 +1,6 @@
 """Counters of a WebSocket, over all of its connections: messages, bytes, round trips.
 
-They only count: the session and the protocol update them.
+They only count: the decoder, the encoder, the session and the writer with a queue update them.
 """
 
 from __future__ import absolute_import, division, print_function
@@ -146,7 +146,7 @@ class Stats(object):
         self.attempts = 0  # type: int
         #: The number of attempts that led to Ready.
         self.connections = 0  # type: int
-        #: Messages that a pool's or an event loop's queue dropped for newer ones.
+        #: Messages that the queue of a pool or a server with one thread dropped for newer ones.
         self.dropped = 0  # type: int
         self._span = None  # type: Optional[Span]      # of the present or last connection
 

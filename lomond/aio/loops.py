@@ -195,7 +195,7 @@ class _AsyncioLoop(_Loop):
 
     def glance(self):
         # type: () -> None
-        """Call the owner in a moment, unless it will be called at some time anyway."""
+        """Have the owner called after `_GLANCE` seconds, unless a timer is set."""
         if self._timer_at == NEVER:
             self._set_timer(self._loop.time() + _GLANCE)
 
@@ -333,7 +333,7 @@ class _TrioLoop(_Loop):
 
     def glance(self):
         # type: () -> None
-        """Call the owner in a moment, unless it will be called at some time anyway."""
+        """Have the owner called after `_GLANCE` seconds, unless a timer is set."""
         if self._deadline == NEVER:
             self._call_at(self._trio.current_time() + _GLANCE)
 

@@ -1,6 +1,6 @@
 """Sends for a driver that has a thread for each connection: a call waits while the buffer is full.
 
-It knows the transport's `send`, and what `writer` says of every way to send.
+Uses `Transport.send`, which does the waiting. Common rules of sending are in `writer`.
 """
 
 from __future__ import absolute_import, division, print_function
@@ -238,10 +238,9 @@ class BlockingWriter(Writer):
         # type: (bytes) -> Optional[bool]
         """Send a ping if the send buffer isn't full.
 
-        Returns True if it went out or goes out after another thread's
-        fragment; False if the connection doesn't allow it; None if it could not
-        be sent without waiting: then the peer isn't reading, or is reading
-        what another thread sends.
+        Returns True if it went out or goes out after another thread's fragment; False if the
+        connection doesn't allow it; None if it could not be sent without waiting. Then the send
+        buffer is full, or another thread is sending.
         """
         if not self.lock.acquire(False):
             if not self.is_interleaving or self.pending.has_users:

@@ -27,7 +27,7 @@ class ControlFrames(object):
         self._pong = []  # type: List[Tuple[int, bytes]]    # at most one
         #: The payload of a Close frame, until that was sent.
         self.close = None  # type: Optional[bytes]
-        #: True while the user has not seen Closing yet, though the peer's Close has been read.
+        #: True while the application hasn't handled Closing, though the peer's Close has been read.
         self.holds_close = False  # type: bool
         #: True if a frame waits. Set last, so that a thread that reads it finds what was added.
         self.any = False  # type: bool

@@ -41,9 +41,9 @@ class Gate(object):
 
     def admit(self, session, host):
         # type: (Any, str) -> float
-        """Return when the session may dial, by the clock; -infinity if now.
+        """Return the time at which the session may dial, by the clock; -infinity means now.
 
-        It asks again then, and when it is woken.
+        The session calls `admit` again at that time, and after its `wake`.
         """
         if session in self._dialing:
             return -NEVER

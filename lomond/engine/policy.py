@@ -60,11 +60,11 @@ class ReconnectPolicy(object):
       began) the next attempt may begin; it gives up if none would. None for
       no limit. An attempt in progress isn't cut short.
     - ``stop_on_status``: HTTP statuses of a rejection that end it: numbers,
-      or ranges of them. None by default: devices that nobody can reach
+      or ranges of them. Empty by default: devices that nobody can reach
       should outlive a server that is set up wrongly for an hour.
     - ``stop_on_code``: codes of the server's Close frame that end it:
-      numbers, or ranges of them, such as ``[1008, range(4000, 5000)]``. None
-      by default.
+      numbers, or ranges of them, such as ``[1008, range(4000, 5000)]``.
+      Empty by default.
     - ``stable_after``: how long a connection must stay Ready to be a success,
       after which the delays and limits start over (10).
     - ``max_retry_after``: the most to wait if a rejection's Retry-After asks
@@ -75,8 +75,9 @@ class ReconnectPolicy(object):
       comes ``min_wait`` later; after the last, the delay is waited for. A
       server that asked for patience by Retry-After is passed over until then.
     - ``before_attempt``: called as ``before_attempt(websocket, attempt)``
-      right before each attempt, in the loop's thread; ``attempt`` is 1 for
-      the first after a success. It may set the websocket's url or close it.
+      right before each attempt; ``attempt`` is 1 for the first after a
+      success. `persist` calls it in the loop's thread, a pool and an event
+      loop in another one. It may set the websocket's url or close it.
       If it raises an Exception, that is logged, and the attempt has failed:
       ConnectFail, whose ``cause`` it is.
     - ``random``: returns a float from 0 to 1.

@@ -344,7 +344,7 @@ class QueuedWriter(Writer):
         while True:
             self._unfinished = 0
             self._hold_if_peer_is_done()
-            # What is kept until Ready has been handled goes out before a Close of ours, too.
+            # Messages reserved until Ready has been handled go out before a Close of ours, too.
             has_more = outbox.has_next if self._has_held else outbox.messages
             for frame in self._controls(may_close=not has_more):
                 yield frame

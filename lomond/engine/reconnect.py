@@ -37,7 +37,10 @@ def _do_nothing():
 
 
 class Attempts(object):
-    """The outcomes of one loop's attempts, and what follows from them by its policy."""
+    """The outcomes of one loop's attempts to connect, and what the policy does after each.
+
+    (A `lomond.engine.attempt.Attempt` is one attempt: its request, and its redirects.)
+    """
 
     def __init__(self, policy):
         # type: (ReconnectPolicy) -> None
@@ -222,6 +225,8 @@ class PersistentSession(object):
     policy gives up.
     """
 
+    # Phases of its own, not those of `lomond.engine.phases`: new, then round after round
+    # PREPARING, ATTEMPTING, BACKING_OFF; FINISHED follows any of them.
     PREPARING = 'preparing'         # before_attempt
     ATTEMPTING = 'attempting'       # a session
     BACKING_OFF = 'backing_off'

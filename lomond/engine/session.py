@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger('lomond')  # type: logging.Logger
 
-#: After a failed write, how many bytes of what had arrived are read at most.
+#: After a failed write, read at most this number of bytes that had already arrived.
 SALVAGE = 16 * 1024 * 1024
 
 _GOODBYE = encode_close(1000, u'goodbye')
@@ -110,9 +110,9 @@ class Session(object):
     _peer = u'server'
     _time_limit = u'connect_timeout'    # the option's name
 
-    # What few sessions set belongs to the class until then; the constructor sets all the rest. On
-    # CPython an object takes most of a kilobyte more once it has over 30 attributes, or one that no
-    # other of its class had when a second was made.
+    # Attributes that most sessions never set are class attributes, to save memory: on CPython an
+    # object takes most of a kilobyte more once it has over 30 attributes, or one that no other of
+    # its class had when a second was made.
 
     _is_forced = False          # the application has forced the end
     # Why dialling can't even begin.
@@ -230,7 +230,10 @@ class Session(object):
     @property
     def sender(self):
         # type: () -> Any
-        """What the websocket sends through: the writer, unless a subclass has its own `send`."""
+        """What the websocket sends through: the writer, or this session.
+
+        It is this session if a user's subclass overrides `send`, `send_control` or `send_many`.
+        """
         # Without __dict__: asking for it makes a dict that the session keeps.
         has_its_own = any(
             getattr(self, name) != getattr(Session, name).__get__(self, Session)
@@ -295,8 +298,8 @@ class Session(object):
         # type: () -> Iterable[AnyEvent]
         """Do as `step` does, but leave it to the driver to `attend`.
 
-        It has to before it passes on an event, whenever the connection
-        has `news`. (It saves a generator's turn for each message.)
+        The driver calls `attend` before it passes on an event, whenever the decoder's list
+        `news` isn't empty. (It saves a generator's turn for each message.)
         """
         self._needs_step = self.writer.pending.holds_close = False
         if self._decoder.news:
@@ -305,7 +308,7 @@ class Session(object):
 
     def attend(self):
         # type: () -> None
-        """Send what the protocol itself has to send, if it can be sent without waiting.
+        """Send the protocol's own replies, if that needs no waiting: a pong, or a Close frame.
 
         And measure the round trip of a pong that has just arrived.
         """
@@ -410,7 +413,7 @@ class Session(object):
 
     def close(self, payload=_GOODBYE):
         # type: (bytes) -> None
-        """End the attempt to connect; or close, if it has just succeeded."""
+        """End the attempt to connect. If the connection is already open, send the Close frame."""
         self.writer.close(payload)
 
     def force_disconnect(self):
@@ -618,7 +621,7 @@ class Session(object):
 
     def _send_head(self, data):
         # type: (bytes) -> None
-        """Send our head of the handshake: now what needs no waiting, the rest in later steps."""
+        """Send our handshake message: now what needs no waiting, the rest in later steps."""
         self.writer.begin_head(data)
         self.writer.flush_head()
         if self.writer.has_head:
@@ -776,7 +779,7 @@ class Session(object):
 
     def _on_time(self, now):
         # type: (float) -> Iterator[AnyEvent]
-        """Do what is due. All that had arrived was received before."""
+        """Do what is due, timeouts included. All that had arrived was received before."""
         self._decoder.free_memory()
         timers, writer = self._timers, self.writer
         if now >= writer.deadline:

@@ -43,7 +43,7 @@ class QueuedSession(Session):
     def _open(self):
         # type: () -> None
         super(QueuedSession, self)._open()
-        # Thousands that began together would ping together.
+        # Thousands that began together would ping together: the first ping comes earlier.
         self._timers.spread_pings(self._clock(), 0.5 + 0.5 * self.random())
         self._set_deadline()
 

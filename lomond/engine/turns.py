@@ -33,7 +33,10 @@ class Turns(object):
 
     def is_next(self, turn):
         # type: (Optional[Turn]) -> bool
-        """Return whether nobody waits before this sender; None is for one that doesn't wait yet."""
+        """Return whether no other sender waits before this one.
+
+        Pass None for a sender that hasn't joined the queue.
+        """
         return self._waiting[:1] in ([], [turn])
 
     def join(self, turn):

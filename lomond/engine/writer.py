@@ -52,7 +52,7 @@ class Writer(object):
       ``fragment_size`` and ``read_ahead_limit`` (bytes, read once).
     - ``session``: its ``wake()`` makes the loop take a step; it is called
       back by ``close_was_sent()``, ``write_failed()`` and ``read_ahead()``;
-      its ``sender`` is this, or what a subclass of the user's put before it.
+      its ``sender`` is this, or the session itself, if a user's subclass overrides `send`.
     - ``clock``: a monotonic clock in seconds.
 
     What the session's loop calls (`reply`, `flush_pending`, `ping`,
@@ -83,7 +83,8 @@ class Writer(object):
         #: Held while a frame is encoded and sent: the order on the wire is that of the masking
         #: keys, of the deflate stream and of the states.
         self.lock = RLock()  # type: Any
-        #: True while a thread sends: a signal's handler in that thread gets past the lock.
+        #: True while a thread sends: the RLock doesn't stop a signal handler that runs in the same
+        #: thread.
         self.is_sending = False  # type: bool
         #: The thread that is receiving: a signal's handler in it can't enter OpenSSL again, nor
         #: wait for a sender, which may wait for the bytes that this thread is about to read.
@@ -108,7 +109,8 @@ class Writer(object):
         # Larger messages go out in pieces, or in fragments.
         self._whole_size = min(PIECE, self._fragment_size or PIECE)
 
-        # Our head of the handshake: what has not gone out yet, and why it could not.
+        # Our handshake message (request or response): what has not gone out yet, and why it could
+        # not.
         self._head = b''  # type: Any
         self._head_size = 0
         self.head_error = None  # type: Optional[BaseException]
@@ -156,9 +158,8 @@ class Writer(object):
         # type: (bytes) -> Optional[bool]
         """Send a ping for the loop, without waiting.
 
-        Returns True if it went out, or goes out next; False if the connection
-        doesn't allow it; None if it can't: then the peer isn't reading, or is
-        reading what another thread sends.
+        Returns True if it went out, or goes out next; False if the connection doesn't allow it;
+        None if it can't. Then the send buffer is full, or another thread is sending.
         """
         raise NotImplementedError
 
@@ -170,7 +171,7 @@ class Writer(object):
 
     def opened(self):
         # type: () -> None
-        """Send what was kept for this connection: the user has handled Ready."""
+        """Send the messages reserved for this connection: the user has handled Ready."""
 
     def time_out(self):
         # type: () -> None
@@ -295,11 +296,11 @@ class Writer(object):
         self.pending.add_reply(opcode, data)
         self.flush_pending()
 
-    # -- our head of the handshake --
+    # -- our handshake message: the request or the response --
 
     def begin_head(self, data):
         # type: (bytes) -> None
-        """Have `flush_head` send our head of the handshake."""
+        """Have `flush_head` send our handshake message."""
         self._head = memoryview(data)
         self._head_size = len(data)
         self.head_error = None
@@ -307,12 +308,12 @@ class Writer(object):
     @property
     def has_head(self):
         # type: () -> bool
-        """True while a part of the head has not gone out."""
+        """True while a part of our handshake message has not gone out."""
         return bool(self._head)
 
     def flush_head(self):
         # type: () -> Interest
-        """Send what is left of the head, without waiting; return what to wait for, if anything.
+        """Send more of our handshake message without waiting; return what to wait for, if anything.
 
         A failure is kept as `head_error`: what the peer sent before may say why.
         """
@@ -326,7 +327,7 @@ class Writer(object):
                 count, interest = self.transport.send_some(self._head)
                 if not count:
                     return interest     # type: ignore[no-any-return]
-                # An empty view would keep all of the head.
+                # An empty view would keep all of the message.
                 self._head = self._head[count:] or b''
         except (socket.error, ValueError, errors.TransportFail) as error:
             # ValueError: an SSLSocket whose session is gone.

@@ -41,8 +41,8 @@ class Operation(object):
     """An iterator that yields each `Wait`, and last the result, which is None if there is none.
 
     It runs a generator, and the operations that this calls by yielding them. What a called one
-    raises is raised at the caller's ``yield``. Anything else that is yielded is a result; so is a
-    bare generator, as a user's function may return one.
+    raises is raised at the caller's ``yield``. Any other value that is yielded is the result, also
+    a plain generator, as a user's function may return one.
     """
 
     __slots__ = ('_stack',)

@@ -1,7 +1,8 @@
 """Waiting until descriptors are ready: once by `wait`, again and again by a `Waiter`.
 
-Each wait, and each change of what to wait for, looks which of the system's ways there are:
-monkey patching takes them away (eventlet) or replaces them (gevent), at any time.
+Each wait, and each change of what to wait for, checks which of the system's mechanisms there are
+(poll, epoll, kqueue, select): monkey patching removes them (eventlet) or replaces them (gevent), at
+any time.
 
 Knows descriptors only, and closes none of those that it waits for.
 """
@@ -106,7 +107,7 @@ class Waiter(object):
     @property
     def way(self):
         # type: () -> str
-        """The way to wait that is used now."""
+        """The mechanism that is used now, by its name in `select`."""
         return self._set.way    # type: ignore[no-any-return]
 
     def fileno(self):

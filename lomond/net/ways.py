@@ -1,4 +1,4 @@
-"""The system's ways to wait for descriptors, each in the same form; `lomond.net.waiter` uses them.
+"""The system's mechanisms to wait for descriptors, in one form; `lomond.net.waiter` uses them.
 
 poll suits a few descriptors best: it has no limit on their numbers (select ends at 1,024), and
 makes no system call for a change. epoll and kqueue suit many, as no wait costs more for those that
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 READ = 1
 WRITE = 2
 
-#: The ways, by their names in `select`: for many descriptors, the best first ...
+#: The mechanisms, by their names in `select`: for many descriptors, the best first ...
 WAYS = ('epoll', 'kqueue', 'poll', 'select')
 
 #: ... and for a few.
@@ -46,7 +46,10 @@ _MOST_EVENTS = 1023
 
 def find_way(ways):
     # type: (Sequence[str]) -> Tuple[str, Any]
-    """Return the first way that `select` has now, and its function or class; raises ValueError."""
+    """Return the first mechanism that `select` has now, and its function or class.
+
+    Raises ValueError if it has none of them.
+    """
     for way in ways:
         make = getattr(select, way, None)
         if make is not None:
@@ -56,14 +59,14 @@ def find_way(ways):
 
 def make_set(ways):
     # type: (Sequence[str]) -> Any
-    """Return an empty set of descriptors to wait for, by the first way that `select` has now."""
+    """Return an empty set of descriptors, for the first mechanism that `select` has now."""
     way, make = find_way(ways)
     return _SETS[way](way, make)
 
 
-# Each set has ``way`` and ``make``, as `find_way` returned them, and ``process``, the
-# process that has it in the system, or None if Python alone has it. `change` and `drop` get the
-# mask that is watched already; for `change` that may be 0.
+# Each set has ``way`` and ``make``, as `find_way` returned them, and ``process``: the process id
+# for a kernel object (epoll, kqueue), else None. `change` and `drop` get the mask that is watched
+# already; for `change` that may be 0.
 
 class _PollSet(object):
     """What poll waits for."""

@@ -1,4 +1,4 @@
-"""XOR masking of payloads (RFC 6455 5.3), by the fastest way that this Python has.
+"""XOR masking of payloads (RFC 6455 5.3), by the fastest implementation that this Python has.
 
 What is large is masked by numpy, in a program that has imported it.
 """
@@ -72,7 +72,8 @@ def mask_by_table(payload, key):
     return bytes(masked)
 
 
-#: The ways that this Python has, the fastest first. Each takes a payload and a key of 4 bytes.
+#: The implementations that this Python has, the fastest first. Each takes a payload and a key of
+#: 4 bytes.
 WAYS = [
     way for needed, way in [
         (_Masker, mask_by_wsaccel), (_to_integer, mask_by_integer), (bytes, mask_by_table)]

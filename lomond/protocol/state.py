@@ -29,7 +29,7 @@ class State(object):
     OPEN = 'open'  # type: Final
     # Our Close frame went out; messages may still arrive.
     CLOSING = 'closing'  # type: Final
-    # The peer's arrived; ours follows once the user has seen it.
+    # The peer's arrived; our Close frame is sent after the application has handled Closing.
     PEER_CLOSING = 'peer_closing'  # type: Final
     # The peer broke the protocol: what follows is ignored.
     FAILING = 'failing'  # type: Final
