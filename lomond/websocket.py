@@ -201,8 +201,8 @@ class WebSocket(Endpoint):
 
     Each parameter is also an attribute. Setting it checks the value as the constructor does, and
     has an effect from the next connection on (``write_timeout``, ``trace`` and ``json_dumps``:
-    immediately). A dict or list is read once, when it is set: to change it, set another one.
-    ``cookies`` is the jar, or None.
+    immediately). A dict or list that you pass is read once: a later change of it has no effect, so
+    set another one. ``protocols`` is a list of its own, ``cookies`` the jar, or None.
     """
 
     _role = CLIENT
