@@ -14,10 +14,10 @@ from lomond.http.response import Response
 from lomond.http.url import parse_proxy_url, parse_url
 from lomond.net.proxy import tunnel
 from lomond.net.proxy.socks import SocksExchange
-from lomond.protocol.extensions import permessage_deflate
+from lomond.protocol.extensions import negotiation, permessage_deflate
 from lomond.protocol.extensions.grammar import format_extension, parse_extensions
-from lomond.protocol.extensions.permessage_deflate import DeflateOptions
-from lomond.protocol.handshake import RequestReader, check_extensions
+from lomond.protocol.extensions.permessage_deflate import DeflateOptions, PermessageDeflate
+from lomond.protocol.handshake import RequestReader
 from lomond.protocol.limits import DEFAULT_LIMITS
 from lomond.server import ServerWebSocket
 from lomond.testing import Inside
@@ -200,11 +200,12 @@ def extensions(data):
         assert parse_extensions(format_extension(permessage_deflate.NAME, parameters)) == [
             (permessage_deflate.NAME, parameters)]
     try:
-        codec = check_extensions(value, options)
+        agreed = negotiation.accept(value, [PermessageDeflate(options)])
     except HandshakeError:
         return
-    assert (codec is None) is (not found)
-    if codec is not None:
+    assert len(agreed) == len(found)
+    if agreed:
+        codec = agreed[0].codec
         assert [name for name, _parameters in found] == [permessage_deflate.NAME]
         _check_codec(codec)
         assert codec.inflate_bits <= options.server_max_window_bits

@@ -12,7 +12,7 @@ from fuzz.reading import Input, check_same, cut
 from lomond import errors
 from lomond.protocol.close import decode_close, encode_close
 from lomond.protocol.connection import CLIENT, SERVER
-from lomond.protocol.extensions.deflate import PermessageDeflate
+from lomond.protocol.extensions.deflate import DeflateCodec
 from lomond.protocol.gathering import MAX_BUFFERED, MIN_BUFFERED
 from lomond.protocol.limits import DEFAULT_LIMITS
 from tests.protocol.harness import CLOSE, Wire, bytewise, hand_in, parse_frames
@@ -137,7 +137,7 @@ def connection(data):
     conversation = read.rest()
 
     def run(pieces):
-        codec = None if deflate is None else PermessageDeflate(**deflate)
+        codec = None if deflate is None else DeflateCodec(**deflate)
         return Run(role, limits, codec, has_closed).receive(pieces)
 
     whole = run([conversation])
@@ -195,7 +195,7 @@ def receive_buffer(data):
     pieces.append((b''.join(current), as_bytes))
 
     def start():
-        return Wire(limits=limits, deflate=PermessageDeflate() if deflates else None)
+        return Wire(limits=limits, deflate=DeflateCodec() if deflates else None)
 
     conversation = b''.join(piece for piece, _as_bytes in pieces)
     plain = start()

@@ -11,7 +11,7 @@ import weakref
 from functools import partial
 
 from lomond import errors
-from lomond._checks import check_callable, check_count, check_seconds
+from lomond._checks import check_callable, check_count, check_flag, check_seconds
 from lomond._compat import (
     TYPE_CHECKING,
     decode_utf8,
@@ -25,7 +25,8 @@ from lomond.events import text_class
 from lomond.opcode import Opcode
 from lomond.protocol.close import encode_close
 from lomond.protocol.connection import Connection
-from lomond.protocol.extensions.permessage_deflate import DeflateOptions
+from lomond.protocol.extensions.negotiation import check_factories, make_extensions
+from lomond.protocol.extensions.permessage_deflate import DeflateOptions, PermessageDeflate
 from lomond.protocol.frame import MAX_CONTROL_PAYLOAD
 from lomond.protocol.handshake import check_protocols
 from lomond.protocol.limits import message_limits
@@ -53,6 +54,8 @@ if TYPE_CHECKING:
     from lomond.engine.session import Session  # noqa: F401
     from lomond.events import AnyEvent  # noqa: F401
     from lomond.protocol.close import CloseFrame  # noqa: F401
+    from lomond.protocol.extensions.base import Extension  # noqa: F401
+    from lomond.protocol.extensions.negotiation import Factory  # noqa: F401
     from lomond.protocol.state import StateName  # noqa: F401
 
     Self = TypeVar('Self', bound='Endpoint')
@@ -62,6 +65,7 @@ if TYPE_CHECKING:
     BytesLike = Union[bytes, bytearray, memoryview]
     JSONLoads = Callable[[text_type], Any]
     JSONDumps = Callable[[Any], Union[bytes, text_type]]
+    MessageParts = Union[bool, Callable[[int, int], Any]]
 
     class Option(Generic[Given, Kept]):
         """An attribute that is set to what its parameter takes, and read as what is kept of it."""
@@ -104,11 +108,20 @@ def with_defaults(cls):
     defaults = init.__defaults__
     names = init.__code__.co_varnames[:init.__code__.co_argcount][-len(defaults):]
     for name, default in zip(names, defaults):
-        check = cls._checks.get(name)
+        attribute = cls._renamed.get(name, name)
+        check = cls._checks.get(attribute)
         kept = default if check is None else check(default)
         if not isinstance(kept, list):      # somebody may change a list
-            setattr(cls, name, kept)
+            setattr(cls, attribute, kept)
     return cls
+
+
+def _check_parts(message_parts):
+    # type: (Any) -> MessageParts
+    if not (callable(message_parts) or message_parts in (True, False)):
+        raise TypeError('message_parts must be a bool, or a function of an opcode and a size, '
+                        'not {!r}'.format(message_parts))
+    return message_parts    # type: ignore[no-any-return]
 
 
 def _check_compress(compress):
@@ -146,7 +159,10 @@ class Endpoint(object):
     # first attempt has ended.
     _machine = staticmethod(lambda: None)  # type: Callable[[], Any]
 
-    # By a parameter's name: what returns the value to keep, or raises.
+    # Parameters whose attribute has another name.
+    _renamed = {'extensions': 'extension_factories'}  # type: Dict[str, str]
+
+    # By an attribute's name: what returns the value to keep, or raises.
     _checks = {
         'protocols': check_protocols,
         'compress': _check_compress,
@@ -159,6 +175,9 @@ class Endpoint(object):
             check_count, 'fragment_size', least=1, none_for='one frame for each message'),
         'max_read_ahead': partial(
             check_count, 'max_read_ahead', least=1, none_for='no limit'),
+        'extension_factories': check_factories,
+        'message_parts': _check_parts,
+        'text_as_bytes': partial(check_flag, 'text_as_bytes'),
     }  # type: Dict[str, Callable[[Any], Any]]
 
     def __init__(
@@ -171,6 +190,9 @@ class Endpoint(object):
         json_dumps,         # type: Optional[JSONDumps]
         fragment_size,      # type: Optional[int]
         max_read_ahead,     # type: Optional[int]
+        extensions,         # type: Iterable[Factory]
+        message_parts,      # type: MessageParts
+        text_as_bytes,      # type: bool
     ):
         # type: (...) -> None
         self.protocols = protocols
@@ -181,6 +203,10 @@ class Endpoint(object):
         self.json_dumps = json_dumps  # type: Optional[JSONDumps]
         self.fragment_size = fragment_size  # type: Optional[int]
         self.max_read_ahead = max_read_ahead  # type: Optional[int]
+        #: The option ``extensions``: what makes those that each connection offers, or supports.
+        self.extension_factories = extensions  # type: Iterable[Factory]
+        self.message_parts = message_parts  # type: MessageParts
+        self.text_as_bytes = text_as_bytes  # type: bool
         self._stats = Stats()
         self._session = None  # type: Optional[Session]
         # What sends for it: the session's writer, which saves a call for each message; or the
@@ -218,11 +244,22 @@ class Endpoint(object):
         # type: () -> Optional[DeflateOptions]
         return deflate_options(self.compress)
 
+    def _make_extensions(self):
+        # type: () -> List[Extension]
+        """Make what one connection offers or supports; raises what the user's factories do."""
+        extensions = make_extensions(self.extension_factories)
+        options = self._deflate_options
+        if options is not None and not any(
+                extension.name == PermessageDeflate.name for extension in extensions):
+            extensions.append(PermessageDeflate(options))
+        return extensions
+
     def _new_connection(self):
         # type: () -> Connection
         return Connection(
             self._role, message_limits(self.max_message_size), ProcessLock(),
-            self._stats, text_class=text_class(self.json_loads))
+            self._stats, text_class=text_class(self.json_loads, self.text_as_bytes),
+            message_parts=self.message_parts)
 
     # -- how it stands --
 

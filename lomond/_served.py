@@ -20,7 +20,6 @@ from lomond.protocol.handshake import (
     UpgradeRefused,
     answer_request,
     build_answer,
-    extension_names,
     plain_answer,
 )
 from lomond.protocol.limits import DEFAULT_LIMITS
@@ -30,11 +29,13 @@ from lomond.session import BlockingLoop
 if TYPE_CHECKING:
     import socket  # noqa: F401
     from ssl import SSLContext  # noqa: F401
-    from typing import Any, Callable, Iterable, Iterator, Optional, Set, Union  # noqa: F401
+    from typing import Any, Callable, Iterable, Iterator, List, Optional, Set, Tuple, Union  # noqa: F401
 
-    from lomond._endpoint import JSONDumps, JSONLoads  # noqa: F401
+    from lomond._endpoint import JSONDumps, JSONLoads, MessageParts  # noqa: F401
     from lomond.events import AnyEvent  # noqa: F401
     from lomond.protocol.connection import Connection  # noqa: F401
+    from lomond.protocol.extensions.base import Extension  # noqa: F401
+    from lomond.protocol.extensions.negotiation import Factory  # noqa: F401
     from lomond.protocol.extensions.permessage_deflate import DeflateOptions  # noqa: F401
     from lomond.protocol.refusal import OnRequest, Origins  # noqa: F401
 
@@ -59,7 +60,8 @@ log = logging.getLogger('lomond')  # type: logging.Logger
 
 # Parameters that can't change while a connection is open.
 _AGREED_ON = frozenset([
-    'protocols', 'compress', 'max_message_size', 'json_loads', 'fragment_size', 'max_read_ahead'])
+    'protocols', 'compress', 'max_message_size', 'json_loads', 'fragment_size', 'max_read_ahead',
+    'extension_factories', 'message_parts', 'text_as_bytes'])
 
 
 @with_defaults
@@ -94,11 +96,14 @@ class ServerWebSocket(Endpoint):
         origins=None,                       # type: Origins
         on_request=None,                    # type: Optional[OnRequest]
         session_class=None,                 # type: Optional[Callable[[ServerWebSocket], Any]]
+        extensions=(),                      # type: Iterable[Factory]
+        message_parts=False,                # type: MessageParts
+        text_as_bytes=False,                # type: bool
     ):
         # type: (...) -> None
         super(ServerWebSocket, self).__init__(
             protocols, compress, max_message_size, write_timeout, json_loads, json_dumps,
-            fragment_size, max_read_ahead)
+            fragment_size, max_read_ahead, extensions, message_parts, text_as_bytes)
         self.sock = sock  # type: Optional[socket.socket]
         #: The client's address, as `socket.accept` returns it.
         self.address = address  # type: Any
@@ -112,7 +117,7 @@ class ServerWebSocket(Endpoint):
         self._on_request = on_request
         self._reader = RequestReader(DEFAULT_LIMITS.head)
         self._connection = self._new_connection()
-        # Once the request has arrived: why it is refused or None, the negotiated codec, and the
+        # Once the request has arrived: why it is refused or None, the agreed extensions, and the
         # bytes that followed the request.
         self._outcome = None  # type: Any
         self._answer = None  # type: Optional[bytes]
@@ -185,14 +190,15 @@ class ServerWebSocket(Endpoint):
                 return
             head, rest = found
             self.request = Request(head)
-            answer, self.protocol, codec = answer_request(
-                self.request, self.protocols, self._deflate_options)
-            self._outcome = (None, codec, rest)
-            refusal = self._refuse()
+            extensions, refusal = self._support()
+            answer, self.protocol, agreed = answer_request(
+                self.request, self.protocols, extensions)
+            self._outcome = (None, agreed, rest)
+            refusal = refusal or self._refuse()
             if refusal is not None:
                 answer = build_answer(refusal.status, refusal.body, refusal.headers)
                 self._outcome = (u'refused with HTTP {}: {}'.format(
-                    refusal.status, refusal.body[:200].decode('utf-8', 'replace')), None, b'')
+                    refusal.status, refusal.body[:200].decode('utf-8', 'replace')), [], b'')
         except errors.CriticalProtocolError as error:
             self.stream.reject()
             yield events.ProtocolError(text_type(error), critical=True)
@@ -200,8 +206,17 @@ class ServerWebSocket(Endpoint):
         except errors.HandshakeError as error:
             refused = error if isinstance(error, UpgradeRefused) else UpgradeRefused()
             answer = plain_answer(refused.status_code, text_type(error), refused.headers)
-            self._outcome = (text_type(error), None, b'')
+            self._outcome = (text_type(error), [], b'')
         self._answer = answer
+
+    def _support(self):
+        # type: () -> Tuple[List[Extension], Optional[Refusal]]
+        """Make the extensions that this connection supports; a refusal if a factory fails."""
+        try:
+            return self._make_extensions(), None
+        except Exception:       # an error in the user's function must not end the server
+            log.exception('a factory in extensions failed for %r', self)
+            return [], Refusal(500, u'the server could not make its extensions\n')
 
     def _refuse(self):
         # type: () -> Optional[Refusal]
@@ -225,7 +240,7 @@ class ServerWebSocket(Endpoint):
 
         ``write_error`` says why it could not be sent, or is None.
         """
-        refusal, codec, rest = self._outcome
+        refusal, agreed, rest = self._outcome
         if refusal is not None:     # whether or not the client waited to read it
             self.stream.reject()
             yield events.Rejected(None, refusal)    # type: ignore[arg-type]
@@ -234,8 +249,9 @@ class ServerWebSocket(Endpoint):
             self.stream.reject()
             yield events.ProtocolError(write_error, critical=True)
             return
-        self.stream.accept(codec)
-        yield ServerReady(self.request, self.protocol, extension_names(codec))
+        self.stream.accept(extensions=agreed)
+        yield ServerReady(
+            self.request, self.protocol, {extension.name for extension in agreed})
         for event in self.stream.receive(rest):
             yield event
 

@@ -12,7 +12,7 @@ from functools import partial
 from time import time
 from weakref import WeakValueDictionary
 
-from lomond._compat import TYPE_CHECKING, text_type
+from lomond._compat import TYPE_CHECKING, decode_utf8, text_type
 
 if TYPE_CHECKING:
     from typing import Any, Callable, ClassVar, Optional, Set, Tuple, Type, Union  # noqa: F401
@@ -61,12 +61,21 @@ class Event(object):
 # Text and Binary come in great numbers: their constructors call nothing.
 
 class Text(Event):
-    """A text message; ``text`` is a str (unicode on 2.7)."""
+    """A text message; ``text`` is a str (unicode on 2.7).
+
+    ``frame_finished`` and ``message_finished`` are true, except in a `TextPart`.
+    """
 
     __slots__ = ('text', '_json')
     __match_args__ = ('text',)
 
     name = 'text'  # type: ClassVar[Literal['text']]
+
+    frame_finished = True  # type: bool
+    message_finished = True  # type: bool
+
+    #: Makes of a message's UTF-8 what the constructor takes; raises UnicodeDecodeError.
+    from_utf8 = staticmethod(decode_utf8)  # type: Callable[[Any], Any]
 
     # The class's, so that an event is no larger for it; see `text_class`.
     _json_loads = None  # type: Optional[Callable[[Any], Any]]
@@ -86,8 +95,13 @@ class Text(Event):
         """
         if not hasattr(self, '_json'):
             loads = json.loads if self._json_loads is None else self._json_loads
-            self._json = loads(self.text)  # type: Any
+            self._json = loads(self._source)  # type: Any
         return self._json
+
+    @property
+    def _source(self):
+        # type: () -> Any
+        return self.text
 
     def __reduce_ex__(self, protocol):
         # type: (Any) -> Any
@@ -96,50 +110,139 @@ class Text(Event):
             return reduced
         # pickle can't find the class by its name, but may find its reader by its own.
         # In a partial, as deepcopy would copy an argument, and can't copy every reader.
-        return (partial(_blank_text, self._json_loads), ()) + reduced[2:]
+        return (partial(_blank_text, self._json_loads, isinstance(self, Utf8Text)), ()) \
+            + reduced[2:]
+
+
+def _check_utf8(data):
+    # type: (Any) -> bytes
+    """Return received bytes as they are; UnicodeDecodeError if they aren't UTF-8."""
+    decode_utf8(data)
+    return bytes(data)
+
+
+class Utf8Text(Text):
+    """A text message whose ``data`` is its UTF-8, checked, for ``text_as_bytes=True``.
+
+    ``text`` is decoded when it is first read; ``json`` reads the bytes.
+    """
+
+    __slots__ = ('data',)
+    __match_args__ = ('data',)
+
+    from_utf8 = staticmethod(_check_utf8)  # type: Callable[[Any], Any]
+
+    def __init__(self, data, received_time=None):
+        # type: (bytes, Optional[float]) -> None
+        self.data = data  # type: bytes
+        self.received_time = time() if received_time is None else received_time
+
+    if not TYPE_CHECKING:       # with it, mypy would let any attribute be read
+        def __getattr__(self, name):
+            """Decode the text, which isn't there yet."""
+            if name != 'text':
+                raise AttributeError('{!r} object has no attribute {!r}'.format(
+                    type(self).__name__, name))
+            self.text = decode_utf8(self.data)
+            return self.text
+
+    @property
+    def _source(self):
+        # type: () -> bytes
+        return self.data
 
 
 # By the id of their reader, which a class keeps alive; a callable may have no hash.
-_text_classes = WeakValueDictionary()  # type: WeakValueDictionary[int, Type[Text]]
+_text_classes = WeakValueDictionary()  # type: WeakValueDictionary[Tuple[int, bool], Type[Text]]
 
 
-def text_class(json_loads):
-    # type: (Optional[Callable[[Any], Any]]) -> Type[Text]
+def text_class(json_loads, as_bytes=False):
+    # type: (Optional[Callable[[Any], Any]], bool) -> Type[Text]
     """Return the class of text events whose ``json`` is read by a callable, or by `json.loads`.
 
-    It is `Text`, or a subclass of the same name and size: the choice costs a
-    message nothing.
+    It is `Text`, or `Utf8Text` if ``as_bytes``, or a subclass of the same name
+    and size: the choice costs a message nothing.
     """
+    base = Utf8Text if as_bytes else Text  # type: Type[Text]
     if json_loads is None:
-        return Text
-    found = _text_classes.get(id(json_loads))
+        return base
+    found = _text_classes.get((id(json_loads), as_bytes))
     if found is None:
-        found = type('Text', (Text,), {
-            '__doc__': Text.__doc__, '__module__': __name__, '__slots__': (),
+        found = type(base.__name__, (base,), {
+            '__doc__': base.__doc__, '__module__': __name__, '__slots__': (),
             '_json_loads': staticmethod(json_loads)})
-        _text_classes[id(json_loads)] = found
+        _text_classes[id(json_loads), as_bytes] = found
     return found
 
 
-def _blank_text(json_loads):
-    # type: (Callable[[Any], Any]) -> Text
+def _blank_text(json_loads, as_bytes=False):
+    # type: (Callable[[Any], Any], bool) -> Text
     """Make the event that copying and unpickling fill."""
-    cls = text_class(json_loads)
+    cls = text_class(json_loads, as_bytes)
     return cls.__new__(cls)
 
 
+class TextPart(Text):
+    """A part of a text message as it arrives, for the option ``message_parts``.
+
+    ``text`` ends with a whole character. ``frame_finished`` is true for the last part of a frame,
+    ``message_finished`` for the last part of the message.
+    """
+
+    __slots__ = ('frame_finished', 'message_finished')
+    __match_args__ = ('text', 'frame_finished', 'message_finished')
+
+    def __init__(self, text, frame_finished, message_finished, received_time=None):
+        # type: (text_type, bool, bool, Optional[float]) -> None
+        Text.__init__(self, text, received_time)
+        self.frame_finished = frame_finished  # type: bool
+        self.message_finished = message_finished  # type: bool
+
+
+class Utf8TextPart(Utf8Text):
+    """A `TextPart` whose ``data`` is the UTF-8 of its text, for ``text_as_bytes=True``, too."""
+
+    __slots__ = ('frame_finished', 'message_finished')
+    __match_args__ = ('data', 'frame_finished', 'message_finished')
+
+    def __init__(self, data, frame_finished, message_finished, received_time=None):
+        # type: (bytes, bool, bool, Optional[float]) -> None
+        Utf8Text.__init__(self, data, received_time)
+        self.frame_finished = frame_finished  # type: bool
+        self.message_finished = message_finished  # type: bool
+
+
 class Binary(Event):
-    """A binary message; ``data`` is bytes."""
+    """A binary message; ``data`` is bytes.
+
+    ``frame_finished`` and ``message_finished`` are true, except in a `BinaryPart`.
+    """
 
     __slots__ = ('data',)
     __match_args__ = ('data',)
 
     name = 'binary'  # type: ClassVar[Literal['binary']]
 
+    frame_finished = True  # type: bool
+    message_finished = True  # type: bool
+
     def __init__(self, data, received_time=None):
         # type: (bytes, Optional[float]) -> None
         self.data = data  # type: bytes
         self.received_time = time() if received_time is None else received_time  # type: float
+
+
+class BinaryPart(Binary):
+    """A part of a binary message as it arrives; the flags are those of a `TextPart`."""
+
+    __slots__ = ('frame_finished', 'message_finished')
+    __match_args__ = ('data', 'frame_finished', 'message_finished')
+
+    def __init__(self, data, frame_finished, message_finished, received_time=None):
+        # type: (bytes, bool, bool, Optional[float]) -> None
+        Binary.__init__(self, data, received_time)
+        self.frame_finished = frame_finished  # type: bool
+        self.message_finished = message_finished  # type: bool
 
 
 class Connecting(Event):

@@ -39,6 +39,7 @@ from lomond.engine.outbox import MAX_QUEUE, Overflow
 from lomond.http.url import Target, bracket
 from lomond.net.listen import SocketFile, listen
 from lomond.net.transport import MAX_READ_AHEAD
+from lomond.protocol.extensions.negotiation import check_factories
 from lomond.protocol.handshake import Request, check_protocols
 from lomond.protocol.refusal import Refusal, check_origins
 
@@ -49,8 +50,9 @@ if TYPE_CHECKING:
     from ssl import SSLContext  # noqa: F401
     from typing import Any, Callable, Dict, Generator, Iterable, List, Optional, Tuple, Union  # noqa: F401
 
-    from lomond._endpoint import BytesLike, JSONDumps, JSONLoads  # noqa: F401
+    from lomond._endpoint import BytesLike, JSONDumps, JSONLoads, MessageParts  # noqa: F401
     from lomond.engine.outbox import OverflowName  # noqa: F401
+    from lomond.protocol.extensions.negotiation import Factory  # noqa: F401
     from lomond.protocol.extensions.permessage_deflate import DeflateOptions  # noqa: F401
     from lomond.protocol.refusal import OnRequest, Origins  # noqa: F401
 
@@ -79,7 +81,9 @@ class Server(object):
     - ``protocols``: names of subprotocols, the preferred one first.
     - ``compress``: True to accept permessage-deflate, or a `lomond.extensions.DeflateOptions`.
     - ``max_message_size``, ``write_timeout``, ``json_loads``, ``json_dumps``, ``fragment_size``,
-      ``max_read_ahead``: as for a client.
+      ``max_read_ahead``, ``message_parts``, ``text_as_bytes``: as for a client.
+    - ``extensions``: factories of extensions to support, such as subclasses of
+      `lomond.extensions.Extension` (none).
     - ``handshake_timeout``: seconds for TLS and the client's request (10).
     - ``max_connections``: how many may be open at once (100); further ones, and those for which no
       thread can be started, are answered with HTTP 503, or closed if there is an ``ssl_context``.
@@ -136,6 +140,9 @@ class Server(object):
         threads=True,                       # type: bool
         max_queue=MAX_QUEUE,                # type: Optional[int]
         overflow=Overflow.RAISE,            # type: OverflowName
+        extensions=(),                      # type: Iterable[Factory]
+        message_parts=False,                # type: MessageParts
+        text_as_bytes=False,                # type: bool
     ):
         # type: (...) -> None
         threads = check_flag('threads', threads)
@@ -167,6 +174,9 @@ class Server(object):
             'max_read_ahead': max_read_ahead,
             'origins': check_origins(origins),
             'on_request': check_callable('on_request', on_request),
+            'extensions': check_factories(extensions),
+            'message_parts': message_parts,
+            'text_as_bytes': text_as_bytes,
         }  # type: Dict[str, Any]
         ServerWebSocket(None, None, **self._endpoint_options)   # raises for invalid options
         options = {

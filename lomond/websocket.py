@@ -25,15 +25,8 @@ from lomond.net.options import NetOptions, TLSOptions
 from lomond.net.transport import MAX_READ_AHEAD
 from lomond.protocol.close import CloseFrame
 from lomond.protocol.connection import CLIENT
-from lomond.protocol.extensions import permessage_deflate
-from lomond.protocol.extensions.grammar import format_extension
-from lomond.protocol.handshake import (
-    build_head,
-    check_extensions,
-    check_protocols,
-    check_response,
-    extension_names,
-)
+from lomond.protocol.extensions import negotiation
+from lomond.protocol.handshake import build_head, check_protocols, check_response
 from lomond.protocol.state import StateName
 from lomond.session import WebsocketSession
 
@@ -58,11 +51,13 @@ if TYPE_CHECKING:
         Union,
     )
 
-    from lomond._endpoint import JSONDumps, JSONLoads, Option  # noqa: F401
+    from lomond._endpoint import JSONDumps, JSONLoads, MessageParts, Option  # noqa: F401
     from lomond.events import AnyEvent  # noqa: F401
     from lomond.http.response import Response  # noqa: F401
     from lomond.http.url import Target  # noqa: F401
     from lomond.protocol.connection import Connection  # noqa: F401
+    from lomond.protocol.extensions.base import Extension  # noqa: F401
+    from lomond.protocol.extensions.negotiation import Factory  # noqa: F401
     from lomond.protocol.extensions.permessage_deflate import DeflateOptions  # noqa: F401
 
     FilePath = Union[str, PathLike[str]]
@@ -196,6 +191,11 @@ class WebSocket(Endpoint):
       message as one frame.
     - ``max_read_ahead``: bytes from the server that a waiting send buffers (64 MiB, and at least
       ``max_message_size``); None for no limit.
+    - ``extensions``: factories of extensions to offer, such as subclasses of
+      `lomond.extensions.Extension` (none). Its attribute is ``extension_factories``.
+    - ``message_parts``: True to get messages in parts, as they arrive (False); or a function of
+      the opcode and the size of a message's first frame in bytes, which says so for each message.
+    - ``text_as_bytes``: True to get texts as their UTF-8, checked, in ``event.data`` (False).
 
     Raises TypeError and ValueError for invalid arguments.
 
@@ -251,11 +251,14 @@ class WebSocket(Endpoint):
         json_dumps=None,                    # type: Optional[JSONDumps]
         fragment_size=FRAGMENT_SIZE,        # type: Optional[int]
         max_read_ahead=MAX_READ_AHEAD,      # type: Optional[int]
+        extensions=(),                      # type: Iterable[Factory]
+        message_parts=False,                # type: MessageParts
+        text_as_bytes=False,                # type: bool
     ):
         # type: (...) -> None
         super(WebSocket, self).__init__(
             protocols, compress, max_message_size, write_timeout, json_loads, json_dumps,
-            fragment_size, max_read_ahead)
+            fragment_size, max_read_ahead, extensions, message_parts, text_as_bytes)
         self.url = url
         self.agent = agent
         self.trace = trace  # type: Trace
@@ -552,14 +555,24 @@ class WebSocket(Endpoint):
         protocols = check_protocols(self.protocols)     # again, as the list may have been changed
         if protocols:
             fields.append((u'Sec-WebSocket-Protocol', u', '.join(protocols)))
-        if self._deflate_options is not None:
-            fields.append((u'Sec-WebSocket-Extensions', format_extension(
-                permessage_deflate.NAME, permessage_deflate.offer(self._deflate_options))))
+        offer = self._offer()
+        if offer:
+            fields.append((u'Sec-WebSocket-Extensions', offer))
         if self.agent:
             fields.append((u'User-Agent', self.agent))
         fields = [field for field in fields if field[0].lower() not in replaced]
         fields.extend(own)
         return build_head(u'GET {} HTTP/1.1'.format(target.resource), fields)
+
+    def _offer(self):
+        # type: () -> text_type
+        """Make the extensions of this attempt; return their Sec-WebSocket-Extensions."""
+        try:
+            self._attempt.extensions = self._make_extensions()
+            return negotiation.offer(self._attempt.extensions)
+        except Exception as error:
+            raise errors.ConnectFail.during(
+                'request', u'could not offer the extensions: {}'.format(describe(error)), error)
 
     def _shake_hands(self, data):
         # type: (bytes) -> Iterator[AnyEvent]
@@ -629,6 +642,11 @@ class WebSocket(Endpoint):
 
         Parameters: ``extensions``, the values of Sec-WebSocket-Extensions. Raises HandshakeError.
         """
-        codec = check_extensions(u', '.join(extensions), self._deflate_options)
-        self.stream.accept(codec)
-        return extension_names(codec)
+        attempt = self._attempt
+        offered = attempt.extensions
+        if offered is None:
+            offered = self._make_extensions()
+        agreed = negotiation.accept(u', '.join(extensions), offered)
+        self.stream.accept(extensions=agreed)
+        attempt.extensions = None
+        return {extension.name for extension in agreed}

@@ -14,10 +14,11 @@ from lomond.http.redirects import RedirectChain
 from lomond.protocol.limits import DEFAULT_LIMITS
 
 if TYPE_CHECKING:
-    from typing import Any, Optional  # noqa: F401
+    from typing import Any, List, Optional  # noqa: F401
 
     from lomond.http.url import Target  # noqa: F401
     from lomond.protocol.connection import Connection  # noqa: F401
+    from lomond.protocol.extensions.base import Extension  # noqa: F401
 
 
 class Attempt(object):
@@ -26,7 +27,7 @@ class Attempt(object):
     Parameters: ``target``, where the URL leads; ``connection``, the protocol's, not yet open.
     """
 
-    __slots__ = ('connection', 'chain', 'reader', '_key')
+    __slots__ = ('connection', 'chain', 'extensions', 'reader', '_key')
 
     def __init__(self, target, connection):
         # type: (Target, Connection) -> None
@@ -44,6 +45,8 @@ class Attempt(object):
             DEFAULT_LIMITS.head, DEFAULT_LIMITS.body,
             secure_scheme=None if chain.target.is_secure else u'wss',
         )  # type: Any      # an Optional[ResponseReader]
+        #: What the request offers; None before it is built, and once the response was accepted.
+        self.extensions = None  # type: Optional[List[Extension]]
         self._key = None  # type: Optional[bytes]
 
     @property

@@ -12,17 +12,19 @@ from lomond import events
 from lomond._compat import TYPE_CHECKING
 from lomond.protocol.decoder import Decoder
 from lomond.protocol.encoder import Encoder
+from lomond.protocol.extensions import permessage_deflate
 from lomond.protocol.limits import DEFAULT_LIMITS
 from lomond.protocol.state import Lifecycle, NoLock, Trigger
 from lomond.stats import Stats
 
 if TYPE_CHECKING:
-    from typing import Any, Callable, Iterator, Optional, Tuple, Type  # noqa: F401
+    from typing import Any, Callable, Iterator, Optional, Sequence, Tuple, Type, Union  # noqa: F401
 
     from lomond.errors import ProtocolError  # noqa: F401
     from lomond.events import AnyEvent  # noqa: F401
     from lomond.protocol.close import CloseFrame  # noqa: F401
-    from lomond.protocol.extensions.deflate import PermessageDeflate  # noqa: F401
+    from lomond.protocol.extensions.base import Extension  # noqa: F401
+    from lomond.protocol.extensions.deflate import DeflateCodec  # noqa: F401
     from lomond.protocol.limits import Limits  # noqa: F401
     from lomond.protocol.state import StateName  # noqa: F401
 
@@ -45,6 +47,9 @@ class Connection(object):
       from; without a clock that is the time of day.
     - ``text_class``: the class of events of texts, see
       `lomond.events.text_class`.
+    - ``message_parts``: whether to make an event for each part of a message
+      as it arrives: a bool (False), or a function of the opcode and the size
+      of a message's first frame, in bytes.
 
     One thread may run `receive` while others call `encode`, one at a time. A
     driver calls the parts themselves, which saves a call for each message.
@@ -54,13 +59,14 @@ class Connection(object):
         'limits', 'stats', 'lifecycle', 'decoder', 'encoder', '__weakref__')
 
     def __init__(self, role, limits=DEFAULT_LIMITS, lock=NoLock, stats=None,
-                 random_bytes=os.urandom, clock=None, text_class=events.Text):
-        # type: (str, Limits, Any, Optional[Stats], Callable[[int], bytes], Optional[Callable[[], float]], Type[events.Text]) -> None
+                 random_bytes=os.urandom, clock=None, text_class=events.Text, message_parts=False):
+        # type: (str, Limits, Any, Optional[Stats], Callable[[int], bytes], Optional[Callable[[], float]], Type[events.Text], Union[bool, Callable[[int, int], Any]]) -> None
         self.limits = limits  # type: Limits
         self.stats = stats or Stats()  # type: Stats
         self.lifecycle = Lifecycle(lock)  # type: Lifecycle
         self.decoder = Decoder(
-            role == CLIENT, self.lifecycle, limits, self.stats, clock, text_class)  # type: Decoder
+            role == CLIENT, self.lifecycle, limits, self.stats, clock, text_class,
+            message_parts)  # type: Decoder
         self.encoder = Encoder(
             role == CLIENT, self.lifecycle, self.stats, random_bytes)  # type: Encoder
 
@@ -76,12 +82,20 @@ class Connection(object):
 
     # -- the handshakes and the end --
 
-    def accept(self, deflate=None):
-        # type: (Optional[PermessageDeflate]) -> None
-        """Open, after the opening handshake succeeded."""
+    def accept(self, deflate=None, extensions=()):
+        # type: (Optional[DeflateCodec], Sequence[Extension]) -> None
+        """Open, after the opening handshake succeeded.
+
+        Parameters: the codec, if permessage-deflate alone was agreed on; or the extensions that
+        were agreed on, in the server's order.
+        """
+        if deflate is None:
+            deflate = permessage_deflate.alone(extensions)
+        if deflate is not None:
+            extensions = ()
         self.lifecycle.move(Trigger.ACCEPTED)
-        self.encoder.deflate = deflate
-        self.decoder.start(deflate)
+        self.encoder.start(deflate, extensions)
+        self.decoder.start(deflate, extensions)
 
     def reject(self):
         # type: () -> None
@@ -93,8 +107,7 @@ class Connection(object):
         """Close, after the transport has ended or was given up."""
         self.lifecycle.move(Trigger.DISCONNECTED)
         self.decoder.is_receiving = False
-        if self.encoder.deflate is not None:
-            self.encoder.deflate.release()
+        self.encoder.release()
 
     def stop_receiving(self):
         # type: () -> None
@@ -143,4 +156,4 @@ class Connection(object):
     def supports_compression(self):
         # type: () -> bool
         """True if permessage-deflate was agreed on."""
-        return self.encoder.deflate is not None
+        return self.encoder.supports_compression

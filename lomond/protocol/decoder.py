@@ -10,9 +10,10 @@ from __future__ import absolute_import, division, print_function
 from time import time
 
 from lomond import errors, events
-from lomond._compat import TYPE_CHECKING, decode_utf8, indexable, text_type
+from lomond._compat import TYPE_CHECKING, indexable, text_type
 from lomond.opcode import Opcode
 from lomond.protocol.close import decode_close, encode_close
+from lomond.protocol.extensions.base import receive_through
 from lomond.protocol.frame import CONTROL_BIT, FIN, KEY_SIZE, LENGTH_16, RSV1, FrameParser
 from lomond.protocol.limits import Held
 from lomond.protocol.mask import apply_mask
@@ -20,10 +21,11 @@ from lomond.protocol.message import MessageAssembler, invalid_utf8
 from lomond.protocol.state import State, Trigger
 
 if TYPE_CHECKING:
-    from typing import Callable, Iterator, List, Optional, Tuple, Type, Union  # noqa: F401
+    from typing import Any, Callable, Iterator, List, Optional, Sequence, Tuple, Type, Union  # noqa: F401
 
     from lomond.events import AnyEvent  # noqa: F401
-    from lomond.protocol.extensions.deflate import PermessageDeflate  # noqa: F401
+    from lomond.protocol.extensions.base import Extension  # noqa: F401
+    from lomond.protocol.extensions.deflate import DeflateCodec  # noqa: F401
     from lomond.protocol.frame import FrameHeader  # noqa: F401
     from lomond.protocol.limits import Limits  # noqa: F401
     from lomond.protocol.state import Lifecycle  # noqa: F401
@@ -46,13 +48,13 @@ class Decoder(object):
     """
 
     __slots__ = (
-        '_clock', '_echo', '_header', '_is_client', '_leftover', '_lifecycle',
-        '_max_message', '_message', '_missing', '_parser', '_received', '_short_limit',
-        '_stats', 'auto_pong', 'error', 'is_receiving', 'news', 'pending', 'pong',
+        '_clock', '_echo', '_extensions', '_header', '_leftover', '_lifecycle',
+        '_max_message', '_may_be_short', '_message', '_missing', '_parser', '_parts', '_received',
+        '_short_limit', '_stats', 'auto_pong', 'error', 'is_receiving', 'news', 'pending', 'pong',
         'receive_buffer', 'text_class', '__weakref__')
 
-    def __init__(self, is_client, lifecycle, limits, stats, clock, text_class):
-        # type: (bool, Lifecycle, Limits, Stats, Optional[Callable[[], float]], Type[events.Text]) -> None
+    def __init__(self, is_client, lifecycle, limits, stats, clock, text_class, message_parts):
+        # type: (bool, Lifecycle, Limits, Stats, Optional[Callable[[], float]], Type[events.Text], Union[bool, Callable[[int, int], Any]]) -> None
         #: Answer pings with pongs.
         self.auto_pong = True  # type: bool
         #: False before the opening handshake, and once nothing that arrives can become an event.
@@ -72,13 +74,15 @@ class Decoder(object):
         self.news = []  # type: List[int]
         self.text_class = text_class  # type: Type[events.Text]
 
-        self._is_client = is_client
+        # The short way is the client's: it unmasks nothing.
+        self._may_be_short = is_client
+        self._extensions = ()  # type: Sequence[Extension]  # not permessage-deflate alone
         self._lifecycle = lifecycle
         self._stats = stats
         self._received = stats.received
         self._clock = clock
         self._parser = FrameParser(expects_mask=not is_client, limits=limits)
-        self._message = MessageAssembler(limits, text_class)
+        self._message = MessageAssembler(limits, text_class, message_parts)
         # What is larger, or has a longer header, takes the long way.
         self._short_limit = min(
             size for size in (limits.frame, limits.message, 0xFFFF) if size is not None)
@@ -87,12 +91,20 @@ class Decoder(object):
         self._leftover = b''        # received, and not yet a whole header or control frame
         self._missing = 0           # payload bytes of the present data frame still to come
         self._header = None  # type: Optional[FrameHeader]  # that frame's
+        # Events of the piece of payload before the present position.
+        self._parts = None  # type: Optional[Iterator[AnyEvent]]
 
-    def start(self, deflate):
-        # type: (Optional[PermessageDeflate]) -> None
-        """Begin to receive; ``deflate`` is the codec that was agreed on, or None."""
+    def start(self, deflate, extensions=()):
+        # type: (Optional[DeflateCodec], Sequence[Extension]) -> None
+        """Begin to receive, with the codec that was agreed on, or else with extensions."""
         self._message.deflate = deflate
         self._parser.compression = deflate is not None
+        if extensions:
+            self._extensions = extensions
+            self._may_be_short = False
+            self._message.is_transformed = True
+            for extension in extensions:
+                self._parser.rsv |= extension.rsv
         self.is_receiving = True
 
     def offer_receive_buffer(self):
@@ -136,13 +148,14 @@ class Decoder(object):
             self._leftover = b''
         end = len(buffer)
         pos = 0
-        # The short way is the client's: it unmasks nothing.
         message = self._message
-        may_be_short = self._is_client and self._header is None and not message.in_message
+        may_be_short = self._may_be_short and self._header is None and not message.in_message
         limit = self._short_limit
         text_class = self.text_class
+        decode = text_class.from_utf8
         deflate = message.deflate
-        compressed = () if deflate is None else _COMPRESSED  # type: Tuple[int, ...]
+        # In parts, a small message that inflates to a large one isn't made at once.
+        compressed = () if deflate is None or message.in_parts else _COMPRESSED  # type: Tuple[int, ...]
         messages = payload_bytes = 0    # of the short way
         try:
             while self.is_receiving:
@@ -163,7 +176,7 @@ class Decoder(object):
                         if stop <= end and length <= limit:
                             pos = stop
                             if first == _WHOLE_TEXT:
-                                event = text_class(decode_utf8(buffer[start:stop]), received_time)
+                                event = text_class(decode(buffer[start:stop]), received_time)
                             elif first == _WHOLE_BINARY:
                                 event = events.Binary(bytes(buffer[start:stop]), received_time)
                             else:
@@ -174,7 +187,7 @@ class Decoder(object):
                                     payload, self._max_message)
                                 length = len(payload)
                                 if first == _COMPRESSED_TEXT:
-                                    event = text_class(decode_utf8(payload), received_time)
+                                    event = text_class(decode(payload), received_time)
                                 else:
                                     event = events.Binary(payload, received_time)
                             # Counted after decoding: a message that is refused doesn't count.
@@ -183,7 +196,7 @@ class Decoder(object):
                             yield event
                             continue
 
-                if pos == end and self._header is None:
+                if pos == end and self._header is None and self._parts is None:
                     break
                 event, pos = self._next_event(buffer, pos, received_time)
                 if event is None:
@@ -192,7 +205,8 @@ class Decoder(object):
                 if self._lifecycle.state == State.PEER_CLOSING:
                     # The user has handled Closing: now echo the code (RFC 6455 5.5.1).
                     self._want(Opcode.CLOSE, self._echo)
-                may_be_short = self._is_client and self._header is None and not message.in_message
+                may_be_short = self._may_be_short and self._header is None \
+                    and not message.in_message
         except errors.ProtocolError as error:
             yield self._fail(error, received_time)
         except UnicodeDecodeError:
@@ -215,6 +229,13 @@ class Decoder(object):
         Raises ProtocolError.
         """
         while True:
+            if self._parts is not None:
+                event = next(self._parts, None)
+                if event is not None:
+                    if not self._message.in_message:
+                        self._count_message()
+                    return event, pos
+                self._parts = None
             if self._header is None:
                 header, start = self._parser.read_header(buffer, pos)
                 if header is None:
@@ -224,7 +245,12 @@ class Decoder(object):
                     if stop > len(buffer):
                         return None, pos
                     payload = _unmask(bytes(buffer[start:stop]), header)
+                    if self._extensions:
+                        self._show(header)
+                        payload = b''.join(receive_through(self._extensions, payload, True, True))
                     return self._control_event(header.opcode, payload, received_time), stop
+                if self._extensions:
+                    self._show(header)
                 self._message.begin_frame(header)
                 self._header = header
                 self._missing = header.length
@@ -239,6 +265,18 @@ class Decoder(object):
             is_last = header.fin and not self._missing
             payload = _unmask(bytes(buffer[pos:stop]), header)
             pos = stop
+            if self._extensions or self._message.is_in_parts:
+                pieces = receive_through(
+                    self._extensions, payload, not self._missing, header.fin)
+                if self._message.is_in_parts:
+                    if not self._missing:
+                        self._header = None
+                    self._parts = self._message.parts(
+                        pieces, not self._missing, is_last, received_time)
+                    continue
+                for piece in pieces:
+                    self._message.add(piece, False)
+                payload = b''
             self._message.add(payload, is_last)
             if self._missing:
                 self.receive_buffer = self._message.receive_buffer
@@ -261,11 +299,20 @@ class Decoder(object):
         self._header = self.receive_buffer = None
         return self._finish_message(received_time)
 
+    def _show(self, header):
+        # type: (FrameHeader) -> None
+        for extension in reversed(self._extensions):
+            extension.frame_inbound_header(header)
+
     def _finish_message(self, received_time):
         # type: (float) -> AnyEvent
+        self._count_message()
+        return self._message.finish(received_time)
+
+    def _count_message(self):
+        # type: () -> None
         self._received.messages += 1
         self._received.payload_bytes += self._message.size
-        return self._message.finish(received_time)
 
     def _control_event(self, opcode, payload, received_time):
         # type: (int, bytes, float) -> AnyEvent

@@ -12,11 +12,14 @@ from lomond import errors
 from lomond._compat import TYPE_CHECKING, text_type, to_bytes
 from lomond.opcode import Opcode
 from lomond.protocol.close import decode_close
+from lomond.protocol.extensions import permessage_deflate
+from lomond.protocol.extensions.base import send_through
 from lomond.protocol.frame import (
     FIN,
     LENGTH_16,
     MASKED,
     PIECE,
+    RSV1,
     SHORT_HEADER,
     cut_frame,
     encode_frame,
@@ -27,9 +30,10 @@ from lomond.protocol.mask import apply_mask_to_few
 from lomond.protocol.state import Trigger, unavailable
 
 if TYPE_CHECKING:
-    from typing import Callable, Iterable, Iterator, List, Optional, Tuple, Union  # noqa: F401
+    from typing import Callable, Iterable, Iterator, List, Optional, Sequence, Tuple, Union  # noqa: F401
 
-    from lomond.protocol.extensions.deflate import PermessageDeflate  # noqa: F401
+    from lomond.protocol.extensions.base import Extension  # noqa: F401
+    from lomond.protocol.extensions.deflate import DeflateCodec  # noqa: F401
     from lomond.protocol.state import Lifecycle  # noqa: F401
     from lomond.stats import Stats  # noqa: F401
 
@@ -45,23 +49,52 @@ class Encoder(object):
     """Makes frames, as the state of the connection allows.
 
     Parameters: ``is_client``, and the others as for `Connection`, whose state
-    is ``lifecycle``. Set ``deflate`` once permessage-deflate is agreed on.
+    is ``lifecycle``.
     """
 
     __slots__ = (
-        '_drawn_at', '_is_client', '_keys', '_lifecycle', '_random_bytes', '_sent', '_stats',
-        'deflate')
+        '_compresses', '_drawn_at', '_extensions', '_is_client', '_keys', '_lifecycle',
+        '_may_be_short', '_random_bytes', '_sent', '_stats', 'deflate', 'unfinished')
 
     def __init__(self, is_client, lifecycle, stats, random_bytes):
         # type: (bool, Lifecycle, Stats, Callable[[int], bytes]) -> None
-        self.deflate = None  # type: Optional[PermessageDeflate]
+        self.deflate = None  # type: Optional[DeflateCodec]
+        #: The opcode of a message of which `encode_part` has made some frames, but not the last.
+        self.unfinished = None  # type: Optional[int]
+        self._compresses = False        # that message
+        self._extensions = ()  # type: Sequence[Extension]  # not permessage-deflate alone
         self._is_client = is_client
+        # The short way is a client's: it masks what is small.
+        self._may_be_short = is_client
         self._lifecycle = lifecycle
         self._stats = stats
         self._sent = stats.sent
         self._random_bytes = random_bytes
         self._keys = []  # type: List[bytes]    # masking keys to come
         self._drawn_at = 0      # how many messages had been sent when they were drawn
+
+    def start(self, deflate, extensions=()):
+        # type: (Optional[DeflateCodec], Sequence[Extension]) -> None
+        """Begin to send, with the codec that was agreed on, or else with extensions."""
+        self.deflate = deflate
+        if extensions:
+            self._extensions = extensions
+            self._may_be_short = False
+
+    @property
+    def supports_compression(self):
+        # type: () -> bool
+        """True if permessage-deflate was agreed on."""
+        return self.deflate is not None or any(
+            extension.name == permessage_deflate.NAME for extension in self._extensions)
+
+    def release(self):
+        # type: () -> None
+        """Free what the extensions hold: nothing is sent any more."""
+        if self.deflate is not None:
+            self.deflate.release()
+        for extension in self._extensions:
+            extension.release()
 
     def encode(self, opcode, payload, compress=False):
         # type: (int, bytes, bool) -> bytes
@@ -77,7 +110,7 @@ class Encoder(object):
         sent = self._sent
         size = len(payload)
         # The short way: a client's small message, uncompressed.
-        if size < LENGTH_16 and self._is_client and opcode in _MESSAGES \
+        if size < LENGTH_16 and self._may_be_short and opcode in _MESSAGES \
                 and (self.deflate is None or not compress) and self._lifecycle.may_send:
             sent.messages += 1
             sent.payload_bytes += size
@@ -88,8 +121,10 @@ class Encoder(object):
 
         if opcode == Opcode.CLOSE:
             return self._encode_close(payload)
-        payload, rsv1 = self._admit(opcode, payload, compress)
-        frame = encode_frame(opcode, payload, True, rsv1, self._masking_key())
+        payload, rsv = self._admit(opcode, payload, compress)
+        if self._extensions:
+            rsv, payload = send_through(self._extensions, opcode, payload, True, compress)
+        frame = encode_frame(opcode, payload, True, rsv, self._masking_key())
         if opcode in _MESSAGES:
             sent.messages += 1
             sent.payload_bytes += size
@@ -105,7 +140,10 @@ class Encoder(object):
             close = decode_close(payload)
         except errors.ProtocolError as error:
             raise errors.FrameBuildError(text_type(error))
-        frame = encode_frame(Opcode.CLOSE, payload, True, False, self._masking_key())
+        rsv = 0
+        if self._extensions:
+            rsv, payload = send_through(self._extensions, Opcode.CLOSE, payload, True, False)
+        frame = encode_frame(Opcode.CLOSE, payload, True, rsv, self._masking_key())
         self._lifecycle.move(Trigger.CLOSE_SENT, close)
         self._sent.wire_bytes += len(frame)
         return frame
@@ -126,17 +164,49 @@ class Encoder(object):
             raise errors.FrameBuildError(
                 'a {} frame can not be sent in fragments: only messages can', Opcode.to_str(opcode))
         payload_size = len(payload)
-        payload, rsv1 = self._admit(opcode, payload, compress)
+        payload, rsv = self._admit(opcode, payload, compress)
         length = len(payload)
         if fragment_size is None or length <= fragment_size:
             fragment_size = length
+        if self._extensions:
+            frames = list(self._transform(opcode, payload, fragment_size, compress))
+            return sum(len(header) + len(data) for header, data, _key in frames), \
+                self._give_out(frames, payload_size)
         key = self._masking_key()
-        header = encode_header(opcode, fragment_size, fragment_size == length, rsv1, key)
+        header = encode_header(opcode, fragment_size, fragment_size == length, rsv, key)
         full, rest = divmod(length, fragment_size or 1)
         size = length + max(1, full) * len(header)
         if rest:
-            size += len(encode_header(opcode, rest, True, False, key))
+            size += len(encode_header(opcode, rest, True, 0, key))
         return size, self._cut_message(payload, payload_size, fragment_size, header, key)
+
+    def _transform(self, opcode, payload, fragment_size, compress):
+        # type: (int, bytes, int, bool) -> Iterator[Tuple[bytes, bytes, Optional[bytes]]]
+        """Yield the header, payload and masking key of each frame that extensions make."""
+        for start in range(0, len(payload) or 1, fragment_size or 1):
+            fragment = payload[start:start + fragment_size]
+            fin = start + fragment_size >= len(payload)
+            rsv, data = send_through(self._extensions, opcode, fragment, fin, compress)
+            key = self._masking_key()
+            yield encode_header(opcode, len(data), fin, rsv, key), data, key
+            opcode = Opcode.CONTINUATION
+
+    def _give_out(self, frames, payload_size):
+        # type: (List[Tuple[bytes, bytes, Optional[bytes]]], int) -> Iterator[Iterator[Union[bytes, memoryview]]]
+        for number, (header, data, key) in enumerate(frames):
+            if number:
+                self._check_unbroken()
+            self._sent.wire_bytes += len(header) + len(data)
+            if number == len(frames) - 1:
+                self._sent.messages += 1
+                self._sent.payload_bytes += payload_size
+            yield cut_frame(header, data, key)
+
+    def _check_unbroken(self):
+        # type: () -> None
+        if not self._lifecycle.may_send:
+            raise type(unavailable(self._lifecycle.state))(
+                'the connection was closed in the middle of this message: the peer discards it')
 
     def _cut_message(self, payload, payload_size, fragment_size, header, key):
         # type: (bytes, int, int, bytes, Optional[bytes]) -> Iterator[Iterator[Union[bytes, memoryview]]]
@@ -153,27 +223,66 @@ class Encoder(object):
             yield cut_frame(header, fragment, key)
             if not left:
                 return
-            if not self._lifecycle.may_send:
-                raise type(unavailable(self._lifecycle.state))(
-                    'the connection was closed in the middle of this message: the peer discards it')
+            self._check_unbroken()
             key = self._masking_key()
             header = encode_header(
-                Opcode.CONTINUATION, min(left, fragment_size), left <= fragment_size, False, key)
+                Opcode.CONTINUATION, min(left, fragment_size), left <= fragment_size, 0, key)
+
+    def encode_part(self, opcode, payload, is_last, compress=False):
+        # type: (int, bytes, bool, bool) -> bytes
+        """Return the frame that carries a part of a message: its first, the next, or the last.
+
+        Each part is given with the opcode of the message; ``compress`` counts with the first.
+        Until the last there must be no other message in between; pings, pongs and a Close frame
+        may be. Raises as `encode`, and FrameBuildError for a part of another message.
+        """
+        if opcode not in _MESSAGES:
+            raise errors.FrameBuildError(
+                'a {} frame can not be sent in parts: only messages can', Opcode.to_str(opcode))
+        is_first = self.unfinished is None
+        if self.unfinished not in (None, opcode):
+            raise errors.FrameBuildError(
+                'a message of another kind has begun: finish it first')
+        if not self._lifecycle.may_send:
+            raise unavailable(self._lifecycle.state)
+        if is_first:
+            self._compresses = compress
+        on_wire = opcode if is_first else Opcode.CONTINUATION
+        size = len(payload)
+        rsv = 0
+        if self._extensions:
+            rsv, payload = send_through(
+                self._extensions, on_wire, payload, is_last, self._compresses)
+        elif self.deflate is not None and self._compresses:
+            payload = self.deflate.compress_part(payload, is_last)
+            rsv = RSV1 if is_first else 0
+        frame = encode_frame(on_wire, payload, is_last, rsv, self._masking_key())
+        self.unfinished = None if is_last else opcode
+        # The short way would send another message in the middle of this one.
+        self._may_be_short = is_last and self._is_client and not self._extensions
+        sent = self._sent
+        sent.wire_bytes += len(frame)
+        sent.payload_bytes += size
+        sent.messages += is_last
+        return frame
 
     def _admit(self, opcode, payload, compress):
-        # type: (int, bytes, bool) -> Tuple[bytes, bool]
-        """Check that a frame may be sent; return its payload, and if that is now compressed."""
+        # type: (int, bytes, bool) -> Tuple[bytes, int]
+        """Check that a frame may be sent; return its payload and reserved bits, deflated or not."""
         if not self._lifecycle.may_send:
             raise unavailable(self._lifecycle.state)
         if opcode == Opcode.CONTINUATION:
             raise errors.FrameBuildError(
                 'a CONTINUATION frame can not be sent alone: send a whole message')
         if opcode in _MESSAGES:
+            if self.unfinished is not None:
+                raise errors.FrameBuildError(
+                    'a message that is sent in parts has not ended: finish it first')
             if compress and self.deflate is not None:
-                return self.deflate.compress(payload), True
+                return self.deflate.compress(payload), RSV1
         elif opcode == Opcode.PING:
             self._stats.pings_sent += 1
-        return payload, False
+        return payload, 0
 
     def encode_many(self, messages, compress=False, fragment_size=None):
         # type: (Iterable[Tuple[int, bytes]], bool, Optional[int]) -> Iterator[bytes]

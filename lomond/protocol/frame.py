@@ -22,6 +22,7 @@ FIN = 0x80
 RSV1 = 0x40             # set on the first frame of a compressed message (RFC 7692 6)
 RSV2 = 0x20
 RSV3 = 0x10
+RSV_BITS = RSV1 | RSV2 | RSV3
 OPCODE_BITS = 0x0F
 CONTROL_BIT = 0x08      # in the opcode
 
@@ -55,30 +56,32 @@ _unpack_64 = struct.Struct('!Q').unpack
 class FrameHeader(object):
     """A frame's header, read and checked."""
 
-    __slots__ = ('opcode', 'fin', 'rsv1', 'length', 'masking_key')
+    __slots__ = ('opcode', 'fin', 'rsv', 'length', 'masking_key')
 
-    def __init__(self, opcode, fin, rsv1, length, masking_key):
-        # type: (int, bool, bool, int, Optional[bytes]) -> None
+    def __init__(self, opcode, fin, rsv, length, masking_key):
+        # type: (int, bool, int, int, Optional[bytes]) -> None
         self.opcode = opcode  # type: int
         self.fin = fin  # type: bool
-        self.rsv1 = rsv1  # type: bool
+        #: Those of `RSV1`, `RSV2` and `RSV3` that are set.
+        self.rsv = rsv  # type: int
+        #: Bytes of payload, as received.
         self.length = length  # type: int
         self.masking_key = masking_key  # type: Optional[bytes]
 
 
 # -- to bytes --
 
-def encode_frame(opcode, payload, fin=True, rsv1=False, masking_key=None):
-    # type: (int, bytes, bool, bool, Optional[bytes]) -> bytes
+def encode_frame(opcode, payload, fin=True, rsv=0, masking_key=None):
+    # type: (int, bytes, bool, int, Optional[bytes]) -> bytes
     """Build a frame.
 
     Parameters: the opcode; the payload as bytes, never changed; ``fin``, if
-    it ends its message; ``rsv1``, if it starts a compressed one;
+    it ends its message; ``rsv``, those of `RSV1`, `RSV2` and `RSV3` to set;
     ``masking_key``, 4 bytes for a client's frame and None for a server's.
 
     Raises FrameBuildError for a frame that RFC 6455 forbids.
     """
-    header = encode_header(opcode, len(payload), fin, rsv1, masking_key)
+    header = encode_header(opcode, len(payload), fin, rsv, masking_key)
     if masking_key is None:
         return header + payload
     return header + apply_mask(payload, masking_key)
@@ -104,10 +107,10 @@ def cut_frame(header, payload, masking_key):
         yield piece if start else header + piece
 
 
-def encode_header(opcode, length, fin, rsv1, masking_key):
-    # type: (int, int, bool, bool, Optional[bytes]) -> bytes
+def encode_header(opcode, length, fin, rsv, masking_key):
+    # type: (int, int, bool, int, Optional[bytes]) -> bytes
     """Build a frame's header, with the masking key at its end; parameters as for `encode_frame`."""
-    if opcode & CONTROL_BIT and (length > MAX_CONTROL_PAYLOAD or not fin or rsv1):
+    if opcode & CONTROL_BIT and (length > MAX_CONTROL_PAYLOAD or not fin or rsv & RSV1):
         # RFC 6455 5.5: control frames are short, whole and (RFC 7692 6.1) plain.
         raise FrameBuildError(
             'a {} frame carries at most 125 bytes, uncompressed and in one fragment',
@@ -115,11 +118,9 @@ def encode_header(opcode, length, fin, rsv1, masking_key):
     if opcode not in OPCODES:
         raise FrameBuildError('{} is not an opcode of RFC 6455', opcode)
 
-    first = opcode
+    first = opcode | rsv
     if fin:
         first |= FIN
-    if rsv1:
-        first |= RSV1
     mask_bit = 0 if masking_key is None else MASKED
     if length < LENGTH_16:
         header = _pack_short(first, mask_bit | length)
@@ -137,16 +138,18 @@ class FrameParser(object):
 
     Parameters: ``expects_mask``, whether the peer must mask (a client must,
     a server must not); ``limits``. Set ``compression`` once permessage-deflate
-    is agreed on: until then RSV1 is an error.
+    is agreed on: until then RSV1 is an error. Set ``rsv`` to the bits that
+    other extensions use.
     """
 
     __slots__ = (
-        '_max_payload', 'compression', 'expects_mask')
+        '_max_payload', 'compression', 'expects_mask', 'rsv')
 
     def __init__(self, expects_mask, limits):
         # type: (bool, Limits) -> None
         self.expects_mask = expects_mask  # type: bool
         self.compression = False  # type: bool
+        self.rsv = 0  # type: int
         self._max_payload = limits.frame
 
     def read_header(self, buffer, pos):
@@ -190,7 +193,7 @@ class FrameParser(object):
         header = FrameHeader(
             opcode=first & OPCODE_BITS,
             fin=bool(first & FIN),
-            rsv1=bool(first & RSV1),
+            rsv=first & RSV_BITS,
             length=length,
             masking_key=masking_key,
         )
@@ -204,9 +207,10 @@ class FrameParser(object):
             raise ProtocolError('reserved opcode 0x{:X}', opcode)
         is_control = opcode & CONTROL_BIT
 
-        if first & (RSV2 | RSV3):
+        unknown = first & RSV_BITS & ~self.rsv
+        if unknown & (RSV2 | RSV3):
             raise ProtocolError('RSV2 or RSV3 is set, but no extension was agreed on that uses it')
-        if first & RSV1:
+        if unknown:
             # RFC 7692 6.1: only the first frame of a data message has it.
             if not self.compression:
                 raise ProtocolError('RSV1 is set, but no compression was agreed on')

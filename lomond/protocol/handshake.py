@@ -16,8 +16,7 @@ from lomond.http.grammar import is_token
 from lomond.http.head import HeadReader
 from lomond.http.headers import Head, parse_head
 from lomond.http.redact import redact_line, redact_text
-from lomond.protocol.extensions import permessage_deflate
-from lomond.protocol.extensions.grammar import format_extension, parse_extensions
+from lomond.protocol.extensions import negotiation
 
 if TYPE_CHECKING:
     from typing import (  # noqa: F401
@@ -27,15 +26,13 @@ if TYPE_CHECKING:
         Match,
         Optional,
         Sequence,
-        Set,
         Tuple,
         Type,
         Union,
     )
 
     from lomond.http.response import Response  # noqa: F401
-    from lomond.protocol.extensions.deflate import PermessageDeflate  # noqa: F401
-    from lomond.protocol.extensions.permessage_deflate import DeflateOptions  # noqa: F401
+    from lomond.protocol.extensions.base import Extension  # noqa: F401
 
 # RFC 7230 3.1.1
 _REQUEST_LINE = re.compile(r'([A-Z]+) ([^ ]+) (HTTP/1\.[0-9])\Z')
@@ -91,7 +88,7 @@ def check_response(response, key, protocols):
     """Check the server's answer as RFC 6455 4.1 demands; return its subprotocol, or None.
 
     Parameters: the response, the key that was sent, the subprotocols that were
-    offered. Extensions are checked by `check_extensions`. Raises HandshakeError.
+    offered. Extensions are checked by `negotiation.accept`. Raises HandshakeError.
     """
     if response.status_code != 101:
         raise HandshakeError(
@@ -109,30 +106,6 @@ def check_response(response, key, protocols):
     if protocol is not None and protocol not in protocols:
         raise HandshakeError('the server chose a protocol that was not offered: {!r}', protocol)
     return protocol
-
-
-def check_extensions(value, deflate):
-    # type: (text_type, Optional[DeflateOptions]) -> Optional[PermessageDeflate]
-    """Check the extensions that the server chose; return the codec, if it chose one.
-
-    Parameters: the header's value, the compression that was offered or None.
-    Raises HandshakeError, CompressionParameterError included.
-    """
-    codec = None
-    for name, parameters in parse_extensions(value):
-        if name != permessage_deflate.NAME or deflate is None:
-            raise HandshakeError(
-                'the server chose an extension that was not offered: {!r}', name[:80])
-        if codec is not None:
-            raise HandshakeError('the server chose {} twice', name)
-        codec = permessage_deflate.accept_answer(deflate, parameters)
-    return codec
-
-
-def extension_names(codec):
-    # type: (Optional[PermessageDeflate]) -> Set[text_type]
-    """Return the names of the extensions in use."""
-    return set() if codec is None else {permessage_deflate.NAME}
 
 
 def _get_only(message, name, error_class=HandshakeError):
@@ -255,12 +228,12 @@ def check_request(request):
     return key.encode('ascii')
 
 
-def answer_request(request, protocols, deflate):
-    # type: (Request, Sequence[text_type], Optional[DeflateOptions]) -> Tuple[bytes, Optional[text_type], Optional[PermessageDeflate]]
-    """Return the 101 answer to a request, and the subprotocol and the codec that it names.
+def answer_request(request, protocols, extensions):
+    # type: (Request, Sequence[text_type], Sequence[Extension]) -> Tuple[bytes, Optional[text_type], List[Extension]]
+    """Return the 101 answer to a request, and the subprotocol and the extensions that it names.
 
     The subprotocol is the first of the server's ``protocols`` that the client
-    offered, or None; so is the codec without an offer that ``deflate`` allows.
+    offered, or None; ``extensions`` are those that the server supports.
     Raises UpgradeRefused.
     """
     key = check_request(request)
@@ -274,19 +247,16 @@ def answer_request(request, protocols, deflate):
     if protocol is not None:
         fields.append((u'Sec-WebSocket-Protocol', protocol))
 
-    codec = None
-    if deflate is not None:
+    agreed = []  # type: List[Extension]
+    if extensions:
         try:
-            offers = parse_extensions(request.get(u'Sec-WebSocket-Extensions') or u'')
+            value, agreed = negotiation.answer(
+                request.get(u'Sec-WebSocket-Extensions') or u'', extensions)
         except HandshakeError as error:
             raise UpgradeRefused(text_type(error))
-        answer = permessage_deflate.answer_offers(deflate, offers)
-        if answer is not None:
-            parameters, codec = answer
-            fields.append((
-                u'Sec-WebSocket-Extensions',
-                format_extension(permessage_deflate.NAME, parameters)))
-    return build_head(u'HTTP/1.1 101 Switching Protocols', fields), protocol, codec
+        if agreed:
+            fields.append((u'Sec-WebSocket-Extensions', value))
+    return build_head(u'HTTP/1.1 101 Switching Protocols', fields), protocol, agreed
 
 
 # Statuses without a phrase are sent without one (RFC 9112 4).

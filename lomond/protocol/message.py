@@ -8,14 +8,16 @@ from __future__ import absolute_import, division, print_function
 
 from lomond._compat import TYPE_CHECKING, Utf8Decoder, join_text
 from lomond.errors import InvalidPayload, PayloadTooLarge, ProtocolError
-from lomond.events import Binary, Text
+from lomond.events import Binary, BinaryPart, Text, TextPart, Utf8Text, Utf8TextPart
 from lomond.opcode import Opcode
+from lomond.protocol.extensions.deflate import PART
+from lomond.protocol.frame import RSV1
 from lomond.protocol.gathering import MAX_BUFFERED, MIN_BUFFERED, Pieces, ReceiveBuffer
 
 if TYPE_CHECKING:
-    from typing import Any, Optional, Tuple, Type, Union  # noqa: F401
+    from typing import Any, Callable, Iterable, Iterator, Optional, Tuple, Type, Union  # noqa: F401
 
-    from lomond.protocol.extensions.deflate import PermessageDeflate  # noqa: F401
+    from lomond.protocol.extensions.deflate import DeflateCodec  # noqa: F401
     from lomond.protocol.frame import FrameHeader  # noqa: F401
     from lomond.protocol.limits import Limits  # noqa: F401
 
@@ -23,20 +25,27 @@ if TYPE_CHECKING:
 class MessageAssembler(object):
     """Gathers one message at a time from the payloads of its frames.
 
-    Parameters: ``limits``; ``text_class``, the class of events of texts. Set
-    ``deflate`` once permessage-deflate is agreed on, and ``offers_buffer`` if
-    the driver can receive into `receive_buffer`.
+    Parameters: ``limits``; ``text_class``, the class of events of texts;
+    ``in_parts``, whether to make events of the parts of messages: a bool, or
+    a function of the opcode and the size of a message's first frame, in bytes.
+    Set ``deflate`` once permessage-deflate is agreed on, ``is_transformed`` if
+    other extensions are, and ``offers_buffer`` if the driver can receive into
+    `receive_buffer`.
     """
 
     __slots__ = (
         '_buffer', '_decoder', '_fragments', '_gathered', '_inflated_size', '_inflater',
         '_is_text', '_max_fragments', '_max_size', '_text_class', '_wire_size', 'deflate',
-        'in_message', 'offers_buffer')
+        'in_message', 'in_parts', 'is_in_parts', 'is_transformed', 'offers_buffer')
 
-    def __init__(self, limits, text_class=Text):
-        # type: (Limits, Type[Text]) -> None
+    def __init__(self, limits, text_class=Text, in_parts=False):
+        # type: (Limits, Type[Text], Union[bool, Callable[[int, int], Any]]) -> None
         self._text_class = text_class
-        self.deflate = None  # type: Optional[PermessageDeflate]
+        self.in_parts = in_parts  # type: Union[bool, Callable[[int, int], Any]]
+        #: True while the present message is to become an event for each part.
+        self.is_in_parts = False  # type: bool
+        self.is_transformed = False  # type: bool
+        self.deflate = None  # type: Optional[DeflateCodec]
         self.offers_buffer = False  # type: bool
         self._buffer = None  # type: Optional[ReceiveBuffer]
         self._max_size = limits.message
@@ -48,7 +57,8 @@ class MessageAssembler(object):
     def size(self):
         # type: () -> int
         """How many bytes of payload there are so far, inflated."""
-        return self._wire_size if self._inflater is None else self._inflated_size
+        return self._inflated_size if self._inflater is not None or self.is_transformed \
+            else self._wire_size
 
     def begin_frame(self, header):
         # type: (FrameHeader) -> None
@@ -62,7 +72,8 @@ class MessageAssembler(object):
                 raise ProtocolError(
                     'a {} frame before the last message ended', Opcode.to_str(header.opcode))
             self._begin_message(header)
-        if self._max_fragments is not None and self._fragments > self._max_fragments:
+        if self._max_fragments is not None and self._fragments > self._max_fragments \
+                and not self.is_in_parts:
             raise PayloadTooLarge('a message of more than {} fragments', self._max_fragments)
         self._wire_size += header.length
         if self._max_size is not None and self._wire_size > self._max_size:
@@ -72,15 +83,19 @@ class MessageAssembler(object):
 
     def _begin_message(self, header):
         # type: (FrameHeader) -> None
+        in_parts = self.in_parts
+        self.is_in_parts = bool(
+            in_parts(header.opcode, header.length) if callable(in_parts) else in_parts)
         self.in_message = True
         self._is_text = header.opcode == Opcode.TEXT
-        self._inflater = self.deflate if header.rsv1 else None
+        self._inflater = self.deflate if header.rsv & RSV1 else None
         self._fragments = 1
         self._wire_size = 0
         self._inflated_size = 0
         if self._is_text:
             self._decoder = Utf8Decoder()  # type: Optional[Utf8Decoder]
-            self._gathered = Pieces(join_text)  # type: Union[Pieces, ReceiveBuffer]
+            self._gathered = Pieces(
+                b''.join if self._is_utf8 else join_text)  # type: Union[Pieces, ReceiveBuffer]
         else:
             self._decoder = None
             self._gathered = self._buffer_for(header) or Pieces(b''.join)
@@ -88,7 +103,7 @@ class MessageAssembler(object):
     def _buffer_for(self, header):
         # type: (FrameHeader) -> Optional[ReceiveBuffer]
         """Return the buffer for a message that can be received as it is, neither small nor huge."""
-        if not self.offers_buffer or not header.fin or header.rsv1 \
+        if not self.offers_buffer or self.is_in_parts or not header.fin or header.rsv \
                 or header.masking_key is not None \
                 or not MIN_BUFFERED <= header.length <= MAX_BUFFERED:
             return None
@@ -136,13 +151,96 @@ class MessageAssembler(object):
             limit = None if self._max_size is None else self._max_size - self._inflated_size
             payload = self._inflater.decompress(payload, limit, is_last)
             self._inflated_size += len(payload)
+        elif self.is_transformed:
+            self._count(payload)
+        text = self._decode(payload, is_last)
+        self._gathered.add(payload if text is None or self._is_utf8 else text)
+
+    def _count(self, data):
+        # type: (bytes) -> None
+        """Count what extensions made of the payload."""
+        self._inflated_size += len(data)
+        if self._max_size is not None and self._inflated_size > self._max_size:
+            raise PayloadTooLarge(
+                'extensions make a message larger than max_message_size ({} bytes)',
+                self._max_size)
+
+    def _decode(self, data, is_last):
+        # type: (bytes, bool) -> Any
+        """Return the text in a piece, for `join_text`; None if the message is binary."""
         if self._decoder is None:
-            self._gathered.add(payload)
-            return
+            return None
         try:
-            self._gathered.add(self._decoder.decode(payload, is_last))
+            return self._decoder.decode(data, is_last)
         except UnicodeDecodeError:
             raise invalid_utf8()
+
+    @property
+    def _is_utf8(self):
+        # type: () -> bool
+        return issubclass(self._text_class, Utf8Text)
+
+    # -- messages in parts --
+
+    def parts(self, pieces, is_frame_end, is_last, received_time):
+        # type: (Iterable[bytes], bool, bool, float) -> Iterator[Union[Text, Binary]]
+        """Yield the events of parts that pieces of payload become.
+
+        Parameters: the pieces, and whether the frame and the message end with them. A part that
+        would be empty comes only at the end of its message. Raises InvalidPayload or
+        PayloadTooLarge.
+        """
+        held = None  # type: Any
+        for content in self._contents(pieces, is_last):
+            if held is not None:
+                yield self._part(held, False, False, received_time)
+            held = content
+        if is_last:
+            self.in_message = False
+        elif held is None:
+            return
+        yield self._part(held, is_frame_end, is_last, received_time)
+
+    def _contents(self, pieces, is_last):
+        # type: (Iterable[bytes], bool) -> Iterator[Any]
+        """Yield text or bytes, none of them empty."""
+        for piece in self._inflate(pieces, is_last):
+            text = self._decode(piece, False)
+            content = piece if text is None else join_text([text])
+            if content:
+                yield content
+        self._decode(b'', is_last)      # raises in the middle of a character
+
+    def _inflate(self, pieces, is_last):
+        # type: (Iterable[bytes], bool) -> Iterator[bytes]
+        for piece in pieces:
+            if self._inflater is not None:
+                for data in self._inflate_piece(piece, False):
+                    yield data
+                continue
+            if self.is_transformed:
+                self._count(piece)
+            yield piece
+        if is_last and self._inflater is not None:
+            for data in self._inflate_piece(b'', True):
+                yield data
+
+    def _inflate_piece(self, piece, is_last):
+        # type: (bytes, bool) -> Iterator[bytes]
+        limit = None if self._max_size is None else self._max_size - self._inflated_size
+        inflater = self._inflater  # type: Any
+        for data in inflater.inflate(piece, limit, is_last, PART):
+            self._inflated_size += len(data)
+            yield data
+
+    def _part(self, content, frame_finished, message_finished, received_time):
+        # type: (Any, bool, bool, float) -> Union[Text, Binary]
+        if not self._is_text:
+            return BinaryPart(content or b'', frame_finished, message_finished, received_time)
+        if not self._is_utf8:
+            return TextPart(content or u'', frame_finished, message_finished, received_time)
+        return Utf8TextPart(
+            (content or u'').encode('utf-8'), frame_finished, message_finished, received_time)
 
     def finish(self, received_time):
         # type: (float) -> Union[Text, Binary]

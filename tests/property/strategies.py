@@ -7,7 +7,7 @@ import zlib
 from hypothesis import strategies as st
 
 from lomond.protocol.connection import CLIENT, SERVER, Connection
-from lomond.protocol.extensions.deflate import PermessageDeflate
+from lomond.protocol.extensions.deflate import DeflateCodec
 from lomond.protocol.limits import DEFAULT_LIMITS
 from tests.protocol.harness import drive, story
 from tests.support import make_frame
@@ -112,7 +112,7 @@ class End(object):
         self._deflates = deflates
         self.connection = Connection(
             role, limits, random_bytes=lambda count: b'\0' * count)
-        self.connection.accept(PermessageDeflate() if deflates else None)
+        self.connection.accept(DeflateCodec() if deflates else None)
         if closes:
             self.connection.encode(8, b'')
 

@@ -8,14 +8,13 @@ from hypothesis import strategies as st
 from lomond import errors
 from lomond.http.answer import ResponseReader
 from lomond.http.response import Response
-from lomond.protocol.extensions import permessage_deflate
+from lomond.protocol.extensions import negotiation, permessage_deflate
 from lomond.protocol.extensions.grammar import format_extension, parse_extensions
-from lomond.protocol.extensions.permessage_deflate import DeflateOptions
+from lomond.protocol.extensions.permessage_deflate import DeflateOptions, PermessageDeflate
 from lomond.protocol.handshake import (
     Request,
     UpgradeRefused,
     answer_request,
-    check_extensions,
     check_request,
     check_response,
 )
@@ -70,11 +69,11 @@ def test_extensions_are_parsed_or_refused(value):
 @given(extension_headers)
 def test_extensions_are_accepted_by_a_client_or_refused(value):
     try:
-        codec = check_extensions(value, DeflateOptions())
+        agreed = negotiation.accept(value, [PermessageDeflate()])
     except errors.HandshakeError:
         return
-    assert (codec is None) is (not parse_extensions(value))
-    assert codec is None or 8 <= codec.inflate_bits <= 15
+    assert len(agreed) == len(parse_extensions(value))
+    assert not agreed or 8 <= agreed[0].codec.inflate_bits <= 15
 
 
 @given(extension_headers)
@@ -141,7 +140,7 @@ def test_request_is_read_or_refused(head):
         assert error.status_code in (400, 405, 426)
         key = None
     try:
-        answer, protocol, _codec = answer_request(request, [u'chat'], DeflateOptions())
+        answer, protocol, _agreed = answer_request(request, [u'chat'], [PermessageDeflate()])
     except UpgradeRefused:
         return
     assert key is not None

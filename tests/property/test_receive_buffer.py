@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lomond.protocol.extensions.deflate import PermessageDeflate
+from lomond.protocol.extensions.deflate import DeflateCodec
 from lomond.protocol.gathering import MAX_BUFFERED, MIN_BUFFERED
 from lomond.protocol.limits import DEFAULT_LIMITS
 from tests.protocol.harness import Wire, assert_fails, hand_in, raw_deflate
@@ -59,8 +59,8 @@ def encode(opcode, size, how):
     st.lists(st.booleans(), max_size=12))
 def test_any_cuts_give_the_same_events_with_a_receive_buffer_and_without(messages, sizes, as_bytes):
     conversation = b''.join(encode(*message) for message in messages)
-    expected = Wire(deflate=PermessageDeflate()).receive(conversation)
-    wire = buffered(deflate=PermessageDeflate())
+    expected = Wire(deflate=DeflateCodec()).receive(conversation)
+    wire = buffered(deflate=DeflateCodec())
     happened = []
     for index, piece in enumerate(cut(conversation, sizes)):
         if index < len(as_bytes) and as_bytes[index]:
@@ -93,7 +93,7 @@ def test_other_messages_have_no_receive_buffer(options):
 
 
 def test_a_compressed_message_has_no_receive_buffer():
-    assert begin(buffered(deflate=PermessageDeflate()), rsv=0x40) is None
+    assert begin(buffered(deflate=DeflateCodec()), rsv=0x40) is None
 
 
 def test_a_masked_message_has_no_receive_buffer():

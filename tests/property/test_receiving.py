@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from lomond.errors import ProtocolError
 from lomond.protocol.connection import CLIENT, SERVER
-from lomond.protocol.extensions.deflate import MAX_STREAM_ENDS, PermessageDeflate
+from lomond.protocol.extensions.deflate import MAX_STREAM_ENDS, DeflateCodec
 from lomond.protocol.limits import DEFAULT_LIMITS
 from tests.property.strategies import (
     SMALL_LIMITS,
@@ -112,7 +112,7 @@ PROBES = [b'\x03\x00' * MAX_STREAM_ENDS, b'\xf2\x48\xcd\xc9\xc9\x07\x00',
 
 def _inflate_all(messages, limit, inflate, **options):
     """Return what each message inflates to, and then each probe, up to the first error."""
-    codec = PermessageDeflate(**options)
+    codec = DeflateCodec(**options)
     inflated = []
     try:
         for data in messages:

@@ -85,7 +85,7 @@ class SteppingLock(object):
 class Wire(object):
     """An open connection of one role; `sent` is what it replied, as frames."""
 
-    def __init__(self, role=CLIENT, limits=DEFAULT_LIMITS, deflate=None, **options):
+    def __init__(self, role=CLIENT, limits=DEFAULT_LIMITS, deflate=None, extensions=(), **options):
         self.role = role
         #: The key with which the peer masks: clients do, servers don't.
         self.key = KEY if role == SERVER else None
@@ -93,7 +93,7 @@ class Wire(object):
         #: A list to take the replies that can't be sent yet, or None: then they are sent.
         self.held_up = None
         self.connection = Connection(role, limits, **options)
-        self.connection.accept(deflate)
+        self.connection.accept(deflate, extensions)
 
     def _reply(self, opcode, payload):
         if self.held_up is None:

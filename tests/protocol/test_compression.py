@@ -11,7 +11,7 @@ import pytest
 
 from lomond.protocol import accel
 from lomond.protocol.connection import CLIENT, SERVER
-from lomond.protocol.extensions.deflate import PermessageDeflate
+from lomond.protocol.extensions.deflate import DeflateCodec
 from tests.protocol.harness import (
     BINARY,
     CONTINUATION,
@@ -34,7 +34,7 @@ HELLO = b'\xf2\x48\xcd\xc9\xc9\x07\x00'
 
 
 def _wire(role, **options):
-    return Wire(role, deflate=PermessageDeflate(**options))
+    return Wire(role, deflate=DeflateCodec(**options))
 
 
 # -- RFC 7692 7.2.3, byte for byte as a server sends them --
@@ -286,7 +286,7 @@ def test_windows_are_freed_with_the_connection(role, deflate_library):
     library = _CountedLibrary(deflate_library)
     accel.use_zlib(library)
     try:
-        wire = Wire(role, deflate=PermessageDeflate())
+        wire = Wire(role, deflate=DeflateCodec())
     finally:
         accel.use_zlib(deflate_library)
     assert len(library.windows) == 0

@@ -6,7 +6,7 @@ import pytest
 
 from lomond.http.answer import MAX_INTERIM
 from lomond.protocol.connection import SERVER, Connection
-from lomond.protocol.extensions.permessage_deflate import DeflateOptions
+from lomond.protocol.extensions.permessage_deflate import DeflateOptions, PermessageDeflate
 from lomond.protocol.handshake import Request, UpgradeRefused, answer_request
 from lomond.protocol.limits import DEFAULT_LIMITS
 from lomond.protocol.state import State
@@ -138,10 +138,11 @@ def test_what_is_no_http_is_a_critical_protocol_error(data):
 def _handshake(client_options, protocols=(), deflate=None):
     """Shake hands in memory; return both ends and what the client saw."""
     websocket = _websocket(**client_options)
-    head, protocol, codec = answer_request(
-        Request(websocket.build_request()), list(protocols), deflate)
+    head, protocol, agreed = answer_request(
+        Request(websocket.build_request()), list(protocols),
+        [] if deflate is None else [PermessageDeflate(deflate)])
     server = Connection(SERVER)
-    server.accept(codec)
+    server.accept(extensions=agreed)
     (_ready, _response, chosen, extensions, _connection), = _feed(websocket, head)
     assert chosen == protocol
     return websocket, server, chosen, extensions
@@ -226,4 +227,4 @@ def test_extension_given_in_two_headers_is_rejected():
 def test_request_of_another_kind_is_refused_by_the_server():
     request = _websocket().build_request()
     with pytest.raises(UpgradeRefused):
-        answer_request(Request(request.replace(b'GET', b'PUT', 1)), [], None)
+        answer_request(Request(request.replace(b'GET', b'PUT', 1)), [], [])

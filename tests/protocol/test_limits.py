@@ -8,7 +8,7 @@ import zlib
 import pytest
 
 from lomond.protocol.connection import SERVER
-from lomond.protocol.extensions.deflate import PermessageDeflate
+from lomond.protocol.extensions.deflate import DeflateCodec
 from lomond.protocol.limits import DEFAULT_LIMITS, MIB, message_limits
 from tests.protocol.harness import (
     BINARY,
@@ -135,7 +135,7 @@ def test_there_need_be_no_limit(role):
 # -- inflated --
 
 def _deflating_wire(role, limits=DEFAULT_LIMITS):
-    return Wire(role, limits, PermessageDeflate())
+    return Wire(role, limits, DeflateCodec())
 
 
 @BY_ROLE

@@ -5,7 +5,7 @@ from __future__ import absolute_import, division, print_function
 import pytest
 
 from lomond.events import Binary, Text
-from lomond.protocol.extensions.deflate import PermessageDeflate
+from lomond.protocol.extensions.deflate import DeflateCodec
 from lomond.protocol.limits import DEFAULT_LIMITS
 from tests.protocol.harness import (
     BINARY,
@@ -196,7 +196,7 @@ def test_every_text_is_of_the_class_asked_for_however_it_comes(role):
     class Shout(Text):
         __slots__ = ()
 
-    wire = Wire(role, text_class=Shout, deflate=PermessageDeflate(inflate_takeover=False))
+    wire = Wire(role, text_class=Shout, deflate=DeflateCodec(inflate_takeover=False))
     data = wire.frame(TEXT, b'text') + wire.frame(TEXT, raw_deflate(b'text'), rsv=RSV1)
     data += wire.frame(TEXT, b'te', fin=False) + wire.frame(CONTINUATION, b'xt')
     data += wire.frame(BINARY, b'binary')

@@ -5,7 +5,7 @@ from __future__ import absolute_import, division, print_function
 import pytest
 
 from lomond._compat import text_type
-from lomond.protocol.extensions.deflate import PermessageDeflate
+from lomond.protocol.extensions.deflate import DeflateCodec
 from tests.protocol.harness import (
     BINARY,
     CONTINUATION,
@@ -122,14 +122,14 @@ def test_text_that_stops_within_a_character_may_go_on(role, end):
 @BY_ROLE
 @pytest.mark.parametrize('start, wrong', WRONG)
 def test_wrong_text_in_a_compressed_message_closes_with_1007(role, start, wrong):
-    wire = Wire(role, deflate=PermessageDeflate())
+    wire = Wire(role, deflate=DeflateCodec())
     data = raw_deflate(b'fine ' + start + wrong)
     assert assert_fails(1007, wire, wire.frame(TEXT, data, rsv=RSV1)) == []
 
 
 @BY_ROLE
 def test_wrong_text_in_a_compressed_message_fails_before_it_is_complete(role):
-    wire = Wire(role, deflate=PermessageDeflate())
+    wire = Wire(role, deflate=DeflateCodec())
     data = raw_deflate(b'fine \xff' + bytes(bytearray(i * 7 % 256 for i in range(500))), level=0)
     frame = wire.frame(TEXT, data, fin=False, rsv=RSV1)
     assert assert_fails(1007, wire, frame[:50]) == []

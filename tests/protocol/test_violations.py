@@ -9,7 +9,7 @@ import pytest
 from lomond import errors
 from lomond._compat import text_type
 from lomond.protocol.connection import SERVER
-from lomond.protocol.extensions.deflate import PermessageDeflate
+from lomond.protocol.extensions.deflate import DeflateCodec
 from lomond.protocol.state import State
 from tests.protocol.harness import (
     BINARY,
@@ -36,7 +36,7 @@ CONTROLS = [CLOSE, PING, PONG]
 
 
 def _wire(role, deflate=False):
-    return Wire(role, deflate=PermessageDeflate() if deflate else None)
+    return Wire(role, deflate=DeflateCodec() if deflate else None)
 
 
 @BY_ROLE

@@ -8,7 +8,7 @@ import zlib
 import pytest
 
 from lomond.protocol import accel
-from lomond.protocol.extensions.deflate import PermessageDeflate
+from lomond.protocol.extensions.deflate import DeflateCodec
 
 
 def test_the_masker_of_wsaccel_is_found_where_it_is_installed():
@@ -42,7 +42,7 @@ def test_zlib_ng_is_used_where_it_is_installed(fresh):
 def test_without_zlib_ng_the_standard_library_serves(fresh, monkeypatch):
     monkeypatch.setitem(sys.modules, 'zlib_ng', None)
     assert accel.find_zlib() is zlib
-    assert PermessageDeflate().decompress_whole(b'\xf2\x48\xcd\xc9\xc9\x07\x00', None) == b'Hello'
+    assert DeflateCodec().decompress_whole(b'\xf2\x48\xcd\xc9\xc9\x07\x00', None) == b'Hello'
 
 
 def _install(monkeypatch, tmpdir, source):

@@ -9,7 +9,7 @@ import pytest
 
 from lomond import WebSocket
 from lomond.http.url import ProxyTarget
-from lomond.protocol.extensions.permessage_deflate import DeflateOptions
+from lomond.protocol.extensions.permessage_deflate import DeflateOptions, PermessageDeflate
 from lomond.server import ServerWebSocket
 from tests.support import get_header, make_frame
 from tests.unit.test_surface import parameters_of
@@ -58,7 +58,13 @@ PARAMETERS = {
     'json_dumps': (None, repr, 5, TypeError),
     'fragment_size': (1, None, 0, ValueError),
     'max_read_ahead': (1, None, 1e6, TypeError),
+    'extensions': ((), (PermessageDeflate,), PermessageDeflate, TypeError),
+    'message_parts': (False, max, 'yes', TypeError),
+    'text_as_bytes': (False, True, 'yes', TypeError),
 }
+
+#: Of parameters whose attribute has another name: that name.
+RENAMED = {'extensions': 'extension_factories'}
 
 
 def test_every_parameter_is_an_attribute_that_is_tested_here():
@@ -69,15 +75,16 @@ def test_every_parameter_is_an_attribute_that_is_tested_here():
 def test_an_attribute_is_set_to_what_the_constructor_takes_and_to_nothing_else(name):
     first, second, wrong, error = PARAMETERS[name]
     websocket = WebSocket(**dict({'url': URL}, **{name: first}))
-    assert getattr(websocket, name) == first
+    attribute = RENAMED.get(name, name)
+    assert getattr(websocket, attribute) == first
     with pytest.raises(error) as at_the_constructor:
         WebSocket(**dict({'url': URL}, **{name: wrong}))
     with pytest.raises(error) as when_set:
-        setattr(websocket, name, wrong)
+        setattr(websocket, attribute, wrong)
     assert str(when_set.value) == str(at_the_constructor.value)
-    assert getattr(websocket, name) == first
-    setattr(websocket, name, second)
-    assert getattr(websocket, name) == second
+    assert getattr(websocket, attribute) == first
+    setattr(websocket, attribute, second)
+    assert getattr(websocket, attribute) == second
 
 
 def test_the_request_uses_what_was_set():

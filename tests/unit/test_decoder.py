@@ -8,7 +8,7 @@ from __future__ import absolute_import, division, print_function
 import pytest
 
 from lomond._compat import to_bytes
-from lomond.protocol.extensions.deflate import PermessageDeflate
+from lomond.protocol.extensions.deflate import DeflateCodec
 from lomond.protocol.limits import DEFAULT_LIMITS, message_limits
 from lomond.stats import Stats
 from tests.protocol.harness import (
@@ -42,7 +42,7 @@ def frames_of_the_long_way(wire, data):
 def test_whole_messages_take_the_short_way_up_to_the_limit(opcode, size):
     frame = make_frame(opcode, b'x' * size)
     for limits in (DEFAULT_LIMITS, message_limits(size)):
-        wire = Wire(limits=limits, deflate=PermessageDeflate())
+        wire = Wire(limits=limits, deflate=DeflateCodec())
         assert frames_of_the_long_way(wire, frame) == 0
         assert frames_of_the_long_way(wire, frame * 2) == 0
 
@@ -52,7 +52,7 @@ def test_whole_messages_take_the_short_way_up_to_the_limit(opcode, size):
 def test_compressed_messages_take_the_short_way(opcode, size):
     payload = b''.join(to_bytes(bytearray([i % 128])) for i in range(size))
     frame = make_frame(opcode, raw_deflate(payload), rsv=RSV1)
-    wire = Wire(deflate=PermessageDeflate())
+    wire = Wire(deflate=DeflateCodec())
     assert frames_of_the_long_way(wire, frame) == 0
     assert frames_of_the_long_way(wire, frame * 2) == 0
 
@@ -78,7 +78,7 @@ def test_the_short_way_is_taken_again_after_the_long_one():
 @pytest.mark.parametrize('size', [0, 5, 125, 126, 70000])
 def test_messages_and_bytes_received_are_counted(role, size):
     stats = Stats()
-    wire = Wire(role, deflate=PermessageDeflate(), stats=stats)
+    wire = Wire(role, deflate=DeflateCodec(), stats=stats)
     payload = b'x' * size
     half = size // 2
     received = [
@@ -191,7 +191,7 @@ def test_fault_has_the_time_it_was_received():
     make_frame(TEXT, b'\xff\xff'), make_frame(BINARY, b'\xff\xff', rsv=0x40)])
 def test_message_that_is_refused_is_not_counted_however_it_is_cut(frame):
     for pieces in ([frame], [frame[:2], frame[2:]]):
-        wire = Wire(deflate=PermessageDeflate())
+        wire = Wire(deflate=DeflateCodec())
         (name, _error, _critical, close_code), = wire.receive(*pieces)
         assert (name, close_code) == ('protocol_error', 1007)
         received = wire.connection.stats.received

@@ -10,7 +10,7 @@ import pytest
 from lomond import errors
 from lomond._compat import to_bytes
 from lomond.protocol.connection import CLIENT, SERVER, Connection
-from lomond.protocol.extensions.deflate import PermessageDeflate
+from lomond.protocol.extensions.deflate import DeflateCodec
 from lomond.protocol.frame import PIECE
 from lomond.protocol.state import State
 from lomond.stats import Stats
@@ -88,7 +88,7 @@ def test_close_frame_ends_sending(role, state, following, complete):
 
 
 @pytest.mark.parametrize('compress', [False, True])
-@pytest.mark.parametrize('deflate', [None, PermessageDeflate], ids=['plain', 'deflate'])
+@pytest.mark.parametrize('deflate', [None, DeflateCodec], ids=['plain', 'deflate'])
 @pytest.mark.parametrize('opcode, payload', [
     (CLOSE, b'x' * 126), (PING, b'x' * 126), (PONG, b'x' * 126), (CONTINUATION, b'x'), (3, b'x'),
     (15, b'x'), (-1, b'x')])
@@ -105,7 +105,7 @@ def test_frame_that_rfc_6455_forbids_is_refused_and_changes_nothing(
 
 
 def test_message_is_compressed_if_that_was_agreed_on_and_asked_for():
-    wire = Wire(SERVER, deflate=PermessageDeflate())
+    wire = Wire(SERVER, deflate=DeflateCodec())
     assert wire.connection.supports_compression
     assert wire.connection.encode(TEXT, b'Hello') == b'\x81\x05Hello'
     assert wire.connection.encode(TEXT, b'Hello', True) == b'\xc1\x07\xf2\x48\xcd\xc9\xc9\x07\x00'
@@ -115,7 +115,7 @@ def test_message_is_compressed_if_that_was_agreed_on_and_asked_for():
 
 @pytest.mark.parametrize('opcode', [PING, PONG, CLOSE])
 def test_control_frame_is_never_compressed(opcode):
-    wire = Wire(SERVER, deflate=PermessageDeflate())
+    wire = Wire(SERVER, deflate=DeflateCodec())
     payload = b'\x03\xe8bye'
     assert wire.connection.encode(opcode, payload, True) == make_frame(opcode, payload)
 
@@ -161,7 +161,7 @@ def test_a_message_of_more_than_the_fragment_size_is_cut(role, length, fragment_
 def test_a_compressed_message_is_cut_after_compressing(role):
     """RFC 7692 6.1: RSV1 is set on the first frame only."""
     noise = os.urandom(1000)
-    wire = Wire(role, deflate=PermessageDeflate())
+    wire = Wire(role, deflate=DeflateCodec())
     _size, frames = wire.connection.encoder.encode_in_frames(BINARY, noise, True, 400)
     parsed = parse_frames(b''.join(gather(frames)), role)
     assert [first for first, _part in parsed] == [0x42, 0x00, 0x80]
@@ -196,7 +196,7 @@ def test_a_close_frame_between_fragments_ends_the_message(state, expected):
 
 
 def test_messages_in_frames_and_many_are_compressed_only_if_that_was_asked_for():
-    wire = Wire(SERVER, deflate=PermessageDeflate())
+    wire = Wire(SERVER, deflate=DeflateCodec())
     _size, frames = wire.connection.encoder.encode_in_frames(TEXT, b'Hello')
     assert gather(frames) == [b'\x81\x05Hello']
     assert list(wire.connection.encoder.encode_many([(TEXT, b'Hello')])) == [b'\x81\x05Hello']
@@ -261,7 +261,7 @@ def test_many_messages_that_are_none_make_no_piece():
 @pytest.mark.parametrize('size', [0, 1, 125])
 @pytest.mark.parametrize('deflate, compress', [(False, False), (False, True), (True, False)])
 def test_small_plain_messages_of_a_client_are_sent_the_short_way(opcode, size, deflate, compress):
-    connection = Wire(CLIENT, deflate=PermessageDeflate() if deflate else None).connection
+    connection = Wire(CLIENT, deflate=DeflateCodec() if deflate else None).connection
     assert calls(connection.encode, opcode, b'x' * size, compress)['encode_header'] == 0
     frame = connection.encode(opcode, b'x' * size, compress)
     assert parse_frames(frame, CLIENT) == [(0x80 | opcode, b'x' * size)]
@@ -270,7 +270,7 @@ def test_small_plain_messages_of_a_client_are_sent_the_short_way(opcode, size, d
 @pytest.mark.parametrize('role, size, compress', [
     ('server', 5, False), ('client', 126, False), ('client', 5, True)])
 def test_other_messages_are_sent_the_long_way(role, size, compress):
-    connection = Wire(role, deflate=PermessageDeflate()).connection
+    connection = Wire(role, deflate=DeflateCodec()).connection
     assert calls(connection.encode, TEXT, b'x' * size, compress)['encode_header'] == 1
 
 
@@ -281,7 +281,7 @@ def test_other_messages_are_sent_the_long_way(role, size, compress):
 @pytest.mark.parametrize('size', [0, 5, 125, 126, 70000])
 def test_messages_and_bytes_sent_are_counted(role, compress, size):
     stats = Stats()
-    connection = Wire(role, deflate=PermessageDeflate(), stats=stats).connection
+    connection = Wire(role, deflate=DeflateCodec(), stats=stats).connection
     wire_bytes = 0
     for count, opcode in enumerate([TEXT, BINARY, TEXT], 1):
         wire_bytes += len(connection.encode(opcode, b'x' * size, compress))

@@ -33,7 +33,11 @@ EVENTS = [
     (events.Rejected, ('response', 'reason'), 'rejected'),
     (events.Redirected, ('response', 'url'), 'redirected'),
     (events.Text, ('text',), 'text'),
+    (events.TextPart, ('text', 'frame_finished', 'message_finished'), 'text'),
+    (events.Utf8Text, ('data',), 'text'),
+    (events.Utf8TextPart, ('data', 'frame_finished', 'message_finished'), 'text'),
     (events.Binary, ('data',), 'binary'),
+    (events.BinaryPart, ('data', 'frame_finished', 'message_finished'), 'binary'),
     (events.Ping, ('data',), 'ping'),
     (events.Pong, ('data',), 'pong'),
     (events.Closing, ('code', 'reason'), 'closing'),
@@ -48,6 +52,9 @@ EVENTS = [
     (events.UnknownMessage, ('message',), 'unknown'),
 ]
 
+#: Those that are no special case of another, as `TextPart` is of `Text`.
+KINDS = [kind for kind in EVENTS if not any(
+    kind[0] is not other[0] and issubclass(kind[0], other[0]) for other in EVENTS)]
 
 #: 2.7 takes 0 unless it is given another.
 PROTOCOLS = range(pickle.HIGHEST_PROTOCOL + 1)
@@ -68,7 +75,7 @@ def test_any_event_is_the_union_of_all_events_to_a_type_checker():
               and getattr(node.targets[0], 'id', None) == 'AnyEvent']
     assert len(unions) == 1
     named = {node.id for node in ast.walk(unions[0].slice) if isinstance(node, ast.Name)}
-    assert named == {cls.__name__ for cls, _fields, _name in EVENTS}
+    assert named == {cls.__name__ for cls, _fields, _name in KINDS}
 
 
 def test_any_event_may_be_part_of_an_annotation():
@@ -94,7 +101,7 @@ def test_event_takes_keywords_and_the_time_it_was_received(cls, fields, name):
     assert [getattr(event, field) for field in fields] == list(fields)
 
 
-@pytest.mark.parametrize('cls, fields, name', EVENTS)
+@pytest.mark.parametrize('cls, fields, name', KINDS)
 def test_event_names_are_class_names_in_snake_case(cls, fields, name):
     snake_case = re.sub('(?<=.)([A-Z])', r'_\1', cls.__name__).lower()
     assert name == {'unknown_message': 'unknown'}.get(snake_case, snake_case)
@@ -236,6 +243,10 @@ FILLED = [
     events.BackOff(1.5),
     events.GaveUp(u'no use'),
     events.UnknownMessage((1, b'x')),
+    events.TextPart(u'caf\xe9', True, False),
+    events.Utf8Text(b'"caf\xc3\xa9"'),
+    events.Utf8TextPart(b'caf\xc3\xa9', False, False),
+    events.BinaryPart(b'\0\xff', True, True),
 ] + [
     events.ConnectFail(u'no', 'tls', cause, RESPONSE, ((u'::1', u'refused'), (u'127.0.0.1', u'')))
     for cause in CAUSES

@@ -12,6 +12,7 @@ from lomond.errors import FrameBuildError, PayloadTooLarge, ProtocolError
 from lomond.opcode import Opcode
 from lomond.protocol.frame import (
     PIECE,
+    RSV1,
     SHORT_HEADER,
     FrameParser,
     cut_frame,
@@ -69,12 +70,12 @@ def test_a_piece_is_64_kib():
 
 
 def test_compressed_message_starts_with_rsv1():
-    assert encode_frame(1, b'\x00', rsv1=True) == b'\xc1\x01\x00'
+    assert encode_frame(1, b'\x00', rsv=RSV1) == b'\xc1\x01\x00'
 
 
 @pytest.mark.parametrize('opcode', [Opcode.CLOSE, Opcode.PING, Opcode.PONG])
 @pytest.mark.parametrize('wrong', [
-    {'payload': b'x' * 126}, {'payload': b'', 'fin': False}, {'payload': b'', 'rsv1': True},
+    {'payload': b'x' * 126}, {'payload': b'', 'fin': False}, {'payload': b'', 'rsv': RSV1},
 ], ids=['long', 'fragmented', 'compressed'])
 def test_control_frame_that_rfc_6455_forbids_is_not_built(opcode, wrong):
     with pytest.raises(FrameBuildError) as caught:
@@ -119,7 +120,7 @@ def test_header_is_read_when_complete_and_not_before(masked, length):
     assert start == size
     assert header.opcode == 2
     assert header.fin is True
-    assert header.rsv1 is False
+    assert header.rsv == 0
     assert header.length == length
     assert header.masking_key == key
 
@@ -144,7 +145,7 @@ def test_rsv1_is_refused_unless_compression_was_agreed_on():
 @pytest.mark.parametrize('opcode', [1, 2])
 def test_rsv1_is_read_once_compression_is_agreed_on(opcode):
     header, _start = _read(make_frame(opcode, b'', rsv=0x40), compression=True)
-    assert header.rsv1 is True
+    assert header.rsv == RSV1
 
 
 @pytest.mark.parametrize('first, second, compression, words', [

@@ -4,11 +4,11 @@ from __future__ import absolute_import, division, print_function
 
 import pytest
 
-from lomond.errors import CompressionParameterError, CriticalProtocolError, HandshakeError
+from lomond.errors import CriticalProtocolError, HandshakeError
 from lomond.http.answer import MAX_INTERIM, ResponseReader
 from lomond.http.head import HeadReader
 from lomond.http.response import Response
-from lomond.protocol.extensions.permessage_deflate import DeflateOptions
+from lomond.protocol.extensions.permessage_deflate import DeflateOptions, PermessageDeflate
 from lomond.protocol.handshake import (
     Request,
     RequestReader,
@@ -16,11 +16,9 @@ from lomond.protocol.handshake import (
     accept_key,
     answer_request,
     build_head,
-    check_extensions,
     check_protocols,
     check_request,
     check_response,
-    extension_names,
     plain_answer,
 )
 from lomond.protocol.limits import DEFAULT_LIMITS
@@ -426,36 +424,6 @@ def test_server_need_not_choose_a_protocol():
     assert check_response(_response(), KEY, ['chat']) is None
 
 
-def test_no_extension_is_no_codec():
-    assert check_extensions(u'', None) is None
-    assert check_extensions(u'', DeflateOptions()) is None
-    assert extension_names(None) == set()
-
-
-def test_extension_that_was_offered_gives_a_codec():
-    codec = check_extensions(u'permessage-deflate; client_max_window_bits=10', DeflateOptions())
-    assert codec.deflate_bits == 10
-    assert extension_names(codec) == {u'permessage-deflate'}
-
-
-@pytest.mark.parametrize('value, deflate', [
-    (u'permessage-deflate', None),
-    (u'x-webkit-deflate-frame', DeflateOptions()),
-    (u'Permessage-Deflate', DeflateOptions()),
-    (u'permessage-deflate, other', DeflateOptions()),
-    (u'permessage-deflate, permessage-deflate', DeflateOptions()),
-    (u'permessage-deflate;', DeflateOptions()),
-])
-def test_extension_that_was_not_offered_or_is_malformed_is_refused(value, deflate):
-    with pytest.raises(HandshakeError):
-        check_extensions(value, deflate)
-
-
-def test_wrong_extension_parameter_has_its_own_error():
-    with pytest.raises(CompressionParameterError):
-        check_extensions(u'permessage-deflate; level=9', DeflateOptions())
-
-
 # -- the server's checks --
 
 def test_request_is_taken_apart():
@@ -561,12 +529,12 @@ def test_request_may_repeat_other_headers(name, value):
 # -- the server's answer --
 
 def test_server_accepts_with_the_key():
-    head, protocol, codec = answer_request(_request(), [], None)
+    head, protocol, agreed = answer_request(_request(), [], [])
     response = Response(head)
     assert check_response(response, KEY, []) is None
     assert [name for name, _value in response.headers.items()] == [
         u'Upgrade', u'Connection', u'Sec-WebSocket-Accept']
-    assert (protocol, codec) == (None, None)
+    assert (protocol, agreed) == (None, [])
 
 
 @pytest.mark.parametrize('offered, supported, chosen', [
@@ -578,8 +546,8 @@ def test_server_accepts_with_the_key():
     (None, ['a'], None),
 ])
 def test_server_chooses_its_first_protocol_that_was_offered(offered, supported, chosen):
-    head, protocol, _codec = answer_request(
-        _request(Sec_WebSocket_Protocol=offered), supported, None)
+    head, protocol, _agreed = answer_request(
+        _request(Sec_WebSocket_Protocol=offered), supported, [])
     assert protocol == chosen
     assert Response(head).get(u'Sec-WebSocket-Protocol') == chosen
 
@@ -594,22 +562,24 @@ def test_server_chooses_its_first_protocol_that_was_offered(offered, supported, 
     (b'malformed malformed', None, None),
 ])
 def test_server_answers_offers_of_compression(offered, deflate, answered):
-    head, _protocol, codec = answer_request(
-        _request(Sec_WebSocket_Extensions=offered), [], deflate)
+    head, _protocol, agreed = answer_request(
+        _request(Sec_WebSocket_Extensions=offered), [],
+        [] if deflate is None else [PermessageDeflate(deflate)])
     assert Response(head).get(u'Sec-WebSocket-Extensions') == answered
-    assert (codec is not None) is (answered is not None)
+    assert bool(agreed) is (answered is not None)
 
 
 def test_malformed_offer_is_refused_where_compression_is_known():
     with pytest.raises(UpgradeRefused) as caught:
         answer_request(
-            _request(Sec_WebSocket_Extensions=b'malformed malformed'), [], DeflateOptions())
+            _request(Sec_WebSocket_Extensions=b'malformed malformed'), [],
+            [PermessageDeflate()])
     assert caught.value.status_code == 400
 
 
 def test_wrong_request_gets_no_answer():
     with pytest.raises(UpgradeRefused):
-        answer_request(_request(Host=None), [], None)
+        answer_request(_request(Host=None), [], [])
 
 
 @pytest.mark.parametrize('status_code, phrase', [

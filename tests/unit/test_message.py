@@ -6,8 +6,8 @@ import pytest
 
 from lomond.errors import InvalidPayload, PayloadTooLarge, ProtocolError
 from lomond.events import Binary, Text
-from lomond.protocol.extensions.deflate import PermessageDeflate
-from lomond.protocol.frame import FrameHeader
+from lomond.protocol.extensions.deflate import DeflateCodec
+from lomond.protocol.frame import RSV1, FrameHeader
 from lomond.protocol.gathering import MAX_BUFFERED, MIN_BUFFERED
 from lomond.protocol.limits import DEFAULT_LIMITS
 from lomond.protocol.message import MessageAssembler
@@ -15,19 +15,19 @@ from lomond.protocol.message import MessageAssembler
 CONTINUATION, TEXT, BINARY = 0, 1, 2
 
 
-def _header(opcode, length=0, fin=True, rsv1=False):
-    return FrameHeader(opcode, fin, rsv1, length, None)
+def _header(opcode, length=0, fin=True, rsv=0):
+    return FrameHeader(opcode, fin, rsv, length, None)
 
 
 def _assembler(**limits):
     return MessageAssembler(DEFAULT_LIMITS._replace(**limits))
 
 
-def _gather(assembler, opcode, fragments, rsv1=False):
+def _gather(assembler, opcode, fragments, rsv=0):
     for i, fragment in enumerate(fragments):
         is_last = i == len(fragments) - 1
         assembler.begin_frame(_header(
-            CONTINUATION if i else opcode, len(fragment), is_last, rsv1 and not i))
+            CONTINUATION if i else opcode, len(fragment), is_last, 0 if i else rsv))
         assert assembler.in_message
         assembler.add(fragment, is_last)
     return assembler.finish(12.5)
@@ -96,10 +96,10 @@ def test_a_binary_message_of_128_kib_to_1_mib_has_a_receive_buffer(size, expecte
 @pytest.mark.parametrize('opcode', [TEXT, BINARY])
 def test_size_is_what_there_is_so_far_inflated(opcode):
     assembler = _assembler()
-    assembler.deflate = PermessageDeflate()
+    assembler.deflate = DeflateCodec()
     _gather(assembler, opcode, [b'x' * 3, b'x' * 4])
     assert assembler.size == 7
-    _gather(assembler, opcode, [PermessageDeflate().compress(b'x' * 200)], rsv1=True)
+    _gather(assembler, opcode, [DeflateCodec().compress(b'x' * 200)], rsv=RSV1)
     assert assembler.size == 200
     _gather(assembler, opcode, [b'x'])
     assert assembler.size == 1
@@ -107,22 +107,22 @@ def test_size_is_what_there_is_so_far_inflated(opcode):
 
 def test_there_need_be_no_limits():
     assembler = _assembler(message=None, fragments=None)
-    assembler.deflate = PermessageDeflate()
+    assembler.deflate = DeflateCodec()
     assert _gather(assembler, BINARY, [b'x'] * 200).data == b'x' * 200
-    deflated = PermessageDeflate().compress(b'x' * 200)
-    assert _gather(assembler, BINARY, [deflated], rsv1=True).data == b'x' * 200
+    deflated = DeflateCodec().compress(b'x' * 200)
+    assert _gather(assembler, BINARY, [deflated], rsv=RSV1).data == b'x' * 200
 
 
 def test_inflated_size_is_added_up_over_fragments():
-    deflated = PermessageDeflate().compress(b'x' * 100)
+    deflated = DeflateCodec().compress(b'x' * 100)
     fragments = [deflated[:4], deflated[4:]]
     assembler = _assembler(message=100)
-    assembler.deflate = PermessageDeflate()
-    assert _gather(assembler, TEXT, fragments, rsv1=True).text == u'x' * 100
+    assembler.deflate = DeflateCodec()
+    assert _gather(assembler, TEXT, fragments, rsv=RSV1).text == u'x' * 100
     assembler = _assembler(message=99)
-    assembler.deflate = PermessageDeflate()
+    assembler.deflate = DeflateCodec()
     with pytest.raises(PayloadTooLarge):
-        _gather(assembler, TEXT, fragments, rsv1=True)
+        _gather(assembler, TEXT, fragments, rsv=RSV1)
 
 
 def test_bad_text_is_noticed_at_once():

@@ -8,7 +8,7 @@ import zlib
 import pytest
 
 from lomond.errors import CompressionParameterError
-from lomond.protocol.extensions.deflate import PermessageDeflate
+from lomond.protocol.extensions.deflate import DeflateCodec
 from lomond.protocol.extensions.grammar import format_extension, parse_extensions
 from lomond.protocol.extensions.permessage_deflate import (
     NAME,
@@ -56,7 +56,7 @@ def test_by_default_windows_are_largest_and_kept_and_the_effort_is_zlibs():
     assert not options.client_no_context_takeover
     assert (options.server_max_window_bits, options.client_max_window_bits) == (15, 15)
     assert (options.level, options.mem_level) == (zlib.Z_DEFAULT_COMPRESSION, 8)
-    codec = PermessageDeflate()
+    codec = DeflateCodec()
     assert (codec.deflate_bits, codec.inflate_bits) == (15, 15)
     assert codec.deflate_takeover
     assert codec.inflate_takeover

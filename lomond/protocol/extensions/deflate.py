@@ -12,7 +12,7 @@ from lomond.errors import InvalidPayload, PayloadTooLarge
 from lomond.protocol.accel import find_zlib
 
 if TYPE_CHECKING:
-    from typing import Any, Dict, List, Optional, Tuple  # noqa: F401
+    from typing import Any, Dict, Iterator, Optional, Tuple  # noqa: F401
 
 #: RFC 7692 7.2.1: what a sender takes off each message, a receiver puts back.
 _TAIL = b'\x00\x00\xff\xff'
@@ -27,6 +27,9 @@ MAX_STREAM_ENDS = 8
 #: The most that is inflated at once, in bytes: zlib takes no length beyond a C long.
 SLICE = 16 * 1024 * 1024
 
+#: The most that a message received in parts inflates to at once, in bytes.
+PART = 64 * 1024
+
 
 class SharedPayload(bytes):
     """The payload of a message for many connections: deflated once for all that can share that."""
@@ -38,8 +41,8 @@ class SharedPayload(bytes):
         self.deflated = {}  # type: Dict[Tuple[int, int, int], bytes]
 
 
-class PermessageDeflate(object):
-    """The extension as agreed on, in one open WebSocket.
+class DeflateCodec(object):
+    """Deflates and inflates the messages of one open WebSocket, as was agreed on.
 
     Parameters: ``deflate_bits``, the window of what is sent (8 to 15), and
     ``deflate_takeover``, whether it is kept from message to message;
@@ -84,12 +87,30 @@ class PermessageDeflate(object):
         # type: (bytes) -> bytes
         deflater = self._deflater
         if deflater is None:
-            deflater = self._zlib.compressobj(
-                self.level, zlib.DEFLATED, -self.deflate_bits, self.mem_level)
+            deflater = self._new_deflater()
             if self.deflate_takeover:
                 self._deflater = deflater
         data = deflater.compress(payload) + deflater.flush(zlib.Z_SYNC_FLUSH)  # type: bytes
         return data[:-len(_TAIL)]
+
+    def _new_deflater(self):
+        # type: () -> Any
+        return self._zlib.compressobj(
+            self.level, zlib.DEFLATED, -self.deflate_bits, self.mem_level)
+
+    def compress_part(self, payload, is_last):
+        # type: (bytes, bool) -> bytes
+        """Deflate the payload of a fragment; all of a message's must be, with none in between."""
+        deflater = self._deflater
+        if deflater is None:
+            deflater = self._deflater = self._new_deflater()
+        data = deflater.compress(payload) + deflater.flush(zlib.Z_SYNC_FLUSH)  # type: bytes
+        if is_last:
+            # A flush with nothing new gives nothing: the peer appends the tail to half a block.
+            data = data[:-len(_TAIL)] if data else _EMPTY
+            if not self.deflate_takeover:
+                self._deflater = None
+        return data
 
     def decompress(self, data, limit, is_last):
         # type: (bytes, Optional[int], bool) -> bytes
@@ -97,6 +118,14 @@ class PermessageDeflate(object):
 
         Stops at ``limit`` bytes (None: no limit) with PayloadTooLarge.
         Raises InvalidPayload for what isn't deflated data.
+        """
+        return b''.join(self.inflate(data, limit, is_last))
+
+    def inflate(self, data, limit, is_last, size=SLICE):
+        # type: (bytes, Optional[int], bool, int) -> Iterator[bytes]
+        """Yield what a piece of a message inflates to, in slices of ``size`` bytes at most.
+
+        Otherwise as `decompress`. Use it to its end before the next piece.
         """
         if is_last:
             if data or self._has_begun:
@@ -106,12 +135,13 @@ class PermessageDeflate(object):
             self._has_begun = False
         elif data:
             self._has_begun = True
-        message = self._gather(self._inflate(data, limit), limit, is_last) if data else b''
+        if data:
+            for piece in self._slices(self._inflate(data, limit, size), limit, is_last, size):
+                yield piece
         if is_last:
             self._stream_ends = 0
             if not self.inflate_takeover:
                 self._inflater = None
-        return message
 
     def decompress_whole(self, data, limit):
         # type: (bytes, Optional[int]) -> bytes
@@ -130,37 +160,39 @@ class PermessageDeflate(object):
         except self._zlib.error as error:
             raise _bad_data(error)
         if len(message) == most or inflater.unused_data:
-            message = self._gather(message, limit, True)
+            message = b''.join(self._slices(message, limit, True, SLICE))
             self._stream_ends = 0
         return message
 
-    def _inflate(self, data, limit):
-        # type: (bytes, Optional[int]) -> bytes
-        """Inflate once, to one byte beyond the limit at most: it shows that there is more."""
+    def _inflate(self, data, limit, size):
+        # type: (bytes, Optional[int], int) -> bytes
+        """Inflate once, to ``size`` bytes at most.
+
+        Not further than one byte beyond the limit: it shows that there is more.
+        """
         inflater = self._inflater
         if inflater is None:
             inflater = self._inflater = self._zlib.decompressobj(-self.inflate_bits)
-        most = SLICE if limit is None or limit >= SLICE else limit + 1
+        most = size if limit is None or limit >= size else limit + 1
         try:
             piece = inflater.decompress(data, most)  # type: bytes
         except self._zlib.error as error:
             raise _bad_data(error)
         return piece
 
-    def _gather(self, piece, limit, is_last):
-        # type: (bytes, Optional[int], bool) -> bytes
-        """Return a piece just inflated, and what else the same data inflates to.
+    def _slices(self, piece, limit, is_last, size):
+        # type: (bytes, Optional[int], bool, int) -> Iterator[bytes]
+        """Yield a piece just inflated, and what else the same data inflates to.
 
         ``is_last``: `_TAIL` is at the end of this data.
         """
-        pieces = []  # type: List[bytes]
         while True:
             if limit is not None:
                 limit -= len(piece)
                 if limit < 0:
                     raise PayloadTooLarge(
                         'a compressed message inflates to more than max_message_size')
-            pieces.append(piece)
+            yield piece
             data = self._inflater.unconsumed_tail
             if not data and self._inflater.unused_data:
                 data = self._inflater.unused_data
@@ -169,8 +201,8 @@ class PermessageDeflate(object):
                     # Of the tail alone a new stream would keep half a block for the next message.
                     data = b''
             if not data:
-                return b''.join(pieces)
-            piece = self._inflate(data, limit)
+                return
+            piece = self._inflate(data, limit, size)
 
     def release(self):
         # type: () -> None

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from typing import List, Optional, Tuple
 
     Parameter = Tuple[text_type, Optional[text_type]]
-    Extension = Tuple[text_type, List[Parameter]]
+    Offer = Tuple[text_type, List[Parameter]]
 
 # A token, a quoted string, or one separator (RFC 7230 3.2.6), after spaces. A quoted string may
 # contain anything but control characters, Latin-1 as well.
@@ -76,7 +76,7 @@ class _Lexer(object):
 
 
 def parse_extensions(value):
-    # type: (text_type) -> List[Extension]
+    # type: (text_type) -> List[Offer]
     """Parse a header into ``[(name, [(parameter, value or None), ...]), ...]``.
 
     A quoted value may be any text here, though RFC 6455 9.1 requires a token in it: the caller
@@ -85,7 +85,7 @@ def parse_extensions(value):
     Raises HandshakeError if the header breaks the grammar.
     """
     lexer = _Lexer(value)
-    extensions = []  # type: List[Extension]
+    extensions = []  # type: List[Offer]
     while True:
         while lexer.skip(','):      # RFC 7230 7: empty items of a list don't count
             pass

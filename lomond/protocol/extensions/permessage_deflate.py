@@ -1,4 +1,4 @@
-"""Agreeing on permessage-deflate (RFC 7692 7.1), for both sides: options, offers, answers.
+"""permessage-deflate (RFC 7692): its options, offers and answers, and the extension itself.
 
 Deflates nothing: the codec that was agreed on, in `deflate`, does.
 """
@@ -9,13 +9,17 @@ import zlib
 
 from lomond._checks import whole_number
 from lomond._compat import TYPE_CHECKING, text_type
-from lomond.errors import CompressionParameterError
-from lomond.protocol.extensions.deflate import PermessageDeflate
+from lomond.errors import CompressionParameterError, ProtocolError
+from lomond.opcode import Opcode
+from lomond.protocol.extensions.base import Extension
+from lomond.protocol.extensions.deflate import PART, DeflateCodec
+from lomond.protocol.frame import CONTROL_BIT, RSV1
 
 if TYPE_CHECKING:
-    from typing import Dict, List, Optional, Tuple  # noqa: F401
+    from typing import Any, ClassVar, Dict, Iterable, Iterator, List, Optional, Sequence, Tuple  # noqa: F401
 
-    from lomond.protocol.extensions.grammar import Extension, Parameter  # noqa: F401
+    from lomond.protocol.extensions.grammar import Offer, Parameter  # noqa: F401
+    from lomond.protocol.frame import FrameHeader  # noqa: F401
 
 NAME = u'permessage-deflate'
 
@@ -82,7 +86,7 @@ def offer(options):
 
 
 def accept_answer(options, parameters):
-    # type: (DeflateOptions, List[Parameter]) -> PermessageDeflate
+    # type: (DeflateOptions, List[Parameter]) -> DeflateCodec
     """Turn the server's answer to `offer` into the client's codec.
 
     Raises CompressionParameterError for an answer that the offer doesn't
@@ -105,7 +109,7 @@ def accept_answer(options, parameters):
         raise CompressionParameterError(
             '{} is {}, but {} was asked for',
             SERVER_WINDOW, server_bits, options.server_max_window_bits)
-    return PermessageDeflate(
+    return DeflateCodec(
         deflate_bits=client_bits,
         deflate_takeover=not (
             options.client_no_context_takeover or CLIENT_NO_TAKEOVER in answer),
@@ -117,7 +121,7 @@ def accept_answer(options, parameters):
 
 
 def answer_offers(options, extensions):
-    # type: (DeflateOptions, List[Extension]) -> Optional[Tuple[List[Parameter], PermessageDeflate]]
+    # type: (DeflateOptions, List[Offer]) -> Optional[Tuple[List[Parameter], DeflateCodec]]
     """Return the answer to the first offer that a server can accept, and its codec.
 
     None if there is no such offer: then the connection is not compressed.
@@ -136,7 +140,7 @@ def answer_offers(options, extensions):
 
 
 def _answer_offer(options, asked):
-    # type: (DeflateOptions, Dict[text_type, Optional[int]]) -> Tuple[List[Parameter], PermessageDeflate]
+    # type: (DeflateOptions, Dict[text_type, Optional[int]]) -> Tuple[List[Parameter], DeflateCodec]
     server_takeover = not (options.server_no_context_takeover or SERVER_NO_TAKEOVER in asked)
     client_takeover = not (options.client_no_context_takeover or CLIENT_NO_TAKEOVER in asked)
     server_bits = min(options.server_max_window_bits, asked.get(SERVER_WINDOW) or 15)
@@ -153,7 +157,7 @@ def _answer_offer(options, asked):
         answer.append((SERVER_WINDOW, text_type(server_bits)))
     if client_bits < 15:
         answer.append((CLIENT_WINDOW, text_type(client_bits)))
-    return answer, PermessageDeflate(
+    return answer, DeflateCodec(
         deflate_bits=server_bits,
         deflate_takeover=server_takeover,
         inflate_bits=client_bits,
@@ -185,3 +189,96 @@ def _check_parameters(parameters):
         else:
             raise CompressionParameterError('unknown parameter {!r}', name[:80])
     return checked
+
+
+class PermessageDeflate(Extension):
+    """permessage-deflate as an extension among others (RFC 7692).
+
+    Parameter: ``options``, `DeflateOptions` (None for its defaults). The option ``compress`` of a
+    WebSocket or a server adds one of these after all others.
+    """
+
+    name = NAME  # type: ClassVar[text_type]
+    rsv = RSV1  # type: ClassVar[int]
+
+    def __init__(self, options=None):
+        # type: (Optional[DeflateOptions]) -> None
+        self.options = DeflateOptions() if options is None else options  # type: DeflateOptions
+        #: What deflates and inflates, once it is agreed on.
+        self.codec = None  # type: Optional[DeflateCodec]
+        self._is_inflating = False      # the message that is being received
+        self._is_control = False        # the frame that is being received
+        self._is_deflating = False      # the message that is being sent
+
+    def offer(self):
+        # type: () -> List[Parameter]
+        return offer(self.options)
+
+    def finalize(self, parameters):
+        # type: (List[Parameter]) -> None
+        self.codec = accept_answer(self.options, parameters)
+
+    def accept(self, parameters):
+        # type: (List[Parameter]) -> Optional[List[Parameter]]
+        answer = answer_offers(self.options, [(NAME, parameters)])
+        if answer is None:
+            return None
+        reply, self.codec = answer
+        return reply
+
+    # -- beside other extensions; alone, the connection uses the codec itself, which is faster --
+
+    def frame_inbound_header(self, header):
+        # type: (FrameHeader) -> None
+        self._is_control = bool(header.opcode & CONTROL_BIT)
+        if self._is_control or header.opcode == Opcode.CONTINUATION:
+            if header.rsv & RSV1:       # RFC 7692 6.1
+                raise ProtocolError('RSV1 is set on a {} frame', Opcode.to_str(header.opcode))
+        else:
+            self._is_inflating = bool(header.rsv & RSV1)
+
+    def receive_through(self, pieces, is_end, fin):
+        # type: (Iterable[bytes], bool, bool) -> Iterator[bytes]
+        if self._is_control or not self._is_inflating:
+            for piece in pieces:
+                yield piece
+            return
+        for piece in pieces:
+            for data in self._inflate(piece, False):
+                yield data
+        if is_end and fin:
+            for data in self._inflate(b'', True):
+                yield data
+
+    def _inflate(self, piece, is_last):
+        # type: (bytes, bool) -> Iterator[bytes]
+        codec = self.codec  # type: Any
+        # The connection counts each slice, once it has passed through the other extensions.
+        for data in codec.inflate(piece, None, is_last, PART):
+            if data:
+                yield data
+
+    def send_through(self, opcode, rsv, payload, fin, compress):
+        # type: (int, int, bytes, bool, bool) -> Tuple[int, bytes]
+        if opcode & CONTROL_BIT:
+            return rsv, payload
+        if opcode != Opcode.CONTINUATION:
+            self._is_deflating = compress
+        if not self._is_deflating:
+            return rsv, payload
+        codec = self.codec  # type: Any
+        return rsv if opcode == Opcode.CONTINUATION else rsv | RSV1, \
+            codec.compress_part(payload, fin)
+
+    def release(self):
+        # type: () -> None
+        if self.codec is not None:
+            self.codec.release()
+
+
+def alone(extensions):
+    # type: (Sequence[Extension]) -> Optional[DeflateCodec]
+    """Return the codec if these are permessage-deflate and nothing else, or None."""
+    if len(extensions) == 1 and type(extensions[0]) is PermessageDeflate:
+        return extensions[0].codec
+    return None

@@ -1,0 +1,133 @@
+"""Agreeing on extensions in the opening handshake (RFC 6455 9.1), for both sides.
+
+What they do to frames is in `base`.
+"""
+
+from __future__ import absolute_import, division, print_function
+
+from lomond._compat import TYPE_CHECKING
+from lomond.errors import HandshakeError
+from lomond.http.grammar import is_token
+from lomond.protocol.extensions.base import Extension
+from lomond.protocol.extensions.grammar import format_extension, parse_extensions
+from lomond.protocol.frame import RSV_BITS
+
+if TYPE_CHECKING:
+    from typing import Any, Callable, Iterable, List, Sequence, Tuple  # noqa: F401
+
+    from lomond._compat import text_type  # noqa: F401
+    from lomond.protocol.extensions.grammar import Parameter  # noqa: F401
+
+    Factory = Callable[[], Extension]
+
+
+def check_factories(factories):
+    # type: (Any) -> Tuple[Factory, ...]
+    """Return the option ``extensions`` as a tuple; raises TypeError."""
+    if callable(factories) or not hasattr(factories, '__iter__') or isinstance(
+            factories, (bytes, type(u''))):
+        raise TypeError(
+            'extensions must be a list of factories, such as [MyExtension], not {!r}'.format(
+                factories))
+    checked = tuple(factories)
+    for factory in checked:
+        if not callable(factory):
+            raise TypeError(
+                'extensions takes factories, such as the class of an extension or a function that '
+                'makes one, not {!r}'.format(factory))
+    return checked
+
+
+def make_extensions(factories):
+    # type: (Iterable[Factory]) -> List[Extension]
+    """Make the extensions of one connection; raises TypeError and ValueError, and what they do."""
+    extensions = []
+    for factory in factories:
+        extension = factory()
+        if not isinstance(extension, Extension):
+            raise TypeError('a factory in extensions must return a lomond.extensions.Extension, '
+                            'not {!r}'.format(extension))
+        if not is_token(extension.name):
+            raise ValueError('the name of an extension must be a token: {!r}'.format(
+                extension.name))
+        if extension.rsv & ~RSV_BITS:
+            raise ValueError('rsv of {} may have RSV1, RSV2 and RSV3: 0x{:X}'.format(
+                extension.name, extension.rsv))
+        extensions.append(extension)
+    return extensions
+
+
+def offer(extensions):
+    # type: (Iterable[Extension]) -> text_type
+    """Return the value of a client's Sec-WebSocket-Extensions, empty for no offer."""
+    offers = [(extension.name, extension.offer()) for extension in extensions]
+    return u', '.join(
+        _format(name, parameters) for name, parameters in offers if parameters is not None)
+
+
+def _format(name, parameters):
+    # type: (text_type, List[Parameter]) -> text_type
+    for parameter, value in parameters:
+        if not is_token(parameter) or value is not None and not is_token(value):
+            raise ValueError('a parameter of the extension {} must be a token, and its value a '
+                             'token or None: {!r}'.format(name, (parameter, value)))
+    return format_extension(name, parameters)
+
+
+def accept(value, offered):
+    # type: (text_type, Sequence[Extension]) -> List[Extension]
+    """Return the extensions that a server chose, in its order.
+
+    Parameters: the value of its Sec-WebSocket-Extensions, and the extensions that were offered.
+    Raises HandshakeError, its kind CompressionParameterError included.
+    """
+    agreed = []  # type: List[Extension]
+    for name, parameters in parse_extensions(value):
+        named = [extension for extension in offered if extension.name == name]
+        if not named:
+            raise HandshakeError(
+                'the server chose an extension that was not offered: {!r}', name[:80])
+        if all(extension in agreed for extension in named):
+            raise HandshakeError('the server chose {} twice', name)
+        extension = next(extension for extension in named if extension not in agreed)
+        _check_bits(extension, agreed)
+        extension.finalize(parameters)
+        agreed.append(extension)
+    for extension in offered:
+        if extension.is_required and extension not in agreed:
+            raise HandshakeError(
+                'the server did not accept the extension {}, which is required', extension.name)
+    return agreed
+
+
+def _check_bits(extension, agreed):
+    # type: (Extension, Iterable[Extension]) -> None
+    for other in agreed:
+        if other.rsv & extension.rsv:
+            raise HandshakeError(
+                'the server chose {} and {}, which use the same reserved bit',
+                other.name, extension.name)
+
+
+def answer(value, supported):
+    # type: (text_type, Sequence[Extension]) -> Tuple[text_type, List[Extension]]
+    """Return a server's Sec-WebSocket-Extensions, empty for none, and the extensions it names.
+
+    Parameters: the value of the client's header, and the extensions that the server supports. Of
+    two that use the same reserved bit the client's first offer counts. Raises HandshakeError if
+    the header is malformed.
+    """
+    agreed = []  # type: List[Extension]
+    items = []
+    taken = 0
+    for name, parameters in parse_extensions(value):
+        for extension in supported:
+            if extension.name != name or extension in agreed or extension.rsv & taken:
+                continue
+            reply = extension.accept(parameters)
+            if reply is not None:
+                agreed.append(extension)
+                items.append(_format(name, reply))
+                taken |= extension.rsv
+                break
+    return u', '.join(items), agreed

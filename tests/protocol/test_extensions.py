@@ -1,0 +1,284 @@
+"""Extensions at work: alone, several in each order, with compression, cut anywhere, and broken."""
+
+from __future__ import absolute_import, division, print_function
+
+import itertools
+
+import pytest
+
+from lomond import errors, extensions
+from lomond._compat import to_bytes
+from lomond.extensions import RSV1, Extension, PermessageDeflate
+from lomond.opcode import Opcode
+from lomond.protocol.connection import CLIENT, SERVER
+from lomond.protocol.limits import message_limits
+from tests.protocol.examples import Checksum, Doubled
+from tests.protocol.harness import BINARY, PING, ROLES, TEXT, Wire, bytewise, parse_frames
+
+ORDERS = [order for size in (1, 2, 3)
+          for order in itertools.permutations([Checksum, Doubled, PermessageDeflate], size)]
+
+in_each_order = pytest.mark.parametrize(
+    'order', ORDERS, ids=['-'.join(factory.__name__ for factory in order) for order in ORDERS])
+by_role = pytest.mark.parametrize('role', ROLES)
+
+OTHER = {CLIENT: SERVER, SERVER: CLIENT}
+
+LARGE = b'0123456789abcdef' * 8192
+
+
+def agree(order):
+    """Return the extensions of a client and of a server that agreed on all, in this order."""
+    header, offered = extensions.offer(order)
+    answer, of_server = extensions.answer(header, order)
+    return extensions.accept(answer, offered), of_server
+
+
+def make_pair(order, sender_role=CLIENT, **options):
+    """Return one that sends, of this role, and one that receives."""
+    of_client, of_server = agree(order)
+    client = Wire(CLIENT, extensions=of_client, **(options if sender_role == SERVER else {}))
+    server = Wire(SERVER, extensions=of_server, **(options if sender_role == CLIENT else {}))
+    return (client, server) if sender_role == CLIENT else (server, client)
+
+
+@by_role
+@in_each_order
+@pytest.mark.parametrize('compress', [False, True])
+def test_what_one_end_sends_the_other_receives(role, order, compress):
+    sender, receiver = make_pair(order, role)
+    messages = [(TEXT, u'caf\xe9'.encode('utf-8')), (BINARY, b''), (TEXT, b''), (BINARY, LARGE),
+                (PING, b'hello'), (BINARY, b'x')]
+    expected = [('text', u'caf\xe9'), ('binary', b''), ('text', u''), ('binary', LARGE),
+                ('ping', b'hello'), ('binary', b'x')]
+    for _again in range(2):
+        data = b''.join(sender.connection.encode(opcode, payload, compress)
+                        for opcode, payload in messages)
+        assert receiver.receive(data) == expected
+        assert receiver.receive(*bytewise(sender.connection.encode(TEXT, b'in bytes', compress))) \
+            == [('text', u'in bytes')]
+    assert sender.connection.supports_compression == (PermessageDeflate in order)
+
+
+@by_role
+@in_each_order
+@pytest.mark.parametrize('fragment_size', [1, 5, 40000, None])
+def test_a_large_message_goes_in_frames_that_pass_through_all(role, order, fragment_size):
+    payload = LARGE if fragment_size in (None, 40000) else b'some bytes'
+    sender, receiver = make_pair(order, role)
+    size, frames = sender.connection.encoder.encode_in_frames(
+        BINARY, payload, True, fragment_size)
+    pieces = [to_bytes(piece) for frame in frames for piece in frame]
+    assert sum(len(piece) for piece in pieces) == size
+    assert receiver.receive(*pieces) == [('binary', payload)]
+    sent = sender.connection.stats.sent
+    assert (sent.messages, sent.payload_bytes, sent.wire_bytes) == (1, len(payload), size)
+    received = receiver.connection.stats.received
+    assert (received.messages, received.payload_bytes, received.wire_bytes) == (
+        1, len(payload), size)
+
+
+@by_role
+@in_each_order
+def test_parts_of_a_message_pass_through_all(role, order):
+    sender, receiver = make_pair(order, role)
+    for parts in ([b''], [b'a', b'bc'], [b'', b'', b'x', b''], [LARGE, b''], [LARGE, LARGE]):
+        frames = [
+            sender.connection.encoder.encode_part(BINARY, part, number == len(parts) - 1, True)
+            for number, part in enumerate(parts)]
+        assert receiver.receive(*frames) == [('binary', b''.join(parts))]
+        assert receiver.receive(sender.connection.encode(TEXT, b'after', True)) == [
+            ('text', u'after')]
+
+
+@in_each_order
+def test_pings_between_fragments_disturb_nothing(order):
+    sender, receiver = make_pair(order)
+    encoder = sender.connection.encoder
+    data = b''
+    for number in range(5):
+        data += encoder.encode_part(TEXT, b'abc', number == 4, True) + encoder.encode(PING, b'p')
+    assert receiver.receive(*bytewise(data)) == [('ping', b'p')] * 4 + [
+        ('text', u'abc' * 5), ('ping', b'p')]
+
+
+@in_each_order
+def test_close_passes_through_too(order):
+    sender, receiver = make_pair(order)
+    data = sender.connection.encode(Opcode.CLOSE, b'\x03\xe8bye')
+    assert receiver.receive(data) == [('closing', 1000, u'bye')]
+
+
+def test_what_is_sent_passes_in_the_order_of_the_answer_and_back_in_the_opposite():
+    """RFC 6455 9.1."""
+    def make(letter, bit):
+        class Appends(Extension):
+            name = letter
+            rsv = bit
+
+            def frame_inbound_payload_data(self, data):
+                assert data.endswith(letter.encode('ascii')), data
+                return data[:-1]
+
+            def frame_outbound(self, opcode, rsv, payload, fin):
+                return rsv, payload + letter.encode('ascii')
+        return Appends
+
+    order = [make(u'a', 0x20), make(u'b', 0x10)]
+    sender, receiver = make_pair(order, SERVER)
+    data = sender.connection.encode(BINARY, b'x')
+    assert data == b'\x82\x03xab'
+    assert receiver.receive(data) == [('binary', b'x')]
+
+
+# -- what the peer does wrong --
+
+def test_an_error_of_an_extension_ends_the_connection_with_its_close_code():
+    sender, receiver = make_pair([Checksum], SERVER)
+    data = bytearray(sender.connection.encode(BINARY, b'hello'))
+    data[3] ^= 1
+    assert receiver.receive(bytes(data)) == [
+        ('protocol_error', u'the checksum is wrong', False, 4400)]
+    assert receiver.replies[0][1][:2] == b'\x11\x30'     # 4400
+    assert receiver.state == 'failing'
+
+
+@pytest.mark.parametrize('payload', [b'', b'abc'])
+def test_a_frame_that_is_too_short_for_its_checksum_is_an_error(payload):
+    receiver = make_pair([Checksum], SERVER)[1]
+    event, = receiver.receive(receiver.frame(BINARY, payload, rsv=0x20))
+    assert event[0] == 'protocol_error' and event[3] == 4400
+
+
+@pytest.mark.parametrize('opcode', [TEXT, BINARY, PING, 0])
+@pytest.mark.parametrize('rsv', [0x10, 0x40])
+def test_bits_that_nobody_agreed_on_close_with_1002(opcode, rsv):
+    receiver = make_pair([Checksum], SERVER)[1]
+    event, = receiver.receive(receiver.frame(opcode, b'x', rsv=rsv))
+    assert event[0] == 'protocol_error' and event[3] == 1002
+
+
+@pytest.mark.parametrize('opcode', [PING, 0])
+def test_rsv1_where_rfc_7692_forbids_it_closes_with_1002_beside_other_extensions(opcode):
+    receiver = make_pair([Checksum, PermessageDeflate], SERVER)[1]
+    receiver.receive(receiver.frame(BINARY, b'', fin=False))
+    event, = receiver.receive(receiver.frame(opcode, b'x', rsv=0x40))
+    assert event[0] == 'protocol_error' and event[3] == 1002
+    assert u'RSV1' in event[1]
+
+
+@pytest.mark.parametrize('order', [[PermessageDeflate], [Checksum, PermessageDeflate],
+                                   [PermessageDeflate, Doubled]])
+@pytest.mark.parametrize('size, fits', [(999, True), (1000, True), (1001, False), (1003, False)])
+@pytest.mark.parametrize('make', [lambda size: b'\0' * size, lambda size: LARGE[:size]])
+def test_the_limit_holds_for_what_extensions_make(order, size, fits, make):
+    sender, receiver = make_pair(order, limits=message_limits(1000)._replace(frame=None))
+    payload = make(size)
+    happened = receiver.receive(sender.connection.encode(BINARY, payload, True))
+    if fits:
+        assert happened == [('binary', payload)]
+    else:
+        assert [(event[0], event[3]) for event in happened] == [('protocol_error', 1009)]
+
+
+def test_a_transform_that_makes_more_is_held_to_the_limit_as_it_grows():
+    class Grows(Extension):
+        name = u'x-grows'
+
+        def frame_inbound_payload_data(self, data):
+            return data * 1000
+
+    _sender, receiver = make_pair([Grows], SERVER, limits=message_limits(5000))
+    assert receiver.receive(receiver.frame(BINARY, b'12345')) == [('binary', b'12345' * 1000)]
+    event, = receiver.receive(receiver.frame(BINARY, b'123', fin=False),
+                              receiver.frame(0, b'456', fin=False))
+    assert event[0] == 'protocol_error' and event[3] == 1009
+
+
+# -- what the user's extension does wrong --
+
+def test_an_error_in_sending_comes_out_of_the_call():
+    class Fails(Extension):
+        name = u'x-fails'
+
+        def frame_outbound(self, opcode, rsv, payload, fin):
+            raise errors.ProtocolError('no')
+
+    sender = make_pair([Fails])[0]
+    with pytest.raises(errors.ProtocolError):
+        sender.connection.encode(TEXT, b'x')
+    assert sender.connection.stats.sent.messages == 0
+
+
+def test_a_control_frame_that_grows_beyond_125_bytes_is_refused():
+    class Grows(Extension):
+        name = u'x-grows'
+
+        def frame_outbound(self, opcode, rsv, payload, fin):
+            return rsv, payload * 2
+
+    sender = make_pair([Grows])[0]
+    with pytest.raises(errors.FrameBuildError, match='125'):
+        sender.connection.encode(PING, b'x' * 100)
+
+
+def test_rsv1_on_a_control_frame_is_refused():
+    class Marks(Extension):
+        name = u'x-marks'
+        rsv = RSV1
+
+        def frame_outbound(self, opcode, rsv, payload, fin):
+            return RSV1, payload
+
+    sender = make_pair([Marks])[0]
+    with pytest.raises(errors.FrameBuildError):
+        sender.connection.encode(PING, b'')
+    assert parse_frames(sender.connection.encode(TEXT, b'x'), CLIENT) == [(0xC1, b'x')]
+
+
+# -- messages in parts --
+
+@by_role
+def test_no_other_message_goes_between_the_parts_of_one(role):
+    sender = make_pair([], role)[0]
+    encoder = sender.connection.encoder
+    encoder.encode_part(TEXT, b'a', False)
+    for send in (lambda: encoder.encode(TEXT, b'b'), lambda: encoder.encode(BINARY, b'b' * 200),
+                 lambda: encoder.encode_in_frames(BINARY, LARGE),
+                 lambda: encoder.encode_part(BINARY, b'b', True)):
+        with pytest.raises(errors.FrameBuildError, match='finish it first'):
+            send()
+    encoder.encode(PING, b'')
+    encoder.encode_part(TEXT, b'c', True)
+    encoder.encode(TEXT, b'd')
+    assert sender.connection.stats.sent.messages == 2
+
+
+@pytest.mark.parametrize('opcode', [PING, 0, 8, 3])
+def test_only_messages_can_be_sent_in_parts(opcode):
+    with pytest.raises(errors.FrameBuildError):
+        make_pair([])[0].connection.encoder.encode_part(opcode, b'', True)
+
+
+def test_no_part_is_made_after_our_close_frame():
+    connection = make_pair([])[0].connection
+    connection.encoder.encode_part(TEXT, b'a', False)
+    connection.encode(Opcode.CLOSE, b'')
+    with pytest.raises(errors.WebSocketClosing):
+        connection.encoder.encode_part(TEXT, b'b', True)
+
+
+@pytest.mark.parametrize('takeover', [False, True])
+def test_parts_are_compressed_as_one_message(takeover):
+    def factory():
+        return PermessageDeflate(extensions.DeflateOptions(
+            client_no_context_takeover=not takeover))
+
+    sender, receiver = make_pair([factory])
+    for _again in range(3):
+        frames = [sender.connection.encoder.encode_part(TEXT, b'abc' * 50, number == 3, True)
+                  for number in range(4)]
+        assert [first for first, _payload in parse_frames(b''.join(frames), CLIENT)] == [
+            0x41, 0, 0, 0x80]
+        assert len(b''.join(frames)) < 200
+        assert receiver.receive(*frames) == [('text', u'abc' * 200)]
