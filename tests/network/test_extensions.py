@@ -1,227 +1,217 @@
-"""Odd offers and odd answers in Sec-WebSocket-Extensions: what is declined, what is refused.
-
-RFC 6455 9.1: what breaks the grammar fails the handshake. What keeps to it and isn't known is
-declined by a server; a client fails, as it can't have offered that.
-"""
+"""Extensions and messages in parts over real sockets: client and server, loop, pool and aio."""
 
 from __future__ import absolute_import, division, print_function
 
-import base64
-import re
-import socket
+import logging
 
 import pytest
 
-from lomond import WebSocket
+from lomond import WebSocket, events
+from lomond.errors import ProtocolError
+from lomond.extensions import Extension, PermessageDeflate
+from lomond.opcode import Opcode
+from lomond.pool import Pool
 from lomond.server import Server
-from tests.network.driving import drain, read_to_close
-from tests.support import (
-    PATIENCE,
-    RawServer,
-    answer_upgrade,
-    get_header,
-    make_close,
-    names,
-    read_exactly,
-    read_frame,
-    read_head,
-)
+from tests.network.driving import Background, accept_and_send, echo
+from tests.protocol.examples import Checksum, Doubled
+from tests.support import RawServer, get_header, make_close, make_frame, names, read_head
 
 pytestmark = pytest.mark.usefixtures('clean_environment', 'nothing_is_left_open')
 
-DEFLATE = b'permessage-deflate'
-
-LONG = b'x' * 8000
-
-#: Well-formed, and nothing that either end knows.
-STRANGE = [
-    [b'x-other'],
-    [b'x-other; a="b,c"'],
-    [b'x-other; a="b,permessage-deflate,c"'],
-    [b'x-other; a="b c"; d=""'],
-    [b'x-other; a="\\"; permessage-deflate"'],
-    [b'x-other; a="\\\\"'],
-    [b'x-other; a="caf\xe9 \xff"'],
-    [b'x-other; a; a; a=1; a="1"'],
-    [b'x-other;a=1\t;\tb  =  "2"'],
-    [b'x-other; a="' + LONG + b',"'],
-    [b'x-' + LONG],
-    [b'x-other; ' + LONG],
-    [b'x-one', b'x-two; a="b,c"'],
-    [b'x-one, x-two', b'', b' , ', b'x-three'],
-    [b'Permessage-Deflate'],
-    [b'PERMESSAGE-DEFLATE'],
-    [b'permessage-deflate-frame'],
-    [b'deflate; permessage-deflate'],
-]
-
-#: Of the known extension, but nothing that it has.
-WRONG = [
-    b'; x', b'; x="a,b"', b'; x=""', b'; server_max_window_bits="10,11"',
-    b'; server_max_window_bits=""', b'; server_max_window_bits=" 10"',
-    b'; server_max_window_bits="1\\ 0"', b'; server_max_window_bits=16',
-    b'; server_max_window_bits="\xb9"', b'; client_max_window_bits=010',
-    b'; client_max_window_bits=10; client_max_window_bits="10"',
-    b'; server_no_context_takeover=""', b'; server_no_context_takeover="true"',
-    b'; SERVER_NO_CONTEXT_TAKEOVER', b'; server_max_window_bits="' + LONG + b'"', b'; ' + LONG,
-    b'; x="' + LONG + b'"',
-]
-
-#: No header by RFC 6455 9.1.
-MALFORMED = [
-    [b'x-other; a="b'],
-    [b'x-other; a="b\\"'],
-    [b'x-other; a="b"c'],
-    [b'x-other;; a'],
-    [b'x-other;'],
-    [b'; a'],
-    [b'=a'],
-    [b'x-other; =a'],
-    [b'x-other; a='],
-    [b'x-other a'],
-    [b'"x-other"'],
-    [b'x-other; "a"'],
-    [b'x-other; a=b c'],
-    [b'x-other; a=b,;'],
-    [b'x-\xe9'],
-    [b'x-other; a=\xe9'],
-    [b'x-other; a="\x01"'],
-    [b'x-other; a="\x7f"'],
-    [b'permessage-deflate', b'x-other; a="b'],
-    [b'permessage-deflate;;'],
-    [b'x-other; a="' + LONG],
-]
+BOTH = [Doubled, Checksum]
+LARGE = b'0123456789abcdef' * 16384
 
 
-def ids(lines):
-    text = b' | '.join(lines) if isinstance(lines, list) else lines
-    return re.sub('[^!-~ ]', '?', text.decode('latin-1'))[:60]
+def echo_handler(websocket):
+    for event in websocket:
+        if event.name == 'text':
+            websocket.send_text(event.text)
+        elif event.name == 'binary':
+            websocket.send_binary(event.data)
 
 
-# -- offers to a server --
-
-def ask(offers, compress=True):
-    """Offer extensions, one header for each line; return the status and the server's answer."""
-    with Server(lambda websocket: [None for _event in websocket], compress=compress) as server:
-        sock = socket.create_connection((server.host, server.port), PATIENCE)
-        try:
-            sock.sendall(b'\r\n'.join([
-                b'GET / HTTP/1.1', b'Host: x', b'Upgrade: websocket', b'Connection: Upgrade',
-                b'Sec-WebSocket-Version: 13',
-                b'Sec-WebSocket-Key: ' + base64.b64encode(b'0' * 16)]
-                + [b'Sec-WebSocket-Extensions: ' + offer for offer in offers] + [b'', b'']))
-            head = read_head(sock)
-            status = int(head.split()[1])
-            if status == 101:
-                sock.sendall(make_close(1000, key=b'1234'))
-                assert read_frame(sock)[0] == 0x88
+def talk(websocket, *messages):
+    """Send messages, one after the other has come back, and close; return all events."""
+    seen = []
+    left = list(messages)
+    for event in websocket:
+        seen.append(event)
+        if event.name == 'ready' or event.name in ('text', 'binary') and event.message_finished:
+            if left:
+                message = left.pop(0)
+                (websocket.send_binary if isinstance(message, bytes) else websocket.send_text)(
+                    message)
             else:
-                body = read_exactly(sock, int(get_header(head, b'Content-Length')))
-                assert b'Sec-WebSocket-Extensions is malformed' in body
-                assert len(body) < 1000
-            drain(sock)
-        finally:
-            sock.close()
-    return status, get_header(head, b'Sec-WebSocket-Extensions')
+                websocket.close()
+    return seen
 
 
-@pytest.mark.parametrize('offers', STRANGE, ids=ids)
-def test_server_declines_an_offer_that_it_does_not_know(offers):
-    assert ask(offers) == (101, None)
-    assert ask(offers, compress=False) == (101, None)
+@pytest.mark.parametrize('compress', [False, True])
+def test_both_ends_use_the_extensions_that_they_agreed_on(compress):
+    with Server(echo_handler, extensions=BOTH, compress=compress) as server:
+        websocket = WebSocket(server.url, extensions=[Checksum, Doubled], compress=compress)
+        seen = talk(websocket, u'caf\xe9', b'', LARGE)
+    ready, = (event for event in seen if event.name == 'ready')
+    assert ready.extensions == {u'x-checksum', u'x-doubled'} | (
+        {u'permessage-deflate'} if compress else set())
+    assert [getattr(event, 'text', getattr(event, 'data', None)) for event in seen
+            if event.name in ('text', 'binary')] == [u'caf\xe9', b'', LARGE]
+    assert seen[-1].graceful
 
 
-@pytest.mark.parametrize('offers', STRANGE, ids=ids)
-def test_server_takes_the_offer_it_knows_beside_one_that_it_does_not_know(offers):
-    assert ask(offers + [DEFLATE]) == (101, DEFLATE)
-    assert ask([DEFLATE] + offers) == (101, DEFLATE)
-    assert ask([b', '.join([DEFLATE] + offers)]) == (101, DEFLATE)
+def test_a_pool_and_a_server_with_one_thread_use_them_too():
+    def serve():
+        for websocket, event in server:
+            if event.name == 'binary':
+                websocket.send_binary(event.data)
+
+    received = []
+    with Server(threads=False, extensions=BOTH) as server:
+        serving = Background(serve)
+        pool = Pool()
+        websocket = pool.add(WebSocket(server.url, extensions=BOTH))
+        for _websocket, event in pool:
+            if event.name == 'ready':
+                websocket.send_binary(LARGE)
+            elif event.name == 'binary':
+                received.append(event.data)
+                websocket.close()
+        server.close()
+        serving.result()
+    assert received == [LARGE]
 
 
-@pytest.mark.parametrize('parameters', WRONG, ids=ids)
-def test_server_declines_a_known_offer_with_what_it_does_not_have_and_takes_the_next(parameters):
-    assert ask([DEFLATE + parameters]) == (101, None)
-    for offers in ([DEFLATE + parameters, DEFLATE], [DEFLATE + parameters + b', ' + DEFLATE]):
-        assert ask(offers) == (101, DEFLATE)
+def test_a_server_that_knows_none_gets_an_offer_and_answers_nothing(link):
+    with link.serve(echo) as server:
+        seen = talk(link.connect(server.url, extensions=BOTH), u'plain')
+    ready, = (event for event in seen if event.name == 'ready')
+    assert ready.extensions == set()
+    assert seen[-1].graceful
 
 
-@pytest.mark.parametrize('offers, answer', [
-    ([b'permessage-deflate; server_max_window_bits="10"'],
-     b'permessage-deflate; server_max_window_bits=10'),
-    ([b'permessage-deflate; server_max_window_bits="\\1\\0"'],
-     b'permessage-deflate; server_max_window_bits=10'),
-    ([b',permessage-deflate ,,', b', ,'], b'permessage-deflate'),
-    ([b'\tpermessage-deflate\t;\tserver_no_context_takeover\t'],
-     b'permessage-deflate; server_no_context_takeover'),
-    ([b''], None),
-    ([b' , ,', b''], None),
-])
-def test_server_takes_an_offer_however_it_is_written(offers, answer):
-    assert ask(offers) == (101, answer)
+def test_each_request_offers_what_the_factories_make():
+    heads = []
 
-
-@pytest.mark.parametrize('offers', MALFORMED, ids=ids)
-def test_server_answers_400_to_what_breaks_the_grammar(offers):
-    assert ask(offers) == (400, None)
-
-
-@pytest.mark.parametrize('offers', MALFORMED, ids=ids)
-def test_server_without_extensions_has_no_use_for_offers_and_reads_none(offers):
-    assert ask(offers, compress=False) == (101, None)
-
-
-# -- answers to a client --
-
-def answer(lines, compress=True):
-    """Answer a client's offer, by one header for each line; return its events."""
     def script(sock):
-        answer_upgrade(sock, *[b'Sec-WebSocket-Extensions: ' + line for line in lines])
-        sock.sendall(make_close(1000))
-        read_to_close(sock)
+        heads.append(read_head(sock))
+
+    made = []
+
+    def factory():
+        made.append(Checksum())
+        return made[-1]
 
     with RawServer(script) as server:
-        return list(WebSocket(server.url, compress=compress))
+        websocket = WebSocket(server.url, extensions=[factory, PermessageDeflate])
+        list(websocket)
+        websocket.extension_factories = []
+        list(websocket)
+    assert [get_header(head, b'Sec-WebSocket-Extensions') for head in heads] == [
+        b'x-checksum, permessage-deflate; client_max_window_bits', None]
+    assert len(made) == 1
 
 
-def refuse(lines, compress=True):
-    """Answer a client that doesn't have this; return its reason."""
-    events = answer(lines, compress)
-    assert names(events) == ['connecting', 'connected', 'rejected', 'disconnected']
-    assert events[-2].response.status_code == 101
-    assert len(events[-2].reason) < 500
-    return events[-2].reason
+def test_a_server_without_a_required_extension_is_refused(link):
+    class Required(Checksum):
+        is_required = True
+
+    with link.serve(echo) as server:
+        seen = list(link.connect(server.url, extensions=[Required]))
+    assert names(seen) == ['connecting', 'connected', 'rejected', 'disconnected']
+    assert u'x-checksum, which is required' in seen[-2].reason
 
 
-@pytest.mark.parametrize('compress', [True, False])
-@pytest.mark.parametrize('lines', STRANGE, ids=ids)
-def test_client_refuses_an_extension_that_it_did_not_offer(lines, compress):
-    assert 'not offered' in refuse(lines, compress)
-    assert 'not offered' in refuse([DEFLATE] + lines, compress)
+def test_a_factory_that_fails_is_a_connect_fail():
+    def factory():
+        raise ValueError('no table')
+
+    with RawServer(echo) as server:
+        seen = list(WebSocket(server.url, extensions=[factory]))
+    assert names(seen) == ['connecting', 'connect_fail']
+    assert seen[-1].phase == 'request' and u'no table' in seen[-1].reason
+    assert isinstance(seen[-1].cause, ValueError)
 
 
-@pytest.mark.parametrize('parameters', WRONG, ids=ids)
-def test_client_refuses_its_extension_with_what_it_does_not_have(parameters):
-    assert 'malformed' not in refuse([DEFLATE + parameters])
+def test_a_servers_factory_that_fails_is_logged_and_answered_with_500(caplog):
+    def factory():
+        raise ValueError('no table')
+
+    with Server(echo_handler, extensions=[factory]) as server, caplog.at_level(logging.ERROR):
+        seen = list(WebSocket(server.url))
+    assert seen[-2].response.status_code == 500
+    assert 'no table' in caplog.text
 
 
-@pytest.mark.parametrize('lines', MALFORMED, ids=ids)
-def test_client_refuses_what_breaks_the_grammar(lines):
-    assert 'Sec-WebSocket-Extensions is malformed' in refuse(lines)
+def test_an_error_of_an_extension_closes_with_its_code():
+    def script(sock):
+        accept_and_send(make_frame(2, b'wrong', rsv=0x20))(sock)
+
+    class Fails(Extension):
+        name = u'x-fails'
+
+        def frame_inbound_header(self, header):
+            if header.opcode == Opcode.BINARY:
+                raise ProtocolError('not today')
+
+    def handler(websocket):
+        websocket.send_binary(b'wrong')
+        closed.extend(event.code for event in websocket if event.name == 'closing')
+
+    closed = []
+    with Server(handler, extensions=[Fails]) as server:
+        seen = list(WebSocket(server.url, extensions=[Fails]))
+    fault, = (event for event in seen if event.name == 'protocol_error')
+    assert (fault.close_code, fault.error) == (1002, u'not today')
+    assert closed == [1002]
 
 
-@pytest.mark.parametrize('lines', [
-    [b'permessage-deflate'], [b'permessage-deflate; server_max_window_bits="10"'],
-    [b',permessage-deflate;\tclient_max_window_bits = 9 ,', b' '],
-    [b'', b'permessage-deflate; server_no_context_takeover'],
-])
-def test_client_takes_an_answer_however_it_is_written(lines):
-    events = answer(lines)
-    ready, = [event for event in events if event.name == 'ready']
-    assert ready.extensions == {u'permessage-deflate'}
-    assert events[-1].graceful
+# -- messages in parts --
+
+def test_a_large_message_comes_in_parts(link):
+    with link.serve(accept_and_send(make_frame(2, LARGE * 8), make_close(1000))) as server:
+        websocket = link.connect(server.url, message_parts=True)
+        parts = [event for event in websocket if event.name == 'binary']
+    assert len(parts) > 3
+    assert isinstance(parts[0], events.BinaryPart)
+    assert b''.join(event.data for event in parts) == LARGE * 8
+    assert [event.message_finished for event in parts] == [False] * (len(parts) - 1) + [True]
+    assert websocket.stats.received.messages == 1
 
 
-@pytest.mark.parametrize('lines', [[b''], [b' , ', b','], []])
-def test_client_takes_an_empty_answer_for_none(lines):
-    ready, = [event for event in answer(lines) if event.name == 'ready']
-    assert ready.extensions == set()
+def test_a_server_gets_parts_if_it_asks_for_them():
+    def handler(websocket):
+        for event in websocket:
+            if event.name == 'binary':
+                sizes.append((len(event.data), event.message_finished))
+                if event.message_finished:
+                    websocket.send_text(u'all')
+
+    sizes = []
+    with Server(handler, message_parts=lambda opcode, size: size > 1000) as server:
+        talk(WebSocket(server.url, fragment_size=10000), b'x' * 70000)
+    assert sum(size for size, _is_last in sizes) == 70000
+    assert len(sizes) >= 7
+    assert [is_last for _size, is_last in sizes] == [False] * (len(sizes) - 1) + [True]
+
+
+def test_a_body_that_breaks_off_between_parts_ends_the_connection(link):
+    with link.serve(accept_and_send(make_frame(2, LARGE * 8))) as server:
+        for event in link.connect(server.url, message_parts=True):
+            if event.name == 'binary':
+                assert not event.message_finished
+                break
+
+
+def test_texts_come_as_bytes_at_both_ends():
+    def handler(websocket):
+        for event in websocket:
+            if event.name == 'text':
+                received.append(event.data)
+                websocket.send_text(event.text)
+
+    received = []
+    with Server(handler, text_as_bytes=True) as server:
+        seen = talk(WebSocket(server.url, text_as_bytes=True), u'caf\xe9')
+    assert received == [b'caf\xc3\xa9']
+    assert [(event.data, event.text) for event in seen if event.name == 'text'] == [
+        (b'caf\xc3\xa9', u'caf\xe9')]
