@@ -84,6 +84,9 @@ MAX_MESSAGE_SIZE = 64 * 1024 * 1024
 #: The largest frame of a message sent by default, in bytes of payload.
 FRAGMENT_SIZE = 1024 * 1024
 
+# What is read from a file at once, in bytes or characters.
+_CHUNK = 64 * 1024
+
 # RFC 8259 6: JSON has no NaN and no Infinity, but by default Python's encoder writes them.
 _dumps = json.JSONEncoder(allow_nan=False).encode
 
@@ -423,11 +426,13 @@ class Endpoint(object):
     # -- sending --
 
     def send_text(self, text, compress=True):
-        # type: (text_type, bool) -> None
+        # type: (Union[text_type, Iterable[text_type]], bool) -> None
         """Send a text message.
 
-        Parameters: ``text``, a str (unicode on 2.7); ``compress``, whether to
-        compress it if that was agreed on.
+        Parameters: ``text``, a str (unicode on 2.7), or an iterable of these, or a file: one
+        message, with a fragment for each item, sent while they are made (RFC 6455 5.4). What the
+        iterable raises in the middle of the message ends the connection, and goes through.
+        ``compress``, whether to compress it if that was agreed on.
 
         Raises TypeError for another type, ValueError for a lone surrogate,
         TransportFail if the connection breaks, WebSocketUnavailable (or its
@@ -435,7 +440,8 @@ class Endpoint(object):
         begins to close between two fragments of a large message.
         """
         if not isinstance(text, text_type):
-            raise _wrong_type('send_text', text_type.__name__, text)
+            self._send_parts(Opcode.TEXT, text_parts(text), compress)
+            return
         try:
             payload = encode_utf8(text)
         except UnicodeEncodeError:
@@ -447,12 +453,17 @@ class Endpoint(object):
         sender.send(Opcode.TEXT, payload, compress)
 
     def send_binary(self, data, compress=True):
-        # type: (BytesLike, bool) -> None
+        # type: (Union[BytesLike, Iterable[BytesLike]], bool) -> None
         """Send a binary message: bytes, bytearray or memoryview, which stay as they are.
 
-        Otherwise as `send_text`.
+        Or an iterable of these, or a file: otherwise as `send_text`.
         """
-        self._send(Opcode.BINARY, _check_bytes('send_binary', data), compress)
+        if isinstance(data, bytes):
+            self._send(Opcode.BINARY, data, compress)
+        elif isinstance(data, (bytearray, memoryview)):
+            self._send(Opcode.BINARY, to_bytes(data), compress)
+        else:
+            self._send_parts(Opcode.BINARY, binary_parts(data), compress)
 
     def send_json(self, _obj=Ellipsis, **kwargs):
         # type: (Any, **Any) -> None
@@ -521,6 +532,13 @@ class Endpoint(object):
         if sender is None:
             raise unavailable(self.stream.state)
         sender.send(opcode, payload, compress)
+
+    def _send_parts(self, opcode, parts, compress):
+        # type: (int, Iterable[bytes], bool) -> None
+        sender = self._sender
+        if sender is None:
+            raise unavailable(self.stream.state)
+        sender.send_parts(opcode, parts, compress)
 
     def _send_control(self, opcode, payload):
         # type: (int, bytes) -> None
@@ -594,6 +612,52 @@ def message_of(method, message):
         return Opcode.TEXT, encode_utf8(message)
     except UnicodeEncodeError:
         raise surrogate_error(message)
+
+
+def text_parts(texts):
+    # type: (Any) -> Iterator[bytes]
+    """Return an iterator over the UTF-8 of texts, without empty ones; TypeError for no iterable."""
+    if isinstance(texts, (list, tuple)) and not all(
+            isinstance(text, text_type) for text in texts):
+        raise _wrong_type('send_text', text_type.__name__, texts)   # before anything is sent
+    items = _items('send_text', text_type.__name__, texts)
+    return (part for part in (_encode_part(text) for text in items) if part)
+
+
+def _encode_part(text):
+    # type: (Any) -> bytes
+    if not isinstance(text, text_type):
+        raise _wrong_type('an iterable for send_text', text_type.__name__, text)
+    try:
+        return encode_utf8(text)
+    except UnicodeEncodeError:
+        raise surrogate_error(text)
+
+
+def binary_parts(items):
+    # type: (Any) -> Iterator[bytes]
+    """Return an iterator over bytes, without empty ones; TypeError for no iterable."""
+    if isinstance(items, (list, tuple)):
+        for data in items:
+            _check_bytes('send_binary', data)       # before anything is sent
+    items = _items('send_binary', 'bytes, bytearray or memoryview', items)
+    return (part for part in (
+        _check_bytes('an iterable for send_binary', data) for data in items) if part)
+
+
+def _items(method, wanted, items):
+    # type: (str, str, Any) -> Iterable[Any]
+    if callable(getattr(items, 'read', None)):
+        return iter(partial(_read, items), None)
+    if isinstance(items, (dict, bytes, bytearray, memoryview, text_type)) \
+            or not hasattr(items, '__iter__'):
+        raise _wrong_type(method, wanted, items)
+    return items    # type: ignore[no-any-return]
+
+
+def _read(source):
+    # type: (Any) -> Any
+    return source.read(_CHUNK) or None
 
 
 def _check_bytes(method, data):

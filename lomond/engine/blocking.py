@@ -6,12 +6,14 @@ Uses `Transport.send`, which does the waiting. Common rules of sending are in `w
 from __future__ import absolute_import, division, print_function
 
 import logging
+import threading
 
 from lomond import errors
-from lomond._compat import TYPE_CHECKING
+from lomond._compat import TYPE_CHECKING, monotonic, thread_module
+from lomond.engine.timers import NEVER
 from lomond.engine.writer import Writer
 from lomond.opcode import Opcode
-from lomond.protocol.frame import CONTROL_BIT
+from lomond.protocol.frame import CONTROL_BIT, PIECE
 from lomond.protocol.state import unavailable
 
 if TYPE_CHECKING:
@@ -21,6 +23,23 @@ if TYPE_CHECKING:
 
 log = logging.getLogger('lomond')  # type: logging.Logger
 
+# How often a waiting thread looks up: on 2.7 no signal's handler runs during one wait.
+_GLANCE = 1.0
+
+
+class _AnotherMessage(errors.WebSocketUnavailable):
+    """Another thread's message in parts has begun, and not ended: wait, and try again."""
+
+
+class _PartSender(object):
+    """A thread that sends a message in parts."""
+
+    def __init__(self):
+        # type: () -> None
+        self.thread = thread_module.get_ident()  # type: int
+        #: Set once it is done.
+        self.is_done = threading.Event()
+
 
 class BlockingWriter(Writer):
     """Sends a connection's frames; a caller's thread waits while the send buffer is full.
@@ -28,12 +47,15 @@ class BlockingWriter(Writer):
     What the session's loop calls waits neither for the send buffer nor for another sender.
     """
 
-    __slots__ = ('_is_flushing',)
+    __slots__ = ('_is_flushing', '_part_sender')
 
     def __init__(self, connection, options, session, clock):
         # type: (Connection, Any, Any, Callable[[], float]) -> None
         super(BlockingWriter, self).__init__(connection, options, session, clock)
         self._is_flushing = False       # the loop sends pending frames, in their order
+        # The sender of a message in parts. Meanwhile `_whole_size` is negative: so `send` finds out
+        # where it has to look for large messages anyway.
+        self._part_sender = None  # type: Optional[_PartSender]
 
     # -- for the user, through the websocket --
 
@@ -68,6 +90,8 @@ class BlockingWriter(Writer):
                     if self.pending.any and not self._is_flushing:
                         self._send_controls_first()
                     if len(data) > self._whole_size and not opcode & CONTROL_BIT:
+                        if self._part_sender is not None:
+                            raise _AnotherMessage('another message is being sent in parts')
                         size, frames = self._encoder.encode_in_frames(
                             opcode, data, compress, self._fragment_size)
                         self._hand_over(self._interleave(frames), size)
@@ -82,6 +106,9 @@ class BlockingWriter(Writer):
                 except BaseException as error:
                     self._failed(error, frame is not None)
                     raise
+        except _AnotherMessage:
+            self._await_parts()
+            self.send(opcode, data, compress)
         finally:
             if self.pending.any or self.is_disposed:
                 self._catch_up()
@@ -120,6 +147,8 @@ class BlockingWriter(Writer):
                     self._send_interrupting(None, b'')
                     return
                 try:
+                    if self._part_sender is not None:
+                        raise _AnotherMessage('another message is being sent in parts')
                     self.is_sending = self.is_interleaving = True
                     if self.pending.any:
                         self._send_controls_first()
@@ -132,7 +161,105 @@ class BlockingWriter(Writer):
                 except BaseException as error:
                     self._failed(error, False)
                     raise
+        except _AnotherMessage:
+            self._await_parts()
+            self._send_each(parts)
         finally:
+            self._catch_up()
+
+    # -- a message in parts --
+
+    def send_parts(self, opcode, parts, compress):
+        # type: (int, Iterable[bytes], bool) -> None
+        """Send one message, with a frame for each part, while the iterable makes them.
+
+        The lock isn't held while the iterable works: control frames go out meanwhile, and other
+        messages wait. What it raises in the middle of the message ends the connection.
+        """
+        sender = self._begin_parts()
+        try:
+            for part in parts:
+                self._send_part(opcode, part, False, compress)
+            self._send_part(opcode, b'', True, compress)
+        finally:
+            self._end_parts(sender)
+
+    def _begin_parts(self):
+        # type: () -> _PartSender
+        sender = _PartSender()
+        while True:
+            with self.lock:
+                if self.is_sending or self._interrupts_reading(Opcode.TEXT):
+                    self._send_interrupting(None, b'')
+                if self.is_disposed or not self._connection.lifecycle.may_send:
+                    raise unavailable(self._connection.state)
+                if self._part_sender is None:
+                    self._part_sender = sender
+                    self._whole_size = -1
+                    return sender
+            self._await_parts()
+
+    def _await_parts(self):
+        # type: () -> None
+        """Wait until another thread's message in parts has ended; raises TransportFail."""
+        sender = self._part_sender
+        if sender is None:
+            return
+        if sender.thread == thread_module.get_ident():
+            raise errors.WebSocketUnavailable(
+                'this thread is in the middle of a message that it sends from an iterable')
+        timeout = self.options.write_timeout
+        deadline = monotonic() + timeout if timeout else NEVER
+        while not sender.is_done.wait(min(_GLANCE, max(0.0, deadline - monotonic()))):
+            if self.is_disposed or self.error is not None:
+                return      # trying again raises
+            if monotonic() >= deadline:
+                raise errors.TransportFail(
+                    u'write timed out after {:g} s: another thread is sending a message from an '
+                    u'iterable, and has not finished it'.format(timeout))
+
+    def _send_part(self, opcode, part, is_last, compress):
+        # type: (int, bytes, bool, bool) -> None
+        limit = self._fragment_size or len(part)
+        start = 0
+        while True:
+            stop = start + limit
+            is_end = stop >= len(part)
+            self._send_fragment(opcode, part[start:stop], is_last and is_end, compress)
+            if is_end:
+                return
+            start = stop
+
+    def _send_fragment(self, opcode, data, is_last, compress):
+        # type: (int, bytes, bool, bool) -> None
+        try:
+            with self.lock:
+                try:
+                    self.is_sending = True
+                    if self.pending.any:
+                        self._send_controls_first()
+                    self._hand_over(self._encoder.encode_part(opcode, data, is_last, compress))
+                    self._session.read_ahead()
+                    self.is_sending = False
+                except BaseException as error:
+                    self._failed(error, False)
+                    raise
+        finally:
+            self._catch_up()
+
+    def _end_parts(self, sender):
+        # type: (_PartSender) -> None
+        try:
+            with self.lock:
+                # A message can't be taken back: what follows would be a part of it.
+                if self._encoder.unfinished is not None and self.error is None \
+                        and self._connection.lifecycle.may_send:
+                    self._break(errors.TransportFail(u'a message was not sent to its end'))
+                self._encoder.unfinished = None     # later sends are refused for that reason
+                self._whole_size = min(PIECE, self._fragment_size or PIECE)
+                self._part_sender = None
+        finally:
+            sender.is_done.set()
             self._catch_up()
 
     def _interleave(self, frames):

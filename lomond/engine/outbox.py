@@ -12,7 +12,7 @@ from lomond import errors
 from lomond._compat import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from typing import Any, Optional, Sequence, Tuple  # noqa: F401
+    from typing import Any, Iterable, List, Optional, Sequence, Tuple  # noqa: F401
 
     from typing_extensions import Final, Literal  # noqa: F401
 
@@ -40,6 +40,22 @@ class Overflow(object):
     DROP_OLDEST = 'drop_oldest'  # type: Final
     # Drop all other messages.
     LATEST = 'latest'  # type: Final
+
+
+class Parts(object):
+    """The payload of a message that is sent with a frame for each part."""
+
+    __slots__ = ('parts', '_size')
+
+    def __init__(self, parts):
+        # type: (Iterable[bytes]) -> None
+        self.parts = list(parts)  # type: List[bytes]
+        # Many small parts take more memory than their bytes.
+        self._size = sum([len(part) for part in self.parts]) + MESSAGE_SIZE * len(self.parts)
+
+    def __len__(self):
+        # type: () -> int
+        return self._size
 
 
 OVERFLOWS = frozenset([Overflow.RAISE, Overflow.BLOCK, Overflow.DROP_OLDEST, Overflow.LATEST])

@@ -11,7 +11,7 @@ import threading
 
 from lomond import errors
 from lomond._compat import TYPE_CHECKING, thread_module
-from lomond.engine.outbox import MESSAGE_SIZE, Overflow
+from lomond.engine.outbox import MESSAGE_SIZE, Overflow, Parts
 from lomond.engine.timers import NEVER
 from lomond.engine.turns import Turns
 from lomond.engine.writer import Writer
@@ -151,6 +151,11 @@ class QueuedWriter(Writer):
         messages = tuple(messages)
         if messages:
             self._queue(messages, compress)
+
+    def send_parts(self, opcode, parts, compress):
+        # type: (int, Iterable[bytes], bool) -> None
+        # All at once, as a message waits whole, or isn't accepted.
+        self._queue(((opcode, Parts(parts)),), compress)  # type: ignore[arg-type]
 
     def send_control(self, opcode, payload):
         # type: (int, bytes) -> None
@@ -378,9 +383,20 @@ class QueuedWriter(Writer):
         if len(messages) > 1:
             return ((part,) for part in self._encoder.encode_many(
                 messages, compress, self._fragment_size))
+        if isinstance(payload, Parts):
+            return ((part,) for part in self._encode_parts(opcode, payload, compress))
         if len(payload) <= self._whole_size:
             return ((self._encoder.encode(opcode, payload, compress),),)
         return self._encoder.encode_in_frames(opcode, payload, compress, self._fragment_size)[1]
+
+    def _encode_parts(self, opcode, parts, compress):
+        # type: (int, Parts, bool) -> Iterator[bytes]
+        limit = self._fragment_size
+        for part in parts.parts:
+            for start in range(0, len(part), limit or len(part)):
+                yield self._encoder.encode_part(
+                    opcode, part[start:start + limit] if limit else part, False, compress)
+        yield self._encoder.encode_part(opcode, b'', True, compress)
 
     def _controls(self, may_close):
         # type: (bool) -> Iterator[bytes]

@@ -475,6 +475,11 @@ class Session(object):
         """Send a ping, a pong or a Close frame; raises as `send`."""
         self.writer.send_control(opcode, payload)
 
+    def send_parts(self, opcode, parts, compress):
+        # type: (int, Iterable[bytes], bool) -> None
+        """Send one message, with a frame for each part; raises as `send`, and what they raise."""
+        self.writer.send_parts(opcode, parts, compress)
+
     def send_many(self, messages, compress):
         # type: (Iterable[Tuple[int, bytes]], bool) -> None
         """Send a frame for each pair of an opcode and a payload; raises as `send`."""

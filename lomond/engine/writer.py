@@ -146,6 +146,15 @@ class Writer(object):
         """
         raise NotImplementedError
 
+    def send_parts(self, opcode, parts, compress):
+        # type: (int, Iterable[bytes], bool) -> None
+        """Send one message, with a frame for each part, while the iterable makes them.
+
+        Control frames go out in between, no other message. What the iterable raises goes through,
+        and so do the errors of `send`.
+        """
+        raise NotImplementedError
+
     def flush_pending(self):
         # type: () -> None
         """Send what waits, as far as that needs no waiting. Never raises.

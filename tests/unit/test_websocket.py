@@ -223,7 +223,7 @@ def test_sending_before_ready_is_unavailable(call, has_session):
     assert 'Ready' in str(caught.value)
 
 
-@pytest.mark.parametrize('text', [b'bytes', bytearray(b'x'), None, 5, [u'x']])
+@pytest.mark.parametrize('text', [b'bytes', bytearray(b'x'), None, 5, [u'x', 5], {u'x': 1}])
 def test_send_text_takes_only_text(text):
     with pytest.raises(TypeError):
         WebSocket(URL).send_text(text)
