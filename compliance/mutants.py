@@ -45,14 +45,19 @@ MODULES = {
     'protocol/connection': 'protocol/closing protocol/messages protocol/compression',
     'protocol/decoder': 'unit/connection protocol/messages protocol/closing protocol/violations'
                         ' protocol/limits protocol/compression property/receive_buffer'
-                        ' property/receiving property/round_trips property/memory',
+                        ' property/receiving property/round_trips property/memory protocol/parts'
+                        ' protocol/extensions',
     'protocol/encoder': 'protocol/closing protocol/compression unit/connection'
-                        ' property/round_trips',
+                        ' property/round_trips protocol/extensions',
+    'protocol/extensions/base': 'protocol/extensions protocol/parts',
     'protocol/extensions/deflate': 'unit/permessage_deflate protocol/compression protocol/limits'
-                                   ' property/round_trips property/receiving',
+                                   ' property/round_trips property/receiving protocol/extensions'
+                                   ' protocol/parts',
     'protocol/extensions/grammar': 'protocol/handshake property/parsers',
+    'protocol/extensions/negotiation': 'unit/handshake protocol/handshake property/parsers',
     'protocol/extensions/permessage_deflate': 'protocol/handshake property/round_trips'
-                                              ' property/parsers',
+                                              ' property/parsers unit/negotiation'
+                                              ' protocol/extensions',
     'protocol/frame': 'unit/mask protocol/violations protocol/limits protocol/messages'
                       ' property/round_trips',
     'protocol/gathering': 'protocol/messages property/receive_buffer property/memory',
@@ -60,7 +65,8 @@ MODULES = {
     'protocol/limits': 'protocol/limits protocol/messages',
     'protocol/mask': 'property/round_trips',
     'protocol/message': 'unit/decoder protocol/messages protocol/utf8 protocol/violations'
-                        ' protocol/limits protocol/closing property/receive_buffer property/memory',
+                        ' protocol/limits protocol/closing property/receive_buffer property/memory'
+                        ' protocol/parts protocol/extensions',
     'protocol/state': 'unit/encoder unit/connection protocol/closing',
 }
 

@@ -10,7 +10,11 @@ import os
 import zlib
 
 from fuzz.targets import CORPUS
-from tests.protocol.harness import KEY, raw_deflate
+from lomond import extensions as negotiating
+from lomond.extensions import PermessageDeflate
+from lomond.protocol.connection import CLIENT, SERVER
+from tests.protocol.examples import Checksum, Doubled
+from tests.protocol.harness import KEY, Wire, raw_deflate
 from tests.support import make_close, make_frame
 
 
@@ -98,6 +102,31 @@ def connection():
     yield 'length_64', options(0, 0, 0, 0, 0) + b'\x82\x7f' + b'\0\0\0\0\0\1\0\0' + b'x' * 9
     yield 'length_highest_bit', options(0, 0, 0x10, 0, 0) + b'\x82\x7f' + b'\x80' + b'\0' * 7
     yield 'length_not_shortest', options(0, 0, 0, 0, 0) + b'\x82\x7e\0\x05hello'
+
+
+def transforms():
+    text = u'a\xe9\u20ac\U0001f600'.encode('utf-8')
+    for number, order in enumerate((
+            (), (Checksum,), (Doubled,), (Checksum, Doubled), (Doubled, Checksum),
+            (PermessageDeflate, Checksum), (Doubled, PermessageDeflate), (PermessageDeflate,))):
+        for role in (CLIENT, SERVER):
+            header, offered = negotiating.offer(order)
+            value, of_server = negotiating.answer(header, order)
+            sender = Wire(SERVER, extensions=of_server) if role == CLIENT else Wire(
+                CLIENT, extensions=negotiating.accept(value, offered),
+                random_bytes=lambda count: b'\1' * count)
+            encoder = sender.connection.encoder
+            data = encoder.encode(1, text, True) + encoder.encode_part(2, b'abc', False, True) \
+                + encoder.encode(9, b'ping') + encoder.encode_part(2, b'', True) \
+                + encoder.encode(2, b'x' * 40, True)
+            yield '{}-{}'.format(role, number), options(
+                role == SERVER, number, 0, 3, 1, 5, 9) + data + encoder.encode(8, b'\x03\xe8')
+            yield '{}-{}-limit'.format(role, number), options(
+                role == SERVER, number, 0x90, 0) + data
+            spoilt = bytearray(data)
+            spoilt[len(data) // 2] ^= 0x11
+            yield '{}-{}-spoilt'.format(role, number), options(
+                role == SERVER, number, 0, 1, 4) + bytes(spoilt)
 
 
 def receive_buffer():
@@ -331,6 +360,7 @@ SEEDS = {
     'receive_buffer': receive_buffer,
     'request': request,
     'response': response,
+    'transforms': transforms,
     'url': url,
 }
 

@@ -22,6 +22,7 @@ TARGETS = {
     'receive_buffer': wire.receive_buffer,
     'request': heads.request,
     'response': heads.response,
+    'transforms': wire.transforms,
     'url': names.url,
 }
 

@@ -9,12 +9,14 @@ import struct
 
 from fuzz.model import BAD, Fault, Model, Unsure, check_close
 from fuzz.reading import Input, check_same, cut
-from lomond import errors
+from lomond import errors, events, extensions
+from lomond.extensions import PermessageDeflate
 from lomond.protocol.close import decode_close, encode_close
 from lomond.protocol.connection import CLIENT, SERVER
 from lomond.protocol.extensions.deflate import DeflateCodec
 from lomond.protocol.gathering import MAX_BUFFERED, MIN_BUFFERED
 from lomond.protocol.limits import DEFAULT_LIMITS
+from tests.protocol.examples import Checksum, Doubled
 from tests.protocol.harness import CLOSE, Wire, bytewise, hand_in, parse_frames
 from tests.support import make_frame
 
@@ -151,6 +153,57 @@ def connection(data):
     except Unsure:
         return
     check_same(whole.summary, (expected.events, expected.replies))
+
+
+#: What a connection may have agreed on beside nothing.
+_ORDERS = (
+    (), (Checksum,), (Doubled,), (Checksum, Doubled), (Doubled, Checksum),
+    (PermessageDeflate, Checksum), (Doubled, PermessageDeflate), (PermessageDeflate,))
+
+
+def transforms(data):
+    """A connection with extensions, and the same in parts, as bytes, and both. Options, bytes.
+
+    Nothing may be raised. Messages are the same in parts, and however the bytes were cut.
+    """
+    read = Input(data)
+    role = read.choose(CLIENT, SERVER)
+    order = read.choose(*_ORDERS)
+    limits = choose_limits(read.byte())._replace(fragments=None)
+    sizes = read.sizes()
+    conversation = read.rest()
+
+    def run(pieces, message_parts, as_bytes):
+        header, offered = extensions.offer(order)
+        value, of_server = extensions.answer(header, order)
+        wire = Wire(
+            role, limits, message_parts=message_parts, text_class=events.text_class(None, as_bytes),
+            extensions=extensions.accept(value, offered) if role == CLIENT else of_server)
+        return _whole_messages(event for piece in pieces for event in wire.read(piece))
+
+    whole = run([conversation], False, False)
+    for message_parts, as_bytes in ((False, True), (True, False), (True, True)):
+        for pieces in ([conversation], cut(conversation, sizes), bytewise(conversation)):
+            check_same(run(pieces, message_parts, as_bytes), whole)
+
+
+def _whole_messages(happened):
+    """Return what the events of messages come to, the parts of each joined; and how it ended."""
+    story, held = [], b''
+    for event in happened:
+        assert EVENTS.issuperset([event.name]), event
+        assert not story or story[-1][0] not in LAST
+        if event.name not in ('text', 'binary'):
+            story.append((event.name, getattr(event, 'data', None)))
+            continue
+        content = event.text.encode('utf-8') if event.name == 'text' else event.data
+        assert repr(event)
+        assert content or event.message_finished
+        held += content
+        if event.message_finished:
+            story.append((event.name, held))
+            held = b''
+    return story
 
 
 #: Sizes of payloads, and of pieces, around those that make a difference.
