@@ -22,6 +22,18 @@ class Status(object):
     BAD_GATEWAY = 1014
     TLS_HANDSHAKE = 1015        # never on the wire
 
+    @classmethod
+    def to_str(cls, code):
+        # type: (int) -> str
+        """Return the name of a close code in capitals, or ``CODE 4000`` for one without a name.
+
+        The names are those of this class, for the codes of RFC 6455 7.4.1 and the IANA registry.
+        """
+        return _NAMES.get(code) or 'CODE {}'.format(code)
+
+
+_NAMES = {code: name for name, code in vars(Status).items() if isinstance(code, int)}
+
 
 _ON_THE_WIRE = frozenset(
     [1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 1012, 1013, 1014]

@@ -30,6 +30,7 @@ def send(websocket: WebSocket) -> None:
     websocket.send_pong(b'data')
     websocket.close()
     websocket.close(Status.GOING_AWAY, 'the end')
+    assert_type(Status.to_str(Status.GOING_AWAY), str)
     websocket.close(None, b'')
     websocket.force_disconnect()
 

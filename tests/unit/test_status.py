@@ -28,3 +28,15 @@ def test_code_may_be_on_the_wire(code):
     0, 1, 999, 1004, 1005, 1006, 1015, 1016, 1100, 2000, 2999, 5000, 65535])
 def test_code_may_not_be_on_the_wire(code):
     assert not is_valid_on_wire(code)
+
+
+@pytest.mark.parametrize('name', sorted(
+    name for name, value in vars(Status).items() if isinstance(value, int)))
+def test_every_registered_code_says_its_name(name):
+    assert Status.to_str(getattr(Status, name)) == name
+
+
+@pytest.mark.parametrize('code, words', [
+    (1004, 'CODE 1004'), (3000, 'CODE 3000'), (4999, 'CODE 4999'), (0, 'CODE 0')])
+def test_other_codes_are_named_by_their_number(code, words):
+    assert Status.to_str(code) == words

@@ -98,6 +98,7 @@ SIGNATURES = {
     'lomond.events.UnknownMessage': 'message',
     'lomond.errors.WebSocketError': 'msg',
     'lomond.opcode.Opcode.to_str': 'opcode',
+    'lomond.status.Status.to_str': 'code',
     'lomond.response.Response': 'header_data',
     'lomond.response.Response.get': 'name, default=None',
     'lomond.response.Response.get_list': 'name',
