@@ -8,6 +8,7 @@ from __future__ import absolute_import, division, print_function
 
 import threading
 import time
+from random import random
 
 from lomond._checks import check_flag
 from lomond._compat import TYPE_CHECKING, text_type
@@ -96,7 +97,7 @@ def persist(
     respect_retry_after = check_flag('respect_retry_after', respect_retry_after)
     if policy is None:
         policy = LegacyPolicy(
-            min_wait, max_wait, stable_after, max_retry_after, respect_retry_after)
+            min_wait, max_wait, stable_after, max_retry_after, respect_retry_after, _draw)
     elif (min_wait, max_wait, respect_retry_after, stable_after, max_retry_after) != (
             5, 30, True, 10.0, 3600.0):
         raise TypeError(
@@ -127,6 +128,13 @@ def persist(
 
     machine = PersistentSession(websocket, start, policy, is_over, calls_in_loop=True)
     return _persist(machine, websocket, is_over)
+
+
+def _draw():
+    # type: () -> float
+    """Return a float from 0 to 1, by this module's `random` at the moment of the call."""
+    # Tests of programs for 0.3.x patch that name.
+    return random()     # nosec B311  # it spreads load, and keeps no secret
 
 
 class _Attempt(object):

@@ -155,15 +155,16 @@ def check_policy(policy, hint=''):
 class LegacyPolicy(ReconnectPolicy):
     """The policy of `persist` if it was given none: as in Lomond 0.3.x."""
 
-    def __init__(self, min_wait, max_wait, stable_after, max_retry_after, respect_retry_after):
-        # type: (float, float, float, Optional[float], bool) -> None
+    def __init__(self, min_wait, max_wait, stable_after, max_retry_after, respect_retry_after,
+                 random=draw):
+        # type: (float, float, float, Optional[float], bool, Callable[[], float]) -> None
         check_wait('min_wait', min_wait)
         check_wait('max_wait', max_wait)
         check_wait('stable_after', stable_after)
         super(LegacyPolicy, self).__init__(
             # With a min_wait beyond max_wait the delay is min_wait, without jitter.
             min_wait, max(min_wait, max_wait), spread=1.0, stable_after=stable_after,
-            max_retry_after=max_retry_after)
+            max_retry_after=max_retry_after, random=random)
         if not respect_retry_after:
             self.max_retry_after = None  # type: Optional[float]
 

@@ -210,6 +210,23 @@ def test_retry_after_counts_once():
     assert delays == [0, 0.002, 0.004]
 
 
+def test_the_name_random_that_tests_of_programs_patch_sets_the_waits(dead_port, monkeypatch):
+    """As in 0.3.x, whose module had `from random import random`."""
+    websocket = WebSocket('ws://127.0.0.1:{}'.format(dead_port))
+    monkeypatch.setattr('lomond.persist.random', lambda: 0.25)
+    assert take_delays(persist(websocket, min_wait=2, max_wait=3), 1) == [2.25]
+    loop = persist(websocket, min_wait=0, max_wait=0.02)
+    monkeypatch.setattr('lomond.persist.random', lambda: 0.5)
+    assert take_delays(loop, 1) == [0.01]
+
+
+def test_a_policy_has_a_random_of_its_own(dead_port, monkeypatch):
+    monkeypatch.setattr('lomond.persist.random', lambda: 0.25)
+    policy = ReconnectPolicy(max_wait=4, random=lambda: 0.5)
+    websocket = WebSocket('ws://127.0.0.1:{}'.format(dead_port))
+    assert take_delays(persist(websocket, policy=policy), 1) == [2.0]
+
+
 # -- the end --
 
 @pytest.mark.parametrize('at', ['ready', 'poll', 'text'])

@@ -120,6 +120,7 @@ IMPORTS = [
     'lomond.opcode.Opcode',
     'lomond.persist.ReconnectPolicy',
     'lomond.persist.persist',
+    'lomond.persist.random',        # programs' tests patch it
     'lomond.pool.Pool',
     'lomond.protocol.compression.DeflateOptions',
     'lomond.response.Response',
