@@ -64,7 +64,7 @@ if TYPE_CHECKING:
     Trace = Union[None, bool, Callable[[TraceRecord], Any]]
     HeaderText = Union[bytes, text_type]
     # Any, as mypy makes list[object] of text and lists in one dict.
-    HeaderValue = Union[HeaderText, Sequence[Any]]
+    HeaderValue = Union[None, HeaderText, Sequence[Any]]
     Headers = Union[Mapping[Any, HeaderValue], Iterable[Tuple[HeaderText, HeaderValue]]]
     # As `socket.getaddrinfo` returns them: family, kind, protocol, canonical name, address.
     Addresses = Iterable[Tuple[int, int, int, str, Tuple[Any, ...]]]
@@ -164,7 +164,8 @@ class WebSocket(Endpoint):
     - ``write_timeout``: seconds that a send may wait while the server reads less than 16 KiB (30);
       None for no limit.
     - ``headers``: headers to add to the request: a mapping, whose values may be lists, a list of
-      pairs, or a function that returns either, which is called for each request.
+      pairs, or a function that returns either, which is called for each request. ``{'User-Agent':
+      None}`` leaves that header out.
     - ``cookies``: an `http.cookiejar.CookieJar`, or True for a new one; None for no cookies.
     - ``netrc``: True to read the host's password from ``~/.netrc``, or the path of such a file.
     - ``max_redirects``: how many redirects to follow in one attempt (5).
@@ -561,7 +562,7 @@ class WebSocket(Endpoint):
         if self.agent:
             fields.append((u'User-Agent', self.agent))
         fields = [field for field in fields if field[0].lower() not in replaced]
-        fields.extend(own)
+        fields.extend((name, value) for name, value in own if value is not None)
         return build_head(u'GET {} HTTP/1.1'.format(target.resource), fields)
 
     def _offer(self):

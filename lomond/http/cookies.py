@@ -60,7 +60,7 @@ class Cookies(object):
         self._limit = limit
 
     def add_to(self, fields, chain):
-        # type: (List[Tuple[text_type, bytes]], RedirectChain) -> List[Tuple[text_type, bytes]]
+        # type: (List[Tuple[text_type, Any]], RedirectChain) -> List[Tuple[text_type, Any]]
         """Return the fields of a request, with the jar's cookies for the chain's target.
 
         The result has one Cookie field (RFC 6265 5.4). A cookie in ``fields`` takes precedence over

@@ -16,14 +16,15 @@ from lomond.http.netrc import check_netrc
 from lomond.http.url import basic_authorization
 
 if TYPE_CHECKING:
-    from typing import Any, Dict, List, Optional, Tuple, Union  # noqa: F401
+    from typing import Any, Dict, Iterator, List, Optional, Tuple, Union  # noqa: F401
 
     from lomond.http.cookies import Cookies  # noqa: F401
     from lomond.http.netrc import NetrcFile  # noqa: F401
     from lomond.http.redirects import RedirectChain  # noqa: F401
     from lomond.http.response import Response  # noqa: F401
 
-    Field = Tuple[text_type, bytes]
+    # With None as the value, the header isn't sent.
+    Field = Tuple[text_type, Optional[bytes]]
 
 log = logging.getLogger('lomond')  # type: logging.Logger
 
@@ -38,6 +39,12 @@ _REPLACEMENTS = {
     u'sec-websocket-protocol': ' and use protocols=',
     u'sec-websocket-extensions': ' and use compress=',
 }
+
+# The package's own headers that every request needs (RFC 6455 4.1), and those that None leaves out.
+# (Not Authorization: a token that is None by mistake has to raise.)
+_REQUIRED = frozenset([
+    u'host', u'upgrade', u'connection', u'sec-websocket-key', u'sec-websocket-version'])
+_OPTIONAL = frozenset([u'user-agent'])
 
 # The only headers that are sent to another origin, as any other may contain a secret.
 _SENT_CROSS_ORIGIN = frozenset([u'origin', u'user-agent'])
@@ -82,7 +89,7 @@ class RequestOptions(object):
         # type: (RedirectChain) -> List[Field]
         """Return the header fields for a request to the chain's target.
 
-        Raises ConnectFail, in the phase 'request'.
+        A header whose value is None isn't sent at all. Raises ConnectFail, in the phase 'request'.
         """
         fields = self._user_fields()
         if chain.is_cross_origin:
@@ -109,7 +116,7 @@ class RequestOptions(object):
         if not callable(self.headers):
             return list(self.headers) + self._added
         try:
-            return check_headers(self.headers()) + self._added
+            return _check_request_headers(self.headers()) + self._added
         except Exception as error:      # the user's function: the next attempt calls it again
             log.exception('the headers function failed')
             raise ConnectFail.during(
@@ -126,43 +133,57 @@ def _check_headers_option(headers):
     # type: (Any) -> Any
     if headers is None:
         return ()
-    return headers if callable(headers) else check_headers(headers)
+    return headers if callable(headers) else _check_request_headers(headers)
 
 
 def check_headers(headers):
-    # type: (Any) -> List[Field]
+    # type: (Any) -> List[Tuple[text_type, bytes]]
     """Return the fields of a mapping, or of a list of pairs; a value may be a list.
 
     Raises TypeError and ValueError.
     """
+    return [field for name, value in _pairs(headers) for field in _check_values(name, value)]
+
+
+def _check_request_headers(headers):
+    # type: (Any) -> List[Field]
+    """Return the fields as `check_headers` does; the value of User-Agent may be None."""
+    fields = []  # type: List[Field]
+    for name, value in _pairs(headers):
+        if value is None:
+            fields.append((_check_left_out(name), None))
+        else:
+            fields.extend(_check_values(name, value))
+    return fields
+
+
+def _pairs(headers):
+    # type: (Any) -> Iterator[Any]
+    """Yield the pairs of a name and a value, neither checked; raises TypeError."""
     pairs = headers.items() if hasattr(headers, 'items') else headers
     if isinstance(pairs, (bytes, text_type)) or not hasattr(pairs, '__iter__'):
         raise TypeError('headers must be a mapping, a list of pairs, or a function that returns '
                         'either, not {}'.format(type(headers).__name__))
-    fields = []  # type: List[Field]
     for pair in pairs:
         if not isinstance(pair, (tuple, list)) or len(pair) != 2:
             raise TypeError('headers must be a mapping, or pairs of a name and a value')
-        name, value = pair
-        values = value if isinstance(value, (tuple, list)) else (value,)
-        fields.extend(check_header(name, single) for single in values)
-    return fields
+        yield pair
+
+
+def _check_values(name, value):
+    # type: (Any, Any) -> List[Tuple[text_type, bytes]]
+    values = value if isinstance(value, (tuple, list)) else (value,)
+    return [check_header(name, single) for single in values]
 
 
 def check_header(name, value):
-    # type: (Any, Any) -> Field
+    # type: (Any, Any) -> Tuple[text_type, bytes]
     """Return a header's name, and its value as bytes (text in UTF-8).
 
     Raises TypeError, and ValueError for invalid characters and for reserved headers. The message
     never shows the value, which may be a secret.
     """
-    if isinstance(name, bytes):
-        name = name.decode('latin-1')
-    if not isinstance(name, text_type):
-        raise TypeError('a header name must be text or bytes, not {}'.format(type(name).__name__))
-    if not is_token(name):
-        # A whole line may have been passed by mistake: its value isn't shown.
-        raise ValueError('invalid header name: {!r}'.format(name.partition(u':')[0]))
+    name = _check_name(name)
     if name.lower() in _RESERVED:
         raise ValueError('{} is set by the handshake: remove it{}'.format(
             name, _REPLACEMENTS.get(name.lower(), '')))
@@ -177,3 +198,29 @@ def check_header(name, value):
     if not is_line(value):
         raise ValueError('the value of {} must not contain CR, LF or NUL'.format(name))
     return name, value
+
+
+def _check_left_out(name):
+    # type: (Any) -> text_type
+    """Return the name of a header whose value is None; raises if it can't be left out."""
+    name = _check_name(name)
+    if name.lower() in _REQUIRED:
+        raise ValueError('{} cannot be left out: RFC 6455 4.1 requires it in each request'.format(
+            name))
+    if name.lower() not in _OPTIONAL:
+        check_header(name, b'')
+        raise TypeError('the value of {} must be text or bytes, not None: None is for User-Agent '
+                        'only, to leave it out'.format(name))
+    return name     # type: ignore[no-any-return]
+
+
+def _check_name(name):
+    # type: (Any) -> text_type
+    if isinstance(name, bytes):
+        name = name.decode('latin-1')
+    if not isinstance(name, text_type):
+        raise TypeError('a header name must be text or bytes, not {}'.format(type(name).__name__))
+    if not is_token(name):
+        # A whole line may have been passed by mistake: its value isn't shown.
+        raise ValueError('invalid header name: {!r}'.format(name.partition(u':')[0]))
+    return name

@@ -78,6 +78,14 @@ def test_a_tracer_gets_the_head_as_sent_and_one_to_show(link):
     assert 'hunter2' not in ''.join(map(repr, records))
 
 
+def test_a_request_goes_without_a_user_agent_that_is_none(link):
+    visits = Visits([])
+    with link.serve(visits) as server:
+        events = list(link.connect(server.url, headers={'User-Agent': None}))
+    assert events[-1].graceful
+    assert b'user-agent' not in visits.requests[0].lower()
+
+
 def test_a_token_is_fetched_for_each_attempt_as_late_as_possible(link):
     calls = []
 

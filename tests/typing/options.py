@@ -48,6 +48,7 @@ def make(context: ssl.SSLContext, sock: socket.socket, jar: CookieJar) -> None:
     WebSocket(URL, trace=True, max_message_size=None, max_redirects=0)
     WebSocket(URL, headers={'X-One': 'a', 'X-Two': ['a', 'b'], 'X-Three': b'c'})
     WebSocket(URL, headers={b'X-One': b'a'})
+    WebSocket(URL, headers={'User-Agent': None, 'X-One': 'a'})
     WebSocket(URL, headers=[('X-One', 'a'), ('X-Two', b'b')])
     WebSocket(URL, headers=make_headers)
     WebSocket(URL, cookies=True, netrc=True)

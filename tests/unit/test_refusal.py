@@ -56,6 +56,7 @@ def test_refusal_keeps_its_body_as_bytes():
     ((299,), ValueError), ((600,), ValueError), ((None,), TypeError), ((True,), TypeError),
     ((404, None), TypeError), ((404, bytearray(b'x')), TypeError), ((404, u'\ud800'), ValueError),
     ((404, u'', u'X: y'), TypeError), ((404, u'', {u'X': u'a\0b'}), ValueError),
+    ((404, u'', {u'User-Agent': None}), TypeError),
     ((404, u'', {u'Connection': u'keep-alive'}), ValueError),
     ((404, u'', {u'Content-Length': u'1'}), ValueError),
 ])

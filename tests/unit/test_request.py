@@ -101,6 +101,43 @@ def test_an_agent_in_bytes_goes_as_it_is():
     assert fields(build(agent=u'caf\xe9'.encode('utf-8')), b'User-Agent') == [b'caf\xc3\xa9']
 
 
+@pytest.mark.parametrize('headers', [
+    {'User-Agent': None}, {b'user-agent': None}, [(u'USER-AGENT', None)],
+    lambda: {'User-Agent': None},
+], ids=['native', 'bytes', 'pair', 'function'])
+def test_none_leaves_the_user_agent_out(headers):
+    websocket = WebSocket(URL, headers=headers, cookies=True)
+    assert fields(websocket.build_request(), b'User-Agent') == []
+    assert fields(redirect(websocket, b'/x', b'Set-Cookie: a=1'), b'Cookie') == [b'a=1']
+    request = redirect(websocket, b'ws://other.example/')
+    assert fields(request, b'User-Agent') == []
+    assert request.count(b'\r\n') == len(SETS) + 2
+
+
+#: What the handshake sends.
+SETS = ['Host', 'Upgrade', 'Connection', 'Sec-WebSocket-Key', 'Sec-WebSocket-Version']
+
+
+def test_an_added_user_agent_replaces_one_left_out():
+    websocket = WebSocket(URL, headers={'User-Agent': None})
+    websocket.add_header('User-Agent', 'mine')
+    assert fields(websocket.build_request(), b'User-Agent') == [b'mine']
+
+
+@pytest.mark.parametrize('name', SETS + ['host', 'UPGRADE'])
+def test_a_header_that_the_rfc_requires_cannot_be_left_out(name):
+    with pytest.raises(ValueError) as caught:
+        WebSocket(URL, headers={name: None})
+    assert str(caught.value) == \
+        '{} cannot be left out: RFC 6455 4.1 requires it in each request'.format(name)
+
+
+def test_a_token_that_is_none_by_mistake_raises():
+    with pytest.raises(TypeError) as caught:
+        WebSocket(u'ws://me:pw@example.org/', headers={'Authorization': None})
+    assert 'Authorization must be text or bytes, not None' in str(caught.value)
+
+
 WRONG_HEADERS = [
     ({'X-Token': 'secret\r\nX-Evil: 1'}, ValueError),
     ({'X-Token': 'secret\n'}, ValueError),
@@ -116,6 +153,11 @@ WRONG_HEADERS = [
     ({'Proxy-Authorization': 'Basic secret'}, ValueError),
     ({'X-Token': 5}, TypeError),
     ({'X-Token': None}, TypeError),
+    ({'User-Agent': [None]}, TypeError),
+    ({'Cookie': None}, TypeError),
+    ({'X Token': None}, ValueError),
+    ({'Sec-WebSocket-Protocol': None}, ValueError),
+    ({'Proxy-Authorization': None}, ValueError),
     ({'X-Token': [['secret']]}, TypeError),
     ({'X-Token': bytearray(b'secret')}, TypeError),
     ({5: 'secret'}, TypeError),
