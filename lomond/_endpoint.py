@@ -39,6 +39,7 @@ if TYPE_CHECKING:
         Any,
         Callable,
         Dict,
+        FrozenSet,
         Generic,
         Iterable,
         Iterator,
@@ -375,6 +376,24 @@ class Endpoint(object):
         # type: () -> bool
         """True if compression was agreed on."""
         return self.stream.supports_compression
+
+    @property
+    def protocol(self):
+        # type: () -> Optional[text_type]
+        """The subprotocol of the present or last connection, as in Ready; None for none.
+
+        Set before Ready comes (RFC 6455 1.9).
+        """
+        return self.stream.protocol
+
+    @property
+    def extensions(self):
+        # type: () -> FrozenSet[text_type]
+        """The names of the extensions of the present or last connection, as in Ready.
+
+        Set before Ready comes, and empty if none was agreed on (RFC 6455 9.1).
+        """
+        return self.stream.extensions
 
     @property
     def close_sent(self):

@@ -111,14 +111,12 @@ class ServerWebSocket(Endpoint):
         self.connect_timeout = handshake_timeout
         #: The client's request; None until it has arrived, which is before a handler is called.
         self.request = None  # type: Request    # type: ignore[assignment]
-        #: The subprotocol, or None.
-        self.protocol = None  # type: Optional[text_type]
         self._origins = check_origins(origins)
         self._on_request = on_request
         self._reader = RequestReader(DEFAULT_LIMITS.head)
         self._connection = self._new_connection()
-        # Once the request has arrived: why it is refused or None, the agreed extensions, and the
-        # bytes that followed the request.
+        # Once the request has arrived: why it is refused or None, the subprotocol, the agreed
+        # extensions, and the bytes that followed the request.
         self._outcome = None  # type: Any
         self._answer = None  # type: Optional[bytes]
         self._loop = None  # type: Any      # the session's generator
@@ -191,14 +189,14 @@ class ServerWebSocket(Endpoint):
             head, rest = found
             self.request = Request(head)
             extensions, refusal = self._support()
-            answer, self.protocol, agreed = answer_request(
+            answer, protocol, agreed = answer_request(
                 self.request, self.protocols, extensions)
-            self._outcome = (None, agreed, rest)
+            self._outcome = (None, protocol, agreed, rest)
             refusal = refusal or self._refuse()
             if refusal is not None:
                 answer = build_answer(refusal.status, refusal.body, refusal.headers)
                 self._outcome = (u'refused with HTTP {}: {}'.format(
-                    refusal.status, refusal.body[:200].decode('utf-8', 'replace')), [], b'')
+                    refusal.status, refusal.body[:200].decode('utf-8', 'replace')), None, [], b'')
         except errors.CriticalProtocolError as error:
             self.stream.reject()
             yield events.ProtocolError(text_type(error), critical=True)
@@ -206,7 +204,7 @@ class ServerWebSocket(Endpoint):
         except errors.HandshakeError as error:
             refused = error if isinstance(error, UpgradeRefused) else UpgradeRefused()
             answer = plain_answer(refused.status_code, text_type(error), refused.headers)
-            self._outcome = (text_type(error), [], b'')
+            self._outcome = (text_type(error), None, [], b'')
         self._answer = answer
 
     def _support(self):
@@ -240,7 +238,7 @@ class ServerWebSocket(Endpoint):
 
         ``write_error`` says why it could not be sent, or is None.
         """
-        refusal, agreed, rest = self._outcome
+        refusal, protocol, agreed, rest = self._outcome
         if refusal is not None:     # whether or not the client waited to read it
             self.stream.reject()
             yield events.Rejected(None, refusal)    # type: ignore[arg-type]
@@ -249,9 +247,9 @@ class ServerWebSocket(Endpoint):
             self.stream.reject()
             yield events.ProtocolError(write_error, critical=True)
             return
+        self.stream.protocol = protocol
         self.stream.accept(extensions=agreed)
-        yield ServerReady(
-            self.request, self.protocol, {extension.name for extension in agreed})
+        yield ServerReady(self.request, protocol, set(self.stream.extensions))
         for event in self.stream.receive(rest):
             yield event
 

@@ -632,7 +632,7 @@ class WebSocket(Endpoint):
 
         Returns the subprotocol or None, and a set of the extensions' names. Raises HandshakeError.
         """
-        protocol = check_response(response, self.key, self.protocols)
+        protocol = self.stream.protocol = check_response(response, self.key, self.protocols)
         extensions = self.process_extensions(
             response.headers.get_all(u'Sec-WebSocket-Extensions'))
         return protocol, extensions
@@ -650,4 +650,4 @@ class WebSocket(Endpoint):
         agreed = negotiation.accept(u', '.join(extensions), offered)
         self.stream.accept(extensions=agreed)
         attempt.extensions = None
-        return {extension.name for extension in agreed}
+        return set(self.stream.extensions)

@@ -18,8 +18,9 @@ from lomond.protocol.state import Lifecycle, NoLock, Trigger
 from lomond.stats import Stats
 
 if TYPE_CHECKING:
-    from typing import Any, Callable, Iterator, Optional, Sequence, Tuple, Type, Union  # noqa: F401
+    from typing import Any, Callable, FrozenSet, Iterator, Optional, Sequence, Tuple, Type, Union  # noqa: F401
 
+    from lomond._compat import text_type  # noqa: F401
     from lomond.errors import ProtocolError  # noqa: F401
     from lomond.events import AnyEvent  # noqa: F401
     from lomond.protocol.close import CloseFrame  # noqa: F401
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
 
 CLIENT = 'client'
 SERVER = 'server'
+
+_NONE = frozenset()  # type: FrozenSet[text_type]
+_DEFLATE_ALONE = frozenset([permessage_deflate.NAME])
 
 
 class Connection(object):
@@ -56,7 +60,8 @@ class Connection(object):
     """
 
     __slots__ = (
-        'limits', 'stats', 'lifecycle', 'decoder', 'encoder', '__weakref__')
+        'limits', 'stats', 'lifecycle', 'decoder', 'encoder', 'protocol', 'extensions',
+        '__weakref__')
 
     def __init__(self, role, limits=DEFAULT_LIMITS, lock=NoLock, stats=None,
                  random_bytes=os.urandom, clock=None, text_class=events.Text, message_parts=False):
@@ -69,6 +74,9 @@ class Connection(object):
             message_parts)  # type: Decoder
         self.encoder = Encoder(
             role == CLIENT, self.lifecycle, self.stats, random_bytes)  # type: Encoder
+        #: What the opening handshake agreed on: the subprotocol or None, and the extensions' names.
+        self.protocol = None  # type: Optional[text_type]
+        self.extensions = _NONE  # type: FrozenSet[text_type]
 
     def receive(self, data):
         # type: (bytes) -> Iterator[AnyEvent]
@@ -89,9 +97,11 @@ class Connection(object):
         Parameters: the codec, if permessage-deflate alone was agreed on; or the extensions that
         were agreed on, in the server's order.
         """
+        self.extensions = frozenset(extension.name for extension in extensions)
         if deflate is None:
             deflate = permessage_deflate.alone(extensions)
         if deflate is not None:
+            self.extensions = _DEFLATE_ALONE
             extensions = ()
         self.lifecycle.move(Trigger.ACCEPTED)
         self.encoder.start(deflate, extensions)

@@ -4,7 +4,7 @@ import socket
 import ssl
 from http.cookiejar import CookieJar
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, Dict, FrozenSet, List, Optional, Tuple
 
 from typing_extensions import assert_type
 
@@ -112,6 +112,9 @@ def read(websocket: WebSocket) -> None:
     assert_type(websocket.is_secure, bool)
     assert_type(websocket.is_open, bool)
     assert_type(websocket.sent_close_time, Optional[float])
+    assert_type(websocket.protocol, Optional[str])
+    assert_type(websocket.extensions, FrozenSet[str])
+    websocket.protocol = 'v1'  # error: misc reportAttributeAccessIssue
     if websocket.close_received is not None:
         assert_type(websocket.close_received.code, int)
         assert_type(websocket.close_received.reason, str)

@@ -1,7 +1,7 @@
 """A server and its handlers."""
 
 from pathlib import Path
-from typing import List, Optional
+from typing import FrozenSet, List, Optional
 
 from typing_extensions import assert_type
 
@@ -19,6 +19,7 @@ def echo(websocket: ServerWebSocket) -> None:
     assert_type(websocket.request.headers.get_list('Cookie'), List[str])
     assert_type(websocket.request.get('Origin', ''), str)
     assert_type(websocket.protocol, Optional[str])
+    assert_type(websocket.extensions, FrozenSet[str])
     for event in websocket:
         if event.name == 'ready':
             assert_type(event.response, Request)

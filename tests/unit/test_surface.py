@@ -204,8 +204,9 @@ CONSTANTS = {
 PROPERTIES = [
     'is_secure', 'is_active', 'is_closing', 'is_closed', 'sent_close_time',
     'supports_compression', 'session', 'stream', 'key', 'scheme', 'host', 'port', 'resource',
-    'state', 'is_open',
+    'state', 'is_open', 'protocol', 'extensions',
 ]
+
 
 
 def find(path):
