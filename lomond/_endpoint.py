@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from lomond.engine.reconnect import PersistentSession  # noqa: F401
     from lomond.engine.session import Session  # noqa: F401
     from lomond.events import AnyEvent  # noqa: F401
+    from lomond.net.transport import Transport  # noqa: F401
     from lomond.protocol.close import CloseFrame  # noqa: F401
     from lomond.protocol.extensions.base import Extension  # noqa: F401
     from lomond.protocol.extensions.negotiation import Factory  # noqa: F401
@@ -305,6 +306,31 @@ class Endpoint(object):
         # type: () -> Connection
         """The protocol's side of the present or last connection."""
         raise NotImplementedError
+
+    @property
+    def _transport(self):
+        # type: () -> Optional[Transport]
+        """The present connection's byte stream; None without a connection."""
+        session = self._session
+        return None if session is None or session.is_finished else session.transport
+
+    def fileno(self):
+        # type: () -> int
+        """Return the descriptor of the present connection's socket.
+
+        It exists from Connected (on the server, from the handshake) until Disconnected, and its
+        number may be used for another file then. It is for `select.select`, statistics of the
+        system and the like: the loop alone reads, writes and closes it.
+
+        Raises WebSocketUnavailable if there is no connection.
+        """
+        transport = self._transport
+        fd = -1 if transport is None else transport.fileno()
+        if fd < 0:
+            raise errors.WebSocketUnavailable(
+                'there is no connection, and so no descriptor: call fileno() between the Connected '
+                'and the Disconnected event')
+        return fd
 
     @property
     def stats(self):

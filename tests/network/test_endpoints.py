@@ -2,15 +2,21 @@
 
 from __future__ import absolute_import, division, print_function
 
+import select
+import socket
+import ssl
+
 import pytest
 from six.moves.queue import Queue
 
-from lomond import WebSocket
+from lomond import WebSocket, errors
 from lomond.persist import ReconnectPolicy
 from lomond.pool import Pool
 from lomond.server import Refusal, Server, ServerWebSocket
-from tests.network.driving import Background
-from tests.support import PATIENCE, RawServer, read_head
+from lomond.testing import open_over
+from tests.network.driving import Background, echo, read_to_close
+from tests.network.tls_proxy import TLSProxy
+from tests.support import PATIENCE, RawServer, answer_upgrade, make_close, read_head, socket_at
 
 pytestmark = pytest.mark.usefixtures('clean_environment', 'nothing_is_left_open')
 
@@ -29,6 +35,10 @@ def converse(websocket, look):
 
 def agreed(websocket):
     return websocket.protocol, websocket.extensions
+
+
+#: When a client has a connection.
+CONNECTED = ['connected', 'ready', 'poll', 'closed']
 
 
 # -- the subprotocol and the extensions --
@@ -117,3 +127,101 @@ def test_a_replaced_connection_says_what_the_new_one_agreed_on():
                     websocket.protocols = [u'b']
                     pool.renew(websocket)
     assert ready == [(u'a', u'a'), (u'b', u'b')]
+
+
+# -- the descriptor --
+
+def descriptor(websocket):
+    """Return the descriptor, or None if that is what its error is about."""
+    try:
+        return websocket.fileno()
+    except errors.WebSocketUnavailable as error:
+        assert 'there is no connection, and so no descriptor' in str(error)
+        return None
+
+
+def own_address(websocket):
+    """Return where the socket at its descriptor is bound; None without one."""
+    fd = descriptor(websocket)
+    if fd is None:
+        return None
+    with socket_at(fd) as sock:
+        return sock.getsockname()
+
+
+def test_a_client_has_a_descriptor_from_connected_to_disconnected(link):
+    def script(sock):
+        ports.put(sock.getpeername())
+        answer_upgrade(sock)
+        read_to_close(sock)
+        sock.sendall(make_close(1000))
+
+    ports = Queue()
+    with link.serve(script) as server:
+        websocket = link.connect(server.url)
+        assert descriptor(websocket) is None
+        for _ in range(2):
+            found = converse(websocket, own_address)
+            port = ports.get(timeout=PATIENCE)
+            assert [found.pop(name) for name in CONNECTED] == [port] * len(CONNECTED)
+            assert found == {'connecting': None, 'disconnected': None}
+            assert descriptor(websocket) is None
+
+
+def test_a_connection_that_fails_has_no_descriptor(dead_port):
+    found = converse(WebSocket('ws://127.0.0.1:{}'.format(dead_port)), descriptor)
+    assert found == {'connecting': None, 'connect_fail': None}
+
+
+def test_select_takes_a_client_itself():
+    with RawServer(echo) as server:
+        websocket = WebSocket(server.url)
+        for event in websocket:
+            if event.name == 'poll':
+                assert select.select([], [websocket], [], PATIENCE)[1] == [websocket]
+                websocket.send_text(u'hello')
+                assert select.select([websocket], [], [], PATIENCE)[0] == [websocket]
+            elif event.name == 'text':
+                websocket.close()
+    assert event.graceful
+
+
+@pytest.mark.parametrize('secure', [False, True], ids=['ws', 'wss'])
+def test_a_servers_end_has_a_descriptor_until_disconnected(secure, server_tls, authority_file):
+    seen = Queue()
+
+    def handle(websocket):
+        for event in websocket:
+            seen.put((event.name, own_address(websocket)))
+        seen.put((None, descriptor(websocket)))
+
+    with Server(handle, ssl_context=server_tls if secure else None) as server:
+        converse(WebSocket(server.url, ssl_cafile=authority_file), descriptor)
+        found = dict(iter(lambda: seen.get(timeout=PATIENCE), (None, None)))
+    assert found.pop('disconnected') is None
+    assert set(found) == {'ready', 'poll', 'closing'}
+    assert set(found.values()) == {(server.host, server.port)}
+    assert descriptor(ServerWebSocket(None, None)) is None
+
+
+def test_a_websocket_that_is_open_over_a_socket_has_its_descriptor():
+    ours, theirs = socket.socketpair()
+    websocket = open_over(ours)
+    assert websocket.fileno() == ours.fileno()
+    websocket.session.dispose()
+    assert descriptor(websocket) is None
+    theirs.close()
+
+
+def test_the_descriptor_of_tls_within_tls_is_that_of_the_way_to_the_proxy(
+        server_tls, authority_file):
+    if not hasattr(ssl, 'MemoryBIO'):
+        pytest.skip('there is no TLS within TLS on this Python')
+    with TLSProxy(server_tls, True) as proxy, Server(list, ssl_context=server_tls) as server:
+        websocket = WebSocket(server.url, proxies=proxy.proxies, ssl_cafile=authority_file)
+        for event in websocket:
+            if event.name == 'ready':
+                with socket_at(websocket.fileno()) as sock:
+                    assert sock.getpeername() == ('127.0.0.1', proxy.port)
+                websocket.close()
+    assert event.graceful

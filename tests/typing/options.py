@@ -114,6 +114,7 @@ def read(websocket: WebSocket) -> None:
     assert_type(websocket.sent_close_time, Optional[float])
     assert_type(websocket.protocol, Optional[str])
     assert_type(websocket.extensions, FrozenSet[str])
+    assert_type(websocket.fileno(), int)
     websocket.protocol = 'v1'  # error: misc reportAttributeAccessIssue
     if websocket.close_received is not None:
         assert_type(websocket.close_received.code, int)

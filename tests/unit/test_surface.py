@@ -35,6 +35,7 @@ SIGNATURES = {
     'lomond.websocket.WebSocket.close': "code=1000, reason=u'goodbye'",
     'lomond.websocket.WebSocket.force_disconnect': '',
     'lomond.websocket.WebSocket.reset': '',
+    'lomond.websocket.WebSocket.fileno': '',
     'lomond.websocket.WebSocket.reconnect_now': '',
     'lomond.websocket.WebSocket.feed': 'data',
     'lomond.websocket.WebSocket.build_request': '',
@@ -72,6 +73,7 @@ SIGNATURES = {
         'auto_pong=True, json_loads=None, json_dumps=None, fragment_size=1048576, '
         'max_read_ahead=67108864, origins=None, on_request=None, unix_path=None, '
         "reuse_port=False, threads=True, max_queue=1048576, overflow='raise'",
+    'lomond.server.ServerWebSocket.fileno': '',
     'lomond.server.Server.start': '',
     'lomond.server.Server.serve_forever': '',
     'lomond.server.Server.polling': 'seconds',
