@@ -333,6 +333,25 @@ class Endpoint(object):
         return fd
 
     @property
+    def peer_address(self):
+        # type: () -> Any
+        """Where the present connection leads, as `socket.getpeername` says: to a proxy, if any.
+
+        A tuple of an IP address and a port (with IPv6 two more numbers), or the path of a Unix
+        socket, empty if that end has none. None without a connection, and as soon as both ends have
+        ended TCP.
+        """
+        transport = self._transport
+        return None if transport is None else transport.peer_address
+
+    @property
+    def local_address(self):
+        # type: () -> Any
+        """This end of the present connection, as `socket.getsockname` says; as `peer_address`."""
+        transport = self._transport
+        return None if transport is None else transport.local_address
+
+    @property
     def stats(self):
         # type: () -> Stats
         """What went over all connections so far: a `lomond.stats.Stats`."""

@@ -223,6 +223,12 @@ class Server(object):
         return self._address[1]
 
     @property
+    def address(self):
+        # type: () -> Union[Tuple[str, int], text_type]
+        """Where the server listens, from the start: a pair of `host` and `port`, or the path."""
+        return self._address if self._socket_file is None else self._socket_file.path
+
+    @property
     def url(self):
         # type: () -> text_type
         """The URL for a client on this machine."""

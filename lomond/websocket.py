@@ -371,6 +371,17 @@ class WebSocket(Endpoint):
         return self.target.port
 
     @property
+    def address(self):
+        # type: () -> Union[Tuple[text_type, int], text_type]
+        """Where the server is, as the URL says: a pair of host and port, or a Unix socket's path.
+
+        Known before connecting; `peer_address` is what the connection led to. After a redirect it
+        is that of its target, as ``host`` and ``port`` are.
+        """
+        target = self.target
+        return (target.host, target.port) if target.unix_path is None else target.unix_path
+
+    @property
     def resource(self):
         # type: () -> text_type
         """The path and query."""

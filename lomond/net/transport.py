@@ -135,6 +135,28 @@ class Transport(object):
         """Return the descriptor of the connection, also in a tunnel; -1 once this is closed."""
         return -1 if self.is_closed else self._fd
 
+    @property
+    def peer_address(self):
+        # type: () -> Any
+        """Where the socket is connected to, as `socket.getpeername` says; None if it isn't."""
+        return self._ask_socket('getpeername')
+
+    @property
+    def local_address(self):
+        # type: () -> Any
+        """Where the socket is bound, as `socket.getsockname` says; None once it is closed."""
+        return self._ask_socket('getsockname')
+
+    def _ask_socket(self, method):
+        # type: (str) -> Any
+        with self._close_lock():        # another thread may be closing it
+            if self.is_closed:
+                return None
+            try:
+                return getattr(self._sock, method)()
+            except socket.error:
+                return None     # TCP has ended
+
     # -- receiving --
 
     def receive(self, buffer=None):

@@ -2,9 +2,11 @@
 
 from __future__ import absolute_import, division, print_function
 
+import errno
 import select
 import socket
 import ssl
+import struct
 
 import pytest
 from six.moves.queue import Queue
@@ -225,3 +227,140 @@ def test_the_descriptor_of_tls_within_tls_is_that_of_the_way_to_the_proxy(
                     assert sock.getpeername() == ('127.0.0.1', proxy.port)
                 websocket.close()
     assert event.graceful
+
+
+# -- addresses --
+
+def addresses(websocket):
+    return websocket.local_address, websocket.peer_address
+
+
+NOWHERE = (None, None)
+
+
+def test_a_client_has_both_addresses_from_connected_to_disconnected(link):
+    def script(sock):
+        there.put((sock.getpeername(), sock.getsockname()))
+        answer_upgrade(sock)
+        read_to_close(sock)
+        sock.sendall(make_close(1000))
+
+    there = Queue()
+    with link.serve(script) as server:
+        websocket = link.connect(server.url)
+        assert addresses(websocket) == NOWHERE
+        found = converse(websocket, addresses)
+        expected = there.get(timeout=PATIENCE)
+        assert expected[1] == websocket.address == ('127.0.0.1', server.port)
+        assert found.pop('closed')[0] == expected[0]    # the peer may have gone already
+        assert found == {
+            'connecting': NOWHERE, 'connected': expected, 'ready': expected, 'poll': expected,
+            'disconnected': NOWHERE}
+        assert addresses(websocket) == NOWHERE
+
+
+@pytest.mark.parametrize('threads', [True, False])
+@pytest.mark.parametrize('secure', [False, True], ids=['ws', 'wss'])
+def test_a_servers_end_has_both_addresses(threads, secure, server_tls, authority_file):
+    def record(websocket, event):
+        seen[event.name] = addresses(websocket)
+        if event.name == 'ready':
+            assert websocket.address == websocket.peer_address
+        elif event.name == 'disconnected':
+            ended.put(None)
+
+    def handle(websocket):
+        for event in websocket:
+            record(websocket, event)
+
+    seen, ended = {}, Queue()
+    options = {'ssl_context': server_tls if secure else None}
+    with Server(handle, **options) if threads else Server(threads=False, **options) as server:
+        assert server.address == (server.host, server.port)
+        client = Background(
+            converse, WebSocket(server.url, ssl_cafile=authority_file), addresses)
+        if not threads:
+            for websocket, event in server:
+                record(websocket, event)
+                if event.name == 'disconnected':
+                    server.close()
+        ended.get(timeout=PATIENCE)
+        local, peer = client.result()['ready']
+        assert peer == server.address
+        assert seen.pop('disconnected') == NOWHERE
+        assert seen['ready'] == (peer, local)
+    assert addresses(ServerWebSocket(None, None)) == NOWHERE
+
+
+def test_addresses_of_ipv6_have_their_four_parts():
+    try:
+        server = Server(list, host=u'::1')
+    except socket.error as error:
+        if error.errno not in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
+            raise
+        pytest.skip('there is no IPv6 here')
+    with server:
+        websocket = WebSocket(server.url)
+        assert server.address == websocket.address == ('::1', server.port)
+        local, peer = converse(websocket, addresses)['ready']
+    assert peer == ('::1', server.port, 0, 0)
+    assert local[0] == '::1'
+
+
+@pytest.mark.skipif(not hasattr(socket, 'AF_UNIX'), reason='there are no Unix sockets here')
+def test_addresses_of_a_unix_socket_are_paths(path):
+    seen = Queue()
+
+    def handle(websocket):
+        seen.put((addresses(websocket), websocket.address))
+        for _event in websocket:
+            pass
+
+    with Server(handle, unix_path=path) as server:
+        websocket = WebSocket(server.url)
+        assert server.address == websocket.address == path
+        assert converse(websocket, addresses)['ready'] == ('', path)
+        assert seen.get(timeout=PATIENCE) == ((path, ''), '')
+
+
+def test_the_peer_of_a_connection_through_a_proxy_is_the_proxy(server_tls, authority_file):
+    secure = hasattr(ssl, 'MemoryBIO')      # 2.7 has no TLS within TLS
+    with TLSProxy(server_tls, True) as proxy, \
+            Server(list, ssl_context=server_tls if secure else None) as server:
+        websocket = WebSocket(server.url, proxies=proxy.proxies, ssl_cafile=authority_file)
+        found = converse(websocket, addresses)
+        assert websocket.address == server.address
+    assert found['ready'][1] == ('127.0.0.1', proxy.port)
+    assert found['ready'][0][0] == '127.0.0.1'
+
+
+def test_a_connection_that_was_reset_has_no_peer():
+    def script(sock):
+        answer_upgrade(sock)
+        is_ready.get(timeout=PATIENCE)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 0))
+
+    is_ready = Queue()
+    with RawServer(script) as server:
+        websocket = WebSocket(server.url)
+        for event in websocket:
+            if event.name == 'ready':
+                is_ready.put(None)
+                assert select.select([websocket], [], [], PATIENCE)[0]
+                local, peer = addresses(websocket)
+                assert local[0] == '127.0.0.1'
+                assert peer is None
+    assert not event.graceful
+
+
+def test_the_address_follows_a_redirect():
+    def redirect(sock):
+        read_head(sock)
+        sock.sendall(b'HTTP/1.1 302 Found\r\nLocation: ' + server.url.encode('ascii')
+                     + b'\r\nContent-Length: 0\r\n\r\n')
+
+    with Server(list) as server, RawServer(redirect) as first:
+        websocket = WebSocket(first.url)
+        found = converse(websocket, lambda websocket: websocket.address)
+        assert found['connected'] == ('127.0.0.1', first.port)
+        assert found['ready'] == server.address

@@ -1073,3 +1073,21 @@ def test_bytes_put_back_on_a_plain_transport_are_part_of_the_handshake(client_tl
         theirs.close()
     with pytest.raises(socket.error):
         ours.getpeername()      # it was closed
+
+
+# -- addresses --
+
+def test_addresses_are_those_of_the_socket_until_it_is_closed():
+    listener = socket.socket()
+    listener.bind(('127.0.0.1', 0))
+    listener.listen(1)
+    sock = socket.create_connection(listener.getsockname(), PATIENCE)
+    peer, address = listener.accept()
+    transport = Transport(sock)
+    assert transport.local_address == address
+    assert transport.peer_address == listener.getsockname()
+    transport.close()
+    assert transport.local_address is None
+    assert transport.peer_address is None
+    for other in (peer, listener):
+        other.close()

@@ -4,7 +4,7 @@ import socket
 import ssl
 from http.cookiejar import CookieJar
 from pathlib import Path
-from typing import Any, Dict, FrozenSet, List, Optional, Tuple
+from typing import Any, Dict, FrozenSet, List, Optional, Tuple, Union
 
 from typing_extensions import assert_type
 
@@ -115,6 +115,8 @@ def read(websocket: WebSocket) -> None:
     assert_type(websocket.protocol, Optional[str])
     assert_type(websocket.extensions, FrozenSet[str])
     assert_type(websocket.fileno(), int)
+    assert_type(websocket.address, Union[Tuple[str, int], str])
+    print(websocket.peer_address[0], websocket.local_address[1])
     websocket.protocol = 'v1'  # error: misc reportAttributeAccessIssue
     if websocket.close_received is not None:
         assert_type(websocket.close_received.code, int)

@@ -1,7 +1,7 @@
 """A server and its handlers."""
 
 from pathlib import Path
-from typing import FrozenSet, List, Optional
+from typing import FrozenSet, List, Optional, Tuple, Union
 
 from typing_extensions import assert_type
 
@@ -70,6 +70,7 @@ def serve() -> None:
         assert_type(server, Server)
         assert_type(server.url, str)
         assert_type(server.port, int)
+        assert_type(server.address, Union[Tuple[str, int], str])
     server = Server(
         Application(), host='::1', port=0, ssl_context=server_context('/etc/ssl/me.pem'),
         protocols=['v1'], compress=DeflateOptions(mem_level=5), max_connections=10, poll=None)

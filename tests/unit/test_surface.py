@@ -206,9 +206,8 @@ CONSTANTS = {
 PROPERTIES = [
     'is_secure', 'is_active', 'is_closing', 'is_closed', 'sent_close_time',
     'supports_compression', 'session', 'stream', 'key', 'scheme', 'host', 'port', 'resource',
-    'state', 'is_open', 'protocol', 'extensions',
+    'state', 'is_open', 'protocol', 'extensions', 'peer_address', 'local_address', 'address',
 ]
-
 
 
 def find(path):

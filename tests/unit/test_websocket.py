@@ -334,6 +334,22 @@ def test_request_is_a_get_with_the_headers_of_rfc_6455():
         b'\r\n')
 
 
+@pytest.mark.parametrize('url, address', [
+    (u'ws://example.org/feed', (u'example.org', 80)),
+    (u'wss://me:pw@b\xfccher.example:8443', (u'xn--bcher-kva.example', 8443)),
+    (u'wss://[::1]/', (u'::1', 443)),
+    (u'ws+unix:///run/feed.sock:/prices', u'/run/feed.sock'),
+    (u'wss+unix:///run/a%3Ab%3F', u'/run/a:b?'),
+])
+def test_the_address_is_known_before_it_connects(url, address):
+    websocket = WebSocket(url)
+    assert websocket.address == address
+    assert websocket.peer_address is None
+    assert websocket.local_address is None
+    with pytest.raises(AttributeError):
+        websocket.address = address
+
+
 def test_user_agent_names_the_version():
     assert __version__ in USER_AGENT
 

@@ -52,6 +52,14 @@ class NestedSocket(object):
         # type: () -> int
         return self.below.fileno()
 
+    def getpeername(self):
+        # type: () -> Any
+        return self.below.peer_address
+
+    def getsockname(self):
+        # type: () -> Any
+        return self.below.local_address
+
     @property
     def session_reused(self):
         # type: () -> Any
