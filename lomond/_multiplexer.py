@@ -239,7 +239,8 @@ class Multiplexer(object):
                         self._take_out(member)
                         if not was_removed:
                             yield websocket, events.Disconnected(
-                                u'the connection was given up: {}'.format(describe(error)))
+                                u'the connection was given up: {}'.format(describe(error)),
+                                cause=error)
                 now = self._clock()
                 if now >= self._next_poll:
                     self._next_poll += period

@@ -106,22 +106,25 @@ class TransportFail(WebSocketError):
 
     Attributes: ``size``, the bytes to send, including frame headers, or 0 for an awaited send that
     failed while it waited; ``sent``, how many of them the operating system accepted; ``reason``,
-    the message without these numbers. If ``sent`` is 0, the peer received none of them; otherwise
-    it may have received any number, even all.
+    the message without these numbers; ``cause``, the system's exception, or None as after a
+    timeout. If ``sent`` is 0, the peer received none of them; otherwise it may have received any
+    number, even all.
     """
 
     reason = u''  # type: Text
     sent = 0  # type: int
     size = 0  # type: int
+    cause = None  # type: Optional[BaseException]
 
     @classmethod
-    def after(cls, sent, size, reason):
-        # type: (int, int, Text) -> TransportFail
+    def after(cls, sent, size, reason, cause=None):
+        # type: (int, int, Text, Optional[BaseException]) -> TransportFail
         """Make the error of a send; the reason isn't formatted."""
         error = cls(u'{} ({} of {} bytes sent)', reason, sent, size)
         error.reason = reason
         error.sent = sent
         error.size = size
+        error.cause = cause
         return error
 
 

@@ -428,20 +428,24 @@ class Disconnected(Event):
 
     ``graceful`` is True only if both Close frames were exchanged. ``unsent`` is how many messages
     the queue of a pool, an event loop or a server with one thread still held. What the system had
-    accepted isn't among them, and may be lost, too.
+    accepted isn't among them, and may be lost, too. ``cause`` is the exception behind an end that
+    wasn't graceful: an error of the system (`socket.error`), a TransportFail, or the peer's fault,
+    a `lomond.errors.ProtocolError`. None if there is no exception behind it, as after a timeout.
     """
 
-    __slots__ = ('reason', 'graceful', 'unsent')
+    __slots__ = ('reason', 'graceful', 'unsent', 'cause')
+    # Without the cause: its words are in the reason.
     __match_args__ = ('reason', 'graceful', 'unsent')
 
     name = 'disconnected'  # type: ClassVar[Literal['disconnected']]
 
-    def __init__(self, reason=u'closed', graceful=False, received_time=None, unsent=0):
-        # type: (text_type, bool, Optional[float], int) -> None
+    def __init__(self, reason=u'closed', graceful=False, received_time=None, unsent=0, cause=None):
+        # type: (text_type, bool, Optional[float], int, Optional[BaseException]) -> None
         Event.__init__(self, received_time)
         self.reason = reason  # type: text_type
         self.graceful = graceful  # type: bool
         self.unsent = unsent  # type: int
+        self.cause = cause  # type: Optional[BaseException]
 
 
 class ProtocolError(Event):

@@ -935,11 +935,11 @@ class Session(object):
         graceful = self.connection.is_close_complete \
             and self.writer.close_sent_at is not None and self.writer.error is None
         self._conclude(kind, reason, error)
-        reason = u'closed' if graceful else self._ends[0].reason
+        reason, cause = (u'closed', None) if graceful else self._ends[0][1:]
         self.trace('disconnected', reason=reason, graceful=graceful)
         unsent = self.writer.unsent
         self.dispose()
-        return [events.Disconnected(reason, graceful, unsent=unsent)]
+        return [events.Disconnected(reason, graceful, unsent=unsent, cause=cause)]
 
     def trace(self, stage, **fields):
         # type: (str, **Any) -> None

@@ -238,6 +238,7 @@ class Writer(object):
         error = errors.TransportFail(
             u'not sent, as an earlier send failed: {}'.format(text_type(self.error)))
         error.size = size
+        error.cause = getattr(self.error, 'cause', None)
         return error
 
     def _failed(self, error, has_begun):
@@ -343,7 +344,7 @@ class Writer(object):
             self.head_error = error
             self._break(errors.TransportFail.after(
                 self._head_size - len(self._head), self._head_size,
-                u'could not send: {}'.format(describe(error))))
+                u'could not send: {}'.format(describe(error)), error))
         finally:
             self.is_sending = False
             self._release()

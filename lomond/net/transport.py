@@ -59,10 +59,8 @@ def send_failed(error, sent, size):
     # type: (BaseException, int, int) -> TransportFail
     """Make the error of a send, of whose ``size`` bytes the system accepted ``sent``."""
     if isinstance(error, TransportFail):
-        words = error.reason or text_type(error)
-    else:
-        words = u'could not send: {}'.format(describe(error))
-    return TransportFail.after(sent, size, words)
+        return TransportFail.after(sent, size, error.reason or text_type(error), error.cause)
+    return TransportFail.after(sent, size, u'could not send: {}'.format(describe(error)), error)
 
 
 def describe_write_timeout(timeout, progress):

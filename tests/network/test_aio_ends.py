@@ -539,3 +539,21 @@ async def main():
         returned, output = output_of(run_strictly(library, source, server.url))
     assert returned == 0, output
     assert output.split() == [str(number) for number in range(100)] + ['disconnected']
+
+
+@in_each_loop
+@pytest.mark.parametrize('policy', [None, ReconnectPolicy(max_attempts=1)])
+def test_an_end_that_is_not_graceful_has_its_cause(loop_name, policy):
+    def script(sock):
+        answer_upgrade(sock)
+        sock.sendall(make_frame(1, b'\xff'))
+        drain(sock)
+
+    async def scenario(loop):
+        return [event async for event in aio.connect(WebSocket(server.url), policy)]
+
+    with RawServer(script) as server:
+        events = run_in(loop_name, scenario)
+    end, = [event for event in events if event.name == 'disconnected']
+    assert isinstance(end.cause, errors.ProtocolError)
+    assert end.cause.close_code == 1007

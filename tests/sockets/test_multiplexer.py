@@ -293,6 +293,7 @@ def test_a_machine_that_raises_ends_itself_and_no_other(fault, caplog):
     end = [event for websocket, event in yielded if websocket is broken][-1]
     assert (end.name, end.graceful) == ('disconnected', False)
     assert end.reason == u'the connection was given up: no such luck'
+    assert isinstance(end.cause, ZeroDivisionError)
     assert (whole, 'whole') in yielded
     assert broken.disposed == (fault != 'begin')
     assert driven.multiplexer.find(broken) is None

@@ -5,6 +5,7 @@ from typing import Callable, List, Optional
 from typing_extensions import assert_type
 
 from lomond import WebSocket, events
+from lomond.errors import TransportFail
 from lomond.events import AnyEvent, Event
 
 
@@ -65,6 +66,13 @@ def one_by_one(websocket: WebSocket) -> None:
     if event.name == 'connecting':
         assert_type(event.url, str)
     loop.close()
+
+
+def look(event: AnyEvent) -> None:
+    if event.name == 'disconnected':
+        assert_type(event.cause, Optional[BaseException])
+        if isinstance(event.cause, TransportFail):
+            assert_type(event.cause.cause, Optional[BaseException])
 
 
 def handle(event: AnyEvent) -> str:

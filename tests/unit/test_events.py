@@ -118,6 +118,13 @@ def test_defaults_are_those_of_0_3_x():
     assert events.Connected(u'ws://x').proxy is None
     assert events.Disconnected().reason == u'closed'
     assert events.Disconnected().graceful is False
+    assert events.Disconnected().cause is None
+
+
+def test_a_cause_is_not_shown_twice():
+    event = events.Disconnected(u'cut', cause=ValueError(u'x' * 1000))
+    assert repr(event) == 'Disconnected(reason={!r}, graceful=False, unsent=0)'.format(u'cut')
+    assert event.__match_args__ == ('reason', 'graceful', 'unsent')
 
 
 def test_ready_is_of_the_first_connection_unless_it_says_otherwise():
@@ -250,6 +257,8 @@ FILLED = [
 ] + [
     events.ConnectFail(u'no', 'tls', cause, RESPONSE, ((u'::1', u'refused'), (u'127.0.0.1', u'')))
     for cause in CAUSES
+] + [
+    events.Disconnected(u'cut', unsent=3, cause=cause) for cause in CAUSES
 ]
 assert FILLED[7].json == [0.1, None]      # decoded: one more field
 
