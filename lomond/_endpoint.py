@@ -14,6 +14,7 @@ from lomond import errors
 from lomond._checks import check_callable, check_count, check_flag, check_seconds
 from lomond._compat import (
     TYPE_CHECKING,
+    Utf8Decoder,
     decode_utf8,
     encode_utf8,
     surrogate_error,
@@ -27,7 +28,7 @@ from lomond.protocol.close import encode_close
 from lomond.protocol.connection import Connection
 from lomond.protocol.extensions.negotiation import check_factories, make_extensions
 from lomond.protocol.extensions.permessage_deflate import DeflateOptions, PermessageDeflate
-from lomond.protocol.frame import MAX_CONTROL_PAYLOAD
+from lomond.protocol.frame import MAX_CONTROL_PAYLOAD, PIECE
 from lomond.protocol.handshake import check_protocols
 from lomond.protocol.limits import message_limits
 from lomond.protocol.state import State, unavailable
@@ -529,6 +530,18 @@ class Endpoint(object):
         else:
             self._send_parts(Opcode.BINARY, binary_parts(data), compress)
 
+    def send_utf8(self, data, compress=True):
+        # type: (BytesLike, bool) -> None
+        """Send bytes that are UTF-8 already, as a text message: they are checked, not decoded.
+
+        Parameters: ``data``, bytes, bytearray or memoryview; ``compress``, whether to compress them
+        if that was agreed on.
+
+        Raises TypeError for another type, ValueError for what isn't UTF-8 (RFC 6455 8.1), such as
+        encoded surrogates; otherwise as `send_text`.
+        """
+        self._send(Opcode.TEXT, _check_utf8('send_utf8', data), compress)
+
     def send_json(self, _obj=Ellipsis, **kwargs):
         # type: (Any, **Any) -> None
         """Send an object, or the keyword arguments as an object, as JSON text.
@@ -733,6 +746,30 @@ def _check_bytes(method, data):
     return to_bytes(data)
 
 
+def _check_utf8(method, data):
+    # type: (str, BytesLike) -> bytes
+    payload = _check_bytes(method, data)
+    if not _is_utf8(payload):
+        raise ValueError('{} takes UTF-8, and these bytes are not: decode them for send_text, or '
+                         'send any bytes by send_binary'.format(method))
+    return payload
+
+
+def _is_utf8(payload):
+    # type: (bytes) -> bool
+    try:
+        if len(payload) <= PIECE:
+            decode_utf8(payload)
+            return True
+        # By pieces, as the text of a large message may take four times its memory.
+        decoder = Utf8Decoder()
+        for start in range(0, len(payload), PIECE):
+            decoder.decode(payload[start:start + PIECE], start + PIECE >= len(payload))
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
 def _wrong_type(method, wanted, given):
     # type: (str, str, Any) -> TypeError
     """Make the error for a message of a type that a method doesn't take; it names one that does."""
@@ -741,11 +778,12 @@ def _wrong_type(method, wanted, given):
             or method == 'send_text' and isinstance(given, (list, tuple)):
         hint = ': send_json takes this'
     elif isinstance(given, bytes):
-        hint = ': decode it, or give bytes to send_binary'
+        hint = ': decode it, or give UTF-8 to send_utf8, and any other bytes to send_binary'
     elif isinstance(given, (bytearray, memoryview)):
         hint = ': send_binary takes this'
     elif isinstance(given, text_type):
-        hint = ': encode it' if method != 'send_binary' else ': send_text takes this'
+        hint = ': send_text takes this' if method in ('send_binary', 'send_utf8') \
+            else ': encode it'
     return TypeError('{} takes {}, not {}{}'.format(method, wanted, type(given).__name__, hint))
 
 

@@ -323,6 +323,15 @@ class Connection(LoopIterator):
         await self._wait_for_space()
         self.websocket.send_binary(data, compress)
 
+    async def send_utf8(self, data, compress=True):
+        # type: (BytesLike, bool) -> None
+        """Send bytes that are UTF-8 already as a text message; as `send_text`.
+
+        Raises ValueError for what isn't UTF-8, as `WebSocket.send_utf8`.
+        """
+        await self._wait_for_space()
+        self.websocket.send_utf8(data, compress)
+
     async def send_json(self, _obj=Ellipsis, **kwargs):
         # type: (Any, **Any) -> None
         """Send an object, or the keyword arguments as one, as JSON text; as `send_text`."""

@@ -142,6 +142,27 @@ def test_a_hundred_tasks_send_in_turn_and_all_arrives(loop_name, compress):
 
 
 @in_each_loop
+def test_utf_8_is_sent_as_text_in_its_turn_and_checked(loop_name):
+    async def scenario(loop):
+        connection = peer.open()
+        task = await open_in_background(loop, connection)
+        filler = await fill(loop, connection)
+        await filler.stop()
+        sender = loop.start(connection.send_utf8, 'caf\xe9'.encode())
+        await wait_until(loop, lambda: is_stuck(connection))
+        peer.may_read.set()
+        await sender.result()
+        with pytest.raises(ValueError, match='send_utf8 takes UTF-8'):
+            await connection.send_utf8(b'\xff')
+        await connection.close()
+        await task.result()
+
+    with Reader() as peer:
+        run_in(loop_name, scenario)
+    assert peer.texts == ['caf\xe9'.encode()]
+
+
+@in_each_loop
 def test_a_send_does_not_overtake_those_that_wait(loop_name):
     async def send(connection, text):
         await connection.send_text(text)

@@ -59,6 +59,13 @@ def send_and_close(send, *headers, **options):
     (lambda ws: ws.send_binary(b''), (0x82, b'')),
     (lambda ws: ws.send_binary(bytearray(b'abc')), (0x82, b'abc')),
     (lambda ws: ws.send_binary(memoryview(b'abcdef')[1:4]), (0x82, b'bcd')),
+    (lambda ws: ws.send_utf8(u'h\xe9llo \U0001f600'.encode('utf-8')),
+     (0x81, u'h\xe9llo \U0001f600'.encode('utf-8'))),
+    (lambda ws: ws.send_utf8(b''), (0x81, b'')),
+    (lambda ws: ws.send_utf8(bytearray(b'abc')), (0x81, b'abc')),
+    (lambda ws: ws.send_utf8(memoryview(b'abcdef')[1:4]), (0x81, b'bcd')),
+    (lambda ws: ws.send_utf8(b'x' * 65535 + b'\xc3\xa9' + b'x' * 65535),
+     (0x81, b'x' * 65535 + b'\xc3\xa9' + b'x' * 65535)),
     (lambda ws: ws.send_ping(), (0x89, b'')),
     (lambda ws: ws.send_ping(b'x' * 125), (0x89, b'x' * 125)),
     (lambda ws: ws.send_ping(bytearray(b'abc')), (0x89, b'abc')),
@@ -140,6 +147,19 @@ def test_frames_arrive_in_the_order_of_the_calls():
             websocket.send_text(u'{}'.format(i))
 
     assert send_and_close(send) == [(0x81, str(i).encode('ascii')) for i in range(200)]
+
+
+def test_utf_8_is_compressed_and_sent_in_fragments_as_text_is():
+    data = u'caf\xe9 again and again '.encode('utf-8') * 10
+    frames = send_and_close(
+        lambda ws: [ws.send_utf8(data), ws.send_utf8(data, compress=False)],
+        b'Sec-WebSocket-Extensions: permessage-deflate', compress=True)
+    assert frames[1] == (0x81, data)
+    assert frames[0][0] == 0xc1
+    assert zlib.decompressobj(-15).decompress(frames[0][1]) == data
+    # In the middle of a character, which RFC 6455 5.6 allows.
+    frames = send_and_close(lambda ws: ws.send_utf8(b'caf\xc3\xa9'), fragment_size=4)
+    assert frames == [(0x01, b'caf\xc3'), (0x80, b'\xa9')]
 
 
 # -- several at once --

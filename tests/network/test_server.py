@@ -117,6 +117,16 @@ def test_it_echoes_over_ws():
     assert events[-1].graceful
 
 
+def test_a_handler_sends_utf_8_as_text():
+    def handle(websocket):
+        for event in websocket:
+            if event.name == 'text':
+                websocket.send_utf8(event.text.encode('utf-8'))
+
+    with Server(handle) as server:
+        assert talk(server.url, u'h\xe9llo')[-3].text == u'h\xe9llo'
+
+
 def test_it_echoes_over_wss(server_tls, authority_file):
     with Server(echo, ssl_context=server_tls) as server:
         assert server.url.startswith(u'wss://')

@@ -20,6 +20,8 @@ def send(websocket: WebSocket) -> None:
     websocket.send_binary(b'data')
     websocket.send_binary(bytearray(b'data'))
     websocket.send_binary(memoryview(b'data'), compress=False)
+    websocket.send_utf8(b'text')
+    websocket.send_utf8(bytearray(b'text'), compress=False)
     websocket.send_json({'any': [1, None]})
     websocket.send_json(type='subscribe', channels=['ticker'])
     websocket.send_many(['text', b'data', bytearray(b'data')])
@@ -38,6 +40,7 @@ def send(websocket: WebSocket) -> None:
 def send_wrong(websocket: WebSocket) -> None:
     websocket.send_text(b'data')  # error: arg-type reportArgumentType
     websocket.send_text(1)  # error: arg-type reportArgumentType
+    websocket.send_utf8('text')  # error: arg-type reportArgumentType
     websocket.send_binary('text')  # error: arg-type reportArgumentType
     websocket.send_binary([1, 2])  # error: arg-type reportArgumentType
     websocket.send_many([1, 2])  # error: list-item reportArgumentType

@@ -302,7 +302,9 @@ def test_ssl_verify_is_true_or_false(given, words):
 @pytest.mark.parametrize('call, words', [
     (lambda ws: ws.send_text({'a': 1}), ['send_text', 'dict', 'send_json']),
     (lambda ws: ws.send_text([1]), ['list', 'send_json']),
-    (lambda ws: ws.send_text(b'x'), ['send_binary', 'decode']),
+    (lambda ws: ws.send_text(b'x'), ['send_utf8', 'send_binary', 'decode']),
+    (lambda ws: ws.send_utf8(u'x'), ['send_utf8', 'send_text']),
+    (lambda ws: ws.send_utf8({'a': 1}), ['send_json']),
     (lambda ws: ws.send_text(None), ['NoneType']),
     (lambda ws: ws.send_binary(u'x'), ['send_binary', 'send_text']),
     (lambda ws: ws.send_binary({'a': 1}), ['send_json']),

@@ -207,6 +207,7 @@ def test_the_url_can_be_set_to_another_websocket_url_only(url, error):
     lambda websocket: websocket.send_text(u'x'),
     lambda websocket: websocket.send_text(u'x', compress=False),
     lambda websocket: websocket.send_binary(b'x'),
+    lambda websocket: websocket.send_utf8(b'x'),
     lambda websocket: websocket.send_json(a=1),
     lambda websocket: websocket.send_many([u'x']),
     lambda websocket: websocket.send_ping(),
@@ -235,10 +236,27 @@ def test_send_text_refuses_a_lone_surrogate():
 
 
 @pytest.mark.parametrize('data', [u'text', None, 5, [1, 2]])
-@pytest.mark.parametrize('method', ['send_binary', 'send_ping', 'send_pong'])
+@pytest.mark.parametrize('method', ['send_binary', 'send_utf8', 'send_ping', 'send_pong'])
 def test_binary_data_is_only_bytes(method, data):
     with pytest.raises(TypeError):
         getattr(WebSocket(URL), method)(data)
+
+
+INVALID_UTF_8 = [
+    b'\xff', b'caf\xc3', b'\xed\xa0\x80', b'\xc0\xaf', b'\xf4\x90\x80\x80', b'\xe2\x82', b'\x80']
+
+
+@pytest.mark.parametrize('data', INVALID_UTF_8 + [
+    b'x' * 65535 + b'\xc3', b'x' * 65535 + b'\xc3x', b'x' * 65536 + b'\x80' + b'x' * 70000,
+    b'x' * 200000 + b'\xed\xb0\x80', bytearray(b'\xff'), memoryview(b'\xff')])
+def test_send_utf8_refuses_what_is_not_utf_8_and_does_not_show_it(data):
+    with pytest.raises(ValueError) as caught:
+        WebSocket(URL).send_utf8(data)
+    assert type(caught.value) is ValueError
+    assert str(caught.value) == (
+        'send_utf8 takes UTF-8, and these bytes are not: decode them for send_text, or send any '
+        'bytes by send_binary')
+    assert getattr(caught.value, '__context__', None) is None       # which would have the bytes
 
 
 @pytest.mark.parametrize('method', ['send_ping', 'send_pong'])
