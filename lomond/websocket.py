@@ -452,6 +452,9 @@ class WebSocket(Endpoint):
         # type: (Callable[[WebSocket], Any]) -> Any
         """Return the session of the next connection, not begun: for what drives it in steps.
 
+        Parameters: ``session_class``, called with this WebSocket, such as
+        `lomond.drivers.QueuedClientSession`.
+
         Raises WebSocketUnavailable if a loop over this WebSocket is running.
         """
         with self._loop_lock():

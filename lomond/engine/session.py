@@ -18,6 +18,7 @@ import struct
 from itertools import chain
 
 from lomond import errors, events
+from lomond._checks import check_seconds
 from lomond._compat import TYPE_CHECKING, monotonic, text_type, thread_module
 from lomond._describe import describe
 from lomond.engine.blocking import BlockingWriter
@@ -251,30 +252,43 @@ class Session(object):
 
     def begin(
         self,
-        poll,                       # type: Optional[float]
-        ping_rate,                  # type: Optional[float]
-        ping_timeout,               # type: Optional[float]
-        auto_pong,                  # type: bool
-        close_timeout,              # type: Optional[float]
+        poll=None,                  # type: Optional[float]
+        ping_rate=30.0,             # type: Optional[float]
+        ping_timeout=None,          # type: Optional[float]
+        auto_pong=True,             # type: bool
+        close_timeout=30.0,         # type: Optional[float]
         wake=_do_nothing,           # type: Callable[[], Any]
         idle_timeout=None,          # type: Optional[float]
         stale_disconnects=False,    # type: bool
         max_age=None,               # type: Optional[float]
     ):
         # type: (...) -> None
-        """Begin; the driver steps from now on.
+        """Begin; the driver steps from now on, in the thread that calls this.
 
-        Parameters as in `WebSocket.connect`, and ``wake``, which interrupts the
-        driver's wait, from any thread. Raises WebSocketUnavailable if another
-        session took the place of this one.
+        Parameters as in `WebSocket.connect`, with their defaults, except that ``poll`` is None; and
+        ``wake``, which is called to interrupt the driver's present or next wait, from any thread
+        and in signal handlers: it must neither wait nor raise.
+
+        Raises TypeError and ValueError, and WebSocketUnavailable if it has begun before, or if
+        another session took the place of this one.
         """
+        timing = (
+            check_seconds('poll', poll), check_seconds('ping_rate', ping_rate),
+            check_seconds('ping_timeout', ping_timeout),
+            check_seconds('idle_timeout', idle_timeout), check_seconds('max_age', max_age))
+        close_timeout = check_seconds('close_timeout', close_timeout)
         self._websocket.claim(self)
-        self._timing = poll, ping_rate, ping_timeout, idle_timeout, max_age
+        self._timing = timing
         if stale_disconnects:
             self._stale_disconnects = True
         self._close_timeout = close_timeout or NEVER
         self._decoder.auto_pong = auto_pong
         self._wake_driver = wake
+        self._begun(poll)
+
+    def _begun(self, poll):
+        # type: (Optional[float]) -> None
+        """Do what a subclass has to do in `begin`, in the driver's thread."""
 
     def claimed(self):
         # type: () -> None
@@ -389,6 +403,7 @@ class Session(object):
             self._enter(Phase.FINISHED)
         if self._dialing is not None and not self._is_dialing:
             self._dialing.close()
+        self.interest = ()      # the descriptor may be another file's soon
         writer.dispose()
 
     def _enter(self, phase):

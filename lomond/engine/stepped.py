@@ -4,9 +4,10 @@ from __future__ import absolute_import, division, print_function
 
 from functools import partial
 
+from lomond._checks import check_count
 from lomond._compat import TYPE_CHECKING, monotonic, thread_module
 from lomond.engine.client import ClientSession
-from lomond.engine.outbox import Outbox
+from lomond.engine.outbox import MAX_QUEUE, Outbox
 from lomond.engine.queued import QueuedWriter
 from lomond.engine.server import ServerSession
 from lomond.engine.session import Session
@@ -19,23 +20,24 @@ class QueuedSession(Session):
     """What sessions of clients and servers share.
 
     Parameters: ``outbox``, where messages wait: a new one by default; that of an earlier session
-    keeps its messages until Ready has been handled. The others as for `Session`.
+    keeps its messages until Ready has been handled; ``max_queue``, bytes that may wait in a new one
+    (1 MiB), beyond which a send raises OutboxFull; None for no limit. The others as for `Session`.
     """
 
     writer_class = QueuedWriter  # type: Callable[..., Any]
 
-    def __init__(self, websocket, outbox=None, clock=monotonic):
-        # type: (Any, Optional[Outbox], Callable[[], float]) -> None
+    def __init__(self, websocket, outbox=None, clock=monotonic, max_queue=MAX_QUEUE):
+        # type: (Any, Optional[Outbox], Callable[[], float], Optional[int]) -> None
+        max_queue = check_count('max_queue', max_queue, 1, none_for='no limit')
         super(QueuedSession, self).__init__(websocket, clock)
         if outbox is None:
-            outbox = Outbox()
+            outbox = Outbox(max_queue)
         outbox.hold()
         writer = self.writer  # type: Any
         writer.use(outbox)
 
-    def begin(self, poll, *options, **kwargs):
-        # type: (Optional[float], *Any, **Any) -> None
-        super(QueuedSession, self).begin(poll, *options, **kwargs)
+    def _begun(self, poll):
+        # type: (Optional[float]) -> None
         writer = self.writer  # type: Any
         writer.driving_thread = thread_module.get_ident()
         self.begins_with_poll = bool(poll)  # type: bool

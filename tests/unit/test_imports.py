@@ -29,7 +29,7 @@ HOUSE = [
     ['http'],
     ['net', 'protocol'],
     ['engine'],
-    ['extensions', 'response', 'tls'],      # faces of what is deeper
+    ['drivers', 'extensions', 'response', 'tls'],      # faces of what is deeper
     ['_endpoint', '_multiplexer', 'session', 'websocket'],
     ['_crowd', '_served', '_serving'],
     ['aio', 'persist', 'pool', 'server'],
