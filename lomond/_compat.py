@@ -43,11 +43,12 @@ PY2 = six.PY2
 SESSIONS_LEAK = sys.version_info >= (3, 10)
 
 __all__ = [
-    'NamedTuple', 'PY2', 'RLock', 'SESSIONS_LEAK', 'SteppedRLock', 'TYPE_CHECKING', 'Utf8Decoder',
-    'decode_utf8', 'encode_text', 'encode_utf8', 'indexable', 'is_interrupt', 'join_text',
-    'latin1_to_native', 'make_cookie_jar', 'monotonic', 'native_to_text', 'quote',
-    'require_async', 'set_close_on_exec', 'show_warnings', 'surrogate_error', 'text_to_native',
-    'text_type', 'thread_module', 'throw_arguments', 'to_bytes', 'unquote',
+    'NamedTuple', 'PY2', 'RLock', 'SESSIONS_LEAK', 'SteppedRLock', 'TYPE_CHECKING', 'TimedOut',
+    'Utf8Decoder', 'acquire_within', 'decode_utf8', 'encode_text', 'encode_utf8', 'indexable',
+    'is_interrupt', 'join_text', 'latin1_to_native', 'make_cookie_jar', 'monotonic',
+    'native_to_text', 'quote', 'require_async', 'set_close_on_exec', 'show_warnings',
+    'surrogate_error', 'text_to_native', 'text_type', 'thread_module', 'throw_arguments',
+    'to_bytes', 'unquote',
 ]
 
 
@@ -251,6 +252,22 @@ if PY2:
         # type: () -> Any
         return SteppedRLock()
 
+    # The only class of timeouts that 2.7 has.
+    from socket import timeout as TimedOut
+
+    def acquire_within(lock, seconds):
+        # type: (Any, float) -> bool
+        # Its locks have no timeout, and nothing interrupts a thread that waits for one.
+        deadline = monotonic() + seconds
+        pause = 0.0005
+        while not lock.acquire(False):
+            left = deadline - monotonic()
+            if left <= 0:
+                return False
+            pause = min(2 * pause, left, 0.05)
+            time.sleep(pause)
+        return True
+
     if os.name == 'nt':
         monotonic = _Clock(time.clock)
     else:
@@ -340,6 +357,14 @@ else:
         if isinstance(thread_module.get_ident, BuiltinFunctionType):
             return thread_module.RLock()
         return SteppedRLock()
+
+    #: What a call raises whose time is over: `except TimeoutError` catches it.
+    TimedOut = TimeoutError
+
+    def acquire_within(lock, seconds):
+        # type: (Any, float) -> bool
+        """Acquire a lock of `thread_module`; return False if that takes longer. Ctrl-C ends it."""
+        return lock.acquire(True, seconds)      # type: ignore[no-any-return]
 
     #: Seconds since some fixed point; never set back.
     if hasattr(time, 'clock_gettime'):

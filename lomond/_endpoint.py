@@ -161,6 +161,9 @@ class Endpoint(object):
     #: threads that count at once may count one.
     last_close = None  # type: Optional[object]
 
+    # What waits for messages and pongs without a loop, a `lomond._calls.Calls`, once it is used.
+    _calls = None  # type: Any
+
     # Returns the PersistentSession that reconnects it, or None: a weak reference, set after the
     # first attempt has ended.
     _machine = staticmethod(lambda: None)  # type: Callable[[], Any]
@@ -624,6 +627,74 @@ class Endpoint(object):
             raise unavailable(self.stream.state)
         sender.send_control(opcode, payload)
 
+    # -- calls instead of a loop --
+
+    def _use_calls(self):
+        # type: () -> Any
+        """Return what the calls share. Made when it is used: most WebSockets have a loop."""
+        with self._loop_lock():
+            if self._calls is None or self._calls.is_inherited:
+                self._calls = self._make_calls()
+            return self._calls
+
+    def _make_calls(self):
+        # type: () -> Any
+        from lomond._calls import Calls
+        return Calls(self)
+
+    def receive(self, timeout=None):
+        # type: (Optional[float]) -> Union[text_type, bytes]
+        """Wait for the next message: return text as str (unicode on 2.7), binary data as bytes.
+
+        Instead of a loop, after `lomond.websocket.WebSocket.open`, or in a server's handler. A
+        message that has arrived in part when the time is over isn't lost: a later call returns it
+        whole. Pings are answered only while a call waits, unless ``open`` got ``background=True``.
+        Without that, Ctrl-C here breaks the connection, as in a loop.
+
+        Parameters: ``timeout`` in seconds (None: no limit); 0 takes what has arrived.
+
+        Raises WebSocketTimeout, which is a TimeoutError; WebSocketClosed once the connection has
+        ended, and all that arrived before was returned: it has the ``code`` and ``reason`` of the
+        peer's Close frame, see `lomond.errors.WebSocketClosed`; WebSocketUnavailable if there was
+        no ``open()``, if a loop runs, or if another thread is in such a call; TypeError and
+        ValueError.
+        """
+        return self._use_calls().receive(timeout)       # type: ignore[no-any-return]
+
+    def messages(self):
+        # type: () -> Iterator[Union[text_type, bytes]]
+        """Yield each message, as `receive` returns it, until the connection is closed.
+
+        It ends when the Close frame of the peer has come with 1000, 1001 or no code
+        (RFC 6455 7.4.1). Any other end raises WebSocketClosed; otherwise as `receive`.
+        """
+        return self._use_calls().messages()     # type: ignore[no-any-return]
+
+    def ping(self, timeout=None):
+        # type: (Optional[float]) -> float
+        """Send a ping, wait for its pong, and return the round trip in seconds (RFC 6455 5.5.2).
+
+        After `lomond.websocket.WebSocket.open`, or in a server's handler. Any number of threads may
+        call this at a time, also while another one is in `receive`. A pong to a later ping counts
+        for all before it. Messages that come meanwhile wait for `receive`.
+
+        Parameters: ``timeout`` in seconds (None: no limit).
+
+        Raises as `receive` and `send_ping`.
+        """
+        return self._use_calls().ping(timeout)      # type: ignore[no-any-return]
+
+    def wait_ready(self, timeout=None):
+        # type: (Optional[float]) -> None
+        """Wait until another thread's `lomond.websocket.WebSocket.open` has connected.
+
+        Parameters: ``timeout`` in seconds (None: no limit).
+
+        Raises WebSocketTimeout; what ``open`` raises, if it fails; WebSocketClosed after the
+        connection's end; WebSocketUnavailable if a loop runs.
+        """
+        self._use_calls().wait_ready(timeout)
+
     # -- the end --
 
     def close(self, code=1000, reason=u'goodbye'):
@@ -631,7 +702,8 @@ class Endpoint(object):
         """Send a Close frame; the loop goes on until the peer has answered it.
 
         Before Ready it ends the attempt to connect; with no connection, or
-        when called again, it does nothing.
+        when called again, it does nothing. Without a loop, call `receive` until it raises
+        WebSocketClosed, or leave the ``with`` block.
 
         Parameters: ``code``, see `lomond.status.Status`, or None for a frame
         without one; ``reason``, cut at 123 bytes of UTF-8. Raises ValueError
@@ -640,6 +712,8 @@ class Endpoint(object):
         """
         payload = encode_close(code, reason)
         self.last_close = object()
+        if self._calls is not None:
+            self._calls.ring()
         machine = self._machine()
         if machine is not None:
             machine.wake()
@@ -663,6 +737,8 @@ class Endpoint(object):
         session = self._session
         if session is not None:
             session.force_disconnect()
+            if self._calls is not None and self._calls.drives(session):
+                self._calls.free()
 
     def on_disconnect(self):
         # type: () -> None
@@ -675,7 +751,13 @@ class Endpoint(object):
 
     def __exit__(self, exc_type, exc_value, traceback):
         # type: (Optional[Type[BaseException]], Optional[BaseException], Optional[TracebackType]) -> None
-        self.force_disconnect()
+        calls = self._calls
+        if calls is None or calls.is_inherited or not calls.drives(self._session):
+            self.force_disconnect()
+        elif exc_type is None:
+            calls.leave()
+        else:
+            calls.break_off()
 
 
 def message_of(method, message):

@@ -137,6 +137,9 @@ class ServerWebSocket(Endpoint):
         # type: () -> str
         return 'ServerWebSocket({!r})'.format(self.address)
 
+    # True once a handler iterates over it: then its messages are events, and no calls return them.
+    _is_iterated = False
+
     @property
     def stream(self):
         # type: () -> Connection
@@ -178,7 +181,39 @@ class ServerWebSocket(Endpoint):
         # type: () -> Iterator[ServerEvent]
         if self._events is None:
             raise errors.WebSocketUnavailable('call open() before iterating')
+        if self._calls is not None:
+            raise errors.WebSocketUnavailable(
+                'this handler has called receive(), messages(), ping() or wait_ready(): use '
+                'messages() instead of a loop over the events')
+        self._is_iterated = True
         return self._events
+
+    def _use_calls(self):
+        # type: () -> Any
+        if self._events is None:
+            raise errors.WebSocketUnavailable(
+                'with Server(threads=False) messages are events of the loop over the server: '
+                'receive(), messages(), ping() and wait_ready() need a handler')
+        if self._is_iterated:
+            raise errors.WebSocketUnavailable(
+                'a loop over this WebSocket has begun, whose events are its messages: use either '
+                'the loop, or receive() and messages()')
+        return super(ServerWebSocket, self)._use_calls()
+
+    def _make_calls(self):
+        # type: () -> Any
+        calls = super(ServerWebSocket, self)._make_calls()
+        calls.adopt(self._loop, self._events, self._session)
+        return calls
+
+    def finish(self):
+        # type: () -> None
+        """Wait until both ends have sent a Close frame, or until the connection is gone."""
+        if self._calls is not None:
+            self._calls.finish()
+            return
+        for _event in self._events or ():
+            pass
 
     def _shake_hands(self, data):
         # type: (bytes) -> Iterator[AnyEvent]

@@ -270,8 +270,7 @@ class InThreads(object):
             websocket.close(Status.UNEXPECTED_CONDITION, u'')
         else:
             websocket.close(Status.NORMAL, u'')
-        for _event in websocket:        # until both ends have sent a Close frame
-            pass
+        websocket.finish()
 
     def close(self):
         # type: () -> None

@@ -15,6 +15,10 @@ if TYPE_CHECKING:
 
     from lomond.response import Response  # noqa: F401
 
+    TimedOut = TimeoutError
+else:
+    from lomond._compat import TimedOut
+
 from lomond.status import Status
 
 #: How far an attempt to connect came: for annotations. To a type checker it is one of these names.
@@ -49,6 +53,18 @@ class FrameBuildError(WebSocketError):
 
 class HandshakeError(WebSocketError):
     """The opening handshake broke a rule of RFC 6455 section 4."""
+
+
+class Rejected(HandshakeError):
+    """The server refused the connection, or its answer broke RFC 6455 4.1.
+
+    `WebSocket.open` raises it; in a loop it is an event.
+
+    Attributes: ``response``, the server's `Response`; ``reason``, as in the event Rejected.
+    """
+
+    response = None  # type: Any
+    reason = u''  # type: Text
 
 
 class CompressionParameterError(HandshakeError):
@@ -133,11 +149,27 @@ class WebSocketUnavailable(WebSocketError):
 
 
 class WebSocketClosed(WebSocketUnavailable):
-    """The connection is closed."""
+    """The connection is closed.
+
+    Attributes, if a call such as `WebSocket.receive` raised it: ``code`` and ``reason`` of the
+    Close frame that the peer sent (RFC 6455 7.1.5), or 1006 and why the connection ended without
+    one; ``cause``, the exception behind that or None. From a send ``code`` is None.
+    """
+
+    code = None  # type: Optional[int]
+    reason = u''  # type: Text
+    cause = None  # type: Optional[BaseException]
 
 
 class WebSocketClosing(WebSocketUnavailable):
     """A Close frame was sent, or the peer broke the protocol: nothing may be sent any more."""
+
+
+class WebSocketTimeout(WebSocketError, TimedOut):
+    """A call such as `WebSocket.receive` took longer than its ``timeout``.
+
+    It is a TimeoutError, too; on 2.7, which has none, a socket.timeout.
+    """
 
 
 class OutboxFull(WebSocketError):

@@ -52,6 +52,10 @@ class BlockingLoop(Session):
     # The transport's progress when a send last looked for what it had read ahead.
     _read_ahead_at = 0
 
+    #: When a call that waits for an event gives up, by the clock: from then on the loop yields None
+    #: after each step. A plain loop has none.
+    call_deadline = NEVER  # type: float
+
     def run(
         self,
         poll=5,                 # type: Optional[float]
@@ -100,6 +104,10 @@ class BlockingLoop(Session):
                                 self.attend()
                             yield event
                 timeout = self.time_left()
+                if self.call_deadline != NEVER and not self.is_finished:
+                    if self._clock() >= self.call_deadline:
+                        yield None      # type: ignore[misc]    # to `lomond._calls` only
+                    timeout = self._time_left_for_call()
                 if timeout != 0:
                     # As long as the interest is the same object, it is registered once.
                     if self.interest is not watched:
@@ -115,6 +123,14 @@ class BlockingLoop(Session):
             if waker is not None:
                 waker.close()
             waiter.close()
+
+    def _time_left_for_call(self):
+        # type: () -> Optional[float]
+        left = self.time_left()
+        if self.call_deadline == NEVER:
+            return left
+        for_call = max(0.0, self.call_deadline - self._clock())
+        return for_call if left is None else min(left, for_call)
 
     def _make_waker(self):
         # type: () -> Optional[Waker]

@@ -448,6 +448,39 @@ class WebSocket(Endpoint):
         session = self.new_session(session_class)
         return session.run(**options)   # type: ignore[no-any-return]
 
+    def open(self, timeout=None, background=False, **options):
+        # type: (Optional[float], bool, **Any) -> events.Ready
+        """Connect, for calls instead of a loop; return the event Ready.
+
+            with WebSocket(url) as websocket:
+                websocket.open(timeout=10)
+                websocket.send_text(u'hi')
+                print(websocket.receive(timeout=5))
+
+        Leaving the block normally sends a Close frame with 1000, and waits for the server's, at
+        most ``close_timeout``; leaving it by an exception breaks the connection. After the end you
+        can call it again, for another connection; messages of the last one that weren't received
+        are dropped.
+
+        Parameters:
+
+        - ``timeout``: seconds until it gives up (None: only ``connect_timeout`` of the WebSocket
+          counts).
+        - ``background``: True to start a thread that keeps the connection alive between the calls:
+          it answers pings, and receives up to 1 MiB of messages ahead, then stops reading until
+          `receive` takes them. It ends with the connection. Any number of threads may then call
+          `receive` (False: one thread at a time).
+        - ``options``: those of `connect`, without ``session_class``.
+
+        Raises WebSocketTimeout, ConnectFail, Rejected, and CriticalProtocolError if the server
+        doesn't speak HTTP, all of `lomond.errors`; WebSocketUnavailable if it is open, or a loop
+        over this WebSocket is running; socket.error if no thread can be started; TypeError and
+        ValueError.
+        """
+        timing = check_timing(**options)._asdict()
+        return self._use_calls().open(      # type: ignore[no-any-return]
+            lambda: self.connect(**timing), timeout, background)
+
     def new_session(self, session_class):
         # type: (Callable[[WebSocket], Any]) -> Any
         """Return the session of the next connection, not begun: for what drives it in steps.
@@ -495,6 +528,7 @@ class WebSocket(Endpoint):
         twin.__dict__.update(self.__dict__)
         twin._loop_lock = ProcessLock()
         twin._session = twin._sender = None
+        twin.__dict__.pop('_calls', None)
         twin._attempt = Attempt(self._attempt.chain.first, self._new_connection())
         return twin
 
@@ -512,6 +546,10 @@ class WebSocket(Endpoint):
         # type: () -> None
         """Raise WebSocketUnavailable while a loop runs."""
         if self._session is not None and self._session.is_running:
+            if self._calls is not None and self._calls.drives(self._session):
+                raise errors.WebSocketUnavailable(
+                    'this WebSocket is open already, by open(): use receive() or messages(), not a '
+                    'loop; end the connection by leaving its with block, or by force_disconnect()')
             raise errors.WebSocketUnavailable(
                 'a loop over this WebSocket is already running: end it by close() or '
                 'force_disconnect(); if the loop was left early, call close() on its iterator; '

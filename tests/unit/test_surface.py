@@ -28,6 +28,14 @@ SIGNATURES = {
         'session_class=WebsocketSession, poll=5.0, ping_rate=30.0, ping_timeout=None, '
         'auto_pong=True, close_timeout=30.0, idle_timeout=None, stale_disconnects=False, '
         'max_age=None',
+    'lomond.websocket.WebSocket.open': 'timeout=None, background=False',
+    'lomond.websocket.WebSocket.receive': 'timeout=None',
+    'lomond.websocket.WebSocket.messages': '',
+    'lomond.websocket.WebSocket.ping': 'timeout=None',
+    'lomond.websocket.WebSocket.wait_ready': 'timeout=None',
+    'lomond.server.ServerWebSocket.receive': 'timeout=None',
+    'lomond.server.ServerWebSocket.messages': '',
+    'lomond.server.ServerWebSocket.ping': 'timeout=None',
     'lomond.websocket.WebSocket.send_text': 'text, compress=True',
     'lomond.websocket.WebSocket.send_binary': 'data, compress=True',
     'lomond.websocket.WebSocket.send_utf8': 'data, compress=True',
@@ -199,6 +207,8 @@ ERRORS = {
     'WebSocketClosed': 'WebSocketUnavailable',
     'WebSocketClosing': 'WebSocketUnavailable',
     'OutboxFull': 'WebSocketError',
+    'Rejected': 'HandshakeError',
+    'WebSocketTimeout': 'WebSocketError',
 }
 
 CONSTANTS = {

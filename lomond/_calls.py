@@ -1,0 +1,606 @@
+"""Calls that wait for a message or a pong: what drives a WebSocket that no loop iterates over.
+
+`Calls` is what `WebSocket.open`, `receive`, `messages`, `ping` and `wait_ready` share. It steps the
+session's loop in the thread that calls, or in a thread of its own. How a connection lives is the
+business of `lomond.engine`, and `lomond.session` waits: nothing here knows a socket.
+"""
+
+from __future__ import absolute_import, division, print_function
+
+import contextlib
+import os
+import struct
+import threading
+from collections import deque
+from functools import partial
+from itertools import count
+
+from lomond import errors
+from lomond._checks import check_seconds
+from lomond._compat import TYPE_CHECKING, RLock, acquire_within, monotonic, thread_module
+from lomond.engine.phases import EndKind
+from lomond.engine.timers import NEVER
+from lomond.net.waiter import LONGEST
+from lomond.net.workers import start_thread
+from lomond.status import Status
+
+if TYPE_CHECKING:
+    from typing import Any, Callable, Deque, Generator, Iterator, List, Optional, Text, Union  # noqa: F401
+
+    from lomond import events  # noqa: F401
+    from lomond.events import AnyEvent  # noqa: F401
+
+    Message = Union[Text, bytes]
+
+#: Bytes of messages that the background thread receives before a call asks for them.
+MAX_AHEAD = 1024 * 1024
+
+# Bytes that a message takes beside what it holds, about.
+_MESSAGE_SIZE = 200
+
+# RFC 6455 7.1.5: the peer sent no Close frame.
+_ABNORMAL = 1006
+
+# Close codes after which `messages` ends without an error; 1005 is that of a frame without one.
+_NORMAL = frozenset([Status.NORMAL, Status.GOING_AWAY, 1005])
+
+# A ping's payload: it differs from those that the session sends by its length.
+_payload_struct = struct.Struct('!4sQ')
+
+
+class _Bell(object):
+    """Wakes the thread that waits for it; a signal handler may ring it at any moment."""
+
+    # An Event's lock isn't reentrant: a handler in the thread that waits would wait for itself.
+    __slots__ = ('_lock',)
+
+    def __init__(self):
+        # type: () -> None
+        self._lock = thread_module.allocate_lock()
+        self._lock.acquire()
+
+    def ring(self):
+        # type: () -> None
+        """End the present wait, or the next."""
+        try:
+            self._lock.release()
+        except thread_module.error:
+            pass        # it has been rung before
+
+    def wait(self, seconds):
+        # type: (float) -> None
+        """Wait until it is rung; it may return early."""
+        acquire_within(self._lock, max(0.0, min(seconds, LONGEST)))
+
+
+class _Ping(object):
+    """A ping that a call waits for; ``round_trip``, in seconds, is None until its pong came."""
+
+    __slots__ = ('payload', 'round_trip', 'sent_at')
+
+    def __init__(self, payload):
+        # type: (bytes) -> None
+        self.payload = payload
+        self.sent_at = monotonic()
+        self.round_trip = None  # type: Optional[float]
+
+
+class Calls(object):
+    """The calls of one websocket, for one connection after the other.
+
+    Of the threads that wait, one drives: it steps the connection's loop for all of them, until it
+    has what it waits for. Then it wakes the others, and another one drives. With ``background``
+    a thread of its own does, and the others only wait.
+
+    Parameters: ``websocket``, an `Endpoint`.
+    """
+
+    def __init__(self, websocket):
+        # type: (Any) -> None
+        self._websocket = websocket
+        self._process = os.getpid()
+        # Held by the call that opens or receives. Not reentrant, nor is the next: a signal handler
+        # that interrupts a call must not get past it.
+        self._calling = thread_module.allocate_lock()
+        self._driving = thread_module.allocate_lock()   # held by the thread that steps the loop
+        self._driver = None  # type: Optional[int]      # that thread
+        self._ping_lock = RLock()
+        self._count_lock = RLock()
+        self._bells = []  # type: List[_Bell]       # of the threads that wait
+        self._pings = []  # type: List[_Ping]       # in the order in which they were sent
+        self._numbers = count(1)
+        self._reset(None, None, None)
+
+    def _reset(self, loop, happened, session):
+        # type: (Any, Any, Any) -> None
+        """Begin with a connection's loop, and the iterator over what it yields."""
+        self._loop = loop
+        self._happened = happened
+        self._session = session
+        self._thread = None  # type: Optional[threading.Thread]
+        self._inbox = deque()  # type: Deque[Message]
+        self._bytes_put = self._bytes_taken = 0     # of messages, into the inbox and out of it
+        self._last_close = self._websocket.last_close
+        self._is_leaving = False
+        self._ready = None  # type: Any     # the event
+        # Each makes a new error, as several threads may raise it: why the handshake failed, and
+        # how it all ended.
+        self._refusal = None  # type: Optional[Callable[[], Exception]]
+        self._end = None  # type: Optional[Callable[[], Exception]]
+
+    @property
+    def is_inherited(self):
+        # type: () -> bool
+        """Whether this is a forked child: the connection is its parent's."""
+        return self._process != os.getpid()
+
+    @property
+    def is_active(self):
+        # type: () -> bool
+        """True from `open` until the connection's end."""
+        return self._session is not None and self._end is None
+
+    def drives(self, session):
+        # type: (Any) -> bool
+        """Return whether calls step this session."""
+        return self.is_active and self._session is session
+
+    # -- beginning --
+
+    def open(self, make_loop, timeout, background):
+        # type: (Callable[[], Any], Optional[float], bool) -> events.Ready
+        """Connect; ``make_loop()`` returns the loop of a new session of the websocket."""
+        deadline = _deadline('open', timeout)
+        with self._alone():
+            if self._session is not None and self._session.end is not None:
+                self._join()        # the thread is about to end, by force_disconnect()
+            loop = make_loop()
+            self._reset(loop, loop, self._websocket.session)
+            try:
+                if background:
+                    self._start_thread()
+                self._until(
+                    lambda: self._ready, deadline, u'open() timed out after {:g} s: pass a longer '
+                    u'timeout, or None for connect_timeout alone', timeout)
+            except BaseException:       # a timeout, no thread, or Ctrl-C
+                self.break_off()
+                raise
+            if self._ready is None:
+                raise self._error()
+            return self._ready      # type: ignore[no-any-return]
+
+    def adopt(self, loop, happened, session):
+        # type: (Any, Iterator[AnyEvent], Any) -> None
+        """Go on with a loop that is ready."""
+        self._reset(loop, happened, session)
+        self._ready = True
+
+    def wait_ready(self, timeout):
+        # type: (Optional[float]) -> None
+        deadline = _deadline('wait_ready', timeout)
+        self._check_thread()
+        with self._bell() as bell:
+            while self._end is None and self._ready is None:
+                session = self._websocket.session
+                if session is not self._session and session is not None and session.is_running:
+                    raise _loop_runs()
+                left = deadline - monotonic()
+                if left <= 0:
+                    raise _timed_out(
+                        u'wait_ready() timed out after {:g} s: no connection is open', timeout)
+                bell.wait(left)
+        if self._end is not None:
+            raise self._error()
+
+    # -- what the user waits for --
+
+    def receive(self, timeout):
+        # type: (Optional[float]) -> Message
+        deadline = _deadline('receive', timeout)
+        self._check_open()
+        if self._thread is not None:
+            return self._take(deadline, timeout)
+        with self._alone():
+            return self._take(deadline, timeout)
+
+    def _take(self, deadline, timeout):
+        # type: (float, Optional[float]) -> Message
+        while True:
+            self._until(lambda: self._inbox, deadline,
+                        u'receive() timed out after {:g} s: no message came', timeout)
+            try:
+                message = self._inbox.popleft()
+            except IndexError:
+                if self._end is not None:
+                    raise self._error()
+                continue        # another thread has taken it
+            with self._count_lock:
+                self._bytes_taken += _size(message)
+            if self._thread is not None:
+                self.ring()     # the thread may wait for space
+            return message
+
+    def messages(self):
+        # type: () -> Generator[Message, None, None]
+        while True:
+            try:
+                message = self.receive(None)
+            except errors.WebSocketClosed as error:
+                if error.code in _NORMAL:
+                    return
+                raise
+            yield message
+
+    def ping(self, timeout):
+        # type: (Optional[float]) -> float
+        deadline = _deadline('ping', timeout)
+        self._check_open()
+        self._check_thread()
+        if self._end is not None:
+            raise self._error()
+        with self._ping_lock:       # the pongs come in the order of the pings
+            ping = _Ping(_payload_struct.pack(b'call', next(self._numbers)))
+            self._pings.append(ping)
+            try:
+                self._websocket.send_ping(ping.payload)
+            except BaseException:
+                self._pings.remove(ping)
+                raise
+        try:
+            self._until(lambda: ping.round_trip is not None, deadline,
+                        u'ping() timed out after {:g} s: no pong came', timeout, keeps=True)
+        finally:
+            self._pings.remove(ping)
+        if ping.round_trip is None:
+            raise self._error()
+        return ping.round_trip
+
+    # -- waiting --
+
+    def _until(self, is_done, deadline, words, timeout, keeps=False):
+        # type: (Callable[[], Any], float, Text, Optional[float], bool) -> None
+        """Wait until ``is_done()``, or until the connection ends; drive it if nobody else does.
+
+        Raises WebSocketTimeout, with these words, at the deadline. ``keeps``: whether the messages
+        that come are for other calls.
+        """
+        self._check_thread()
+        with self._bell() as bell:
+            while not is_done() and self._end is None:
+                if self._thread is None and self._driving.acquire(False):
+                    try:
+                        self._driver = thread_module.get_ident()
+                        is_late = not self._drive(is_done, deadline, keeps)
+                    finally:
+                        self._driver = None
+                        self._driving.release()
+                        self.ring()     # another thread drives from now on
+                else:
+                    bell.wait(deadline - monotonic())
+                    is_late = monotonic() >= deadline and not is_done() and self._end is None
+                if is_late:
+                    raise _timed_out(words, timeout)
+
+    def _drive(self, is_done, deadline, keeps):
+        # type: (Callable[[], Any], float, bool) -> bool
+        """Step until ``is_done()``, or until the connection ends; False if that takes too long."""
+        looks = 0
+        while not is_done() and self._end is None:
+            if keeps and self._has_too_much():
+                raise errors.WebSocketUnavailable(
+                    'more than max_read_ahead bytes of messages came before the pong to ping(): '
+                    'call receive() first, or in another thread')
+            self._session.call_deadline = deadline
+            if self._advance() is None:
+                # The first time the loop may have been in the middle of a step.
+                looks += 1
+                if looks == 2:
+                    return False
+        return True
+
+    def _has_too_much(self):
+        # type: () -> bool
+        limit = self._websocket.read_ahead_limit
+        return limit is not None and self._bytes_put - self._bytes_taken >= limit
+
+    def _advance(self):
+        # type: () -> Optional[AnyEvent]
+        """Let the loop go on to its next event, and handle it; None if the deadline has passed."""
+        try:
+            event = next(self._happened)  # type: Optional[AnyEvent]
+        except StopIteration:       # somebody has disposed of the session
+            self._interrupted(None)
+            return None
+        except BaseException as error:      # Ctrl-C, for one: it ended the loop
+            # Its traceback would keep the frames of the user's program.
+            self._interrupted(error if isinstance(error, Exception) else None)
+            raise
+        if event is not None:
+            self._handle(event)
+        return event
+
+    def _handle(self, event):
+        # type: (AnyEvent) -> None
+        if event.name == 'text':
+            self._keep(event.text)
+        elif event.name == 'binary':
+            self._keep(event.data)
+        elif event.name == 'pong':
+            self._settle(event.data)
+        elif event.name == 'ready':
+            self._ready = event
+            self.ring()
+        elif event.name == 'rejected':
+            self._refusal = partial(_rejected, event)
+        elif event.name == 'protocol_error' and event.critical:
+            self._refusal = partial(errors.CriticalProtocolError, event.error)
+        elif event.name == 'connect_fail':
+            self._conclude(partial(_connect_fail, event))
+        elif event.name == 'disconnected':
+            self._conclude(self._explain_end(event))
+
+    def _keep(self, message):
+        # type: (Message) -> None
+        if self._is_leaving or self._thread is not None and self._is_full and self._is_closing:
+            return
+        self._bytes_put += _size(message)
+        self._inbox.append(message)
+        self.ring()
+
+    def _settle(self, payload):
+        # type: (bytes) -> None
+        """Settle the ping with this payload, and those before, which a peer may skip.
+
+        RFC 6455 5.5.3 lets it answer the latest ping alone.
+        """
+        now = monotonic()
+        pings = list(self._pings)
+        for index, ping in enumerate(pings):
+            if ping.payload == payload:
+                for settled in pings[:index + 1]:
+                    if settled.round_trip is None:
+                        settled.round_trip = now - settled.sent_at
+                self.ring()
+
+    def ring(self):
+        # type: () -> None
+        """Have every thread that waits look again; from any thread or a signal handler."""
+        for bell in list(self._bells):
+            bell.ring()
+
+    @contextlib.contextmanager
+    def _bell(self):
+        # type: () -> Iterator[_Bell]
+        bell = _Bell()
+        self._bells.append(bell)
+        try:
+            yield bell
+        finally:
+            self._bells.remove(bell)
+
+    @contextlib.contextmanager
+    def _alone(self):
+        # type: () -> Iterator[None]
+        """In this block no other call opens or receives."""
+        if not self._calling.acquire(False):
+            raise errors.WebSocketUnavailable(
+                'another thread is in open(), receive() or messages(), or a signal handler '
+                'interrupted this one there: only one thread at a time may call these, unless the '
+                'WebSocket was opened by open(background=True)')
+        try:
+            yield
+        finally:
+            self._calling.release()
+
+    def _check_open(self):
+        # type: () -> None
+        """Raise WebSocketUnavailable unless `open` has opened the present, or last, connection."""
+        session = self._websocket.session
+        if session is not None and session.is_running and session.transport is not None \
+                and session.transport.is_inherited:
+            raise errors.WebSocketUnavailable(
+                'the connection belongs to the parent process: create another WebSocket in the '
+                'child')
+        if session is self._session and session is not None:
+            return
+        if session is not None and session.is_running:
+            raise _loop_runs()
+        raise errors.WebSocketUnavailable('not connected: call open() first')
+
+    def _check_thread(self):
+        # type: () -> None
+        if self._driver == thread_module.get_ident():
+            raise errors.WebSocketUnavailable(
+                'a signal handler, or a function that the WebSocket calls, interrupted a call in '
+                'this thread: only close() and force_disconnect() may be called there')
+
+    # -- the background --
+
+    def _start_thread(self):
+        # type: () -> None
+        thread = threading.Thread(target=self._run, name='lomond background')
+        thread.daemon = True
+        self._thread = thread
+        try:
+            start_thread(thread)
+        except BaseException:
+            if not thread.is_alive():
+                self._thread = None
+            raise
+
+    def _run(self):
+        # type: () -> None
+        """Drive the connection to its end; raise nothing, at the interpreter's exit either."""
+        try:
+            self._driver = thread_module.get_ident()
+            with self._bell() as bell:
+                while self._end is None:
+                    self._advance()
+                    while self._is_full and not self._is_closing and self._end is None:
+                        bell.wait(LONGEST)
+        except:     # noqa: E722    # nosec B110  # the calls raise it; for 2.7 see `Workers`
+            pass
+        finally:
+            self._driver = None
+
+    @property
+    def _is_full(self):
+        # type: () -> bool
+        return self._bytes_put - self._bytes_taken >= MAX_AHEAD
+
+    @property
+    def _is_closing(self):
+        # type: () -> bool
+        """True once the user has closed the websocket: its end doesn't wait for `receive`."""
+        return self._websocket.last_close is not self._last_close \
+            or self._session.end is not None
+
+    def _join(self):
+        # type: () -> None
+        """Wait for the background thread, which is about to end."""
+        thread = self._thread
+        if thread is not None and thread is not threading.current_thread():
+            thread.join(LONGEST)
+
+    # -- the end --
+
+    def _explain_end(self, event):
+        # type: (events.Disconnected) -> Callable[[], Exception]
+        """Return what makes the error of a connection that has ended."""
+        end = self._session.end
+        cause = None if end is None else end.error
+        if self._ready is None:
+            return self._refusal or partial(
+                errors.ConnectFail.during, 'request', event.reason, cause)
+        received = self._session.connection.lifecycle.close_received
+        if received is not None:
+            words = u'the connection was closed with code {}'.format(received.code)
+            if received.reason:
+                words += u': ' + received.reason
+            return partial(_closed, words, received.code, received.reason, cause)
+        if cause is None and end is not None and end.kind == EndKind.TIMEOUT:
+            cause = errors.WebSocketTimeout(event.reason)
+        return partial(
+            _closed, u'the connection ended: {}'.format(event.reason), _ABNORMAL, event.reason,
+            cause)
+
+    def _interrupted(self, cause):
+        # type: (Optional[Exception]) -> None
+        words = u'a call was interrupted, which broke the connection'
+        self._conclude(partial(_closed, words, _ABNORMAL, words, cause))
+
+    def _conclude(self, make_error):
+        # type: (Callable[[], Exception]) -> None
+        """Free everything, and have each call raise this error from now on."""
+        loop, self._loop = self._loop, None
+        if loop is not None:
+            loop.close()
+        self._happened = iter(())
+        self._end = make_error
+        self.ring()
+
+    def _error(self):
+        # type: () -> Exception
+        assert self._end is not None    # nosec B101  # for mypy
+        return self._end()
+
+    def free(self):
+        # type: () -> None
+        """Free the connection, whose end was just forced; unless a thread drives, which does it.
+
+        Never waits, never raises.
+        """
+        loop = self._loop
+        if loop is None:
+            return
+        if self.is_inherited:
+            if not loop.gi_running:
+                loop.close()
+            return
+        self.ring()
+        if self._thread is None and self._driving.acquire(False):
+            try:
+                while self._end is None:
+                    self._advance()
+            except Exception:       # nosec B110  # it is the end, and each call raises it
+                pass
+            finally:
+                self._driving.release()
+
+    def leave(self):
+        # type: () -> None
+        """Close, and wait for the end of the connection; what still comes is dropped."""
+        self._is_leaving = True
+        try:
+            if self._ready is not None and self._end is None:
+                if self._websocket.is_open:
+                    self._websocket.last_close = object()
+                    self._session.close()       # unlike the websocket's, it never waits
+                    self.ring()
+                self.finish()
+        finally:
+            self.break_off()
+
+    def break_off(self):
+        # type: () -> None
+        """End at once, whatever has happened."""
+        self._session.force_disconnect()
+        self.free()
+        self._join()
+
+    def finish(self):
+        # type: () -> None
+        """Wait for the end of a connection that is being closed; drop what still comes."""
+        self._is_leaving = True
+        self._until(lambda: False, NEVER, u'', None)
+
+
+def _deadline(name, timeout):
+    # type: (str, Optional[float]) -> float
+    """Return when a call's time is over, by the clock; raises TypeError and ValueError."""
+    timeout = check_seconds(name + '(timeout)', timeout)
+    return NEVER if timeout is None else monotonic() + timeout
+
+
+def _size(message):
+    # type: (Message) -> int
+    return len(message) + _MESSAGE_SIZE
+
+
+# -- errors --
+
+def _timed_out(words, timeout):
+    # type: (Text, Optional[float]) -> errors.WebSocketTimeout
+    return errors.WebSocketTimeout(words.format(timeout))
+
+
+def _loop_runs():
+    # type: () -> errors.WebSocketUnavailable
+    return errors.WebSocketUnavailable(
+        'a loop over this WebSocket is running, whose events are its messages: use the loop, or '
+        'open(), receive() and messages(), not both')
+
+
+def _closed(words, code, reason, cause):
+    # type: (Text, int, Text, Optional[BaseException]) -> errors.WebSocketClosed
+    error = errors.WebSocketClosed(words)
+    error.code, error.reason = code, reason
+    if cause is not None:
+        error.cause = error.__cause__ = cause
+    return error
+
+
+def _connect_fail(event):
+    # type: (events.ConnectFail) -> errors.ConnectFail
+    error = errors.ConnectFail.during(event.phase, event.reason, event.cause)
+    error.response, error.tried = event.response, event.tried
+    if event.cause is not None:
+        error.__cause__ = event.cause
+    return error
+
+
+def _rejected(event):
+    # type: (events.Rejected) -> errors.Rejected
+    error = errors.Rejected(event.reason)
+    error.response, error.reason = event.response, event.reason
+    return error
