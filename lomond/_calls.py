@@ -99,6 +99,8 @@ class Calls(object):
         # type: (Any) -> None
         self._websocket = websocket
         self._process = os.getpid()
+        # In a forked child, whose parent has opened it: the new one replaces that of the parent.
+        self._is_parents = websocket._calls is not None
         # Held by the call that opens or receives. Not reentrant, nor is the next: a signal handler
         # that interrupts a call must not get past it.
         self._calling = thread_module.allocate_lock()
@@ -396,8 +398,7 @@ class Calls(object):
         # type: () -> None
         """Raise WebSocketUnavailable unless `open` has opened the present, or last, connection."""
         session = self._websocket.session
-        if session is not None and session.is_running and session.transport is not None \
-                and session.transport.is_inherited:
+        if self._is_parents and self._session is None:
             raise errors.WebSocketUnavailable(
                 'the connection belongs to the parent process: create another WebSocket in the '
                 'child')

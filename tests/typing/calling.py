@@ -53,7 +53,7 @@ def explain(error: WebSocketError) -> None:
 def wait(websocket: WebSocket) -> None:
     try:
         websocket.receive(timeout=1)
-    except TimeoutError as error:
-        assert_type(error, TimeoutError)
     except WebSocketTimeout as timeout:
         assert_type(timeout, WebSocketTimeout)
+    except TimeoutError as error:
+        assert_type(error, TimeoutError)

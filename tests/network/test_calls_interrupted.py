@@ -1,0 +1,206 @@
+"""Calls and what interrupts them: Ctrl-C, signal handlers, forks, the end of the program, gevent."""
+
+from __future__ import absolute_import, division, print_function
+
+import os
+
+import pytest
+
+from lomond import errors
+from tests.network.driving import accept_and_send, drain, echo, run_program
+from tests.network.test_forks import needs_fork
+from tests.support import PATIENCE, RawServer
+
+pytestmark = pytest.mark.usefixtures('clean_environment', 'nothing_is_left_open')
+
+needs_alarm = pytest.mark.skipif(os.name == 'nt', reason='there is no SIGALRM here')
+
+
+@pytest.fixture(params=[False, True], ids=['calls', 'background'])
+def background(request):
+    return request.param
+
+
+def interrupt():
+    raise KeyboardInterrupt
+
+
+# -- signals --
+
+@needs_alarm
+@pytest.mark.parametrize('call', ['receive', 'ping'])
+def test_ctrl_c_goes_through(link, background, alarm, call):
+    def script(sock):
+        echo(sock) if call == 'receive' else accept_and_send()(sock)
+
+    with link.serve(script) as server:
+        websocket = link.connect(server.url)
+        websocket.open(PATIENCE, background)
+        alarm(interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            getattr(websocket, call)()
+        if background:
+            assert websocket.is_open
+            websocket.force_disconnect()
+            match = 'disconnected by the application'
+        else:
+            match = 'a call was interrupted'
+        with pytest.raises(errors.WebSocketClosed, match=match):
+            websocket.receive()
+        assert websocket.is_closed
+
+
+@needs_alarm
+def test_ctrl_c_in_open_goes_through(link, background, alarm):
+    with link.serve(drain) as server:
+        websocket = link.connect(server.url)
+        alarm(interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            websocket.open(None, background)
+        assert websocket.is_closed
+
+
+@needs_alarm
+@pytest.mark.parametrize('end', ['close', 'force_disconnect'])
+def test_a_signal_handler_may_end_the_connection(link, background, alarm, end):
+    with link.serve(echo) as server:
+        websocket = link.connect(server.url)
+        websocket.open(PATIENCE, background)
+        alarm(getattr(websocket, end))
+        with pytest.raises(errors.WebSocketClosed):
+            websocket.receive()
+        assert websocket.is_closed
+
+
+@needs_alarm
+@pytest.mark.parametrize('outer', ['receive', 'ping'])
+def test_a_signal_handler_may_not_wait_inside_a_call(link, alarm, outer):
+    def wait():
+        for call in (websocket.receive, websocket.ping, websocket.wait_ready):
+            try:
+                call()
+            except errors.WebSocketUnavailable as error:
+                refusals.append(str(error))
+        websocket.force_disconnect()
+
+    refusals = []
+    with link.serve(accept_and_send()) as server:
+        websocket = link.connect(server.url)
+        websocket.open(PATIENCE)
+        alarm(wait)
+        with pytest.raises(errors.WebSocketClosed):
+            getattr(websocket, outer)()
+    assert len(refusals) == 3
+    assert all('signal handler' in refusal for refusal in refusals)
+
+
+# -- processes --
+
+BEGIN = """
+import os, signal, sys, threading, warnings
+warnings.simplefilter('ignore', DeprecationWarning)     # 3.12: forks with threads may hang
+from lomond import WebSocket, errors
+
+websocket = WebSocket(sys.argv[1], ssl_cafile=sys.argv[2] or None, proxies={{}})
+websocket.open({patience}, background={background})
+"""
+
+FORK = BEGIN + """
+receiving = threading.Thread(target=lambda: messages.append(websocket.receive()))
+receiving.daemon = True
+messages = []
+receiving.start()
+child = os.fork()
+if child == 0:
+    signal.alarm({patience})
+    for call in (websocket.receive, websocket.ping, lambda: next(websocket.messages())):
+        try:
+            call()
+            os._exit(1)
+        except errors.WebSocketUnavailable as error:
+            assert 'parent process' in str(error), error
+    {ending}
+    os._exit(0)
+assert os.waitpid(child, 0)[1] == 0
+websocket.send_text(u'still here')
+receiving.join()
+print(messages[0])
+websocket.close()
+try:
+    websocket.receive()
+except errors.WebSocketClosed as error:
+    print(error.code)
+"""
+
+
+@needs_fork
+@pytest.mark.parametrize('ending', [
+    'pass', 'websocket.force_disconnect()', 'websocket.__exit__(None, None, None)',
+    'del websocket', 'sys.exit()'])
+def test_a_child_leaves_the_connection_to_its_parent(link, authority_file, background, ending):
+    program = FORK.format(background=background, ending=ending, patience=int(PATIENCE))
+    with link.serve(echo) as server:
+        output = run_program(
+            program, server.url, authority_file if server.url.startswith(u'wss') else '')
+    assert output.split('\n') == ['still here', '1000', '']
+
+
+@needs_fork
+def test_a_child_may_open_a_websocket_of_its_own(background):
+    program = BEGIN + """
+child = os.fork()
+if child == 0:
+    signal.alarm({patience})
+    with WebSocket(sys.argv[1], proxies={{}}) as other:
+        other.open({patience}, background={background})
+        other.send_text(u'from the child')
+        assert other.receive() == u'from the child'
+    os._exit(0)
+assert os.waitpid(child, 0)[1] == 0
+with websocket:
+    websocket.send_text(u'parent')
+    print(websocket.receive())
+"""
+    with RawServer(echo) as server:
+        output = run_program(
+            program.format(background=background, patience=int(PATIENCE)), server.url, '')
+    assert output == 'parent\n'
+
+
+@pytest.mark.parametrize('ending', ['', 'sys.exit()', 'del websocket'])
+def test_a_program_ends_with_the_background_thread_running(link, authority_file, ending):
+    program = BEGIN.format(background=True, patience=int(PATIENCE)) + "print('done')\n" + ending
+    with link.serve(accept_and_send()) as server:
+        output = run_program(
+            program, server.url, authority_file if server.url.startswith(u'wss') else '',
+            flags=['-W', 'error'])
+    assert output == 'done\n'
+
+
+@pytest.mark.parametrize('patch', ['before', 'after'])
+def test_greenlets_call_as_threads_do(background, patch):
+    pytest.importorskip('gevent')
+    patching = 'from gevent import monkey, spawn\nmonkey.patch_all()\n'
+    program = (patching if patch == 'before' else '') + BEGIN.format(
+        background=background, patience=int(PATIENCE)).replace(
+            'websocket = ', (patching if patch == 'after' else '') + 'websocket = ', 1) + """
+receiving = spawn(lambda: list(websocket.messages()))
+pings = [spawn(websocket.ping, 20) for _ in range(5)]
+websocket.send_text(u'one')
+assert all(ping.get() >= 0 for ping in pings)
+websocket.send_text(u'two')
+spawn(websocket.close).get()
+print(len(receiving.get()))
+"""
+
+    def script(sock):
+        from tests.support import answer_upgrade, make_frame, read_frame
+        answer_upgrade(sock)
+        first = None
+        while first != 0x88:
+            first, payload = read_frame(sock)
+            sock.sendall(make_frame(10 if first == 0x89 else first & 15, payload))
+
+    with RawServer(script) as server:
+        output = run_program(program, server.url, '')
+    assert output == '2\n'
