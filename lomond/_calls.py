@@ -2,7 +2,8 @@
 
 `Calls` is what `WebSocket.open`, `receive`, `messages`, `ping` and `wait_ready` share. It steps the
 session's loop in the thread that calls, or in a thread of its own. How a connection lives is the
-business of `lomond.engine`, and `lomond.session` waits: nothing here knows a socket.
+business of `lomond.engine`, and `lomond.session` waits: nothing here knows a socket. The errors are
+made by `lomond._outcomes`.
 """
 
 from __future__ import absolute_import, division, print_function
@@ -18,7 +19,15 @@ from itertools import count
 from lomond import errors
 from lomond._checks import check_seconds
 from lomond._compat import TYPE_CHECKING, RLock, acquire_within, monotonic, thread_module
-from lomond.engine.phases import EndKind
+from lomond._outcomes import (
+    connect_fail,
+    explain_end,
+    explain_failure,
+    interrupted,
+    loop_runs,
+    rejected,
+    timed_out,
+)
 from lomond.engine.timers import NEVER
 from lomond.net.waiter import LONGEST
 from lomond.net.workers import start_thread
@@ -37,9 +46,6 @@ MAX_AHEAD = 1024 * 1024
 
 # Bytes that a message takes beside what it holds, about.
 _MESSAGE_SIZE = 200
-
-# RFC 6455 7.1.5: the peer sent no Close frame.
-_ABNORMAL = 1006
 
 # Close codes after which `messages` ends without an error; 1005 is that of a frame without one.
 _NORMAL = frozenset([Status.NORMAL, Status.GOING_AWAY, 1005])
@@ -185,10 +191,10 @@ class Calls(object):
             while self._end is None and self._ready is None:
                 session = self._websocket.session
                 if session is not self._session and session is not None and session.is_running:
-                    raise _loop_runs()
+                    raise loop_runs()
                 left = deadline - monotonic()
                 if left <= 0:
-                    raise _timed_out(
+                    raise timed_out(
                         u'wait_ready() timed out after {:g} s: no connection is open', timeout)
                 bell.wait(left)
         if self._end is not None:
@@ -211,11 +217,13 @@ class Calls(object):
             self._until(lambda: self._inbox, deadline,
                         u'receive() timed out after {:g} s: no message came', timeout)
             try:
-                message = self._inbox.popleft()
+                message = self._inbox.popleft()  # type: Optional[Message]
             except IndexError:
+                message = None      # another thread has taken it, or it is the end
+            if message is None:
                 if self._end is not None:
                     raise self._error()
-                continue        # another thread has taken it
+                continue
             with self._count_lock:
                 self._bytes_taken += _size(message)
             if self._thread is not None:
@@ -281,7 +289,7 @@ class Calls(object):
                     bell.wait(deadline - monotonic())
                     is_late = monotonic() >= deadline and not is_done() and self._end is None
                 if is_late:
-                    raise _timed_out(words, timeout)
+                    raise timed_out(words, timeout)
 
     def _drive(self, is_done, deadline, keeps):
         # type: (Callable[[], Any], float, bool) -> bool
@@ -311,11 +319,12 @@ class Calls(object):
         try:
             event = next(self._happened)  # type: Optional[AnyEvent]
         except StopIteration:       # somebody has disposed of the session
-            self._interrupted(None)
+            self._conclude(partial(interrupted, None))
             return None
         except BaseException as error:      # Ctrl-C, for one: it ended the loop
             # Its traceback would keep the frames of the user's program.
-            self._interrupted(error if isinstance(error, Exception) else None)
+            self._conclude(partial(
+                interrupted, error if isinstance(error, Exception) else None))
             raise
         if event is not None:
             self._handle(event)
@@ -333,13 +342,15 @@ class Calls(object):
             self._ready = event
             self.ring()
         elif event.name == 'rejected':
-            self._refusal = partial(_rejected, event)
+            self._refusal = partial(rejected, event)
         elif event.name == 'protocol_error' and event.critical:
             self._refusal = partial(errors.CriticalProtocolError, event.error)
         elif event.name == 'connect_fail':
-            self._conclude(partial(_connect_fail, event))
+            self._conclude(partial(connect_fail, event))
         elif event.name == 'disconnected':
-            self._conclude(self._explain_end(event))
+            self._conclude(
+                explain_end(self._session, event) if self._ready is not None
+                else self._refusal or explain_failure(self._session, event))
 
     def _keep(self, message):
         # type: (Message) -> None
@@ -405,7 +416,7 @@ class Calls(object):
         if session is self._session and session is not None:
             return
         if session is not None and session.is_running:
-            raise _loop_runs()
+            raise loop_runs()
         raise errors.WebSocketUnavailable('not connected: call open() first')
 
     def _check_thread(self):
@@ -464,31 +475,6 @@ class Calls(object):
             thread.join(LONGEST)
 
     # -- the end --
-
-    def _explain_end(self, event):
-        # type: (events.Disconnected) -> Callable[[], Exception]
-        """Return what makes the error of a connection that has ended."""
-        end = self._session.end
-        cause = None if end is None else end.error
-        if self._ready is None:
-            return self._refusal or partial(
-                errors.ConnectFail.during, 'request', event.reason, cause)
-        received = self._session.connection.lifecycle.close_received
-        if received is not None:
-            words = u'the connection was closed with code {}'.format(received.code)
-            if received.reason:
-                words += u': ' + received.reason
-            return partial(_closed, words, received.code, received.reason, cause)
-        if cause is None and end is not None and end.kind == EndKind.TIMEOUT:
-            cause = errors.WebSocketTimeout(event.reason)
-        return partial(
-            _closed, u'the connection ended: {}'.format(event.reason), _ABNORMAL, event.reason,
-            cause)
-
-    def _interrupted(self, cause):
-        # type: (Optional[Exception]) -> None
-        words = u'a call was interrupted, which broke the connection'
-        self._conclude(partial(_closed, words, _ABNORMAL, words, cause))
 
     def _conclude(self, make_error):
         # type: (Callable[[], Exception]) -> None
@@ -566,42 +552,3 @@ def _deadline(name, timeout):
 def _size(message):
     # type: (Message) -> int
     return len(message) + _MESSAGE_SIZE
-
-
-# -- errors --
-
-def _timed_out(words, timeout):
-    # type: (Text, Optional[float]) -> errors.WebSocketTimeout
-    return errors.WebSocketTimeout(words.format(timeout))
-
-
-def _loop_runs():
-    # type: () -> errors.WebSocketUnavailable
-    return errors.WebSocketUnavailable(
-        'a loop over this WebSocket is running, whose events are its messages: use the loop, or '
-        'open(), receive() and messages(), not both')
-
-
-def _closed(words, code, reason, cause):
-    # type: (Text, int, Text, Optional[BaseException]) -> errors.WebSocketClosed
-    error = errors.WebSocketClosed(words)
-    error.code, error.reason = code, reason
-    if cause is not None:
-        error.cause = error.__cause__ = cause
-    return error
-
-
-def _connect_fail(event):
-    # type: (events.ConnectFail) -> errors.ConnectFail
-    error = errors.ConnectFail.during(event.phase, event.reason, event.cause)
-    error.response, error.tried = event.response, event.tried
-    if event.cause is not None:
-        error.__cause__ = event.cause
-    return error
-
-
-def _rejected(event):
-    # type: (events.Rejected) -> errors.Rejected
-    error = errors.Rejected(event.reason)
-    error.response, error.reason = event.response, event.reason
-    return error

@@ -21,6 +21,7 @@ from tests.network.driving import (
     read_to_close,
     wait_for,
 )
+from tests.shortages import no_threads
 from tests.support import (
     PATIENCE,
     RawServer,
@@ -482,3 +483,46 @@ def test_a_block_without_a_connection_is_left_as_ever(dead_port):
     with WebSocket('ws://127.0.0.1:{}/'.format(dead_port)) as websocket:
         with pytest.raises(errors.WebSocketUnavailable, match=r'call open\(\) first'):
             websocket.receive()
+
+
+# -- what else may happen --
+
+def test_a_proxy_that_refuses_fails_open(background):
+    with RawServer(refuse) as proxy:
+        websocket = WebSocket(
+            'ws://far.invalid/', proxies={'ws': proxy.url.replace(u'ws', u'http')})
+        with pytest.raises(errors.ConnectFail, match='403') as caught:
+            websocket.open(PATIENCE, background)
+    assert caught.value.phase == 'proxy'
+    assert caught.value.response.status_code == 403
+
+
+def test_a_session_that_somebody_disposes_of_is_the_end(link):
+    with link.serve(accept_and_send(make_frame(1, b'x'))) as server:
+        websocket = link.connect(server.url)
+        websocket.open(PATIENCE)
+        websocket.session.dispose()
+        with pytest.raises(errors.WebSocketClosed, match='interrupted'):
+            websocket.receive(PATIENCE)
+
+
+def test_open_in_the_background_without_threads_raises(nothing_is_left_open):
+    with RawServer(echo) as server:
+        websocket = WebSocket(server.url)
+        with no_threads():
+            with pytest.raises(socket.error, match='limit of threads'):
+                websocket.open(PATIENCE, background=True)
+        assert websocket.is_closed
+        websocket.open(PATIENCE, background=True)
+        websocket.send_text(u'x')
+        assert websocket.receive(PATIENCE) == u'x'
+        websocket.close()
+        receive_to_the_end(websocket)
+
+
+def test_an_unknown_option_is_explained():
+    websocket = WebSocket('ws://127.0.0.1:1/')
+    with pytest.raises(TypeError, match='ping_rat'):
+        websocket.open(ping_rat=1)
+    with pytest.raises(ValueError, match='ping_rate'):
+        websocket.open(ping_rate=-1)

@@ -1,4 +1,4 @@
-"""Calls and what interrupts them: Ctrl-C, signal handlers, forks, the end of the program, gevent."""
+"""Calls, interrupted: Ctrl-C, signal handlers, forks, the end of the program; and gevent."""
 
 from __future__ import absolute_import, division, print_function
 

@@ -364,6 +364,34 @@ def test_no_loop_begins_while_it_is_open(link, background, begin):
             assert websocket.receive(PATIENCE) == u'still here'
 
 
+def test_no_event_loop_begins_while_it_is_open(link, background):
+    aio = pytest.importorskip('lomond.aio')
+    with link.serve(echo) as server:
+        with link.connect(server.url) as websocket:
+            websocket.open(PATIENCE, background)
+            with pytest.raises(errors.WebSocketUnavailable, match=r'open already, by open\(\)'):
+                aio.connect(websocket)
+
+
+def test_no_call_gets_in_while_a_pool_or_persist_runs(link):
+    def in_pool(websocket):
+        pool = Pool()
+        pool.add(websocket)
+        for _websocket, event in pool:
+            yield event
+
+    with link.serve(echo) as server:
+        for loop in (in_pool, persist):
+            websocket = link.connect(server.url)
+            for event in loop(websocket):
+                if event.name == 'ready':
+                    for call in (websocket.open, websocket.receive, websocket.ping):
+                        with pytest.raises(errors.WebSocketUnavailable, match='loop over this'):
+                            call()
+                    websocket.close()
+            assert event.graceful
+
+
 def test_no_call_gets_in_while_a_loop_runs(link):
     with link.serve(echo) as server:
         websocket = link.connect(server.url)

@@ -30,7 +30,7 @@ HOUSE = [
     ['net', 'protocol'],
     ['engine'],
     ['drivers', 'extensions', 'response', 'tls'],      # faces of what is deeper
-    ['_calls', '_endpoint', '_multiplexer', 'session', 'websocket'],
+    ['_calls', '_endpoint', '_multiplexer', '_outcomes', 'session', 'websocket'],
     ['_crowd', '_served', '_serving'],
     ['aio', 'persist', 'pool', 'server'],
     ['examples', 'testing'],

@@ -1,0 +1,92 @@
+"""Makes the errors that calls raise for what is an event in a loop.
+
+Each is a new one every time, as several threads may raise it at once. Nothing here waits.
+"""
+
+from __future__ import absolute_import, division, print_function
+
+from functools import partial
+
+from lomond import errors
+from lomond._compat import TYPE_CHECKING
+from lomond.engine.phases import EndKind
+
+if TYPE_CHECKING:
+    from typing import Any, Callable, Optional, Text  # noqa: F401
+
+    from lomond import events  # noqa: F401
+
+# RFC 6455 7.1.5: the peer sent no Close frame.
+_ABNORMAL = 1006
+
+
+def timed_out(words, timeout):
+    # type: (Text, Optional[float]) -> errors.WebSocketTimeout
+    """Make the error of a call whose time is over; {} in the words is for its timeout."""
+    return errors.WebSocketTimeout(words.format(timeout))
+
+
+def loop_runs():
+    # type: () -> errors.WebSocketUnavailable
+    """Make the error of a call while a loop runs."""
+    return errors.WebSocketUnavailable(
+        'a loop over this WebSocket is running, whose events are its messages: use the loop, or '
+        'open(), receive() and messages(), not both')
+
+
+def connect_fail(event):
+    # type: (events.ConnectFail) -> errors.ConnectFail
+    """Make the error of an attempt that failed."""
+    error = errors.ConnectFail.during(event.phase, event.reason, event.cause)
+    error.response, error.tried = event.response, event.tried
+    if event.cause is not None:
+        error.__cause__ = event.cause
+    return error
+
+
+def rejected(event):
+    # type: (events.Rejected) -> errors.Rejected
+    """Make the error of a handshake that failed."""
+    error = errors.Rejected(event.reason)
+    error.response, error.reason = event.response, event.reason
+    return error
+
+
+def interrupted(cause):
+    # type: (Optional[Exception]) -> errors.WebSocketClosed
+    """Make the error of a connection that an exception in a call has broken."""
+    words = u'a call was interrupted, which broke the connection'
+    return _closed(words, _ABNORMAL, words, cause)
+
+
+def explain_failure(session, event):
+    # type: (Any, events.Disconnected) -> Callable[[], errors.ConnectFail]
+    """Return what makes the error of a connection that ended before Ready."""
+    cause = None if session.end is None else session.end.error
+    return partial(errors.ConnectFail.during, 'request', event.reason, cause)
+
+
+def explain_end(session, event):
+    # type: (Any, events.Disconnected) -> Callable[[], errors.WebSocketClosed]
+    """Return what makes the error of a connection that has ended."""
+    end = session.end
+    cause = None if end is None else end.error
+    received = session.connection.lifecycle.close_received
+    if received is not None:
+        words = u'the connection was closed with code {}'.format(received.code)
+        if received.reason:
+            words += u': ' + received.reason
+        return partial(_closed, words, received.code, received.reason, cause)
+    if cause is None and end is not None and end.kind == EndKind.TIMEOUT:
+        cause = errors.WebSocketTimeout(event.reason)
+    words = u'the connection ended: {}'.format(event.reason)
+    return partial(_closed, words, _ABNORMAL, event.reason, cause)
+
+
+def _closed(words, code, reason, cause):
+    # type: (Text, int, Text, Optional[BaseException]) -> errors.WebSocketClosed
+    error = errors.WebSocketClosed(words)
+    error.code, error.reason = code, reason
+    if cause is not None:
+        error.cause = error.__cause__ = cause
+    return error
