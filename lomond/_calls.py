@@ -114,8 +114,10 @@ class Calls(object):
         self._driver = None  # type: Optional[int]      # that thread
         self._ping_lock = RLock()
         self._count_lock = RLock()
-        self._bells = []  # type: List[_Bell]       # of the threads that wait
-        self._pings = []  # type: List[_Ping]       # in the order in which they were sent
+        #: What wakes each of the threads that wait.
+        self.bells = []  # type: List[_Bell]
+        #: The pings that threads wait for, in the order in which they were sent.
+        self.pings = []  # type: List[_Ping]
         self._numbers = count(1)
         self._reset(None, None, None)
 
@@ -250,17 +252,17 @@ class Calls(object):
             raise self._error()
         with self._ping_lock:       # the pongs come in the order of the pings
             ping = _Ping(_payload_struct.pack(b'call', next(self._numbers)))
-            self._pings.append(ping)
+            self.pings.append(ping)
             try:
                 self._websocket.send_ping(ping.payload)
             except BaseException:
-                self._pings.remove(ping)
+                self.pings.remove(ping)
                 raise
         try:
             self._until(lambda: ping.round_trip is not None, deadline,
                         u'ping() timed out after {:g} s: no pong came', timeout, keeps=True)
         finally:
-            self._pings.remove(ping)
+            self.pings.remove(ping)
         if ping.round_trip is None:
             raise self._error()
         return ping.round_trip
@@ -311,7 +313,7 @@ class Calls(object):
     def _has_too_much(self):
         # type: () -> bool
         limit = self._websocket.read_ahead_limit
-        return limit is not None and self._bytes_put - self._bytes_taken >= limit
+        return limit is not None and self.held >= limit
 
     def _advance(self):
         # type: () -> Optional[AnyEvent]
@@ -354,7 +356,7 @@ class Calls(object):
 
     def _keep(self, message):
         # type: (Message) -> None
-        if self._is_leaving or self._thread is not None and self._is_full and self._is_closing:
+        if self._is_leaving or self._thread is not None and self.is_full and self._is_closing:
             return
         self._bytes_put += _size(message)
         self._inbox.append(message)
@@ -367,7 +369,7 @@ class Calls(object):
         RFC 6455 5.5.3 lets it answer the latest ping alone.
         """
         now = monotonic()
-        pings = list(self._pings)
+        pings = list(self.pings)
         for index, ping in enumerate(pings):
             if ping.payload == payload:
                 for settled in pings[:index + 1]:
@@ -378,18 +380,18 @@ class Calls(object):
     def ring(self):
         # type: () -> None
         """Have every thread that waits look again; from any thread or a signal handler."""
-        for bell in list(self._bells):
+        for bell in list(self.bells):
             bell.ring()
 
     @contextlib.contextmanager
     def _bell(self):
         # type: () -> Iterator[_Bell]
         bell = _Bell()
-        self._bells.append(bell)
+        self.bells.append(bell)
         try:
             yield bell
         finally:
-            self._bells.remove(bell)
+            self.bells.remove(bell)
 
     @contextlib.contextmanager
     def _alone(self):
@@ -448,7 +450,7 @@ class Calls(object):
             with self._bell() as bell:
                 while self._end is None:
                     self._advance()
-                    while self._is_full and not self._is_closing and self._end is None:
+                    while self.is_full and not self._is_closing and self._end is None:
                         bell.wait(LONGEST)
         except:     # noqa: E722    # nosec B110  # the calls raise it; for 2.7 see `Workers`
             pass
@@ -456,9 +458,16 @@ class Calls(object):
             self._driver = None
 
     @property
-    def _is_full(self):
+    def held(self):
+        # type: () -> int
+        """How many bytes of messages wait for `receive`, about."""
+        return self._bytes_put - self._bytes_taken
+
+    @property
+    def is_full(self):
         # type: () -> bool
-        return self._bytes_put - self._bytes_taken >= MAX_AHEAD
+        """True while the background thread doesn't read, as so many messages wait."""
+        return self.held >= MAX_AHEAD
 
     @property
     def _is_closing(self):

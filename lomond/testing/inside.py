@@ -61,6 +61,12 @@ class Inside(object):
         return getattr(self._websocket, '_attempt', None)
 
     @property
+    def calls(self):
+        # type: () -> Any
+        """What `receive`, `ping` and their kind share; made when it is first asked for."""
+        return self._websocket._use_calls()
+
+    @property
     def locks(self):
         # type: () -> Dict[str, Any]
         """The locks of a connection with a loop, by what a thread holds each of them for."""

@@ -10,6 +10,7 @@ from lomond import WebSocket, errors
 from lomond._calls import MAX_AHEAD
 from lomond.persist import persist
 from lomond.pool import Pool
+from lomond.testing import Inside
 from tests.network.driving import (
     Background,
     accept_and_hang_up,
@@ -31,7 +32,8 @@ def background(request):
 
 def until_it_waits(websocket, count=1):
     """Wait until so many threads wait in calls."""
-    while len(websocket._calls._bells) < count:
+    calls = Inside(websocket).calls
+    while len(calls.bells) < count:
         pass
 
 
@@ -124,8 +126,6 @@ def test_wait_ready_waits_for_the_open_of_another_thread(link, background):
     with link.serve(echo) as server:
         with link.connect(server.url) as websocket:
             waiting = Background(websocket.wait_ready)
-            while websocket._calls is None:
-                pass
             until_it_waits(websocket)
             websocket.open(PATIENCE, background)
             assert waiting.result() is None
@@ -135,8 +135,6 @@ def test_wait_ready_waits_for_the_open_of_another_thread(link, background):
 def test_wait_ready_raises_why_open_failed(dead_port):
     websocket = WebSocket('ws://127.0.0.1:{}/'.format(dead_port))
     waiting = Background(websocket.wait_ready)
-    while websocket._calls is None:
-        pass
     until_it_waits(websocket)
     with pytest.raises(errors.ConnectFail):
         websocket.open()
@@ -188,7 +186,7 @@ def test_pings_of_several_threads_get_their_own_pongs(link, background):
             pinging = []
             for number in range(4):
                 pinging.append(Background(websocket.ping))
-                while len(websocket._calls._pings) <= number:
+                while len(Inside(websocket).calls.pings) <= number:
                     pass
             for number, ping in enumerate(pinging):
                 may_go_on.release()
@@ -299,13 +297,12 @@ def test_the_background_thread_stops_reading_until_messages_are_taken(link):
     with link.serve(script) as server:
         with link.connect(server.url) as websocket:
             websocket.open(PATIENCE, background=True)
-            calls = websocket._calls
-            while not calls._is_full:
+            calls = Inside(websocket).calls
+            while not calls.is_full:
                 pass
             for number in range(count):
                 assert int(websocket.receive(PATIENCE)[:8]) == number
-                held = calls._bytes_put - calls._bytes_taken
-                assert held < MAX_AHEAD + 2 * (size + 200)
+                assert calls.held < MAX_AHEAD + 2 * (size + 200)
     assert len(sent) == count
 
 
@@ -322,7 +319,7 @@ def test_the_background_thread_ends_although_its_queue_is_full(link, end):
         with link.connect(server.url) as websocket:
             websocket.open(PATIENCE, background=True)
             thread, = threads_of_background()
-            while not websocket._calls._is_full:
+            while not Inside(websocket).calls.is_full:
                 pass
             if end != 'leave':
                 getattr(websocket, end)()
