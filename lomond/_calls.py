@@ -446,16 +446,23 @@ class Calls(object):
         # type: () -> None
         """Drive the connection to its end; raise nothing, at the interpreter's exit either."""
         try:
-            self._driver = thread_module.get_ident()
+            self._run_to_the_end()
+        except:     # noqa: E722    # nosec B110  # the calls raise it; for 2.7 see `Workers`
+            pass
+
+    def _run_to_the_end(self):
+        # type: () -> None
+        self._driver = thread_module.get_ident()
+        try:
             with self._bell() as bell:
                 while self._end is None:
                     self._advance()
                     while self.is_full and not self._is_closing and self._end is None:
                         bell.wait(LONGEST)
-        except:     # noqa: E722    # nosec B110  # the calls raise it; for 2.7 see `Workers`
-            pass
         finally:
             self._driver = None
+            if self._end is None:       # out of memory, for one: no call must wait for this thread
+                self._conclude(partial(interrupted, None))
 
     @property
     def held(self):
@@ -466,7 +473,7 @@ class Calls(object):
     @property
     def is_full(self):
         # type: () -> bool
-        """True while the background thread doesn't read, as so many messages wait."""
+        """True while the background thread reads no further: MAX_AHEAD bytes wait."""
         return self.held >= MAX_AHEAD
 
     @property
