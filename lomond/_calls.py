@@ -129,6 +129,7 @@ class Calls(object):
         self._session = session
         self._thread = None  # type: Optional[threading.Thread]
         self._inbox = deque()  # type: Deque[Message]
+        self._parts = []  # type: List[Message]     # of a message that isn't whole
         self._bytes_put = self._bytes_taken = 0     # of messages, into the inbox and out of it
         self._last_close = self._websocket.last_close
         self._is_leaving = False
@@ -335,9 +336,9 @@ class Calls(object):
     def _handle(self, event):
         # type: (AnyEvent) -> None
         if event.name == 'text':
-            self._keep(event.text)
+            self._gather(event, event.text)
         elif event.name == 'binary':
-            self._keep(event.data)
+            self._gather(event, event.data)
         elif event.name == 'pong':
             self._settle(event.data)
         elif event.name == 'ready':
@@ -353,6 +354,17 @@ class Calls(object):
             self._conclude(
                 explain_end(self._session, event) if self._ready is not None
                 else self._refusal or explain_failure(self._session, event))
+
+    def _gather(self, event, content):
+        # type: (Any, Message) -> None
+        """Keep a message once it is whole: the option ``message_parts`` is for loops."""
+        if event.message_finished and not self._parts:
+            self._keep(content)
+            return
+        self._parts.append(content)
+        if event.message_finished:
+            parts, self._parts = self._parts, []
+            self._keep(type(content)().join(parts))     # type: ignore[arg-type]
 
     def _keep(self, message):
         # type: (Message) -> None

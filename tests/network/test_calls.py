@@ -104,6 +104,17 @@ def deflated(payload):
     return data[:-4]
 
 
+def test_receive_returns_whole_messages_where_a_loop_would_get_parts(link, background):
+    frames = [make_frame(1, u'caf\xe9'.encode('utf-8')[:4], fin=False), make_frame(0, b'\xa9!'),
+              make_frame(2, b'x' * 300000), make_frame(1, b'', fin=False), make_frame(0, b'')]
+    with link.serve(accept_and_send(*frames)) as server:
+        with link.connect(server.url, message_parts=True, text_as_bytes=True) as websocket:
+            websocket.open(PATIENCE, background=background)
+            assert [websocket.receive(PATIENCE) for _ in range(3)] == [
+                u'caf\xe9!', b'x' * 300000, u'']
+            websocket.force_disconnect()
+
+
 def test_a_message_cut_at_any_byte_by_timeouts_is_whole_later(link):
     text = u'caf\xe9 ' * 5
     payload = deflated(text.encode('utf-8'))
