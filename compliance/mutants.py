@@ -153,6 +153,8 @@ def judge(name):
         own = ['tests/unit/test_{}.py'.format(os.path.basename(name))]
         others = [
             'tests/{}/test_{}.py'.format(*other.split('/')) for other in MODULES[name].split()]
+        if not os.path.exists(os.path.join(tree, own[0])):
+            own, others = others[:1], others[1:] or others
         # Otherwise all mutants would seem to be caught.
         assert passes(tree, *own + others), 'the tests fail without any change'
 
