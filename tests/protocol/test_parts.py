@@ -9,6 +9,7 @@ import zlib
 import pytest
 
 from lomond import events
+from lomond.extensions import Extension, PermessageDeflate
 from lomond.protocol.connection import CLIENT, SERVER
 from lomond.protocol.extensions.deflate import PART, DeflateCodec
 from lomond.protocol.limits import DEFAULT_LIMITS, message_limits
@@ -223,6 +224,38 @@ def test_max_message_size_holds_for_all_parts_together(role):
     assert (event.name, event.close_code) == ('protocol_error', 1009)
 
 
+class Grown(Extension):
+    """Makes ten bytes of each that is received."""
+
+    name = u'x-grown'
+
+    def frame_inbound_payload_data(self, data):
+        return data * 10
+
+
+@by_role
+@pytest.mark.parametrize('options, make', [
+    ({'deflate': DeflateCodec}, lambda size: (RSV1, raw_deflate(b'x' * size))),
+    ({'extensions': lambda: [Grown()]}, lambda size: (0, b'x' * (size // 10)))],
+    ids=['inflated', 'transformed'])
+@pytest.mark.parametrize('parts', [False, True])
+def test_max_message_size_holds_for_what_the_fragments_are_made_to(role, options, make, parts):
+    for sizes, fits in (([60, 40], True), ([100], True), ([60, 50], False), ([110], False)):
+        wire = Wire(role, limits=message_limits(100), message_parts=parts,
+                    **{name: factory() for name, factory in options.items()})
+        rsv, whole = make(sum(sizes))
+        cut = len(whole) // len(sizes)
+        frames = [wire.frame(BINARY, whole[:cut], fin=len(sizes) == 1, rsv=rsv)]
+        if len(sizes) == 2:
+            frames.append(wire.frame(CONTINUATION, whole[cut:]))
+        happened = [event for frame in frames for event in wire.read(frame)]
+        if fits:
+            assert b''.join(event.data for event in happened) == b'x' * 100
+            assert wire.connection.stats.received.payload_bytes == 100
+        else:
+            assert (happened[-1].name, happened[-1].close_code) == ('protocol_error', 1009)
+
+
 @by_role
 @pytest.mark.parametrize('factories', [None, [Checksum], [Doubled]], ids=[
     'alone', 'checksum', 'doubled'])
@@ -233,7 +266,6 @@ def test_64_kib_that_inflate_to_64_mib_come_in_slices(role, factories):
         wire = Wire(role, message_parts=True, deflate=DeflateCodec())
         data = wire.frame(BINARY, deflated, rsv=RSV1)
     else:
-        from lomond.extensions import PermessageDeflate
         of_client, of_server = agree([PermessageDeflate] + factories)
         wire = Wire(role, message_parts=True,
                     extensions=of_client if role == CLIENT else of_server)
@@ -243,7 +275,7 @@ def test_64_kib_that_inflate_to_64_mib_come_in_slices(role, factories):
     size, last = 0, None
     for event in wire.read(data):
         assert event.name == 'binary' and len(event.data) <= PART
-        assert last is None or not last.message_finished
+        assert last is None or not (last.message_finished or last.frame_finished)
         size += len(event.data)
         last = event
     assert size == 64 * 1024 * 1024 and last.message_finished

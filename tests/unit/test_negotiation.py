@@ -96,6 +96,20 @@ def test_a_server_that_chooses_two_for_one_reserved_bit_is_refused():
     assert names(extensions.accept(u'b', offered)) == [u'b']
     with pytest.raises(HandshakeError, match='same reserved bit'):
         extensions.accept(u'a, b', offered)
+    _header, offered = extensions.offer([make(u'a', RSV2), make(u'b', RSV3)])
+    assert names(extensions.accept(u'a, b', offered)) == [u'a', u'b']
+
+
+def test_an_extension_is_required_if_it_says_so():
+    assert not Extension.is_required
+    assert extensions.accept(u'', [Extension()]) == []
+
+
+def test_a_name_in_an_error_is_cut_at_80_characters():
+    for length, shown in ((80, u'x' * 80), (81, u'x' * 80)):
+        with pytest.raises(HandshakeError) as caught:
+            extensions.accept(u'x' * length, [])
+        assert str(caught.value).endswith(repr(shown))
 
 
 def test_an_extension_that_is_required_must_be_chosen():
@@ -165,6 +179,12 @@ def test_a_quoted_value_counts_as_the_token_in_it():
 def test_a_malformed_header_is_refused():
     with pytest.raises(HandshakeError):
         extensions.answer(u'a; =b', [make(u'a')])
+
+
+def test_one_offer_is_answered_by_one_extension():
+    """Two of one name, as for two sets of parameters."""
+    header, agreed = extensions.answer(u'a', [make(u'a'), make(u'a')])
+    assert (header, names(agreed)) == (u'a', [u'a'])
 
 
 def test_options_of_permessage_deflate_are_those_of_its_constructor():
