@@ -653,8 +653,10 @@ class WebSocket(Endpoint):
             yield events.Rejected(response, reason)
             return
         self._attempt.reader = None     # a connection that is open is small
+        # This connection's decoder, now: while Ready is handled, `exchange` may give it away.
+        received = self.stream.receive(rest)
         yield events.Ready(response, protocol, extensions, self.stats.connections + 1)
-        for event in self.stream.receive(rest):
+        for event in received:
             yield event
 
     def _follow_redirect(self):

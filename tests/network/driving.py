@@ -12,7 +12,15 @@ import pytest
 
 from lomond.net.waiter import wait
 from lomond.net.waker import Waker
-from tests.support import PATIENCE, answer_upgrade, make_frame, read_frame
+from tests.support import (
+    PATIENCE,
+    accept_for,
+    answer_upgrade,
+    get_header,
+    make_frame,
+    read_frame,
+    read_head,
+)
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
@@ -167,6 +175,15 @@ def echo(sock):
         first, payload = read_frame(sock)
         opcode = first & 15
         sock.sendall(make_frame(opcode, payload))
+
+
+def answer_with(sock, data):
+    """Accept an upgrade, and send more in the same packet as the 101."""
+    request = read_head(sock)
+    sock.sendall(
+        b'HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n'
+        b'Sec-WebSocket-Accept: ' + accept_for(get_header(request, b'Sec-WebSocket-Key'))
+        + b'\r\n\r\n' + data)
 
 
 def accept_and_send(*frames):

@@ -19,15 +19,14 @@ from tests.network.driving import (
     Background,
     accept_and_hang_up,
     accept_and_send,
+    answer_with,
     drain,
     read_to_close,
     wait_for,
 )
 from tests.support import (
     RawServer,
-    accept_for,
     answer_upgrade,
-    get_header,
     make_close,
     make_frame,
     names,
@@ -101,15 +100,6 @@ def test_state_follows_the_events():
         'closing': ('peer_closing', True, False, False),
         'disconnected': ('closed', False, False, True),
     }
-
-
-def answer_with(sock, data):
-    """Accept an upgrade, and send more in the same packet as the 101."""
-    request = read_head(sock)
-    sock.sendall(
-        b'HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n'
-        b'Sec-WebSocket-Accept: ' + accept_for(get_header(request, b'Sec-WebSocket-Key'))
-        + b'\r\n\r\n' + data)
 
 
 def test_poll_follows_ready_before_a_message_that_came_with_the_answer():

@@ -11,8 +11,8 @@ from lomond import WebSocket
 from lomond.persist import ReconnectPolicy
 from lomond.pool import Pool
 from lomond.server import Refusal, Server
-from tests.network.driving import count_descriptors, needs_proc, wait_for
-from tests.support import PATIENCE
+from tests.network.driving import answer_with, count_descriptors, needs_proc, wait_for
+from tests.support import PATIENCE, RawServer, make_close, make_frame, read_frame
 
 POLICY = ReconnectPolicy(max_wait=0, spread=0)
 
@@ -212,3 +212,74 @@ def test_only_an_open_connection_with_a_policy_can_be_replaced():
         assert not pool.renew(websocket)
         pool.add(websocket, ping_rate=0)
         assert run(pool, handle)[-1] == 'disconnected'
+
+
+class OneSegment(object):
+    """A script of `RawServer` that sends frames in one segment with its 101, on each connection.
+
+    The first asks for a second, as soon as it is open; ``received`` are the frames of each.
+    """
+
+    def __init__(self, first, second, *afterwards):
+        self._first, self._second, self._afterwards = first, second, afterwards
+        self._numbers = iter(range(1, 100))
+        self.received = {}
+
+    def __call__(self, sock):
+        number = next(self._numbers)
+        answer_with(sock, self._first if number == 1 else self._second)
+        frames = self.received[number] = []
+        while not frames or frames[-1][0] != 0x88:
+            frames.append(read_frame(sock))
+            if frames[-1][0] == 0x89:       # the client has seen what came with the 101
+                for data in self._afterwards:
+                    sock.sendall(data)
+        sock.sendall(make_frame(8, frames[-1][1]))
+
+
+WHOLE = make_frame(1, b'from the second')
+
+
+@pytest.mark.parametrize('first, second, afterwards', [
+    (b'', WHOLE, ()),
+    (b'', WHOLE[:7], (WHOLE[7:],)),
+    (make_frame(1, b'half a message', fin=False), WHOLE, ()),
+], ids=['whole', 'half', 'fragments'])
+def test_what_comes_with_the_second_answer_is_decoded_as_the_second_connections(
+        first, second, afterwards):
+    def handle(websocket, event):
+        if event.name == 'ready' and event.connection == 1:
+            assert pool.renew(websocket)
+        elif event.name == 'ready':
+            websocket.send_ping()
+        elif event.name == 'text':
+            websocket.close()
+
+    script = OneSegment(first, second, *afterwards)
+    pool = Pool()
+    with RawServer(script) as server:
+        pool.add(WebSocket(server.url, proxies={}), policy=POLICY, ping_rate=0, poll=None)
+        seen = run(pool, handle)
+    assert seen == ['connecting', 'connected', 'ready', 'ready', u'from the second', 'closed',
+                    'disconnected']
+
+
+def test_a_close_that_comes_with_the_second_answer_ends_the_second_connection():
+    def handle(websocket, event):
+        if event.name == 'ready' and event.connection == 1:
+            assert pool.renew(websocket)
+        elif event.name == 'closing':
+            codes.append((event.code, websocket.close_received.code))
+        elif event.name == 'back_off':
+            websocket.close()
+
+    codes = []
+    script = OneSegment(b'', make_close(1013))
+    pool = Pool()
+    with RawServer(script) as server:
+        pool.add(WebSocket(server.url, proxies={}), policy=POLICY, ping_rate=0, poll=None)
+        seen = run(pool, handle)
+    assert seen == [
+        'connecting', 'connected', 'ready', 'ready', 'closing', 'disconnected', 'back_off']
+    assert codes == [(1013, 1013)]
+    assert [payload[:2] for _first, payload in script.received[2]] == [b'\x03\xf5']
