@@ -164,8 +164,8 @@ class Endpoint(object):
     # What waits for messages and pongs without a loop, a `lomond._calls.Calls`, once it is used.
     _calls = None  # type: Any
 
-    # Returns the PersistentSession that reconnects it, or None: a weak reference, set after the
-    # first attempt has ended.
+    # Returns the PersistentSession that reconnects it, or None: a weak reference, set at its
+    # first step.
     _machine = staticmethod(lambda: None)  # type: Callable[[], Any]
 
     # Parameters whose attribute has another name.

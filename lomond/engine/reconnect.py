@@ -211,7 +211,7 @@ class PersistentSession(object):
     Parameters:
 
     - ``websocket``: its ``url`` is set if the policy has several. Its ``attach_machine``, if it has
-      that, is called before each back-off.
+      that, is called before each attempt.
     - ``start``: returns a session for the next attempt, which has begun. If that has an ``is_aged``
       which is true at its end, the next attempt follows without a wait.
     - ``policy``: a `ReconnectPolicy`.
@@ -375,9 +375,13 @@ class PersistentSession(object):
 
     def _prepare(self):
         # type: () -> Iterable[AnyEvent]
-        """Set the URL, call the user's hook, begin the attempt."""
-        if self._preparation is None and self._attempts.url is not None:
-            self._websocket.url = self._attempts.url
+        """Have `close` wake this, set the URL, call the user's hook, begin the attempt."""
+        if self._preparation is None:
+            # Before it asks whether it is over: a close() after that wakes the driver.
+            if hasattr(self._websocket, 'attach_machine'):
+                self._websocket.attach_machine(self)
+            if self._attempts.url is not None:
+                self._websocket.url = self._attempts.url
         hook = self._policy.before_attempt
         # With nothing to do any more the first attempt still begins, and ends at once.
         if hook is None or self._preparation is None and self._is_over():
@@ -430,9 +434,6 @@ class PersistentSession(object):
         """Return what follows an attempt that has ended."""
         is_aged = getattr(self._session, 'is_aged', False)
         self._end_session()
-        # Before it asks whether it is over: a close() after that wakes the driver.
-        if hasattr(self._websocket, 'attach_machine'):
-            self._websocket.attach_machine(self)
         if self._is_over():
             self.phase = self.FINISHED
             return ()

@@ -303,6 +303,31 @@ def test_close_before_the_first_event_ends_without_a_connection(loop_name, polic
 
 
 @in_each_loop
+@pytest.mark.parametrize('attempt', [1, 2])
+def test_close_ends_a_connection_whose_before_attempt_hangs(loop_name, dead_port, attempt):
+    is_called, may_return = threading.Event(), threading.Event()
+
+    def before_attempt(_websocket, number):
+        if number == attempt:
+            is_called.set()
+            assert may_return.wait(PATIENCE), 'close() was not noticed'
+
+    async def scenario(loop):
+        websocket = WebSocket('ws://127.0.0.1:{}/'.format(dead_port))
+        policy = ReconnectPolicy(before_attempt=before_attempt, min_wait=0, max_wait=0)
+        task = loop.start(collect, aio.connect(websocket, policy))
+        await wait_until(loop, is_called.is_set)
+        websocket.close()
+        return names(await task.result())
+
+    try:
+        assert run_in(loop_name, scenario) == [
+            'connecting', 'connect_fail', 'back_off'] * (attempt - 1)
+    finally:
+        may_return.set()
+
+
+@in_each_loop
 def test_an_exception_of_the_body_goes_through_as_it_is(loop_name):
     async def scenario(_loop):
         async with aio.connect(WebSocket(server.url)) as connection:

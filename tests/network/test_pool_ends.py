@@ -158,22 +158,32 @@ def test_a_member_that_is_closed_while_it_backs_off_ends_at_once(dead_port):
         assert polls < 20
 
 
-def test_close_ends_a_member_whose_before_attempt_hangs():
+@pytest.mark.parametrize('what', ['pool', 'websocket'])
+@pytest.mark.parametrize('attempt', [1, 2])
+def test_close_ends_a_member_whose_before_attempt_hangs(dead_port, what, attempt):
     is_called, may_return = threading.Event(), threading.Event()
 
-    def before_attempt(_websocket, _number):
-        is_called.set()
-        may_return.wait(PATIENCE)
+    def before_attempt(_websocket, number):
+        if number == attempt:
+            is_called.set()
+            assert may_return.wait(PATIENCE), 'close() was not noticed'
 
     pool = Pool()
     websocket = pool.add(
-        WebSocket('ws://127.0.0.1:1/'), ReconnectPolicy(before_attempt=before_attempt))
-    with looping(pool) as loop:
+        WebSocket('ws://127.0.0.1:{}/'.format(dead_port)),
+        ReconnectPolicy(before_attempt=before_attempt, min_wait=0, max_wait=0))
+    loop = Loop(pool)
+    try:
         wait_for(is_called)
-        pool.close(timeout=None)
+        if what == 'pool':
+            pool.close(timeout=None)
+        else:
+            websocket.close()
         loop.end()
-    may_return.set()
-    assert names_of(loop.seen, websocket) == []
+    finally:
+        may_return.set()
+    assert names_of(loop.seen, websocket) == [
+        'connecting', 'connect_fail', 'back_off'] * (attempt - 1)
 
 
 def test_close_may_be_called_again_and_the_last_deadline_counts():
