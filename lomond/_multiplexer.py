@@ -393,10 +393,15 @@ class Multiplexer(object):
             member.scheduled = NEVER
             if now - at > _LATE:
                 self._warn(now - at, now)
-            if member.machine.time_left() == 0:
+            try:
+                is_due = member.machine.time_left() == 0
+                deadline = NEVER if is_due else member.machine.deadline
+            except Exception:   # a policy's clock: if its step raises it too, that ends the member
+                is_due = True
+            if is_due:
                 self._mark_ready(member)
-            elif member.machine.deadline != NEVER:
-                self._schedule(member, member.machine.deadline)
+            elif deadline != NEVER:
+                self._schedule(member, deadline)
 
     def _warn(self, late, now):
         # type: (float, float) -> None

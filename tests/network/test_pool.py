@@ -660,6 +660,32 @@ def test_a_function_of_the_users_that_raises_ends_its_own_member_only(
     assert names_of(seen, whole) == WHOLE
 
 
+def test_a_clock_that_raises_in_a_back_off_ends_its_own_member_only(echo_server, dead_port):
+    faults, reasons = [], []
+
+    def clock():
+        if faults:
+            raise faults[0]
+        return monotonic()
+
+    pool = Pool()
+    whole = pool.add(WebSocket(echo_server.url))
+    broken = pool.add(WebSocket('ws://127.0.0.1:{}/'.format(dead_port)), ReconnectPolicy(
+        min_wait=0.1, max_wait=0.1, clock=clock))
+    seen = []
+    for websocket, event in pool.polling(0.01):
+        seen.append((websocket, event.name))
+        if websocket is broken and event.name == 'disconnected':
+            reasons.append(event.reason)
+            whole.send_text(u'2')
+        elif websocket is whole and event.name == 'text':
+            whole.close()
+        elif event.name == 'poll' and whole.is_open and (broken, 'back_off') in seen:
+            faults.append(Mishap('no time'))
+    assert reasons == [u'the connection was given up: no time']
+    assert names_of(seen, whole)[-3:] == ['text', 'closed', 'disconnected']
+
+
 @pytest.mark.parametrize('call', [
     lambda: Pool(max_queue=0), lambda: Pool(max_dialing=0), lambda: Pool(overflow='wait'),
     lambda: Pool(dial_rate=-1), lambda: Pool(dial_rate=0), lambda: Pool().polling(0),

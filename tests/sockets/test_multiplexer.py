@@ -302,6 +302,24 @@ def test_a_machine_that_raises_ends_itself_and_no_other(fault, caplog):
     assert driven.run() == [(whole, 'whole')]
 
 
+def test_a_machine_that_raises_at_its_deadline_ends_itself_and_no_other():
+    def fail():
+        raise ZeroDivisionError('no such luck')
+
+    broken, whole = Machine(), Machine(lambda: ['whole'])
+    broken.deadline = 110.0
+    driven = Driven(broken, whole)
+    driven.run()
+    broken.time_left = fail
+    driven.clock.now = 120.0
+    whole.wake()
+    yielded = driven.run()
+    assert [event.reason for websocket, event in yielded if websocket is broken] == [
+        u'the connection was given up: no such luck']
+    assert (whole, 'whole') in yielded
+    assert (broken.disposed, whole.disposed) == (1, 0)
+
+
 def test_a_machine_that_removes_itself_and_raises_yields_nothing():
     machine = Machine()
     driven = Driven(machine)
