@@ -13,7 +13,7 @@ from lomond._checks import check_count, check_seconds
 from lomond._compat import TYPE_CHECKING, monotonic, thread_module
 from lomond._endpoint import Endpoint, message_of
 from lomond._multiplexer import Multiplexer
-from lomond.engine.outbox import OVERFLOWS, Outbox
+from lomond.engine.outbox import OVERFLOWS, Driver, Outbox, Overflow
 from lomond.engine.stepped import QueuedSession
 from lomond.engine.timers import NEVER
 from lomond.protocol.close import encode_close
@@ -21,7 +21,7 @@ from lomond.protocol.extensions.deflate import SharedPayload
 from lomond.status import Status
 
 if TYPE_CHECKING:
-    from typing import Any, Generator, Iterable, List, Optional, Tuple, Union  # noqa: F401
+    from typing import Any, Generator, Iterable, Iterator, List, Optional, Tuple, Union  # noqa: F401
 
     from lomond._compat import text_type  # noqa: F401
     from lomond._endpoint import BytesLike  # noqa: F401
@@ -45,11 +45,11 @@ class Crowd(object):
         self._multiplexer = Multiplexer()
         self._close_deadline = None  # type: Optional[float]    # once `close` was called
         self._loop = None  # type: Any      # a weak reference to the running loop
-        self._thread = None  # type: Optional[int]      # the one that iterates
+        self._driver = Driver()     # the thread that had it go on
 
     def _new_outbox(self):
         # type: () -> Outbox
-        return Outbox(self._max_queue, self._overflow)
+        return Outbox(self._max_queue, self._overflow, driver=self._driver)
 
     def remove(self, websocket):
         # type: (Any) -> bool
@@ -98,9 +98,20 @@ class Crowd(object):
         `waits_for` says.
         """
         loop = self._multiplexer.run(self._is_over, poll, waits)
+        if self._overflow == Overflow.BLOCK:
+            loop = self._follow(loop)
         self._loop = weakref.ref(loop)
-        self._thread = thread_module.get_ident()
         return loop
+
+    def _follow(self, loop):
+        # type: (Any) -> Iterator[Tuple[Any, Any]]
+        """Yield as a loop does; record which thread handles each event, as that may not wait."""
+        try:
+            for pair in loop:
+                self._driver.thread = thread_module.get_ident()
+                yield pair
+        finally:
+            loop.close()
 
     @property
     def waits_for(self):
@@ -116,6 +127,8 @@ class Crowd(object):
 
     def _is_over(self):
         # type: () -> bool
+        """Return whether the loop ends; it asks before each round."""
+        self._driver.thread = thread_module.get_ident()     # any thread may have the loop go on
         if self._close_deadline is not None and monotonic() >= self._close_deadline:
             self._close_deadline = NEVER
             for websocket in self.websockets:
@@ -199,7 +212,7 @@ class Crowd(object):
         """End the loop, which breaks all connections; False if another thread iterates."""
         loop = None if self._loop is None else self._loop()
         if loop is not None:
-            if self._thread != thread_module.get_ident():
+            if self._driver.thread != thread_module.get_ident():
                 return False
             loop.close()
         return True

@@ -61,18 +61,33 @@ class Parts(object):
 OVERFLOWS = frozenset([Overflow.RAISE, Overflow.BLOCK, Overflow.DROP_OLDEST, Overflow.LATEST])
 
 
+class Driver(object):
+    """Which thread drives connections, as far as is known; one for all that a loop drives."""
+
+    __slots__ = ('thread',)
+
+    def __init__(self):
+        # type: () -> None
+        #: The thread's identifier: it never waits for space.
+        self.thread = None  # type: Optional[int]
+
+
 class Outbox(object):
     """A queue of messages.
 
     Parameters: ``max_queue``, how many bytes may wait, or None for no limit; ``overflow``,
-    one of `Overflow`; ``is_soft``, True to let the last message exceed the limit.
+    one of `Overflow`; ``is_soft``, True to let the last message exceed the limit; ``driver``, a
+    `Driver`, a new one by default.
     """
 
-    __slots__ = ('_entries', '_is_soft', '_kept', 'max_queue', 'messages', 'overflow', 'size')
+    __slots__ = (
+        '_entries', '_is_soft', '_kept', 'driver', 'max_queue', 'messages', 'overflow', 'size')
 
-    def __init__(self, max_queue=MAX_QUEUE, overflow=Overflow.RAISE, is_soft=False):
-        # type: (Optional[int], OverflowName, bool) -> None
+    def __init__(self, max_queue=MAX_QUEUE, overflow=Overflow.RAISE, is_soft=False, driver=None):
+        # type: (Optional[int], OverflowName, bool, Optional[Driver]) -> None
         self._is_soft = is_soft
+        #: Which thread sends what waits.
+        self.driver = driver or Driver()  # type: Driver
         self.max_queue = max_queue  # type: Optional[int]
         self.overflow = overflow  # type: OverflowName
         # Deques once something waits: an empty one takes 600 bytes.

@@ -49,15 +49,13 @@ class QueuedWriter(Writer):
 
     __slots__ = (
         '_cut_short', '_has_held', '_is_awaited', '_pieces', '_progress', '_rest', '_small_size',
-        '_unfinished', 'deadline', 'driving_thread', 'has_unsent', 'outbox', 'turns')
+        '_unfinished', 'deadline', 'has_unsent', 'outbox', 'turns')
 
     def __init__(self, connection, options, session, clock):
         # type: (Connection, Any, Any, Callable[[], float]) -> None
         super(QueuedWriter, self).__init__(connection, options, session, clock)
         #: The messages that wait.
         self.outbox = None  # type: Outbox      # type: ignore[assignment]
-        #: The thread that drives the session: it never waits here.
-        self.driving_thread = None  # type: Optional[int]
         #: The senders that wait for space.
         self.turns = Turns()  # type: Turns
         self.has_unsent = False  # type: bool
@@ -210,7 +208,7 @@ class QueuedWriter(Writer):
                     self.is_sending = True      # a signal's handler may not send now
                     self._check_may_send(messages)
                     may_wait = may_wait and self.outbox.overflow == Overflow.BLOCK \
-                        and thread_module.get_ident() != self.driving_thread
+                        and thread_module.get_ident() != self.outbox.driver.thread
                     is_queued = (not may_wait or self.turns.is_next(turn)) \
                         and self._push(messages, compress, may_wait)
                     if is_queued and not self.has_unsent:

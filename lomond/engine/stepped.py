@@ -39,7 +39,7 @@ class QueuedSession(Session):
     def _begun(self, poll):
         # type: (Optional[float]) -> None
         writer = self.writer  # type: Any
-        writer.driving_thread = thread_module.get_ident()
+        writer.outbox.driver.thread = thread_module.get_ident()
         self.begins_with_poll = bool(poll)  # type: bool
 
     def _open(self):

@@ -22,6 +22,7 @@ from tests.network.driving import (
     Background,
     accept_and_hang_up,
     accept_and_send,
+    answer_with,
     drain,
     echo,
     wait_for,
@@ -916,6 +917,35 @@ def test_a_member_that_does_not_read_keeps_no_message_from_ninety_nine_others(ov
             may_end.set()
     for websocket in others:
         assert names_of(loop.seen, websocket).count('text') == 20
+
+
+@pytest.mark.parametrize('before, at', [
+    ('connected', 'ready'), ('ready', 'text'), ('text', 'text')])
+def test_the_thread_that_takes_a_loop_over_never_waits_for_space(before, at):
+    may_end = threading.Event()
+
+    def script(sock):
+        answer_with(sock, make_frame(1, b'x') * 3)      # in one step
+        wait_for(may_end)
+
+    def go_on():
+        for websocket, event in loop:
+            if event.name == at:
+                while True:
+                    websocket.send_binary(b'x' * 5000)
+
+    with RawServer(script) as server:
+        pool = Pool(max_queue=10000, overflow='block')
+        pool.add(WebSocket(server.url), **QUIET)
+        loop = iter(pool)
+        while next(loop)[1].name != before:
+            pass
+        background = Background(go_on)
+        try:
+            with pytest.raises(errors.OutboxFull):
+                background.result()
+        finally:
+            may_end.set()
 
 
 def test_members_that_end_while_a_broadcast_goes_on_disturb_it_by_nothing(echo_server):
