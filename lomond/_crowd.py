@@ -7,6 +7,7 @@ waited for, for `lomond._multiplexer`.
 from __future__ import absolute_import, division, print_function
 
 import weakref
+from functools import partial
 
 from lomond import errors
 from lomond._checks import check_count, check_seconds
@@ -44,7 +45,7 @@ class Crowd(object):
         self._overflow = overflow
         self._multiplexer = Multiplexer()
         self._close_deadline = None  # type: Optional[float]    # once `close` was called
-        self._loop = None  # type: Any      # a weak reference to the running loop
+        self._loop = None  # type: Any      # a weak reference to the loop that ran last
         self._driver = Driver()     # the thread that had it go on
 
     def _new_outbox(self):
@@ -97,10 +98,11 @@ class Crowd(object):
         With ``waits=False`` it yields ``(None, None)`` wherever it would wait: then wait for what
         `waits_for` says.
         """
-        loop = self._multiplexer.run(self._is_over, poll, waits)
+        own = []  # type: List[Any]
+        loop = self._multiplexer.run(partial(self._is_over, own), poll, waits)
         if self._overflow == Overflow.BLOCK:
             loop = self._follow(loop)
-        self._loop = weakref.ref(loop)
+        own.append(weakref.ref(loop))
         return loop
 
     def _follow(self, loop):
@@ -125,10 +127,11 @@ class Crowd(object):
         """Whether the loop ends once there is no connection."""
         return self._close_deadline is not None
 
-    def _is_over(self):
-        # type: () -> bool
-        """Return whether the loop ends; it asks before each round."""
-        self._driver.thread = thread_module.get_ident()     # any thread may have the loop go on
+    def _is_over(self, own):
+        # type: (List[Any]) -> bool
+        """Return whether a loop ends, before each round; ``own`` is a list of its reference."""
+        # Here, as another loop may be refused, and any thread may have this one go on.
+        self._loop, self._driver.thread = own[0], thread_module.get_ident()
         if self._close_deadline is not None and monotonic() >= self._close_deadline:
             self._close_deadline = NEVER
             for websocket in self.websockets:
@@ -211,8 +214,12 @@ class Crowd(object):
         # type: () -> bool
         """End the loop, which breaks all connections; False if another thread iterates."""
         loop = None if self._loop is None else self._loop()
-        if loop is not None:
-            if self._driver.thread != thread_module.get_ident():
-                return False
+        if loop is None or loop.gi_frame is None:       # it has ended
+            return True
+        if loop.gi_running or self._driver.thread != thread_module.get_ident():
+            return False
+        try:
             loop.close()
+        except ValueError:      # another thread has just had it go on
+            return False
         return True

@@ -343,6 +343,42 @@ def test_leaving_the_block_ends_a_loop_in_another_thread(peer, dead_port):
 
 
 @needs_proc
+@pytest.mark.parametrize('overflow', ['raise', 'block'])
+@pytest.mark.parametrize('at', [None, 'connecting', 'text'])
+def test_leaving_the_block_ends_a_loop_that_another_thread_took_over(
+        peer, dead_port, at, overflow):
+    with Pool(ends_when_empty=False, overflow=overflow) as pool:
+        fill(pool, peer, dead_port)
+        iterator = iter(pool)
+        while at is not None and next(iterator)[1].name != at:
+            pass
+        loop = Loop(iterator)
+        loop.wait_until(len)
+    loop.end()
+    assert len(pool) == 0
+
+
+def test_leaving_the_block_ends_a_loop_beside_which_another_was_refused(peer, dead_port):
+    with Pool(ends_when_empty=False) as pool:
+        websockets = fill(pool, peer, dead_port)
+        loop = Loop(pool)
+        loop.wait_for('text', *websockets[:-1])
+        with pytest.raises(errors.WebSocketUnavailable):
+            next(iter(pool))
+    loop.end()
+    assert len(pool) == 0
+
+
+def test_leaving_the_block_after_the_loop_has_ended_in_another_thread_is_harmless(dead_port):
+    with Pool() as pool:
+        pool.add(WebSocket('ws://127.0.0.1:{}/'.format(dead_port)))
+        iterator = iter(pool)
+        Loop(iterator).end()
+    assert names_of(run(pool), None) == []
+    pool.add(WebSocket('ws://127.0.0.1:{}/'.format(dead_port)))
+
+
+@needs_proc
 def test_leaving_the_block_without_a_loop_is_harmless():
     before = count_descriptors()
     with Pool() as pool:

@@ -170,9 +170,11 @@ def test_leaving_with_after_break_sends_1001_and_breaks_the_connections():
 
 
 @pytest.mark.parametrize('is_busy', [False, True], ids=['it waits', 'in its body'])
-def test_leaving_with_while_another_thread_iterates_closes_and_lets_that_go_on_to_the_end(is_busy):
+@pytest.mark.parametrize('begins', ['there', 'here'])
+def test_leaving_with_while_another_thread_iterates_closes_and_lets_that_go_on_to_the_end(
+        is_busy, begins):
     def iterate():
-        for _websocket, event in server:
+        for _websocket, event in iterator:
             seen.append(event.name)
             if is_busy and event.name == 'ready':
                 is_ready.set()
@@ -181,6 +183,7 @@ def test_leaving_with_while_another_thread_iterates_closes_and_lets_that_go_on_t
     seen = []
     is_ready, may_go_on = threading.Event(), threading.Event()
     with Server(threads=False) as server:
+        iterator = iter(server) if begins == 'here' else server
         loop = Background(iterate)
         client = Client((server.host, server.port))
         assert client.read_status() == 101
