@@ -28,7 +28,7 @@ from lomond.protocol.handshake import plain_answer
 from lomond.status import Status
 
 if TYPE_CHECKING:
-    from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Tuple  # noqa: F401
+    from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Set, Tuple  # noqa: F401
 
     from lomond.engine.outbox import OverflowName  # noqa: F401
     from lomond.events import AnyEvent  # noqa: F401
@@ -149,6 +149,8 @@ class InThreads(object):
         # Each change to these two is one atomic call.
         self._threads = {}  # type: Dict[threading.Thread, ServerWebSocket]
         self._ended = []  # type: List[threading.Thread]    # ended, or about to
+        # Those that a `close` has waited for in vain: another one doesn't wait for them again.
+        self._abandoned = set()  # type: Set[threading.Thread]
         self._thread = None  # type: Optional[threading.Thread]     # started by `start`
         # The threads that run `serve_forever`, each with an event that is set when it has stopped.
         self._acceptors = []  # type: List[Tuple[threading.Thread, threading.Event]]
@@ -281,7 +283,8 @@ class InThreads(object):
             return
         with self._lock():
             self._is_closed = True
-            open_now = self._threads.copy()
+            open_now = {thread: websocket for thread, websocket in self._threads.copy().items()
+                        if thread not in self._abandoned}
             threads = list(open_now) + self._ended
         self._waker.wake()
         for thread, has_stopped in list(self._acceptors):
@@ -307,6 +310,9 @@ class InThreads(object):
             if thread.is_alive():
                 websocket.force_disconnect()
         self._join(threads)
+        self._abandoned.update(
+            thread for thread in open_now
+            if thread.is_alive() and thread is not threading.current_thread())
 
     def _join(self, threads):
         # type: (List[threading.Thread]) -> None

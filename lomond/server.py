@@ -302,8 +302,8 @@ class Server(object):
         """Stop listening, close all connections with 1001, and wait for the handlers.
 
         If a client doesn't answer within ``close_timeout`` seconds, its connection is broken; a
-        handler that runs for that time once more is abandoned. A second call does nothing. In a
-        forked child this closes the child's copy of the listening socket only.
+        handler that runs for that time once more is abandoned: a second call doesn't wait for it
+        again. In a forked child this closes the child's copy of the listening socket only.
 
         With ``threads=False`` it doesn't wait: the loop goes on until the last connection's end.
         """

@@ -728,6 +728,49 @@ def test_close_does_not_wait_forever_for_a_handler_that_is_stuck():
     server.close()
 
 
+def test_a_second_close_does_not_wait_for_what_the_first_has_abandoned():
+    is_stuck, may_end = threading.Event(), threading.Event()
+
+    def handler(_websocket):
+        is_stuck.set()
+        may_end.wait(PATIENCE)
+
+    server = Server(handler, close_timeout=0.05).start()
+    background = Background(list, WebSocket(server.url))
+    wait_for(is_stuck)
+    server.close()
+    server._serving._close_timeout = None       # if it waited, it would wait to the end
+    try:
+        closing = Background(server.close)
+        closing.thread.join(PATIENCE / 4)
+        assert not closing.thread.is_alive()
+    finally:
+        may_end.set()
+    closing.result()
+    background.result()
+
+
+def test_close_waits_for_a_handler_that_has_called_close_itself():
+    """What that call didn't wait for is its own thread only."""
+    is_closed, may_end = threading.Event(), threading.Event()
+    ended = []
+
+    def handler(_websocket):
+        server.close()
+        is_closed.set()
+        wait_for(may_end)
+        ended.append(None)
+
+    server = Server(handler, close_timeout=None).start()
+    background = Background(list, WebSocket(server.url))
+    wait_for(is_closed)
+    closing = Background(server.close)
+    may_end.set()
+    closing.result()
+    assert ended == [None]
+    background.result()
+
+
 def test_close_frees_a_handler_that_is_stuck_in_a_send():
     is_called, has_failed = threading.Event(), threading.Event()
     websockets = []
