@@ -25,6 +25,7 @@ class LoopIterator(object):
         self._loop = None  # type: Any
         self._free = None  # type: Optional[Callable[[], Any]]      # what frees all, once it began
         self._is_over = False
+        self._begins_to_wait = False    # what is to be watched must not be closed meanwhile
 
     def __aiter__(self):
         # type: (Self) -> Self
@@ -38,11 +39,14 @@ class LoopIterator(object):
         """Begin in the loop that runs now."""
         loop = current_loop(self)
         try:
-            self._free = self._start(loop)
+            free = self._start(loop)
         except BaseException:
             loop.close()
             raise
         self._loop = loop
+        self._free = free
+        if self._is_over:       # a function of the user's, or a signal's handler, broke it off
+            self.break_off()
 
     def _start(self, loop):
         # type: (Any) -> Callable[[], Any]
@@ -65,8 +69,16 @@ class LoopIterator(object):
         loop = self._loop
         waiter = loop.waiter = loop.new_waiter()
         try:
-            watch()
-            await loop.wait(waiter)
+            self._begins_to_wait = True
+            try:
+                if not self._is_over:   # by a signal's handler
+                    watch()
+            finally:
+                self._begins_to_wait = False
+            if self._is_over:
+                self.break_off()
+            else:
+                await loop.wait(waiter)
         finally:
             loop.waiter = None
 
@@ -77,6 +89,8 @@ class LoopIterator(object):
         The iteration ends. In another thread than the loop's this takes effect a moment later.
         """
         self._is_over = True
+        if self._begins_to_wait:        # this is a signal's handler: the task goes on, and ends
+            return
         free, self._free = self._free, None
         if free is not None:
             self._loop.free(partial(_end, self._loop, free))

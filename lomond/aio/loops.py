@@ -278,7 +278,10 @@ class _AsyncioLoop(_Loop):
         # type: (Any) -> None
         """Let the task that waits for this go on; harmless if it did already."""
         if not waiter.done():
-            waiter.set_result(None)
+            try:
+                waiter.set_result(None)
+            except asyncio.InvalidStateError:
+                pass        # a signal's handler has just released it
 
     @staticmethod
     async def checkpoint():
@@ -418,7 +421,7 @@ class _TrioLoop(_Loop):
         fault = None  # type: Optional[Exception]
         with self._trio.CancelScope(deadline=self._deadline) as self._scope:
             try:
-                while True:
+                while not self.is_closed:   # by a signal's handler, before there was a scope
                     await self._wait_for_first(waits)
                     self._call_owner()
             except self._faults as error:

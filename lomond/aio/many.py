@@ -47,8 +47,8 @@ class PoolEvents(LoopIterator):
 
     def _start(self, loop):
         # type: (Any) -> Callable[[], Any]
-        self._events = self._pool.iterate(waits=False)
-        return self._events.close   # type: ignore[no-any-return]
+        events = self._events = self._pool.iterate(waits=False)
+        return partial(_close, loop, events)
 
     async def __anext__(self):
         # type: () -> Tuple[WebSocket, AnyEvent]
@@ -59,6 +59,8 @@ class PoolEvents(LoopIterator):
             if event is not None:
                 return websocket, event
             fd, left = self._pool.waits_for
+            if self._is_over:
+                break
             if fd is None:
                 self.break_off()
                 raise errors.WebSocketUnavailable(
@@ -71,6 +73,11 @@ class PoolEvents(LoopIterator):
         self.break_off()
         raise StopAsyncIteration
 
+    def break_off(self):
+        # type: () -> None
+        self._events = iter(())
+        super(PoolEvents, self).break_off()
+
     def on_ready(self):
         # type: () -> None
         """Let the task go on; the loop calls this."""
@@ -82,3 +89,12 @@ class PoolEvents(LoopIterator):
         # type: (OSError) -> None
         """Have the iteration raise an error: the loop can't wait for the pool."""
         self._error = error
+
+
+def _close(loop, events):
+    # type: (Any, Any) -> None
+    """Close a pool's generator: in a moment, if this is called in a step of it."""
+    if events.gi_running:
+        loop.call_soon(partial(_close, loop, events))
+    else:
+        events.close()

@@ -6,7 +6,8 @@ import threading
 
 import pytest
 
-from lomond import WebSocket, aio, errors
+from lomond import WebSocket, _crowd, _multiplexer, aio, errors
+from lomond.aio import iterator, loops, many
 from lomond.net import closing
 from lomond.persist import ReconnectPolicy
 from lomond.pool import Pool
@@ -22,6 +23,7 @@ from tests.network.event_loops import (
 )
 from tests.network.pools import make_pool
 from tests.support import PATIENCE, RawServer, answer_upgrade, make_close, make_frame
+from tests.tracing import LineTracer
 
 pytestmark = pytest.mark.usefixtures('clean_environment', 'nothing_is_left_open')
 
@@ -116,6 +118,57 @@ def test_a_wait_for_a_pools_event_that_is_cancelled_loses_none(loop_name):
             pool.add(WebSocket(server.url))
         events = run_in(loop_name, scenario)
     assert sum(event.name == 'text' for event in events) == 1000
+
+
+@in_each_loop
+@pytest.mark.parametrize('stage', ['request', 'disconnected'])
+def test_a_function_of_the_users_may_break_a_pool_off(loop_name, stage):
+    """It is called in a step of the pool's generator, which can't be closed then."""
+    def trace(record):
+        if record['stage'] == stage:
+            events[0].break_off()
+
+    async def scenario(loop):
+        pool = Pool(ends_when_empty=False)
+        pool.add(WebSocket(server.url, trace=trace))
+        pool.add(WebSocket(server.url))
+        events.append(aio.pool(pool))
+        await collect_pairs(events[0])
+        await wait_until(loop, lambda: not len(pool) and loop.count_own_tasks() <= 0)
+
+    events = []
+    with RawServer(accept_and_send(make_close(1000))) as server:
+        run_in(loop_name, scenario)
+
+
+def break_off_at(loop_name, moment, url):
+    """Iterate, and break off before the nth line; return whether it came to that."""
+    async def scenario(loop):
+        pool = Pool(ends_when_empty=False)
+        websocket = pool.add(WebSocket(url))
+        events = aio.pool(pool)
+        tracer = LineTracer(
+            [iterator, loops, many, _crowd, _multiplexer], moment, events.break_off,
+            but='__aiter__')    # which says that it has ended
+        with tracer:
+            async for _websocket, event in events:
+                if event.name == 'disconnected':
+                    break
+        events.break_off()
+        await wait_until(loop, lambda: loop.count_own_tasks() <= 0 and (
+            websocket.session is None or websocket.is_closed))
+        return tracer.has_acted
+
+    return run_in(loop_name, scenario)
+
+
+@pytest.mark.parametrize('loop_name', ['asyncio', 'trio'])
+def test_a_signals_handler_may_break_a_pool_off_at_any_line(loop_name):
+    moment = 1
+    with RawServer(accept_and_send(make_frame(1), make_close(1000))) as server:
+        while break_off_at(loop_name, moment, server.url):
+            moment += 1
+    assert moment > 100
 
 
 @in_each_loop
