@@ -140,9 +140,10 @@ class Connection(LoopIterator):
     async def __anext__(self):
         # type: () -> AnyEvent
         while True:
-            if self._ahead:
-                self._last = self._ahead.popleft()
-                if not self._ahead:
+            ahead = self._ahead     # a signal's handler may break off
+            if ahead:
+                self._last = ahead.popleft()
+                if not ahead:
                     self._end_ahead()
                 return self._last
             for event in self._events:
@@ -209,10 +210,15 @@ class Connection(LoopIterator):
         # type: () -> None
         """Step, as something has arrived, or is to be done; the loop calls this."""
         self._sends = 0
+        self._is_busy = True
         try:
             self._step()
         except Exception as error:
             self._error = error     # the task that iterates raises it
+            self._is_over = True
+        finally:
+            self._is_busy = False
+        if self._is_over:
             self.break_off()
 
     def _step(self):
@@ -405,11 +411,10 @@ class Connection(LoopIterator):
         """
         self.websocket.close(code, reason)
 
-    def break_off(self):
+    def _forget(self):
         # type: () -> None
         self._ahead = ()
         self._events = iter(())
-        super(Connection, self).break_off()
 
 
 class _Turn(object):

@@ -25,7 +25,8 @@ class LoopIterator(object):
         self._loop = None  # type: Any
         self._free = None  # type: Optional[Callable[[], Any]]      # what frees all, once it began
         self._is_over = False
-        self._begins_to_wait = False    # what is to be watched must not be closed meanwhile
+        # While what `break_off` frees is in use: it takes effect afterwards.
+        self._is_busy = False
 
     def __aiter__(self):
         # type: (Self) -> Self
@@ -53,6 +54,11 @@ class LoopIterator(object):
         """Begin; return what frees everything."""
         raise NotImplementedError
 
+    def _forget(self):
+        # type: () -> None
+        """Forget the events that the task hasn't taken."""
+        raise NotImplementedError
+
     def _check_task(self):
         # type: () -> None
         """Raise WebSocketUnavailable unless this task may wait for an event."""
@@ -69,12 +75,12 @@ class LoopIterator(object):
         loop = self._loop
         waiter = loop.waiter = loop.new_waiter()
         try:
-            self._begins_to_wait = True
+            self._is_busy = True
             try:
                 if not self._is_over:   # by a signal's handler
                     watch()
             finally:
-                self._begins_to_wait = False
+                self._is_busy = False
             if self._is_over:
                 self.break_off()
             else:
@@ -89,8 +95,9 @@ class LoopIterator(object):
         The iteration ends. In another thread than the loop's this takes effect a moment later.
         """
         self._is_over = True
-        if self._begins_to_wait:        # this is a signal's handler: the task goes on, and ends
+        if self._is_busy:       # this is a signal's handler, or a function of the user's
             return
+        self._forget()
         free, self._free = self._free, None
         if free is not None:
             self._loop.free(partial(_end, self._loop, free))

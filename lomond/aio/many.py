@@ -73,10 +73,9 @@ class PoolEvents(LoopIterator):
         self.break_off()
         raise StopAsyncIteration
 
-    def break_off(self):
+    def _forget(self):
         # type: () -> None
         self._events = iter(())
-        super(PoolEvents, self).break_off()
 
     def on_ready(self):
         # type: () -> None

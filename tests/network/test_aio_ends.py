@@ -11,6 +11,8 @@ import threading
 import pytest
 
 from lomond import WebSocket, aio, errors
+from lomond.aio import connection, iterator, loops
+from lomond.engine import client, session, stepped
 from lomond.persist import ReconnectPolicy
 from tests.network.driving import ROOT, accept_and_send, count_descriptors, drain, echo, needs_proc
 from tests.network.event_loops import (
@@ -32,6 +34,7 @@ from tests.support import (
     read_exactly,
     read_head,
 )
+from tests.tracing import LineTracer
 
 pytestmark = pytest.mark.usefixtures('clean_environment', 'nothing_is_left_open')
 
@@ -276,6 +279,36 @@ def test_a_thread_may_break_a_connection_off(loop_name):
     with RawServer(stay_silent) as server:
         run_in(loop_name, scenario)
     assert seen == BEGIN
+
+
+def break_off_at(loop_name, modules, moment, url):
+    """Iterate, and break off before the nth line; return whether it came to that."""
+    async def scenario(loop):
+        websocket = WebSocket(url)
+        events = aio.connect(websocket)
+        tracer = LineTracer(modules, moment, events.break_off,
+                            but='__aiter__')    # which says that it has ended
+        with tracer:
+            async for event in events:
+                if event.name == 'disconnected':
+                    break
+        events.break_off()
+        await wait_until(loop, lambda: loop.count_own_tasks() <= 0 and (
+            websocket.session is None or websocket.is_closed))
+        return tracer.has_acted
+
+    return run_in(loop_name, scenario)
+
+
+@pytest.mark.parametrize('modules', [
+    [connection, iterator, loops], [client, session, stepped]], ids=['aio', 'engine'])
+@pytest.mark.parametrize('loop_name', ['asyncio', 'trio'])
+def test_a_signals_handler_may_break_a_connection_off_at_any_line(loop_name, modules):
+    moment = 1
+    with RawServer(accept_and_send(make_frame(1), make_close(1000))) as server:
+        while break_off_at(loop_name, modules, moment, server.url):
+            moment += 1
+    assert moment > 100
 
 
 @in_each_loop
