@@ -34,7 +34,7 @@ from tests.support import (
     read_exactly,
     read_head,
 )
-from tests.tracing import LineTracer
+from tests.tracing import LINE_STEP, LineTracer
 
 pytestmark = pytest.mark.usefixtures('clean_environment', 'nothing_is_left_open')
 
@@ -307,7 +307,7 @@ def test_a_signals_handler_may_break_a_connection_off_at_any_line(loop_name, mod
     moment = 1
     with RawServer(accept_and_send(make_frame(1), make_close(1000))) as server:
         while break_off_at(loop_name, modules, moment, server.url):
-            moment += 1
+            moment += LINE_STEP
     assert moment > 100
 
 

@@ -23,7 +23,7 @@ from tests.network.event_loops import (
 )
 from tests.network.pools import make_pool
 from tests.support import PATIENCE, RawServer, answer_upgrade, make_close, make_frame
-from tests.tracing import LineTracer
+from tests.tracing import LINE_STEP, LineTracer
 
 pytestmark = pytest.mark.usefixtures('clean_environment', 'nothing_is_left_open')
 
@@ -167,7 +167,7 @@ def test_a_signals_handler_may_break_a_pool_off_at_any_line(loop_name):
     moment = 1
     with RawServer(accept_and_send(make_frame(1), make_close(1000))) as server:
         while break_off_at(loop_name, moment, server.url):
-            moment += 1
+            moment += LINE_STEP
     assert moment > 100
 
 

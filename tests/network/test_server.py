@@ -23,6 +23,7 @@ from lomond._compat import set_close_on_exec
 from lomond.net.waiter import wait
 from lomond.protocol.extensions.permessage_deflate import DeflateOptions
 from lomond.server import Server, ServerWebSocket
+from lomond.testing import InsideServer
 from tests.network.driving import (
     Background,
     count_descriptors,
@@ -739,7 +740,7 @@ def test_a_second_close_does_not_wait_for_what_the_first_has_abandoned():
     background = Background(list, WebSocket(server.url))
     wait_for(is_stuck)
     server.close()
-    server._serving._close_timeout = None       # if it waited, it would wait to the end
+    InsideServer(server).set_close_timeout(None)    # if it waited, it would wait to the end
     try:
         closing = Background(server.close)
         closing.thread.join(PATIENCE / 4)
