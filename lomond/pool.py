@@ -178,6 +178,18 @@ class Pool(Crowd):
         machine.renew()
         return True
 
+    def clear_outbox(self, websocket):
+        # type: (Any) -> int
+        """Drop what waits in a member's queue; return how many messages that were.
+
+        A message of which a part has gone out is sent to its end. If the member's connection was
+        just replaced, what waits for the old one is dropped, too.
+        """
+        member = self._multiplexer.find(websocket)
+        machine = None if member is None else member.machine
+        count = machine.clear_retired() if isinstance(machine, PersistentSession) else 0
+        return super(Pool, self).clear_outbox(websocket) + count
+
     def _begin(self, websocket, policy, timing, is_over, wake):
         # type: (WebSocket, Optional[ReconnectPolicy], Timing, Callable[[], bool], Callable[[], None]) -> Any
         """Return a member's machine; in the pool's thread.
@@ -199,7 +211,8 @@ class Pool(Crowd):
             # type: () -> Any
             before = self._writer_of(websocket) if self._keep_outbox else None
             return RenewedSession(
-                websocket, begin_session(outbox=before and before.outbox), begin_session, is_over)
+                websocket, begin_session(outbox=before and before.outbox), begin_session, is_over,
+                self._keep_outbox)
 
         return PersistentSession(websocket, begin_attempt, policy, is_over, wake=wake)
 

@@ -155,6 +155,31 @@ class Outbox(object):
         self._entries, self._kept, self.size, self.messages = (), (), 0, 0
         return count
 
+    def take_all(self):
+        # type: () -> List[Entry]
+        """Take out all messages, in their order."""
+        entries = list(self._kept)
+        entries.extend(self._entries)
+        self.clear()
+        return entries
+
+    def put_first(self, entries):
+        # type: (List[Entry]) -> int
+        """Add messages before all others; return how many, the oldest, there is no space for."""
+        limit = self.max_queue
+        kept = deque(self._entries)
+        entries = list(entries)
+        while entries:
+            messages = entries[-1][0]
+            size = _size(messages)
+            if limit is not None and self.size + size > limit:
+                break
+            kept.appendleft(entries.pop())
+            self.size += size
+            self.messages += len(messages)
+        self._entries = kept or ()
+        return sum(len(messages) for messages, _compress in entries)
+
     def hold(self):
         # type: () -> None
         """Reserve what waits for the next connection, until `release`."""

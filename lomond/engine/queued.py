@@ -22,9 +22,19 @@ from lomond.protocol.frame import CONTROL_BIT
 from lomond.protocol.state import State, unavailable
 
 if TYPE_CHECKING:
-    from typing import Any, Callable, Iterable, Iterator, Optional, Sequence, Tuple, Union  # noqa: F401
+    from typing import (  # noqa: F401
+        Any,
+        Callable,
+        Iterable,
+        Iterator,
+        List,
+        Optional,
+        Sequence,
+        Tuple,
+        Union,
+    )
 
-    from lomond.engine.outbox import Outbox  # noqa: F401
+    from lomond.engine.outbox import Entry, Outbox  # noqa: F401
     from lomond.engine.turns import Turn  # noqa: F401
     from lomond.protocol.connection import Connection  # noqa: F401
 
@@ -34,6 +44,9 @@ log = logging.getLogger('lomond')  # type: logging.Logger
 
 # How often a waiting thread looks up: on 2.7 no signal's handler runs during one wait.
 _GLANCE = 1.0
+
+# What to do beyond max_queue, where that is to drop messages.
+_DROPPING = frozenset([Overflow.DROP_OLDEST, Overflow.LATEST])
 
 # States in which nothing that waits can reach the peer any more.
 _PEER_IS_DONE = frozenset([State.PEER_CLOSING, State.FAILING, State.CLOSED])
@@ -276,6 +289,44 @@ class QueuedWriter(Writer):
         finally:
             self.turns.wake_first()
             self._catch_up()
+
+    def take_queue(self):
+        # type: () -> Tuple[List[Entry], int]
+        """Take out the messages of which nothing went out; return them, and how many are left.
+
+        For the driver, once the connection has ended.
+        """
+        with self.lock:     # a sender that had begun before is done
+            return self.outbox.take_all(), self._unfinished + self._cut_short
+
+    @property
+    def can_send(self):
+        # type: () -> bool
+        """True while a message may still go out over this connection."""
+        return not self.is_disposed and self.error is None and self._connection.lifecycle.may_send
+
+    def adopt(self, entries):
+        # type: (List[Entry]) -> int
+        """Queue another connection's messages before all others; return how many it can't.
+
+        Those that exceed the limit are dropped, if that is the overflow. If nothing may be sent any
+        more, they are kept for the next connection. For the driver; never raises.
+        """
+        with self.lock:
+            try:
+                self.is_sending = True      # a signal's handler may not send now
+                refused = self.outbox.put_first(entries)
+                if not self.can_send or self._has_held:
+                    self.outbox.hold()
+                elif self.outbox.has_next:
+                    self.has_unsent = True
+            finally:
+                self.is_sending = False
+        if self.outbox.overflow in _DROPPING:
+            self._connection.stats.dropped += refused
+            refused = 0
+        self.flush_pending()
+        return refused
 
     def _catch_up(self):
         # type: () -> None

@@ -323,6 +323,12 @@ class PersistentSession(object):
         if session is not None:
             session.renew()
 
+    def clear_retired(self):
+        # type: () -> int
+        """Drop what waits for a connection that was replaced; return how many; from any thread."""
+        session = self._session
+        return 0 if session is None else session.clear_retired()
+
     def flush(self):
         # type: () -> None
         """Send what waits, but receive nothing; instead of a step, while the user is busy."""

@@ -28,9 +28,13 @@ class RenewedSession(object):
     """A session, and another in its place once it is due, at its `max_age` or by `renew`.
 
     Its events are those of the first session, Ready of the second, and then those of the second.
-    Between the two, and until the first has ended, messages of both arrive: if the server sends
-    each message on both connections, the user gets it twice. The end of the first isn't reported.
-    If the second fails to connect, the first goes on, and a third is tried.
+    Between the two, and until the first has ended, messages of both arrive: if the server
+    sends each message on both, the user gets it twice. If the second fails to connect, the first goes on, and a third is
+    tried.
+
+    From the second's Ready on the first is retired: it sends its queue, then a Close, and lives
+    until that is answered or a timeout of its own ends it. Its end isn't reported. Disconnected of
+    the second is, once both have ended, and counts what either couldn't send.
 
     Parameters:
 
@@ -38,25 +42,39 @@ class RenewedSession(object):
     - ``session``: the first, which has begun.
     - ``begin``: called with a twin of the websocket; returns a session of that, which has begun.
     - ``is_over``: returns True once no other connection is to be made.
+    - ``keeps_outbox``: whether the second sends what the first couldn't, as far as nothing of a
+      message has gone out.
     - ``clock``: a monotonic clock in seconds.
     """
 
     __slots__ = (
-        '_begin', '_clock', '_interest', '_is_over', '_not_before', '_retired', '_successor',
-        '_twin', '_watched', '_websocket', 'session')
+        '_begin', '_clock', '_interest', '_is_over', '_keeps_outbox', '_last', '_not_before',
+        '_retired', '_successor', '_twin', '_unsent', '_watched', '_websocket', 'session')
 
-    def __init__(self, websocket, session, begin, is_over, clock=monotonic):
-        # type: (Any, Any, Callable[[Any], Any], Callable[[], bool], Callable[[], float]) -> None
+    def __init__(
+        self,
+        websocket,              # type: Any
+        session,                # type: Any
+        begin,                  # type: Callable[[Any], Any]
+        is_over,                # type: Callable[[], bool]
+        keeps_outbox=False,     # type: bool
+        clock=monotonic,        # type: Callable[[], float]
+    ):
+        # type: (...) -> None
         self._websocket = websocket
         #: The session whose connection the websocket has.
         self.session = session  # type: Any
         session.is_replaceable = True
         self._begin = begin
         self._is_over = is_over
+        self._keeps_outbox = keeps_outbox
         self._clock = clock
         self._twin = None  # type: Any      # what the successor, or the retired session, drives
         self._successor = None  # type: Any
         self._retired = None  # type: Any
+        # Disconnected, until the retired session has ended too; and what those couldn't send.
+        self._last = None  # type: Any
+        self._unsent = 0
         self._not_before = -NEVER       # when the next successor may begin
         self._watched = ()  # type: Tuple[Interest, ...]    # the interests of the parts
         self._interest = ()  # type: Interest               # ... and all of them together
@@ -64,16 +82,18 @@ class RenewedSession(object):
     @property
     def _parts(self):
         # type: () -> List[Any]
-        return [part for part in (self.session, self._successor, self._retired)
-                if part is not None]
+        """The sessions that are to be driven."""
+        parts = [part for part in (self.session, self._successor, self._retired)
+                 if part is not None and not part.is_finished]
+        return parts or [self.session]
 
     # -- a session's members --
 
     @property
     def is_finished(self):
         # type: () -> bool
-        """True once the websocket's session has ended."""
-        return self.session.is_finished     # type: ignore[no-any-return]
+        """True once the websocket's session has ended, and the one before it."""
+        return self.session.is_finished and self._retired is None
 
     @property
     def is_aged(self):
@@ -113,8 +133,12 @@ class RenewedSession(object):
         # type: () -> Iterator[AnyEvent]
         """Do what can be done without waiting; yield the events."""
         for event in self.session.step():
-            yield event
+            if event.name == 'disconnected':
+                self._last = event
+            else:
+                yield event
         if self.session.is_finished or self._is_over():
+            self.session.is_due = False
             self._drop_successor()
         elif self._is_due and self._clock() >= self._not_before:
             self._twin = self._websocket.make_twin()
@@ -123,11 +147,12 @@ class RenewedSession(object):
             for event in self._step_successor():
                 yield event
         if self._retired is not None:
-            for event in self._retired.step():
-                if event.name == 'text' or event.name == 'binary':
-                    yield event
-            if self._retired.is_finished:
-                self._retired = self._twin = None
+            for event in self._step_retired():
+                yield event
+        if self._last is not None and self._retired is None:
+            last, self._last = self._last, None
+            last.unsent += self._unsent
+            yield last
 
     @property
     def _is_due(self):
@@ -155,6 +180,43 @@ class RenewedSession(object):
         self._websocket.exchange(self._twin)
         self.session.is_replaceable = True
         self._retired.retire()
+        if self._is_over():     # since it was last asked: that close() found the old session
+            self.session.close()
+
+    def _step_retired(self):
+        # type: () -> Iterator[AnyEvent]
+        retired = self._retired
+        self._force_if_forced(retired)
+        for event in retired.step():
+            if event.name == 'text' or event.name == 'binary':
+                yield event
+                self._force_if_forced(retired)
+        if retired.is_finished and self._retired is retired:
+            self._retired = self._twin = None
+            self._settle(retired)
+
+    def _force_if_forced(self, retired):
+        # type: (Any) -> None
+        """Break the old connection, too, if the user has broken the new one."""
+        if self.session.is_forced and not retired.is_forced:
+            retired.force_disconnect()
+
+    def _settle(self, retired):
+        # type: (Any) -> None
+        """Pass on, or count, what a session that has ended couldn't send."""
+        entries, lost = retired.writer.take_queue()
+        left = sum(len(messages) for messages, _compress in entries)
+        writer = self.session.writer
+        if left and self._keeps_outbox and (writer.can_send or not self._is_over()):
+            refused = writer.adopt(entries)
+            if self._last is not None:      # they wait for the next connection
+                self._unsent += left - refused
+            left = refused
+        lost += left
+        if lost:
+            self._unsent += lost
+            log.warning('%r: %d messages were not sent over the connection that was replaced: %s',
+                        self._websocket, lost, retired.end.reason if retired.end else u'')
 
     def _drop_successor(self):
         # type: () -> None
@@ -169,14 +231,22 @@ class RenewedSession(object):
         self._not_before = -NEVER
         self.session.wake()
 
+    def clear_retired(self):
+        # type: () -> int
+        """Drop what waits for the old connection; return how many messages; from any thread."""
+        retired = self._retired
+        return 0 if retired is None else retired.writer.clear()
+
     def fail(self, error):
         # type: (EnvironmentError) -> None
         """End, as the driver can't wait for the `interest`."""
         self._drop_successor()
-        self.session.fail(error)
+        for part in self._parts:
+            part.fail(error)
 
     def dispose(self):
         # type: () -> None
         """Free everything, in whatever phase it is. Never raises."""
-        for part in self._parts:
-            part.dispose()
+        for part in (self.session, self._successor, self._retired):
+            if part is not None:
+                part.dispose()

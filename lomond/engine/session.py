@@ -198,6 +198,12 @@ class Session(object):
         return self.phase == Phase.FINISHED
 
     @property
+    def is_forced(self):
+        # type: () -> bool
+        """True once the application has forced the end."""
+        return self._is_forced
+
+    @property
     def is_ending(self):
         # type: () -> bool
         """True once a send failed, or a Close frame waits to be sent."""

@@ -50,6 +50,28 @@ def test_each_message_counts_its_payload_and_64_bytes():
     assert (outbox.size, outbox.messages) == (0, 0)
 
 
+def test_the_messages_of_an_earlier_connection_come_first_and_keep_their_order():
+    earlier, outbox = Outbox(), Outbox()
+    earlier.push(group(b'a'), True)
+    earlier.hold()
+    earlier.push(group(b'b', b'c'), False)
+    outbox.push(group(b'd'), True)
+    assert outbox.put_first(earlier.take_all()) == 0
+    assert (earlier.size, earlier.messages, earlier.has_next) == (0, 0, False)
+    assert (outbox.size, outbox.messages) == (4 * 65, 4)
+    assert taken(outbox) == [[b'a'], [b'b', b'c'], [b'd']]
+    assert (outbox.size, outbox.messages) == (0, 0)
+
+
+def test_the_oldest_messages_of_an_earlier_connection_are_refused_beyond_the_limit():
+    earlier, outbox = Outbox(), Outbox(max_queue=4 * 65)
+    for payloads in ((b'a', b'b'), (b'c',), (b'd', b'e')):
+        earlier.push(group(*payloads), True)
+    outbox.push(group(b'f'), True)
+    assert outbox.put_first(earlier.take_all()) == 2
+    assert taken(outbox) == [[b'c'], [b'd', b'e'], [b'f']]
+
+
 def test_empty_messages_are_limited_too():
     outbox = Outbox(max_queue=640)
     for _ in range(10):
