@@ -9,6 +9,7 @@ from __future__ import absolute_import, division, print_function
 from collections import deque
 from functools import partial
 
+from lomond import errors
 from lomond._checks import check_count
 from lomond._compat import TYPE_CHECKING
 from lomond.aio.iterator import LoopIterator
@@ -362,10 +363,18 @@ class Connection(LoopIterator):
 
     async def drain(self):
         # type: () -> None
-        """Wait until the system has accepted all that was sent, or the connection has ended."""
+        """Wait until the system has accepted all that was sent.
+
+        Raises TransportFail if the connection ended before.
+        """
         writer = self._writer
-        if writer is not None and writer.has_unsent:
+        if writer is None:
+            return
+        if writer.has_unsent:
             await self._line_up(writer, lambda: not writer.has_unsent)
+        if writer.is_done and writer.unsent:
+            raise writer.refusal(0) if writer.error is not None else errors.TransportFail(
+                '{} messages were not sent, as the connection has ended', writer.unsent)
 
     async def _wait_for_space(self):
         # type: () -> None

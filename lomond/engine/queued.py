@@ -300,6 +300,12 @@ class QueuedWriter(Writer):
             return self.outbox.take_all(), self._unfinished + self._cut_short
 
     @property
+    def is_done(self):
+        # type: () -> bool
+        """True once nothing of what waits is sent any more."""
+        return self.is_disposed or self.error is not None or self._has_held
+
+    @property
     def can_send(self):
         # type: () -> bool
         """True while a message may still go out over this connection."""

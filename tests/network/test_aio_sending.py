@@ -7,8 +7,9 @@ import threading
 import pytest
 
 from lomond import WebSocket, aio, errors
+from lomond.persist import ReconnectPolicy
 from lomond.testing import InsideLoop
-from tests.network.driving import accept_and_hang_up, read_to_close, wait_for
+from tests.network.driving import accept_and_hang_up, echo, read_to_close, wait_for
 from tests.network.event_loops import (
     TimedOut,
     collect,
@@ -28,10 +29,10 @@ SMALL = [(socket.SOL_SOCKET, socket.SO_SNDBUF, BUFFER)]
 class Reader:
     """A peer that reads once it may; its frames up to the Close, and then all is over."""
 
-    def __init__(self):
+    def __init__(self, script=None):
         self.may_read = threading.Event()
         self.frames = []
-        self.server = RawServer(self._script, receive_buffer=BUFFER)
+        self.server = RawServer(script or self._script, receive_buffer=BUFFER)
 
     def _script(self, sock):
         answer_upgrade(sock)
@@ -431,20 +432,59 @@ def test_a_send_that_is_not_possible_raises(loop_name, state):
 
 
 @in_each_loop
-def test_drain_ends_with_the_connection(loop_name):
+@pytest.mark.parametrize('end', ['force_disconnect', 'break_off', 'write_timeout', 'peer'])
+def test_drain_raises_when_the_connection_ends_before_all_was_accepted(loop_name, end):
     async def scenario(loop):
-        connection = peer.open()
+        connection = peer.open(write_timeout=0.1 if end == 'write_timeout' else None)
         task = await open_in_background(loop, connection)
-        filler = await fill(loop, connection)
-        await filler.stop()
+        for _ in range(90):
+            connection.websocket.send_binary(NOISE)
         drainer = loop.start(connection.drain)
-        await loop.sleep(0.01)
-        assert not drainer.is_done
-        connection.websocket.force_disconnect()
-        await drainer.result()
+        if end == 'peer':
+            may_hang_up.set()
+        elif end != 'write_timeout':
+            await loop.sleep(0.01)
+            assert not drainer.is_done
+            getattr(connection if end == 'break_off' else connection.websocket, end)()
+        for draining in (drainer.result, connection.drain):
+            with pytest.raises(errors.TransportFail, match='write timed out' if (
+                    end == 'write_timeout') else 'not sent'):
+                await draining()
         await task.result()
+        with pytest.raises(errors.TransportFail):
+            await connection.drain()
 
-    with Reader() as peer:
+    def hang_up(sock):
+        answer_upgrade(sock)
+        wait_for(may_hang_up)
+        sock.sendall(make_close(1000))
+        read_to_close(sock)
+
+    may_hang_up = threading.Event()
+    with Reader(hang_up if end == 'peer' else None) as peer:
+        run_in(loop_name, scenario)
+
+
+@in_each_loop
+def test_drain_forgets_what_an_earlier_connection_could_not_send(loop_name):
+    async def scenario(_loop):
+        connection = aio.connect(
+            WebSocket(server.url, socket_options=SMALL),
+            policy=ReconnectPolicy(min_wait=0, max_wait=0, spread=0))
+        async for event in connection:
+            if event.name == 'ready':
+                if event.connection == 1:
+                    for _ in range(90):
+                        connection.websocket.send_binary(NOISE)
+                    connection.websocket.force_disconnect()
+                else:
+                    await connection.drain()
+                    await connection.close()
+            elif event.name == 'back_off':
+                with pytest.raises(errors.TransportFail, match='not sent'):
+                    await connection.drain()
+
+    with RawServer(echo) as server:
         run_in(loop_name, scenario)
 
 
