@@ -56,11 +56,14 @@ class Crowd(object):
         # type: (Any) -> bool
         """Break a connection off, as a ``break`` does in its own loop; no event of it follows.
 
-        Returns False if it isn't a member. ``websocket.close()`` is the polite way.
+        From now on its sends raise WebSocketClosed. Returns False if it isn't a member.
+        ``websocket.close()`` is the polite way.
         """
         member = self._multiplexer.find(websocket)
         if member is None:
             return False
+        member.is_gone = True       # first: nothing of it is passed on any more
+        websocket.give_up()
         self._multiplexer.remove(member)
         return True
 

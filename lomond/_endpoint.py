@@ -31,7 +31,7 @@ from lomond.protocol.extensions.permessage_deflate import DeflateOptions, Permes
 from lomond.protocol.frame import MAX_CONTROL_PAYLOAD, PIECE
 from lomond.protocol.handshake import check_protocols
 from lomond.protocol.limits import message_limits
-from lomond.protocol.state import State, unavailable
+from lomond.protocol.state import State, Trigger, unavailable
 from lomond.stats import Stats
 
 if TYPE_CHECKING:
@@ -739,6 +739,15 @@ class Endpoint(object):
             session.force_disconnect()
             if self._calls is not None and self._calls.drives(session):
                 self._calls.free()
+
+    def give_up(self):
+        # type: () -> None
+        """Count as closed from now on; what drives the connection frees it later."""
+        self.last_close = object()
+        stream = self.stream
+        stream.stop_receiving()
+        # Not `disconnect`: another thread may be sending, and using what that frees.
+        stream.lifecycle.move(Trigger.DISCONNECTED)
 
     def on_disconnect(self):
         # type: () -> None

@@ -9,6 +9,7 @@ from __future__ import absolute_import, division, print_function
 
 import logging
 import os
+import weakref
 from collections import deque
 from heapq import heapify, heappop, heappush
 
@@ -35,6 +36,10 @@ _WARN_EVERY = 60.0
 
 # Outdated entries of the heap, before it is made again without them.
 _MANY_OUTDATED = 64
+
+
+# Weak references to all multiplexers: a websocket may be a member of one only.
+_multiplexers = []  # type: List[Any]
 
 
 class WarningLimit(object):
@@ -102,6 +107,8 @@ class Multiplexer(object):
         self._ways = ways
         self._clock = clock
         self._members = {}  # type: Dict[int, Member]   # by the websocket's id
+        # Those that were removed, until the driver's thread has freed them.
+        self._leaving = {}  # type: Dict[int, Member]
         #: Calls for the driver's thread to make.
         self.mail = deque()  # type: Deque[Callable[[], Any]]
         self._ready = deque()  # type: Deque[Member]
@@ -115,6 +122,7 @@ class Multiplexer(object):
         self._warnings = WarningLimit()
         self._waiter = None  # type: Optional[Waiter]   # while `run` runs
         self._waker = None  # type: Optional[Waker]
+        _multiplexers.append(weakref.ref(self, _multiplexers.remove))
 
     # -- from any thread --
 
@@ -137,22 +145,41 @@ class Multiplexer(object):
         """The members' websockets, in a new list."""
         return [member.websocket for member in list(self._members.values())]
 
+    def is_leaving(self, websocket):
+        # type: (Any) -> bool
+        """Return whether a websocket was removed, and the driver's thread has yet to free it."""
+        return id(websocket) in self._leaving
+
+    def check_free(self, websocket):
+        # type: (Any) -> None
+        """Raise WebSocketUnavailable if a websocket is a member of another multiplexer."""
+        for reference in list(_multiplexers):
+            other = reference()
+            if other is not None and other is not self and other.find(websocket) is not None:
+                raise _taken(websocket)
+
     def add(self, member):
         # type: (Member) -> None
         """Drive a member; raises WebSocketUnavailable if its websocket is a member's already."""
         member.driver = self
-        key = id(member.websocket)
-        if self.find(member.websocket) is None:
+        websocket = member.websocket
+        key = id(websocket)
+        if self.find(websocket) is None:
             self._members.pop(key, None)
         if self._members.setdefault(key, member) is not member:
-            raise errors.WebSocketUnavailable(
-                '{!r} was added before: for a second connection, add another WebSocket'.format(
-                    member.websocket))
+            raise _taken(websocket)
+        try:
+            self.check_free(websocket)      # last: another thread may be adding it elsewhere
+        except errors.WebSocketUnavailable:
+            self._drop(member)
+            raise
         self.wake(member)
 
     def remove(self, member):
         # type: (Member) -> None
         """Pass on no event of a member from now on; the driver's thread frees it."""
+        member.is_gone = True
+        self._leaving[id(member.websocket)] = member
         self.call(lambda: self._take_out(member))
         self._drop(member)
 
@@ -233,9 +260,11 @@ class Multiplexer(object):
                         else:
                             self._look_at(member)
                     except Exception as error:      # one connection's fault is no other's
-                        is_misuse = isinstance(error, errors.WebSocketUnavailable)
-                        log.error('%r was given up: %s', websocket, error, exc_info=not is_misuse)
                         was_removed = member.is_gone
+                        is_misuse = isinstance(error, errors.WebSocketUnavailable)
+                        # Another thread may have removed it in the middle of its step.
+                        log.log(logging.DEBUG if was_removed and is_misuse else logging.ERROR,
+                                '%r was given up: %s', websocket, error, exc_info=not is_misuse)
                         self._take_out(member)
                         if not was_removed:
                             yield websocket, events.Disconnected(
@@ -357,6 +386,8 @@ class Multiplexer(object):
         if member.machine is not None:
             member.machine.dispose()
             member.machine = None
+        if self._leaving.get(id(member.websocket)) is member:
+            del self._leaving[id(member.websocket)]
         self._drop(member)      # last: if Ctrl-C came in between, `_end` takes it out again
 
     # -- deadlines --
@@ -444,3 +475,10 @@ class Multiplexer(object):
         waker, self._waker = self._waker, None
         if waker is not None:
             waker.close()
+
+
+def _taken(websocket):
+    # type: (Any) -> errors.WebSocketUnavailable
+    return errors.WebSocketUnavailable(
+        '{!r} is a member of a pool: take it out by pool.remove(websocket); for a second '
+        'connection, add another WebSocket'.format(websocket))

@@ -135,7 +135,7 @@ class Pool(Crowd):
 
         - ``policy``: a `lomond.persist.ReconnectPolicy` to connect again whenever a connection
           ends; None for one connection.
-        - ``tag``: anything, for your own use: the WebSocket's ``tag`` from now on.
+        - ``tag``: anything, for your own use: the WebSocket's ``tag`` from now on; None leaves it.
         - ``poll``: how often Poll comes for this WebSocket, in seconds (None: never).
         - ``ping_rate``, ``ping_timeout``, ``auto_pong``, ``close_timeout``, ``idle_timeout``,
           ``stale_disconnects``: as for `WebSocket.connect`.
@@ -145,7 +145,7 @@ class Pool(Crowd):
           the connection is closed.
 
         Raises TypeError and ValueError for invalid arguments, and WebSocketUnavailable if a loop
-        over the WebSocket is running, if it was added before, or after `close`.
+        over the WebSocket is running, if it is a member of a pool, or after `close`.
         """
         timing = check_timing(
             poll, ping_rate, ping_timeout, auto_pong, close_timeout, idle_timeout,
@@ -155,8 +155,11 @@ class Pool(Crowd):
         if self._close_deadline is not None:
             raise errors.WebSocketUnavailable('the pool was closed: make another one')
         if websocket not in self:
-            websocket.check_idle()
-            websocket.tag = tag
+            self._multiplexer.check_free(websocket)
+            if not self._multiplexer.is_leaving(websocket):
+                websocket.check_idle()
+            if tag is not None:
+                websocket.tag = tag
         close_before = websocket.last_close
         self._multiplexer.add(Member(websocket, partial(
             self._begin, websocket, policy, timing,

@@ -545,15 +545,26 @@ class WebSocket(Endpoint):
     def check_idle(self):
         # type: () -> None
         """Raise WebSocketUnavailable while a loop runs."""
-        if self._session is not None and self._session.is_running:
-            if self._calls is not None and self._calls.drives(self._session):
-                raise errors.WebSocketUnavailable(
-                    'this WebSocket is open already, by open(): use receive() or messages(), not a '
-                    'loop; end the connection by leaving its with block, or by force_disconnect()')
+        session = self._session
+        if session is None or not session.is_running:
+            return
+        if self._calls is not None and self._calls.drives(session):
             raise errors.WebSocketUnavailable(
-                'a loop over this WebSocket is already running: end it by close() or '
-                'force_disconnect(); if the loop was left early, call close() on its iterator; '
-                'for a second connection, create another WebSocket')
+                'this WebSocket is open already, by open(): use receive() or messages(), not a '
+                'loop; end the connection by leaving its with block, or by force_disconnect()')
+        is_members = getattr(session, 'gate', None) is not None     # only a pool's has one
+        if is_members and self.is_closed:
+            raise errors.WebSocketUnavailable(
+                'this WebSocket was removed from a pool, whose loop frees it in its next turn: '
+                'try again after that, or create another WebSocket')
+        if is_members:
+            raise errors.WebSocketUnavailable(
+                'this WebSocket is a member of a pool: end it by close(), or take it out by '
+                'pool.remove(websocket); for a second connection, create another WebSocket')
+        raise errors.WebSocketUnavailable(
+            'a loop over this WebSocket is already running: end it by close() or '
+            'force_disconnect(); if the loop was left early, call close() on its iterator; '
+            'for a second connection, create another WebSocket')
 
     # -- the handshake --
 

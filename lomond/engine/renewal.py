@@ -28,9 +28,9 @@ class RenewedSession(object):
     """A session, and another in its place once it is due, at its `max_age` or by `renew`.
 
     Its events are those of the first session, Ready of the second, and then those of the second.
-    Between the two, and until the first has ended, messages of both arrive: if the server
-    sends each message on both, the user gets it twice. If the second fails to connect, the first goes on, and a third is
-    tried.
+    Between the two, and until the first has ended, messages of both arrive: if the server sends
+    each message on both, the user gets it twice. If the second fails to connect, the first goes
+    on, and a third is tried.
 
     From the second's Ready on the first is retired: it sends its queue, then a Close, and lives
     until that is answered or a timeout of its own ends it. Its end isn't reported. Disconnected of

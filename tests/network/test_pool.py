@@ -2,6 +2,7 @@
 
 from __future__ import absolute_import, division, print_function
 
+import gc
 import os
 import socket
 import struct
@@ -309,14 +310,124 @@ def test_a_member_that_was_removed_sees_no_close_frame_and_may_be_added_again():
         with looping(pool) as loop:
             for _ in range(3):
                 del loop.seen[:]
-                while websocket not in pool:
-                    try:
-                        pool.add(websocket, **QUIET)
-                    except errors.WebSocketUnavailable:
-                        pass        # the pool's thread has yet to free it
+                pool.add(websocket, **QUIET)
                 loop.wait_for('ready', websocket)
                 assert pool.remove(websocket)
     assert rests == [b''] * 3
+
+
+def sends_of(websocket):
+    return [lambda: websocket.send_text(u'x'), lambda: websocket.send_binary(b'x'),
+            lambda: websocket.send_json({}), lambda: websocket.send_many([u'x', b'y']),
+            websocket.send_ping, lambda: websocket.send_pong(b'')]
+
+
+@pytest.mark.parametrize('policy', [None, ReconnectPolicy(**AT_ONCE)])
+@pytest.mark.parametrize('where', ['body', 'thread'])
+def test_sends_raise_at_once_after_a_member_was_removed(echo_server, where, policy):
+    def remove():
+        assert pool.remove(websocket)
+        for send in sends_of(websocket):
+            with pytest.raises(errors.WebSocketClosed):
+                send()
+        assert pool.broadcast(u'x') == 1
+        assert websocket.is_closed
+        assert not websocket.is_open
+
+    def handle(owner, event):
+        if event.name == 'ready' and owner is websocket:
+            if kept.is_open:
+                if where == 'body':
+                    remove()
+                else:
+                    Background(remove).result()     # the pool's thread waits here
+                kept.close()
+        elif event.name == 'ready':
+            pool.add(websocket, policy)
+
+    pool = Pool()
+    kept, websocket = pool.add(WebSocket(echo_server.url)), WebSocket(echo_server.url)
+    seen = run(pool, handle)
+    assert names_of(seen, websocket) == ['connecting', 'connected', 'ready']
+
+
+@pytest.mark.parametrize('where', ['body', 'thread'])
+def test_a_member_that_was_removed_may_be_added_again_at_once(echo_server, where):
+    def remove_and_add():
+        for _ in range(3):
+            assert pool.remove(websocket)
+            assert pool.add(websocket) is websocket
+            assert websocket in pool
+
+    def handle(_websocket, event):
+        if event.name == 'ready':
+            if len(ready) < 3:
+                ready.append(websocket.session)
+                if where == 'body':
+                    remove_and_add()
+                else:
+                    Background(remove_and_add).result()
+            else:
+                websocket.close()
+
+    ready = []
+    pool = Pool()
+    websocket = pool.add(WebSocket(echo_server.url), tag='kept')
+    seen = run(pool, handle)
+    assert names_of(seen, websocket) == ['connecting', 'connected', 'ready'] * 4 + [
+        'closed', 'disconnected']
+    assert len(set(map(id, ready))) == 3
+    assert websocket.tag == 'kept'
+
+
+@pytest.mark.parametrize('policy', [None, NEVER_AGAIN])
+@pytest.mark.parametrize('is_running', [False, True])
+def test_a_member_of_another_pool_is_refused(echo_server, is_running, policy):
+    first, second = Pool(), Pool()
+    websocket = first.add(WebSocket(echo_server.url), policy, tag='first')
+    loop = iter(first)
+    if is_running:
+        next(loop)
+    with pytest.raises(errors.WebSocketUnavailable, match='is a member of a pool'):
+        second.add(websocket, policy, tag='second')
+    assert websocket.tag == 'first'
+    assert (len(first), len(second)) == (1, 0)
+    if is_running:
+        loop.close()
+    else:
+        assert first.remove(websocket)
+    assert second.add(websocket, tag='second').tag == 'second'
+
+
+def test_a_member_of_a_pool_that_is_gone_may_be_added_to_another_one():
+    websocket = Pool().add(WebSocket('ws://127.0.0.1:1/'))
+    gc.collect()
+    assert Pool().add(websocket) is websocket
+
+
+@pytest.mark.parametrize('policy', [None, NEVER_AGAIN])
+def test_a_loop_of_its_own_over_a_member_is_refused_and_says_why(echo_server, policy):
+    pool = Pool()
+    websocket = pool.add(WebSocket(echo_server.url), policy)
+    with looping(pool) as loop:
+        loop.wait_for('ready', websocket)
+        for begin in (websocket.connect, lambda: persist(websocket)):
+            with pytest.raises(errors.WebSocketUnavailable, match='is a member of a pool'):
+                begin()
+
+
+def test_the_tag_stays_if_none_is_given(echo_server):
+    def handle(_websocket, event):
+        if event.name == 'ready':
+            websocket.close()
+        elif event.name == 'disconnected' and not added:
+            added.append(pool.add(websocket).tag)
+
+    added = []
+    pool = Pool()
+    websocket = pool.add(WebSocket(echo_server.url), tag='tea')
+    run(pool, handle)
+    assert added == ['tea']
 
 
 def test_a_member_that_dials_can_be_removed(full_listener):

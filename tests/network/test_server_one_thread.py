@@ -362,10 +362,12 @@ def test_a_connection_that_is_removed_has_no_event_more_and_its_client_sees_no_c
         served.wait_for('text')
         assert served.server.remove(websocket)
         assert not served.server.remove(websocket)
+        assert websocket.is_closed
+        with pytest.raises(errors.WebSocketClosed):
+            websocket.send_text(u'x')
         served.connect()        # its place is free
         assert client.read_until_end() == b''
         assert served.names_of(websocket) == ['ready', 'text']
-        assert websocket.is_closed
 
 
 # -- broadcast --
