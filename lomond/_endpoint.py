@@ -304,6 +304,7 @@ class Endpoint(object):
         # type: (PersistentSession) -> None
         """Have `close` wake the machine that reconnects this, without keeping it alive."""
         self._machine = weakref.ref(machine)
+        self._sender = _BetweenConnections(self._machine)
 
     @property
     def stream(self):
@@ -744,6 +745,7 @@ class Endpoint(object):
         # type: () -> None
         """Count as closed from now on; what drives the connection frees it later."""
         self.last_close = object()
+        self._sender = None
         stream = self.stream
         stream.stop_receiving()
         # Not `disconnect`: another thread may be sending, and using what that frees.
@@ -767,6 +769,26 @@ class Endpoint(object):
             calls.leave()
         else:
             calls.break_off()
+
+
+class _BetweenConnections(object):
+    """Refuses what is sent while the next connection is waited for, and after the last one."""
+
+    __slots__ = ('_machine',)
+
+    def __init__(self, machine):
+        # type: (Callable[[], Any]) -> None
+        self._machine = machine     # a weak reference
+
+    def send(self, *_args):
+        # type: (*Any) -> None
+        """Raise WebSocketClosed."""
+        machine = self._machine()
+        if machine is None or not machine.will_connect:
+            raise unavailable(State.CLOSED)
+        raise errors.WebSocketClosed('not connected now: send after the next Ready event')
+
+    send_many = send_control = send
 
 
 def message_of(method, message):

@@ -383,7 +383,7 @@ class Connection(LoopIterator):
             await self._loop.checkpoint()
             self._sends = 0
         writer = self._writer
-        if writer is not None and (
+        if writer is not None and not writer.is_disposed and (
                 writer.has_waiting or writer.has_unsent and writer.is_crowded(self._high_water)):
             await self._line_up(writer, lambda: not writer.is_crowded(self._low_water))
             if writer.error is not None:

@@ -266,6 +266,12 @@ class PersistentSession(object):
         return self.phase == self.FINISHED
 
     @property
+    def will_connect(self):
+        # type: () -> bool
+        """True unless it has ended, or is about to, as far as is known."""
+        return not self.is_finished and not self._is_over()
+
+    @property
     def interest(self):
         # type: () -> Interest
         """What to wait for before the next step."""

@@ -483,6 +483,8 @@ def test_drain_forgets_what_an_earlier_connection_could_not_send(loop_name):
             elif event.name == 'back_off':
                 with pytest.raises(errors.TransportFail, match='not sent'):
                     await connection.drain()
+                with pytest.raises(errors.WebSocketClosed, match='send after the next Ready'):
+                    await connection.send_text(u'x')
 
     with RawServer(echo) as server:
         run_in(loop_name, scenario)

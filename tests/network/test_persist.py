@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from lomond import WebSocket
+from lomond import WebSocket, errors
 from lomond._compat import monotonic
 from lomond.engine.policy import LegacyPolicy
 from lomond.persist import ReconnectPolicy, persist
@@ -422,3 +422,35 @@ def test_the_iterator_can_be_given_up_at_any_event():
                 if event.name == name:
                     break
             assert websocket.is_closed
+
+
+def test_a_send_during_a_back_off_says_when_to_send(dead_port):
+    websocket = WebSocket(u'ws://127.0.0.1:{}/'.format(dead_port))
+    loop = persist(websocket, policy=ReconnectPolicy(min_wait=0, max_wait=0, max_attempts=2))
+    for event in loop:
+        sends = [lambda: websocket.send_text(u'x'), lambda: websocket.send_binary(b'x'),
+                 lambda: websocket.send_many([u'x']), websocket.send_ping]
+        words = {
+            'connecting': 'not connected yet',
+            'back_off': 'not connected now: send after the next Ready event',
+        }.get(event.name, 'is closed')
+        for send in sends:
+            with pytest.raises(errors.WebSocketUnavailable, match=words) as caught:
+                send()
+            assert isinstance(caught.value, errors.WebSocketClosed) == (event.name != 'connecting')
+    assert event.name == 'gave_up'
+
+
+@pytest.mark.parametrize('end', ['websocket.close()', 'loop.close()'])
+def test_a_send_after_the_end_of_a_back_off_says_that_it_is_closed(dead_port, end):
+    websocket = WebSocket(u'ws://127.0.0.1:{}/'.format(dead_port))
+    loop = persist(websocket)
+    while next(loop).name != 'back_off':
+        pass
+    if end == 'loop.close()':
+        loop.close()
+    else:
+        websocket.close()
+    with pytest.raises(errors.WebSocketClosed, match='is closed'):
+        websocket.send_text(u'x')
+    loop.close()

@@ -447,7 +447,11 @@ def test_a_member_that_backs_off_can_be_removed(dead_port):
     pool.add(websocket, NEVER_AGAIN)
     with looping(pool) as loop:
         loop.wait_for('back_off', websocket)
+        with pytest.raises(errors.WebSocketClosed, match='send after the next Ready'):
+            websocket.send_text(u'x')
         assert pool.remove(websocket)
+        with pytest.raises(errors.WebSocketClosed, match='is closed'):
+            websocket.send_text(u'x')
         loop.end()
     assert names_of(loop.seen, websocket) == ['connecting', 'connect_fail', 'back_off']
 
