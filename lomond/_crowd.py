@@ -22,11 +22,32 @@ from lomond.protocol.extensions.deflate import SharedPayload
 from lomond.status import Status
 
 if TYPE_CHECKING:
-    from typing import Any, Generator, Iterable, Iterator, List, Optional, Tuple, Union  # noqa: F401
+    from typing import (  # noqa: F401
+        Any,
+        Callable,
+        Generator,
+        Iterable,
+        Iterator,
+        List,
+        Optional,
+        Tuple,
+        TypeVar,
+        Union,
+    )
 
     from lomond._compat import text_type  # noqa: F401
     from lomond._endpoint import BytesLike  # noqa: F401
     from lomond.engine.outbox import OverflowName  # noqa: F401
+
+    F = TypeVar('F', bound=Callable[..., Any])
+
+
+def _of_pools(method):
+    # type: (F) -> F
+    """Have Python's TypeErrors name the class that is public."""
+    function = method  # type: Any
+    function.__qualname__ = 'Pool.{}'.format(function.__name__)
+    return method
 
 
 class Crowd(object):
@@ -52,6 +73,7 @@ class Crowd(object):
         # type: () -> Outbox
         return Outbox(self._max_queue, self._overflow, driver=self._driver)
 
+    @_of_pools
     def remove(self, websocket):
         # type: (Any) -> bool
         """Break a connection off, as a ``break`` does in its own loop; no event of it follows.
@@ -87,6 +109,7 @@ class Crowd(object):
         # type: () -> Generator[Tuple[Any, Any], None, None]
         return self.iterate()   # type: ignore[no-any-return]
 
+    @_of_pools
     def polling(self, seconds):
         # type: (float) -> Generator[Tuple[Any, Any], None, None]
         """Iterate as over the pool, and yield ``(None, Poll())``, the pool's own, so often."""
@@ -143,6 +166,7 @@ class Crowd(object):
 
     # -- from any thread --
 
+    @_of_pools
     def broadcast(self, message, websockets=None, compress=True):
         # type: (Union[text_type, BytesLike], Optional[Iterable[Any]], bool) -> int
         """Send a message to all members that are open, or to these; never wait.
@@ -173,6 +197,7 @@ class Crowd(object):
                 pass
         return count
 
+    @_of_pools
     def clear_outbox(self, websocket):
         # type: (Any) -> int
         """Drop what waits in a member's queue; return how many messages that were.
@@ -188,6 +213,7 @@ class Crowd(object):
         session = websocket.session if websocket in self else None
         return session.writer if isinstance(session, QueuedSession) else None
 
+    @_of_pools
     def close(self, code=Status.GOING_AWAY, reason=u'', timeout=10.0):
         # type: (Optional[int], Union[bytes, text_type], Optional[float]) -> None
         """Close all connections, and end the attempts to connect; the loop ends with the last.

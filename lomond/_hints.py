@@ -7,7 +7,7 @@ import functools
 from lomond._compat import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from typing import Any, Callable, FrozenSet, List, Optional, Tuple, TypeVar  # noqa: F401
+    from typing import Any, Callable, Dict, FrozenSet, List, Optional, Tuple, TypeVar  # noqa: F401
 
     F = TypeVar('F', bound=Callable[..., Any])
 
@@ -18,18 +18,20 @@ _TAKES_ANY = 0x08
 CALLS = []  # type: List[Tuple[str, str, FrozenSet[str]]]
 
 
-def takes_options(name, usage):
-    # type: (str, str) -> Callable[[F], F]
+def takes_options(name, usage, others=()):
+    # type: (str, str, Tuple[str, ...]) -> Callable[[F], F]
     """Make a decorator for a function with options: its TypeError explains an unknown option.
 
     Parameters: ``name`` of the call; ``usage``, how to pass an option to it, such as
-    ``'websocket.connect({}=...)'``.
+    ``'websocket.connect({}=...)'``, empty if no other call is to suggest it; ``others``, options
+    that the call takes before it passes the rest to this function.
     """
     def decorate(function):
         # type: (F) -> F
         code = function.__code__
         names = frozenset(code.co_varnames[:code.co_argcount]) - {'self'}
-        CALLS.append((name, usage, names))
+        if usage:
+            CALLS.append((name, usage, names.union(others)))
         if code.co_flags & _TAKES_ANY:
             return function     # it passes unknown options to another call, which explains them
 
@@ -163,30 +165,68 @@ OTHER_NAMES = {
 }
 
 
-#: Options that have another hint if they are passed to Server().
-OTHER_NAMES_OF_SERVER = {
-    'timeout': 'use handshake_timeout=, write_timeout=, ping_timeout= and close_timeout=, '
-               'in seconds',
-    'connect_timeout': 'use handshake_timeout=, in seconds',
-    'open_timeout': 'use handshake_timeout=, in seconds',
-    'read_timeout': _SERVER_SILENCE,
-    'receive_timeout': _SERVER_SILENCE,
-    'recv_timeout': _SERVER_SILENCE,
-    'ping_interval': _SERVER_PINGS,
-    'heartbeat': _SERVER_PINGS,
-    'keepalive': _SERVER_PINGS,
-    'ssl': _SERVER_TLS,
-    'certfile': _SERVER_TLS,
-    'keyfile': _SERVER_TLS,
-    'ssl_certfile': _SERVER_TLS,
-    'ssl_keyfile': _SERVER_TLS,
-    'origin': _ORIGINS,
-    'allowed_origins': _ORIGINS,
-    'cors_allowed_origins': _ORIGINS,
-    'check_origin': _ORIGINS,
-    'process_request': 'use on_request=',
-    'path': 'use unix_path= to listen on a Unix socket, or on_request= to refuse other paths',
-    'uds': 'use unix_path=',
+_NO_IDLE_TIMEOUT = 'use ping_timeout=, the seconds that a client may stay silent'
+_NO_POLL = ('aio.pool has no Poll: have another task call pool.broadcast(), or whatever is to be '
+            'done regularly')
+_NO_RETRY_AFTER = 'set max_retry_after=None in its ReconnectPolicy()'
+
+#: Options that have another hint if they are passed to one of these calls.
+OTHER_NAMES_OF = {
+    'Server': {
+        'timeout': 'use handshake_timeout=, write_timeout=, ping_timeout= and close_timeout=, '
+                   'in seconds',
+        'connect_timeout': 'use handshake_timeout=, in seconds',
+        'open_timeout': 'use handshake_timeout=, in seconds',
+        'read_timeout': _SERVER_SILENCE,
+        'receive_timeout': _SERVER_SILENCE,
+        'recv_timeout': _SERVER_SILENCE,
+        'ping_interval': _SERVER_PINGS,
+        'heartbeat': _SERVER_PINGS,
+        'keepalive': _SERVER_PINGS,
+        'ssl': _SERVER_TLS,
+        'certfile': _SERVER_TLS,
+        'keyfile': _SERVER_TLS,
+        'ssl_certfile': _SERVER_TLS,
+        'ssl_keyfile': _SERVER_TLS,
+        'origin': _ORIGINS,
+        'allowed_origins': _ORIGINS,
+        'cors_allowed_origins': _ORIGINS,
+        'check_origin': _ORIGINS,
+        'process_request': 'use on_request=',
+        'path': 'use unix_path= to listen on a Unix socket, or on_request= to refuse other paths',
+        'uds': 'use unix_path=',
+        'on_connect': "use on_request=, or the event 'ready'",
+        'idle_timeout': _NO_IDLE_TIMEOUT,
+        'stale_disconnects': _NO_IDLE_TIMEOUT,
+        'max_age': 'close the connection by websocket.close(): its client may connect again',
+    },
+    'add': {
+        'exit_event': 'call pool.close() from any thread',
+        'respect_retry_after': _NO_RETRY_AFTER,
+    },
+    'aio.connect': {
+        'exit_event': 'call websocket.close() from any thread, or await connection.close()',
+        'respect_retry_after': _NO_RETRY_AFTER,
+    },
+    'aio.pool': {
+        'poll': _NO_POLL,
+        'seconds': _NO_POLL,
+    },
+}  # type: Dict[str, Dict[str, str]]
+
+# The calls that take a policy, and how to pass it.
+_WITH_POLICY = {
+    'add': 'use pool.add(websocket, ReconnectPolicy({}))',
+    'aio.connect': 'use aio.connect(websocket, policy=ReconnectPolicy({}))',
+}
+
+# What other libraries call the policy, and its options.
+_POLICIES = {
+    'reconnect': '',
+    'auto_reconnect': '',
+    'reconnect_interval': 'min_wait',
+    'retries': 'max_attempts',
+    'max_retries': 'max_attempts',
 }
 
 
@@ -197,10 +237,21 @@ def _explain(call, option, passed_on=frozenset()):
     ``passed_on``: the names of the options that the call passes on to another one.
     """
     error = "{}() got an unexpected keyword argument '{}'".format(call, option)
-    hint = OTHER_NAMES_OF_SERVER.get(option) if call == 'Server' else None
-    hint = hint or OTHER_NAMES.get(option) or _other_call(call, option) \
+    hint = OTHER_NAMES_OF.get(call, {}).get(option) or _policy(call, option) \
+        or OTHER_NAMES.get(option) or _other_call(call, option) \
         or _similar(call, option, passed_on)
     return error if hint is None else '{}: {}'.format(error, hint)
+
+
+def _policy(call, option):
+    # type: (str, str) -> Optional[str]
+    """Return how to pass an option of a policy to a call that takes policies."""
+    usage = _WITH_POLICY.get(call)
+    option = _POLICIES.get(option, option)
+    if usage is None or option and not any(
+            option in names for name, _usage, names in CALLS if name == 'ReconnectPolicy'):
+        return None
+    return usage.format(option + '=...' if option else '')
 
 
 def _other_call(call, option):

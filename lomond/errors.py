@@ -185,10 +185,13 @@ class OutboxFull(WebSocketError):
     max_queue = 0  # type: int
 
     @classmethod
-    def over(cls, max_queue, size, queued):
-        # type: (int, int, int) -> OutboxFull
-        """Make the error of a message that doesn't fit."""
-        if size > max_queue:
+    def over(cls, max_queue, size, queued, may_await=False):
+        # type: (int, int, int, bool) -> OutboxFull
+        """Make the error of a message that doesn't fit; ``may_await`` is true in an event loop."""
+        if may_await:
+            words = (u'the peer reads too slowly: {2} bytes wait, and max_queue is {0} bytes: use '
+                     u'await connection.send_...(), which waits for space, or raise max_queue')
+        elif size > max_queue:
             words = u'a message of {1} bytes is larger than max_queue, {0} bytes: raise max_queue'
         else:
             words = (u'the peer reads too slowly: {2} bytes wait, and with {1} more they would '

@@ -195,6 +195,12 @@ def _persist(machine, websocket, is_over):
         machine.dispose()
 
 
+def _pool_class():
+    # type: () -> type
+    from lomond._crowd import Crowd  # here, as most programs have no pool
+    return Crowd
+
+
 def _check_websocket(websocket):
     # type: (Any) -> None
     """Raise TypeError for anything but a WebSocket; the message says what to write."""
@@ -205,6 +211,8 @@ def _check_websocket(websocket):
         what = 'not the class: write persist(WebSocket(url))'
     elif not missing:
         return
+    elif isinstance(websocket, _pool_class()):
+        what = 'not a Pool: write pool.add(websocket, ReconnectPolicy()) for each member'
     elif hasattr(websocket, '__next__') or hasattr(websocket, 'next'):
         what = 'not its iterator: write persist(websocket), which connects it'
     else:

@@ -85,6 +85,8 @@ class Pool(Crowd):
         ends_when_empty=True,       # type: bool
     ):
         # type: (...) -> None
+        if isinstance(max_queue, (WebSocket, list, tuple, set, frozenset)):
+            raise TypeError('Pool() takes no WebSockets: add each by pool.add(websocket)')
         super(Pool, self).__init__(max_queue, overflow)
         self._keep_outbox = check_flag('keep_outbox', keep_outbox)
         self._gate = Gate(

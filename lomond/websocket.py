@@ -110,7 +110,7 @@ def _check_trace(trace):
     return trace
 
 
-@takes_options('connect', 'aio.connect(websocket, {}=...)')
+@takes_options('aio.connect', 'aio.connect(websocket, {}=...)', ('policy', 'max_queue'))
 def check_timing(
     poll=None,              # type: Optional[float]
     ping_rate=30.0,         # type: Optional[float]

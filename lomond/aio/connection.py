@@ -106,6 +106,8 @@ class Connection(LoopIterator):
     A task that is cancelled while it waits for an event loses none.
     """
 
+    _call = 'aio.connect(websocket)'
+
     def __init__(self, websocket, policy, max_queue, timing):
         # type: (WebSocket, Optional[ReconnectPolicy], Optional[int], Timing) -> None
         super(Connection, self).__init__()

@@ -20,6 +20,9 @@ class LoopIterator(object):
     It refers to nothing that refers to it: the last reference frees it at once.
     """
 
+    # The call that returned it.
+    _call = ''
+
     def __init__(self):
         # type: () -> None
         self._loop = None  # type: Any
@@ -32,7 +35,7 @@ class LoopIterator(object):
         # type: (Self) -> Self
         if self._is_over:
             raise errors.WebSocketUnavailable(
-                'this has ended: for another connection make another iterator')
+                'this has ended: to connect again, call {} again'.format(self._call))
         return self
 
     def _begin(self):

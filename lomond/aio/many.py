@@ -6,6 +6,7 @@ from functools import partial
 
 from lomond import errors
 from lomond._compat import TYPE_CHECKING
+from lomond._hints import takes_options
 from lomond.aio.iterator import LoopIterator
 from lomond.engine.timers import NEVER
 from lomond.net.waiter import READ
@@ -18,12 +19,17 @@ if TYPE_CHECKING:
     from lomond.websocket import WebSocket  # noqa: F401
 
 
+@takes_options('aio.pool', '')
 def pool(pool):
     # type: (Pool) -> PoolEvents
     """Return an asynchronous iterator over a pool's events, instead of iterating over the pool.
 
     Needs epoll or kqueue: Linux, macOS, BSD.
     """
+    if hasattr(pool, '__next__'):
+        raise TypeError(
+            'aio.pool takes the Pool itself, not its iterator: write aio.pool(pool). There is no '
+            'polling: have another task do what is to be done regularly')
     if not isinstance(pool, Pool):
         raise TypeError('aio.pool takes a Pool, not {!r}: write aio.pool(Pool())'.format(pool))
     return PoolEvents(pool)
@@ -37,6 +43,8 @@ class PoolEvents(LoopIterator):
 
     A task that is cancelled while it waits for an event loses none.
     """
+
+    _call = 'aio.pool(pool)'
 
     def __init__(self, pool):
         # type: (Pool) -> None

@@ -116,7 +116,7 @@ class Outbox(object):
         before = self.messages
         if limit is not None and self.overflows(messages):
             if size > limit or self.overflow not in (Overflow.LATEST, Overflow.DROP_OLDEST):
-                raise errors.OutboxFull.over(limit, size, self.size)
+                raise errors.OutboxFull.over(limit, size, self.size, self._is_soft)
             if self.overflow == Overflow.LATEST:
                 self.clear()
             while self.size + size > limit:

@@ -15,7 +15,7 @@ import pytest
 import six
 
 from lomond import WebSocket
-from lomond._hints import CALLS, OTHER_NAMES, OTHER_NAMES_OF_SERVER
+from lomond._hints import CALLS, OTHER_NAMES, OTHER_NAMES_OF
 from lomond.persist import ReconnectPolicy, persist
 from lomond.pool import Pool
 from lomond.protocol.extensions.permessage_deflate import DeflateOptions
@@ -75,9 +75,9 @@ def fails(call, error, *words):
     (lambda: persist(make(), auto_png=True), ['persist() got', 'did you mean auto_pong']),
     (lambda: persist(make(), exit_evnt=None), ['persist() got', 'did you mean exit_event']),
     (lambda: serve(handler, ssl_cafile='x'), ['Server()', 'WebSocket(url, ssl_cafile=']),
-    (lambda: serve(handler, idle_timeout=4), [
+    (lambda: serve(handler, max_redirects=4), [
         'Server() got', 'a server has no such option; a client takes it in',
-        'websocket.connect(idle_timeout=']),
+        'WebSocket(url, max_redirects=']),
     (lambda: serve(handler, connect_timeout=4), ['Server() got', 'use handshake_timeout=']),
     (lambda: serve(handler, ping_interval=4), ['Server() got', ': use ping_rate=']),
     (lambda: serve(handler, recv_timeout=4), ['Server() got', ': use ping_timeout=']),
@@ -115,6 +115,19 @@ def fails(call, error, *words):
     (lambda: serve(handler, process_request=len), ['on_request=']),
     (lambda: serve(handler, path='/run/x'), ['unix_path=', 'on_request=']),
     (lambda: make(origins=['https://x']), ['Server(handler, origins=']),
+    (lambda: serve(handler, on_connect=len), ['on_request=']),
+    (lambda: serve(handler, idle_timeout=4), ['ping_timeout=']),
+    (lambda: serve(handler, max_age=4), ['websocket.close()']),
+    (lambda: make().connect(policy=None), ['persist(websocket, policy=', 'aio.connect(']),
+    (lambda: make().connect(max_queue=5), ['aio.connect(websocket, max_queue=']),
+    # a pool's
+    (lambda: Pool().add(make(), min_wait=3), ['pool.add(websocket, ReconnectPolicy(min_wait=']),
+    (lambda: Pool().add(make(), reconnect=True), ['pool.add(websocket, ReconnectPolicy())']),
+    (lambda: Pool().add(make(), max_retries=3), ['ReconnectPolicy(max_attempts=...))']),
+    (lambda: Pool().add(make(), respect_retry_after=False), ['max_retry_after=None']),
+    (lambda: Pool().add(make(), exit_event=None), ['pool.close()']),
+    (lambda: Pool().add(make(), headers={}), ['WebSocket(url, headers=']),
+    (lambda: Pool(policy=None), ['pool.add(websocket, policy=']),
     # and unknown ones
     (lambda: make(no_such_thing=1), ['WebSocket()', "unexpected keyword argument 'no_such_thing'"]),
 ])
@@ -126,7 +139,8 @@ def test_every_hint_names_options_that_there_are():
     known = set().union(*(names for _name, _usage, names in CALLS))
     # A client's, that is: a server has these.
     assert known.intersection(OTHER_NAMES) == {'handshake_timeout', 'host', 'port'}
-    for words in list(OTHER_NAMES.values()) + list(OTHER_NAMES_OF_SERVER.values()):
+    for words in [words for names in [OTHER_NAMES] + list(OTHER_NAMES_OF.values())
+                  for words in names.values()]:
         for name in re.findall(r'\b([a-z_]+)=', words):
             assert name in known, words
 
@@ -165,6 +179,24 @@ def test_a_flag_is_true_or_false(name, call, value):
     fails(lambda: call(value), TypeError, '{} must be True or False, not '.format(name))
 
 
+@pytest.mark.parametrize('given', [[make()], (make(),), make()], ids=['list', 'tuple', 'one'])
+def test_a_pool_says_how_it_gets_its_members(given):
+    fails(lambda: Pool(given), TypeError, 'pool.add(websocket)')
+
+
+@pytest.mark.parametrize('call', [
+    lambda pool: pool.broadcast(u'x', tag='a'),
+    lambda pool: pool.polling(),
+    lambda pool: pool.remove(),
+    lambda pool: pool.clear_outbox(),
+    lambda pool: pool.close(now=True),
+])
+def test_no_name_of_a_class_that_is_not_public_is_shown(call):
+    with pytest.raises(TypeError) as caught:
+        call(Pool())
+    assert 'Crowd' not in str(caught.value)
+
+
 def test_a_type_error_of_the_body_keeps_its_words():
     fails(lambda: make(proxies='http://localhost'), TypeError, 'proxies must be a dict')
 
@@ -195,6 +227,7 @@ class Fake(object):
     (make().connect(), ['not its iterator']),
     (None, ['not None']),
     (object(), ['connect']),
+    (Pool(), ['not a Pool', 'pool.add(websocket, ReconnectPolicy())']),
     (5, ['persist takes a WebSocket']),
 ])
 def test_persist_says_what_it_takes(given, words):
