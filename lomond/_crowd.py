@@ -6,12 +6,13 @@ waited for, for `lomond._multiplexer`.
 
 from __future__ import absolute_import, division, print_function
 
+import logging
 import weakref
 from functools import partial
 
 from lomond import errors
 from lomond._checks import check_count, check_seconds
-from lomond._compat import TYPE_CHECKING, monotonic, thread_module
+from lomond._compat import TYPE_CHECKING, monotonic, text_type, thread_module
 from lomond._endpoint import Endpoint, message_of
 from lomond._multiplexer import Multiplexer
 from lomond.engine.outbox import OVERFLOWS, Driver, Outbox, Overflow
@@ -35,11 +36,13 @@ if TYPE_CHECKING:
         Union,
     )
 
-    from lomond._compat import text_type  # noqa: F401
     from lomond._endpoint import BytesLike  # noqa: F401
     from lomond.engine.outbox import OverflowName  # noqa: F401
 
     F = TypeVar('F', bound=Callable[..., Any])
+
+
+log = logging.getLogger('lomond')  # type: logging.Logger
 
 
 def _of_pools(method):
@@ -48,6 +51,14 @@ def _of_pools(method):
     function = method  # type: Any
     function.__qualname__ = 'Pool.{}'.format(function.__name__)
     return method
+
+
+def check_endpoint(method, websocket):
+    # type: (str, Any) -> Any
+    """Return an argument that is one end of a WebSocket; raises TypeError."""
+    if not isinstance(websocket, Endpoint):
+        raise TypeError('{} takes a WebSocket, not {!r}'.format(method, websocket))
+    return websocket
 
 
 class Crowd(object):
@@ -81,7 +92,7 @@ class Crowd(object):
         From now on its sends raise WebSocketClosed. Returns False if it isn't a member.
         ``websocket.close()`` is the polite way.
         """
-        member = self._multiplexer.find(websocket)
+        member = self._multiplexer.find(check_endpoint('remove', websocket))
         if member is None:
             return False
         member.is_gone = True       # first: nothing of it is passed on any more
@@ -124,6 +135,8 @@ class Crowd(object):
         With ``waits=False`` it yields ``(None, None)`` wherever it would wait: then wait for what
         `waits_for` says.
         """
+        if self._close_deadline is not None and not self._multiplexer:
+            log.warning('this pool or server was closed before: the loop over it ends at once')
         own = []  # type: List[Any]
         loop = self._multiplexer.run(partial(self._is_over, own), poll, waits)
         if self._overflow == Overflow.BLOCK:
@@ -182,11 +195,14 @@ class Crowd(object):
         payload = SharedPayload(payload)
         if websockets is None:
             websockets = self.websockets
-        elif isinstance(websockets, Endpoint) or not hasattr(websockets, '__iter__'):
+        elif isinstance(websockets, (Endpoint, bytes, text_type)) \
+                or not hasattr(websockets, '__iter__'):
             raise TypeError('the second argument must be a list of WebSockets, not {!r}: write '
                             'broadcast(message, [websocket])'.format(websockets))
+        else:
+            websockets = [check_endpoint('broadcast', websocket) for websocket in websockets]
         count = 0
-        for websocket in list(websockets):
+        for websocket in websockets:
             writer = self._writer_of(websocket)
             if writer is None:
                 continue
@@ -204,7 +220,7 @@ class Crowd(object):
 
         A message of which a part has gone out is sent to its end.
         """
-        writer = self._writer_of(websocket)
+        writer = self._writer_of(check_endpoint('clear_outbox', websocket))
         return 0 if writer is None else writer.clear()
 
     def _writer_of(self, websocket):

@@ -163,6 +163,12 @@ class InThreads(object):
         """The websockets of the connections that are there now, in a new list."""
         return list(self._threads.copy().values())
 
+    @property
+    def is_closed(self):
+        # type: () -> bool
+        """True once `close` was called."""
+        return self._is_closed
+
     def start(self):
         # type: () -> None
         """Accept connections in a new thread, unless `start` was called before.
@@ -347,6 +353,12 @@ class InOneThread(Crowd):
         """The websockets of the connections that are there now, in a new list."""
         return [websocket for websocket in self._multiplexer.websockets
                 if websocket is not self._acceptor]
+
+    @property
+    def is_closed(self):
+        # type: () -> bool
+        """True once `close` was called."""
+        return self._acceptor.is_closed
 
     def __len__(self):
         # type: () -> int

@@ -18,7 +18,7 @@ from functools import partial
 from lomond import errors
 from lomond._checks import check_count, check_flag, check_rate
 from lomond._compat import TYPE_CHECKING
-from lomond._crowd import Crowd
+from lomond._crowd import Crowd, check_endpoint
 from lomond._hints import takes_options
 from lomond._multiplexer import Member
 from lomond.engine.gate import Gate
@@ -176,7 +176,7 @@ class Pool(Crowd):
 
         Returns False if it isn't open, or was added without a policy.
         """
-        member = self._multiplexer.find(websocket)
+        member = self._multiplexer.find(check_endpoint('renew', websocket))
         machine = None if member is None else member.machine
         if not isinstance(machine, PersistentSession) or not websocket.is_open:
             return False
@@ -190,7 +190,7 @@ class Pool(Crowd):
         A message of which a part has gone out is sent to its end. If the member's connection was
         just replaced, what waits for the old one is dropped, too.
         """
-        member = self._multiplexer.find(websocket)
+        member = self._multiplexer.find(check_endpoint('clear_outbox', websocket))
         machine = None if member is None else member.machine
         count = machine.clear_retired() if isinstance(machine, PersistentSession) else 0
         return super(Pool, self).clear_outbox(websocket) + count

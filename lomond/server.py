@@ -22,6 +22,8 @@ How connections are served is in `lomond._serving`.
 
 from __future__ import absolute_import, division, print_function
 
+import logging
+
 from lomond._checks import (
     check_callable,
     check_count,
@@ -42,6 +44,8 @@ from lomond.net.transport import MAX_READ_AHEAD
 from lomond.protocol.extensions.negotiation import check_factories
 from lomond.protocol.handshake import Request, check_protocols
 from lomond.protocol.refusal import Refusal, check_origins
+
+log = logging.getLogger('lomond')  # type: logging.Logger
 
 __all__ = ['Refusal', 'Request', 'Server', 'ServerEvent', 'ServerReady', 'ServerWebSocket']
 
@@ -255,6 +259,7 @@ class Server(object):
         With ``threads=False`` it only returns the server. Raises socket.error if the thread can't
         be started.
         """
+        self._warn_if_closed()
         if isinstance(self._serving, InThreads):
             self._serving.start()
         return self
@@ -264,7 +269,14 @@ class Server(object):
         """Accept connections in this thread, until `close` is called; for ``threads=True``."""
         if not isinstance(self._serving, InThreads):
             raise TypeError('with threads=False, iterate over the server')
+        self._warn_if_closed()
         self._serving.serve_forever()
+
+    def _warn_if_closed(self):
+        # type: () -> None
+        """Log that nobody is served; no error, as a signal's handler may close it at any moment."""
+        if self._serving.is_closed:
+            log.warning('this server was closed before: make another one')
 
     # -- with threads=False --
 

@@ -456,6 +456,43 @@ def test_a_member_that_backs_off_can_be_removed(dead_port):
     assert names_of(loop.seen, websocket) == ['connecting', 'connect_fail', 'back_off']
 
 
+# -- mistakes --
+
+@pytest.mark.parametrize('call', [
+    lambda pool, given: pool.renew(given),
+    lambda pool, given: pool.remove(given),
+    lambda pool, given: pool.clear_outbox(given),
+    lambda pool, given: pool.broadcast(u'x', [given]),
+], ids=['renew', 'remove', 'clear_outbox', 'broadcast'])
+@pytest.mark.parametrize('given', [u'ws://localhost/', b'x', None, Pool()], ids=repr)
+def test_what_is_no_websocket_is_refused(call, given):
+    with pytest.raises(TypeError, match='WebSocket'):
+        call(Pool(), given)
+
+
+@pytest.mark.parametrize('given', [u'abc', b'abc', 5])
+def test_a_broadcast_to_what_is_no_list_is_refused(given):
+    with pytest.raises(TypeError, match='a list of WebSockets'):
+        Pool().broadcast(u'x', given)
+
+
+def test_a_stranger_is_no_member():
+    pool, stranger = Pool(), WebSocket('ws://127.0.0.1:1/')
+    assert not pool.renew(stranger)
+    assert not pool.remove(stranger)
+    assert pool.clear_outbox(stranger) == pool.broadcast(u'x', iter([stranger])) == 0
+
+
+def test_a_loop_over_a_pool_that_was_closed_and_is_empty_is_warned_of(caplog):
+    pool = Pool()
+    pool.add(WebSocket('ws://127.0.0.1:1/'))
+    pool.close()
+    assert [event.name for _websocket, event in pool] == ['connecting', 'connect_fail']
+    assert not caplog.records
+    assert list(pool) == []
+    assert 'was closed before' in caplog.text
+
+
 # -- dialling --
 
 @pytest.mark.parametrize('most', [1, 3])

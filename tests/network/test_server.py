@@ -835,6 +835,20 @@ def test_a_server_that_never_started_closes():
     server.serve_forever()
 
 
+@pytest.mark.parametrize('begin', [
+    lambda server: server.start(),
+    lambda server: server.serve_forever(),
+    lambda server: server.__enter__(),
+], ids=['start', 'serve_forever', 'with'])
+def test_a_server_that_was_closed_warns_that_it_serves_nobody(caplog, begin):
+    with Server(echo) as server:
+        pass
+    assert not caplog.records
+    begin(server)
+    assert [record.levelname for record in caplog.records] == ['WARNING']
+    assert 'was closed before: make another one' in caplog.text
+
+
 def test_ctrl_c_while_a_connection_gets_its_thread_loses_no_connection(monkeypatch):
     """The server closes it, as it does all others."""
     class Interrupted(threading.Thread):

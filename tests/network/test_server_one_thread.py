@@ -585,6 +585,16 @@ def test_a_server_with_one_thread_is_not_served_by_serve_forever():
             server.serve_forever()
 
 
+@pytest.mark.parametrize('begin', [list, lambda server: server.start()], ids=['loop', 'start'])
+def test_a_server_that_was_closed_warns_that_it_serves_nobody(caplog, begin):
+    server = Server(threads=False)
+    server.close()
+    assert not caplog.records
+    begin(server)
+    assert [record.levelname for record in caplog.records] == ['WARNING']
+    assert 'was closed before' in caplog.text
+
+
 def test_a_second_loop_over_the_same_server_is_refused_and_the_first_goes_on():
     with Served() as served:
         client, _websocket = served.connect()
