@@ -108,6 +108,12 @@ class Pool(Crowd):
             # type: (float) -> Generator[Tuple[Optional[WebSocket], AnyEvent], None, None]
             raise NotImplementedError
 
+    if not TYPE_CHECKING:       # for a type checker it is an error already
+        def __aiter__(self):
+            raise TypeError(
+                'in an event loop write: from lomond import aio; async for websocket, event in '
+                'aio.pool(pool): ...')
+
     @property
     def _may_end(self):
         # type: () -> bool

@@ -284,6 +284,11 @@ class Server(object):
         # type: () -> Generator[Tuple[ServerWebSocket, ServerEvent], None, None]
         return iter(self._crowd)
 
+    if not TYPE_CHECKING:       # for a type checker it is an error already
+        def __aiter__(self):
+            raise TypeError(
+                'a server has no asynchronous loop: run the plain one in a thread of its own')
+
     def polling(self, seconds):
         # type: (float) -> Generator[Tuple[Optional[ServerWebSocket], ServerEvent], None, None]
         """Iterate as over the server, and yield ``(None, Poll())`` every ``seconds``."""

@@ -500,6 +500,12 @@ class WebSocket(Endpoint):
         # type: () -> Generator[AnyEvent, None, None]
         return self.connect()
 
+    if not TYPE_CHECKING:       # for a type checker it is an error already
+        def __aiter__(self):
+            raise TypeError(
+                'in an event loop write: from lomond import aio; async for event in '
+                'aio.connect(websocket): ...')
+
     def reconnect_now(self):
         # type: () -> None
         """End the present back-off of `persist`: the next attempt begins now.

@@ -107,6 +107,8 @@ class Connection(LoopIterator):
     """
 
     _call = 'aio.connect(websocket)'
+    _usage = ('aio.connect() returns an asynchronous iterator: write async with '
+              'aio.connect(websocket) as connection: async for event in connection: ...')
 
     def __init__(self, websocket, policy, max_queue, timing):
         # type: (WebSocket, Optional[ReconnectPolicy], Optional[int], Timing) -> None

@@ -20,8 +20,8 @@ class LoopIterator(object):
     It refers to nothing that refers to it: the last reference frees it at once.
     """
 
-    # The call that returned it.
-    _call = ''
+    # The call that returned it, and what to write.
+    _call = _usage = ''
 
     def __init__(self):
         # type: () -> None
@@ -37,6 +37,15 @@ class LoopIterator(object):
             raise errors.WebSocketUnavailable(
                 'this has ended: to connect again, call {} again'.format(self._call))
         return self
+
+    if not TYPE_CHECKING:       # for a type checker these are errors already
+        def __await__(self):
+            raise TypeError(self._usage)
+
+        __iter__ = __enter__ = __await__
+
+        def __exit__(self, *_exc_info):
+            pass        # Python looks it up before it calls __enter__
 
     def _begin(self):
         # type: () -> None

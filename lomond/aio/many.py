@@ -45,6 +45,8 @@ class PoolEvents(LoopIterator):
     """
 
     _call = 'aio.pool(pool)'
+    _usage = ('aio.pool() returns an asynchronous iterator: write async for websocket, event in '
+              'aio.pool(pool): ...')
 
     def __init__(self, pool):
         # type: (Pool) -> None

@@ -1,5 +1,6 @@
 """What a mistake in an event loop says: each error names what to write instead."""
 
+import asyncio
 import threading
 
 import pytest
@@ -7,6 +8,7 @@ import pytest
 from lomond import WebSocket, aio, errors
 from lomond.persist import ReconnectPolicy
 from lomond.pool import Pool
+from lomond.server import Server
 from tests.network.driving import accept_and_hang_up, echo, wait_for
 from tests.network.event_loops import collect, in_each_loop, run_in
 from tests.support import RawServer, answer_upgrade
@@ -90,3 +92,35 @@ def test_a_member_of_a_pool_is_refused_and_says_why(loop_name):
 
     with RawServer(echo) as server:
         run_in(loop_name, scenario)
+
+
+def run_with(source, **names):
+    """Run the body of a coroutine in a loop of its own."""
+    exec('async def scenario():\n    ' + source, names)
+    run_in('asyncio', lambda _loop: names['scenario']())
+
+
+CONNECT = 'async with aio.connect(websocket) as connection:'
+POOL = 'async for websocket, event in aio.pool(pool)'
+
+
+@pytest.mark.parametrize('source, words', [
+    ('await aio.connect(websocket)', CONNECT),
+    ('for event in aio.connect(websocket): pass', CONNECT),
+    ('with aio.connect(websocket) as connection: pass', CONNECT),
+    ('await asyncio.wait_for(aio.connect(websocket), 1)', CONNECT),
+    ('await aio.pool(pool)', POOL),
+    ('for websocket, event in aio.pool(pool): pass', POOL),
+    ('with aio.pool(pool): pass', POOL),
+    ('async for event in websocket: pass', 'async for event in aio.connect(websocket)'),
+    ('async for websocket, event in pool: pass', POOL),
+    ('async for websocket, event in server: pass', 'in a thread of its own'),
+])
+def test_a_wrong_word_says_the_right_line(source, words):
+    server = Server(threads=False)
+    try:
+        fails(lambda: run_with(
+            source, aio=aio, asyncio=asyncio, websocket=make(), pool=Pool(), server=server,
+        ), TypeError, words)
+    finally:
+        server.close()

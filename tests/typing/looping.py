@@ -58,3 +58,13 @@ def wrong(websocket: WebSocket) -> None:
     aio.connect(websocket, ping_tiemout=5)  # error: call-arg reportCallIssue
     aio.connect(websocket, session_class=None)  # error: call-arg reportCallIssue
     aio.pool(websocket)  # error: arg-type reportArgumentType
+
+
+async def mixed(websocket: WebSocket, pool: Pool) -> None:
+    await aio.connect(websocket)  # error: misc reportGeneralTypeIssues
+    for _event in aio.connect(websocket):  # error: attr-defined reportGeneralTypeIssues
+        pass
+    async for _other in websocket:  # error: attr-defined reportGeneralTypeIssues
+        pass
+    async for _pair in pool:  # error: attr-defined reportGeneralTypeIssues
+        pass
