@@ -2,8 +2,8 @@
 
 - `Clock`: a clock that a test puts forward, instead of waiting for pings and timeouts.
 - `open_over`: a WebSocket that is open over a socket, without a handshake.
-- `Inside`, `InsideLoop`, `InsideServer`: what a WebSocket, one in an event loop, or a server is made
-  of, for tests that have to interfere with it.
+- `Inside`, `InsideLoop`, `InsideServer`: what a WebSocket, one in an event loop, or a server is
+  made of, for tests that have to interfere with it.
 
 The package itself never imports this.
 """
