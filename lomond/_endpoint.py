@@ -304,6 +304,10 @@ class Endpoint(object):
         # type: (PersistentSession) -> None
         """Have `close` wake the machine that reconnects this, without keeping it alive."""
         self._machine = weakref.ref(machine)
+
+    def wait_for_connection(self):
+        # type: () -> None
+        """Refuse all sends until the next session is attached; the attached machine calls this."""
         self._sender = _BetweenConnections(self._machine)
 
     @property
@@ -788,7 +792,7 @@ class _BetweenConnections(object):
             raise unavailable(State.CLOSED)
         raise errors.WebSocketClosed('not connected now: send after the next Ready event')
 
-    send_many = send_control = send
+    send_many = send_parts = send_control = send
 
 
 def message_of(method, message):

@@ -446,6 +446,8 @@ class PersistentSession(object):
         """Return what follows an attempt that has ended."""
         is_aged = getattr(self._session, 'is_aged', False)
         self._end_session()
+        if hasattr(self._websocket, 'wait_for_connection'):
+            self._websocket.wait_for_connection()
         if self._is_over():
             self.phase = self.FINISHED
             return ()
