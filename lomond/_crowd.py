@@ -13,7 +13,8 @@ from functools import partial
 from lomond import errors
 from lomond._checks import check_count, check_seconds
 from lomond._compat import TYPE_CHECKING, monotonic, text_type, thread_module
-from lomond._endpoint import Endpoint, message_of
+from lomond._endpoint import Endpoint
+from lomond._messages import message_of
 from lomond._multiplexer import Multiplexer
 from lomond.engine.outbox import OVERFLOWS, Driver, Outbox, Overflow
 from lomond.engine.stepped import QueuedSession
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
         Union,
     )
 
-    from lomond._endpoint import BytesLike  # noqa: F401
+    from lomond._messages import BytesLike  # noqa: F401
     from lomond.engine.outbox import OverflowName  # noqa: F401
 
     F = TypeVar('F', bound=Callable[..., Any])

@@ -6,30 +6,24 @@ the server's. An endpoint does no I/O: its session does.
 
 from __future__ import absolute_import, division, print_function
 
-import json
 import weakref
-from functools import partial
 
 from lomond import errors
-from lomond._checks import check_callable, check_count, check_flag, check_seconds
-from lomond._compat import (
-    TYPE_CHECKING,
-    Utf8Decoder,
-    decode_utf8,
-    encode_utf8,
-    surrogate_error,
-    text_type,
-    to_bytes,
-)
+from lomond._compat import TYPE_CHECKING, encode_utf8, surrogate_error, text_type, to_bytes
 from lomond._locks import ProcessLock
+from lomond._messages import (
+    binary_parts,
+    check_control,
+    check_utf8,
+    json_text,
+    message_of,
+    text_parts,
+)
+from lomond._options import CHECKS, supported_extensions
 from lomond.events import text_class
 from lomond.opcode import Opcode
 from lomond.protocol.close import encode_close
 from lomond.protocol.connection import Connection
-from lomond.protocol.extensions.negotiation import check_factories, make_extensions
-from lomond.protocol.extensions.permessage_deflate import DeflateOptions, PermessageDeflate
-from lomond.protocol.frame import MAX_CONTROL_PAYLOAD, PIECE
-from lomond.protocol.handshake import check_protocols
 from lomond.protocol.limits import message_limits
 from lomond.protocol.state import State, Trigger, unavailable
 from lomond.stats import Stats
@@ -52,6 +46,8 @@ if TYPE_CHECKING:
         Union,
     )
 
+    from lomond._messages import BytesLike  # noqa: F401
+    from lomond._options import JSONDumps, JSONLoads, MessageParts  # noqa: F401
     from lomond.engine.reconnect import PersistentSession  # noqa: F401
     from lomond.engine.session import Session  # noqa: F401
     from lomond.events import AnyEvent  # noqa: F401
@@ -59,16 +55,12 @@ if TYPE_CHECKING:
     from lomond.protocol.close import CloseFrame  # noqa: F401
     from lomond.protocol.extensions.base import Extension  # noqa: F401
     from lomond.protocol.extensions.negotiation import Factory  # noqa: F401
+    from lomond.protocol.extensions.permessage_deflate import DeflateOptions  # noqa: F401
     from lomond.protocol.state import StateName  # noqa: F401
 
     Self = TypeVar('Self', bound='Endpoint')
     Given = TypeVar('Given')
     Kept = TypeVar('Kept')
-
-    BytesLike = Union[bytes, bytearray, memoryview]
-    JSONLoads = Callable[[text_type], Any]
-    JSONDumps = Callable[[Any], Union[bytes, text_type]]
-    MessageParts = Union[bool, Callable[[int, int], Any]]
 
     class Option(Generic[Given, Kept]):
         """An attribute that is set to what its parameter takes, and read as what is kept of it."""
@@ -80,28 +72,6 @@ if TYPE_CHECKING:
         def __set__(self, instance, value):
             # type: (Any, Given) -> None
             raise NotImplementedError
-
-#: The largest message accepted by default, in bytes.
-MAX_MESSAGE_SIZE = 64 * 1024 * 1024
-
-#: The largest frame of a message sent by default, in bytes of payload.
-FRAGMENT_SIZE = 1024 * 1024
-
-# What is read from a file at once, in bytes or characters.
-_CHUNK = 64 * 1024
-
-# RFC 8259 6: JSON has no NaN and no Infinity, but by default Python's encoder writes them.
-_dumps = json.JSONEncoder(allow_nan=False).encode
-
-
-def deflate_options(compress):
-    # type: (Union[None, bool, DeflateOptions]) -> Optional[DeflateOptions]
-    """Return what to offer or allow of permessage-deflate, None for nothing."""
-    if isinstance(compress, DeflateOptions):
-        return compress
-    if compress in (True, False, None):
-        return DeflateOptions() if compress else None
-    raise TypeError('compress must be a bool or DeflateOptions, not {!r}'.format(compress))
 
 
 def with_defaults(cls):
@@ -120,20 +90,6 @@ def with_defaults(cls):
         if not isinstance(kept, list):      # somebody may change a list
             setattr(cls, attribute, kept)
     return cls
-
-
-def _check_parts(message_parts):
-    # type: (Any) -> MessageParts
-    if not (callable(message_parts) or message_parts in (True, False)):
-        raise TypeError('message_parts must be a bool, or a function of an opcode and a size, '
-                        'not {!r}'.format(message_parts))
-    return message_parts    # type: ignore[no-any-return]
-
-
-def _check_compress(compress):
-    # type: (Union[None, bool, DeflateOptions]) -> Union[None, bool, DeflateOptions]
-    deflate_options(compress)
-    return compress
 
 
 class Endpoint(object):
@@ -172,22 +128,7 @@ class Endpoint(object):
     _renamed = {'extensions': 'extension_factories'}  # type: Dict[str, str]
 
     # By an attribute's name: what returns the value to keep, or raises.
-    _checks = {
-        'protocols': check_protocols,
-        'compress': _check_compress,
-        'max_message_size': partial(
-            check_count, 'max_message_size', least=1, none_for='no limit'),
-        'write_timeout': partial(check_seconds, 'write_timeout'),
-        'json_loads': partial(check_callable, 'json_loads'),
-        'json_dumps': partial(check_callable, 'json_dumps'),
-        'fragment_size': partial(
-            check_count, 'fragment_size', least=1, none_for='one frame for each message'),
-        'max_read_ahead': partial(
-            check_count, 'max_read_ahead', least=1, none_for='no limit'),
-        'extension_factories': check_factories,
-        'message_parts': _check_parts,
-        'text_as_bytes': partial(check_flag, 'text_as_bytes'),
-    }  # type: Dict[str, Callable[[Any], Any]]
+    _checks = CHECKS  # type: Dict[str, Callable[[Any], Any]]
 
     def __init__(
         self,
@@ -248,20 +189,10 @@ class Endpoint(object):
         raise TypeError("a {} can't be copied or pickled: make another one with the same "
                         'options'.format(type(self).__name__))
 
-    @property
-    def _deflate_options(self):
-        # type: () -> Optional[DeflateOptions]
-        return deflate_options(self.compress)
-
     def _make_extensions(self):
         # type: () -> List[Extension]
         """Make what one connection offers or supports; raises what the user's factories do."""
-        extensions = make_extensions(self.extension_factories)
-        options = self._deflate_options
-        if options is not None and not any(
-                extension.name == PermessageDeflate.name for extension in extensions):
-            extensions.append(PermessageDeflate(options))
-        return extensions
+        return supported_extensions(self.extension_factories, self.compress)
 
     def _new_connection(self):
         # type: () -> Connection
@@ -548,7 +479,7 @@ class Endpoint(object):
         Raises TypeError for another type, ValueError for what isn't UTF-8 (RFC 6455 8.1), such as
         encoded surrogates; otherwise as `send_text`.
         """
-        self._send(Opcode.TEXT, _check_utf8('send_utf8', data), compress)
+        self._send(Opcode.TEXT, check_utf8('send_utf8', data), compress)
 
     def send_json(self, _obj=Ellipsis, **kwargs):
         # type: (Any, **Any) -> None
@@ -558,22 +489,7 @@ class Endpoint(object):
         does: TypeError if it can't be encoded, ValueError for NaN and
         Infinity, which JSON hasn't (RFC 8259 6). Otherwise as `send_text`.
         """
-        if _obj is Ellipsis:
-            _obj = kwargs
-        elif kwargs:
-            raise TypeError('send_json takes one object, or keyword arguments, not both')
-        text = _to_json(_obj) if self.json_dumps is None \
-            else self.json_dumps(_obj)  # type: Union[bytes, text_type]
-        if isinstance(text, bytes):
-            try:
-                text = decode_utf8(text)
-            except UnicodeDecodeError:
-                raise ValueError('json_dumps must return text, or its UTF-8 in bytes: '
-                                 'these bytes are not UTF-8')
-        elif not isinstance(text, text_type):
-            raise TypeError('json_dumps must return text, or its UTF-8 in bytes, not {}'.format(
-                type(text).__name__))
-        self.send_text(text)
+        self.send_text(json_text(_obj, kwargs, self.json_dumps))
 
     def send_many(self, messages, compress=True):
         # type: (Iterable[Union[text_type, BytesLike]], bool) -> None
@@ -604,12 +520,12 @@ class Endpoint(object):
 
         Raises TypeError, ValueError over 125 bytes; otherwise as `send_text`.
         """
-        self._send_control(Opcode.PING, _check_control('send_ping', data))
+        self._send_control(Opcode.PING, check_control('send_ping', data))
 
     def send_pong(self, data):
         # type: (BytesLike) -> None
         """Send a pong, unasked (RFC 6455 5.5.3); raises as `send_ping`."""
-        self._send_control(Opcode.PONG, _check_control('send_pong', data))
+        self._send_control(Opcode.PONG, check_control('send_pong', data))
 
     def _send(self, opcode, payload, compress):
         # type: (int, bytes, bool) -> None
@@ -794,131 +710,3 @@ class _BetweenConnections(object):
 
     send_many = send_parts = send_control = send
 
-
-def message_of(method, message):
-    # type: (str, Union[text_type, BytesLike]) -> Tuple[int, bytes]
-    """Return the opcode and payload of a message; ``method`` is for the words of a TypeError."""
-    if not isinstance(message, text_type):
-        if not isinstance(message, (bytes, bytearray, memoryview)):
-            raise _wrong_type(method, 'text, bytes, bytearray or memoryview', message)
-        return Opcode.BINARY, to_bytes(message)
-    try:
-        return Opcode.TEXT, encode_utf8(message)
-    except UnicodeEncodeError:
-        raise surrogate_error(message)
-
-
-def text_parts(texts):
-    # type: (Any) -> Iterator[bytes]
-    """Return an iterator over the UTF-8 of texts, without empty ones; TypeError for no iterable."""
-    if isinstance(texts, (list, tuple)) and not all(
-            isinstance(text, text_type) for text in texts):
-        raise _wrong_type('send_text', text_type.__name__, texts)   # before anything is sent
-    items = _items('send_text', text_type.__name__, texts)
-    return (part for part in (_encode_part(text) for text in items) if part)
-
-
-def _encode_part(text):
-    # type: (Any) -> bytes
-    if not isinstance(text, text_type):
-        raise _wrong_type('an iterable for send_text', text_type.__name__, text)
-    try:
-        return encode_utf8(text)
-    except UnicodeEncodeError:
-        raise surrogate_error(text)
-
-
-def binary_parts(items):
-    # type: (Any) -> Iterator[bytes]
-    """Return an iterator over bytes, without empty ones; TypeError for no iterable."""
-    if isinstance(items, (list, tuple)):
-        for data in items:
-            _check_bytes('send_binary', data)       # before anything is sent
-    items = _items('send_binary', 'bytes, bytearray or memoryview', items)
-    return (part for part in (
-        _check_bytes('an iterable for send_binary', data) for data in items) if part)
-
-
-def _items(method, wanted, items):
-    # type: (str, str, Any) -> Iterable[Any]
-    if callable(getattr(items, 'read', None)):
-        return iter(partial(_read, items), None)
-    if isinstance(items, (dict, bytes, bytearray, memoryview, text_type)) \
-            or not hasattr(items, '__iter__'):
-        raise _wrong_type(method, wanted, items)
-    return items    # type: ignore[no-any-return]
-
-
-def _read(source):
-    # type: (Any) -> Any
-    return source.read(_CHUNK) or None
-
-
-def _check_bytes(method, data):
-    # type: (str, BytesLike) -> bytes
-    if isinstance(data, bytes):
-        return data
-    if not isinstance(data, (bytearray, memoryview)):
-        raise _wrong_type(method, 'bytes, bytearray or memoryview', data)
-    return to_bytes(data)
-
-
-def _check_utf8(method, data):
-    # type: (str, BytesLike) -> bytes
-    payload = _check_bytes(method, data)
-    if not _is_utf8(payload):
-        raise ValueError('{} takes UTF-8, and these bytes are not: decode them for send_text, or '
-                         'send any bytes by send_binary'.format(method))
-    return payload
-
-
-def _is_utf8(payload):
-    # type: (bytes) -> bool
-    try:
-        if len(payload) <= PIECE:
-            decode_utf8(payload)
-            return True
-        # By pieces, as the text of a large message may take four times its memory.
-        decoder = Utf8Decoder()
-        for start in range(0, len(payload), PIECE):
-            decoder.decode(payload[start:start + PIECE], start + PIECE >= len(payload))
-    except UnicodeDecodeError:
-        return False
-    return True
-
-
-def _wrong_type(method, wanted, given):
-    # type: (str, str, Any) -> TypeError
-    """Make the error for a message of a type that a method doesn't take; it names one that does."""
-    hint = ''
-    if isinstance(given, dict) and method != 'broadcast' \
-            or method == 'send_text' and isinstance(given, (list, tuple)):
-        hint = ': send_json takes this'
-    elif isinstance(given, bytes):
-        hint = ': decode it, or give UTF-8 to send_utf8, and any other bytes to send_binary'
-    elif isinstance(given, (bytearray, memoryview)):
-        hint = ': send_binary takes this'
-    elif isinstance(given, text_type):
-        hint = ': send_text takes this' if method in ('send_binary', 'send_utf8') \
-            else ': encode it'
-    return TypeError('{} takes {}, not {}{}'.format(method, wanted, type(given).__name__, hint))
-
-
-def _to_json(obj):
-    # type: (Any) -> str
-    try:
-        return _dumps(obj)
-    except ValueError as error:
-        if 'float' not in str(error):
-            raise       # it holds itself
-    raise ValueError('send_json was given NaN or Infinity, which are no numbers of JSON '
-                     '(RFC 8259 6): send null, or have json_dumps= write what the other end reads')
-
-
-def _check_control(method, data):
-    # type: (str, BytesLike) -> bytes
-    payload = _check_bytes(method, data)
-    if len(payload) > MAX_CONTROL_PAYLOAD:
-        # RFC 6455 5.5
-        raise ValueError('{} takes at most 125 bytes, not {}'.format(method, len(payload)))
-    return payload

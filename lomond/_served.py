@@ -10,17 +10,17 @@ from itertools import chain
 
 from lomond import errors, events
 from lomond._compat import TYPE_CHECKING, text_type
-from lomond._endpoint import FRAGMENT_SIZE, MAX_MESSAGE_SIZE, Endpoint, with_defaults
+from lomond._endpoint import Endpoint, with_defaults
+from lomond._options import FRAGMENT_SIZE, MAX_MESSAGE_SIZE
 from lomond.engine.server import ServerSession
 from lomond.net.transport import MAX_READ_AHEAD
 from lomond.protocol.connection import SERVER
 from lomond.protocol.handshake import (
     Request,
     RequestReader,
-    UpgradeRefused,
+    answer_bad_request,
     answer_request,
     build_answer,
-    plain_answer,
 )
 from lomond.protocol.limits import DEFAULT_LIMITS
 from lomond.protocol.refusal import Refusal, check_origins, refuse_origin, refuse_request
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from ssl import SSLContext  # noqa: F401
     from typing import Any, Callable, Iterable, Iterator, List, Optional, Set, Tuple, Union  # noqa: F401
 
-    from lomond._endpoint import JSONDumps, JSONLoads, MessageParts  # noqa: F401
+    from lomond._options import JSONDumps, JSONLoads, MessageParts  # noqa: F401
     from lomond.events import AnyEvent  # noqa: F401
     from lomond.protocol.connection import Connection  # noqa: F401
     from lomond.protocol.extensions.base import Extension  # noqa: F401
@@ -237,8 +237,7 @@ class ServerWebSocket(Endpoint):
             yield events.ProtocolError(text_type(error), critical=True)
             return
         except errors.HandshakeError as error:
-            refused = error if isinstance(error, UpgradeRefused) else UpgradeRefused()
-            answer = plain_answer(refused.status_code, text_type(error), refused.headers)
+            answer = answer_bad_request(error)
             self._outcome = (text_type(error), None, [], b'')
         self._answer = answer
 

@@ -33,8 +33,8 @@ from lomond._checks import (
 )
 from lomond._compat import TYPE_CHECKING, text_type
 from lomond._crowd import Crowd
-from lomond._endpoint import FRAGMENT_SIZE, MAX_MESSAGE_SIZE
 from lomond._hints import takes_options
+from lomond._options import FRAGMENT_SIZE, MAX_MESSAGE_SIZE
 from lomond._served import ServerEvent, ServerReady, ServerWebSocket
 from lomond._serving import InOneThread, InThreads, Listener
 from lomond.engine.outbox import MAX_QUEUE, Overflow
@@ -54,7 +54,8 @@ if TYPE_CHECKING:
     from ssl import SSLContext  # noqa: F401
     from typing import Any, Callable, Dict, Generator, Iterable, List, Optional, Tuple, Union  # noqa: F401
 
-    from lomond._endpoint import BytesLike, JSONDumps, JSONLoads, MessageParts  # noqa: F401
+    from lomond._messages import BytesLike  # noqa: F401
+    from lomond._options import JSONDumps, JSONLoads, MessageParts  # noqa: F401
     from lomond.engine.outbox import OverflowName  # noqa: F401
     from lomond.protocol.extensions.negotiation import Factory  # noqa: F401
     from lomond.protocol.extensions.permessage_deflate import DeflateOptions  # noqa: F401

@@ -9,16 +9,15 @@ from functools import partial
 
 from lomond import errors, events
 from lomond._checks import check_count, check_flag, check_seconds
-from lomond._compat import TYPE_CHECKING, NamedTuple, encode_text, text_type
+from lomond._compat import TYPE_CHECKING, NamedTuple, text_type
 from lomond._describe import describe
-from lomond._endpoint import FRAGMENT_SIZE, MAX_MESSAGE_SIZE, Endpoint, with_defaults
+from lomond._endpoint import Endpoint, with_defaults
 from lomond._hints import takes_options
 from lomond._locks import ProcessLock
-from lomond.constants import USER_AGENT, WS_VERSION
+from lomond._options import FRAGMENT_SIZE, MAX_MESSAGE_SIZE
 from lomond.engine.attempt import Attempt
-from lomond.http.grammar import check_line
 from lomond.http.redact import TraceRecord
-from lomond.http.request import RequestOptions
+from lomond.http.request import RequestOptions, check_agent
 from lomond.http.url import parse_url
 from lomond.net.dial import Dialer
 from lomond.net.options import NetOptions, TLSOptions
@@ -26,7 +25,7 @@ from lomond.net.transport import MAX_READ_AHEAD
 from lomond.protocol.close import CloseFrame
 from lomond.protocol.connection import CLIENT
 from lomond.protocol.extensions import negotiation
-from lomond.protocol.handshake import build_head, check_protocols, check_response
+from lomond.protocol.handshake import build_request, check_protocols, check_response
 from lomond.protocol.state import StateName
 from lomond.session import WebsocketSession
 
@@ -51,7 +50,8 @@ if TYPE_CHECKING:
         Union,
     )
 
-    from lomond._endpoint import JSONDumps, JSONLoads, MessageParts, Option  # noqa: F401
+    from lomond._endpoint import Option
+    from lomond._options import JSONDumps, JSONLoads, MessageParts  # noqa: F401
     from lomond.events import AnyEvent  # noqa: F401
     from lomond.http.response import Response  # noqa: F401
     from lomond.http.url import Target  # noqa: F401
@@ -86,21 +86,6 @@ _NEWER = frozenset(['idle_timeout', 'stale_disconnects', 'max_age'])
 _NET = frozenset(NetOptions._fields) - {'tls'}
 _TLS = {'ssl_' + field: field for field in TLSOptions._fields}
 _REQUEST = frozenset(['headers', 'cookies', 'netrc'])
-
-
-def _check_agent(agent):
-    # type: (Union[None, bytes, text_type]) -> text_type
-    if agent is None:
-        agent = USER_AGENT
-    if isinstance(agent, bytes):
-        try:
-            agent = agent.decode('utf-8')
-        except UnicodeDecodeError:
-            raise ValueError('agent must be text or UTF-8 bytes: these bytes are not UTF-8')
-    if not isinstance(agent, text_type):
-        raise TypeError('agent must be text or bytes, not {!r}'.format(agent))
-    encode_text(agent)
-    return check_line('agent', agent)
 
 
 def _check_trace(trace):
@@ -210,7 +195,7 @@ class WebSocket(Endpoint):
 
     _checks = dict(
         Endpoint._checks,
-        agent=_check_agent,
+        agent=check_agent,
         trace=_check_trace,
         connect_timeout=partial(check_seconds, 'connect_timeout'),
         max_redirects=partial(check_count, 'max_redirects', least=0),
@@ -613,26 +598,10 @@ class WebSocket(Endpoint):
                 'request', u'could not read random bytes for Sec-WebSocket-Key: {}'.format(
                     describe(error)), error)
         own = self._request_options.fields(self._attempt.chain)
-        replaced = {name.lower() for name, _value in own}
         target = self.target
-        fields = [
-            (u'Host', target.host_header),
-            (u'Upgrade', u'websocket'),
-            (u'Connection', u'Upgrade'),
-            (u'Sec-WebSocket-Key', key.decode('ascii')),
-            (u'Sec-WebSocket-Version', text_type(WS_VERSION)),
-        ]  # type: List[Tuple[text_type, HeaderText]]
         protocols = check_protocols(self.protocols)     # again, as the list may have been changed
-        if protocols:
-            fields.append((u'Sec-WebSocket-Protocol', u', '.join(protocols)))
-        offer = self._offer()
-        if offer:
-            fields.append((u'Sec-WebSocket-Extensions', offer))
-        if self.agent:
-            fields.append((u'User-Agent', self.agent))
-        fields = [field for field in fields if field[0].lower() not in replaced]
-        fields.extend((name, value) for name, value in own if value is not None)
-        return build_head(u'GET {} HTTP/1.1'.format(target.resource), fields)
+        return build_request(
+            target.host_header, target.resource, key, protocols, self._offer(), self.agent, own)
 
     def _offer(self):
         # type: () -> text_type

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from typing_extensions import TypedDict, Unpack  # noqa: F401
 
     from lomond._compat import text_type  # noqa: F401
-    from lomond._endpoint import BytesLike  # noqa: F401
+    from lomond._messages import BytesLike  # noqa: F401
     from lomond.engine.policy import ReconnectPolicy  # noqa: F401
     from lomond.engine.stepped import QueuedClientSession  # noqa: F401
     from lomond.events import AnyEvent  # noqa: F401

@@ -5,12 +5,10 @@ Does no I/O: a websocket reads and writes it, and a session drives that.
 
 from __future__ import absolute_import, division, print_function
 
-import base64
-import os
-
 from lomond._compat import TYPE_CHECKING
 from lomond.http.answer import ResponseReader
 from lomond.http.redirects import RedirectChain
+from lomond.protocol.handshake import new_key
 from lomond.protocol.limits import DEFAULT_LIMITS
 
 if TYPE_CHECKING:
@@ -60,7 +58,7 @@ class Attempt(object):
         # type: () -> bytes
         """The Sec-WebSocket-Key of the present request, drawn when it is first read."""
         if self._key is None:
-            self._key = base64.b64encode(os.urandom(16))    # RFC 6455 4.1
+            self._key = new_key()
         return self._key
 
     @key.setter

@@ -10,8 +10,9 @@ import logging
 
 from lomond._compat import TYPE_CHECKING, encode_text, text_type
 from lomond._describe import describe
+from lomond.constants import USER_AGENT
 from lomond.errors import ConnectFail
-from lomond.http.grammar import is_line, is_token
+from lomond.http.grammar import check_line, is_line, is_token
 from lomond.http.netrc import check_netrc
 from lomond.http.url import basic_authorization
 
@@ -127,6 +128,22 @@ class RequestOptions(object):
         """Keep the cookies that a response sets, if there is a jar. Never raises."""
         if self.cookies is not None:
             self.cookies.store(response, chain)
+
+
+def check_agent(agent):
+    # type: (Union[None, bytes, text_type]) -> text_type
+    """Return a User-Agent as text, for None lomond's own; raises TypeError, ValueError."""
+    if agent is None:
+        agent = USER_AGENT
+    if isinstance(agent, bytes):
+        try:
+            agent = agent.decode('utf-8')
+        except UnicodeDecodeError:
+            raise ValueError('agent must be text or UTF-8 bytes: these bytes are not UTF-8')
+    if not isinstance(agent, text_type):
+        raise TypeError('agent must be text or bytes, not {!r}'.format(agent))
+    encode_text(agent)
+    return check_line('agent', agent)
 
 
 def _check_headers_option(headers):

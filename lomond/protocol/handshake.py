@@ -7,6 +7,7 @@ from __future__ import absolute_import, division, print_function
 
 import base64
 import hashlib
+import os
 import re
 
 from lomond._compat import TYPE_CHECKING, text_type
@@ -17,6 +18,7 @@ from lomond.http.head import HeadReader
 from lomond.http.headers import Head, parse_head
 from lomond.http.redact import redact_line, redact_text
 from lomond.protocol.extensions import negotiation
+from lomond.protocol.extensions.grammar import parse_extensions
 
 if TYPE_CHECKING:
     from typing import (  # noqa: F401
@@ -33,6 +35,8 @@ if TYPE_CHECKING:
 
     from lomond.http.response import Response  # noqa: F401
     from lomond.protocol.extensions.base import Extension  # noqa: F401
+
+    Field = Tuple[text_type, Union[bytes, text_type]]
 
 # RFC 7230 3.1.1
 _REQUEST_LINE = re.compile(r'([A-Z]+) ([^ ]+) (HTTP/1\.[0-9])\Z')
@@ -56,7 +60,7 @@ def accept_key(key):
 
 
 def build_head(first_line, fields):
-    # type: (text_type, Iterable[Tuple[text_type, Union[bytes, text_type]]]) -> bytes
+    # type: (text_type, Iterable[Field]) -> bytes
     """Build the head of a request or a response from checked text; bytes go as they are."""
     lines = [first_line.encode('utf-8')]
     for name, value in fields:
@@ -81,6 +85,41 @@ def check_protocols(protocols):
             raise ValueError('the subprotocol {!r} is named twice'.format(name))
         checked.append(name)
     return checked
+
+
+# -- the client's side --
+
+def new_key():
+    # type: () -> bytes
+    """Return a Sec-WebSocket-Key: 16 random bytes in base64 (RFC 6455 4.1)."""
+    return base64.b64encode(os.urandom(16))
+
+
+def build_request(host, resource, key, protocols, offer, agent, own):
+    # type: (text_type, text_type, bytes, Sequence[text_type], text_type, text_type, Sequence[Tuple[text_type, Optional[bytes]]]) -> bytes
+    """Build a client's request (RFC 6455 4.1).
+
+    Parameters: the value of Host; the path and query; the key; the subprotocols and the value of
+    Sec-WebSocket-Extensions to offer; the User-Agent; the user's own fields, checked, which
+    replace these (one whose value is None leaves the field out).
+    """
+    fields = [
+        (u'Host', host),
+        (u'Upgrade', u'websocket'),
+        (u'Connection', u'Upgrade'),
+        (u'Sec-WebSocket-Key', key),
+        (u'Sec-WebSocket-Version', text_type(WS_VERSION)),
+    ]  # type: List[Field]
+    if protocols:
+        fields.append((u'Sec-WebSocket-Protocol', u', '.join(protocols)))
+    if offer:
+        fields.append((u'Sec-WebSocket-Extensions', offer))
+    if agent:
+        fields.append((u'User-Agent', agent))
+    replaced = {name.lower() for name, _value in own}
+    fields = [field for field in fields if field[0].lower() not in replaced]
+    fields.extend((name, value) for name, value in own if value is not None)
+    return build_head(u'GET {} HTTP/1.1'.format(resource), fields)
 
 
 def check_response(response, key, protocols):
@@ -127,6 +166,8 @@ def _require_token(response, name, token):
         raise HandshakeError(
             'the {} header should be {!r}, not {!r}', name, token, response.get(name))
 
+
+# -- the server's side --
 
 class RequestReader(HeadReader):
     """Gathers the head of a client's request, up to ``max_size`` bytes."""
@@ -228,6 +269,57 @@ def check_request(request):
     return key.encode('ascii')
 
 
+def check_offers(request):
+    # type: (Request) -> text_type
+    """Return the value of a client's Sec-WebSocket-Extensions, empty if there is none.
+
+    Raises UpgradeRefused if it breaks the grammar (RFC 6455 9.1).
+    """
+    value = request.get(u'Sec-WebSocket-Extensions') or u''
+    try:
+        parse_extensions(value)
+    except HandshakeError as error:
+        raise UpgradeRefused(text_type(error))
+    return value
+
+
+def offered_protocols(request):
+    # type: (Request) -> List[text_type]
+    """Return the subprotocols that a client offers, the preferred one first."""
+    return request.headers.get_list(u'Sec-WebSocket-Protocol')
+
+
+def choose_protocol(request, protocols):
+    # type: (Request, Sequence[text_type]) -> Optional[text_type]
+    """Return the first of a server's subprotocols that the client offers, or None."""
+    offered = offered_protocols(request)
+    return next((name for name in protocols if name in offered), None)
+
+
+def accept_request(request, protocol, extensions, own=()):
+    # type: (Request, Optional[text_type], Sequence[Extension], Sequence[Field]) -> Tuple[bytes, List[Extension]]
+    """Return the 101 answer to a request, and the extensions that it names (RFC 6455 4.2.2).
+
+    Parameters: the subprotocol to name, or None; the extensions that the server supports; further
+    fields, checked. Raises UpgradeRefused.
+    """
+    key = check_request(request)
+    fields = [
+        (u'Upgrade', u'websocket'),
+        (u'Connection', u'Upgrade'),
+        (u'Sec-WebSocket-Accept', accept_key(key)),
+    ]  # type: List[Field]
+    if protocol is not None:
+        fields.append((u'Sec-WebSocket-Protocol', protocol))
+    agreed = []  # type: List[Extension]
+    if extensions:
+        value, agreed = negotiation.answer(check_offers(request), extensions)
+        if agreed:
+            fields.append((u'Sec-WebSocket-Extensions', value))
+    fields.extend(own)
+    return build_head(u'HTTP/1.1 101 Switching Protocols', fields), agreed
+
+
 def answer_request(request, protocols, extensions):
     # type: (Request, Sequence[text_type], Sequence[Extension]) -> Tuple[bytes, Optional[text_type], List[Extension]]
     """Return the 101 answer to a request, and the subprotocol and the extensions that it names.
@@ -236,27 +328,9 @@ def answer_request(request, protocols, extensions):
     offered, or None; ``extensions`` are those that the server supports.
     Raises UpgradeRefused.
     """
-    key = check_request(request)
-    fields = [
-        (u'Upgrade', u'websocket'),
-        (u'Connection', u'Upgrade'),
-        (u'Sec-WebSocket-Accept', accept_key(key).decode('ascii')),
-    ]
-    offered = request.headers.get_list(u'Sec-WebSocket-Protocol')
-    protocol = next((name for name in protocols if name in offered), None)
-    if protocol is not None:
-        fields.append((u'Sec-WebSocket-Protocol', protocol))
-
-    agreed = []  # type: List[Extension]
-    if extensions:
-        try:
-            value, agreed = negotiation.answer(
-                request.get(u'Sec-WebSocket-Extensions') or u'', extensions)
-        except HandshakeError as error:
-            raise UpgradeRefused(text_type(error))
-        if agreed:
-            fields.append((u'Sec-WebSocket-Extensions', value))
-    return build_head(u'HTTP/1.1 101 Switching Protocols', fields), protocol, agreed
+    protocol = choose_protocol(request, protocols)
+    answer, agreed = accept_request(request, protocol, extensions)
+    return answer, protocol, agreed
 
 
 # Statuses without a phrase are sent without one (RFC 9112 4).
@@ -278,19 +352,33 @@ _PHRASES = {
 }
 
 
-def build_answer(status_code, body, headers):
-    # type: (int, bytes, Sequence[Tuple[text_type, Union[bytes, text_type]]]) -> bytes
-    """Build a whole HTTP answer, of plain text unless there is a Content-Type."""
-    fields = [(u'Connection', u'close')]  # type: List[Tuple[text_type, Union[bytes, text_type]]]
+def build_answer(status_code, body, headers, is_chunked=False):
+    # type: (int, Optional[bytes], Sequence[Field], bool) -> bytes
+    """Build a whole HTTP answer, of plain text unless there is a Content-Type.
+
+    With ``body`` None it is the head alone: of a body in the chunked coding if ``is_chunked``, else
+    of one that ends with the connection (RFC 9112 6.3).
+    """
+    fields = [(u'Connection', u'close')]  # type: List[Field]
     if not any(name.lower() == u'content-type' for name, _value in headers):
         fields.append((u'Content-Type', u'text/plain; charset=utf-8'))
-    fields.append((u'Content-Length', text_type(len(body))))
+    if body is not None:
+        fields.append((u'Content-Length', text_type(len(body))))
+    elif is_chunked:
+        fields.append((u'Transfer-Encoding', u'chunked'))
     fields.extend(headers)
     first_line = u'HTTP/1.1 {} {}'.format(status_code, _PHRASES.get(status_code, u''))
-    return build_head(first_line, fields) + body
+    return build_head(first_line, fields) + (body or b'')
 
 
 def plain_answer(status_code, text, headers=()):
-    # type: (int, text_type, Sequence[Tuple[text_type, Union[bytes, text_type]]]) -> bytes
+    # type: (int, text_type, Sequence[Field]) -> bytes
     """Build a whole HTTP answer that says, in plain text, why there is no upgrade."""
     return build_answer(status_code, (text + u'\n').encode('utf-8'), headers)
+
+
+def answer_bad_request(error):
+    # type: (HandshakeError) -> bytes
+    """Build the whole HTTP answer to a request that can't be upgraded, or isn't one."""
+    refused = error if isinstance(error, UpgradeRefused) else UpgradeRefused()
+    return plain_answer(refused.status_code, text_type(error), refused.headers)

@@ -45,14 +45,21 @@ class Refusal(object):
         if not isinstance(body, bytes):
             raise TypeError('the body of a Refusal must be text or bytes, not {!r}'.format(body))
         self.body = body  # type: bytes
-        self.headers = check_headers(headers)  # type: List[Tuple[text_type, bytes]]
-        for name, _value in self.headers:
-            if name.lower() in _SET_BY_SERVER:
-                raise ValueError('{} is set by the server: remove it'.format(name))
+        self.headers = check_answer_headers(headers)  # type: List[Tuple[text_type, bytes]]
 
     def __repr__(self):
         # type: () -> str
         return '<refusal {}>'.format(self.status)
+
+
+def check_answer_headers(headers):
+    # type: (Headers) -> List[Tuple[text_type, bytes]]
+    """Return the headers to add to a server's answer; raises TypeError, ValueError."""
+    fields = check_headers(headers)
+    for name, _value in fields:
+        if name.lower() in _SET_BY_SERVER:
+            raise ValueError('{} is set by the server: remove it'.format(name))
+    return fields
 
 
 def check_origins(origins):

@@ -30,6 +30,7 @@ HOUSE = [
     ['net', 'protocol'],
     ['engine'],
     ['drivers', 'extensions', 'response', 'tls'],      # faces of what is deeper
+    ['_messages', '_options'],
     ['_calls', '_endpoint', '_multiplexer', '_outcomes', 'session', 'websocket'],
     ['_crowd', '_served', '_serving'],
     ['aio', 'persist', 'pool', 'server'],
