@@ -46,9 +46,10 @@ class RestTimer(object):
 class ResponseReader(object):
     """Reads a response: skips interim ones, keeps the body of a refusal.
 
-    Parameters: ``max_head`` and ``max_body``, in bytes; ``subject`` and ``secure_scheme``, see
-    `ResponseHeadReader`; ``is_tunnel``, True for the response to CONNECT, where any 2xx accepts,
-    without a body (RFC 9110 9.3.6). For the handshake only 101 accepts.
+    Parameters: ``max_head`` and ``max_body``, in bytes (with None the caller reads the body);
+    ``subject`` and ``secure_scheme``, see `ResponseHeadReader`; ``is_tunnel``, True for the
+    response to CONNECT, where any 2xx accepts, without a body (RFC 9110 9.3.6). For the handshake
+    only 101 accepts.
     """
 
     __slots__ = (
@@ -56,7 +57,7 @@ class ResponseReader(object):
 
     def __init__(self, max_head, max_body, subject=u'the server', secure_scheme=u'wss',
                  is_tunnel=False):
-        # type: (int, int, Text, Optional[Text], bool) -> None
+        # type: (int, Optional[int], Text, Optional[Text], bool) -> None
         self._head = ResponseHeadReader(max_head, subject, secure_scheme)
         self._max_body = max_body
         self._is_tunnel = is_tunnel
@@ -97,6 +98,8 @@ class ResponseReader(object):
             if self._accepts(response):
                 return response, data
             if response.status_code >= 200 or response.status_code == 101:
+                if self._max_body is None:
+                    return response, data
                 self.response = response
                 self._body = BodyReader(response, self._max_body)
             else:

@@ -88,6 +88,16 @@ class Connection(object):
         """Return a frame, as `Encoder.encode` does."""
         return self.encoder.encode(opcode, payload, compress)
 
+    def take_pending(self):
+        # type: () -> Optional[Tuple[int, bytes]]
+        """Return the opcode and payload of a frame that the protocol itself has to send, once.
+
+        A pong, the echo of a Close frame, or the Close frame that says how the peer broke the
+        protocol; None if there is none. Ask after each event, and after the last: then `encode` it.
+        """
+        del self.decoder.news[:]
+        return self.decoder.take_pending()
+
     # -- the handshakes and the end --
 
     def accept(self, deflate=None, extensions=()):

@@ -10,10 +10,10 @@ import hashlib
 import os
 import re
 
-from lomond._compat import TYPE_CHECKING, text_type
+from lomond._compat import TYPE_CHECKING, encode_text, text_type
 from lomond.constants import WS_KEY, WS_VERSION
 from lomond.errors import HandshakeError
-from lomond.http.grammar import is_token
+from lomond.http.grammar import is_line, is_token
 from lomond.http.head import HeadReader
 from lomond.http.headers import Head, parse_head
 from lomond.http.redact import redact_line, redact_text
@@ -217,6 +217,35 @@ class Request(Head):
     def __repr__(self):
         # type: () -> str
         return '<request {} {}>'.format(self.method, redact_text(self.resource))
+
+
+def rebuild_request(method, target, headers):
+    # type: (Any, Any, Any) -> Request
+    """Return the request that another parser has read.
+
+    Parameters: method, path and query, and headers (a mapping or pairs), text or bytes. Raises
+    TypeError and ValueError for what can't have been read from a head, HandshakeError for what
+    isn't a request as in RFC 9112.
+    """
+    lines = [b' '.join((_to_line(method), _to_line(target), b'HTTP/1.1'))]
+    for name, value in headers.items() if hasattr(headers, 'items') else headers:
+        lines.append(_to_line(name) + b': ' + _to_line(value))
+    return Request(b'\r\n'.join(lines) + b'\r\n\r\n')
+
+
+def _to_line(value):
+    # type: (Any) -> bytes
+    """Return a part of a head as bytes: in Latin-1, as WSGI has text, or else in UTF-8."""
+    if isinstance(value, text_type):
+        try:
+            value = value.encode('latin-1')
+        except UnicodeEncodeError:
+            value = encode_text(value)
+    if not isinstance(value, bytes):
+        raise TypeError('a request is made of text or bytes, not {!r}'.format(value))
+    if not is_line(value):
+        raise ValueError('a part of a request must not contain CR, LF or NUL')
+    return value
 
 
 class UpgradeRefused(HandshakeError):

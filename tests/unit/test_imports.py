@@ -32,7 +32,7 @@ HOUSE = [
     ['drivers', 'extensions', 'response', 'tls'],      # faces of what is deeper
     ['_messages', '_options'],
     ['_calls', '_endpoint', '_multiplexer', '_outcomes', 'session', 'websocket'],
-    ['_crowd', '_served', '_serving'],
+    ['_crowd', '_served', '_serving', 'sansio'],
     ['aio', 'persist', 'pool', 'server'],
     ['examples', 'testing'],
 ]
@@ -159,6 +159,25 @@ def test_protocol_http_and_vocabulary_touch_no_socket_and_no_thread(name):
         # For the class of its timeouts.
         if (name, imported) not in (('lomond._describe', 'socket'), ('lomond._compat', 'socket')):
             assert imported.split('.')[0] not in IO_MODULES, '{}:{}'.format(name, line)
+
+
+def test_sansio_needs_no_module_that_does_io():
+    """Nor what it imports, except what a type checker reads."""
+    needed = {'lomond.sansio'}
+    while True:
+        found = {imported for name in needed
+                 for imported, _what, _line in own_imports(name, with_types=False)
+                 if imported in MODULES and imported != 'lomond'}
+        if found <= needed:
+            break
+        needed |= found
+    assert 'lomond.protocol.connection' in needed
+    assert sorted(name for name in needed if room(name) in ('lomond.net', 'lomond.engine')) == []
+    for name in needed:
+        used = {imported.split('.')[0] for imported, _what, _line in imports(name, False)}
+        # As above: for the class of timeouts.
+        allowed = {'socket'} if name in ('lomond._describe', 'lomond._compat') else set()
+        assert not used & IO_MODULES - allowed, name
 
 
 def test_only_the_tls_modules_know_ssl():
