@@ -709,4 +709,3 @@ class _BetweenConnections(object):
         raise errors.WebSocketClosed('not connected now: send after the next Ready event')
 
     send_many = send_parts = send_control = send
-

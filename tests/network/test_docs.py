@@ -36,9 +36,11 @@ finally:
 
 GUIDE = 'docs/guide.md'
 SECURITY = 'docs/security.md'
+SANSIO = 'docs/sansio.md'
+WSPROTO = 'docs/from-wsproto.md'
 PAGES = [
     'README.md', 'CHANGELOG.md', 'CONTRIBUTING.md', 'SECURITY.md', GUIDE, 'docs/migrating.md',
-    'docs/architecture.md', SECURITY]
+    'docs/architecture.md', SECURITY, SANSIO, WSPROTO]
 
 #: Whose links are followed, too.
 LINKED_PAGES = PAGES + [
@@ -109,12 +111,24 @@ def test_the_block_runs(needs, source, authority_file, monkeypatch):
             pytest.importorskip(module)
     for name in ('http_proxy', 'HTTP_PROXY', 'all_proxy', 'ALL_PROXY'):
         monkeypatch.delenv(name, raising=False)
+    run_block(source, authority_file)
+
+
+def run_block(source, authority_file):
     playground = Playground()
     with Server(playground.serve, poll=0.1, compress=True) as server:
         source = _URL.sub(lambda _match: repr(str(server.url)), source)
         source = source.replace("'/etc/ssl/our-authority.pem'", repr(authority_file))
         # What a reader on 2.7 has at the top of the file.
         playground.run('from __future__ import print_function\n' + source)
+
+
+@pytest.mark.parametrize('source', [
+    pytest.param(source, id=str(number))
+    for number, (_needs, source) in enumerate(_BLOCK.findall(read(SANSIO)))
+    if 'recv(65536)' in source])
+def test_a_driver_loop_over_a_socket_runs_byte_by_byte(source, authority_file):
+    run_block(source.replace('recv(65536)', 'recv(1)'), authority_file)
 
 
 # -- the blocks that a reader tries first, with no server to be reached --
