@@ -31,7 +31,6 @@ from lomond.http.request import RequestOptions, check_agent
 from lomond.http.response import Response
 from lomond.http.url import parse_url
 from lomond.opcode import Opcode
-from lomond.protocol.close import encode_close
 from lomond.protocol.connection import CLIENT, SERVER, Connection
 from lomond.protocol.extensions import negotiation
 from lomond.protocol.handshake import Request as HTTPRequest
@@ -359,7 +358,7 @@ class _End(object):
         Raises TypeError, ValueError for a code that may not be sent, and WebSocketUnavailable (or
         its kinds) before the handshake is complete and after a Close frame was made.
         """
-        self._output.append(self._connection.encode(Opcode.CLOSE, encode_close(code, reason)))
+        self._output.append(self._connection.encode_close(code, reason))
 
     def _send(self, opcode, payload, compress, is_last):
         # type: (int, bytes, bool, bool) -> None

@@ -10,6 +10,8 @@ import os
 
 from lomond import events
 from lomond._compat import TYPE_CHECKING
+from lomond.opcode import Opcode
+from lomond.protocol.close import encode_close
 from lomond.protocol.decoder import Decoder
 from lomond.protocol.encoder import Encoder
 from lomond.protocol.extensions import permessage_deflate
@@ -87,6 +89,15 @@ class Connection(object):
         # type: (int, bytes, bool) -> bytes
         """Return a frame, as `Encoder.encode` does."""
         return self.encoder.encode(opcode, payload, compress)
+
+    def encode_close(self, code=1000, reason=u''):
+        # type: (Optional[int], Union[bytes, text_type]) -> bytes
+        """Return our Close frame, the one that ends sending; raises as `encode`.
+
+        Parameters: ``code``, see `lomond.status.Status`, or None for a frame without one;
+        ``reason``, cut at 123 bytes of UTF-8. Raises TypeError, ValueError.
+        """
+        return self.encoder.encode(Opcode.CLOSE, encode_close(code, reason))
 
     def take_pending(self):
         # type: () -> Optional[Tuple[int, bytes]]

@@ -838,6 +838,9 @@ def test_a_connection_alone_is_the_protocol_after_the_handshake():
     reply = server.take_pending()
     assert reply == (10, b'1') and server.take_pending() is None
     assert story(client.receive(server.encode(*reply))) == [('pong', b'1')]
+    assert story(server.receive(client.encode_close(1001, u'bye'))) == [('closing', 1001, u'bye')]
+    assert story(client.receive(server.encode(*server.take_pending()))) == [('closed', 1001, u'')]
+    assert client.is_close_complete and server.is_close_complete
 
 
 # -- misuse --

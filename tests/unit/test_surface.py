@@ -123,6 +123,7 @@ SIGNATURES = {
     'lomond.sansio.Connection': 'role',
     'lomond.sansio.Connection.receive': 'data',
     'lomond.sansio.Connection.encode': 'opcode, payload, compress=False',
+    'lomond.sansio.Connection.encode_close': "code=1000, reason=u''",
     'lomond.sansio.Connection.take_pending': '',
     'lomond.sansio.Connection.accept': 'deflate=None, extensions=()',
     'lomond.sansio.Connection.disconnect': '',
