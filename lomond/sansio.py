@@ -121,8 +121,8 @@ class Request(events.Event):
 class RejectedPart(events.Event):
     """A part of the body of a rejection, for a `Client` with ``rejected_parts``.
 
-    ``data`` is bytes. The last part has none, and ``message_finished`` is true there; a body that
-    the server cut short has no such part.
+    ``data`` is bytes. The last part has none, and ``message_finished`` is true there. A body that
+    the server cut short has no such part; after a malformed chunk ProtocolError comes instead.
     """
 
     __slots__ = ('data', 'message_finished')
