@@ -22,7 +22,7 @@ from collections import deque
 from lomond import errors, events
 from lomond._checks import check_flag
 from lomond._compat import TYPE_CHECKING, text_type
-from lomond._messages import check_bytes, check_control, json_text, text_payload
+from lomond._messages import check_bytes, check_control, check_utf8, json_text, text_payload
 from lomond._options import CHECKS, FRAGMENT_SIZE, MAX_MESSAGE_SIZE, supported_extensions
 from lomond.http.answer import ResponseReader
 from lomond.http.body import LAST_CHUNK, BodyParts, encode_chunk
@@ -327,6 +327,14 @@ class _End(object):
         # type: (BytesLike, bool, bool) -> None
         """Make the frames of a binary message, or of a part: as `send_text`, of bytes."""
         self._send(Opcode.BINARY, check_bytes('send_binary', data), compress, message_finished)
+
+    def send_utf8(self, data, compress=True, message_finished=True):
+        # type: (BytesLike, bool, bool) -> None
+        """Make the frames of bytes that are UTF-8 already, as a text message: as `send_text`.
+
+        They are checked: ValueError for what isn't UTF-8, or ends in the middle of a character.
+        """
+        self._send(Opcode.TEXT, check_utf8('send_utf8', data), compress, message_finished)
 
     def send_json(self, _obj=Ellipsis, **kwargs):
         # type: (Any, **Any) -> None

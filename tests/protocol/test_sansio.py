@@ -282,13 +282,16 @@ def test_messages_go_both_ways(size):
     pair.client.send_binary(b'')
     pair.client.send_json(a=1)
     pair.client.send_json([1, 2])
+    pair.client.send_utf8(b'\xc3\xa9', message_finished=False)
+    pair.client.send_utf8(b'')
     pair.server.send_text(u'')
     pair.server.send_binary(bytearray(b'\xff'))
     at_client, at_server = pair.run()
     assert at_server == [
-        ('text', u'caf\xe9'), ('binary', b''), ('text', u'{"a": 1}'), ('text', u'[1, 2]')]
+        ('text', u'caf\xe9'), ('binary', b''), ('text', u'{"a": 1}'), ('text', u'[1, 2]'),
+        ('text', u'\xe9')]
     assert at_client == [('text', u''), ('binary', b'\xff')]
-    assert pair.client.stats.sent.messages == pair.server.stats.received.messages == 4
+    assert pair.client.stats.sent.messages == pair.server.stats.received.messages == 5
 
 
 @SIZES
@@ -847,7 +850,8 @@ def test_a_connection_alone_is_the_protocol_after_the_handshake():
 
 SENDS = [
     lambda end: end.send_text(u'x'), lambda end: end.send_binary(b'x'),
-    lambda end: end.send_json(1), lambda end: end.send_ping(), lambda end: end.send_pong(b''),
+    lambda end: end.send_utf8(b'x'), lambda end: end.send_json(1),
+    lambda end: end.send_ping(), lambda end: end.send_pong(b''),
     lambda end: end.send_text(u'x', message_finished=False), lambda end: end.close()]
 
 
@@ -970,6 +974,8 @@ def test_reject_checks_its_arguments_and_the_request_still_waits(arguments, erro
     (lambda end: end.send_text([u'x']), TypeError, 'send_text takes'),
     (lambda end: end.send_text(u'\ud800'), ValueError, 'surrogate'),
     (lambda end: end.send_binary(u'x'), TypeError, 'send_text'),
+    (lambda end: end.send_utf8(b'\xc3'), ValueError, 'UTF-8'),
+    (lambda end: end.send_utf8(u'x'), TypeError, 'send_text'),
     (lambda end: end.send_json({}, a=1), TypeError, 'not both'),
     (lambda end: end.send_json(float('nan')), ValueError, 'NaN'),
     (lambda end: end.send_ping(b'x' * 126), ValueError, '125'),

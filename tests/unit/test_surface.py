@@ -107,6 +107,7 @@ SIGNATURES = {
     'lomond.sansio.Client.data_to_send': '',
     'lomond.sansio.Client.send_text': 'text, compress=True, message_finished=True',
     'lomond.sansio.Client.send_binary': 'data, compress=True, message_finished=True',
+    'lomond.sansio.Client.send_utf8': 'data, compress=True, message_finished=True',
     'lomond.sansio.Client.send_ping': "data=b''",
     'lomond.sansio.Client.send_pong': 'data',
     'lomond.sansio.Client.close': "code=1000, reason=u'goodbye'",
