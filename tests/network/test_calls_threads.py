@@ -22,6 +22,9 @@ from tests.network.driving import (
 )
 from tests.support import PATIENCE, answer_upgrade, make_close, make_frame, read_frame
 
+# What another driver of the same WebSocket is called.
+LOOP = 'loop over this|member of a pool'
+
 pytestmark = pytest.mark.usefixtures('clean_environment', 'nothing_is_left_open')
 
 
@@ -383,7 +386,7 @@ def test_no_call_gets_in_while_a_pool_or_persist_runs(link):
             for event in loop(websocket):
                 if event.name == 'ready':
                     for call in (websocket.open, websocket.receive, websocket.ping):
-                        with pytest.raises(errors.WebSocketUnavailable, match='loop over this|member of a pool'):
+                        with pytest.raises(errors.WebSocketUnavailable, match=LOOP):
                             call()
                     websocket.close()
             assert event.graceful
@@ -396,7 +399,7 @@ def test_no_call_gets_in_while_a_loop_runs(link):
             if event.name == 'ready':
                 for call in (websocket.open, websocket.receive, websocket.ping,
                              websocket.wait_ready, lambda: next(websocket.messages())):
-                    with pytest.raises(errors.WebSocketUnavailable, match='loop over this|member of a pool'):
+                    with pytest.raises(errors.WebSocketUnavailable, match=LOOP):
                         call()
                 websocket.close()
         assert event.graceful

@@ -464,7 +464,8 @@ def test_a_member_that_backs_off_can_be_removed(dead_port):
     lambda pool, given: pool.clear_outbox(given),
     lambda pool, given: pool.broadcast(u'x', [given]),
 ], ids=['renew', 'remove', 'clear_outbox', 'broadcast'])
-@pytest.mark.parametrize('given', [u'ws://localhost/', b'x', None, Pool()], ids=['text', 'bytes', 'None', 'pool'])
+@pytest.mark.parametrize(
+    'given', [u'ws://localhost/', b'x', None, Pool()], ids=['text', 'bytes', 'None', 'pool'])
 def test_what_is_no_websocket_is_refused(call, given):
     with pytest.raises(TypeError, match='WebSocket'):
         call(Pool(), given)
