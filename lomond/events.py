@@ -135,7 +135,7 @@ class Utf8Text(Text):
     def __init__(self, data, received_time=None):
         # type: (bytes, Optional[float]) -> None
         self.data = data  # type: bytes
-        self.received_time = time() if received_time is None else received_time
+        self.received_time = time() if received_time is None else received_time  # type: float
 
     if not TYPE_CHECKING:       # with it, mypy would let any attribute be read
         def __getattr__(self, name):

@@ -42,7 +42,7 @@ def send_wrong(websocket: WebSocket) -> None:
     websocket.send_text(1)  # error: arg-type reportArgumentType
     websocket.send_utf8('text')  # error: arg-type reportArgumentType
     websocket.send_binary('text')  # error: arg-type reportArgumentType
-    websocket.send_binary([1, 2])  # error: arg-type reportArgumentType
+    websocket.send_binary([1, 2])  # error: list-item reportArgumentType
     websocket.send_many([1, 2])  # error: list-item reportArgumentType
     websocket.send_many(b'data')  # error: arg-type reportArgumentType
     websocket.send_ping('text')  # error: arg-type reportArgumentType
