@@ -164,6 +164,10 @@ class RenewedSession(object):
         successor = self._successor
         for event in successor.step():
             if event.name == 'ready':
+                if self.session.phase != Phase.OPEN or self.session.connection.close_received:
+                    # Its end comes as always, and the policy decides what follows.
+                    self._drop_successor()
+                    return
                 self._take_over()
             if self.session is successor:
                 yield event

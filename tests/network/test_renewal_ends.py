@@ -13,8 +13,18 @@ from lomond import WebSocket, errors
 from lomond.engine.outbox import Outbox
 from lomond.persist import ReconnectPolicy
 from lomond.pool import Pool
-from tests.network.driving import count_descriptors, needs_proc, wait_for
-from tests.support import PATIENCE, RawServer, answer_upgrade, make_frame, read_frame
+from tests.network.driving import count_descriptors, drain, needs_proc, wait_for
+from tests.support import (
+    PATIENCE,
+    RawServer,
+    accept_for,
+    answer_upgrade,
+    get_header,
+    make_close,
+    make_frame,
+    read_frame,
+    read_head,
+)
 
 POLICY = ReconnectPolicy(max_wait=0, min_wait=0, spread=0)
 
@@ -430,3 +440,45 @@ def test_a_handler_of_a_signal_is_told_that_no_send_is_possible_while_a_queue_mo
             make_websocket(peers, write_timeout=0.1), POLICY, poll=0.01, ping_rate=0)
         run(pool, websocket, handle)
     assert len(moved) == 1
+
+
+@pytest.mark.parametrize('stops', [False, True])
+def test_a_connection_that_its_server_closes_for_the_new_one_ends_as_always(stops):
+    """The server allows one connection for each user: its Close decides, not a later end."""
+    def script(sock):
+        if not is_taken.is_set():
+            is_taken.set()
+            answer_upgrade(sock)
+            wait_for(has_asked)
+            sock.sendall(make_close(4001, b'replaced'))
+            assert read_frame(sock)[0] == 0x88
+            is_closed.set()
+            drain(sock)         # it leaves the end of TCP to the client
+        else:
+            head = read_head(sock)
+            has_asked.set()
+            wait_for(is_closed)
+            sock.sendall(ANSWER.format(accept_for(get_header(head, b'Sec-WebSocket-Key')).decode(
+                'ascii')).encode('ascii'))
+            drain(sock)
+
+    is_taken, has_asked, is_closed = threading.Event(), threading.Event(), threading.Event()
+    policy = ReconnectPolicy(
+        max_wait=0, spread=0, stop_on_code=[4001] if stops else ())
+    seen = []
+    with RawServer(script) as server:
+        pool = Pool()
+        websocket = pool.add(WebSocket(server.url), policy, ping_rate=0)
+        for _websocket, event in pool:
+            seen.append(event.name)
+            if event.name == 'ready' and event.connection == 1:
+                assert pool.renew(websocket)
+            elif event.name in ('back_off', 'gave_up'):
+                assert u'code 4001 replaced' in event.reason
+                websocket.close()
+    assert seen == ['connecting', 'connected', 'ready', 'closing', 'disconnected',
+                    'gave_up' if stops else 'back_off']
+
+
+ANSWER = (u'HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n'
+          u'Sec-WebSocket-Accept: {}\r\n\r\n')
