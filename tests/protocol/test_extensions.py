@@ -131,6 +131,64 @@ def test_what_is_sent_passes_in_the_order_of_the_answer_and_back_in_the_opposite
     assert receiver.receive(data) == [('binary', b'x')]
 
 
+class Recorder(Extension):
+    """Records what is sent, and marks it."""
+
+    name = u'x-recorder'
+    rsv = 0x10
+
+    def __init__(self):
+        self.sent = []
+        self.is_released = False
+
+    def frame_outbound(self, opcode, rsv, payload, fin):
+        self.sent.append((opcode, rsv, payload, fin))
+        return rsv | 0x10, payload
+
+    def release(self):
+        self.is_released = True
+
+
+@by_role
+def test_every_frame_that_is_sent_is_shown_to_an_extension_and_marked(role):
+    made = []
+
+    def factory():
+        made.append(Recorder())
+        return made[-1]
+
+    sender = make_pair([factory], role)[0]
+    extension = made[-1 if role == SERVER else 0]
+    connection, encoder = sender.connection, sender.connection.encoder
+    frames = [
+        encoder.encode(TEXT, b'a'), encoder.encode(PING, b'b'),
+        encoder.encode_part(TEXT, b'c', False), encoder.encode_part(TEXT, b'', True),
+        encoder.encode(TEXT, b'd')]
+    for size, made in (encoder.encode_in_frames(BINARY, b'', False, 5),
+                       encoder.encode_in_frames(BINARY, b'12345678', False, 5)):
+        whole = b''.join(to_bytes(piece) for frame in made for piece in frame)
+        assert len(whole) == size
+        frames.append(whole)
+    frames.append(connection.encode(Opcode.CLOSE, b'\x03\xe8'))
+    assert [(opcode, payload, fin) for opcode, _rsv, payload, fin in extension.sent] == [
+        (TEXT, b'a', True), (PING, b'b', True), (TEXT, b'c', False), (0, b'', True),
+        (TEXT, b'd', True), (BINARY, b'', True), (BINARY, b'12345', False), (0, b'678', True),
+        (Opcode.CLOSE, b'\x03\xe8', True)]
+    assert all(first & 0x70 == 0x10 for first, _payload in parse_frames(b''.join(frames), role))
+    connection.disconnect()
+    assert extension.is_released
+
+
+@by_role
+def test_a_close_frame_in_the_middle_of_transformed_fragments_ends_them(role):
+    connection = make_pair([Doubled], role)[0].connection
+    _size, frames = connection.encoder.encode_in_frames(BINARY, b'12345678', False, 5)
+    next(frames)
+    connection.encode(Opcode.CLOSE, b'')
+    with pytest.raises(errors.WebSocketClosing, match='in the middle of this message'):
+        next(frames)
+
+
 # -- what the peer does wrong --
 
 def test_an_error_of_an_extension_ends_the_connection_with_its_close_code():
@@ -252,6 +310,23 @@ def test_no_other_message_goes_between_the_parts_of_one(role):
     encoder.encode_part(TEXT, b'c', True)
     encoder.encode(TEXT, b'd')
     assert sender.connection.stats.sent.messages == 2
+
+
+@by_role
+def test_parts_are_frames_of_one_message_byte_for_byte(role):
+    encoder = make_pair([], role)[0].connection.encoder
+    frames = [encoder.encode_part(opcode, payload, is_last) for opcode, payload, is_last in (
+        (BINARY, b'a', False), (BINARY, b'', False), (BINARY, b'b', True), (TEXT, b'c', True))]
+    assert parse_frames(b''.join(frames), role) == [
+        (0x02, b'a'), (0x00, b''), (0x80, b'b'), (0x81, b'c')]
+
+
+def test_nothing_is_compressed_unless_the_sender_asks_for_it():
+    encoder = make_pair([PermessageDeflate])[0].connection.encoder
+    frames = [encoder.encode(TEXT, b'a'), encoder.encode(TEXT, b'a', True),
+              encoder.encode_part(TEXT, b'a', True), encoder.encode_part(TEXT, b'a', True, True)]
+    assert [first for first, _payload in parse_frames(b''.join(frames), CLIENT)] == [
+        0x81, 0xC1, 0x81, 0xC1]
 
 
 @pytest.mark.parametrize('opcode', [PING, 0, 8, 3])
