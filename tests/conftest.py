@@ -10,6 +10,8 @@ import zlib
 
 import pytest
 import trustme
+from hypothesis import given, settings
+from hypothesis.strategies import none
 
 from lomond.protocol import accel
 
@@ -27,8 +29,16 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
 def pytest_collection_finish():
     """Let no collection of garbage look at the thousands of tests again: many tests make one."""
     if hasattr(gc, 'freeze'):       # not on 2.7, 3.6, and PyPy
+        # Hypothesis looks for referrers of random generators, once: then they can't be frozen yet.
+        _draw_nothing()
         gc.collect()
         gc.freeze()
+
+
+@settings(database=None, deadline=None, max_examples=1)
+@given(none())
+def _draw_nothing(_none):
+    pass
 
 
 @pytest.fixture(scope='session')
