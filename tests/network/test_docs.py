@@ -145,7 +145,7 @@ def first_blocks():
     threads = guide[guide.index('\n## Threads'):]
     for name, text, number in (
             ('README', readme, 0), ('README, persist', readme, 1), ('README, pool', readme, 2),
-            ('README, errors', readme, 4),
+            ('README, errors', readme, 5),
             ('guide', guide, 0), ('guide, threads', threads, 0)):
         yield pytest.param(_BLOCK.findall(text)[number][1], id=name)
 
