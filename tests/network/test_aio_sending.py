@@ -450,6 +450,7 @@ def test_drain_raises_when_the_connection_ends_before_all_was_accepted(loop_name
             with pytest.raises(errors.TransportFail, match='write timed out' if (
                     end == 'write_timeout') else 'not sent'):
                 await draining()
+        may_read.set()
         await task.result()
         with pytest.raises(errors.TransportFail):
             await connection.drain()
@@ -458,9 +459,10 @@ def test_drain_raises_when_the_connection_ends_before_all_was_accepted(loop_name
         answer_upgrade(sock)
         wait_for(may_hang_up)
         sock.sendall(make_close(1000))
+        wait_for(may_read)      # otherwise all may be accepted before the Close is read
         read_to_close(sock)
 
-    may_hang_up = threading.Event()
+    may_hang_up, may_read = threading.Event(), threading.Event()
     with Reader(hang_up if end == 'peer' else None) as peer:
         run_in(loop_name, scenario)
 
