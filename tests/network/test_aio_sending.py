@@ -442,6 +442,8 @@ def test_drain_raises_when_the_connection_ends_before_all_was_accepted(loop_name
         drainer = loop.start(connection.drain)
         if end == 'peer':
             may_hang_up.set()
+            await wait_until(loop, lambda: connection.websocket.close_received)
+            may_read.set()
         elif end != 'write_timeout':
             await loop.sleep(0.01)
             assert not drainer.is_done
@@ -450,7 +452,6 @@ def test_drain_raises_when_the_connection_ends_before_all_was_accepted(loop_name
             with pytest.raises(errors.TransportFail, match='write timed out' if (
                     end == 'write_timeout') else 'not sent'):
                 await draining()
-        may_read.set()
         await task.result()
         with pytest.raises(errors.TransportFail):
             await connection.drain()

@@ -111,12 +111,18 @@ def find_authorities(cafile=None):
     return cafile, capath
 
 
+def _as_text(path):
+    # type: (Any) -> Any
+    """Return the text of a path: PyPy's ssl takes no `os.PathLike`."""
+    return path.__fspath__() if hasattr(path, '__fspath__') else path
+
+
 def _load_authorities(context, cafile, capath):
     # type: (ssl.SSLContext, Optional[FilePath], Optional[str]) -> None
     if capath is None:
         cafile, capath = find_authorities(cafile)
     try:
-        context.load_verify_locations(cafile, capath)
+        context.load_verify_locations(_as_text(cafile), capath)
     except EnvironmentError as error:
         raise _explain(error, u'no certificates in {!r}'.format(cafile or capath))
 
@@ -132,7 +138,7 @@ def _load_own_certificate(context, certfile, keyfile):
         asked.append(True)
         return ''
     try:
-        context.load_cert_chain(certfile, keyfile, guess)
+        context.load_cert_chain(_as_text(certfile), _as_text(keyfile), guess)
     except EnvironmentError as error:
         if asked:
             raise ValueError('the key in {!r} is encrypted: decrypt it, or give an ssl_context '
