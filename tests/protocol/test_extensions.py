@@ -180,6 +180,23 @@ def test_every_frame_that_is_sent_is_shown_to_an_extension_and_marked(role):
 
 
 @by_role
+@pytest.mark.parametrize('parts', [False, True])
+def test_an_extension_may_add_to_the_end_of_a_frame(role, parts):
+    class Adds(Extension):
+        name = u'x-adds'
+
+        def frame_inbound_complete(self, fin):
+            return b'.' if fin else b','
+
+    receiver = make_pair([Adds], SERVER if role == CLIENT else CLIENT, message_parts=parts)[1]
+    frames = [receiver.frame(TEXT, b'a', fin=False), receiver.frame(0, b'b'),
+              receiver.frame(BINARY, b'')]
+    assert b''.join(
+        event.text.encode('ascii') if event.name == 'text' else event.data
+        for piece in bytewise(b''.join(frames)) for event in receiver.read(piece)) == b'a,b..'
+
+
+@by_role
 def test_a_close_frame_in_the_middle_of_transformed_fragments_ends_them(role):
     connection = make_pair([Doubled], role)[0].connection
     _size, frames = connection.encoder.encode_in_frames(BINARY, b'12345678', False, 5)

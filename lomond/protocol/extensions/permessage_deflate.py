@@ -6,6 +6,7 @@ Deflates nothing: the codec that was agreed on, in `deflate`, does.
 from __future__ import absolute_import, division, print_function
 
 import zlib
+from itertools import chain
 
 from lomond._checks import whole_number
 from lomond._compat import TYPE_CHECKING, text_type
@@ -243,11 +244,9 @@ class PermessageDeflate(Extension):
             for piece in pieces:
                 yield piece
             return
-        for piece in pieces:
-            for data in self._inflate(piece, False):
-                yield data
-        if is_end and fin:
-            for data in self._inflate(b'', True):
+        last = [(b'', True)] if is_end and fin else []
+        for piece, is_last in chain(((piece, False) for piece in pieces), last):
+            for data in self._inflate(piece, is_last):
                 yield data
 
     def _inflate(self, piece, is_last):
@@ -272,8 +271,8 @@ class PermessageDeflate(Extension):
 
     def release(self):
         # type: () -> None
-        if self.codec is not None:
-            self.codec.release()
+        codec = self.codec  # type: Any     # there is one, as it was agreed on
+        codec.release()
 
 
 def alone(extensions):
