@@ -29,6 +29,7 @@ from lomond._outcomes import (
     timed_out,
 )
 from lomond.engine.timers import NEVER
+from lomond.events import EVENT_SIZE
 from lomond.net.waiter import LONGEST
 from lomond.net.workers import start_thread
 from lomond.status import Status
@@ -43,9 +44,6 @@ if TYPE_CHECKING:
 
 #: Bytes of messages that the background thread receives before a call asks for them.
 MAX_AHEAD = 1024 * 1024
-
-# Bytes that a message takes beside what it holds, about.
-_MESSAGE_SIZE = 200
 
 # Close codes after which `messages` ends without an error; 1005 is that of a frame without one.
 _NORMAL = frozenset([Status.NORMAL, Status.GOING_AWAY, 1005])
@@ -579,4 +577,4 @@ def _deadline(name, timeout):
 
 def _size(message):
     # type: (Message) -> int
-    return len(message) + _MESSAGE_SIZE
+    return len(message) + EVENT_SIZE

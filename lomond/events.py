@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from lomond.response import Response  # noqa: F401
 
 
+EVENT_SIZE = 200    # bytes that an event takes beside what it holds, about
+
 _SHOWN = 80     # characters or bytes of a payload that repr() shows
 
 

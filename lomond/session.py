@@ -15,6 +15,7 @@ from lomond._describe import describe
 from lomond.engine.client import ClientSession
 from lomond.engine.session import Session
 from lomond.engine.timers import NEVER
+from lomond.events import EVENT_SIZE
 from lomond.net.waiter import WAYS_FOR_FEW, Waiter
 from lomond.net.waker import Waker
 from lomond.protocol.state import State
@@ -25,9 +26,6 @@ if TYPE_CHECKING:
     from lomond.events import AnyEvent  # noqa: F401
 
 __all__ = ['Session', 'WebsocketSession']
-
-# Bytes that an event takes beside what it holds, about.
-_EVENT_SIZE = 200
 
 
 class BlockingLoop(Session):
@@ -189,7 +187,7 @@ class BlockingLoop(Session):
         lifecycle, news = self.connection.lifecycle, self._decoder.news
         for event in happened:
             self._ahead.append(event)
-            self.ahead_size += _EVENT_SIZE + len(
+            self.ahead_size += EVENT_SIZE + len(
                 getattr(event, 'text', getattr(event, 'data', b'')))
             self.writer.pending.holds_close = lifecycle.state == State.PEER_CLOSING
             if news:

@@ -18,6 +18,7 @@ from lomond.engine.policy import check_policy
 from lomond.engine.reconnect import PersistentSession
 from lomond.engine.stepped import begin_client
 from lomond.engine.timers import NEVER
+from lomond.events import EVENT_SIZE
 from lomond.net.waiter import merge
 from lomond.websocket import WebSocket, check_timing
 
@@ -55,9 +56,6 @@ LOW_WATER = 16 * 1024
 
 # After this number of sends that didn't wait other tasks run: the loop answers pings.
 _MANY_SENDS = 64
-
-# Bytes that an event takes beside what it holds, about.
-_EVENT_SIZE = 200
 
 # Beyond any other event nothing happens until the task has handled it: a handler of Closing may
 # send the last messages.
@@ -295,7 +293,7 @@ class Connection(LoopIterator):
         # type: (AnyEvent) -> None
         self._ahead = self._ahead or deque()
         self._ahead.append(event)
-        self._ahead_size += _EVENT_SIZE + len(
+        self._ahead_size += EVENT_SIZE + len(
             getattr(event, 'text', getattr(event, 'data', b'')))
 
     def _watch(self):
