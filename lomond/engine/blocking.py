@@ -74,6 +74,7 @@ class BlockingWriter(Writer):
 
         Raises TransportFail, or WebSocketUnavailable and its kinds.
         """
+        is_close = opcode == Opcode.CLOSE
         if self.receiving_thread is not None and self._interrupts_reading(opcode):
             self._send_interrupting(opcode, data)
             return
@@ -87,6 +88,8 @@ class BlockingWriter(Writer):
                 frame = None
                 try:
                     self.is_sending = True  # type: bool
+                    if is_close and self._connection.lifecycle.may_send:
+                        self.pending.has_closed = True      # before `any` is read
                     if self.pending.any and not self._is_flushing:
                         self._send_controls_first()
                     if len(data) > self._whole_size and not opcode & CONTROL_BIT:
@@ -100,7 +103,7 @@ class BlockingWriter(Writer):
                         if self.error is not None:
                             raise self.refusal(len(frame))
                         self.transport.send(frame, self.options.write_timeout or None)
-                    if opcode == Opcode.CLOSE:
+                    if is_close:
                         self._close_was_sent()
                     self.is_sending = False
                 except BaseException as error:

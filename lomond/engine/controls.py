@@ -18,7 +18,7 @@ MAX_WAITING = 64
 class ControlFrames(object):
     """Control frames, in their order: the user's, the pong to the latest ping, a Close."""
 
-    __slots__ = ('_pong', '_users', 'any', 'close', 'holds_close')
+    __slots__ = ('_pong', '_users', 'any', 'close', 'has_closed', 'holds_close')
 
     def __init__(self):
         # type: () -> None
@@ -27,6 +27,8 @@ class ControlFrames(object):
         self._pong = []  # type: List[Tuple[int, bytes]]    # at most one
         #: The payload of a Close frame, until that was sent.
         self.close = None  # type: Optional[bytes]
+        #: True once a Close frame has been added, or is being sent: nothing may be added after it.
+        self.has_closed = False  # type: bool
         #: True while the application hasn't handled Closing, though the peer's Close has been read.
         self.holds_close = False  # type: bool
         #: True if a frame waits. Set last, so that a thread that reads it finds what was added.
@@ -48,7 +50,7 @@ class ControlFrames(object):
         # type: (int, bytes) -> None
         """Add a frame of the user's."""
         if opcode == Opcode.CLOSE:
-            self.close = payload
+            self._add_close(payload)
         else:
             self._users.append((opcode, payload))
         self.any = True
@@ -59,8 +61,22 @@ class ControlFrames(object):
         if opcode == Opcode.PONG:
             self._pong[:] = [(opcode, payload)]     # RFC 6455 5.5.3: one to the latest ping will do
         else:
-            self.close = payload
+            self._add_close(payload)
         self.any = True
+
+    def _add_close(self, payload):
+        # type: (bytes) -> None
+        self.has_closed = True
+        self.close = payload
+
+    def withdraw(self, opcode, payload):
+        # type: (int, bytes) -> bool
+        """Take back a ping or pong of the user's; False if it has been taken to be sent."""
+        try:
+            self._users.remove((opcode, payload))
+            return True
+        except ValueError:
+            return False
 
     def take(self, may_close=True):
         # type: (bool) -> Optional[Tuple[int, bytes]]
@@ -73,7 +89,10 @@ class ControlFrames(object):
         taken = None
         for waiting in (self._users, self._pong):
             if waiting and taken is None:
-                taken = waiting.pop(0)
+                try:
+                    taken = waiting.pop(0)
+                except IndexError:
+                    pass        # another thread has just withdrawn it
         if taken is None and may_close and self.close is not None and not self.holds_close:
             taken = Opcode.CLOSE, self.close
         if self._users or self._pong or self.close is not None:

@@ -195,9 +195,13 @@ class Writer(object):
             raise unavailable(self._connection.state)
         if self.error is not None:
             raise self.refusal(len(payload))
-        if self.pending.close is not None:
+        if self.pending.has_closed:
             raise unavailable(State.CLOSING)
         self.pending.add(opcode, payload)
+        # Another thread, or a signal's handler, may have begun to close meanwhile.
+        if opcode != Opcode.CLOSE and self.pending.has_closed \
+                and self.pending.withdraw(opcode, payload):
+            raise unavailable(State.CLOSING)
         if opcode == Opcode.CLOSE or not self.is_interleaving:
             # close_timeout begins; or the message has just ended, and the loop sends the frame.
             self._session.wake()

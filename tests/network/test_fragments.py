@@ -11,7 +11,7 @@ import zlib
 import pytest
 
 from lomond import WebSocket, errors
-from lomond.engine.controls import MAX_WAITING
+from lomond.engine.controls import MAX_WAITING, ControlFrames
 from lomond.net.transport import PROGRESS
 from lomond.net.waiter import WRITE
 from lomond.server import Server
@@ -360,6 +360,35 @@ def test_no_message_follows_a_close_frame_that_waits(open_pair):
     with pytest.raises(errors.WebSocketClosing):
         websocket.send_text(u'x')
     assert read_frame(peer)[0] == CLOSE
+
+
+@pytest.mark.parametrize('is_late', [False, True], ids=['before it waits', 'after it waits'])
+def test_a_ping_that_meets_a_close_frame_goes_out_or_raises(open_pair, is_late):
+    """Another thread, or a signal's handler, closes while the ping is being added."""
+    class Waiting(ControlFrames):
+        __slots__ = ()
+
+        def add(self, opcode, payload):
+            writer.is_interleaving = False      # that message has just ended
+            if is_late:
+                super(Waiting, self).add(opcode, payload)
+            websocket.close()
+            if not is_late:
+                super(Waiting, self).add(opcode, payload)
+
+    websocket, peer = open_pair
+    writer = websocket.session.writer
+    writer.pending = Waiting()
+    writer.is_interleaving = True
+    if is_late:
+        websocket.send_ping(b'1')
+        assert read_frame(peer) == (PING, b'1')
+    else:
+        with pytest.raises(errors.WebSocketClosing):
+            websocket.send_ping(b'1')
+        assert not writer.pending.has_users
+    assert read_frame(peer)[0] == CLOSE
+    assert websocket.stats.pings_sent == int(is_late)
 
 
 def test_pings_of_the_loop_go_out_between_fragments():
