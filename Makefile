@@ -59,9 +59,10 @@ test: .venv/tox/ready peers
 # xdist would start them without -bb.
 several = --dist loadfile --tx '$(PARALLEL)*popen//python=$(1) -bb'
 
-# One Python's tests before those of the others, of which each takes one process.
+# One Python's tests before those of the others, of which each takes one process, and a part of what
+# is tried at each byte.
 test-all: test
-	TOX_SKIP_ENV='^$(TESTED)$$' $(TOX) --parallel $$(expr $(PARALLEL) \* 5 / 4)
+	LOMOND_SHARE=4 TOX_SKIP_ENV='^$(TESTED)$$' $(TOX) --parallel $$(expr $(PARALLEL) \* 5 / 4)
 
 lint: .venv/lint/ready
 	.venv/lint/bin/ruff check .

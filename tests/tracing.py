@@ -4,11 +4,7 @@ from __future__ import absolute_import, division, print_function
 
 import inspect
 import linecache
-import os
 import sys
-
-#: A test that takes all lines takes a minute: otherwise every seventh one will do.
-LINE_STEP = 1 if os.environ.get('LOMOND_THOROUGH') else 7
 
 
 def press_ctrl_c():

@@ -22,6 +22,7 @@ from tests.faults.scripted import (
     run,
 )
 from tests.protocol.harness import bytewise
+from tests.sampling import share
 
 by_role = pytest.mark.parametrize('role', [CLIENT, SERVER])
 by_closer = pytest.mark.parametrize('we_close', [False, True], ids=['they close', 'we close'])
@@ -63,7 +64,7 @@ def test_cut_anywhere_gives_the_whole_messages_before_it(
         ready_fd, driver, role, we_close, is_secure, fault):
     trial = Trial(ready_fd, role, we_close, is_secure=is_secure, driver=driver)
     data = trial.talk.data
-    for offset in range(trial.talk.size + 1):
+    for offset in share(range(trial.talk.size + 1)):
         outcome = trial.run([data[:offset], fault] if offset else [fault])
         trial.check(offset, outcome, offset)
         if offset < trial.talk.size:
@@ -76,7 +77,7 @@ def test_cut_anywhere_gives_the_whole_messages_before_it(
 @by_closer
 def test_cut_anywhere_is_the_same_with_a_read_for_each_frame(ready_fd, driver, role, we_close):
     trial = Trial(ready_fd, role, we_close, driver=driver)
-    for offset in range(trial.talk.size + 1):
+    for offset in share(range(trial.talk.size + 1)):
         script = []
         left = offset
         for piece in [HEADS[role]] + trial.talk.frames:
@@ -93,7 +94,7 @@ def test_cut_anywhere_is_the_same_with_a_read_for_each_frame(ready_fd, driver, r
 def test_split_anywhere_changes_nothing(ready_fd, driver, role, we_close, is_secure):
     trial = Trial(ready_fd, role, we_close, is_secure=is_secure, driver=driver)
     data = trial.talk.data
-    for offset in range(1, trial.talk.size):
+    for offset in share(range(1, trial.talk.size)):
         outcome = trial.run([data[:offset], data[offset:], END])
         trial.check(trial.talk.size, outcome, offset)
 
@@ -115,7 +116,7 @@ def test_any_split_changes_nothing(ready_fd, driver, role):
     trial = Trial(ready_fd, role, driver=driver)
     data = trial.talk.data
     chance = random.Random(6455)
-    for _ in range(200):
+    for _ in share(range(200)):
         points = sorted(chance.sample(range(1, trial.talk.size), chance.randint(2, 12)))
         outcome = trial.run([
             data[start:stop] for start, stop in zip([0] + points, points + [trial.talk.size])
@@ -129,7 +130,7 @@ def test_any_split_changes_nothing(ready_fd, driver, role):
 def test_delay_anywhere_changes_nothing(ready_fd, driver, role, we_close):
     trial = Trial(ready_fd, role, we_close, driver=driver)
     data = trial.talk.data
-    for offset in range(1, trial.talk.size):
+    for offset in share(range(1, trial.talk.size)):
         outcome = trial.run([data[:offset], Delay(2), Delay(2), data[offset:], END])
         trial.check(trial.talk.size, outcome, offset)
 
@@ -140,7 +141,7 @@ def test_delay_that_wakes_the_timers_adds_polls_and_pings_only(ready_fd, driver,
     trial = Trial(ready_fd, role, driver=driver)
     data = trial.talk.data
     head_size = len(HEADS[role])
-    for offset in range(head_size, trial.talk.size):
+    for offset in share(range(head_size, trial.talk.size)):
         outcome = trial.run([data[:offset], Delay(12), data[offset:], END],
                             loop_options={'poll': 10, 'ping_rate': 11})
         polls = [event for event in outcome.events if event == ('poll',)]
@@ -158,7 +159,7 @@ def test_delay_that_wakes_the_timers_adds_polls_and_pings_only(ready_fd, driver,
 def test_silence_during_the_handshake_ends_with_the_time_for_it(ready_fd, driver, role):
     trial = Trial(ready_fd, role, driver=driver)
     data = trial.talk.data
-    for offset in range(len(HEADS[role])):
+    for offset in share(range(len(HEADS[role]))):
         outcome = trial.run([data[:offset], SILENCE] if offset else [SILENCE])
         trial.check(offset, outcome, offset)
         assert u'the handshake took longer than ' in outcome.events[-1][1], offset
@@ -169,7 +170,7 @@ def test_silence_during_the_handshake_ends_with_the_time_for_it(ready_fd, driver
 def test_silence_anywhere_is_told_as_unresponsive(ready_fd, driver, role):
     trial = Trial(ready_fd, role, driver=driver)
     data = trial.talk.data
-    for offset in range(len(HEADS[role]), trial.talk.size):
+    for offset in share(range(len(HEADS[role]), trial.talk.size)):
         outcome = trial.run([data[:offset], SILENCE],
                             loop_options={'poll': 1000, 'ping_rate': 4, 'ping_timeout': 8})
         assert outcome.events[:-2] == trial.talk.expected(offset), offset
@@ -182,7 +183,7 @@ def test_silence_anywhere_is_told_as_unresponsive(ready_fd, driver, role):
 def test_silence_after_our_close_frame_ends_with_close_timeout(ready_fd, driver, role):
     trial = Trial(ready_fd, role, we_close=True, driver=driver)
     data = trial.talk.data
-    for offset in range(len(HEADS[role]), trial.talk.size):
+    for offset in share(range(len(HEADS[role]), trial.talk.size)):
         outcome = trial.run([data[:offset], SILENCE],
                             loop_options={'poll': 1000, 'ping_rate': None, 'close_timeout': 5})
         trial.check(offset, outcome, offset)
@@ -228,7 +229,7 @@ def _check_spoilt(trial, outcome, offset, where):
 def test_bit_flipped_anywhere_gives_no_more_than_one_error_and_the_end(ready_fd, driver, role, bit):
     trial = Trial(ready_fd, role, we_close=bit % 2 == 1, driver=driver)
     data = trial.talk.data
-    for offset in range(trial.talk.size):
+    for offset in share(range(trial.talk.size)):
         outcome = trial.run([
             _spoil(data, offset, bytearray(data)[offset] ^ (1 << bit)), END])
         _check_spoilt(trial, outcome, offset, (offset, bit))
@@ -242,7 +243,7 @@ def test_byte_replaced_anywhere_gives_no_more_than_one_error_and_the_end(
         ready_fd, driver, role, we_close, value):
     trial = Trial(ready_fd, role, we_close, driver=driver)
     data = trial.talk.data
-    for offset in range(trial.talk.size):
+    for offset in share(range(trial.talk.size)):
         outcome = trial.run([_spoil(data, offset, value), END])
         _check_spoilt(trial, outcome, offset, (offset, value))
 
@@ -252,7 +253,7 @@ def test_byte_replaced_anywhere_gives_no_more_than_one_error_and_the_end(
 def test_byte_too_much_or_too_few_gives_no_more_than_one_error_and_the_end(ready_fd, driver, role):
     trial = Trial(ready_fd, role, driver=driver)
     data = trial.talk.data
-    for offset in range(trial.talk.size):
+    for offset in share(range(trial.talk.size)):
         for piece in (b'', b'\0'):
             outcome = trial.run([
                 data[:offset] + piece + data[offset + (0 if piece else 1):], END])

@@ -22,6 +22,7 @@ from tests.faults.scripted import (
     run,
 )
 from tests.protocol.harness import KEY, PING, TEXT
+from tests.sampling import share
 from tests.support import make_close, make_frame
 
 by_role = pytest.mark.parametrize('role', [CLIENT, SERVER])
@@ -112,7 +113,7 @@ def test_write_that_fails_anywhere_says_how_much_went_out(
     sizes, handshake, total = _sizes(
         ready_fd, role, SENDS, driver=driver, is_secure=is_secure)
     before, after = _expected(role)
-    for offset in range(handshake, total):
+    for offset in share(range(handshake, total)):
         outcome = _talk(
             ready_fd, role, is_secure=is_secure, on_ready=SENDS, fails_at=offset, failure=failure,
             write_timeout=AT_ONCE if failure == FULL else None, driver=driver)
@@ -137,7 +138,7 @@ def test_message_in_pieces_that_fails_says_how_much_went_out(ready_fd, driver, r
     offsets = [
         handshake + offset for piece in range(0, len(message) + 1, 65536)
         for offset in range(piece - 16, piece + 17) if offset >= 0] + [total - 20]
-    for offset in offsets:
+    for offset in share(offsets):
         outcome = _talk(
             ready_fd, role, on_ready=sends, fails_at=offset, failure=failure,
             write_timeout=AT_ONCE if failure == FULL else None, driver=driver)
@@ -153,7 +154,7 @@ def test_write_that_has_to_wait_anywhere_changes_nothing(ready_fd, driver, role,
     _sizes_of, handshake, total = _sizes(
         ready_fd, role, SENDS, driver=driver, is_secure=is_secure)
     before, after = _expected(role)
-    for offset in range(total):
+    for offset in share(range(total)):
         outcome = _talk(ready_fd, role, is_secure=is_secure, on_ready=SENDS, fails_at=offset,
                         failure=PAUSE, driver=driver)
         assert [error for _sent, error in outcome.calls] == [None] * len(SENDS)
@@ -198,7 +199,7 @@ def test_answer_is_told_wherever_the_request_fails(
     """Whether a read or a write is the first to fail makes no difference."""
     _sizes_of, size, _total = _sizes(ready_fd, CLIENT, SENDS, driver=driver)
     expected = [('connecting',), ('connected',), told, ('disconnected', told[1], False)]
-    for offset in range(size + 1):
+    for offset in share(range(size + 1)):
         outcome = run(ready_fd, CLIENT, answer, is_secure=is_secure, on_ready=SENDS,
                       fails_at=offset, failure=failure, driver=driver)
         assert outcome.events == expected, offset
@@ -217,7 +218,7 @@ def test_request_that_fails_with_no_answer_says_why(
     if words is None:
         words = u'the connection broke: ' + (
             u'Connection reset by peer' if failure == BROKEN else u'No buffer space available')
-    for offset in range(size):
+    for offset in share(range(size)):
         outcome = run(
             ready_fd, CLIENT, [end], is_secure=is_secure, fails_at=offset, failure=failure,
             driver=driver)
@@ -230,7 +231,7 @@ def test_request_that_fails_with_no_answer_says_why(
 @pytest.mark.parametrize('failure', [BROKEN, FULL])
 def test_acceptance_of_half_a_request_is_none(ready_fd, driver, failure):
     _sizes_of, size, _total = _sizes(ready_fd, CLIENT, SENDS, driver=driver)
-    for offset in range(size):
+    for offset in share(range(size)):
         outcome = _talk(
             ready_fd, CLIENT, on_ready=SENDS, fails_at=offset, failure=failure, driver=driver)
         assert outcome.events == [('connecting',), ('connected',), (
@@ -242,7 +243,7 @@ def test_acceptance_of_half_a_request_is_none(ready_fd, driver, failure):
 @by_driver
 def test_request_that_is_never_taken_ends_with_the_time_for_it(ready_fd, driver):
     _sizes_of, size, _total = _sizes(ready_fd, CLIENT, SENDS, driver=driver)
-    for offset in range(size):
+    for offset in share(range(size)):
         outcome = run(ready_fd, CLIENT, [SILENCE], fails_at=offset, failure=FULL, driver=driver)
         assert outcome.events[-1] == (
             'disconnected', u'the handshake took longer than connect_timeout allows (30 s)', False)
@@ -252,7 +253,7 @@ def test_request_that_is_never_taken_ends_with_the_time_for_it(ready_fd, driver)
 @pytest.mark.parametrize('failure', [BROKEN, FULL])
 def test_answer_to_the_handshake_that_fails_anywhere_is_no_ready(ready_fd, driver, failure):
     _sizes_of, size, _total = _sizes(ready_fd, SERVER, SENDS, driver=driver)
-    for offset in range(size):
+    for offset in share(range(size)):
         outcome = _talk(
             ready_fd, SERVER, on_ready=SENDS, fails_at=offset, failure=failure,
             connect_timeout=0.001 if failure == FULL else 30, driver=driver)
@@ -277,7 +278,7 @@ def test_close_frame_that_fails_anywhere_is_not_graceful(ready_fd, driver, role,
     closers = [lambda websocket: websocket.close(1000, u'mine')]
     size = 2 + (4 if role == CLIENT else 0) + len(b'..mine')
     _sizes_of, handshake, _total = _sizes(ready_fd, role, SENDS, driver=driver)
-    for offset in range(size):
+    for offset in share(range(size)):
         outcome = _talk(
             ready_fd, role, on_ready=closers, fails_at=handshake + offset, failure=failure,
             write_timeout=AT_ONCE if failure == FULL else None, driver=driver)

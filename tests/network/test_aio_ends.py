@@ -24,6 +24,7 @@ from tests.network.event_loops import (
     uvloop,
     wait_until,
 )
+from tests.sampling import LINE_STEP
 from tests.support import (
     PATIENCE,
     RawServer,
@@ -34,7 +35,7 @@ from tests.support import (
     read_exactly,
     read_head,
 )
-from tests.tracing import LINE_STEP, LineTracer
+from tests.tracing import LineTracer
 
 pytestmark = pytest.mark.usefixtures('clean_environment', 'nothing_is_left_open')
 

@@ -22,8 +22,9 @@ from tests.network.event_loops import (
     wait_until,
 )
 from tests.network.pools import make_pool
+from tests.sampling import LINE_STEP
 from tests.support import PATIENCE, RawServer, answer_upgrade, make_close, make_frame
-from tests.tracing import LINE_STEP, LineTracer
+from tests.tracing import LineTracer
 
 pytestmark = pytest.mark.usefixtures('clean_environment', 'nothing_is_left_open')
 

@@ -23,6 +23,7 @@ from lomond.session import WebsocketSession
 from lomond.testing import open_over
 from tests.network.driving import Background
 from tests.network.races.match import DOCUMENTED
+from tests.sampling import share
 from tests.support import PATIENCE, read_frame
 
 _FILES = {os.path.splitext(module.__file__)[0] for module in (writer, blocking, queued, session)}
@@ -251,4 +252,4 @@ CASTS = [
 @pytest.mark.parametrize('session_class', [WebsocketSession, QueuedClientSession])
 @pytest.mark.parametrize('names', CASTS, ids=[' '.join(names) for names in CASTS])
 def test_no_order_of_steps_harms(names, session_class):
-    explore(session_class, names, range(150))
+    explore(session_class, names, share(range(150)))

@@ -13,6 +13,7 @@ import pytest
 
 from tests.network.driving import accept_and_hang_up, read_to_close, run_program
 from tests.programs import pause
+from tests.sampling import SHARE
 from tests.support import answer_upgrade, get_header, make_frame, read_exactly
 
 pytestmark = pytest.mark.usefixtures('clean_environment')
@@ -196,7 +197,7 @@ tell('done')
 
 
 #: How many members a pool has. Each wait of eventlet costs as much as there are descriptors.
-MEMBERS = {'gevent': 300, 'eventlet': 30}
+MEMBERS = {'gevent': 300 // SHARE, 'eventlet': 30}
 
 
 @pytest.mark.parametrize('scheme', [u'ws', u'wss'])

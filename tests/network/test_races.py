@@ -14,6 +14,7 @@ import pytest
 
 from tests.network.races.match import Arena
 from tests.network.races.scenarios import SCENARIOS
+from tests.sampling import SHARE
 
 pytestmark = pytest.mark.usefixtures('clean_environment')
 
@@ -32,7 +33,7 @@ APART = ('handler_closes', 'process_forks')
 def test_a_race_harms_nobody(scenario, arguments, scheme, compress, server_tls, authority_file):
     options = {'server_tls': server_tls, 'authority_file': authority_file} \
         if scheme == 'wss' else {}
-    scenario(Arena(compress, seed=scheme, **options), *arguments)
+    scenario(Arena(compress, calls=40 // SHARE, seed=scheme, **options), *arguments)
 
 
 @pytest.mark.skipif(not hasattr(signal, 'setitimer'), reason='there is no setitimer, and no fork')
@@ -40,7 +41,7 @@ def test_a_race_harms_nobody(scenario, arguments, scheme, compress, server_tls, 
 def test_a_race_with_signals_or_forks_harms_nobody(name):
     races = subprocess.Popen(
         [sys.executable, os.path.join(ROOT, 'compliance', 'races.py'),
-         '--only', name, '--seconds', '2', '--calls', '30'],
+         '--only', name, '--seconds', str(2.0 / SHARE), '--calls', '30'],
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     out, _err = races.communicate()
     assert races.returncode == 0, out.decode('utf-8', 'replace')

@@ -7,7 +7,6 @@ step by step, and have to agree with it about everything that shows.
 
 from __future__ import absolute_import, division, print_function
 
-import os
 from collections import namedtuple
 
 import pytest
@@ -24,6 +23,7 @@ from tests.protocol.harness import (
     parse_frames,
     story,
 )
+from tests.sampling import IS_THOROUGH
 from tests.support import make_frame
 
 OTHER = {CLIENT: SERVER, SERVER: CLIENT}
@@ -344,7 +344,7 @@ LEFT = [
     ('bad', 'close', 'cut'),
 ]
 
-if os.environ.get('LOMOND_THOROUGH'):       # 55,000 worlds: a minute or two
+if IS_THOROUGH:       # 55,000 worlds: a minute or two
     LEFT.append(('bad', 'close', 'cut', 'ping', 'text'))
 
 
