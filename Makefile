@@ -3,7 +3,7 @@
 #   make demo        the ticker on an embedded feed, which goes away once; some 6 seconds
 #   make check       ruff, mypy, and the tests that open no socket; half a minute
 #   make test        all tests on the Python of PYTHON, or of PY=2.7, PY=3.13, PY=pypy3; minutes
-#   make test-all    all tests on every Python found, and the coverage; a quarter of an hour
+#   make test-all    all tests on every Python found, and the coverage; 25 minutes
 #   make lint        ruff, bandit, and words to avoid (.ci/check_words.py)
 #   make typecheck   mypy --strict; and what mypy and pyright say of programs that use lomond
 #   make diagrams    docs/architecture.md's diagrams, drawn from the tables in the code
@@ -59,8 +59,8 @@ test: .venv/tox/ready peers
 # xdist would start them without -bb.
 several = --dist loadfile --tx '$(PARALLEL)*popen//python=$(1) -bb'
 
-# One Python's tests before those of the others, of which each takes one process, and a part of what
-# is tried at each byte.
+# One Python's tests before those of the others, of which each takes one process, and its share of
+# what is tried at each byte.
 test-all: test
 	LOMOND_SHARE=4 TOX_SKIP_ENV='^$(TESTED)$$' $(TOX) --parallel $$(expr $(PARALLEL) \* 5 / 4)
 

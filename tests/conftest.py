@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis.strategies import none
 
 from lomond.protocol import accel
+from tests.sampling import IS_BETWEEN, share
 
 try:
     from zlib_ng import zlib_ng
@@ -24,6 +25,15 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     # A shell has what runs in the background ignore Ctrl-C, and its children too: some tests
     # are about just that.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_collection_modifyitems(config, items):
+    """Leave most of the costly tests to other Pythons, in `make test-all`."""
+    if IS_BETWEEN:
+        costly = [item for item in items if item.get_closest_marker('costly')]
+        others = set(costly) - set(share(costly))
+        config.hook.pytest_deselected(items=list(others))
+        items[:] = [item for item in items if item not in others]
 
 
 def pytest_collection_finish():

@@ -37,7 +37,8 @@ from tests.support import (
 )
 from tests.tracing import LineTracer
 
-pytestmark = pytest.mark.usefixtures('clean_environment', 'nothing_is_left_open')
+pytestmark = [
+    pytest.mark.costly, pytest.mark.usefixtures('clean_environment', 'nothing_is_left_open')]
 
 BEGIN = ['connecting', 'connected', 'ready']
 

@@ -11,7 +11,8 @@ from tests.network.driving import accept_and_send, drain, echo, run_program
 from tests.network.test_forks import needs_fork
 from tests.support import PATIENCE, RawServer
 
-pytestmark = pytest.mark.usefixtures('clean_environment', 'nothing_is_left_open')
+pytestmark = [
+    pytest.mark.costly, pytest.mark.usefixtures('clean_environment', 'nothing_is_left_open')]
 
 needs_alarm = pytest.mark.skipif(os.name == 'nt', reason='there is no SIGALRM here')
 

@@ -26,6 +26,8 @@ from lomond.server import Server
 from ..support import RawServer, answer_upgrade, make_close, make_frame, read_frame, read_head
 from .driving import drain, wait_for
 
+pytestmark = pytest.mark.costly
+
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 BTCTICKER = ['-m', 'lomond.examples.btcticker']

@@ -11,6 +11,8 @@ import pytest
 from tests.network.driving import echo
 from tests.support import PATIENCE
 
+pytestmark = pytest.mark.costly
+
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 # The end of a program's loop, in the parent.

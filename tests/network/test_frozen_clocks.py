@@ -10,7 +10,7 @@ import pytest
 from tests.network.driving import accept_and_hang_up, drain, run_program, wait_for
 from tests.support import IS_PYPY, answer_upgrade, make_frame, read_frame, read_head
 
-pytestmark = pytest.mark.usefixtures('clean_environment')
+pytestmark = [pytest.mark.costly, pytest.mark.usefixtures('clean_environment')]
 
 #: How a program freezes its clock: `travel(seconds, tick)` and `move(clock, seconds)`.
 TOOLS = {

@@ -16,7 +16,7 @@ from tests.programs import pause
 from tests.sampling import SHARE
 from tests.support import answer_upgrade, get_header, make_frame, read_exactly
 
-pytestmark = pytest.mark.usefixtures('clean_environment')
+pytestmark = [pytest.mark.costly, pytest.mark.usefixtures('clean_environment')]
 
 SIZE = 100000
 SENDERS = 20

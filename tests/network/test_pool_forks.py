@@ -12,6 +12,8 @@ from tests.network.pools import WAYS_HERE
 from tests.network.test_forks import needs_fork
 from tests.support import PATIENCE, RawServer, answer_upgrade, make_close, make_frame, read_frame
 
+pytestmark = pytest.mark.costly
+
 # The parent forks when all are ready, and each has a message echoed afterwards.
 PROGRAM = """
 import gc, os, signal, sys

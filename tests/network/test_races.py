@@ -16,7 +16,7 @@ from tests.network.races.match import Arena
 from tests.network.races.scenarios import SCENARIOS
 from tests.sampling import SHARE
 
-pytestmark = pytest.mark.usefixtures('clean_environment')
+pytestmark = [pytest.mark.costly, pytest.mark.usefixtures('clean_environment')]
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 

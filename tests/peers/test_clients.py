@@ -11,6 +11,8 @@ from lomond.server import Server
 from ..support import PATIENCE, names
 from . import BURST, SERVER_CLOSE
 
+pytestmark = pytest.mark.costly
+
 MIB = 1024 * 1024
 
 MESSAGES = [u'text', u'', u'\u20ac \U0001f600 \x00', b'\x00\xff binary', b'']

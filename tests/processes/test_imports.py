@@ -14,6 +14,8 @@ from lomond.protocol import accel
 from tests.unit.test_imports import HOME
 from tests.unit.test_surface import IMPORTS
 
+pytestmark = pytest.mark.costly
+
 #: What the first connection to a ws URL has no use for, on no Python.
 UNNEEDED = {
     'asyncio', 'certifi', 'concurrent.futures', 'cookielib', 'datetime', 'decimal', 'email',
