@@ -104,10 +104,12 @@ class Connection(object):
         """Return the opcode and payload of a frame that the protocol itself has to send, once.
 
         A pong, the echo of a Close frame, or the Close frame that says how the peer broke the
-        protocol; None if there is none. Ask after each event, and after the last: then `encode` it.
+        protocol; None if there is none, or nothing may follow what was sent (RFC 6455 5.5.1). Ask
+        after each event, and after the last: then `encode` it.
         """
         del self.decoder.news[:]
-        return self.decoder.take_pending()
+        pending = self.decoder.take_pending()
+        return pending if self.lifecycle.may_close else None
 
     # -- the handshakes and the end --
 

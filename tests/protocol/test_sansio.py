@@ -846,6 +846,20 @@ def test_a_connection_alone_is_the_protocol_after_the_handshake():
     assert client.is_close_complete and server.is_close_complete
 
 
+@pytest.mark.parametrize('end_it', [
+    lambda server: server.encode_close(1000, u'bye'), lambda server: server.disconnect()],
+    ids=['closed', 'disconnected'])
+@pytest.mark.parametrize('sent, event', [
+    (make_frame(9, b'1', key=b'key!'), 'ping'), (b'\xff\xff', 'protocol_error')],
+    ids=['ping', 'fault'])
+def test_a_connection_has_nothing_to_reply_once_the_handler_has_closed_it(sent, event, end_it):
+    server = Connection(SERVER)
+    server.accept()
+    assert [happened.name for happened in server.receive(sent)] == [event]
+    end_it(server)
+    assert server.take_pending() is None
+
+
 # -- misuse --
 
 SENDS = [

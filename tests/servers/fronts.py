@@ -6,6 +6,8 @@ says; all others go to the server as they are.
 
 from __future__ import absolute_import, division, print_function
 
+import os
+
 from tests.programs import Program, find_program, write_file
 
 #: After how long, in seconds, an idle connection on ``/idle`` is cut.
@@ -66,7 +68,7 @@ defaults
     timeout tunnel 60s
 
 frontend front
-    bind 127.0.0.1:{port} ssl crt {pem}
+    bind 127.0.0.1:{port} ssl crt {pem} alpn {alpn}
     default_backend server
 '''
 
@@ -87,7 +89,7 @@ backend down
 
 _HAPROXY_SERVER = u'''
 backend server
-    server echo 127.0.0.1:{upstream}
+    server echo 127.0.0.1:{upstream} {proto}
 '''
 
 
@@ -105,20 +107,41 @@ def nginx(upstream, dead, pem):
 
 def haproxy(upstream, dead, pem):
     """HAProxy, that understands HTTP; parameters as of `nginx`."""
-    return _haproxy(u'http', _HAPROXY + _HAPROXY_PATHS + _HAPROXY_SERVER, upstream, dead, pem)
+    return _haproxy(
+        _HAPROXY + _HAPROXY_PATHS + _HAPROXY_SERVER, upstream, pem, dead=dead, after=RETRY_AFTER,
+        idle=int(IDLE * 1000))
 
 
 def haproxy_tcp(upstream, dead, pem):
     """HAProxy, that takes TLS off and passes bytes on; parameters as of `nginx`."""
-    return _haproxy(u'tcp', _HAPROXY + _HAPROXY_SERVER, upstream, dead, pem)
+    return _haproxy(_HAPROXY + _HAPROXY_SERVER, upstream, pem, mode=u'tcp')
 
 
-def _haproxy(mode, template, upstream, dead, pem):
+def haproxy_http2(upstream, is_http2, pem):
+    """HAProxy, for clients of HTTP/2 and HTTP/1.1; ``is_http2`` says what the server speaks."""
+    return _haproxy(
+        _HAPROXY + _HAPROXY_SERVER, upstream, pem, alpn=u'h2,http/1.1',
+        proto=u'proto h2' if is_http2 else u'')
+
+
+def _haproxy(template, upstream, pem, mode=u'http', alpn=u'http/1.1', proto=u'', **fields):
     program = find_program('haproxy')
 
     def make_command(folder, port):
         path = write_file(folder, 'haproxy.cfg', template.format(
-            mode=mode, port=port, upstream=upstream, dead=dead, pem=pem, after=RETRY_AFTER,
-            idle=int(IDLE * 1000)))
+            port=port, upstream=upstream, pem=pem, mode=mode, alpn=alpn, proto=proto, **fields))
         return [program, '-db', '-f', path]     # -db: one process, in the foreground
+    return Program(make_command)
+
+
+def nghttpx_http2(upstream, is_http2, _pem):
+    """nghttpx, as `haproxy_http2`, but without TLS: it detects HTTP/2 (RFC 9113 3.3)."""
+    program = find_program('nghttpx')
+
+    def make_command(_folder, port):
+        return [
+            program, '--conf=' + os.devnull, '--workers=1', '--errorlog-file=/dev/stderr',
+            '--frontend=127.0.0.1,{};no-tls'.format(port),
+            '--backend=127.0.0.1,{};;proto={}'.format(
+                upstream, 'h2' if is_http2 else 'http/1.1')]
     return Program(make_command)
