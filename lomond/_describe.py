@@ -26,3 +26,10 @@ def describe(error):
     if getattr(error, 'errno', None) == errno.EMFILE and u'ulimit' not in text:
         text += u' (close some, or raise the limit: ulimit -n)'
     return text
+
+
+def describe_with_type(error):
+    # type: (BaseException) -> Text
+    """Return the name of an exception's class, and its message if it has one."""
+    name, words = type(error).__name__, describe(error)
+    return name if words == name else u'{}: {}'.format(name, words)

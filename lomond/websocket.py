@@ -180,7 +180,7 @@ class WebSocket(Endpoint):
     - ``extensions``: factories of extensions to offer, such as subclasses of
       `lomond.extensions.Extension` (none). Its attribute is ``extension_factories``.
     - ``message_parts``: True to get messages in parts, as they arrive (False); or a function of
-      the opcode and the size of a message's first frame in bytes, which says so for each message.
+      an opcode and the bytes that a message's frames have announced so far, which says so.
     - ``text_as_bytes``: True to get texts as their UTF-8, checked, in ``event.data`` (False).
 
     Raises TypeError and ValueError for invalid arguments.

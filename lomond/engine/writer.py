@@ -14,7 +14,7 @@ import socket
 
 from lomond import errors
 from lomond._compat import TYPE_CHECKING, RLock, text_type, thread_module
-from lomond._describe import describe
+from lomond._describe import describe, describe_with_type
 from lomond.engine.controls import ControlFrames
 from lomond.engine.timers import NEVER
 from lomond.net.waiter import WRITE
@@ -40,6 +40,15 @@ class _NoSession(object):
     close_was_sent = write_failed = read_ahead = wake
 
     sender = None
+
+
+def interrupted_by(error):
+    # type: (BaseException) -> errors.TransportFail
+    """Make the error for what is sent after an exception has interrupted a send."""
+    failure = errors.TransportFail(
+        u'a send was interrupted by {}'.format(describe_with_type(error)))
+    failure.cause = error
+    return failure
 
 
 class Writer(object):
@@ -250,13 +259,13 @@ class Writer(object):
         """A send raised: decide whether another may follow it.
 
         None may if bytes of an incomplete frame may have gone out. Nor after a signal's handler
-        raised (Ctrl-C): the deflate stream may be ahead of what the peer has of it.
+        (Ctrl-C) or an extension raised: the deflate stream may be ahead of what the peer has of it.
         """
-        is_torn = has_begun or not isinstance(error, errors.WebSocketError)
+        is_torn = has_begun or not isinstance(error, errors.WebSocketError) \
+            or self._encoder.failure is not None
         # A message that a Close frame cut short ended with a whole frame.
         if self.error is None and is_torn and not isinstance(error, errors.WebSocketUnavailable):
-            self._break(error if isinstance(error, errors.TransportFail)
-                        else errors.TransportFail(u'a send was interrupted'))
+            self._break(error if isinstance(error, errors.TransportFail) else interrupted_by(error))
         self.is_sending = self.is_interleaving = False
 
     def _break(self, error):

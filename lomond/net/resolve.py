@@ -12,7 +12,7 @@ import functools
 import socket
 
 from lomond._compat import TYPE_CHECKING
-from lomond._describe import describe
+from lomond._describe import describe, describe_with_type
 from lomond.errors import ConnectFail
 from lomond.net.address import read_address
 from lomond.net.offload import logged, offload
@@ -54,7 +54,7 @@ def resolve(host, port, resolver, deadline, abandoned=None):
             raise _failed(host, describe(error), error)
         except Exception as error:      # the user's resolver
             raise _failed(
-                host, u'the resolver failed: {}: {}'.format(type(error).__name__, describe(error)),
+                host, u'the resolver failed: {}'.format(describe_with_type(error)),
                 error)
         _check(host, addresses)
     yield addresses

@@ -10,6 +10,7 @@ import struct
 
 from lomond import errors
 from lomond._compat import TYPE_CHECKING, text_type, to_bytes
+from lomond._describe import describe_with_type
 from lomond.opcode import Opcode
 from lomond.protocol.close import decode_close
 from lomond.protocol.extensions import permessage_deflate
@@ -54,7 +55,7 @@ class Encoder(object):
 
     __slots__ = (
         '_compresses', '_drawn_at', '_extensions', '_is_client', '_keys', '_lifecycle',
-        '_may_be_short', '_random_bytes', '_sent', '_stats', 'deflate', 'unfinished')
+        '_may_be_short', '_random_bytes', '_sent', '_stats', 'deflate', 'failure', 'unfinished')
 
     def __init__(self, is_client, lifecycle, stats, random_bytes):
         # type: (bool, Lifecycle, Stats, Callable[[int], bytes]) -> None
@@ -62,6 +63,8 @@ class Encoder(object):
         #: The opcode of a message of which `encode_part` has made some frames, but not the last.
         self.unfinished = None  # type: Optional[int]
         self._compresses = False        # that message
+        #: What an extension raised, in words: no frame can be made after that.
+        self.failure = None  # type: Optional[text_type]
         self._extensions = ()  # type: Sequence[Extension]  # not permessage-deflate alone
         self._is_client = is_client
         # The short way is a client's: it masks what is small.
@@ -123,13 +126,26 @@ class Encoder(object):
             return self._encode_close(payload)
         payload, rsv = self._admit(opcode, payload, compress)
         if self._extensions:
-            rsv, payload = send_through(self._extensions, opcode, payload, True, compress)
+            rsv, payload = self._send_through(opcode, payload, True, compress)
         frame = encode_frame(opcode, payload, True, rsv, self._masking_key())
         if opcode in _MESSAGES:
             sent.messages += 1
             sent.payload_bytes += size
         sent.wire_bytes += len(frame)
         return frame
+
+    def _send_through(self, opcode, payload, fin, compress):
+        # type: (int, bytes, bool, bool) -> Tuple[int, bytes]
+        """Return the reserved bits and the payload that extensions make of a frame's payload."""
+        if self.failure is not None:
+            raise errors.WebSocketUnavailable(
+                'nothing can be sent any more, as an extension failed: {}', self.failure)
+        try:
+            return send_through(self._extensions, opcode, payload, fin, compress)
+        except BaseException as error:
+            # An extension before that one, such as permessage-deflate, may be ahead of the peer.
+            self.failure = describe_with_type(error)
+            raise
 
     def _encode_close(self, payload):
         # type: (bytes) -> bytes
@@ -142,7 +158,7 @@ class Encoder(object):
             raise errors.FrameBuildError(text_type(error))
         rsv = 0
         if self._extensions:
-            rsv, payload = send_through(self._extensions, Opcode.CLOSE, payload, True, False)
+            rsv, payload = self._send_through(Opcode.CLOSE, payload, True, False)
         frame = encode_frame(Opcode.CLOSE, payload, True, rsv, self._masking_key())
         self._lifecycle.move(Trigger.CLOSE_SENT, close)
         self._sent.wire_bytes += len(frame)
@@ -186,7 +202,7 @@ class Encoder(object):
         for start in range(0, len(payload) or 1, fragment_size or 1):
             fragment = payload[start:start + fragment_size]
             fin = start + fragment_size >= len(payload)
-            rsv, data = send_through(self._extensions, opcode, fragment, fin, compress)
+            rsv, data = self._send_through(opcode, fragment, fin, compress)
             key = self._masking_key()
             yield encode_header(opcode, len(data), fin, rsv, key), data, key
             opcode = Opcode.CONTINUATION
@@ -251,8 +267,7 @@ class Encoder(object):
         size = len(payload)
         rsv = 0
         if self._extensions:
-            rsv, payload = send_through(
-                self._extensions, on_wire, payload, is_last, self._compresses)
+            rsv, payload = self._send_through(on_wire, payload, is_last, self._compresses)
         elif self.deflate is not None and self._compresses:
             payload = self.deflate.compress_part(payload, is_last)
             rsv = RSV1 if is_first else 0

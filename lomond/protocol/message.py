@@ -27,7 +27,7 @@ class MessageAssembler(object):
 
     Parameters: ``limits``; ``text_class``, the class of events of texts;
     ``in_parts``, whether to make events of the parts of messages: a bool, or
-    a function of the opcode and the size of a message's first frame, in bytes.
+    a function of the opcode and of how many bytes have been announced, until it says so.
     Set ``deflate`` once permessage-deflate is agreed on, ``is_transformed`` if
     other extensions are, and ``offers_buffer`` if the driver can receive into
     `receive_buffer`.
@@ -67,6 +67,8 @@ class MessageAssembler(object):
             if not self.in_message:
                 raise ProtocolError('a CONTINUATION frame, but no message to continue')
             self._fragments += 1
+            if not self.is_in_parts and self.in_parts:
+                self.is_in_parts = self._goes_in_parts(self._wire_size + header.length)
         else:
             if self.in_message:
                 raise ProtocolError(
@@ -83,11 +85,9 @@ class MessageAssembler(object):
 
     def _begin_message(self, header):
         # type: (FrameHeader) -> None
-        in_parts = self.in_parts
-        self.is_in_parts = bool(
-            in_parts(header.opcode, header.length) if callable(in_parts) else in_parts)
-        self.in_message = True
         self._is_text = header.opcode == Opcode.TEXT
+        self.is_in_parts = self._goes_in_parts(header.length)
+        self.in_message = True
         self._inflater = self.deflate if header.rsv & RSV1 else None
         self._fragments = 1
         self._wire_size = 0
@@ -99,6 +99,12 @@ class MessageAssembler(object):
         else:
             self._decoder = None
             self._gathered = self._buffer_for(header) or Pieces(b''.join)
+
+    def _goes_in_parts(self, size):
+        # type: (int) -> bool
+        in_parts = self.in_parts
+        return bool(in_parts(Opcode.TEXT if self._is_text else Opcode.BINARY, size)
+                    if callable(in_parts) else in_parts)
 
     def _buffer_for(self, header):
         # type: (FrameHeader) -> Optional[ReceiveBuffer]
@@ -190,6 +196,10 @@ class MessageAssembler(object):
         would be empty comes only at the end of its message. Raises InvalidPayload or
         PayloadTooLarge.
         """
+        if self._gathered.count:
+            gathered = self._take_gathered()
+            if gathered:
+                yield self._part(gathered, True, False, received_time)
         held = None  # type: Any
         for content in self._contents(pieces, is_last):
             if held is not None:
@@ -200,6 +210,14 @@ class MessageAssembler(object):
         elif held is None:
             return
         yield self._part(held, is_frame_end, is_last, received_time)
+
+    def _take_gathered(self):
+        # type: () -> Any
+        """Return the text or bytes of whole frames that came before the message goes in parts."""
+        content = self._gathered.join()  # type: Any
+        self._gathered = Pieces(b''.join)
+        # The decoder has the bytes of a character that isn't complete.
+        return content.decode('utf-8', 'ignore') if self._is_text and self._is_utf8 else content
 
     def _contents(self, pieces, is_last):
         # type: (Iterable[bytes], bool) -> Iterator[Any]

@@ -7,7 +7,7 @@ import logging
 import pytest
 
 from lomond import WebSocket, events
-from lomond.errors import ProtocolError
+from lomond.errors import ProtocolError, WebSocketUnavailable
 from lomond.extensions import Extension, PermessageDeflate
 from lomond.opcode import Opcode
 from lomond.pool import Pool
@@ -163,6 +163,39 @@ def test_an_error_of_an_extension_closes_with_its_code():
     fault, = (event for event in seen if event.name == 'protocol_error')
     assert (fault.close_code, fault.error) == (1002, u'not today')
     assert closed == [1002]
+
+
+@pytest.mark.parametrize('error', [ProtocolError('too odd'), ValueError('too odd')])
+@pytest.mark.parametrize('is_in_pool', [False, True], ids=['loop', 'pool'])
+def test_an_extension_that_fails_to_send_ends_the_connection(error, is_in_pool):
+    class Fails(Extension):
+        name = u'x-fails'
+
+        def frame_outbound(self, opcode, rsv, payload, fin):
+            if opcode == Opcode.BINARY:
+                raise error
+            return rsv, payload
+
+    def loop(websocket):
+        if not is_in_pool:
+            return websocket
+        pool = Pool()
+        pool.add(websocket)
+        return (event for _websocket, event in pool)
+
+    seen = []
+    with Server(echo_handler, extensions=[PermessageDeflate, Fails]) as server:
+        websocket = WebSocket(server.url, extensions=[PermessageDeflate, Fails])
+        for event in loop(websocket):
+            seen.append(event)
+            if event.name == 'ready':
+                with pytest.raises(type(error), match='too odd'):
+                    websocket.send_binary(b'odd')
+                with pytest.raises(WebSocketUnavailable, match='too odd'):
+                    websocket.send_text(u'even')
+    assert names(seen)[-1] == 'disconnected'
+    assert not seen[-1].graceful and u'too odd' in seen[-1].reason
+    assert seen[-1].cause.cause is error
 
 
 # -- messages in parts --

@@ -3,6 +3,7 @@
 from __future__ import absolute_import, division, print_function
 
 import itertools
+from functools import partial
 
 import pytest
 
@@ -13,7 +14,7 @@ from lomond.opcode import Opcode
 from lomond.protocol.connection import CLIENT, SERVER
 from lomond.protocol.limits import message_limits
 from tests.protocol.examples import Checksum, Doubled
-from tests.protocol.harness import BINARY, PING, ROLES, TEXT, Wire, bytewise, parse_frames
+from tests.protocol.harness import BINARY, CLOSE, PING, ROLES, TEXT, Wire, bytewise, parse_frames
 
 ORDERS = [order for size in (1, 2, 3)
           for order in itertools.permutations([Checksum, Doubled, PermessageDeflate], size)]
@@ -272,17 +273,31 @@ def test_a_transform_that_makes_more_is_held_to_the_limit_as_it_grows():
 
 # -- what the user's extension does wrong --
 
-def test_an_error_in_sending_comes_out_of_the_call():
+@pytest.mark.parametrize('error', [errors.ProtocolError('no'), ValueError('no'), KeyError()])
+def test_an_error_in_sending_comes_out_of_the_call_and_nothing_is_sent_after_it(error):
+    """Deflate comes first: the peer hasn't got what that has seen."""
     class Fails(Extension):
         name = u'x-fails'
 
         def frame_outbound(self, opcode, rsv, payload, fin):
-            raise errors.ProtocolError('no')
+            if is_bad:
+                raise error
+            return rsv, payload
 
-    sender = make_pair([Fails])[0]
-    with pytest.raises(errors.ProtocolError):
-        sender.connection.encode(TEXT, b'x')
-    assert sender.connection.stats.sent.messages == 0
+    is_bad = [1]
+    connection = make_pair([PermessageDeflate, Fails])[0].connection
+    with pytest.raises(type(error)):
+        connection.encode(TEXT, b'x', compress=True)
+    is_bad.pop()
+    for send in [
+            partial(connection.encode, TEXT, b'x', compress=True),
+            partial(connection.encode, PING, b'x'),
+            partial(connection.encode, CLOSE, b''),
+            partial(connection.encoder.encode_part, TEXT, b'x', True),
+            partial(connection.encoder.encode_in_frames, TEXT, b'x')]:
+        with pytest.raises(errors.WebSocketUnavailable, match=type(error).__name__):
+            send()
+    assert connection.stats.sent.messages == connection.stats.sent.wire_bytes == 0
 
 
 def test_a_control_frame_that_grows_beyond_125_bytes_is_refused():

@@ -160,7 +160,7 @@ def test_an_iterator_that_is_closed_between_parts_loses_none(role):
 # -- by message --
 
 @by_role
-def test_a_function_decides_for_each_message_by_its_opcode_and_first_frame(role):
+def test_a_function_decides_for_each_message_by_its_opcode_and_what_has_been_announced(role):
     asked = []
 
     def decide(opcode, size):
@@ -173,7 +173,50 @@ def test_a_function_decides_for_each_message_by_its_opcode_and_first_frame(role)
     assert read(wire, *fragments[BINARY]) == [
         ('binary', b'abc', True, False), ('binary', b'de', True, True)]
     assert read(wire, *fragments[TEXT]) == [('text', u'abcde', True, True)]
-    assert asked == [(BINARY, 3), (TEXT, 3)]
+    assert asked == [(BINARY, 3), (TEXT, 3), (TEXT, 5)]
+
+
+@by_role
+@pytest.mark.parametrize('factories', [[], [PermessageDeflate], [Doubled, PermessageDeflate]])
+@pytest.mark.parametrize('text_class', [events.Text, events.Utf8Text])
+def test_a_message_goes_on_in_parts_once_it_is_too_large_to_be_kept(
+        role, factories, text_class):
+    """It was sent from an iterable: no frame of it says how large it becomes."""
+    def is_large(opcode, size):
+        return size > 20
+
+    if factories:
+        by_us, by_peer = agree(factories)
+        sender = Wire(CLIENT if role == SERVER else SERVER, extensions=by_peer)
+        wire = Wire(role, extensions=by_us, message_parts=is_large, text_class=text_class)
+    else:
+        sender = Wire(CLIENT if role == SERVER else SERVER)
+        wire = Wire(role, message_parts=is_large, text_class=text_class)
+    payload = (TEXT_OF_ALL_WIDTHS * 4).encode('utf-8')
+    pieces = [payload[start:start + 5] for start in range(0, len(payload), 5)]
+    for opcode, name, whole in [(BINARY, 'binary', payload),
+                                (TEXT, 'text', payload.decode('utf-8'))]:
+        happened = []
+        for piece in pieces:
+            happened += read_as_text(wire, sender.connection.encoder.encode_part(
+                opcode, piece, False, compress=True))
+        assert len(happened) > 3
+        happened += read_as_text(wire, sender.connection.encoder.encode_part(
+            opcode, b'', True, compress=True))
+        assert joined(happened, name) == whole
+        assert happened[0][2:] == (True, False)
+        assert factories or len(happened[0][1].encode('utf-8') if opcode == TEXT
+                                else happened[0][1]) in (19, 20)
+        assert [part[3] for part in happened] == [False] * (len(happened) - 1) + [True]
+        assert all(part[1] for part in happened[:-1])
+        assert wire.connection.decoder.held.payload == 0
+    assert wire.connection.stats.received.messages == 2
+
+
+def read_as_text(wire, data):
+    """As `read`, with the text of a text that came as bytes."""
+    return [part if part[0] != 'text' or not isinstance(part[1], bytes)
+            else (part[0], part[1].decode('utf-8')) + part[2:] for part in read(wire, data)]
 
 
 def test_what_the_function_raises_goes_through():
