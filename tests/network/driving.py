@@ -4,6 +4,7 @@ from __future__ import absolute_import, division, print_function
 
 import os
 import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -192,6 +193,22 @@ def accept_and_send(*frames):
         answer_upgrade(sock)
         sock.sendall(b''.join(frames))
         read_to_close(sock)
+    return script
+
+
+def fill_and_reset(is_reset):
+    """Make a script that sends until the client reads no more, then resets the connection."""
+    def script(sock):
+        answer_upgrade(sock)
+        sock.settimeout(0.2)
+        try:
+            while True:
+                sock.sendall(make_frame(1, b'x' * 1000))
+        except socket.timeout:
+            pass
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 0))
+        sock.close()
+        is_reset.set()
     return script
 
 

@@ -16,6 +16,7 @@ from tests.network.driving import (
     accept_and_send,
     drain,
     echo,
+    fill_and_reset,
     read_to_close,
     wait_for,
 )
@@ -427,6 +428,22 @@ def test_a_flood_is_held_back_while_the_body_is_busy(loop_name):
     with RawServer(script, receive_buffer=65536) as server:
         held = run_in(loop_name, scenario)
     assert 0 < held <= 64 * 1024 + 1200
+
+
+@in_each_loop
+def test_a_reset_while_nothing_is_received_ends_the_connection_once_it_goes_on(loop_name):
+    async def scenario(loop):
+        events = []
+        async for event in aio.connect(WebSocket(server.url)):
+            if not is_reset.is_set() and event.name == 'text':
+                await wait_until(loop, is_reset.is_set)
+            events.append(event)
+        return events
+
+    is_reset = threading.Event()
+    with RawServer(fill_and_reset(is_reset), receive_buffer=65536) as server:
+        events = run_in(loop_name, scenario)
+    assert events[-1].name == 'disconnected' and u'broke' in events[-1].reason
 
 
 @in_each_loop

@@ -17,10 +17,18 @@ from tests.network.driving import (
     accept_and_send,
     drain,
     echo,
+    fill_and_reset,
     read_to_close,
     wait_for,
 )
-from tests.support import PATIENCE, answer_upgrade, make_close, make_frame, read_frame
+from tests.support import (
+    PATIENCE,
+    RawServer,
+    answer_upgrade,
+    make_close,
+    make_frame,
+    read_frame,
+)
 
 # What another driver of the same WebSocket is called.
 LOOP = 'loop over this|member of a pool'
@@ -307,6 +315,18 @@ def test_the_background_thread_stops_reading_until_messages_are_taken(link):
                 assert int(websocket.receive(PATIENCE)[:8]) == number
                 assert calls.held < MAX_AHEAD + 2 * (size + 200)
     assert len(sent) == count
+
+
+def test_a_reset_while_the_queue_is_full_ends_the_messages_once_they_are_taken():
+    is_reset = threading.Event()
+    with RawServer(fill_and_reset(is_reset), receive_buffer=65536) as server:
+        with WebSocket(server.url) as websocket:
+            websocket.open(PATIENCE, background=True)
+            wait_for(is_reset)
+            with pytest.raises(errors.WebSocketClosed) as closed:
+                while True:
+                    assert websocket.receive(PATIENCE) == u'x' * 1000
+    assert closed.value.code == 1006 and u'broke' in closed.value.reason
 
 
 @pytest.mark.parametrize('end', ['close', 'force_disconnect', 'leave'])

@@ -17,6 +17,7 @@ from tests.network.driving import (
     count_descriptors,
     drain,
     echo,
+    fill_and_reset,
     needs_proc,
     read_to_close,
     wait_for,
@@ -54,6 +55,17 @@ class Closed(object):
 def all_ready(pool, seen, count):
     """Return whether so many of the pool's members are ready."""
     return sum(name == 'ready' for _websocket, name in seen) == count
+
+
+def test_a_reset_while_the_body_is_busy_ends_the_connection_once_it_goes_on():
+    is_reset = threading.Event()
+    pool = Pool()
+    with RawServer(fill_and_reset(is_reset), receive_buffer=65536) as server:
+        pool.add(WebSocket(server.url))
+        for _websocket, event in pool:
+            if event.name == 'text':
+                wait_for(is_reset)
+    assert event.name == 'disconnected' and u'broke' in event.reason
 
 
 # -- close --
