@@ -157,31 +157,51 @@ class SteppedRLock(object):
                 pass        # this is the hub, see below
         mine = (thread_module.get_ident(), thread_module.allocate_lock())
         mine[1].acquire()
-        while True:
-            holder = self._holder.setdefault(None, mine)
-            if holder[0] == mine[0]:
-                self._are_first.append(holder is mine)
-                return True
-            if not blocking:
-                return False
-            self.waiting.append(None)
-            try:
-                holder[1].acquire()
-            except AssertionError:
-                # This is the hub of gevent or eventlet, which must not wait. A signal handler runs
-                # here if all greenlets wait, among them the holder, which it thus interrupts.
-                self._are_first.append(False)
-                return True
-            finally:
-                self.waiting.pop()
-            holder[1].release()     # for the other waiters
+        depth = len(self._are_first)
+        try:
+            while True:
+                holder = self._holder.setdefault(None, mine)
+                if holder[0] == mine[0]:
+                    self._are_first.append(holder is mine)
+                    return True
+                if not blocking:
+                    return False
+                self.waiting.append(None)
+                try:
+                    holder[1].acquire()
+                except AssertionError:
+                    # This is the hub of gevent or eventlet, which must not wait. A signal handler
+                    # runs here if all greenlets wait, among them the holder, which it thus
+                    # interrupts.
+                    self._are_first.append(False)
+                    return True
+                finally:
+                    self.waiting.pop()
+                holder[1].release()     # for the other waiters
+        except BaseException:       # Ctrl-C, perhaps when all was done but to return
+            self._undo(mine, depth)
+            raise
 
     __enter__ = acquire
 
+    def _undo(self, mine, depth):
+        # type: (Tuple[int, Any], int) -> None
+        holder = self._holder.get(None)
+        if holder is mine:
+            del self._are_first[:]
+            del self._holder[None]
+            mine[1].release()
+        elif holder is not None and holder[0] == mine[0]:
+            del self._are_first[depth:]
+
     def release(self):
         # type: () -> None
-        if self._are_first.pop():
-            self._holder.pop(None)[1].release()
+        is_first = self._are_first[-1]
+        try:
+            self._are_first.pop()
+        finally:
+            if is_first:
+                self._holder.pop(None)[1].release()
 
     def __exit__(self, *_exc_info):
         # type: (*Any) -> None

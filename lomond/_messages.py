@@ -92,7 +92,11 @@ def _items(method, wanted, items):
 
 def _read(source):
     # type: (Any) -> Any
-    return source.read(_CHUNK) or None
+    chunk = source.read(_CHUNK)
+    if chunk is None:
+        raise ValueError(
+            '{!r} has nothing to read for now: open it in blocking mode'.format(source))
+    return chunk or None
 
 
 def check_bytes(method, data):

@@ -85,13 +85,9 @@ class BlockingLoop(Session):
         try:
             self.begin(**options)
             waker = self._make_waker()
-            while not self.is_finished:
+            while True:
                 self._loop_thread = thread_module.get_ident()
-                self._events = iter(self.advance())
-                for event in self._events:
-                    if news:
-                        self.attend()
-                    yield event
+                # A send has read these ahead, after an event or between two calls.
                 while self._ahead:
                     event = self._ahead.popleft()
                     if not self._is_forced or event.name == 'disconnected':
@@ -101,6 +97,15 @@ class BlockingLoop(Session):
                             if news:
                                 self.attend()
                             yield event
+                if self.is_finished:
+                    break
+                self._events = iter(self.advance())
+                for event in self._events:
+                    if news:
+                        self.attend()
+                    yield event
+                if self._ahead:
+                    continue
                 timeout = self.time_left()
                 if self.call_deadline != NEVER and not self.is_finished:
                     if self._clock() >= self.call_deadline:

@@ -11,7 +11,7 @@ import threading
 from lomond import errors
 from lomond._compat import TYPE_CHECKING, monotonic, thread_module
 from lomond.engine.timers import NEVER
-from lomond.engine.writer import Writer
+from lomond.engine.writer import Writer, interrupted_by
 from lomond.opcode import Opcode
 from lomond.protocol.frame import CONTROL_BIT, PIECE
 from lomond.protocol.state import unavailable
@@ -179,17 +179,22 @@ class BlockingWriter(Writer):
         The lock isn't held while the iterable works: control frames go out meanwhile, and other
         messages wait. What it raises in the middle of the message ends the connection.
         """
-        sender = self._begin_parts()
-        try:
-            for part in parts:
-                self._send_part(opcode, part, False, compress)
-            self._send_part(opcode, b'', True, compress)
-        finally:
-            self._end_parts(sender)
-
-    def _begin_parts(self):
-        # type: () -> _PartSender
         sender = _PartSender()
+        try:
+            try:
+                self._begin_parts(sender)
+                for part in parts:
+                    self._send_part(opcode, part, False, compress)
+                self._send_part(opcode, b'', True, compress)
+            finally:
+                self._end_parts(sender)
+        except BaseException as error:
+            if self._part_sender is sender:     # Ctrl-C in `_end_parts`
+                self._give_up_parts(sender, error)
+            raise
+
+    def _begin_parts(self, sender):
+        # type: (_PartSender) -> None
         while True:
             with self.lock:
                 if self.is_sending or self._interrupts_reading(Opcode.TEXT):
@@ -199,7 +204,7 @@ class BlockingWriter(Writer):
                 if self._part_sender is None:
                     self._part_sender = sender
                     self._whole_size = -1
-                    return sender
+                    return
             self._await_parts()
 
     def _await_parts(self):
@@ -252,18 +257,31 @@ class BlockingWriter(Writer):
 
     def _end_parts(self, sender):
         # type: (_PartSender) -> None
+        if self._part_sender is not sender:
+            return
         try:
             with self.lock:
                 # A message can't be taken back: what follows would be a part of it.
                 if self._encoder.unfinished is not None and self.error is None \
                         and self._connection.lifecycle.may_send:
                     self._break(errors.TransportFail(u'a message was not sent to its end'))
-                self._encoder.unfinished = None     # later sends are refused for that reason
-                self._whole_size = min(PIECE, self._fragment_size or PIECE)
-                self._part_sender = None
+                self._forget_parts()    # later sends are refused for that reason
         finally:
             sender.is_done.set()
             self._catch_up()
+
+    def _forget_parts(self):
+        # type: () -> None
+        self._encoder.unfinished = None
+        self._whole_size = min(PIECE, self._fragment_size or PIECE)
+        self._part_sender = None
+
+    def _give_up_parts(self, sender, error):
+        # type: (_PartSender, BaseException) -> None
+        """Have no thread wait for a sender that was interrupted at the end: nothing may follow."""
+        self._break(interrupted_by(error))
+        self._forget_parts()
+        sender.is_done.set()
 
     def _interleave(self, frames):
         # type: (Iterable[Iterable[Any]]) -> Iterator[Any]

@@ -407,10 +407,10 @@ class Session(object):
         finally:
             # Not earlier: from now on another thread may connect, with a connection of its own.
             self._enter(Phase.FINISHED)
-        if self._dialing is not None and not self._is_dialing:
-            self._dialing.close()
-        self.interest = ()      # the descriptor may be another file's soon
-        writer.dispose()
+            if self._dialing is not None and not self._is_dialing:
+                self._dialing.close()
+            self.interest = ()      # the descriptor may be another file's soon
+            writer.dispose()
 
     def _enter(self, phase):
         # type: (str) -> None

@@ -14,7 +14,15 @@ from lomond._compat import TYPE_CHECKING, indexable, text_type
 from lomond.opcode import Opcode
 from lomond.protocol.close import decode_close, encode_close
 from lomond.protocol.extensions.base import receive_through
-from lomond.protocol.frame import CONTROL_BIT, FIN, KEY_SIZE, LENGTH_16, RSV1, FrameParser
+from lomond.protocol.frame import (
+    CONTROL_BIT,
+    FIN,
+    KEY_SIZE,
+    LENGTH_16,
+    MAX_CONTROL_PAYLOAD,
+    RSV1,
+    FrameParser,
+)
 from lomond.protocol.limits import Held
 from lomond.protocol.mask import apply_mask
 from lomond.protocol.message import MessageAssembler, invalid_utf8
@@ -198,7 +206,12 @@ class Decoder(object):
 
                 if pos == end and self._header is None and self._parts is None:
                     break
-                event, pos = self._next_event(buffer, pos, received_time)
+                try:
+                    event, pos = self._next_event(buffer, pos, received_time)
+                except BaseException:
+                    # The peer's fault, or an extension's: where the frame ends isn't known.
+                    self.is_receiving = False
+                    raise
                 if event is None:
                     break
                 yield event
@@ -247,7 +260,7 @@ class Decoder(object):
                     payload = _unmask(bytes(buffer[start:stop]), header)
                     if self._extensions:
                         self._show(header)
-                        payload = b''.join(receive_through(self._extensions, payload, True, True))
+                        payload = self._receive_control(payload)
                     return self._control_event(header.opcode, payload, received_time), stop
                 if self._extensions:
                     self._show(header)
@@ -284,6 +297,17 @@ class Decoder(object):
             self._header = self.receive_buffer = None
             if is_last:
                 return self._finish_message(received_time), pos
+
+    def _receive_control(self, payload):
+        # type: (bytes) -> bytes
+        """Return what extensions make of a control frame's payload; raises ProtocolError."""
+        result = b''
+        for piece in receive_through(self._extensions, payload, True, True):
+            result += piece
+            if len(result) > MAX_CONTROL_PAYLOAD:
+                raise errors.ProtocolError(
+                    'extensions make a control frame larger than {} bytes', MAX_CONTROL_PAYLOAD)
+        return result
 
     def _buffer_filled(self, view, received_time):
         # type: (memoryview, float) -> Optional[AnyEvent]

@@ -6,6 +6,7 @@ keeps no queue: the driver sends the frames in the order in which they were made
 
 from __future__ import absolute_import, division, print_function
 
+import logging
 import struct
 
 from lomond import errors
@@ -16,6 +17,7 @@ from lomond.protocol.close import decode_close
 from lomond.protocol.extensions import permessage_deflate
 from lomond.protocol.extensions.base import send_through
 from lomond.protocol.frame import (
+    CONTROL_BIT,
     FIN,
     LENGTH_16,
     MASKED,
@@ -38,6 +40,8 @@ if TYPE_CHECKING:
     from lomond.protocol.state import Lifecycle  # noqa: F401
     from lomond.stats import Stats  # noqa: F401
 
+log = logging.getLogger('lomond')  # type: logging.Logger
+
 _MESSAGES = frozenset([Opcode.TEXT, Opcode.BINARY])
 
 # One call of the system's random source serves many masking keys; a few where a connection sends
@@ -54,8 +58,9 @@ class Encoder(object):
     """
 
     __slots__ = (
-        '_compresses', '_drawn_at', '_extensions', '_is_client', '_keys', '_lifecycle',
-        '_may_be_short', '_random_bytes', '_sent', '_stats', 'deflate', 'failure', 'unfinished')
+        '_compresses', '_control_rsv', '_drawn_at', '_extensions', '_is_client', '_keys',
+        '_lifecycle', '_may_be_short', '_random_bytes', '_rsv', '_sent', '_stats', 'deflate',
+        'failure', 'unfinished')
 
     def __init__(self, is_client, lifecycle, stats, random_bytes):
         # type: (bool, Lifecycle, Stats, Callable[[int], bytes]) -> None
@@ -66,6 +71,8 @@ class Encoder(object):
         #: What an extension raised, in words: no frame can be made after that.
         self.failure = None  # type: Optional[text_type]
         self._extensions = ()  # type: Sequence[Extension]  # not permessage-deflate alone
+        # The reserved bits of those extensions, in messages and in control frames.
+        self._rsv = self._control_rsv = 0
         self._is_client = is_client
         # The short way is a client's: it masks what is small.
         self._may_be_short = is_client
@@ -82,6 +89,10 @@ class Encoder(object):
         self.deflate = deflate
         if extensions:
             self._extensions = extensions
+            for extension in extensions:
+                self._rsv |= extension.rsv
+                if extension.name != permessage_deflate.NAME:   # RFC 7692 6.1: those are plain
+                    self._control_rsv |= extension.rsv
             self._may_be_short = False
 
     @property
@@ -97,7 +108,10 @@ class Encoder(object):
         if self.deflate is not None:
             self.deflate.release()
         for extension in self._extensions:
-            extension.release()
+            try:
+                extension.release()
+            except Exception:
+                log.exception('the extension %s failed to release what it holds', extension.name)
 
     def encode(self, opcode, payload, compress=False):
         # type: (int, bytes, bool) -> bytes
@@ -141,7 +155,13 @@ class Encoder(object):
             raise errors.WebSocketUnavailable(
                 'nothing can be sent any more, as an extension failed: {}', self.failure)
         try:
-            return send_through(self._extensions, opcode, payload, fin, compress)
+            rsv, payload = send_through(self._extensions, opcode, payload, fin, compress)
+            allowed = self._control_rsv if opcode & CONTROL_BIT else self._rsv
+            if rsv & ~allowed:
+                raise errors.FrameBuildError(
+                    'the extensions set the bits 0x{:02x} of a {} frame, but theirs are 0x{:02x}',
+                    rsv, Opcode.to_str(opcode), allowed)
+            return rsv, payload
         except BaseException as error:
             # An extension before that one, such as permessage-deflate, may be ahead of the peer.
             self.failure = describe_with_type(error)

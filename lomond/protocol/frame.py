@@ -110,10 +110,10 @@ def cut_frame(header, payload, masking_key):
 def encode_header(opcode, length, fin, rsv, masking_key):
     # type: (int, int, bool, int, Optional[bytes]) -> bytes
     """Build a frame's header, with the masking key at its end; parameters as for `encode_frame`."""
-    if opcode & CONTROL_BIT and (length > MAX_CONTROL_PAYLOAD or not fin or rsv & RSV1):
-        # RFC 6455 5.5: control frames are short, whole and (RFC 7692 6.1) plain.
+    if opcode & CONTROL_BIT and (length > MAX_CONTROL_PAYLOAD or not fin):
+        # RFC 6455 5.5: control frames are short and whole.
         raise FrameBuildError(
-            'a {} frame carries at most 125 bytes, uncompressed and in one fragment',
+            'a {} frame carries at most 125 bytes, in one fragment',
             Opcode.to_str(opcode))
     if opcode not in OPCODES:
         raise FrameBuildError('{} is not an opcode of RFC 6455', opcode)

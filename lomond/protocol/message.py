@@ -34,7 +34,8 @@ class MessageAssembler(object):
     """
 
     __slots__ = (
-        '_buffer', '_decoder', '_fragments', '_gathered', '_inflated_size', '_inflater',
+        '_buffer', '_decoder', '_fragments', '_gathered', '_has_begun_frame', '_inflated_size',
+        '_inflater',
         '_is_text', '_max_fragments', '_max_size', '_text_class', '_wire_size', 'deflate',
         'in_message', 'in_parts', 'is_in_parts', 'is_transformed', 'offers_buffer')
 
@@ -90,6 +91,7 @@ class MessageAssembler(object):
         self.in_message = True
         self._inflater = self.deflate if header.rsv & RSV1 else None
         self._fragments = 1
+        self._has_begun_frame = False   # there was a part of the present frame, not its last
         self._wire_size = 0
         self._inflated_size = 0
         if self._is_text:
@@ -193,8 +195,8 @@ class MessageAssembler(object):
         """Yield the events of parts that pieces of payload become.
 
         Parameters: the pieces, and whether the frame and the message end with them. A part that
-        would be empty comes only at the end of its message. Raises InvalidPayload or
-        PayloadTooLarge.
+        would be empty comes only at the end of its message, or of a frame that had parts.
+        Raises InvalidPayload or PayloadTooLarge.
         """
         if self._gathered.count:
             gathered = self._take_gathered()
@@ -207,8 +209,9 @@ class MessageAssembler(object):
             held = content
         if is_last:
             self.in_message = False
-        elif held is None:
+        elif held is None and not (is_frame_end and self._has_begun_frame):
             return
+        self._has_begun_frame = not is_frame_end
         yield self._part(held, is_frame_end, is_last, received_time)
 
     def _take_gathered(self):

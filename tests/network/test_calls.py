@@ -178,6 +178,38 @@ def test_a_timeout_of_0_takes_what_has_come(link):
             assert websocket.receive(0) == u'b'
 
 
+@pytest.mark.parametrize('has_ended', [False, True])
+def test_what_a_send_reads_ahead_after_a_timeout_comes_in_order(has_ended):
+    """The loop waits for messages then, not for its body."""
+    count = 400
+
+    def script(sock):
+        answer_upgrade(sock)
+        wait_for(is_timed_out)
+        for number in range(count):
+            sock.sendall(make_frame(2, b'%08d' % number + b'x' * 20000))
+        first, _payload = read_frame(sock)
+        while not first & 0x80:
+            first, _payload = read_frame(sock)
+        if not has_ended:
+            sock.sendall(b''.join(
+                make_frame(2, b'%08d' % number) for number in range(count, count + 10)))
+            sock.sendall(make_close(1000))
+            read_to_close(sock)
+
+    is_timed_out = threading.Event()
+    with RawServer(script) as server:
+        with WebSocket(server.url, max_read_ahead=None) as websocket:
+            websocket.open(PATIENCE)
+            with pytest.raises(errors.WebSocketTimeout):
+                websocket.receive(0)
+            is_timed_out.set()
+            websocket.send_binary(b'z' * (8 * 1024 * 1024))
+            messages, _error = receive_to_the_end(websocket)
+    assert [int(message[:8]) for message in messages] == list(
+        range(count if has_ended else count + 10))
+
+
 def test_a_flood_of_pings_doesnt_outlast_the_timeout(link):
     def script(sock):
         answer_upgrade(sock)

@@ -12,9 +12,17 @@ from lomond.extensions import Extension, PermessageDeflate
 from lomond.opcode import Opcode
 from lomond.pool import Pool
 from lomond.server import Server
-from tests.network.driving import Background, accept_and_send, echo
+from tests.network.driving import Background, accept_and_send, echo, read_to_close
 from tests.protocol.examples import Checksum, Doubled
-from tests.support import RawServer, get_header, make_close, make_frame, names, read_head
+from tests.support import (
+    RawServer,
+    accept_for,
+    get_header,
+    make_close,
+    make_frame,
+    names,
+    read_head,
+)
 
 pytestmark = pytest.mark.usefixtures('clean_environment', 'nothing_is_left_open')
 
@@ -28,6 +36,19 @@ def echo_handler(websocket):
             websocket.send_text(event.text)
         elif event.name == 'binary':
             websocket.send_binary(event.data)
+
+
+def accept_with(extensions):
+    """Make a script that accepts with these extensions, and closes."""
+    def script(sock):
+        request = read_head(sock)
+        sock.sendall(b'HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n'
+                     b'Connection: Upgrade\r\nSec-WebSocket-Extensions: ' + extensions
+                     + b'\r\nSec-WebSocket-Accept: '
+                     + accept_for(get_header(request, b'Sec-WebSocket-Key')) + b'\r\n\r\n'
+                     + make_close(1000))
+        read_to_close(sock)
+    return script
 
 
 def talk(websocket, *messages):
@@ -196,6 +217,30 @@ def test_an_extension_that_fails_to_send_ends_the_connection(error, is_in_pool):
     assert names(seen)[-1] == 'disconnected'
     assert not seen[-1].graceful and u'too odd' in seen[-1].reason
     assert seen[-1].cause.cause is error
+
+
+@pytest.mark.parametrize('is_in_pool', [False, True], ids=['loop', 'pool'])
+def test_an_extension_that_fails_to_release_leaves_nothing_open(is_in_pool, caplog):
+    class Fails(Extension):
+        name = u'x-fails'
+
+        def release(self):
+            raise ValueError('not today')
+
+    with Server(echo_handler, extensions=[Checksum]) as server:
+        with RawServer(accept_with(b'x-fails')) as other:
+            websocket = WebSocket(other.url, extensions=[Fails])
+            if is_in_pool:
+                pool = Pool()
+                member = pool.add(WebSocket(server.url))
+                pool.add(websocket)
+                for of, event in pool:
+                    if of is websocket and event.name == 'disconnected':
+                        member.close()
+            else:
+                event = list(websocket)[-1]
+    assert event.name == 'disconnected' and event.graceful
+    assert 'not today' in caplog.text
 
 
 # -- messages in parts --

@@ -3,6 +3,7 @@
 from __future__ import absolute_import, division, print_function
 
 import io
+import os
 import threading
 
 import pytest
@@ -97,6 +98,22 @@ def test_a_file_is_read_in_pieces(link, method, source):
     frames = send_to_recorder(link, lambda websocket: getattr(websocket, method)(source()))
     assert [len(payload) for _first, payload in frames] == [65536, 100000 - 65536, 0]
     assert [first & 0x80 for first, _payload in frames] == [0, 0, 0x80]
+
+
+@pytest.mark.skipif(not hasattr(os, 'set_blocking'), reason='os.set_blocking is new in 3.5')
+def test_a_file_with_nothing_to_read_for_now_does_not_end_the_message(link):
+    """Not as if it were at its end: `read` of a pipe that doesn't block returns None."""
+    read_end, write_end = os.pipe()
+    os.set_blocking(read_end, False)
+    with os.fdopen(write_end, 'wb', 0) as writer, os.fdopen(read_end, 'rb', 0) as reader:
+        writer.write(b'some')
+        with link.serve(Recorder()) as server:
+            websocket = link.connect(server.url)
+            for event in websocket:
+                if event.name == 'ready':
+                    with pytest.raises(ValueError, match='blocking mode'):
+                        websocket.send_binary(reader)
+    assert event.name == 'disconnected' and not event.graceful
 
 
 def test_a_fragment_goes_out_before_the_next_item_is_asked_for(link):

@@ -9,7 +9,7 @@ import pytest
 
 from lomond import errors, extensions
 from lomond._compat import to_bytes
-from lomond.extensions import RSV1, Extension, PermessageDeflate
+from lomond.extensions import RSV1, RSV2, RSV3, Extension, PermessageDeflate
 from lomond.opcode import Opcode
 from lomond.protocol.connection import CLIENT, SERVER
 from lomond.protocol.limits import message_limits
@@ -312,18 +312,87 @@ def test_a_control_frame_that_grows_beyond_125_bytes_is_refused():
         sender.connection.encode(PING, b'x' * 100)
 
 
-def test_rsv1_on_a_control_frame_is_refused():
-    class Marks(Extension):
-        name = u'x-marks'
-        rsv = RSV1
+class Marks(Extension):
+    """Sets bits that a test chooses."""
 
-        def frame_outbound(self, opcode, rsv, payload, fin):
-            return RSV1, payload
+    name = u'x-marks'
+    bits = 0
 
-    sender = make_pair([Marks])[0]
-    with pytest.raises(errors.FrameBuildError):
-        sender.connection.encode(PING, b'')
-    assert parse_frames(sender.connection.encode(TEXT, b'x'), CLIENT) == [(0xC1, b'x')]
+    def frame_outbound(self, opcode, rsv, payload, fin):
+        return rsv | self.bits, payload
+
+
+@pytest.mark.parametrize('opcode', [TEXT, PING])
+@pytest.mark.parametrize('agreed, others, bits', [
+    (RSV2, [], RSV1), (RSV2, [], RSV3), (RSV2, [], 0x80), (RSV2, [], 0x08), (0, [], RSV1)])
+def test_bits_that_the_extensions_do_not_have_are_refused(opcode, agreed, others, bits):
+    class Marked(Marks):
+        rsv = agreed
+
+    Marked.bits = bits
+    connection = make_pair([Marked] + others)[0].connection
+    with pytest.raises(errors.FrameBuildError, match='0x{:02x}'.format(bits)):
+        connection.encode(opcode, b'x')
+
+
+def test_rsv1_on_a_control_frame_is_refused_if_it_is_of_permessage_deflate():
+    Marked = type(str('Marked'), (Marks,), {'bits': RSV1})
+    connection = make_pair([PermessageDeflate, Marked])[0].connection
+    with pytest.raises(errors.FrameBuildError, match='PING'):
+        connection.encode(PING, b'')
+
+
+def test_rsv1_on_a_control_frame_is_sent_and_received_if_it_is_of_another_extension():
+    Marked = type(str('Marked'), (Marks,), {'bits': RSV1, 'rsv': RSV1})
+    sender, receiver = make_pair([Marked])
+    ping = sender.connection.encode(PING, b'x')
+    assert parse_frames(ping, CLIENT) == [(0xC9, b'x')]
+    assert receiver.receive(ping) == [('ping', b'x')]
+
+
+@pytest.mark.parametrize('times', [2, 10 ** 6])
+def test_a_control_frame_that_extensions_make_too_large_closes_with_1002(times):
+    class Grows(Extension):
+        name = u'x-grows'
+
+        def frame_inbound_payload_data(self, data):
+            return data * times
+
+    receiver = make_pair([Grows])[1]
+    event, = receiver.receive(receiver.frame(PING, b'x' * 100))
+    assert (event[0], event[3]) == ('protocol_error', 1002)
+
+
+def test_nothing_is_received_after_an_exception_of_an_extension():
+    """Where the frame ends isn't known: its rest could be taken for frames."""
+    class Raises(Extension):
+        name = u'x-raises'
+
+        def frame_inbound_payload_data(self, data):
+            raise MemoryError()
+
+    receiver = make_pair([Raises])[1]
+    with pytest.raises(MemoryError):
+        receiver.receive(receiver.frame(BINARY, b'0123'))
+    assert receiver.receive(receiver.frame(BINARY, b'4567')) == []
+
+
+def test_an_exception_in_release_is_logged_and_the_others_are_released(caplog):
+    class Holds(Extension):
+        name = u'x-holds'
+
+        def release(self):
+            released.append(self)
+            raise ValueError('not today')
+
+    class HoldsToo(Holds):
+        name = u'x-holds-too'
+
+    released = []
+    connection = make_pair([Holds, HoldsToo])[0].connection
+    connection.disconnect()
+    assert len(released) == 2
+    assert 'x-holds-too' in caplog.text and 'not today' in caplog.text
 
 
 # -- messages in parts --

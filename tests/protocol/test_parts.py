@@ -88,6 +88,17 @@ def test_a_part_of_text_is_never_cut_within_a_character(role):
 
 
 @by_role
+def test_the_last_part_of_a_frame_is_empty_if_its_last_bytes_are_none(role):
+    """Whatever the cuts: a frame that has had parts has a last one."""
+    wire = Wire(role, message_parts=True)
+    first = wire.frame(TEXT, b'ab\xe2\x82', fin=False)
+    assert read(wire, first[:-2], first[-2:], wire.frame(0, b'\xac')) == [
+        ('text', u'ab', False, False), ('text', u'', True, False), ('text', u'\u20ac', True, True)]
+    assert read(wire, first, wire.frame(0, b'\xac')) == [
+        ('text', u'ab', True, False), ('text', u'\u20ac', True, True)]
+
+
+@by_role
 def test_a_fragment_that_ends_no_character_is_no_part(role):
     wire = Wire(role, message_parts=True)
     assert read(wire, wire.frame(TEXT, b'\xc3', fin=False)) == []

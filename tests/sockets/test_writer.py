@@ -48,9 +48,10 @@ class OpenEnd(object):
     lambda websocket: websocket.send_text(u'Hello'),
     lambda websocket: websocket.send_binary(b'x' * 200000),
     lambda websocket: websocket.send_many([u'Hello'] * 3),
+    lambda websocket: websocket.send_text(iter([u'Hel', u'lo'])),
     lambda websocket: websocket.send_ping(),
     lambda websocket: websocket.close(),
-], ids=['small', 'large', 'many', 'ping', 'close'])
+], ids=['small', 'large', 'many', 'parts', 'ping', 'close'])
 def test_interrupted_send_leaves_nothing_locked_and_no_frame_after_a_torn_one(call, session_class):
     for at in itertools.count(1):
         end = OpenEnd(session_class)
@@ -63,9 +64,10 @@ def test_interrupted_send_leaves_nothing_locked_and_no_frame_after_a_torn_one(ca
         assert not end.session.writer.is_sending
         assert Background(end.is_unlocked).result(), 'interrupted before line {}'.format(at)
         try:
-            end.websocket.send_text(u'after it')
+            Background(end.websocket.send_text, u'after it').result()
             went_on = True
-        except errors.WebSocketError:
+        except errors.WebSocketError as error:
+            assert 'another thread' not in str(error)
             went_on = False
         received = end.end()
         if went_on:

@@ -1,10 +1,18 @@
-"""The lock of which a forked child gets its own."""
+"""The lock of which a forked child gets its own, and the one that Python code is safe to use."""
 
 from __future__ import absolute_import, division, print_function
 
+import itertools
+
+import pytest
+import six
+
+from lomond import _compat
 from lomond import _locks as locks
+from lomond._compat import SteppedRLock
 from lomond._locks import ProcessLock
 from tests.network.driving import Background
+from tests.tracing import LineTracer
 
 
 def test_it_is_one_lock_in_one_process():
@@ -15,6 +23,36 @@ def test_it_is_one_lock_in_one_process():
         with lock():
             pass
     assert Background(lock().acquire, False).result()
+
+
+@pytest.mark.skipif(not six.PY2, reason='later ones use a lock in C: for 2.7 there is none')
+@pytest.mark.parametrize('depth', [0, 1])
+def test_an_acquire_that_is_interrupted_leaves_the_lock_as_it_was(depth):
+    lock = SteppedRLock()
+    for moment in itertools.count(1):
+        for _ in range(depth):
+            lock.acquire()
+        tracer = LineTracer([_compat], moment)
+        try:
+            with tracer:
+                lock.acquire()
+        except KeyboardInterrupt:
+            pass
+        else:
+            lock.release()
+        for _ in range(depth):
+            lock.release()
+        assert Background(acquire_and_release, lock).result(), moment
+        if not tracer.has_acted:
+            break
+    assert moment > 5
+
+
+def acquire_and_release(lock):
+    is_mine = lock.acquire(False)
+    if is_mine:
+        lock.release()
+    return is_mine
 
 
 def test_a_signal_handler_that_comes_first_has_the_same(monkeypatch):
