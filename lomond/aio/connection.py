@@ -88,6 +88,8 @@ def connect(
         raise TypeError('aio.connect takes a WebSocket, not {!r}: write '
                         'aio.connect(WebSocket(url))'.format(websocket))
     check_policy(policy)
+    if policy is not None:
+        websocket.check_may_reconnect()
     max_queue = check_count('max_queue', max_queue, 1, none_for='no limit')
     websocket.check_idle()
     return Connection(websocket, policy, max_queue, timing)
