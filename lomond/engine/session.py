@@ -790,7 +790,8 @@ class Session(object):
             if writer.error is not None or not writer.is_closing:
                 return self._begin_linger()
             # The send buffer is full, OpenSSL has to read first, or another thread is sending.
-            need = WRITE if writer.needs_buffer else READ if writer.has_unsent else 0
+            need = WRITE if writer.needs_buffer \
+                else READ if writer.has_unsent and not writer.awaits_part else 0
             self.interest = [(fd, need) for fd, _mask in writer.transport.interest if need]
             return self._on_time(self._clock())
 
