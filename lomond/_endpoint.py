@@ -48,6 +48,7 @@ if TYPE_CHECKING:
 
     from lomond._messages import BytesLike  # noqa: F401
     from lomond._options import JSONDumps, JSONLoads, MessageParts  # noqa: F401
+    from lomond.engine.handover import Handover  # noqa: F401
     from lomond.engine.reconnect import PersistentSession  # noqa: F401
     from lomond.engine.session import Session  # noqa: F401
     from lomond.events import AnyEvent  # noqa: F401
@@ -112,6 +113,9 @@ class Endpoint(object):
 
     #: Anything of the user's: what `Pool.add` was given.
     tag = None  # type: Any
+
+    #: What a session begins with instead of dialling, after `lomond.websocket.WebSocket.attach`.
+    handover = None  # type: Optional[Handover]
 
     #: A new object after each call of close(), which `persist` notices. Not a counter: two
     #: threads that count at once may count one.
@@ -209,7 +213,7 @@ class Endpoint(object):
         """The session that drives the present or last connection."""
         return self._session
 
-    def attach(self, session):
+    def attach_session(self, session):
         # type: (Any) -> None
         """Send and close through this session from now on; None for none.
 
@@ -640,6 +644,7 @@ class Endpoint(object):
             machine.wake()
         session = self._session
         if session is None:
+            self._drop_handover()
             return
         if self.stream.state == State.CONNECTING:
             session.close(payload)
@@ -660,6 +665,7 @@ class Endpoint(object):
             session.force_disconnect()
             if self._calls is not None and self._calls.drives(session):
                 self._calls.free()
+        self._drop_handover()
 
     def give_up(self):
         # type: () -> None
@@ -670,11 +676,19 @@ class Endpoint(object):
         stream.stop_receiving()
         # Not `disconnect`: another thread may be sending, and using what that frees.
         stream.lifecycle.move(Trigger.DISCONNECTED)
+        self._drop_handover()
 
     def on_disconnect(self):
         # type: () -> None
         """Close the connection's state: the transport is gone; the session calls this."""
         self.stream.disconnect()
+        self._drop_handover()
+
+    def _drop_handover(self):
+        # type: () -> None
+        """Close the socket of a handshake made elsewhere, unless a session has taken it."""
+        if self.handover is not None:
+            self.handover.close()
 
     def __enter__(self):
         # type: (Self) -> Self

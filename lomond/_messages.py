@@ -148,6 +148,8 @@ def _wrong_type(method, wanted, given):
     elif isinstance(given, text_type):
         hint = ': send_text takes this' if method in ('send_binary', 'send_utf8') \
             else ': encode it'
+    elif hasattr(given, '__aiter__') and method in ('send_text', 'send_binary'):
+        hint = ': lomond.aio takes this: await connection.{}(...)'.format(method)
     return TypeError('{} takes {}, not {}{}'.format(method, wanted, type(given).__name__, hint))
 
 

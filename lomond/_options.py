@@ -5,16 +5,19 @@ from __future__ import absolute_import, division, print_function
 from functools import partial
 
 from lomond._checks import check_callable, check_count, check_flag, check_seconds
-from lomond._compat import TYPE_CHECKING
+from lomond._compat import TYPE_CHECKING, native_to_text, text_type
+from lomond.errors import HandshakeError
+from lomond.protocol.connection import CLIENT
+from lomond.protocol.extensions import negotiation
+from lomond.protocol.extensions.base import Extension
+from lomond.protocol.extensions.grammar import parse_extensions
 from lomond.protocol.extensions.negotiation import check_factories, make_extensions
 from lomond.protocol.extensions.permessage_deflate import DeflateOptions, PermessageDeflate
 from lomond.protocol.handshake import check_protocols
 
 if TYPE_CHECKING:
-    from typing import Any, Callable, Dict, Iterable, List, Optional, Union  # noqa: F401
+    from typing import Any, Callable, Dict, Iterable, List, Optional, Sequence, Tuple, Union  # noqa: F401
 
-    from lomond._compat import text_type
-    from lomond.protocol.extensions.base import Extension  # noqa: F401
     from lomond.protocol.extensions.negotiation import Factory  # noqa: F401
 
     JSONLoads = Callable[[text_type], Any]
@@ -47,6 +50,50 @@ def supported_extensions(factories, compress):
             extension.name == PermessageDeflate.name for extension in extensions):
         extensions.append(PermessageDeflate(options))
     return extensions
+
+
+def agreed_extensions(given, role):
+    # type: (Union[text_type, Iterable[Extension]], str) -> Sequence[Extension]
+    """Return the extensions that a handshake agreed on, in the server's order.
+
+    Parameters: ``given``, the server's Sec-WebSocket-Extensions, of which permessage-deflate is
+    known, or the extensions; ``role``, that of this end. Raises TypeError and ValueError.
+    """
+    header = native_to_text(given)
+    if isinstance(header, text_type):
+        return _read_agreed(header, role)
+    agreed = tuple(given) if hasattr(given, '__iter__') else (None,)  # type: Tuple[Any, ...]
+    if not all(_is_agreed(extension) for extension in agreed):
+        raise TypeError(
+            'extensions must be the text of Sec-WebSocket-Extensions in the answer of the '
+            'handshake, or the list that lomond.extensions.accept or answer returned, '
+            'not {!r}'.format(given))
+    return agreed
+
+
+def _is_agreed(extension):
+    # type: (Any) -> bool
+    if isinstance(extension, PermessageDeflate):
+        return extension.codec is not None
+    return isinstance(extension, Extension)
+
+
+def _read_agreed(header, role):
+    # type: (text_type, str) -> Sequence[Extension]
+    known = [PermessageDeflate()]
+    try:
+        if role == CLIENT:
+            return negotiation.accept(header, known)
+        # Whatever a server may answer is also an offer that it leads to.
+        agreed = negotiation.answer(header, known)[1]
+        if len(agreed) == len(parse_extensions(header)):
+            return agreed
+    except HandshakeError:
+        pass
+    raise ValueError(
+        'extensions must name what the handshake agreed on, permessage-deflate or nothing, '
+        'not {!r}: for others, pass the list that lomond.extensions.accept or answer '
+        'returned'.format(header))
 
 
 def _check_parts(message_parts):

@@ -122,7 +122,7 @@ class ServerWebSocket(Endpoint):
         self._loop = None  # type: Any      # the session's generator
         self._events = None  # type: Optional[Iterator[ServerEvent]]
         # Attached here, so that close() has an effect before open(), too.
-        self.attach((session_class or BlockingServerSession)(self))
+        self.attach_session((session_class or BlockingServerSession)(self))
         self._is_made = True
 
     if not TYPE_CHECKING:

@@ -92,6 +92,8 @@ def persist(
     loop, if another loop over the WebSocket is running.
     """
     _check_websocket(websocket)
+    if hasattr(websocket, 'check_may_reconnect'):
+        websocket.check_may_reconnect()
     check_policy(policy)
     check_passed_on('persist', connect_options, websocket.connect)
     respect_retry_after = check_flag('respect_retry_after', respect_retry_after)

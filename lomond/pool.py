@@ -160,6 +160,8 @@ class Pool(Crowd):
             stale_disconnects, max_age)
         _check_websocket(websocket)
         check_policy(policy, ': a tag is passed by name, as tag=...')
+        if policy is not None:
+            websocket.check_may_reconnect()
         if self._close_deadline is not None:
             raise errors.WebSocketUnavailable('the pool was closed: make another one')
         if websocket not in self:

@@ -14,16 +14,19 @@ from lomond._describe import describe
 from lomond._endpoint import Endpoint, with_defaults
 from lomond._hints import takes_options
 from lomond._locks import ProcessLock
-from lomond._options import FRAGMENT_SIZE, MAX_MESSAGE_SIZE
+from lomond._messages import check_bytes
+from lomond._options import FRAGMENT_SIZE, MAX_MESSAGE_SIZE, agreed_extensions
 from lomond.engine.attempt import Attempt
+from lomond.engine.handover import Handover
 from lomond.http.redact import TraceRecord
 from lomond.http.request import RequestOptions, check_agent
-from lomond.http.url import parse_url
+from lomond.http.url import bracket, parse_url
 from lomond.net.dial import Dialer
+from lomond.net.given import wrap
 from lomond.net.options import NetOptions, TLSOptions
 from lomond.net.transport import MAX_READ_AHEAD
 from lomond.protocol.close import CloseFrame
-from lomond.protocol.connection import CLIENT
+from lomond.protocol.connection import CLIENT, SERVER
 from lomond.protocol.extensions import negotiation
 from lomond.protocol.handshake import build_request, check_protocols, check_response
 from lomond.protocol.state import StateName
@@ -47,14 +50,20 @@ if TYPE_CHECKING:
         Sequence,
         Set,
         Tuple,
+        Type,
+        TypeVar,
         Union,
     )
 
+    from typing_extensions import Literal, TypedDict, Unpack  # noqa: F401
+
     from lomond._endpoint import Option
-    from lomond._options import JSONDumps, JSONLoads, MessageParts  # noqa: F401
+    from lomond._messages import BytesLike  # noqa: F401
+    from lomond._options import JSONDumps, JSONLoads, MessageParts
     from lomond.events import AnyEvent  # noqa: F401
     from lomond.http.response import Response  # noqa: F401
     from lomond.http.url import Target  # noqa: F401
+    from lomond.net.transport import Transport  # noqa: F401
     from lomond.protocol.connection import Connection  # noqa: F401
     from lomond.protocol.extensions.base import Extension  # noqa: F401
     from lomond.protocol.extensions.negotiation import Factory  # noqa: F401
@@ -68,6 +77,20 @@ if TYPE_CHECKING:
     Headers = Union[Mapping[Any, HeaderValue], Iterable[Tuple[HeaderText, HeaderValue]]]
     # As `socket.getaddrinfo` returns them: family, kind, protocol, canonical name, address.
     Addresses = Iterable[Tuple[int, int, int, str, Tuple[Any, ...]]]
+    W = TypeVar('W', bound='WebSocket')
+
+    #: Those of the constructor that `WebSocket.attach` takes.
+    AttachOptions = TypedDict('AttachOptions', {
+        'max_message_size': Optional[int],
+        'write_timeout': Optional[float],
+        'json_loads': Optional[JSONLoads],
+        'json_dumps': Optional[JSONDumps],
+        'fragment_size': Optional[int],
+        'max_read_ahead': Optional[int],
+        'message_parts': MessageParts,
+        'text_as_bytes': bool,
+        'trace': Trace,
+    }, total=False)
     Resolver = Callable[[str, int, int, int], Addresses]
 
 __all__ = ['CloseFrame', 'StateName', 'TraceRecord', 'WebSocket']
@@ -86,6 +109,23 @@ _NEWER = frozenset(['idle_timeout', 'stale_disconnects', 'max_age'])
 _NET = frozenset(NetOptions._fields) - {'tls'}
 _TLS = {'ssl_' + field: field for field in TLSOptions._fields}
 _REQUEST = frozenset(['headers', 'cookies', 'netrc'])
+
+
+# The options that `WebSocket.attach` passes to the constructor.
+_ATTACHED = frozenset([
+    'max_message_size', 'write_timeout', 'json_loads', 'json_dumps', 'fragment_size',
+    'max_read_ahead', 'message_parts', 'text_as_bytes', 'trace'])
+
+
+def _url_of(transport):
+    # type: (Transport) -> text_type
+    """Return a URL for a connection whose URL isn't known: of the other end's address."""
+    address = transport.peer_address
+    if not isinstance(address, tuple):
+        return u'ws://localhost/'       # a Unix socket
+    return u'{}://{}:{}/'.format(
+        u'wss' if transport.is_secure else u'ws', bracket(text_type(address[0]).partition(u'%')[0]),
+        address[1])
 
 
 def _check_trace(trace):
@@ -303,6 +343,89 @@ class WebSocket(Endpoint):
         """The protocol's side of the present or last connection."""
         return self._attempt.connection
 
+    # -- a handshake made elsewhere --
+
+    @classmethod
+    def attach(
+        cls,                # type: Type[W]
+        sock,               # type: Any
+        role=CLIENT,        # type: Literal['client', 'server']
+        protocol=None,      # type: Optional[text_type]
+        extensions=(),      # type: Union[text_type, Iterable[Extension]]
+        rest=b'',           # type: BytesLike
+        response=None,      # type: Any
+        url=None,           # type: Optional[text_type]
+        **options           # type: Unpack[AttachOptions]
+    ):
+        # type: (...) -> W
+        """Return a WebSocket over a socket whose opening handshake was made elsewhere.
+
+        It is for one connection. Begin as always, by iterating, by `open`, or in a
+        `lomond.pool.Pool` or `lomond.aio`: the first event is Ready; there is neither Connecting
+        nor Connected. Until then nothing is sent or received. The socket is the WebSocket's from
+        now on: it is closed at the end, by `close` and `force_disconnect` before the beginning, and
+        with the WebSocket.
+
+        Parameters:
+
+        - ``sock``: a connected stream socket, or an `ssl.SSLSocket` after its TLS handshake.
+          Whether it blocks, and its timeout, don't matter.
+        - ``role``: which end this is, 'client' or 'server'.
+        - ``protocol``: the subprotocol that was agreed on (None).
+        - ``extensions``: those that were agreed on: the Sec-WebSocket-Extensions of the server's
+          answer, if they are none or permessage-deflate; or the list that
+          `lomond.extensions.accept` or `lomond.extensions.answer` returned (none).
+        - ``rest``: the bytes that were read behind the handshake.
+        - ``response``: what Ready has as its ``response`` (None), such as a
+          `lomond.response.Response`, or at the server's end a `lomond.server.Request`.
+        - ``url``: what the WebSocket is called by its repr and in logs, and its ``host``, ``port``,
+          ``resource`` ...; None for one made of the other end's address.
+        - ``options``: ``max_message_size``, ``write_timeout``, ``json_loads``, ``json_dumps``,
+          ``fragment_size``, ``max_read_ahead``, ``message_parts``, ``text_as_bytes`` and ``trace``,
+          as for a `WebSocket`.
+
+        Raises TypeError and ValueError for wrong arguments, and ConnectFail if the socket isn't
+        connected, or not any more; then it stays yours.
+        """
+        unknown = sorted(set(options) - _ATTACHED)
+        if unknown:
+            raise TypeError('attach() has no option {}, as it makes no handshake: its options are '
+                            '{}'.format(unknown[0], ', '.join(sorted(_ATTACHED))))
+        if role not in (CLIENT, SERVER):
+            raise ValueError("role must be 'client' or 'server', not {!r}".format(role))
+        agreed = agreed_extensions(extensions, role)
+        if protocol is not None:
+            check_protocols([protocol])
+        rest = check_bytes('rest', rest)
+        websocket = cls(u'ws://localhost/' if url is None else url, **options)
+        websocket._role = role
+        transport = wrap(sock)
+        if url is None:
+            websocket.url = _url_of(transport)
+        websocket.reset()       # for a connection in this role
+        if rest:
+            transport.put_back(rest)
+        websocket.handover = Handover(transport, role, protocol, agreed, response)
+        return websocket
+
+    def open_attached(self):
+        # type: () -> Iterator[AnyEvent]
+        """Open a connection whose handshake was made elsewhere; the session calls this."""
+        handover = self.handover  # type: Any
+        self._attempt.reader = None     # a connection that is open is small
+        self.stream.protocol = handover.protocol
+        self.stream.accept(extensions=handover.extensions)
+        yield events.Ready(
+            handover.response, handover.protocol, set(self.stream.extensions),
+            self.stats.connections + 1)
+
+    def check_may_reconnect(self):
+        # type: () -> None
+        """Raise TypeError if this has a socket for one connection only."""
+        if self.handover is not None:
+            raise TypeError('a WebSocket of attach() can not be connected again, as its socket is '
+                            'for one connection: iterate over it without persist and policy=')
+
     # -- the target --
 
     @property
@@ -478,7 +601,7 @@ class WebSocket(Endpoint):
         with self._loop_lock():
             self.reset()
             session = session_class(self)
-            self.attach(session)
+            self.attach_session(session)
             return session
 
     def __iter__(self):
@@ -509,7 +632,7 @@ class WebSocket(Endpoint):
         """Forget the last connection; raises WebSocketUnavailable while a loop runs."""
         with self._loop_lock():
             self.check_idle()
-            self.attach(None)
+            self.attach_session(None)
             self._attempt = Attempt(self._attempt.chain.first, self._new_connection())
 
     def make_twin(self):
@@ -531,13 +654,17 @@ class WebSocket(Endpoint):
         for websocket, session in ((self, theirs), (twin, ours)):
             if session is not None:
                 session.move(websocket)
-            websocket.attach(session)
+            websocket.attach_session(session)
 
     def check_idle(self):
         # type: () -> None
         """Raise WebSocketUnavailable while a loop runs."""
         session = self._session
         if session is None or not session.is_running:
+            if self.handover is not None and self.handover.is_used:
+                raise errors.WebSocketUnavailable(
+                    'the socket of this WebSocket was used or closed, and it has no other: '
+                    'attach() makes a WebSocket for each socket')
             return
         if self._calls is not None and self._calls.drives(session):
             raise errors.WebSocketUnavailable(

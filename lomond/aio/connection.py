@@ -6,12 +6,14 @@ up to a limit: so pings are answered while the body of its ``async for`` takes i
 
 from __future__ import absolute_import, division, print_function
 
+import inspect
 from collections import deque
 from functools import partial
 
 from lomond import errors
 from lomond._checks import check_count
-from lomond._compat import TYPE_CHECKING
+from lomond._compat import TYPE_CHECKING, NamedTuple
+from lomond._messages import check_bytes, text_payload
 from lomond.aio.iterator import LoopIterator
 from lomond.engine.outbox import MAX_QUEUE, Outbox
 from lomond.engine.policy import check_policy
@@ -20,10 +22,20 @@ from lomond.engine.stepped import begin_client
 from lomond.engine.timers import NEVER
 from lomond.events import EVENT_SIZE
 from lomond.net.waiter import merge
+from lomond.opcode import Opcode
+from lomond.protocol.state import unavailable
 from lomond.websocket import WebSocket, check_timing
 
 if TYPE_CHECKING:
-    from typing import Any, Callable, Iterable, Iterator, Optional, Union  # noqa: F401
+    from typing import (  # noqa: F401
+        Any,
+        AsyncIterable,
+        Callable,
+        Iterable,
+        Iterator,
+        Optional,
+        Union,
+    )
 
     from typing_extensions import TypedDict, Unpack  # noqa: F401
 
@@ -88,6 +100,8 @@ def connect(
         raise TypeError('aio.connect takes a WebSocket, not {!r}: write '
                         'aio.connect(WebSocket(url))'.format(websocket))
     check_policy(policy)
+    if policy is not None:
+        websocket.check_may_reconnect()
     max_queue = check_count('max_queue', max_queue, 1, none_for='no limit')
     websocket.check_idle()
     return Connection(websocket, policy, max_queue, timing)
@@ -137,6 +151,7 @@ class Connection(LoopIterator):
         self._is_paused = False     # nothing is received until it has taken what was made ahead
         self._error = None  # type: Optional[Exception]
         self._sends = 0     # since other tasks had their turn
+        self._parts_task = None  # type: Any    # the task that sends a message in parts
 
     # -- the task that iterates --
 
@@ -317,18 +332,32 @@ class Connection(LoopIterator):
     # -- sending --
 
     async def send_text(self, text, compress=True):
-        # type: (text_type, bool) -> None
+        # type: (Union[text_type, Iterable[text_type], AsyncIterable[text_type]], bool) -> None
         """Send a text message; first wait while too much of what was sent before waits.
 
         Parameters and errors as for `WebSocket.send_text`. If this is cancelled, nothing of the
         message is sent.
+
+        From an asynchronous iterable it sends one message, with a fragment for each item, as
+        soon as the send buffer has space for it; then it asks for the next. Other messages wait
+        meanwhile, pings and pongs go out. After the first item the message can't be taken back:
+        what the iterable raises ends the connection and goes through, and so does cancelling this.
+        Raises WebSocketClosed or WebSocketClosing, too, if the connection is closed in the middle.
         """
+        if hasattr(text, '__aiter__'):
+            await self._send_parts(Opcode.TEXT, text, compress, partial(
+                text_payload, 'an iterable for send_text'))
+            return
         await self._wait_for_space()
         self.websocket.send_text(text, compress)
 
     async def send_binary(self, data, compress=True):
-        # type: (BytesLike, bool) -> None
+        # type: (Union[BytesLike, Iterable[BytesLike], AsyncIterable[BytesLike]], bool) -> None
         """Send a binary message; as `send_text`."""
+        if hasattr(data, '__aiter__'):
+            await self._send_parts(Opcode.BINARY, data, compress, partial(
+                check_bytes, 'an iterable for send_binary'))
+            return
         await self._wait_for_space()
         self.websocket.send_binary(data, compress)
 
@@ -378,6 +407,45 @@ class Connection(LoopIterator):
             raise writer.refusal(0) if writer.error is not None else errors.TransportFail(
                 '{} messages were not sent, as the connection has ended', writer.unsent)
 
+    async def _send_parts(self, opcode, items, compress, payload_of):
+        # type: (int, Any, bool, Callable[[Any], bytes]) -> None
+        """Send one message from an asynchronous iterable of its parts."""
+        sending = None  # type: Any
+        try:
+            if self._writer is None or not self.websocket.stream.lifecycle.may_send:
+                raise unavailable(self.websocket.state)
+            async for item in items:
+                part = payload_of(item)
+                if not part:
+                    continue
+                if sending is None:
+                    sending = await self._begin_parts(opcode, part, compress)
+                else:
+                    sending.writer.add_part(sending.parts, part)
+                while not sending.writer.expects_part(sending.parts):
+                    await sending.turn.wait()
+                await self._loop.checkpoint()       # the iterable may never wait
+            if sending is None:
+                await self._wait_for_space()
+                self._writer.send(opcode, b'', compress)
+            else:
+                sending.writer.end_parts(sending.parts)
+        finally:
+            if sending is not None:
+                self._parts_task = None
+                sending.writer.abandon_parts(sending.parts)
+                sending.writer.step_out(sending.turn)
+            if inspect.isasyncgen(items):       # it may not have ended
+                await items.aclose()
+
+    async def _begin_parts(self, opcode, part, compress):
+        # type: (int, bytes, bool) -> _Sending
+        await self._wait_for_space()
+        writer, turn = self._writer, _Turn(self._loop)
+        sending = _Sending(writer, turn, writer.begin_parts(opcode, part, compress, turn))
+        self._parts_task = self._loop.current_task()
+        return sending
+
     async def _wait_for_space(self):
         # type: () -> None
         self._sends += 1
@@ -395,6 +463,9 @@ class Connection(LoopIterator):
         # type: (Any, Callable[[], bool]) -> None
         """Wait for this task's turn, and until it may go, or nothing can be sent any more."""
         self._loop.check()
+        if self._parts_task is not None and self._parts_task is self._loop.current_task():
+            raise errors.WebSocketUnavailable(
+                'this task is in the middle of a message that it sends from an iterable')
         turn = _Turn(self._loop)
         writer.line_up(turn)
         self.on_ready()
@@ -426,6 +497,10 @@ class Connection(LoopIterator):
         # type: () -> None
         self._ahead = ()
         self._events = iter(())
+
+
+#: A message that is sent in parts: the writer, the place among those that wait, the parts.
+_Sending = NamedTuple('_Sending', [('writer', 'Any'), ('turn', 'Any'), ('parts', 'Any')])
 
 
 class _Turn(object):

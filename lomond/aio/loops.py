@@ -30,6 +30,11 @@ _SLACK = 0.001
 _GLANCE = 1.0
 
 
+# 3.6 has only the other one.
+_current_task = getattr(asyncio, 'current_task', None) \
+    or asyncio.Task.current_task  # type: ignore[attr-defined]
+
+
 class _Watched(object):
     """The loops that watch descriptors, by descriptor; closing a socket calls `forget`.
 
@@ -107,6 +112,11 @@ class _Loop(object):
         """True in a task or a callback of the loop."""
         raise NotImplementedError
 
+    def current_task(self):
+        # type: () -> Any
+        """Return the task that runs now."""
+        raise NotImplementedError
+
     def check(self):
         # type: () -> None
         """Raise WebSocketUnavailable unless the loop is the one that runs the caller."""
@@ -174,6 +184,11 @@ class _AsyncioLoop(_Loop):
         # type: () -> bool
         """True in a task or a callback of the loop."""
         return asyncio._get_running_loop() is self._loop
+
+    def current_task(self):
+        # type: () -> Any
+        """Return the task that runs now."""
+        return _current_task()
 
     def watch(self, interest, left):
         # type: (Interest, Optional[float]) -> None
@@ -322,6 +337,11 @@ class _TrioLoop(_Loop):
             return self._trio.lowlevel.current_trio_token() is self._token
         except RuntimeError:
             return False
+
+    def current_task(self):
+        # type: () -> Any
+        """Return the task that runs now."""
+        return self._trio.lowlevel.current_task()
 
     def watch(self, interest, left):
         # type: (Interest, Optional[float]) -> None

@@ -41,6 +41,12 @@ class ControlFrames(object):
         return bool(self._users)
 
     @property
+    def has_but_close(self):
+        # type: () -> bool
+        """True if a ping or a pong waits."""
+        return bool(self._users or self._pong)
+
+    @property
     def is_full(self):
         # type: () -> bool
         """True if no other ping or pong of the user's may wait."""

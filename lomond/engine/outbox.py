@@ -12,9 +12,11 @@ from lomond import errors
 from lomond._compat import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from typing import Any, Iterable, List, Optional, Sequence, Tuple  # noqa: F401
+    from typing import Any, Iterable, Iterator, List, Optional, Sequence, Tuple  # noqa: F401
 
     from typing_extensions import Final, Literal  # noqa: F401
+
+    from lomond.engine.turns import Turn  # noqa: F401
 
     #: One of `Overflow`.
     OverflowName = Literal['raise', 'block', 'drop_oldest', 'latest']
@@ -56,6 +58,42 @@ class Parts(object):
     def __len__(self):
         # type: () -> int
         return self._size
+
+
+class PartsToCome(object):
+    """The payload of a message whose parts are made while it is sent: one waits at a time.
+
+    Parameters: ``part``, the first, never empty; ``turn``, called when the next is wanted;
+    ``is_late``, whether the peer's Close came before.
+    """
+
+    __slots__ = ('has_begun', 'is_complete', 'is_late', 'part', 'turn')
+
+    def __init__(self, part, turn, is_late):
+        # type: (bytes, Turn, bool) -> None
+        #: The part that waits, or None.
+        self.part = part  # type: Optional[bytes]
+        self.turn = turn  # type: Turn
+        self.is_late = is_late  # type: bool
+        #: Whether it is the turn of the message; and whether it has all its parts.
+        self.has_begun = False  # type: bool
+        self.is_complete = False  # type: bool
+
+    def __len__(self):
+        # type: () -> int
+        return 0    # the size must not change while it is in the queue
+
+    @property
+    def parts(self):
+        # type: () -> Iterator[Optional[bytes]]
+        """Yield each part, and None where there is none yet."""
+        self.has_begun = True
+        while self.part is not None or not self.is_complete:
+            part = self.part
+            yield part
+            if part is not None:        # it is out
+                self.part = None
+                self.turn()
 
 
 OVERFLOWS = frozenset([Overflow.RAISE, Overflow.BLOCK, Overflow.DROP_OLDEST, Overflow.LATEST])

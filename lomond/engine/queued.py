@@ -11,7 +11,7 @@ import threading
 
 from lomond import errors
 from lomond._compat import TYPE_CHECKING, thread_module
-from lomond.engine.outbox import MESSAGE_SIZE, Overflow, Parts
+from lomond.engine.outbox import MESSAGE_SIZE, Overflow, Parts, PartsToCome
 from lomond.engine.timers import NEVER
 from lomond.engine.turns import Turns
 from lomond.engine.writer import Writer
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from lomond.engine.turns import Turn  # noqa: F401
     from lomond.protocol.connection import Connection  # noqa: F401
 
-    Piece = Union[bytes, memoryview]
+    Piece = Union[bytes, bytearray, memoryview]
 
 log = logging.getLogger('lomond')  # type: logging.Logger
 
@@ -47,6 +47,9 @@ _GLANCE = 1.0
 
 # What to do beyond max_queue, where that is to drop messages.
 _DROPPING = frozenset([Overflow.DROP_OLDEST, Overflow.LATEST])
+
+# A piece that isn't made yet.
+_NOT_YET = bytearray()
 
 # States in which nothing that waits can reach the peer any more.
 _PEER_IS_DONE = frozenset([State.PEER_CLOSING, State.FAILING, State.CLOSED])
@@ -62,7 +65,7 @@ class QueuedWriter(Writer):
 
     __slots__ = (
         '_cut_short', '_has_held', '_is_awaited', '_pieces', '_progress', '_rest', '_small_size',
-        '_unfinished', 'deadline', 'has_unsent', 'outbox', 'turns')
+        '_unfinished', 'awaits_part', 'deadline', 'has_unsent', 'outbox', 'turns')
 
     def __init__(self, connection, options, session, clock):
         # type: (Connection, Any, Any, Callable[[], float]) -> None
@@ -72,6 +75,7 @@ class QueuedWriter(Writer):
         #: The senders that wait for space.
         self.turns = Turns()  # type: Turns
         self.has_unsent = False  # type: bool
+        self.awaits_part = False  # type: bool
         self.deadline = NEVER  # type: float
         # What comes next: the rest of a piece, and the iterator that makes the pieces after it.
         self._rest = b''  # type: Piece
@@ -167,6 +171,63 @@ class QueuedWriter(Writer):
         # type: (int, Iterable[bytes], bool) -> None
         # All at once, as a message waits whole, or isn't accepted.
         self._queue(((opcode, Parts(parts)),), compress)  # type: ignore[arg-type]
+
+    # -- a message whose parts are made while it is sent --
+
+    def begin_parts(self, opcode, part, compress, turn):
+        # type: (int, bytes, bool, Turn) -> PartsToCome
+        """Queue a message, of which this is the first part; other senders wait until it ends.
+
+        ``turn()`` is called when the next part is wanted, or when none is wanted any more. Then
+        call `add_part` or `end_parts`, or `abandon_parts` in place of these, and `step_out` at
+        last. Raises as `send`.
+        """
+        parts = PartsToCome(part, turn, self._connection.state in _PEER_IS_DONE)
+        self._queue(((opcode, parts),), compress)   # type: ignore[arg-type]
+        self.line_up(turn)
+        return parts
+
+    def expects_part(self, parts):
+        # type: (PartsToCome) -> bool
+        """Return whether the next part may come; raises once the message can't be sent any more."""
+        if self.error is not None:
+            raise self.refusal(0)
+        if self._is_cut_short(parts):
+            raise type(unavailable(self._connection.state))(
+                'the connection was closed in the middle of this message: the peer discards it')
+        return parts.part is None
+
+    def add_part(self, parts, part):
+        # type: (PartsToCome, bytes) -> None
+        """Send the next part, which isn't empty, when the send buffer has space."""
+        parts.part = part
+        self._flush_parts()
+
+    def end_parts(self, parts):
+        # type: (PartsToCome) -> None
+        """End the message; raises as `expects_part` if it was cut short."""
+        parts.is_complete = True
+        self._flush_parts()
+        if self._encoder.unfinished is not None or not parts.has_begun:
+            self.expects_part(parts)
+
+    def abandon_parts(self, parts):
+        # type: (PartsToCome) -> None
+        """End the connection, as the rest of the message will not come: it can't be taken back."""
+        with self.lock:
+            if not (parts.is_complete or self.error is not None or self._is_cut_short(parts)):
+                self._break(errors.TransportFail(u'a message was not sent to its end'))
+
+    def _is_cut_short(self, parts):
+        # type: (PartsToCome) -> bool
+        return self.is_disposed or not self._connection.lifecycle.may_send \
+            or self._has_held and not (parts.has_begun or parts.is_late)
+
+    def _flush_parts(self):
+        # type: () -> None
+        self.flush_pending()
+        if self.needs_buffer:
+            self._session.wake()    # the driver waits for space from now on
 
     def send_control(self, opcode, payload):
         # type: (int, bytes) -> None
@@ -388,12 +449,14 @@ class QueuedWriter(Writer):
             if self._pieces is None:
                 self._pieces = self._make_pieces()
             piece = next(self._pieces, None)
-            if piece is None:
-                self._pieces = None
-                self.has_unsent = self.needs_buffer = False
+            self.has_unsent = piece is not None
+            self.awaits_part = piece is _NOT_YET
+            if piece is None or piece is _NOT_YET:
+                if piece is None:
+                    self._pieces = None
+                self.needs_buffer = False
                 self.deadline = NEVER
                 return False
-            self.has_unsent = True
             self._rest = memoryview(piece)
         return True
 
@@ -438,16 +501,21 @@ class QueuedWriter(Writer):
         if len(messages) > 1:
             return ((part,) for part in self._encoder.encode_many(
                 messages, compress, self._fragment_size))
-        if isinstance(payload, Parts):
+        if isinstance(payload, (Parts, PartsToCome)):
             return ((part,) for part in self._encode_parts(opcode, payload, compress))
         if len(payload) <= self._whole_size:
             return ((self._encoder.encode(opcode, payload, compress),),)
         return self._encoder.encode_in_frames(opcode, payload, compress, self._fragment_size)[1]
 
     def _encode_parts(self, opcode, parts, compress):
-        # type: (int, Parts, bool) -> Iterator[bytes]
+        # type: (int, Union[Parts, PartsToCome], bool) -> Iterator[Piece]
         limit = self._fragment_size
         for part in parts.parts:
+            if part is None:
+                if not self._connection.lifecycle.may_send:
+                    raise unavailable(self._connection.state)
+                yield _NOT_YET
+                continue
             for start in range(0, len(part), limit or len(part)):
                 yield self._encoder.encode_part(
                     opcode, part[start:start + limit] if limit else part, False, compress)

@@ -11,7 +11,7 @@ from itertools import chain
 from lomond import errors
 from lomond._compat import TYPE_CHECKING, monotonic, text_type
 from lomond._describe import describe
-from lomond.engine.session import Session
+from lomond.engine.session import LINGER_OF_SERVER, PEER_OF_SERVER, Session
 from lomond.net.steps import Wait, operation
 from lomond.net.transport import RECEIVE_SIZE, Transport, would_block
 from lomond.net.waiter import READ
@@ -34,9 +34,9 @@ class ServerSession(Session):
     that follow.
     """
 
-    linger = 0.0  # type: float     # it is the server that ends TCP first (RFC 6455 7.1.1)
+    linger = LINGER_OF_SERVER  # type: float
 
-    _peer = u'client'
+    _peer = PEER_OF_SERVER
     _time_limit = u'handshake_timeout'
 
     @operation

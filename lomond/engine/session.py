@@ -30,11 +30,13 @@ from lomond.net.steps import Wait
 from lomond.net.transport import PROGRESS, RECEIVE_SIZE, is_broken_pipe
 from lomond.net.waiter import READ, WRITE, merge
 from lomond.protocol.close import encode_close
+from lomond.protocol.connection import SERVER
 from lomond.status import Status
 
 if TYPE_CHECKING:
     from typing import Any, Callable, Iterable, Iterator, List, Optional, Tuple  # noqa: F401
 
+    from lomond.engine.handover import Handover  # noqa: F401
     from lomond.engine.writer import Writer  # noqa: F401
     from lomond.events import AnyEvent  # noqa: F401
     from lomond.net.steps import Operation  # noqa: F401
@@ -47,6 +49,12 @@ log = logging.getLogger('lomond')  # type: logging.Logger
 
 #: After a failed write, read at most this number of bytes that had already arrived.
 SALVAGE = 16 * 1024 * 1024
+
+#: As `Session.linger`, at the server's end: it ends TCP first (RFC 6455 7.1.1).
+LINGER_OF_SERVER = 0.0
+
+#: What the server's end calls the other one, in its reasons.
+PEER_OF_SERVER = u'client'
 
 _GOODBYE = encode_close(1000, u'goodbye')
 
@@ -90,6 +98,8 @@ class Session(object):
     - ``session``, the one that is attached, ``claim(session)``, so that no other
       drives it, and ``on_disconnect()``, at the end;
     - ``feed(data)``, the events in bytes from the peer;
+    - ``handover``, a `Handover` to begin with instead of dialling, or None, and
+      ``open_attached()``, the event that follows;
     - ``is_refused``, ``connect_timeout``, ``write_timeout``,
       ``fragment_size``, ``read_ahead_limit``, ``trace`` and what the subclass names.
     """
@@ -542,7 +552,8 @@ class Session(object):
     def _may_dial(self):
         # type: () -> bool
         """Return whether it is this session's turn, or the attempt is to end at once."""
-        if self.gate is None or self.writer.pending.close is not None or self._is_forced:
+        if self.gate is None or self._websocket.handover is not None \
+                or self.writer.pending.close is not None or self._is_forced:
             return True
         self.deadline = self.gate.admit(self, self._websocket.target.host)
         return self.deadline == -NEVER
@@ -553,7 +564,22 @@ class Session(object):
             self._clock() + (self._websocket.connect_timeout or NEVER)
         self._needs_step = True
         self._websocket.stats.attempts += 1
-        return self._announce()
+        handover = self._websocket.handover
+        if handover is None or self._obstacle is not None or self._is_forced:
+            return self._announce()
+        return self._take_over(handover)
+
+    def _take_over(self, handover):
+        # type: (Handover) -> Iterable[AnyEvent]
+        """Begin with a connection whose opening handshake was made elsewhere."""
+        transport = handover.take()
+        if transport is None:       # another thread has just closed it
+            self._conclude(EndKind.FORCED, _FORCED[Phase.DIALING])
+            return ()
+        if handover.role == SERVER:
+            self.linger, self._peer = LINGER_OF_SERVER, PEER_OF_SERVER
+        self._open_transport(transport)
+        return self._follow(self._websocket.open_attached(), None)
 
     def _step_dialing(self):
         # type: () -> Iterable[AnyEvent]
@@ -764,7 +790,8 @@ class Session(object):
             if writer.error is not None or not writer.is_closing:
                 return self._begin_linger()
             # The send buffer is full, OpenSSL has to read first, or another thread is sending.
-            need = WRITE if writer.needs_buffer else READ if writer.has_unsent else 0
+            need = WRITE if writer.needs_buffer \
+                else READ if writer.has_unsent and not writer.awaits_part else 0
             self.interest = [(fd, need) for fd, _mask in writer.transport.interest if need]
             return self._on_time(self._clock())
 

@@ -77,6 +77,8 @@ class Writer(object):
 
     #: True while messages, or a part of one, wait for the send buffer.
     has_unsent = False  # type: bool
+    #: True while the next part of a message isn't made yet: then only pings and pongs may go out.
+    awaits_part = False  # type: bool
     #: When what waits has waited too long for the peer to read, by the clock.
     deadline = NEVER  # type: float
 
@@ -278,7 +280,8 @@ class Writer(object):
     def _catch_up(self):
         # type: () -> None
         """Do what other threads left to this one while it held the lock."""
-        if self.pending.any and not self.needs_buffer:
+        if self.pending.any and not self.needs_buffer \
+                and (not self.awaits_part or self.pending.has_but_close):
             self._session.wake()
         # The session ended while this thread held the lock: the holder closes the transport.
         if self.is_disposed and self.transport is not None and self.lock.acquire(False):

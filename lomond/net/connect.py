@@ -110,7 +110,7 @@ def take_over(given, deadline, abandoned=None):
             sock = yield offload(logged(given, 'sock'), deadline, _close, abandoned)
         check_sock(sock)
         sock.getpeername()
-        sock = _with_class(sock)
+        sock = with_class(sock)
     except BaseException as error:
         _close(sock)
         if not isinstance(error, Exception):
@@ -120,7 +120,7 @@ def take_over(given, deadline, abandoned=None):
     yield sock
 
 
-def _with_class(sock):
+def with_class(sock):
     # type: (Any) -> Any
     """Return a socket that ssl accepts: 2.7's socketpair() and fromfd() make those of C's class."""
     bare_class = getattr(socket, '_realsocket', socket.socket)

@@ -22,6 +22,8 @@ from lomond.stats import Stats
 if TYPE_CHECKING:
     from typing import Any, Callable, FrozenSet, Iterator, Optional, Sequence, Tuple, Type, Union  # noqa: F401
 
+    from typing_extensions import Final  # noqa: F401
+
     from lomond._compat import text_type  # noqa: F401
     from lomond.errors import ProtocolError  # noqa: F401
     from lomond.events import AnyEvent  # noqa: F401
@@ -31,8 +33,8 @@ if TYPE_CHECKING:
     from lomond.protocol.limits import Limits  # noqa: F401
     from lomond.protocol.state import StateName  # noqa: F401
 
-CLIENT = 'client'
-SERVER = 'server'
+CLIENT = 'client'  # type: Final
+SERVER = 'server'  # type: Final
 
 _NONE = frozenset()  # type: FrozenSet[text_type]
 _DEFLATE_ALONE = frozenset([permessage_deflate.NAME])

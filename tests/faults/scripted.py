@@ -359,7 +359,7 @@ def run(ready_fd, role, incoming, is_secure=False, on_ready=(), fails_at=None, f
         session_class = _ServerSession if driver == BLOCKING else _QueuedServerSession
         session = session_class(websocket, clock=clock)
         session.connect_to = connect_to
-        websocket.attach(session)
+        websocket.attach_session(session)
         loop = session.run(**(loop_options or {})) if driver == BLOCKING \
             else _loop_of(session, loop_options or {})
     told = []

@@ -1,5 +1,7 @@
 """A loop over a WebSocket, or a Pool, in an event loop."""
 
+from typing import AsyncIterator
+
 from typing_extensions import assert_type
 
 from lomond import WebSocket, aio, events
@@ -25,7 +27,14 @@ async def by_name(websocket: WebSocket) -> None:
     assert_type(connection.websocket, WebSocket)
 
 
+async def words() -> AsyncIterator[str]:
+    yield 'word'
+
+
 async def send(connection: aio.Connection) -> None:
+    await connection.send_text(words(), compress=False)
+    await connection.send_binary(words())  # error: arg-type reportArgumentType
+    await connection.send_text(['in', 'parts'])
     await connection.send_binary(bytearray(1), compress=False)
     await connection.send_json({'a': 1})
     await connection.send_json(a=1)

@@ -23,6 +23,8 @@ SIGNATURES = {
     'lomond.websocket.WebSocket':
         'url, proxies=None, protocols=None, agent=None, compress=False, ssl_verify=True, '
         'ssl_cafile=None, ssl_context=None, trace=None',
+    'lomond.websocket.WebSocket.attach':
+        "sock, role='client', protocol=None, extensions=(), rest=b'', response=None, url=None",
     'lomond.websocket.WebSocket.add_header': 'header, value',
     'lomond.websocket.WebSocket.connect':
         'session_class=WebsocketSession, poll=5.0, ping_rate=30.0, ping_timeout=None, '
