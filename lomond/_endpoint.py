@@ -241,6 +241,13 @@ class Endpoint(object):
         """Refuse all sends until the next session is attached; the attached machine calls this."""
         self._sender = _BetweenConnections(self._machine)
 
+    def refuse_sends(self, session, sender):
+        # type: (Any, Any) -> None
+        """Have all sends raise what ``sender`` raises, unless another session was attached since."""
+        with self._loop_lock():
+            if self._session is session:
+                self._sender = sender
+
     @property
     def stream(self):
         # type: () -> Connection
@@ -646,8 +653,12 @@ class Endpoint(object):
             return
         try:
             session.send_control(Opcode.CLOSE, payload)
-        except (errors.WebSocketUnavailable, errors.TransportFail):
-            pass        # closed already, or broken: an event says so
+        except errors.WebSocketUnavailable:
+            pass        # closed already: an event says so
+        except errors.TransportFail:
+            # Broken: the loop ends, and says so; with calls nothing else would end it.
+            if self._calls is not None and self._calls.drives(session):
+                self._calls.free()
 
     def force_disconnect(self):
         # type: () -> None
@@ -658,8 +669,8 @@ class Endpoint(object):
         session = self._session
         if session is not None:
             session.force_disconnect()
-            if self._calls is not None and self._calls.drives(session):
-                self._calls.free()
+            if self._calls is not None:
+                self._calls.forced(session)
 
     def give_up(self):
         # type: () -> None
