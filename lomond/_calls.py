@@ -49,8 +49,8 @@ MAX_AHEAD = 1024 * 1024
 _NORMAL = frozenset([Status.NORMAL, Status.GOING_AWAY, 1005])
 
 # Of ping(), in the background.
-_FULL = (u'ping() timed out after {:g} s: 1 MiB of messages waits for receive(), so nothing more is '
-         u'read: call receive() first, or in another thread')
+_FULL = (u'ping() timed out after {:g} s: 1 MiB of messages waits for receive(), so nothing more '
+         u'is read: call receive() first, or in another thread')
 
 # A ping's payload: it differs from those that the session sends by its length.
 _payload_struct = struct.Struct('!4sQ')

@@ -18,6 +18,7 @@ from lomond._messages import (
     json_text,
     message_of,
     text_parts,
+    utf8_parts,
 )
 from lomond._options import CHECKS, supported_extensions
 from lomond.events import text_class
@@ -243,7 +244,7 @@ class Endpoint(object):
 
     def refuse_sends(self, session, sender):
         # type: (Any, Any) -> None
-        """Have all sends raise what ``sender`` raises, unless another session was attached since."""
+        """Have sends raise what ``sender`` raises, unless another session was attached since."""
         with self._loop_lock():
             if self._session is session:
                 self._sender = sender
@@ -477,16 +478,20 @@ class Endpoint(object):
             self._send_parts(Opcode.BINARY, binary_parts(data), compress)
 
     def send_utf8(self, data, compress=True):
-        # type: (BytesLike, bool) -> None
+        # type: (Union[BytesLike, Iterable[BytesLike]], bool) -> None
         """Send bytes that are UTF-8 already, as a text message: they are checked, not decoded.
 
-        Parameters: ``data``, bytes, bytearray or memoryview; ``compress``, whether to compress them
-        if that was agreed on.
+        Parameters: ``data``, bytes, bytearray or memoryview, or an iterable of these, or a binary
+        file: one message, as in `send_text`, where an item may end within a character;
+        ``compress``, whether to compress them if that was agreed on.
 
         Raises TypeError for another type, ValueError for what isn't UTF-8 (RFC 6455 8.1), such as
         encoded surrogates; otherwise as `send_text`.
         """
-        self._send(Opcode.TEXT, check_utf8('send_utf8', data), compress)
+        if isinstance(data, (bytes, bytearray, memoryview)):
+            self._send(Opcode.TEXT, check_utf8('send_utf8', data), compress)
+        else:
+            self._send_parts(Opcode.TEXT, utf8_parts(data), compress)
 
     def send_json(self, _obj=Ellipsis, **kwargs):
         # type: (Any, **Any) -> None
@@ -586,6 +591,9 @@ class Endpoint(object):
         peer's Close frame, see `lomond.errors.WebSocketClosed`; WebSocketUnavailable if there was
         no ``open()``, if a loop runs, or if another thread is in such a call; TypeError and
         ValueError.
+
+        The options ``message_parts`` and ``text_as_bytes`` are for loops: this returns whole
+        messages, and text as str, whatever they are.
         """
         return self._use_calls().receive(timeout)       # type: ignore[no-any-return]
 

@@ -460,8 +460,8 @@ class WebSocket(Endpoint):
 
         Raises WebSocketTimeout, ConnectFail, Rejected, and CriticalProtocolError if the server
         doesn't speak HTTP, all of `lomond.errors`; WebSocketUnavailable if it is open, if messages
-        of the last connection wait for `receive`, or if a loop over this WebSocket is running; socket.error if no thread can be started; TypeError and
-        ValueError.
+        of the last connection wait for `receive`, or if a loop over this WebSocket is running;
+        socket.error if no thread can be started; TypeError and ValueError.
         """
         check_passed_on('open', options, check_timing)
         timing = check_timing(**options)._asdict()

@@ -564,7 +564,7 @@ def test_after_the_end_sends_raise_what_receive_does(link, background, end, code
             assert raised == (str(error), error.code, error.reason)
         websocket.close()
         websocket.open(PATIENCE, background)
-        websocket.force_disconnect()
+        receive_to_the_end(websocket)
 
 
 def test_it_isnt_opened_again_before_its_messages_were_received(link, background):

@@ -280,6 +280,9 @@ def test_a_ping_behind_a_full_queue_says_so(link):
         with pytest.raises(errors.WebSocketTimeout, match=r'call receive\(\) first'):
             websocket.ping(0.01)
         websocket.force_disconnect()
+        assert websocket.receive() == b'x' * MAX_AHEAD
+        with pytest.raises(errors.WebSocketClosed):
+            websocket.receive()
 
 
 # -- the background thread --
