@@ -12,13 +12,14 @@ import contextlib
 import os
 import struct
 import threading
+import warnings
 from collections import deque
 from functools import partial
 from itertools import count
 
 from lomond import errors
 from lomond._checks import check_seconds
-from lomond._compat import TYPE_CHECKING, RLock, acquire_within, monotonic, thread_module
+from lomond._compat import PY2, TYPE_CHECKING, RLock, acquire_within, monotonic, thread_module
 from lomond._outcomes import (
     connect_fail,
     explain_end,
@@ -158,6 +159,15 @@ class Calls(object):
         # how it all ended.
         self._refusal = None  # type: Optional[Callable[[], Exception]]
         self._end = None  # type: Optional[Callable[[], Exception]]
+
+    if not PY2:     # it would never free a cycle of objects of which one has this
+        def __del__(self, _warn=warnings.warn):
+            # type: (Any) -> None
+            """Warn, as a socket does, of a connection that was forgotten."""
+            if self.is_active and not self.is_inherited:
+                _warn('unclosed {!r}: leave its with block, or call close(), then receive() until '
+                      'it raises WebSocketClosed, or force_disconnect()'.format(self._websocket),
+                      ResourceWarning)
 
     @property
     def is_inherited(self):

@@ -2,6 +2,7 @@
 
 from __future__ import absolute_import, division, print_function
 
+import gc
 import socket
 import threading
 import zlib
@@ -583,6 +584,23 @@ def test_it_isnt_opened_again_before_its_messages_were_received(link, background
                 websocket.force_disconnect()
             else:
                 assert receive_to_the_end(websocket)[0] == [u'two']
+
+
+@pytest.mark.skipif(six.PY2, reason='2.7 never frees it')
+def test_a_forgotten_connection_is_closed_with_a_warning(link):
+    def script(sock):
+        answer_upgrade(sock)
+        received.append(drain(sock))
+
+    received = []
+    with link.serve(script) as server:
+        websocket = link.connect(server.url)
+        websocket.open(PATIENCE)
+        with pytest.warns(ResourceWarning, match='unclosed WebSocket.*with block'):
+            del websocket
+            gc.collect()
+        server.wait_for_scripts()
+    assert received == [b'']
 
 
 def test_close_ends_a_connection_that_an_iterable_broke(link, background):
