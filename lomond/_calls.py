@@ -12,13 +12,14 @@ import contextlib
 import os
 import struct
 import threading
+import warnings
 from collections import deque
 from functools import partial
 from itertools import count
 
 from lomond import errors
 from lomond._checks import check_seconds
-from lomond._compat import TYPE_CHECKING, RLock, acquire_within, monotonic, thread_module
+from lomond._compat import PY2, TYPE_CHECKING, RLock, acquire_within, monotonic, thread_module
 from lomond._outcomes import (
     connect_fail,
     explain_end,
@@ -47,6 +48,10 @@ MAX_AHEAD = 1024 * 1024
 
 # Close codes after which `messages` ends without an error; 1005 is that of a frame without one.
 _NORMAL = frozenset([Status.NORMAL, Status.GOING_AWAY, 1005])
+
+# Of ping(), in the background.
+_FULL = (u'ping() timed out after {:g} s: 1 MiB of messages waits for receive(), so nothing more '
+         u'is read: call receive() first, or in another thread')
 
 # A ping's payload: it differs from those that the session sends by its length.
 _payload_struct = struct.Struct('!4sQ')
@@ -87,6 +92,23 @@ class _Ping(object):
         self.payload = payload
         self.sent_at = monotonic()
         self.round_trip = None  # type: Optional[float]
+
+
+class _Ended(object):
+    """Refuses what is sent after the end, with the error that the calls raise."""
+
+    __slots__ = ('_make_error',)
+
+    def __init__(self, make_error):
+        # type: (Callable[[], Exception]) -> None
+        self._make_error = make_error
+
+    def send(self, *_args):
+        # type: (*Any) -> None
+        """Raise WebSocketClosed."""
+        raise self._make_error()
+
+    send_many = send_parts = send_control = send
 
 
 class Calls(object):
@@ -131,11 +153,21 @@ class Calls(object):
         self._bytes_put = self._bytes_taken = 0     # of messages, into the inbox and out of it
         self._last_close = self._websocket.last_close
         self._is_leaving = False
+        self._is_forced = False     # by the user, and all that waits for `receive` may be dropped
         self._ready = None  # type: Any     # the event
         # Each makes a new error, as several threads may raise it: why the handshake failed, and
         # how it all ended.
         self._refusal = None  # type: Optional[Callable[[], Exception]]
         self._end = None  # type: Optional[Callable[[], Exception]]
+
+    if not PY2:     # it would never free a cycle of objects of which one has this
+        def __del__(self, _warn=warnings.warn):
+            # type: (Any) -> None
+            """Warn, as a socket does, of a connection that was forgotten."""
+            if self.is_active and not self.is_inherited:
+                _warn('unclosed {!r}: leave its with block, or call close(), then receive() until '
+                      'it raises WebSocketClosed, or force_disconnect()'.format(self._websocket),
+                      ResourceWarning)
 
     @property
     def is_inherited(self):
@@ -163,6 +195,11 @@ class Calls(object):
         with self._alone():
             if self._session is not None and self._session.end is not None:
                 self._join()        # the thread is about to end, by force_disconnect()
+            if self._inbox and not self._is_leaving and not self._is_forced \
+                    and self._end is not None and self._session is self._websocket.session:
+                raise errors.WebSocketUnavailable(
+                    'messages of the last connection were not received: call receive() until it '
+                    'raises WebSocketClosed, or force_disconnect() to drop them')
             loop = make_loop()
             self._reset(loop, loop, self._websocket.session)
             try:
@@ -290,6 +327,8 @@ class Calls(object):
                     bell.wait(deadline - monotonic())
                     is_late = monotonic() >= deadline and not is_done() and self._end is None
                 if is_late:
+                    if keeps and self._thread is not None and self.is_full:
+                        words = _FULL
                     raise timed_out(words, timeout)
 
     def _drive(self, is_done, deadline, keeps):
@@ -510,6 +549,8 @@ class Calls(object):
             loop.close()
         self._happened = iter(())
         self._end = make_error
+        if self._ready is not None:
+            self._websocket.refuse_sends(self._session, _Ended(make_error))
         self.ring()
 
     def _error(self):
@@ -517,9 +558,16 @@ class Calls(object):
         assert self._end is not None    # nosec B101  # for mypy
         return self._end()
 
+    def forced(self, session):
+        # type: (Any) -> None
+        """Free a session whose end the user has just forced, if calls step it."""
+        if session is self._session:
+            self._is_forced = True
+            self.free()
+
     def free(self):
         # type: () -> None
-        """Free the connection, whose end was just forced; unless a thread drives, which does it.
+        """Free the connection, which was broken just now; unless a thread drives, which does it.
 
         Never waits, never raises.
         """

@@ -18,6 +18,7 @@ from lomond._messages import (
     json_text,
     message_of,
     text_parts,
+    utf8_parts,
 )
 from lomond._options import CHECKS, supported_extensions
 from lomond.events import text_class
@@ -244,6 +245,13 @@ class Endpoint(object):
         # type: () -> None
         """Refuse all sends until the next session is attached; the attached machine calls this."""
         self._sender = _BetweenConnections(self._machine)
+
+    def refuse_sends(self, session, sender):
+        # type: (Any, Any) -> None
+        """Have sends raise what ``sender`` raises, unless another session was attached since."""
+        with self._loop_lock():
+            if self._session is session:
+                self._sender = sender
 
     @property
     def stream(self):
@@ -474,16 +482,20 @@ class Endpoint(object):
             self._send_parts(Opcode.BINARY, binary_parts(data), compress)
 
     def send_utf8(self, data, compress=True):
-        # type: (BytesLike, bool) -> None
+        # type: (Union[BytesLike, Iterable[BytesLike]], bool) -> None
         """Send bytes that are UTF-8 already, as a text message: they are checked, not decoded.
 
-        Parameters: ``data``, bytes, bytearray or memoryview; ``compress``, whether to compress them
-        if that was agreed on.
+        Parameters: ``data``, bytes, bytearray or memoryview, or an iterable of these, or a binary
+        file: one message, as in `send_text`, where an item may end within a character;
+        ``compress``, whether to compress them if that was agreed on.
 
         Raises TypeError for another type, ValueError for what isn't UTF-8 (RFC 6455 8.1), such as
         encoded surrogates; otherwise as `send_text`.
         """
-        self._send(Opcode.TEXT, check_utf8('send_utf8', data), compress)
+        if isinstance(data, (bytes, bytearray, memoryview)):
+            self._send(Opcode.TEXT, check_utf8('send_utf8', data), compress)
+        else:
+            self._send_parts(Opcode.TEXT, utf8_parts(data), compress)
 
     def send_json(self, _obj=Ellipsis, **kwargs):
         # type: (Any, **Any) -> None
@@ -583,6 +595,9 @@ class Endpoint(object):
         peer's Close frame, see `lomond.errors.WebSocketClosed`; WebSocketUnavailable if there was
         no ``open()``, if a loop runs, or if another thread is in such a call; TypeError and
         ValueError.
+
+        The options ``message_parts`` and ``text_as_bytes`` are for loops: this returns whole
+        messages, and text as str, whatever they are.
         """
         return self._use_calls().receive(timeout)       # type: ignore[no-any-return]
 
@@ -651,8 +666,12 @@ class Endpoint(object):
             return
         try:
             session.send_control(Opcode.CLOSE, payload)
-        except (errors.WebSocketUnavailable, errors.TransportFail):
-            pass        # closed already, or broken: an event says so
+        except errors.WebSocketUnavailable:
+            pass        # closed already: an event says so
+        except errors.TransportFail:
+            # Broken: the loop ends, and says so; with calls nothing else would end it.
+            if self._calls is not None and self._calls.drives(session):
+                self._calls.free()
 
     def force_disconnect(self):
         # type: () -> None
@@ -663,8 +682,8 @@ class Endpoint(object):
         session = self._session
         if session is not None:
             session.force_disconnect()
-            if self._calls is not None and self._calls.drives(session):
-                self._calls.free()
+            if self._calls is not None:
+                self._calls.forced(session)
         self._drop_handover()
 
     def give_up(self):

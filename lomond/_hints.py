@@ -56,7 +56,10 @@ def check_passed_on(name, options, other_call):
     known about the options of a method that a user wrote: those aren't checked.
     """
     names = getattr(other_call, 'option_names', None)
-    if names is not None and not names.issuperset(options):
+    if names is None:
+        return
+    names = names.difference(OTHER_NAMES_OF.get(name, ()))
+    if not names.issuperset(options):
         raise TypeError(_explain(name, sorted(set(options) - names)[0], names))
 
 
@@ -207,6 +210,10 @@ OTHER_NAMES_OF = {
     'aio.connect': {
         'exit_event': 'call websocket.close() from any thread, or await connection.close()',
         'respect_retry_after': _NO_RETRY_AFTER,
+    },
+    'open': {
+        'poll': 'calls return messages, and no Poll: give receive() a timeout instead',
+        'session_class': 'only a loop takes it: websocket.connect(session_class=...)',
     },
     'aio.pool': {
         'poll': _NO_POLL,

@@ -114,21 +114,61 @@ def check_utf8(method, data):
     """Return bytes of UTF-8; raises TypeError and ValueError. ``method`` is for their words."""
     payload = check_bytes(method, data)
     if not _is_utf8(payload):
-        raise ValueError('{} takes UTF-8, and these bytes are not: decode them for send_text, or '
-                         'send any bytes by send_binary'.format(method))
+        raise _not_utf8(method)
     return payload
+
+
+def utf8_parts(items):
+    # type: (Any) -> Iterator[bytes]
+    """Return an iterator over bytes, without empty ones, checked to be UTF-8 together.
+
+    TypeError for no iterable. A character may begin in one item and end in the next.
+    """
+    if isinstance(items, (list, tuple)):
+        for data in items:
+            check_bytes('send_utf8', data)      # before anything is sent
+    return _checked(_items('send_utf8', 'bytes, bytearray or memoryview', items))
+
+
+def _checked(items):
+    # type: (Iterable[Any]) -> Iterator[bytes]
+    method = 'an iterable for send_utf8'
+    decoder = Utf8Decoder()
+    for data in items:
+        part = check_bytes(method, data)
+        if not _continues(decoder, part, False):
+            raise _not_utf8(method)
+        if part:
+            yield part
+    if not _continues(decoder, b'', True):
+        raise _not_utf8(method)
+
+
+def _not_utf8(method):
+    # type: (str) -> ValueError
+    return ValueError('{} takes UTF-8, and these bytes are not: decode them for send_text, or '
+                      'send any bytes by send_binary'.format(method))
 
 
 def _is_utf8(payload):
     # type: (bytes) -> bool
+    if len(payload) > PIECE:
+        return _continues(Utf8Decoder(), payload, True)
     try:
-        if len(payload) <= PIECE:
-            decode_utf8(payload)
-            return True
+        decode_utf8(payload)
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _continues(decoder, payload, is_last):
+    # type: (Utf8Decoder, bytes, bool) -> bool
+    """Return whether this goes on with UTF-8, and if it is the last, ends it."""
+    try:
         # By pieces, as the text of a large message may take four times its memory.
-        decoder = Utf8Decoder()
         for start in range(0, len(payload), PIECE):
-            decoder.decode(payload[start:start + PIECE], start + PIECE >= len(payload))
+            decoder.decode(payload[start:start + PIECE])
+        decoder.decode(b'', is_last)
     except UnicodeDecodeError:
         return False
     return True

@@ -121,7 +121,7 @@ class ServerWebSocket(Endpoint):
         self._answer = None  # type: Optional[bytes]
         self._loop = None  # type: Any      # the session's generator
         self._events = None  # type: Optional[Iterator[ServerEvent]]
-        # Attached here, so that close() has an effect before open(), too.
+        # Attached here, so that close() has an effect before the handshake, too.
         self.attach_session((session_class or BlockingServerSession)(self))
         self._is_made = True
 
@@ -146,11 +146,18 @@ class ServerWebSocket(Endpoint):
         """The protocol's side of the connection."""
         return self._connection
 
-    def open(self, **options):
+    if not TYPE_CHECKING:       # for a type checker it is an error already
+        def open(self, *_args, **_options):
+            """Raise WebSocketUnavailable: only a client opens its connection."""
+            raise errors.WebSocketUnavailable(
+                'this connection is open already: in a handler call receive() or messages(); with '
+                'Server(threads=False) its messages are events of the loop over the server')
+
+    def do_handshake(self, **options):
         # type: (**Any) -> bool
         """Do the handshake; return True if the client's messages can be read now.
 
-        ``options`` are passed to `WebsocketSession.run`.
+        The server calls this. ``options`` are passed to `WebsocketSession.run`.
         """
         session = self._session  # type: Any
         self._loop = session.run(**options)
@@ -171,7 +178,7 @@ class ServerWebSocket(Endpoint):
 
     def dispose(self):
         # type: () -> None
-        """Free the socket, in any state; for the thread that called `open`."""
+        """Free the socket, in any state; for the thread that called `do_handshake`."""
         if self._loop is not None:
             self._loop.close()
         if self.sock is not None:
@@ -180,7 +187,7 @@ class ServerWebSocket(Endpoint):
     def __iter__(self):
         # type: () -> Iterator[ServerEvent]
         if self._events is None:
-            raise errors.WebSocketUnavailable('call open() before iterating')
+            raise errors.WebSocketUnavailable('not connected yet: iterate over it in a handler')
         if self._calls is not None:
             raise errors.WebSocketUnavailable(
                 'this handler has called receive(), messages(), ping() or wait_ready(): use '

@@ -256,7 +256,7 @@ class InThreads(object):
         # type: (ServerWebSocket) -> None
         """Run the handler for one connection, in the connection's thread."""
         try:
-            if websocket.open(**self._session_options):
+            if websocket.do_handshake(**self._session_options):
                 self._handle(websocket)
         finally:
             websocket.dispose()

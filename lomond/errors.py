@@ -153,7 +153,8 @@ class WebSocketClosed(WebSocketUnavailable):
 
     Attributes, if a call such as `WebSocket.receive` raised it: ``code`` and ``reason`` of the
     Close frame that the peer sent (RFC 6455 7.1.5), or 1006 and why the connection ended without
-    one; ``cause``, the exception behind that or None. From a send ``code`` is None.
+    one; ``cause``, the exception behind that or None. After a call has seen the end, a send raises
+    it with these, too; otherwise ``code`` is None from a send.
     """
 
     code = None  # type: Optional[int]

@@ -12,7 +12,7 @@ from lomond._checks import check_count, check_flag, check_seconds
 from lomond._compat import TYPE_CHECKING, NamedTuple, text_type
 from lomond._describe import describe
 from lomond._endpoint import Endpoint, with_defaults
-from lomond._hints import takes_options
+from lomond._hints import check_passed_on, takes_options
 from lomond._locks import ProcessLock
 from lomond._messages import check_bytes
 from lomond._options import FRAGMENT_SIZE, MAX_MESSAGE_SIZE, agreed_extensions
@@ -567,8 +567,8 @@ class WebSocket(Endpoint):
 
         Leaving the block normally sends a Close frame with 1000, and waits for the server's, at
         most ``close_timeout``; leaving it by an exception breaks the connection. After the end you
-        can call it again, for another connection; messages of the last one that weren't received
-        are dropped.
+        can call it again, for another connection, once you have received the messages of the last
+        one: call `receive` until it raises WebSocketClosed, or `force_disconnect` to drop them.
 
         Parameters:
 
@@ -578,14 +578,17 @@ class WebSocket(Endpoint):
           it answers pings, and receives up to 1 MiB of messages ahead, then stops reading until
           `receive` takes them. It ends with the connection. Any number of threads may then call
           `receive` (False: one thread at a time).
-        - ``options``: those of `connect`, without ``session_class``.
+        - ``options``: those of `connect`, without ``session_class`` and ``poll``. ``idle_timeout``
+          has an effect with ``stale_disconnects=True`` only: there is no event Stale.
 
         Raises WebSocketTimeout, ConnectFail, Rejected, and CriticalProtocolError if the server
-        doesn't speak HTTP, all of `lomond.errors`; WebSocketUnavailable if it is open, or a loop
-        over this WebSocket is running; socket.error if no thread can be started; TypeError and
-        ValueError.
+        doesn't speak HTTP, all of `lomond.errors`; WebSocketUnavailable if it is open, if messages
+        of the last connection wait for `receive`, or if a loop over this WebSocket is running;
+        socket.error if no thread can be started; TypeError and ValueError.
         """
+        check_passed_on('open', options, check_timing)
         timing = check_timing(**options)._asdict()
+        background = check_flag('background', background)
         return self._use_calls().open(      # type: ignore[no-any-return]
             lambda: self.connect(**timing), timeout, background)
 

@@ -209,7 +209,7 @@ class BlockingWriter(Writer):
 
     def _await_parts(self):
         # type: () -> None
-        """Wait until another thread's message in parts has ended; raises TransportFail."""
+        """Wait until another thread's message in parts has ended; raises WebSocketUnavailable."""
         sender = self._part_sender
         if sender is None:
             return
@@ -222,9 +222,10 @@ class BlockingWriter(Writer):
             if self.is_disposed or self.error is not None:
                 return      # trying again raises
             if monotonic() >= deadline:
-                raise errors.TransportFail(
-                    u'write timed out after {:g} s: another thread is sending a message from an '
-                    u'iterable, and has not finished it'.format(timeout))
+                raise errors.WebSocketUnavailable(
+                    u'another thread has been sending a message from an iterable for longer than '
+                    u'write_timeout, {:g} s: try again later, or raise write_timeout'.format(
+                        timeout))
 
     def _send_part(self, opcode, part, is_last, compress):
         # type: (int, bytes, bool, bool) -> None

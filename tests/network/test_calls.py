@@ -2,6 +2,7 @@
 
 from __future__ import absolute_import, division, print_function
 
+import gc
 import socket
 import threading
 import zlib
@@ -563,9 +564,94 @@ def test_open_in_the_background_without_threads_raises(nothing_is_left_open):
         receive_to_the_end(websocket)
 
 
-def test_an_unknown_option_is_explained():
+@pytest.mark.parametrize('options, error, words', [
+    ({'ping_rat': 1}, TypeError, 'open.. got .*did you mean ping_rate'),
+    ({'session_class': 1}, TypeError, 'open.. got .*only a loop takes it'),
+    ({'poll': 1}, TypeError, 'open.. got .*no Poll'),
+    ({'ping_rate': -1}, ValueError, 'ping_rate'),
+    ({'background': 'yes'}, TypeError, 'background must be True or False')])
+def test_a_wrong_option_of_open_is_explained(options, error, words):
     websocket = WebSocket('ws://127.0.0.1:1/')
-    with pytest.raises(TypeError, match='ping_rat'):
-        websocket.open(ping_rat=1)
-    with pytest.raises(ValueError, match='ping_rate'):
-        websocket.open(ping_rate=-1)
+    with pytest.raises(error, match=words):
+        websocket.open(**options)
+
+
+# -- after the end --
+
+@pytest.mark.parametrize('end, code, reason', [
+    (make_close(4000, b'enough'), 4000, u'enough'), (b'', 1006, None)], ids=['close', 'broken'])
+def test_after_the_end_sends_raise_what_receive_does(link, background, end, code, reason):
+    def send(method, *arguments):
+        with pytest.raises(errors.WebSocketClosed) as caught:
+            method(*arguments)
+        return str(caught.value), caught.value.code, caught.value.reason
+
+    with link.serve(accept_and_hang_up(end)) as server:
+        websocket = link.connect(server.url)
+        websocket.open(PATIENCE, background)
+        _messages, error = receive_to_the_end(websocket)
+        assert error.code == code
+        assert reason is None or error.reason == reason
+        for raised in (send(websocket.send_text, u'x'), send(websocket.send_binary, iter([b'x'])),
+                       send(websocket.send_many, [u'x']), send(websocket.send_ping)):
+            assert raised == (str(error), error.code, error.reason)
+        websocket.close()
+        websocket.open(PATIENCE, background)
+        receive_to_the_end(websocket)
+
+
+def test_it_isnt_opened_again_before_its_messages_were_received(link, background):
+    with link.serve(accept_and_hang_up(
+            make_frame(1, b'one'), make_frame(1, b'two'), make_close(1000))) as server:
+        websocket = link.connect(server.url)
+        for drop in (False, True):
+            websocket.open(PATIENCE, background)
+            assert websocket.receive(PATIENCE) == u'one'
+            for thread in threading.enumerate():
+                if thread.name == 'lomond background':
+                    thread.join(PATIENCE)
+            with pytest.raises(errors.WebSocketUnavailable, match=r'receive\(\)'):
+                websocket.open(PATIENCE, background)
+            if drop:
+                websocket.force_disconnect()
+            else:
+                assert receive_to_the_end(websocket)[0] == [u'two']
+
+
+@pytest.mark.skipif(six.PY2, reason='2.7 never frees it')
+def test_a_forgotten_connection_is_closed_with_a_warning(link):
+    def script(sock):
+        answer_upgrade(sock)
+        received.append(drain(sock))
+
+    received = []
+    with link.serve(script) as server:
+        websocket = link.connect(server.url)
+        websocket.open(PATIENCE)
+        with pytest.warns(ResourceWarning, match='unclosed WebSocket.*with block'):
+            del websocket
+            gc.collect()
+        server.wait_for_scripts()
+    assert received == [b'']
+
+
+def test_close_ends_a_connection_that_an_iterable_broke(link, background):
+    def script(sock):
+        answer_upgrade(sock)
+        sock.sendall(make_frame(1, b'before'))
+        drain(sock)
+
+    def items():
+        yield u'first'
+        raise KeyError('gone')
+
+    with link.serve(script) as server:
+        websocket = link.connect(server.url)
+        websocket.open(PATIENCE, background)
+        with pytest.raises(KeyError):
+            websocket.send_text(items())
+        websocket.close()
+        server.wait_for_scripts()
+        _messages, error = receive_to_the_end(websocket)
+        assert websocket.is_closed
+        assert (error.code, 'not sent to its end' in error.reason) == (1006, True)

@@ -140,13 +140,27 @@ def test_a_handler_uses_a_loop_or_calls(serve):
     assert outcomes == ['/calls', '/loop']
 
 
+def test_open_in_a_handler_is_refused_and_harms_nothing(serve):
+    def handle(websocket):
+        for options in ({}, {'timeout': 5}, {'background': True}):
+            with pytest.raises(errors.WebSocketUnavailable, match=r'open already.*receive\(\)'):
+                websocket.open(**options)
+        websocket.send_text(websocket.receive(PATIENCE))
+
+    _server, connect = serve(handle)
+    with connect() as websocket:
+        websocket.open(PATIENCE)
+        websocket.send_text(u'x')
+        assert websocket.receive(PATIENCE) == u'x'
+
+
 def test_a_server_in_one_thread_has_no_calls(server_tls):
     server = Server(threads=False)
     client = Background(lambda: list(WebSocket(server.url)))
     for websocket, event in server:
         if event.name == 'ready':
             for call in (websocket.receive, websocket.ping, websocket.messages,
-                         websocket.wait_ready):
+                         websocket.wait_ready, websocket.open):
                 with pytest.raises(errors.WebSocketUnavailable, match='threads=False'):
                     call()
             server.close()

@@ -274,6 +274,25 @@ def test_a_ping_doesnt_gather_messages_without_limit(link):
         websocket.force_disconnect()
 
 
+def test_a_ping_behind_a_full_queue_says_so(link):
+    def script(sock):
+        answer_upgrade(sock)
+        sock.sendall(make_frame(2, b'x' * MAX_AHEAD))
+        drain(sock)
+
+    with link.serve(script) as server:
+        websocket = link.connect(server.url)
+        websocket.open(PATIENCE, background=True)
+        while not Inside(websocket).calls.is_full:
+            pass
+        with pytest.raises(errors.WebSocketTimeout, match=r'call receive\(\) first'):
+            websocket.ping(0.01)
+        websocket.force_disconnect()
+        assert websocket.receive() == b'x' * MAX_AHEAD
+        with pytest.raises(errors.WebSocketClosed):
+            websocket.receive()
+
+
 # -- the background thread --
 
 def test_the_background_thread_answers_pings_between_calls(link):

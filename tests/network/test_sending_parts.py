@@ -116,6 +116,28 @@ def test_a_file_with_nothing_to_read_for_now_does_not_end_the_message(link):
     assert event.name == 'disconnected' and not event.graceful
 
 
+@pytest.mark.parametrize('make', [iter, list, lambda items: io.BytesIO(b''.join(map(bytes, items)))])
+def test_utf_8_in_parts_is_checked_across_them(link, make):
+    def body(websocket):
+        websocket.send_utf8(make([b'caf\xc3', b'', b'\xa9 \xf0\x9f', bytearray(b'\x98\x80')]))
+
+    frames = send_to_recorder(link, body)
+    assert frames[0][0] == 0x01
+    assert b''.join(payload for _first, payload in frames) == u'caf\xe9 \U0001f600'.encode('utf-8')
+
+
+@pytest.mark.parametrize('wrong, error', [
+    ([b'\xff'], ValueError), ([b'\xed', b'\xa0\x80'], ValueError), ([b'\xc3'], ValueError),
+    ([u'text'], TypeError), (5, TypeError), ({}, TypeError)])
+def test_parts_that_are_not_utf_8_are_refused(link, wrong, error):
+    def body(websocket):
+        with pytest.raises(error, match='send_utf8'):
+            websocket.send_utf8(wrong)
+
+    with link.serve(Recorder()) as server:
+        run(link.connect(server.url), body)
+
+
 def test_a_fragment_goes_out_before_the_next_item_is_asked_for(link):
     def items():
         yield b'first'
@@ -282,7 +304,7 @@ def test_another_thread_waits_no_longer_than_write_timeout(link):
     def body(websocket):
         sender = Background(websocket.send_binary, items())
         recorder.wait_for((0x02, b'first'))
-        with pytest.raises(errors.TransportFail, match='from an iterable'):
+        with pytest.raises(errors.WebSocketUnavailable, match='from an iterable.*write_timeout'):
             websocket.send_binary(b'too early')
         timed_out.set()
         sender.result()

@@ -1083,7 +1083,7 @@ def test_a_client_that_does_not_wait_for_the_answer_makes_no_ready(method):
             b'Connection: Upgrade\r\nSec-WebSocket-Key: ' + KEY + b'\r\n'
             b'Sec-WebSocket-Version: 13\r\n\r\n')
         far.close()
-        assert not websocket.open()
+        assert not websocket.do_handshake()
         assert websocket.is_closed
     finally:
         websocket.dispose()
@@ -1094,7 +1094,7 @@ def test_a_server_websocket_that_was_closed_before_it_opened_frees_its_socket():
     try:
         websocket = ServerWebSocket(near, 'here')
         websocket.close()
-        assert not websocket.open()
+        assert not websocket.do_handshake()
         websocket.dispose()
         assert far.recv(1) == b''
     finally:

@@ -22,6 +22,7 @@ def send(websocket: WebSocket) -> None:
     websocket.send_binary(memoryview(b'data'), compress=False)
     websocket.send_utf8(b'text')
     websocket.send_utf8(bytearray(b'text'), compress=False)
+    websocket.send_utf8([b'te', bytearray(b'xt')])
     websocket.send_json({'any': [1, None]})
     websocket.send_json(type='subscribe', channels=['ticker'])
     websocket.send_many(['text', b'data', bytearray(b'data')])
