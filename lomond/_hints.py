@@ -168,8 +168,8 @@ OTHER_NAMES = {
 _NO_IDLE_TIMEOUT = 'use ping_timeout=, the seconds that a client may stay silent'
 _NO_POLL = ('aio.pool has no Poll: have another task call pool.broadcast(), or whatever is to be '
             'done regularly')
-_NO_IO = ('lomond.sansio has no sockets, no TLS and no clock: your program connects, sends, receives '
-          'and keeps time')
+_NO_IO = ('lomond.sansio has no sockets, no TLS and no clock: your program connects, sends, '
+          'receives and keeps time')
 _NO_AUTO_PONG = 'use auto_pong=False, and answer by send_pong()'
 _ASK = 'the Request event has the request: call accept() or reject()'
 _ASK_ORIGIN = ("check event.request.get('Origin') when the Request event comes, and call "
@@ -207,6 +207,8 @@ OTHER_NAMES_OF = {
         'max_age': 'close the connection by websocket.close(): its client may connect again',
     },
     'sansio.Client': {
+        'host': _URL,
+        'port': _URL,
         'autoping': _NO_AUTO_PONG,
     },
     'sansio.Server': {

@@ -111,9 +111,9 @@ class Extension(object):
             if data:
                 yield data
         if is_end:
-            data = self.frame_inbound_complete(fin)
-            if data:
-                yield self._to_bytes('frame_inbound_complete', data)
+            rest = self.frame_inbound_complete(fin)
+            if rest:
+                yield self._to_bytes('frame_inbound_complete', rest)
 
     def send_through(self, opcode, rsv, payload, fin, compress):
         # type: (int, int, bytes, bool, bool) -> Tuple[int, bytes]
