@@ -3,6 +3,7 @@
 from __future__ import absolute_import, division, print_function
 
 import functools
+import re
 
 from lomond._compat import TYPE_CHECKING
 
@@ -30,8 +31,7 @@ def takes_options(name, usage, others=()):
         # type: (F) -> F
         code = function.__code__
         names = frozenset(code.co_varnames[:code.co_argcount]) - {'self'}
-        if usage:
-            CALLS.append((name, usage, names.union(others)))
+        CALLS.append((name, usage, names.union(others)))
         if code.co_flags & _TAKES_ANY:
             return function     # it passes unknown options to another call, which explains them
 
@@ -171,6 +171,12 @@ OTHER_NAMES = {
 _NO_IDLE_TIMEOUT = 'use ping_timeout=, the seconds that a client may stay silent'
 _NO_POLL = ('aio.pool has no Poll: have another task call pool.broadcast(), or whatever is to be '
             'done regularly')
+_NO_IO = ('lomond.sansio has no sockets, no TLS and no clock: your program connects, sends, '
+          'receives and keeps time')
+_NO_AUTO_PONG = 'use auto_pong=False, and answer by send_pong()'
+_ASK = 'the Request event has the request: call accept() or reject()'
+_ASK_ORIGIN = ("check event.request.get('Origin') when the Request event comes, and call "
+               'reject(403) for a foreign one')
 _NO_RETRY_AFTER = 'set max_retry_after=None in its ReconnectPolicy()'
 
 #: Options that have another hint if they are passed to one of these calls.
@@ -202,6 +208,29 @@ OTHER_NAMES_OF = {
         'idle_timeout': _NO_IDLE_TIMEOUT,
         'stale_disconnects': _NO_IDLE_TIMEOUT,
         'max_age': 'close the connection by websocket.close(): its client may connect again',
+    },
+    'sansio.Client': {
+        'host': _URL,
+        'port': _URL,
+        'autoping': _NO_AUTO_PONG,
+    },
+    'sansio.Server': {
+        'autoping': _NO_AUTO_PONG,
+        'handler': 'iterate over receive(data), and answer by accept() and send_text()',
+        'on_request': _ASK,
+        'process_request': _ASK,
+        'origin': _ASK_ORIGIN,
+        'origins': _ASK_ORIGIN,
+        'allowed_origins': _ASK_ORIGIN,
+        'cors_allowed_origins': _ASK_ORIGIN,
+        'check_origin': _ASK_ORIGIN,
+        'headers': 'use accept(headers=...)',
+    },
+    'accept': {
+        'compress': 'use compress= of Server(), or extensions=[PermessageDeflate]',
+        'subprotocol': 'use protocol=, one name',
+        'subprotocols': 'use protocol=, one name',
+        'protocols': 'use protocol=, one name',
     },
     'add': {
         'exit_event': 'call pool.close() from any thread',
@@ -245,7 +274,7 @@ def _explain(call, option, passed_on=frozenset()):
     """
     error = "{}() got an unexpected keyword argument '{}'".format(call, option)
     hint = OTHER_NAMES_OF.get(call, {}).get(option) or _policy(call, option) \
-        or OTHER_NAMES.get(option) or _other_call(call, option) \
+        or _no_io(call, option) or OTHER_NAMES.get(option) or _other_call(call, option) \
         or _similar(call, option, passed_on)
     return error if hint is None else '{}: {}'.format(error, hint)
 
@@ -261,9 +290,21 @@ def _policy(call, option):
     return usage.format(option + '=...' if option else '')
 
 
+def _no_io(call, option):
+    # type: (str, str) -> Optional[str]
+    """Return why a call of `lomond.sansio` has no option that a connection has, or None."""
+    if not call.startswith('sansio.'):
+        return None
+    own = set().union(*(names for name, _usage, names in CALLS if name == call))
+    named = re.findall(r'\b([a-z_]+)=', OTHER_NAMES.get(option, ''))
+    is_known = named or any(usage and option in names for _name, usage, names in CALLS)
+    return _NO_IO if is_known and not own.intersection(named) else None
+
+
 def _other_call(call, option):
     # type: (str, str) -> Optional[str]
-    calls = [(name, usage.format(option)) for name, usage, names in CALLS if option in names]
+    calls = [(name, usage.format(option)) for name, usage, names in CALLS
+             if usage and option in names]
     # The server is only suggested for an option that no call of the client takes.
     found = [usage for name, usage in calls if name != 'Server'] \
         or [usage for _name, usage in calls]

@@ -86,7 +86,7 @@ def _items(method, wanted, items):
         return iter(partial(_read, items), None)
     if isinstance(items, (dict, bytes, bytearray, memoryview, text_type)) \
             or not hasattr(items, '__iter__'):
-        raise _wrong_type(method, wanted, items)
+        raise _wrong_type(method, wanted + ', or an iterable of these', items)
     return items    # type: ignore[no-any-return]
 
 
@@ -190,6 +190,9 @@ def _wrong_type(method, wanted, given):
             else ': encode it'
     elif hasattr(given, '__aiter__') and method in ('send_text', 'send_binary'):
         hint = ': lomond.aio takes this: await connection.{}(...)'.format(method)
+    elif method in ('send_text', 'send_binary') and hasattr(given, '__iter__'):
+        # WebSocket takes it: this is an end of `lomond.sansio`
+        hint = ': call it for each part, with message_finished=False for all but the last'
     return TypeError('{} takes {}, not {}{}'.format(method, wanted, type(given).__name__, hint))
 
 

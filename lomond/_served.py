@@ -21,6 +21,7 @@ from lomond.protocol.handshake import (
     answer_bad_request,
     answer_request,
     build_answer,
+    check_request,
 )
 from lomond.protocol.limits import DEFAULT_LIMITS
 from lomond.protocol.refusal import Refusal, check_origins, refuse_origin, refuse_request
@@ -226,36 +227,42 @@ class ServerWebSocket(Endpoint):
         # type: (bytes) -> Iterator[AnyEvent]
         try:
             found = self._reader.feed(data)
-            if found is None:
-                return
-            head, rest = found
-            self.request = Request(head)
-            extensions, refusal = self._support()
-            answer, protocol, agreed = answer_request(
-                self.request, self.protocols, extensions)
-            self._outcome = (None, protocol, agreed, rest)
-            refusal = refusal or self._refuse()
-            if refusal is not None:
-                answer = build_answer(refusal.status, refusal.body, refusal.headers)
-                self._outcome = (u'refused with HTTP {}: {}'.format(
-                    refusal.status, refusal.body[:200].decode('utf-8', 'replace')), None, [], b'')
-        except errors.CriticalProtocolError as error:
-            self.stream.reject()
-            yield events.ProtocolError(text_type(error), critical=True)
-            return
+            if found is not None:
+                head, rest = found
+                self.request = Request(head)
+                self._answer = self._decide(rest)
         except errors.HandshakeError as error:
-            answer = answer_bad_request(error)
             self._outcome = (text_type(error), None, [], b'')
-        self._answer = answer
+            self._answer = answer_bad_request(error)
+        return iter(())
 
-    def _support(self):
-        # type: () -> Tuple[List[Extension], Optional[Refusal]]
-        """Make the extensions that this connection supports; a refusal if a factory fails."""
+    def _decide(self, rest):
+        # type: (bytes) -> bytes
+        """Return the answer to the request, and keep the outcome; raises HandshakeError."""
+        answer, protocol, agreed, refusal = self._agree()
+        self._outcome = (None, protocol, agreed, rest)
+        refusal = refusal or self._refuse()
+        if refusal is not None:
+            answer = build_answer(refusal.status, refusal.body, refusal.headers)
+            self._outcome = (u'refused with HTTP {}: {}'.format(
+                refusal.status, refusal.body[:200].decode('utf-8', 'replace')), None, [], b'')
+        return answer
+
+    def _agree(self):
+        # type: () -> Tuple[bytes, Optional[text_type], List[Extension], Optional[Refusal]]
+        """Return what `answer_request` does, and a refusal if an extension or a factory fails.
+
+        Raises HandshakeError for a request that can't be upgraded.
+        """
+        check_request(self.request)
         try:
-            return self._make_extensions(), None
-        except Exception:       # an error in the user's function must not end the server
-            log.exception('a factory in extensions failed for %r', self)
-            return [], Refusal(500, u'the server could not make its extensions\n')
+            return answer_request(
+                self.request, self.protocols, self._make_extensions()) + (None,)
+        except errors.HandshakeError:
+            raise
+        except Exception:       # an error in the user's code must not end the server
+            log.exception('an extension, or a factory in extensions, failed for %r', self)
+            return b'', None, [], Refusal(500, u'the server could not agree on extensions\n')
 
     def _refuse(self):
         # type: () -> Optional[Refusal]

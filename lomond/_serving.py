@@ -258,6 +258,8 @@ class InThreads(object):
         try:
             if websocket.do_handshake(**self._session_options):
                 self._handle(websocket)
+        except Exception:       # an extension's, for a frame of no handler's
+            log.exception('%r failed outside its handler', websocket)
         finally:
             websocket.dispose()
             # Without the lock: a signal handler that interrupts its holder may call `close`, which

@@ -22,6 +22,7 @@ from collections import deque
 from lomond import errors, events
 from lomond._checks import check_flag
 from lomond._compat import TYPE_CHECKING, text_type
+from lomond._hints import takes_options
 from lomond._messages import check_bytes, check_control, check_utf8, json_text, text_payload
 from lomond._options import CHECKS, FRAGMENT_SIZE, MAX_MESSAGE_SIZE, supported_extensions
 from lomond.http.answer import ResponseReader
@@ -269,14 +270,6 @@ class _End(object):
                 self._reason = event.error
             yield event
 
-    def _fail(self, error):
-        # type: (Exception) -> Iterator[Any]
-        """Yield the event of a handshake that broke off: there is nothing to answer."""
-        if self._connection.state == State.CONNECTING:
-            self._connection.reject()
-        self._reason = text_type(error)
-        yield events.ProtocolError(self._reason, critical=True)
-
     def _open(self, head, protocol, agreed):
         # type: (Any, Optional[text_type], List[Extension]) -> Any
         self._connection.accept(extensions=agreed)
@@ -340,9 +333,11 @@ class _End(object):
         # type: (Any, **Any) -> None
         """Make the frames of an object, or the keyword arguments as one, as JSON text.
 
-        Raises as `lomond.websocket.WebSocket.send_json`.
+        Raises as `lomond.websocket.WebSocket.send_json`, and FrameBuildError in the middle of a
+        message in parts.
         """
-        self.send_text(json_text(_obj, kwargs, self._json_dumps))
+        text = json_text(_obj, kwargs, self._json_dumps)
+        self._send_whole(Opcode.TEXT, text_payload('send_json', text), True)
 
     def send_ping(self, data=b''):
         # type: (BytesLike) -> None
@@ -363,23 +358,34 @@ class _End(object):
         Parameters: ``code``, see `lomond.status.Status`, or None for a frame without one;
         ``reason``, cut at 123 bytes of UTF-8.
 
-        Raises TypeError, ValueError for a code that may not be sent, and WebSocketUnavailable (or
-        its kinds) before the handshake is complete and after a Close frame was made.
+        Raises TypeError, ValueError for a code that may not be sent and for a reason without a
+        code, and WebSocketUnavailable (or its kinds) before the handshake is complete and after a
+        Close frame was made.
         """
+        if self._connection.state == State.CONNECTING:
+            raise errors.WebSocketUnavailable(
+                'not connected yet: close() makes a Close frame, after the Ready event; before '
+                'that, end TCP')
         self._output.append(self._connection.encode_close(code, reason))
 
     def _send(self, opcode, payload, compress, is_last):
         # type: (int, bytes, bool, bool) -> None
+        if is_last is not True:
+            is_last = check_flag('message_finished', is_last)
         encoder = self._connection.encoder
-        size = self._fragment_size
         if is_last and encoder.unfinished is None:
-            self._output.extend(encoder.encode_many([(opcode, payload)], compress, size))
+            self._send_whole(opcode, payload, compress)
             return
-        size = size or len(payload) or 1
+        size = self._fragment_size or len(payload) or 1
         for start in range(0, len(payload) or 1, size):
             self._output.append(encoder.encode_part(
                 opcode, payload[start:start + size],
                 is_last and start + size >= len(payload), compress))
+
+    def _send_whole(self, opcode, payload, compress):
+        # type: (int, bytes, bool) -> None
+        self._output.extend(self._connection.encoder.encode_many(
+            [(opcode, payload)], compress, self._fragment_size))
 
     # -- how it stands --
 
@@ -442,6 +448,7 @@ class Client(_End):
     _role = CLIENT
     _peer = u'the server'
 
+    @takes_options('sansio.Client', '')
     def __init__(
         self,
         url,                                # type: text_type
@@ -526,6 +533,14 @@ class Client(_End):
             return self._fail(error)
         return iter(()) if found is None else self._answered(*found)
 
+    def _fail(self, error):
+        # type: (Exception) -> Iterator[Any]
+        """Yield the event of a handshake that broke off: there is nothing to answer."""
+        if self._connection.state == State.CONNECTING:
+            self._connection.reject()
+        self._reason = text_type(error)
+        yield events.ProtocolError(self._reason, critical=True)
+
     def _answered(self, response, rest):
         # type: (Response, bytes) -> Iterator[Any]
         try:
@@ -602,6 +617,7 @@ class Server(_End):
     _role = SERVER
     _peer = u'the client'
 
+    @takes_options('sansio.Server', '')
     def __init__(
         self,
         protocols=None,                     # type: Optional[Iterable[str]]
@@ -694,8 +710,6 @@ class Server(_End):
                 if rest:
                     self._input.appendleft(rest)
                 self._ask(HTTPRequest(head))
-        except errors.CriticalProtocolError as error:
-            return self._fail(error)
         except errors.HandshakeError as error:
             self._refuse(error)
         return iter(())
@@ -721,6 +735,7 @@ class Server(_End):
         response.body = body
         self._made.append(events.Rejected(response, self._reason))
 
+    @takes_options('accept', '')
     def accept(self, protocol=None, extensions=None, headers=()):
         # type: (Optional[text_type], Optional[Iterable[Factory]], Headers) -> Iterator[ServerEvent]
         """Accept the request (RFC 6455 4.2.2): the answer waits in `data_to_send`.
@@ -769,6 +784,9 @@ class Server(_End):
         Raises TypeError, ValueError, and WebSocketUnavailable (WebSocketClosed) if no request
         waits for it.
         """
+        if isinstance(headers, (bytes, text_type)):
+            raise TypeError('reject takes the status, the headers and the body: write '
+                            'reject({!r}, body={!r})'.format(status, headers))
         refusal = Refusal(status, b'' if body is None else body, headers)
         if not self._is_replaceable:
             self._asked('reject')
@@ -791,10 +809,14 @@ class Server(_End):
         the last one. They are sent in the chunked transfer coding (RFC 9112 7.1), but as they are
         to a client of HTTP/1.0, and after what is no request: then the end of TCP ends the body.
 
-        Raises TypeError, and WebSocketUnavailable if no part of a body is expected.
+        Raises TypeError, and WebSocketUnavailable if no part of a body is expected (its kind
+        WebSocketClosed if the client is gone).
         """
         data = check_bytes('reject_data', chunk)
         if not self._has_body:
+            if self._is_at_end:
+                raise errors.WebSocketClosed(
+                    'reject_data() comes too late: the client has ended the connection')
             raise errors.WebSocketUnavailable(
                 'reject_data continues the answer that reject(status, body=None) began: '
                 'there is none, or it is finished')

@@ -599,8 +599,11 @@ class WebSocket(Endpoint):
         Parameters: ``session_class``, called with this WebSocket, such as
         `lomond.drivers.QueuedClientSession`.
 
-        Raises WebSocketUnavailable if a loop over this WebSocket is running.
+        Raises TypeError, and WebSocketUnavailable if a loop over this WebSocket is running.
         """
+        if not callable(session_class):
+            raise TypeError('new_session takes a class, such as '
+                            'lomond.drivers.QueuedClientSession, not {!r}'.format(session_class))
         with self._loop_lock():
             self.reset()
             session = session_class(self)
@@ -684,7 +687,8 @@ class WebSocket(Endpoint):
                 'pool.remove(websocket); for a second connection, create another WebSocket')
         raise errors.WebSocketUnavailable(
             'a loop over this WebSocket is already running: end it by close() or '
-            'force_disconnect(); if the loop was left early, call close() on its iterator; '
+            'force_disconnect(); if the loop was left early, call close() on its iterator, or '
+            'dispose() on the session of a driver of your own; '
             'for a second connection, create another WebSocket')
 
     # -- the handshake --

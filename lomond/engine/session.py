@@ -21,6 +21,7 @@ from lomond import errors, events
 from lomond._checks import check_seconds
 from lomond._compat import TYPE_CHECKING, monotonic, text_type, thread_module
 from lomond._describe import describe
+from lomond._hints import takes_options
 from lomond.engine.blocking import BlockingWriter
 from lomond.engine.phases import PHASES, End, EndKind, Phase
 from lomond.engine.timers import NEVER, IdleTimer, Timers
@@ -66,7 +67,7 @@ _ping_struct = struct.Struct('!I')
 
 # The method that makes a step of each phase.
 _STEPS = {
-    Phase.NEW: '_step_nothing',
+    Phase.NEW: '_step_new',
     Phase.DIALING: '_step_dialing',
     Phase.HANDSHAKE: '_step_handshake',
     Phase.OPEN: '_step_open',
@@ -266,6 +267,7 @@ class Session(object):
 
     # -- for the driver --
 
+    @takes_options('begin', '')
     def begin(
         self,
         poll=None,                  # type: Optional[float]
@@ -293,6 +295,8 @@ class Session(object):
             check_seconds('ping_timeout', ping_timeout),
             check_seconds('idle_timeout', idle_timeout), check_seconds('max_age', max_age))
         close_timeout = check_seconds('close_timeout', close_timeout)
+        if not callable(wake):
+            raise TypeError('wake must be a function, not {!r}'.format(wake))
         self._websocket.claim(self)
         self._timing = timing
         if stale_disconnects:
@@ -317,7 +321,8 @@ class Session(object):
         # type: () -> Iterator[AnyEvent]
         """Do what can be done without waiting; yield the events.
 
-        The driver exhausts them before it asks `time_left` and steps again.
+        The driver exhausts them before it asks `time_left` and steps again. Raises
+        WebSocketUnavailable before `begin`.
         """
         for event in self.advance():
             if self._decoder.news:
@@ -429,6 +434,11 @@ class Session(object):
         self.phase = phase
         if self.gate is not None and phase in (Phase.OPEN, Phase.FINISHED):
             self.gate.leave(self)
+
+    def _step_new(self):
+        # type: () -> Iterable[AnyEvent]
+        raise errors.WebSocketUnavailable(
+            'this session has not begun: call begin() before step()')
 
     def _step_nothing(self):
         # type: () -> Iterable[AnyEvent]

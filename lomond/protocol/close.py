@@ -21,6 +21,9 @@ CloseFrame = NamedTuple('CloseFrame', [('code', int), ('reason', text_type)])
 
 _code_struct = struct.Struct('!H')
 
+#: The default reason of `close`.
+GOODBYE = u'goodbye'
+
 #: The longest reason that fits into a Close frame, in bytes of UTF-8.
 MAX_REASON = MAX_CONTROL_PAYLOAD - _code_struct.size
 
@@ -30,9 +33,20 @@ def encode_close(code, reason):
     """Build the payload of a Close frame.
 
     A reason of more than 123 bytes of UTF-8 is cut at a character. ``code`` None makes an empty
-    payload. Raises ValueError for a code that may not be sent, TypeError for other types.
+    payload. Raises ValueError for a code that may not be sent, and for a reason without a code
+    unless it is the default, TypeError for other types.
     """
+    if isinstance(reason, bytes):
+        try:
+            reason = decode_utf8(reason)
+        except UnicodeDecodeError:
+            raise ValueError('the close reason must be text, or bytes of UTF-8: these are not')
+    elif not isinstance(reason, text_type):
+        raise TypeError('the close reason must be text, not {!r}'.format(reason))
     if code is None:
+        if reason not in (u'', GOODBYE):
+            raise ValueError('a Close frame without a code has no reason (RFC 6455 5.5.1): give a '
+                             'code, such as 1000, or no reason')
         return b''
     number = whole_number(code)
     if number is None:
@@ -41,13 +55,6 @@ def encode_close(code, reason):
         raise ValueError(
             'close code {} may not be sent: use 1000 to 1003, 1007 to 1014 '
             'or 3000 to 4999 (RFC 6455 7.4)'.format(number))
-    if isinstance(reason, bytes):
-        try:
-            reason = decode_utf8(reason)
-        except UnicodeDecodeError:
-            raise ValueError('the close reason must be text, or bytes of UTF-8: these are not')
-    elif not isinstance(reason, text_type):
-        raise TypeError('the close reason must be text, not {!r}'.format(reason))
     data = encode_text(reason)
     if len(data) > MAX_REASON:
         data = encode_text(data[:MAX_REASON].decode('utf-8', 'ignore'))

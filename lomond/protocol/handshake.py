@@ -12,7 +12,7 @@ import re
 
 from lomond._compat import TYPE_CHECKING, encode_text, text_type
 from lomond.constants import WS_KEY, WS_VERSION
-from lomond.errors import HandshakeError
+from lomond.errors import CriticalProtocolError, HandshakeError
 from lomond.http.grammar import is_line, is_token
 from lomond.http.head import HeadReader
 from lomond.http.headers import Head, parse_head
@@ -169,8 +169,32 @@ def _require_token(response, name, token):
 
 # -- the server's side --
 
+class UpgradeRefused(HandshakeError):
+    """A request that a server can't upgrade to a WebSocket.
+
+    Attributes: ``status_code`` and ``headers`` of the HTTP answer to send.
+    """
+
+    status_code = 400
+    headers = ()  # type: Sequence[Tuple[text_type, text_type]]
+
+
+class _HeadersTooLarge(UpgradeRefused):
+    """RFC 6585 5: the answer to a head that exceeds the limit."""
+
+    status_code = 431
+
+
 class RequestReader(HeadReader):
     """Gathers the head of a client's request, up to ``max_size`` bytes."""
+
+    def feed(self, data):
+        # type: (bytes) -> Optional[Tuple[bytes, bytes]]
+        """Do as `HeadReader.feed`, but raise UpgradeRefused if the head exceeds the limit."""
+        try:
+            return super(RequestReader, self).feed(data)
+        except CriticalProtocolError as error:
+            raise _HeadersTooLarge(text_type(error))
 
     def _check_start(self, is_end):
         # type: (bool) -> None
@@ -228,7 +252,11 @@ def rebuild_request(method, target, headers):
     isn't a request as in RFC 9112.
     """
     lines = [b' '.join((_to_line(method), _to_line(target), b'HTTP/1.1'))]
-    for name, value in headers.items() if hasattr(headers, 'items') else headers:
+    pairs = headers.items() if hasattr(headers, 'items') else headers
+    if isinstance(pairs, (bytes, text_type)) or not hasattr(pairs, '__iter__'):
+        raise TypeError('the headers of a request must be a mapping or pairs, not {!r}'.format(
+            headers))
+    for name, value in pairs:
         lines.append(_to_line(name) + b': ' + _to_line(value))
     return Request(b'\r\n'.join(lines) + b'\r\n\r\n')
 
@@ -246,16 +274,6 @@ def _to_line(value):
     if not is_line(value):
         raise ValueError('a part of a request must not contain CR, LF or NUL')
     return value
-
-
-class UpgradeRefused(HandshakeError):
-    """A request that a server can't upgrade to a WebSocket.
-
-    Attributes: ``status_code`` and ``headers`` of the HTTP answer to send.
-    """
-
-    status_code = 400
-    headers = ()  # type: Sequence[Tuple[text_type, text_type]]
 
 
 class _UpgradeRequired(UpgradeRefused):
@@ -376,6 +394,7 @@ _PHRASES = {
     405: u'Method Not Allowed',
     426: u'Upgrade Required',
     429: u'Too Many Requests',
+    431: u'Request Header Fields Too Large',
     500: u'Internal Server Error',
     503: u'Service Unavailable',
 }

@@ -201,13 +201,40 @@ def test_the_queue_has_a_limit_of_its_own_which_is_checked():
         make(max_queue=1.5)
 
 
+def test_a_step_before_begin_says_what_is_missing():
+    websocket = WebSocket(u'ws://example.org/')
+    session = websocket.new_session(QueuedClientSession)
+    with pytest.raises(WebSocketUnavailable, match=r'call begin\(\) before step'):
+        list(session.step())
+    session.dispose()
+    assert websocket.state == 'closed'
+    assert not list(session.step())
+
+
+@pytest.mark.parametrize('wake', [5, None])
+def test_wake_must_be_a_function_and_the_session_may_still_begin(wake):
+    session = WebSocket(u'ws://example.org/').new_session(QueuedClientSession)
+    with pytest.raises(TypeError, match='wake must be a function'):
+        session.begin(wake=wake)
+    session.begin()
+    session.dispose()
+
+
+def test_a_session_class_that_is_none_leaves_the_session_before_it():
+    websocket = WebSocket(u'ws://example.org/')
+    session = websocket.new_session(QueuedClientSession)
+    with pytest.raises(TypeError, match='QueuedClientSession, not 5'):
+        websocket.new_session(5)
+    assert websocket.session is session
+
+
 def test_a_session_begins_once_and_alone():
     websocket = WebSocket(u'ws://example.org/')
     session = websocket.new_session(QueuedClientSession)
     session.begin()
     with pytest.raises(WebSocketUnavailable):
         session.begin()
-    with pytest.raises(WebSocketUnavailable):
+    with pytest.raises(WebSocketUnavailable, match=r'dispose\(\)'):
         websocket.new_session(QueuedClientSession)
     session.dispose()
     websocket.new_session(QueuedClientSession).dispose()

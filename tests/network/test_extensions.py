@@ -3,6 +3,7 @@
 from __future__ import absolute_import, division, print_function
 
 import logging
+from functools import partial
 
 import pytest
 
@@ -161,6 +162,62 @@ def test_a_servers_factory_that_fails_is_logged_and_answered_with_500(caplog):
         seen = list(WebSocket(server.url))
     assert seen[-2].response.status_code == 500
     assert 'no table' in caplog.text
+
+
+class Fussy(Extension):
+    """An extension whose methods fail where it says."""
+
+    name = u'x-fussy'
+    fails_for = None
+
+    def offer(self):
+        return [(u'n', u'zz' if self.fails_for == 'accept' else u'1')]
+
+    def accept(self, parameters):
+        return [(u'n', str(int(dict(parameters)[u'n'])))]
+
+    def frame_outbound(self, opcode, rsv, payload, fin):
+        if opcode == self.fails_for:
+            raise ValueError('no frame today')
+        return rsv, payload
+
+
+class Inept(Fussy):
+    fails_for = 'accept'
+
+
+class FailingClose(Fussy):
+    fails_for = Opcode.CLOSE
+
+
+def echo_in_one_thread(server):
+    for websocket, event in server:
+        if event.name == 'text':
+            websocket.send_text(event.text)
+
+
+@pytest.mark.parametrize('threads', [True, False])
+def test_a_servers_extension_that_fails_to_agree_is_logged_and_answered_with_500(threads, caplog):
+    server = Server(echo_handler if threads else None, extensions=[Fussy], threads=threads)
+    serving = Background(
+        server.serve_forever if threads else partial(echo_in_one_thread, server))
+    try:
+        with caplog.at_level(logging.ERROR):
+            rejected = list(WebSocket(server.url, extensions=[Inept]))[-2]
+            seen = talk(WebSocket(server.url, extensions=[Fussy]), u'still here')
+    finally:
+        server.close()
+    serving.result()
+    assert (rejected.name, rejected.response.status_code) == ('rejected', 500)
+    assert 'ValueError' in caplog.text and 'Traceback' in caplog.text
+    assert seen[-1].graceful
+
+
+def test_a_servers_extension_that_fails_for_the_close_frame_is_logged(caplog):
+    with Server(lambda websocket: None, extensions=[FailingClose]) as server:
+        seen = list(WebSocket(server.url, extensions=[Fussy]))
+    assert not seen[-1].graceful
+    assert 'no frame today' in caplog.text
 
 
 def test_an_error_of_an_extension_closes_with_its_code():

@@ -10,6 +10,7 @@ import threading
 import pytest
 
 from lomond import WebSocket
+from lomond.protocol.limits import DEFAULT_LIMITS
 from lomond.server import Refusal, Server
 from tests.network.driving import Background, drain, wait_for
 from tests.support import PATIENCE, get_header, make_close, names, read_head
@@ -273,6 +274,25 @@ def test_a_function_that_a_call_would_not_run_is_refused(name):
 
     with pytest.raises(TypeError, match=name + ' must be a plain function'):
         Server(Handler(), **{name: generator})
+
+
+@pytest.mark.parametrize('threads', [True, False])
+def test_headers_that_are_too_long_are_answered_with_431(threads):
+    handler = Handler()
+    server = Server(handler if threads else None, threads=threads)
+    serving = Background(server.serve_forever if threads else lambda: list(server))
+    try:
+        # Exactly what the server reads before it refuses: the rest would reset the connection.
+        line = b'GET / HTTP/1.1\r\nX: '
+        sock = socket.create_connection((server.host, server.port), PATIENCE)
+        sock.sendall(line + b'x' * (DEFAULT_LIMITS.head + 1 - len(line)))
+        assert read_head(sock).startswith(b'HTTP/1.1 431 ')
+        assert b'too long' in drain(sock)
+        sock.close()
+    finally:
+        server.close()
+    serving.result()
+    assert handler.requests == []
 
 
 def test_on_request_must_be_callable():

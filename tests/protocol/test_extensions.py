@@ -11,7 +11,7 @@ from lomond import errors, extensions
 from lomond._compat import to_bytes
 from lomond.extensions import RSV1, RSV2, RSV3, Extension, PermessageDeflate
 from lomond.opcode import Opcode
-from lomond.protocol.connection import CLIENT, SERVER
+from lomond.protocol.connection import CLIENT, SERVER, Connection
 from lomond.protocol.limits import message_limits
 from tests.protocol.examples import Checksum, Doubled
 from tests.protocol.harness import BINARY, CLOSE, PING, ROLES, TEXT, Wire, bytewise, parse_frames
@@ -458,3 +458,102 @@ def test_parts_are_compressed_as_one_message(takeover):
             0x41, 0, 0, 0x80]
         assert len(b''.join(frames)) < 200
         assert receiver.receive(*frames) == [('text', u'abc' * 200)]
+
+
+class Mistaken(Extension):
+    """An extension whose methods return what they may not."""
+
+    name = u'x-mistaken'
+
+    def __init__(self, **returned):
+        self.returned = returned
+
+    def _of(self, method, right):
+        return self.returned[method] if method in self.returned else right
+
+    def offer(self):
+        return self._of('offer', [])
+
+    def accept(self, parameters):
+        return self._of('accept', [])
+
+    def frame_inbound_payload_data(self, data):
+        return self._of('frame_inbound_payload_data', data)
+
+    def frame_inbound_complete(self, fin):
+        return self._of('frame_inbound_complete', None)
+
+    def frame_outbound(self, opcode, rsv, payload, fin):
+        return self._of('frame_outbound', (rsv, payload))
+
+
+def connect_mistaken(role, **returned):
+    connection = Connection(role)
+    connection.accept(extensions=[Mistaken(**returned)])
+    return connection
+
+
+@pytest.mark.parametrize('result', [None, 1, (1, 2, 3), (0, u'x'), (0, None)])
+@pytest.mark.parametrize('opcode', [Opcode.TEXT, Opcode.PING, Opcode.CLOSE])
+def test_a_frame_to_send_that_is_none_names_the_extension_and_its_method(opcode, result):
+    with pytest.raises(TypeError, match=r"Mistaken\.frame_outbound\(\) .*x-mistaken.* a pair"):
+        connect_mistaken(CLIENT, frame_outbound=result).encode(opcode, b'')
+
+
+@pytest.mark.parametrize('method, result', [
+    ('frame_inbound_payload_data', u'x'), ('frame_inbound_payload_data', None),
+    ('frame_inbound_payload_data', 1), ('frame_inbound_complete', u'x'),
+    ('frame_inbound_complete', 1)])
+@pytest.mark.parametrize('opcode', [Opcode.TEXT, Opcode.BINARY, Opcode.PING])
+def test_received_data_that_is_not_bytes_names_the_extension_and_its_method(
+        opcode, method, result):
+    frame = Connection(CLIENT)
+    frame.accept()
+    server = connect_mistaken(SERVER, **{method: result})
+    with pytest.raises(TypeError, match=r'Mistaken\.{}\(\) .*must return bytes'.format(method)):
+        list(server.receive(frame.encode(opcode, b'abc')))
+
+
+@pytest.mark.parametrize('wrap', [bytes, bytearray, memoryview])
+def test_received_data_may_be_bytes_of_any_type(wrap):
+    client = Connection(CLIENT)
+    client.accept()
+    server = connect_mistaken(
+        SERVER, frame_inbound_payload_data=wrap(b'ab'), frame_inbound_complete=wrap(b'c'))
+    event, = server.receive(client.encode(Opcode.TEXT, b'x'))
+    assert event.text == u'abc'
+
+
+@pytest.mark.parametrize('result, error', [
+    (u'a=b', TypeError), (5, TypeError), ({u'a': u'b'}, TypeError), ([u'a'], TypeError),
+    ([(u'a', 3)], ValueError), ([(u'a b', None)], ValueError)])
+def test_parameters_that_are_no_pairs_name_the_extension_and_its_method(result, error):
+    with pytest.raises(error, match=r'Mistaken\.offer\(\) .*x-mistaken'):
+        extensions.offer([lambda: Mistaken(offer=result)])
+    with pytest.raises(error, match=r'Mistaken\.accept\(\) .*x-mistaken'):
+        extensions.answer(u'x-mistaken', [lambda: Mistaken(accept=result)])
+
+
+@pytest.mark.parametrize('name', [None, b'x' if bytes is not str else 5, u'x y', u''])
+def test_a_wrong_name_names_the_class(name):
+    class Nameless(Mistaken):
+        pass
+
+    Nameless.name = name
+    with pytest.raises(ValueError, match=r'Nameless\.name'):
+        extensions.offer([Nameless])
+
+
+def test_a_factory_that_is_given_twice_is_refused():
+    for call in (lambda: extensions.offer([Mistaken, Mistaken]),
+                 lambda: extensions.answer(u'', [Mistaken, Mistaken])):
+        with pytest.raises(ValueError, match='twice'):
+            call()
+
+
+def test_of_two_offers_of_a_required_extension_one_has_to_be_accepted():
+    class Required(Mistaken):
+        is_required = True
+
+    _header, offered = extensions.offer([Required, partial(Required)])
+    assert extensions.accept(u'x-mistaken', offered) == offered[:1]

@@ -536,11 +536,14 @@ def test_what_is_no_http_is_an_event_with_nothing_to_send(data, words):
     assert (end.name, end.reason) == ('disconnected', event.error)
 
 
-def test_a_request_that_is_too_long_is_an_event_with_nothing_to_send():
+@pytest.mark.parametrize('rest', [b'', b'\r\n\r\n'])
+def test_a_request_that_is_too_long_is_answered_with_431(rest):
     server = Server()
-    event, = server.receive(b'GET / HTTP/1.1\r\nX: ' + b'x' * 70000)
-    assert (event.name, event.critical) == ('protocol_error', True)
-    assert (server.state, server.data_to_send()) == ('closed', b'')
+    event, = server.receive(b'GET / HTTP/1.1\r\nX: ' + b'x' * 70000 + rest)
+    assert (event.name, event.response.status_code) == ('rejected', 431)
+    assert server.state == 'rejecting'
+    assert server.data_to_send().startswith(b'HTTP/1.1 431 Request Header Fields Too Large\r\n')
+    assert server.state == 'closed'
 
 
 def test_no_event_raises_when_it_is_shown():
@@ -824,7 +827,8 @@ def test_a_bad_request_that_was_parsed_elsewhere_is_answered(method, headers, st
 @pytest.mark.parametrize('arguments, error', [
     ((u'GET', u'/\r\nX: y', {}), ValueError), ((u'GET', u'/', {u'a': u'b\nc'}), ValueError),
     ((u'GET', u'/', {u'a\r': u'b'}), ValueError), ((u'GET', u'/', {u'a': b'\0'}), ValueError),
-    ((u'GET', u'/', {u'a': 1}), TypeError), ((None, u'/', {}), TypeError)])
+    ((u'GET', u'/', {u'a': 1}), TypeError), ((None, u'/', {}), TypeError),
+    ((u'GET', u'/', None), TypeError), ((u'GET', u'/', u'a: b'), TypeError)])
 def test_what_can_not_have_been_parsed_raises(arguments, error):
     with pytest.raises(error):
         Server.from_request(*arguments)
@@ -931,6 +935,47 @@ def test_there_is_a_connection_from_ready_on(state):
     assert end.connection.stats is end.stats
 
 
+@pytest.mark.parametrize('state', ['connecting client', 'connecting server', 'asked'])
+def test_close_before_ready_says_how_to_give_up(state):
+    with pytest.raises(WebSocketUnavailable, match='close.* after the Ready event.* end TCP'):
+        in_state(state).close()
+
+
+@pytest.mark.parametrize('send', [
+    lambda end: end.send_json(a=1), lambda end: end.send_binary(b'x'),
+    lambda end: end.send_utf8(b'x' * 9, message_finished='no'),
+    lambda end: end.send_text(u'x', message_finished=2)])
+def test_no_other_message_comes_between_parts_and_a_wrong_flag_changes_nothing(send):
+    pair = open_pair(client={'fragment_size': 4})
+    pair.client.send_text(u'a', message_finished=False)
+    with pytest.raises((FrameBuildError, TypeError), match='finish'):
+        send(pair.client)
+    pair.client.send_text(u'b')
+    assert pair.run()[1] == [('text', u'ab')]
+
+
+@pytest.mark.parametrize('flag', [None, 0, False])
+def test_a_false_flag_leaves_a_message_unfinished(flag):
+    pair = open_pair()
+    pair.client.send_text(u'a', message_finished=flag)
+    pair.client.send_text(u'b', message_finished=1)
+    assert pair.run()[1] == [('text', u'ab')]
+
+
+def test_a_part_of_a_body_after_the_clients_end_says_that_the_client_is_gone():
+    server = in_state('rejecting server')
+    list(server.receive(b''))
+    with pytest.raises(WebSocketClosed, match='client has ended'):
+        server.reject_data(b'x')
+
+
+def test_reject_with_the_body_in_the_place_of_the_headers_says_what_to_write():
+    server = ask()
+    with pytest.raises(TypeError, match=r"reject\(404, body=u?'no such path'\)"):
+        server.reject(404, u'no such path')
+    server.reject(404, body=u'no such path')
+
+
 def test_a_server_can_not_answer_before_the_request():
     server = Server()
     for call, name in ((server.accept, 'accept'), (lambda: server.reject(403), 'reject')):
@@ -986,6 +1031,11 @@ def test_reject_checks_its_arguments_and_the_request_still_waits(arguments, erro
 @pytest.mark.parametrize('call, error, words', [
     (lambda end: end.send_text(b'x'), TypeError, 'send_binary'),
     (lambda end: end.send_text([u'x']), TypeError, 'send_text takes'),
+    (lambda end: end.send_text(iter([u'x'])), TypeError, 'message_finished=False'),
+    (lambda end: end.send_binary(iter([b'x'])), TypeError, 'message_finished=False'),
+    (lambda end: end.send_binary([b'x']), TypeError, 'message_finished=False'),
+    (lambda end: end.send_text(u'x', message_finished='no'), TypeError, 'message_finished'),
+    (lambda end: end.close(None, u'bye'), ValueError, 'no reason'),
     (lambda end: end.send_text(u'\ud800'), ValueError, 'surrogate'),
     (lambda end: end.send_binary(u'x'), TypeError, 'send_text'),
     (lambda end: end.send_utf8(b'\xc3'), ValueError, 'UTF-8'),

@@ -17,7 +17,7 @@ from lomond.protocol.close import MAX_REASON, CloseFrame, decode_close, encode_c
     (4999, u'caf\xe9', b'\x13\x87caf\xc3\xa9'),
     (1001, b'caf\xc3\xa9', b'\x03\xe9caf\xc3\xa9'),
     (None, u'', b''),
-    (None, u'unsaid', b''),
+    (None, u'goodbye', b''), (None, b'', b''),
 ])
 def test_close_payload_is_encoded(code, reason, payload):
     assert encode_close(code, reason) == payload
@@ -81,3 +81,9 @@ def test_wrong_close_payload_is_refused(payload, expected):
     with pytest.raises(ProtocolError) as caught:
         decode_close(payload)
     assert caught.value.close_code == expected
+
+
+@pytest.mark.parametrize('reason', [u'bye', b'bye'])
+def test_a_reason_without_a_code_is_refused(reason):
+    with pytest.raises(ValueError, match='no reason'):
+        encode_close(None, reason)

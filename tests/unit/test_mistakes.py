@@ -14,8 +14,9 @@ import ssl
 import pytest
 import six
 
-from lomond import WebSocket
+from lomond import WebSocket, sansio
 from lomond._hints import CALLS, OTHER_NAMES, OTHER_NAMES_OF
+from lomond.drivers import QueuedClientSession
 from lomond.persist import ReconnectPolicy, persist
 from lomond.pool import Pool
 from lomond.protocol.extensions.permessage_deflate import DeflateOptions
@@ -128,6 +129,22 @@ def fails(call, error, *words):
     (lambda: Pool().add(make(), exit_event=None), ['pool.close()']),
     (lambda: Pool().add(make(), headers={}), ['WebSocket(url, headers=']),
     (lambda: Pool(policy=None), ['pool.add(websocket, policy=']),
+    # lomond.sansio, which has no I/O
+    (lambda: sansio.Client(URL, timeout=3), ['sansio.Client()', 'no sockets', 'keeps time']),
+    (lambda: sansio.Client(URL, proxies={}), ['no sockets']),
+    (lambda: sansio.Client(URL, ping_interval=3), ['keeps time']),
+    (lambda: sansio.Client(URL, extra_headers={}), [': use headers=']),
+    (lambda: sansio.Client(URL, port=80), ['part of the URL']),
+    (lambda: sansio.Client(URL, autoping=False), ['use auto_pong=']),
+    (lambda: sansio.Client(URL, message_part=True), ['did you mean message_parts']),
+    (lambda: sansio.Server(subprotocols=['a']), ['sansio.Server()', 'use protocols=']),
+    (lambda: sansio.Server(origins=['a']), ["get('Origin')", 'reject(403)']),
+    (lambda: sansio.Server(ping_rate=3), ['keeps time']),
+    (lambda: sansio.Server(handler=len), ['receive(data)']),
+    (lambda: sansio.Server().accept(compress=True), ['accept()', 'extensions=[PermessageDeflate]']),
+    (lambda: sansio.Server().accept(header={}), ['use headers=']),
+    # a driver's
+    (lambda: make().new_session(QueuedClientSession).begin(pingrate=1), ['begin()', 'ping_rate']),
     # and unknown ones
     (lambda: make(no_such_thing=1), ['WebSocket()', "unexpected keyword argument 'no_such_thing'"]),
 ])
@@ -339,6 +356,8 @@ def test_ssl_verify_is_true_or_false(given, words):
     (lambda ws: ws.send_utf8(u'x'), ['send_utf8', 'send_text']),
     (lambda ws: ws.send_utf8({'a': 1}), ['send_json']),
     (lambda ws: ws.send_text(None), ['NoneType']),
+    (lambda ws: ws.send_text(5), ['an iterable of these', 'int']),
+    (lambda ws: ws.send_binary(5), ['an iterable of these', 'int']),
     (lambda ws: ws.send_binary(u'x'), ['send_binary', 'send_text']),
     (lambda ws: ws.send_binary({'a': 1}), ['send_json']),
     (lambda ws: ws.send_ping(u'x'), ['send_ping', 'bytes']),

@@ -5,10 +5,10 @@ How extensions are agreed on is in `negotiation`.
 
 from __future__ import absolute_import, division, print_function
 
-from lomond._compat import TYPE_CHECKING
+from lomond._compat import TYPE_CHECKING, to_bytes
 
 if TYPE_CHECKING:
-    from typing import ClassVar, Iterable, Iterator, List, Optional, Sequence, Tuple  # noqa: F401
+    from typing import Any, ClassVar, Iterable, Iterator, List, Optional, Sequence, Tuple  # noqa: F401
 
     from lomond._compat import text_type  # noqa: F401
     from lomond.protocol.extensions.grammar import Parameter  # noqa: F401
@@ -35,7 +35,7 @@ class Extension(object):
     #: The reserved bits that it sets and understands: of `RSV1`, `RSV2` and `RSV3`, 0 for none.
     rsv = 0  # type: ClassVar[int]
 
-    #: A client's: refuse a server that doesn't agree on it.
+    #: A client's: refuse a server that doesn't agree on it. A server ignores it.
     is_required = False  # type: bool
 
     # -- the opening handshake --
@@ -80,8 +80,11 @@ class Extension(object):
         return data
 
     def frame_inbound_complete(self, fin):
-        # type: (bool) -> bytes
-        """Return bytes to append at the end of the frame, which ends its message if ``fin``."""
+        # type: (bool) -> Optional[bytes]
+        """Return bytes to append at the end of the frame, which ends its message if ``fin``.
+
+        b'' or None for nothing.
+        """
         return b''
 
     # -- frames that are sent --
@@ -103,12 +106,14 @@ class Extension(object):
         """Yield the results for pieces of a frame's payload, the frame's last ones or not."""
         for piece in pieces:
             data = self.frame_inbound_payload_data(piece)
+            if data.__class__ is not bytes:
+                data = self._to_bytes('frame_inbound_payload_data', data)
             if data:
                 yield data
         if is_end:
-            data = self.frame_inbound_complete(fin)
-            if data:
-                yield data
+            rest = self.frame_inbound_complete(fin)
+            if rest:
+                yield self._to_bytes('frame_inbound_complete', rest)
 
     def send_through(self, opcode, rsv, payload, fin, compress):
         # type: (int, int, bytes, bool, bool) -> Tuple[int, bytes]
@@ -118,6 +123,19 @@ class Extension(object):
     def release(self):
         # type: () -> None
         """Free what the connection needed: it has ended."""
+
+    def _to_bytes(self, method, data):
+        # type: (str, Any) -> bytes
+        """Return what a method returned, as bytes; raises TypeError, which names it."""
+        if not isinstance(data, (bytes, bytearray, memoryview)):
+            raise self.wrong_result(method, 'bytes', data)
+        return to_bytes(data)
+
+    def wrong_result(self, method, wanted, given):
+        # type: (str, str, Any) -> TypeError
+        """Make the error for a method that returned what it may not."""
+        return TypeError('{}.{}() of the extension {!r} must return {}, not {!r}'.format(
+            type(self).__name__, method, self.name, wanted, given))
 
 
 def receive_through(extensions, payload, is_end, fin):
@@ -134,5 +152,13 @@ def send_through(extensions, opcode, payload, fin, compress):
     """Return the reserved bits and the payload of a frame to send."""
     rsv = 0
     for extension in extensions:
-        rsv, payload = extension.send_through(opcode, rsv, payload, fin, compress)
+        result = extension.send_through(opcode, rsv, payload, fin, compress)
+        try:
+            rsv, payload = result
+        except (TypeError, ValueError):
+            raise extension.wrong_result(
+                'frame_outbound', 'a pair, the reserved bits and the payload', result)
+        if payload.__class__ is not bytes and not isinstance(payload, bytes):
+            raise extension.wrong_result(
+                'frame_outbound', 'a pair, the reserved bits and the payload in bytes', result)
     return rsv, payload

@@ -5,7 +5,7 @@ What they do to frames is in `base`.
 
 from __future__ import absolute_import, division, print_function
 
-from lomond._compat import TYPE_CHECKING
+from lomond._compat import TYPE_CHECKING, text_type
 from lomond.errors import HandshakeError
 from lomond.http.grammar import is_token
 from lomond.protocol.extensions.base import Extension
@@ -15,7 +15,6 @@ from lomond.protocol.frame import RSV_BITS
 if TYPE_CHECKING:
     from typing import Any, Callable, Iterable, List, Sequence, Tuple  # noqa: F401
 
-    from lomond._compat import text_type  # noqa: F401
     from lomond.protocol.extensions.grammar import Parameter  # noqa: F401
 
     Factory = Callable[[], Extension]
@@ -23,18 +22,20 @@ if TYPE_CHECKING:
 
 def check_factories(factories):
     # type: (Any) -> Tuple[Factory, ...]
-    """Return the option ``extensions`` as a tuple; raises TypeError."""
+    """Return the option ``extensions`` as a tuple; raises TypeError, ValueError."""
     if callable(factories) or not hasattr(factories, '__iter__') or isinstance(
             factories, (bytes, type(u''))):
         raise TypeError(
             'extensions must be a list of factories, such as [MyExtension], not {!r}'.format(
                 factories))
     checked = tuple(factories)
-    for factory in checked:
+    for number, factory in enumerate(checked):
         if not callable(factory):
             raise TypeError(
                 'extensions takes factories, such as the class of an extension or a function that '
                 'makes one, not {!r}'.format(factory))
+        if factory in checked[:number]:
+            raise ValueError('extensions has {!r} twice: remove one'.format(factory))
     return checked
 
 
@@ -47,9 +48,9 @@ def make_extensions(factories):
         if not isinstance(extension, Extension):
             raise TypeError('a factory in extensions must return a lomond.extensions.Extension, '
                             'not {!r}'.format(extension))
-        if not is_token(extension.name):
-            raise ValueError('the name of an extension must be a token: {!r}'.format(
-                extension.name))
+        if not _is_token(extension.name):
+            raise ValueError('{}.name, the name of an extension, must be a token in text, not '
+                             '{!r}'.format(type(extension).__name__, extension.name))
         if extension.rsv & ~RSV_BITS:
             raise ValueError('rsv of {} may have RSV1, RSV2 and RSV3: 0x{:X}'.format(
                 extension.name, extension.rsv))
@@ -60,18 +61,31 @@ def make_extensions(factories):
 def offer(extensions):
     # type: (Iterable[Extension]) -> text_type
     """Return the value of a client's Sec-WebSocket-Extensions, empty for no offer."""
-    offers = [(extension.name, extension.offer()) for extension in extensions]
-    return u', '.join(
-        _format(name, parameters) for name, parameters in offers if parameters is not None)
+    offers = [(extension, extension.offer()) for extension in extensions]
+    return u', '.join(_format(extension, 'offer', parameters)
+                      for extension, parameters in offers if parameters is not None)
 
 
-def _format(name, parameters):
-    # type: (text_type, List[Parameter]) -> text_type
+def _format(extension, method, parameters):
+    # type: (Extension, str, List[Parameter]) -> text_type
+    """Return an item of the header, of what a method of an extension returned."""
+    if not isinstance(parameters, (list, tuple)) \
+            or not all(isinstance(pair, (tuple, list)) and len(pair) == 2 for pair in parameters):
+        raise extension.wrong_result(
+            method, 'a list of pairs, a name and a value or None, or None instead of the list',
+            parameters)
     for parameter, value in parameters:
-        if not is_token(parameter) or value is not None and not is_token(value):
-            raise ValueError('a parameter of the extension {} must be a token, and its value a '
-                             'token or None: {!r}'.format(name, (parameter, value)))
-    return format_extension(name, parameters)
+        if not _is_token(parameter) or value is not None and not _is_token(value):
+            raise ValueError(
+                '{}.{}() of the extension {!r} returned {!r}: a name must be a token in text, and '
+                'a value a token in text, or None'.format(
+                    type(extension).__name__, method, extension.name, (parameter, value)))
+    return format_extension(extension.name, parameters)
+
+
+def _is_token(value):
+    # type: (Any) -> bool
+    return isinstance(value, (str, text_type)) and is_token(value)
 
 
 def accept(value, offered):
@@ -93,8 +107,9 @@ def accept(value, offered):
         _check_bits(extension, agreed)
         extension.finalize(parameters)
         agreed.append(extension)
+    names = [extension.name for extension in agreed]
     for extension in offered:
-        if extension.is_required and extension not in agreed:
+        if extension.is_required and extension.name not in names:
             raise HandshakeError(
                 'the server did not accept the extension {}, which is required', extension.name)
     return agreed
@@ -127,7 +142,7 @@ def answer(value, supported):
             reply = extension.accept(parameters)
             if reply is not None:
                 agreed.append(extension)
-                items.append(_format(name, reply))
+                items.append(_format(extension, 'accept', reply))
                 taken |= extension.rsv
                 break
     return u', '.join(items), agreed
