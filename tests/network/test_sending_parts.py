@@ -99,7 +99,8 @@ def test_a_file_is_read_in_pieces(link, method, source):
     assert [first & 0x80 for first, _payload in frames] == [0, 0, 0x80]
 
 
-@pytest.mark.parametrize('make', [iter, list, lambda items: io.BytesIO(b''.join(map(bytes, items)))])
+@pytest.mark.parametrize('make', [
+    iter, list, lambda items: io.BytesIO(b''.join(map(bytes, items)))])
 def test_utf_8_in_parts_is_checked_across_them(link, make):
     def body(websocket):
         websocket.send_utf8(make([b'caf\xc3', b'', b'\xa9 \xf0\x9f', bytearray(b'\x98\x80')]))
