@@ -198,7 +198,7 @@ def _whole_messages(happened):
             continue
         content = event.text.encode('utf-8') if event.name == 'text' else event.data
         assert repr(event)
-        assert content or event.message_finished
+        assert content or event.frame_finished
         held += content
         if event.message_finished:
             story.append((event.name, held))

@@ -19,7 +19,14 @@ from itertools import count
 
 from lomond import errors
 from lomond._checks import check_seconds
-from lomond._compat import PY2, TYPE_CHECKING, RLock, acquire_within, monotonic, thread_module
+from lomond._compat import (
+    FREES_FINALIZERS,
+    TYPE_CHECKING,
+    RLock,
+    acquire_within,
+    monotonic,
+    thread_module,
+)
 from lomond._outcomes import (
     connect_fail,
     explain_end,
@@ -160,7 +167,7 @@ class Calls(object):
         self._refusal = None  # type: Optional[Callable[[], Exception]]
         self._end = None  # type: Optional[Callable[[], Exception]]
 
-    if not PY2:     # it would never free a cycle of objects of which one has this
+    if FREES_FINALIZERS:
         def __del__(self, _warn=warnings.warn):
             # type: (Any) -> None
             """Warn, as a socket does, of a connection that was forgotten."""

@@ -39,14 +39,17 @@ else:
 
 PY2 = six.PY2
 
+#: Whether the garbage collector frees a cycle of objects of which one has __del__ (PEP 442).
+FREES_FINALIZERS = not PY2
+
 #: Since 3.10 each access to an SSLSocket's session leaks a copy of some 7 KB.
 SESSIONS_LEAK = sys.version_info >= (3, 10)
 
 __all__ = [
-    'NamedTuple', 'PY2', 'RLock', 'SESSIONS_LEAK', 'SteppedRLock', 'TYPE_CHECKING', 'TimedOut',
-    'Utf8Decoder', 'acquire_within', 'decode_utf8', 'encode_text', 'encode_utf8', 'indexable',
-    'is_interrupt', 'join_text', 'latin1_to_native', 'make_cookie_jar', 'monotonic',
-    'native_to_text', 'quote', 'require_async', 'set_close_on_exec', 'show_warnings',
+    'FREES_FINALIZERS', 'NamedTuple', 'PY2', 'RLock', 'SESSIONS_LEAK', 'SteppedRLock',
+    'TYPE_CHECKING', 'TimedOut', 'Utf8Decoder', 'acquire_within', 'decode_utf8', 'encode_text',
+    'encode_utf8', 'indexable', 'is_interrupt', 'join_text', 'latin1_to_native', 'make_cookie_jar',
+    'monotonic', 'native_to_text', 'quote', 'require_async', 'set_close_on_exec', 'show_warnings',
     'surrogate_error', 'text_to_native', 'text_type', 'thread_module', 'throw_arguments',
     'to_bytes', 'unquote',
 ]

@@ -116,7 +116,8 @@ def test_a_file_with_nothing_to_read_for_now_does_not_end_the_message(link):
     assert event.name == 'disconnected' and not event.graceful
 
 
-@pytest.mark.parametrize('make', [iter, list, lambda items: io.BytesIO(b''.join(map(bytes, items)))])
+@pytest.mark.parametrize('make', [
+    iter, list, lambda items: io.BytesIO(b''.join(map(bytes, items)))])
 def test_utf_8_in_parts_is_checked_across_them(link, make):
     def body(websocket):
         websocket.send_utf8(make([b'caf\xc3', b'', b'\xa9 \xf0\x9f', bytearray(b'\x98\x80')]))

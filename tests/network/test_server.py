@@ -1060,7 +1060,7 @@ def test_a_port_in_use_raises_at_the_call():
             Server(echo, port=server.port)
 
 
-def test_a_server_websocket_requires_open_before_its_events():
+def test_a_server_websocket_requires_a_handshake_before_its_events():
     near, far = socket.socketpair()
     try:
         websocket = ServerWebSocket(near, 'here')
