@@ -224,6 +224,14 @@ def test_a_message_goes_on_in_parts_once_it_is_too_large_to_be_kept(
     assert wire.connection.stats.received.messages == 2
 
 
+@by_role
+@pytest.mark.parametrize('text_class', [events.Text, events.Utf8Text])
+def test_half_a_character_that_was_kept_is_no_part(role, text_class):
+    wire = Wire(role, message_parts=lambda opcode, size: size > 1, text_class=text_class)
+    assert read_as_text(wire, wire.frame(TEXT, b'\xc3', fin=False)) == []
+    assert read_as_text(wire, wire.frame(0, b'\xa9')) == [('text', u'\xe9', True, True)]
+
+
 def read_as_text(wire, data):
     """As `read`, with the text of a text that came as bytes."""
     return [part if part[0] != 'text' or not isinstance(part[1], bytes)
