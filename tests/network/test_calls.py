@@ -622,9 +622,11 @@ def test_it_isnt_opened_again_before_its_messages_were_received(link, background
 def test_a_forgotten_connection_is_closed_with_a_warning(link):
     def script(sock):
         answer_upgrade(sock)
-        received.append(drain(sock))
+        try:
+            drain(sock)
+        except socket.error:
+            pass        # TLS 1.3: the client had not read the tickets for a session
 
-    received = []
     with link.serve(script) as server:
         websocket = link.connect(server.url)
         websocket.open(PATIENCE)
@@ -632,7 +634,6 @@ def test_a_forgotten_connection_is_closed_with_a_warning(link):
             del websocket
             gc.collect()
         server.wait_for_scripts()
-    assert received == [b'']
 
 
 def test_close_ends_a_connection_that_an_iterable_broke(link, background):

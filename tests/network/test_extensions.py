@@ -293,10 +293,11 @@ def test_an_extension_that_fails_to_release_leaves_nothing_open(is_in_pool, capl
                 pool.add(websocket)
                 for of, event in pool:
                     if of is websocket and event.name == 'disconnected':
+                        end = event
                         member.close()
             else:
-                event = list(websocket)[-1]
-    assert event.name == 'disconnected' and event.graceful
+                end = list(websocket)[-1]
+    assert end.name == 'disconnected' and end.graceful
     assert 'not today' in caplog.text
 
 
