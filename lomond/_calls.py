@@ -85,7 +85,7 @@ class _Bell(object):
 class _Turn(object):
     """What one call at a time may have. Neither method waits; each may be interrupted and repeated.
 
-    Not a lock: after Ctrl-C in `acquire` nothing tells which call has it.
+    Not a lock: after Ctrl-C in `acquire` it is unknown which call has it.
     """
 
     __slots__ = ('_holder',)
@@ -142,7 +142,10 @@ class _Ended(object):
 
 
 class Calls(object):
-    """The calls of one websocket, for one connection after the other.
+    """The calls of one websocket, for one connection.
+
+    The next connection has its own: a call that waits learns how its connection ended, although
+    another thread has opened the next.
 
     Of the threads that wait, one drives: it steps the connection's loop for all of them, until it
     has what it waits for. Then it wakes the others, and another one drives. With ``background``
@@ -157,8 +160,8 @@ class Calls(object):
         # type: (Any) -> None
         self._websocket = websocket
         self._process = os.getpid()
-        # In a forked child, whose parent has opened it: the new one replaces that of the parent.
-        self._is_parents = websocket._calls is not None
+        # In a forked child these replace those of the parent, which has the connection.
+        self._is_parents = websocket._calls is not None and websocket._calls.is_inherited
         # Of the call that opens or receives. A signal handler that interrupts it doesn't get it.
         self._calling = _Turn()
         self._driving = _Turn()     # of the call that steps the loop, by its bell
@@ -169,19 +172,13 @@ class Calls(object):
         #: The pings that threads wait for, in the order in which they were sent.
         self.pings = []  # type: List[_Ping]
         self._numbers = count(1)
-        self._reset(None, None, None)
-
-    def _reset(self, loop, happened, session):
-        # type: (Any, Any, Any) -> None
-        """Begin with a connection's loop, and the iterator over what it yields."""
-        self._loop = loop
-        self._happened = happened
-        self._session = session
+        self._loop = None  # type: Any
+        self._happened = iter(())  # type: Iterator[AnyEvent]   # what the loop yields
         self._thread = None  # type: Optional[threading.Thread]
         self._inbox = deque()  # type: Deque[Message]
         self._parts = []  # type: List[Message]     # of a message that isn't whole
         self._bytes_put = self._bytes_taken = 0     # of messages, into the inbox and out of it
-        self._last_close = self._websocket.last_close
+        self._last_close = websocket.last_close
         self._is_leaving = False
         self._is_forced = False     # by the user, and all that waits for `receive` may be dropped
         self._ready = None  # type: Any     # the event
@@ -189,6 +186,14 @@ class Calls(object):
         # how it all ended.
         self._refusal = None  # type: Optional[Callable[[], Exception]]
         self._end = None  # type: Optional[Callable[[], Exception]]
+
+    def _begin(self, loop, happened, session):
+        # type: (Any, Iterator[AnyEvent], Any) -> None
+        """Begin with a connection's loop, and the iterator over what it yields."""
+        self._loop = loop
+        self._happened = happened
+        self._last_close = self._websocket.last_close
+        self._session = session
 
     if not PY2:     # it would never free a cycle of objects of which one has this
         def __del__(self, _warn=warnings.warn):
@@ -216,6 +221,21 @@ class Calls(object):
         """Return whether calls step this session."""
         return self.is_active and self._session is session
 
+    def is_over(self):
+        # type: () -> bool
+        """Return whether there was a connection, so that the next one needs other calls.
+
+        Raises WebSocketUnavailable if its messages wait for `receive`.
+        """
+        if self._session is not None and self._session.end is not None:
+            self._join()        # the thread is about to end, by force_disconnect()
+        if self._inbox and not self._is_leaving and not self._is_forced \
+                and self._end is not None and self._session is self._websocket.session:
+            raise errors.WebSocketUnavailable(
+                'messages of the last connection were not received: call receive() until it '
+                'raises WebSocketClosed, or force_disconnect() to drop them')
+        return self._end is not None
+
     # -- beginning --
 
     def open(self, make_loop, timeout, background):
@@ -227,15 +247,8 @@ class Calls(object):
 
     def _open(self, make_loop, deadline, timeout, background):
         # type: (Callable[[], Any], float, Optional[float], bool) -> events.Ready
-        if self._session is not None and self._session.end is not None:
-            self._join()        # the thread is about to end, by force_disconnect()
-        if self._inbox and not self._is_leaving and not self._is_forced \
-                and self._end is not None and self._session is self._websocket.session:
-            raise errors.WebSocketUnavailable(
-                'messages of the last connection were not received: call receive() until it '
-                'raises WebSocketClosed, or force_disconnect() to drop them')
         loop = make_loop()
-        self._reset(loop, loop, self._websocket.session)
+        self._begin(loop, loop, self._websocket.session)
         try:
             if background:
                 self._start_thread()
@@ -252,7 +265,7 @@ class Calls(object):
     def adopt(self, loop, happened, session):
         # type: (Any, Iterator[AnyEvent], Any) -> None
         """Go on with a loop that is ready."""
-        self._reset(loop, happened, session)
+        self._begin(loop, happened, session)
         self._ready = True
 
     def wait_ready(self, timeout):
@@ -586,13 +599,20 @@ class Calls(object):
     def _conclude(self, make_error):
         # type: (Callable[[], Exception]) -> None
         """Free everything, and have each call raise this error from now on."""
-        loop, self._loop = self._loop, None
-        if loop is not None:
-            loop.close()
+        _then(partial(self._set_end, make_error), self._close_loop)
+
+    def _close_loop(self):
+        # type: () -> None
+        if self._loop is not None:
+            self._loop.close()
+
+    def _set_end(self, make_error):
+        # type: (Callable[[], Exception]) -> None
+        self._loop = None
         self._happened = iter(())
-        self._end = make_error
-        if self._ready is not None:
+        if self._ready is not None:     # before another thread sees the end
             self._websocket.refuse_sends(self._session, _Ended(make_error))
+        self._end = make_error
         self.ring()
 
     def _error(self):
