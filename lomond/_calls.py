@@ -264,7 +264,9 @@ class Calls(object):
 
     def adopt(self, loop, happened, session):
         # type: (Any, Iterator[AnyEvent], Any) -> None
-        """Go on with a loop that is ready."""
+        """Go on with a loop that is ready, unless the parent process does."""
+        if self._is_parents:
+            return
         self._begin(loop, happened, session)
         self._ready = True
 
@@ -323,7 +325,7 @@ class Calls(object):
         # type: () -> Generator[Message, None, None]
         while True:
             try:
-                message = self.receive(None)
+                message = self._websocket._use_calls().receive(None)    # others in a forked child
             except errors.WebSocketClosed as error:
                 if error.code in _NORMAL:
                     return
@@ -679,7 +681,8 @@ class Calls(object):
         # type: () -> None
         """Wait for the end of a connection that is being closed; drop what still comes."""
         self._is_leaving = True
-        self._until(lambda: False, NEVER, u'', None)
+        if self.is_active and not self.is_inherited:
+            self._until(lambda: False, NEVER, u'', None)
 
 
 def _then(clean_up, function, *args):

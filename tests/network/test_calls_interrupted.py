@@ -218,6 +218,68 @@ def test_a_child_leaves_the_connection_to_its_parent(link, authority_file, backg
 
 
 @needs_fork
+def test_a_child_in_a_loop_over_messages_leaves_them_to_its_parent(background):
+    program = BEGIN + """
+messages = websocket.messages()
+websocket.send_text(u'one')
+next(messages)
+child = os.fork()
+if child == 0:
+    signal.alarm({patience})
+    try:
+        next(messages)
+    except errors.WebSocketUnavailable as error:
+        assert 'parent process' in str(error), error
+        os._exit(0)
+    os._exit(1)
+assert os.waitpid(child, 0)[1] == 0
+websocket.send_text(u'two')
+print(next(messages))
+websocket.force_disconnect()
+"""
+    with RawServer(echo) as server:
+        output = run_program(
+            program.format(background=background, patience=int(PATIENCE) // 4), server.url, '')
+    assert output == 'two\n'
+
+
+@needs_fork
+def test_a_child_of_a_handler_leaves_the_messages_to_its_parent():
+    program = """
+import os, signal, sys, warnings
+warnings.simplefilter('ignore', DeprecationWarning)     # 3.12: forks with threads may hang
+from lomond import WebSocket, errors
+from lomond.server import Server
+
+def handle(websocket):
+    messages = websocket.messages()
+    next(messages)
+    child = os.fork()
+    if child == 0:
+        signal.alarm({patience})
+        websocket.finish()
+        for call in (lambda: next(messages), websocket.receive):
+            try:
+                call()
+                os._exit(1)
+            except errors.WebSocketUnavailable as error:
+                assert 'parent process' in str(error), error
+        websocket.finish()
+        os._exit(0)
+    websocket.send_text(u'%d' % os.waitpid(child, 0)[1])
+    websocket.send_text(next(messages))
+
+with Server(handle) as server:
+    with WebSocket(server.url, proxies={{}}) as websocket:
+        websocket.open({patience})
+        websocket.send_many([u'one', u'two'])
+        print(u'{{}} {{}}'.format(websocket.receive(), websocket.receive()))
+"""
+    output = run_program(program.format(patience=int(PATIENCE) // 4))
+    assert output == '0 two\n'
+
+
+@needs_fork
 def test_a_child_may_open_a_websocket_of_its_own(background):
     program = BEGIN + """
 child = os.fork()
