@@ -8,7 +8,6 @@ made by `lomond._outcomes`.
 
 from __future__ import absolute_import, division, print_function
 
-import contextlib
 import os
 import struct
 import threading
@@ -43,7 +42,7 @@ from lomond.net.workers import start_thread
 from lomond.status import Status
 
 if TYPE_CHECKING:
-    from typing import Any, Callable, Deque, Generator, Iterator, List, Optional, Text, Union  # noqa: F401
+    from typing import Any, Callable, Deque, Dict, Generator, Iterator, List, Optional, Text, Union  # noqa: F401
 
     from lomond import events  # noqa: F401
     from lomond.events import AnyEvent  # noqa: F401
@@ -68,10 +67,11 @@ class _Bell(object):
     """Wakes the thread that waits for it; a signal handler may ring it at any moment."""
 
     # An Event's lock isn't reentrant: a handler in the thread that waits would wait for itself.
-    __slots__ = ('_lock',)
+    __slots__ = ('_lock', 'thread')
 
     def __init__(self):
         # type: () -> None
+        self.thread = thread_module.get_ident()  # type: int
         self._lock = thread_module.allocate_lock()
         self._lock.acquire()
 
@@ -87,6 +87,36 @@ class _Bell(object):
         # type: (float) -> None
         """Wait until it is rung; it may return early."""
         acquire_within(self._lock, max(0.0, min(seconds, LONGEST)))
+
+
+class _Turn(object):
+    """What one call at a time may have. Neither method waits; each may be interrupted and repeated.
+
+    Not a lock: after Ctrl-C in `acquire` it is unknown which call has it.
+    """
+
+    __slots__ = ('_holder',)
+
+    def __init__(self):
+        # type: () -> None
+        self._holder = {}  # type: Dict[None, Any]      # at most one
+
+    @property
+    def holder(self):
+        # type: () -> Any
+        """The object that the call which has the turn passed to `take`, or None."""
+        return self._holder.get(None)
+
+    def take(self, caller):
+        # type: (Any) -> bool
+        """Return whether ``caller`` has the turn now."""
+        return self._holder.setdefault(None, caller) is caller
+
+    def end(self, caller):
+        # type: (Any) -> None
+        """Let another call take the turn, if ``caller`` has it."""
+        if self._holder.get(None) is caller:
+            del self._holder[None]
 
 
 class _Ping(object):
@@ -119,7 +149,10 @@ class _Ended(object):
 
 
 class Calls(object):
-    """The calls of one websocket, for one connection after the other.
+    """The calls of one websocket, for one connection.
+
+    The next connection has its own: a call that waits learns how its connection ended, although
+    another thread has opened the next.
 
     Of the threads that wait, one drives: it steps the connection's loop for all of them, until it
     has what it waits for. Then it wakes the others, and another one drives. With ``background``
@@ -128,17 +161,17 @@ class Calls(object):
     Parameters: ``websocket``, an `Endpoint`.
     """
 
+    _session = None  # type: Any        # for __del__, if Ctrl-C interrupts __init__
+
     def __init__(self, websocket):
         # type: (Any) -> None
         self._websocket = websocket
         self._process = os.getpid()
-        # In a forked child, whose parent has opened it: the new one replaces that of the parent.
-        self._is_parents = websocket._calls is not None
-        # Held by the call that opens or receives. Not reentrant, nor is the next: a signal handler
-        # that interrupts a call must not get past it.
-        self._calling = thread_module.allocate_lock()
-        self._driving = thread_module.allocate_lock()   # held by the thread that steps the loop
-        self._driver = None  # type: Optional[int]      # that thread
+        # In a forked child these replace those of the parent, which has the connection.
+        self._is_parents = websocket._calls is not None and websocket._calls.is_inherited
+        # Of the call that opens or receives. A signal handler that interrupts it doesn't get it.
+        self._calling = _Turn()
+        self._driving = _Turn()     # of the call that steps the loop, by its bell
         self._ping_lock = RLock()
         self._count_lock = RLock()
         #: What wakes each of the threads that wait.
@@ -146,19 +179,13 @@ class Calls(object):
         #: The pings that threads wait for, in the order in which they were sent.
         self.pings = []  # type: List[_Ping]
         self._numbers = count(1)
-        self._reset(None, None, None)
-
-    def _reset(self, loop, happened, session):
-        # type: (Any, Any, Any) -> None
-        """Begin with a connection's loop, and the iterator over what it yields."""
-        self._loop = loop
-        self._happened = happened
-        self._session = session
+        self._loop = None  # type: Any
+        self._happened = iter(())  # type: Iterator[AnyEvent]   # what the loop yields
         self._thread = None  # type: Optional[threading.Thread]
         self._inbox = deque()  # type: Deque[Message]
         self._parts = []  # type: List[Message]     # of a message that isn't whole
         self._bytes_put = self._bytes_taken = 0     # of messages, into the inbox and out of it
-        self._last_close = self._websocket.last_close
+        self._last_close = websocket.last_close
         self._is_leaving = False
         self._is_forced = False     # by the user, and all that waits for `receive` may be dropped
         self._ready = None  # type: Any     # the event
@@ -166,6 +193,14 @@ class Calls(object):
         # how it all ended.
         self._refusal = None  # type: Optional[Callable[[], Exception]]
         self._end = None  # type: Optional[Callable[[], Exception]]
+
+    def _begin(self, loop, happened, session):
+        # type: (Any, Iterator[AnyEvent], Any) -> None
+        """Begin with a connection's loop, and the iterator over what it yields."""
+        self._loop = loop
+        self._happened = happened
+        self._last_close = self._websocket.last_close
+        self._session = session
 
     if FREES_FINALIZERS:
         def __del__(self, _warn=warnings.warn):
@@ -193,57 +228,76 @@ class Calls(object):
         """Return whether calls step this session."""
         return self.is_active and self._session is session
 
+    def is_over(self):
+        # type: () -> bool
+        """Return whether there was a connection, so that the next one needs other calls.
+
+        Raises WebSocketUnavailable if its messages wait for `receive`.
+        """
+        if self._session is not None and self._session.end is not None:
+            self._join()        # the thread is about to end, by force_disconnect()
+        if self._inbox and not self._is_leaving and not self._is_forced \
+                and self._end is not None and self._session is self._websocket.session:
+            raise errors.WebSocketUnavailable(
+                'messages of the last connection were not received: call receive() until it '
+                'raises WebSocketClosed, or force_disconnect() to drop them')
+        return self._end is not None
+
     # -- beginning --
 
     def open(self, make_loop, timeout, background):
         # type: (Callable[[], Any], Optional[float], bool) -> events.Ready
         """Connect; ``make_loop()`` returns the loop of a new session of the websocket."""
         deadline = _deadline('open', timeout)
-        with self._alone():
-            if self._session is not None and self._session.end is not None:
-                self._join()        # the thread is about to end, by force_disconnect()
-            if self._inbox and not self._is_leaving and not self._is_forced \
-                    and self._end is not None and self._session is self._websocket.session:
-                raise errors.WebSocketUnavailable(
-                    'messages of the last connection were not received: call receive() until it '
-                    'raises WebSocketClosed, or force_disconnect() to drop them')
-            loop = make_loop()
-            self._reset(loop, loop, self._websocket.session)
-            try:
-                if background:
-                    self._start_thread()
-                self._until(
-                    lambda: self._ready, deadline, u'open() timed out after {:g} s: pass a longer '
-                    u'timeout, or None for connect_timeout alone', timeout)
-            except BaseException:       # a timeout, no thread, or Ctrl-C
-                self.break_off()
-                raise
-            if self._ready is None:
-                raise self._error()
-            return self._ready      # type: ignore[no-any-return]
+        return self._alone(     # type: ignore[no-any-return]
+            self._open, make_loop, deadline, timeout, background)
+
+    def _open(self, make_loop, deadline, timeout, background):
+        # type: (Callable[[], Any], float, Optional[float], bool) -> events.Ready
+        loop = make_loop()
+        self._begin(loop, loop, self._websocket.session)
+        try:
+            if background:
+                self._start_thread()
+            self._until(
+                lambda: self._ready, deadline, u'open() timed out after {:g} s: pass a longer '
+                u'timeout, or None for connect_timeout alone', timeout)
+        except BaseException:       # a timeout, no thread, or Ctrl-C
+            self.break_off()
+            raise
+        if self._ready is None:
+            raise self._error()
+        return self._ready      # type: ignore[no-any-return]
 
     def adopt(self, loop, happened, session):
         # type: (Any, Iterator[AnyEvent], Any) -> None
-        """Go on with a loop that is ready."""
-        self._reset(loop, happened, session)
+        """Go on with a loop that is ready, unless the parent process does."""
+        if self._is_parents:
+            return
+        self._begin(loop, happened, session)
         self._ready = True
 
     def wait_ready(self, timeout):
         # type: (Optional[float]) -> None
         deadline = _deadline('wait_ready', timeout)
         self._check_thread()
-        with self._bell() as bell:
-            while self._end is None and self._ready is None:
-                session = self._websocket.session
-                if session is not self._session and session is not None and session.is_running:
-                    raise loop_runs()
-                left = deadline - monotonic()
-                if left <= 0:
-                    raise timed_out(
-                        u'wait_ready() timed out after {:g} s: no connection is open', timeout)
-                bell.wait(left)
+        bell = _Bell()
+        _then(partial(self._retire, bell), self._wait_ready, bell, deadline, timeout)
         if self._end is not None:
             raise self._error()
+
+    def _wait_ready(self, bell, deadline, timeout):
+        # type: (_Bell, float, Optional[float]) -> None
+        self.bells.append(bell)
+        while self._end is None and self._ready is None:
+            session = self._websocket.session
+            if session is not self._session and session is not None and session.is_running:
+                raise loop_runs()
+            left = deadline - monotonic()
+            if left <= 0:
+                raise timed_out(
+                    u'wait_ready() timed out after {:g} s: no connection is open', timeout)
+            bell.wait(left)
 
     # -- what the user waits for --
 
@@ -253,8 +307,7 @@ class Calls(object):
         self._check_open()
         if self._thread is not None:
             return self._take(deadline, timeout)
-        with self._alone():
-            return self._take(deadline, timeout)
+        return self._alone(self._take, deadline, timeout)   # type: ignore[no-any-return]
 
     def _take(self, deadline, timeout):
         # type: (float, Optional[float]) -> Message
@@ -279,7 +332,7 @@ class Calls(object):
         # type: () -> Generator[Message, None, None]
         while True:
             try:
-                message = self.receive(None)
+                message = self._websocket._use_calls().receive(None)    # others in a forked child
             except errors.WebSocketClosed as error:
                 if error.code in _NORMAL:
                     return
@@ -293,22 +346,24 @@ class Calls(object):
         self._check_thread()
         if self._end is not None:
             raise self._error()
-        with self._ping_lock:       # the pongs come in the order of the pings
-            ping = _Ping(_payload_struct.pack(b'call', next(self._numbers)))
-            self.pings.append(ping)
-            try:
-                self._websocket.send_ping(ping.payload)
-            except BaseException:
-                self.pings.remove(ping)
-                raise
-        try:
-            self._until(lambda: ping.round_trip is not None, deadline,
-                        u'ping() timed out after {:g} s: no pong came', timeout, keeps=True)
-        finally:
-            self.pings.remove(ping)
+        ping = _Ping(_payload_struct.pack(b'call', next(self._numbers)))
+        _then(partial(self._forget, ping), self._ping, ping, deadline, timeout)
         if ping.round_trip is None:
             raise self._error()
         return ping.round_trip
+
+    def _ping(self, ping, deadline, timeout):
+        # type: (_Ping, float, Optional[float]) -> None
+        with self._ping_lock:       # the pongs come in the order of the pings
+            self.pings.append(ping)
+            self._websocket.send_ping(ping.payload)
+        self._until(lambda: ping.round_trip is not None, deadline,
+                    u'ping() timed out after {:g} s: no pong came', timeout, keeps=True)
+
+    def _forget(self, ping):
+        # type: (_Ping) -> None
+        if ping in self.pings:
+            self.pings.remove(ping)
 
     # -- waiting --
 
@@ -320,23 +375,31 @@ class Calls(object):
         that come are for other calls.
         """
         self._check_thread()
-        with self._bell() as bell:
-            while not is_done() and self._end is None:
-                if self._thread is None and self._driving.acquire(False):
-                    try:
-                        self._driver = thread_module.get_ident()
-                        is_late = not self._drive(is_done, deadline, keeps)
-                    finally:
-                        self._driver = None
-                        self._driving.release()
-                        self.ring()     # another thread drives from now on
-                else:
-                    bell.wait(deadline - monotonic())
-                    is_late = monotonic() >= deadline and not is_done() and self._end is None
-                if is_late:
-                    if keeps and self._thread is not None and self.is_full:
-                        words = _FULL
-                    raise timed_out(words, timeout)
+        bell = _Bell()
+        if not _then(partial(self._retire, bell), self._wait, bell, is_done, deadline, keeps):
+            if keeps and self._thread is not None and self.is_full:
+                words = _FULL
+            raise timed_out(words, timeout)
+
+    def _wait(self, bell, is_done, deadline, keeps):
+        # type: (_Bell, Callable[[], Any], float, bool) -> bool
+        """Return False at the deadline."""
+        self.bells.append(bell)
+        while not is_done() and self._end is None:
+            if self._thread is None and self._driving.take(bell):
+                return self._drive(is_done, deadline, keeps)
+            bell.wait(deadline - monotonic())
+            if monotonic() >= deadline and not is_done() and self._end is None:
+                return False
+        return True
+
+    def _retire(self, bell):
+        # type: (_Bell) -> None
+        """Have no more to do with a call that has waited: another thread drives from now on."""
+        self._driving.end(bell)
+        if bell in self.bells:
+            self.bells.remove(bell)
+        self.ring()
 
     def _drive(self, is_done, deadline, keeps):
         # type: (Callable[[], Any], float, bool) -> bool
@@ -439,29 +502,21 @@ class Calls(object):
         for bell in list(self.bells):
             bell.ring()
 
-    @contextlib.contextmanager
-    def _bell(self):
-        # type: () -> Iterator[_Bell]
-        bell = _Bell()
-        self.bells.append(bell)
-        try:
-            yield bell
-        finally:
-            self.bells.remove(bell)
+    def _alone(self, function, *args):
+        # type: (Callable[..., Any], *Any) -> Any
+        """Call a function; meanwhile no other call opens or receives."""
+        caller = object()
+        return _then(
+            partial(self._calling.end, caller), self._call_alone, caller, function, *args)
 
-    @contextlib.contextmanager
-    def _alone(self):
-        # type: () -> Iterator[None]
-        """In this block no other call opens or receives."""
-        if not self._calling.acquire(False):
+    def _call_alone(self, caller, function, *args):
+        # type: (object, Callable[..., Any], *Any) -> Any
+        if not self._calling.take(caller):
             raise errors.WebSocketUnavailable(
                 'another thread is in open(), receive() or messages(), or a signal handler '
                 'interrupted this one there: only one thread at a time may call these, unless the '
                 'WebSocket was opened by open(background=True)')
-        try:
-            yield
-        finally:
-            self._calling.release()
+        return function(*args)
 
     def _check_open(self):
         # type: () -> None
@@ -479,7 +534,8 @@ class Calls(object):
 
     def _check_thread(self):
         # type: () -> None
-        if self._driver == thread_module.get_ident():
+        driver = self._driving.holder
+        if driver is not None and driver.thread == thread_module.get_ident():
             raise errors.WebSocketUnavailable(
                 'a signal handler, or a function that the WebSocket calls, interrupted a call in '
                 'this thread: only close() and force_disconnect() may be called there')
@@ -508,15 +564,16 @@ class Calls(object):
 
     def _run_to_the_end(self):
         # type: () -> None
-        self._driver = thread_module.get_ident()
+        bell = _Bell()
         try:
-            with self._bell() as bell:
-                while self._end is None:
-                    self._advance()
-                    while self.is_full and not self._is_closing and self._end is None:
-                        bell.wait(LONGEST)
+            self._driving.take(bell)
+            self.bells.append(bell)
+            while self._end is None:
+                self._advance()
+                while self.is_full and not self._is_closing and self._end is None:
+                    bell.wait(LONGEST)
         finally:
-            self._driver = None
+            self._retire(bell)
             if self._end is None:       # out of memory, for one: no call must wait for this thread
                 self._conclude(partial(interrupted, None))
 
@@ -551,13 +608,20 @@ class Calls(object):
     def _conclude(self, make_error):
         # type: (Callable[[], Exception]) -> None
         """Free everything, and have each call raise this error from now on."""
-        loop, self._loop = self._loop, None
-        if loop is not None:
-            loop.close()
+        _then(partial(self._set_end, make_error), self._close_loop)
+
+    def _close_loop(self):
+        # type: () -> None
+        if self._loop is not None:
+            self._loop.close()
+
+    def _set_end(self, make_error):
+        # type: (Callable[[], Exception]) -> None
+        self._loop = None
         self._happened = iter(())
-        self._end = make_error
-        if self._ready is not None:
+        if self._ready is not None:     # before another thread sees the end
             self._websocket.refuse_sends(self._session, _Ended(make_error))
+        self._end = make_error
         self.ring()
 
     def _error(self):
@@ -586,28 +650,32 @@ class Calls(object):
                 loop.close()
             return
         self.ring()
-        if self._thread is None and self._driving.acquire(False):
-            try:
-                while self._end is None:
-                    self._advance()
-            except Exception:       # nosec B110  # it is the end, and each call raises it
-                pass
-            finally:
-                self._driving.release()
+        if self._thread is None:
+            bell = _Bell()
+            _then(partial(self._retire, bell), self._drive_to_the_end, bell)
+
+    def _drive_to_the_end(self, bell):
+        # type: (_Bell) -> None
+        try:
+            while self._end is None and self._driving.take(bell):
+                self._advance()
+        except Exception:       # nosec B110  # it is the end, and each call raises it
+            pass
 
     def leave(self):
         # type: () -> None
         """Close, and wait for the end of the connection; what still comes is dropped."""
         self._is_leaving = True
-        try:
-            if self._ready is not None and self._end is None:
-                if self._websocket.is_open:
-                    self._websocket.last_close = object()
-                    self._session.close()       # unlike the websocket's, it never waits
-                    self.ring()
-                self.finish()
-        finally:
-            self.break_off()
+        _then(self.break_off, self._shake_hands)
+
+    def _shake_hands(self):
+        # type: () -> None
+        if self._ready is not None and self._end is None:
+            if self._websocket.is_open:
+                self._websocket.last_close = object()
+                self._session.close()       # unlike the websocket's, it never waits
+                self.ring()
+            self.finish()
 
     def break_off(self):
         # type: () -> None
@@ -620,7 +688,21 @@ class Calls(object):
         # type: () -> None
         """Wait for the end of a connection that is being closed; drop what still comes."""
         self._is_leaving = True
-        self._until(lambda: False, NEVER, u'', None)
+        if self.is_active and not self.is_inherited:
+            self._until(lambda: False, NEVER, u'', None)
+
+
+def _then(clean_up, function, *args):
+    # type: (Callable[[], None], Callable[..., Any], *Any) -> Any
+    """Return what a function returns, after ``clean_up()``, which Ctrl-C may have interrupted."""
+    try:
+        try:
+            return function(*args)
+        finally:
+            clean_up()
+    except BaseException:
+        clean_up()      # once more: Ctrl-C may come before the first line in a "finally"
+        raise
 
 
 def _deadline(name, timeout):

@@ -574,6 +574,16 @@ class Endpoint(object):
                 self._calls = self._make_calls()
             return self._calls
 
+    def _next_calls(self):
+        # type: () -> Any
+        """Return what the calls of the next connection share."""
+        calls = self._use_calls()
+        is_over = calls.is_over()       # without the lock: it waits for a thread that may want it
+        with self._loop_lock():
+            if is_over and self._calls is calls:
+                self._calls = self._make_calls()
+            return self._calls
+
     def _make_calls(self):
         # type: () -> Any
         from lomond._calls import Calls

@@ -589,7 +589,7 @@ class WebSocket(Endpoint):
         check_passed_on('open', options, check_timing)
         timing = check_timing(**options)._asdict()
         background = check_flag('background', background)
-        return self._use_calls().open(      # type: ignore[no-any-return]
+        return self._next_calls().open(     # type: ignore[no-any-return]
             lambda: self.connect(**timing), timeout, background)
 
     def new_session(self, session_class):

@@ -55,3 +55,38 @@ class LineTracer(object):
             if len(self._lines) == self._moment:
                 self._act()
         return self
+
+
+class CallTracer(object):
+    """Calls ``act()`` at the nth moment at which CPython runs a signal's handler, in a with block.
+
+    That is directly after a function written in C returned, and at the beginning of one in Python.
+    What some modules call counts, and what is in them. Parameters: as those of `LineTracer`; what
+    ``but`` calls doesn't count either.
+    """
+
+    def __init__(self, modules, moment, act=press_ctrl_c, but=None):
+        self._but = but
+        self._files = [inspect.getsourcefile(module) for module in modules]
+        self._left = moment
+        self._act = act
+
+    @property
+    def has_acted(self):
+        """Whether it came to the nth moment."""
+        return self._left <= 0
+
+    def __enter__(self):
+        sys.setprofile(self)
+        return self
+
+    def __exit__(self, *exc_info):
+        sys.setprofile(None)
+
+    def __call__(self, frame, event, _argument):
+        names = frame.f_code.co_name, frame.f_back.f_code.co_name
+        if event in ('c_return', 'call') and frame.f_code.co_filename in self._files \
+                and self._but not in names:
+            self._left -= 1
+            if self._left == 0:
+                self._act()

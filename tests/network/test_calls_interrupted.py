@@ -2,17 +2,29 @@
 
 from __future__ import absolute_import, division, print_function
 
+import itertools
 import os
 
 import pytest
 
-from lomond import errors
+from lomond import WebSocket, _calls, errors
+from lomond.testing import Inside
 from tests.network.driving import accept_and_send, drain, echo, run_program
 from tests.network.test_forks import needs_fork
-from tests.support import PATIENCE, RawServer
+from tests.support import (
+    IS_PYPY,
+    PATIENCE,
+    RawServer,
+    answer_upgrade,
+    make_frame,
+    read_frame,
+)
+from tests.tracing import CallTracer
 
 pytestmark = [
     pytest.mark.costly, pytest.mark.usefixtures('clean_environment', 'nothing_is_left_open')]
+
+needs_cpython = pytest.mark.skipif(IS_PYPY, reason='signal handlers run at other moments there')
 
 needs_alarm = pytest.mark.skipif(os.name == 'nt', reason='there is no SIGALRM here')
 
@@ -95,6 +107,65 @@ def test_a_signal_handler_may_not_wait_inside_a_call(link, alarm, outer):
     assert all('signal handler' in refusal for refusal in refusals)
 
 
+# What Ctrl-C interrupts, after `open`.
+INTERRUPTED = {
+    'receive': lambda websocket: websocket.receive(PATIENCE),
+    'receive in vain': lambda websocket: websocket.receive(0),
+    'ping': lambda websocket: websocket.ping(PATIENCE),
+    'ping in vain': lambda websocket: websocket.ping(0),
+    'wait_ready': lambda websocket: websocket.wait_ready(0),
+    'leave': lambda websocket: websocket.__exit__(None, None, None),
+}
+
+
+@needs_cpython
+@pytest.mark.parametrize('call', ['open'] + sorted(INTERRUPTED))
+def test_ctrl_c_at_any_moment_leaves_nothing_that_another_call_waits_for(call, background):
+    def script(sock):
+        answer_upgrade(sock)
+        sock.sendall(make_frame(1, b'first'))
+        first = None
+        while first != 0x88:
+            first, payload = read_frame(sock)
+            sock.sendall(make_frame(10 if first == 0x89 else first & 15, payload))
+
+    with RawServer(script) as server:
+        for moment in itertools.count(1):
+            websocket = WebSocket(server.url)
+            tracer = CallTracer([_calls], moment, but='__del__')
+            try:
+                with websocket:
+                    if call != 'open':
+                        websocket.open(PATIENCE, background)
+                    try:
+                        with tracer:
+                            if call == 'open':
+                                websocket.open(PATIENCE, background)
+                            else:
+                                INTERRUPTED[call](websocket)
+                    except errors.WebSocketTimeout:
+                        pass
+            except KeyboardInterrupt:
+                # Here the traceback keeps all that the call has made.
+                check_nothing_is_held(websocket)
+            if not tracer.has_acted:
+                break
+    assert moment > 5
+
+
+def check_nothing_is_held(websocket):
+    """Check that the connection is free, and that the next one has all that it needs."""
+    assert not Inside(websocket).calls.bells and not Inside(websocket).calls.pings
+    assert websocket.session is None or not websocket.session.is_running
+    websocket.force_disconnect()        # drop its messages
+    websocket.open(PATIENCE)
+    assert websocket.receive(PATIENCE) == u'first'
+    assert websocket.ping(PATIENCE) >= 0
+    websocket.force_disconnect()
+    with pytest.raises(errors.WebSocketClosed):
+        websocket.receive(PATIENCE)
+
+
 # -- processes --
 
 BEGIN = """
@@ -147,6 +218,68 @@ def test_a_child_leaves_the_connection_to_its_parent(link, authority_file, backg
 
 
 @needs_fork
+def test_a_child_in_a_loop_over_messages_leaves_them_to_its_parent(background):
+    program = BEGIN + """
+messages = websocket.messages()
+websocket.send_text(u'one')
+next(messages)
+child = os.fork()
+if child == 0:
+    signal.alarm({patience})
+    try:
+        next(messages)
+    except errors.WebSocketUnavailable as error:
+        assert 'parent process' in str(error), error
+        os._exit(0)
+    os._exit(1)
+assert os.waitpid(child, 0)[1] == 0
+websocket.send_text(u'two')
+print(next(messages))
+websocket.force_disconnect()
+"""
+    with RawServer(echo) as server:
+        output = run_program(
+            program.format(background=background, patience=int(PATIENCE) // 4), server.url, '')
+    assert output == 'two\n'
+
+
+@needs_fork
+def test_a_child_of_a_handler_leaves_the_messages_to_its_parent():
+    program = """
+import os, signal, sys, warnings
+warnings.simplefilter('ignore', DeprecationWarning)     # 3.12: forks with threads may hang
+from lomond import WebSocket, errors
+from lomond.server import Server
+
+def handle(websocket):
+    messages = websocket.messages()
+    next(messages)
+    child = os.fork()
+    if child == 0:
+        signal.alarm({patience})
+        websocket.finish()
+        for call in (lambda: next(messages), websocket.receive):
+            try:
+                call()
+                os._exit(1)
+            except errors.WebSocketUnavailable as error:
+                assert 'parent process' in str(error), error
+        websocket.finish()
+        os._exit(0)
+    websocket.send_text(u'%d' % os.waitpid(child, 0)[1])
+    websocket.send_text(next(messages))
+
+with Server(handle) as server:
+    with WebSocket(server.url, proxies={{}}) as websocket:
+        websocket.open({patience})
+        websocket.send_many([u'one', u'two'])
+        print(u'{{}} {{}}'.format(websocket.receive(), websocket.receive()))
+"""
+    output = run_program(program.format(patience=int(PATIENCE) // 4))
+    assert output == '0 two\n'
+
+
+@needs_fork
 def test_a_child_may_open_a_websocket_of_its_own(background):
     program = BEGIN + """
 child = os.fork()
@@ -195,7 +328,6 @@ print(len(receiving.get()))
 """
 
     def script(sock):
-        from tests.support import answer_upgrade, make_frame, read_frame
         answer_upgrade(sock)
         first = None
         while first != 0x88:

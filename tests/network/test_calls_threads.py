@@ -257,6 +257,39 @@ def test_the_end_wakes_all_that_wait(link, background):
             assert (caught.value.code, caught.value.reason) == (4002, u'no more')
 
 
+@pytest.mark.parametrize('call', ['ping', 'receive'])
+def test_a_call_learns_how_its_connection_ended_although_another_is_open(link, background, call):
+    """Another thread opens it before the one that waits has looked."""
+    def script(sock):
+        answer_upgrade(sock)
+        if server.connections == 1:
+            wait_for(may_close)
+            sock.sendall(make_close(1001))
+        drain(sock)
+
+    may_close = threading.Event()
+    with link.serve(script) as server:
+        websocket = link.connect(server.url)
+        websocket.open(PATIENCE, background)
+        driving = Background(websocket.ping)
+        until_it_waits(websocket, 1 + background)
+        waiting = Background(getattr(websocket, call))
+        until_it_waits(websocket, 2 + background)
+        bell = Inside(websocket).calls.bells.pop()      # it isn't woken by the end
+        may_close.set()
+        with pytest.raises(errors.WebSocketClosed):
+            driving.result()
+        websocket.open(PATIENCE, background)
+        bell.ring()
+        with pytest.raises(errors.WebSocketClosed) as caught:
+            waiting.result()
+        assert caught.value.code == 1001
+        assert websocket.is_open
+        websocket.force_disconnect()
+        with pytest.raises(errors.WebSocketClosed):
+            websocket.receive()
+
+
 def test_a_ping_doesnt_gather_messages_without_limit(link):
     def script(sock):
         answer_upgrade(sock)
