@@ -511,8 +511,9 @@ def test_leaving_the_block_by_an_exception_breaks_the_connection(link, backgroun
 def test_leaving_the_block_waits_for_the_server_for_close_timeout_only(link, background):
     def script(sock):
         answer_upgrade(sock)
-        Background(drain, sock)
+        reading = Background(drain, sock)
         wait_for(is_over)
+        reading.result()
 
     is_over = threading.Event()
     with link.serve(script) as server:
