@@ -41,7 +41,7 @@ def names(agreed):
 
 def test_nothing_is_offered_without_extensions():
     assert extensions.offer([]) == (u'', [])
-    assert extensions.offer([make(u'shy', parameters=None)])[0] == u''
+    assert extensions.offer([make(u'shy', parameters=None)]) == (u'', [])
 
 
 def test_each_extension_is_offered_in_order_with_its_parameters():
@@ -49,6 +49,19 @@ def test_each_extension_is_offered_in_order_with_its_parameters():
         make(u'a', parameters=[(u'bits', u'3'), (u'fast', None)]), PermessageDeflate, make(u'b')])
     assert header == u'a; bits=3; fast, permessage-deflate; client_max_window_bits, b'
     assert names(offered) == [u'a', u'permessage-deflate', u'b']
+
+
+def test_what_offers_nothing_may_not_be_chosen():
+    """RFC 6455 4.1."""
+    header, offered = extensions.offer([make(u'shy', parameters=None), make(u'a')])
+    assert header == u'a'
+    with pytest.raises(HandshakeError, match='not offered'):
+        extensions.accept(u'shy', offered)
+
+
+def test_what_is_required_must_offer_something():
+    with pytest.raises(ValueError, match='shy is required'):
+        extensions.offer([make(u'shy', parameters=None, is_needed=True)])
 
 
 def test_no_answer_agrees_on_nothing():

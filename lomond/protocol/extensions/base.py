@@ -35,7 +35,7 @@ class Extension(object):
     #: The reserved bits that it sets and understands: of `RSV1`, `RSV2` and `RSV3`, 0 for none.
     rsv = 0  # type: ClassVar[int]
 
-    #: A client's: refuse a server that doesn't agree on it.
+    #: A client's: refuse a server that doesn't agree on it. `offer` must not return None then.
     is_required = False  # type: bool
 
     # -- the opening handshake --

@@ -58,11 +58,20 @@ def make_extensions(factories):
 
 
 def offer(extensions):
-    # type: (Iterable[Extension]) -> text_type
-    """Return the value of a client's Sec-WebSocket-Extensions, empty for no offer."""
-    offers = [(extension.name, extension.offer()) for extension in extensions]
-    return u', '.join(
-        _format(name, parameters) for name, parameters in offers if parameters is not None)
+    # type: (Iterable[Extension]) -> Tuple[text_type, List[Extension]]
+    """Return a client's Sec-WebSocket-Extensions, empty for none, and the extensions it names."""
+    offered = []
+    items = []
+    for extension in extensions:
+        parameters = extension.offer()
+        if parameters is not None:
+            offered.append(extension)
+            items.append(_format(extension.name, parameters))
+        elif extension.is_required:
+            raise ValueError(
+                'the extension {} is required, but its offer() returned None: set is_required to '
+                'False where it offers nothing'.format(extension.name))
+    return u', '.join(items), offered
 
 
 def _format(name, parameters):
