@@ -104,6 +104,18 @@ def test_two_extensions_of_one_name_may_both_be_chosen():
         extensions.accept(u'a, a, a', offered)
 
 
+def test_an_answer_that_one_offer_doesnt_allow_may_belong_to_the_next_of_that_name():
+    """RFC 6455 9.1, RFC 7692 5: the second offer is a fallback."""
+    strict = DeflateOptions(server_no_context_takeover=True)
+    factories = [lambda: PermessageDeflate(strict), PermessageDeflate]
+    for answer, chosen in ((u'; server_no_context_takeover', 0), (u'', 1)):
+        _header, offered = extensions.offer(factories)
+        agreed, = extensions.accept(u'permessage-deflate' + answer, offered)
+        assert agreed is offered[chosen]
+    with pytest.raises(CompressionParameterError):
+        extensions.accept(u'permessage-deflate; level=9', extensions.offer(factories)[1])
+
+
 def test_a_server_that_chooses_two_for_one_reserved_bit_is_refused():
     _header, offered = extensions.offer([make(u'a', RSV2 | RSV3), make(u'b', RSV3)])
     assert names(extensions.accept(u'b', offered)) == [u'b']

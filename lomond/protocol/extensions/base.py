@@ -53,7 +53,7 @@ class Extension(object):
         """Take the parameters of the server's answer to the `offer`.
 
         Raises `lomond.errors.HandshakeError` for an answer that the offer doesn't allow: that
-        fails the handshake.
+        fails the handshake, unless a later extension of this name takes the answer.
         """
 
     def accept(self, parameters):

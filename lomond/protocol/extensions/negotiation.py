@@ -96,17 +96,33 @@ def accept(value, offered):
         if not named:
             raise HandshakeError(
                 'the server chose an extension that was not offered: {!r}', name[:80])
-        if all(extension in agreed for extension in named):
+        left = [extension for extension in named if extension not in agreed]
+        if not left:
             raise HandshakeError('the server chose {} twice', name)
-        extension = next(extension for extension in named if extension not in agreed)
-        _check_bits(extension, agreed)
-        extension.finalize(parameters)
-        agreed.append(extension)
+        agreed.append(_choose(left, parameters, agreed))
     for extension in offered:
         if extension.is_required and extension not in agreed:
             raise HandshakeError(
                 'the server did not accept the extension {}, which is required', extension.name)
     return agreed
+
+
+def _choose(offered, parameters, agreed):
+    # type: (Sequence[Extension], List[Parameter], Sequence[Extension]) -> Extension
+    """Return the first of several offers of one extension that allows the server's answer."""
+    for extension in offered[:-1]:
+        try:
+            return _finalize(extension, parameters, agreed)
+        except HandshakeError:
+            pass        # RFC 6455 9.1: a later offer may be a fallback
+    return _finalize(offered[-1], parameters, agreed)
+
+
+def _finalize(extension, parameters, agreed):
+    # type: (Extension, List[Parameter], Iterable[Extension]) -> Extension
+    _check_bits(extension, agreed)
+    extension.finalize(parameters)
+    return extension
 
 
 def _check_bits(extension, agreed):
