@@ -356,12 +356,13 @@ class Calls(object):
         # type: (_Ping, float, Optional[float]) -> None
         with self._ping_lock:       # the pongs come in the order of the pings
             self.pings.append(ping)
-            self._websocket.send_ping(ping.payload)
+            self._session.writer.send_ping(ping.payload)
         self._until(lambda: ping.round_trip is not None, deadline,
                     u'ping() timed out after {:g} s: no pong came', timeout, keeps=True)
 
     def _forget(self, ping):
         # type: (_Ping) -> None
+        self._session.writer.take_back_ping(ping.payload)
         if ping in self.pings:
             self.pings.remove(ping)
 

@@ -30,10 +30,10 @@ def offer(factories):
     """Make a client's offer: return its Sec-WebSocket-Extensions, and the extensions for `accept`.
 
     The value is empty if nothing is offered: then leave the header out. Raises TypeError and
-    ValueError for factories of anything but extensions.
+    ValueError for factories of anything but extensions, and ValueError for one that is required but
+    offers nothing.
     """
-    offered = negotiation.make_extensions(negotiation.check_factories(factories))
-    return negotiation.offer(offered), offered
+    return negotiation.offer(negotiation.make_extensions(negotiation.check_factories(factories)))
 
 
 def accept(header, offered):

@@ -477,11 +477,12 @@ class Client(_End):
             DEFAULT_LIMITS.head, None if self._takes_parts else DEFAULT_LIMITS.body,
             secure_scheme=None if target.is_secure else u'wss')
         self._key = new_key()
-        self._offered = supported_extensions(self._factories, self._compress)
+        offer, self._offered = negotiation.offer(
+            supported_extensions(self._factories, self._compress))
         own = RequestOptions(headers).fields(RedirectChain.begin(target))
         self._output.append(build_request(
-            target.host_header, target.resource, self._key, self._protocols,
-            negotiation.offer(self._offered), check_agent(agent), own))
+            target.host_header, target.resource, self._key, self._protocols, offer,
+            check_agent(agent), own))
         self._connection.stats.attempts += 1
 
     def __repr__(self):

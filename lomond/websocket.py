@@ -741,8 +741,8 @@ class WebSocket(Endpoint):
         # type: () -> text_type
         """Make the extensions of this attempt; return their Sec-WebSocket-Extensions."""
         try:
-            self._attempt.extensions = self._make_extensions()
-            return negotiation.offer(self._attempt.extensions)
+            header, self._attempt.extensions = negotiation.offer(self._make_extensions())
+            return header
         except Exception as error:
             raise errors.ConnectFail.during(
                 'request', u'could not offer the extensions: {}'.format(describe(error)), error)

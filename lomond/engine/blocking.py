@@ -128,6 +128,23 @@ class BlockingWriter(Writer):
         else:
             self._send_as_user(opcode, payload)
 
+    def send_ping(self, payload):
+        # type: (bytes) -> None
+        """Send a ping, or have the loop send it as soon as that needs no waiting; raises as `send`.
+
+        For a call that has a timeout. The loop may send it until `take_back_ping` is called.
+        """
+        if self._interrupts(Opcode.PING):
+            self._send_interrupting(Opcode.PING, payload)
+        self._queue_control(Opcode.PING, payload)
+        self.flush_pending()
+        self._session.wake()        # last: the loop may be about to wait for less than is pending
+
+    def take_back_ping(self, payload):
+        # type: (bytes) -> None
+        """Don't send this ping any more, if it still waits."""
+        self.pending.withdraw(Opcode.PING, payload)
+
     def send_many(self, messages, compress):
         # type: (Iterable[Tuple[int, bytes]], bool) -> None
         """Send a frame for each pair of an opcode and a payload, in as few writes as possible.

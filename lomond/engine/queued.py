@@ -330,17 +330,6 @@ class QueuedWriter(Writer):
         if self.pending.close is not None:
             raise unavailable(State.CLOSING)
 
-    def _interrupts(self, opcode):
-        # type: (Optional[int]) -> bool
-        """Return whether this is a signal's handler that can't send now."""
-        if self.is_sending and self.lock.acquire(False):
-            try:
-                if self.is_sending:     # by the lock's holder, which is this thread
-                    return True
-            finally:
-                self.lock.release()
-        return self.receiving_thread is not None and self._interrupts_reading(opcode)
-
     def clear(self):
         # type: () -> int
         """Drop all messages that wait, and have not begun to go out; return how many."""

@@ -219,6 +219,17 @@ class Writer(object):
 
     # -- signals' handlers --
 
+    def _interrupts(self, opcode):
+        # type: (Optional[int]) -> bool
+        """Return whether this is a signal's handler that can't send now."""
+        if self.is_sending and self.lock.acquire(False):
+            try:
+                if self.is_sending:     # by the lock's holder, which is this thread
+                    return True
+            finally:
+                self.lock.release()
+        return self.receiving_thread is not None and self._interrupts_reading(opcode)
+
     def _interrupts_reading(self, opcode):
         # type: (Optional[int]) -> bool
         """Return whether this is a signal's handler, in a thread that was receiving.

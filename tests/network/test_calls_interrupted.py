@@ -107,6 +107,18 @@ def test_a_signal_handler_may_not_wait_inside_a_call(link, alarm, outer):
     assert all('signal handler' in refusal for refusal in refusals)
 
 
+def test_a_signal_handler_that_interrupts_a_send_may_not_ping(link, background):
+    with link.serve(echo) as server:
+        with link.connect(server.url) as websocket:
+            websocket.open(PATIENCE, background)
+            with Inside(websocket).locks['sending']:
+                websocket.session.writer.is_sending = True
+                with pytest.raises(errors.WebSocketUnavailable, match='signal handler'):
+                    websocket.ping()
+                websocket.session.writer.is_sending = False
+            assert not Inside(websocket).calls.pings
+
+
 # What Ctrl-C interrupts, after `open`.
 INTERRUPTED = {
     'receive': lambda websocket: websocket.receive(PATIENCE),

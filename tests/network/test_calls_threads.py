@@ -257,6 +257,40 @@ def test_the_end_wakes_all_that_wait(link, background):
             assert (caught.value.code, caught.value.reason) == (4002, u'no more')
 
 
+def test_a_ping_keeps_its_timeout_while_another_thread_sends(link, background):
+    def script(sock):
+        answer_upgrade(sock)
+        wait_for(may_read)
+        first = None
+        while first != 0x88:
+            first, payload = read_frame(sock)
+            if first == 0x89:
+                sock.sendall(make_frame(10, payload))
+        sock.sendall(make_close(1000))
+
+    def send():
+        with Inside(websocket).locks['sending']:
+            is_sending.set()
+            wait_for(may_read)
+            websocket.send_text(u'at last')
+
+    may_read, is_sending = threading.Event(), threading.Event()
+    with link.serve(script) as server:
+        with link.connect(server.url) as websocket:
+            websocket.open(PATIENCE, background)
+            sending = Background(send)
+            wait_for(is_sending)
+            with pytest.raises(errors.WebSocketTimeout, match='no pong came'):
+                Background(websocket.ping, 0.01).result()
+            pinging = Background(websocket.ping, PATIENCE)
+            while not Inside(websocket).calls.pings:
+                pass
+            may_read.set()
+            assert pinging.result() >= 0
+            sending.result()
+    assert websocket.stats.pings_sent == 1      # the first one was taken back
+
+
 @pytest.mark.parametrize('call', ['ping', 'receive'])
 def test_a_call_learns_how_its_connection_ended_although_another_is_open(link, background, call):
     """Another thread opens it before the one that waits has looked."""

@@ -41,7 +41,7 @@ def names(agreed):
 
 def test_nothing_is_offered_without_extensions():
     assert extensions.offer([]) == (u'', [])
-    assert extensions.offer([make(u'shy', parameters=None)])[0] == u''
+    assert extensions.offer([make(u'shy', parameters=None)]) == (u'', [])
 
 
 def test_each_extension_is_offered_in_order_with_its_parameters():
@@ -49,6 +49,19 @@ def test_each_extension_is_offered_in_order_with_its_parameters():
         make(u'a', parameters=[(u'bits', u'3'), (u'fast', None)]), PermessageDeflate, make(u'b')])
     assert header == u'a; bits=3; fast, permessage-deflate; client_max_window_bits, b'
     assert names(offered) == [u'a', u'permessage-deflate', u'b']
+
+
+def test_what_offers_nothing_may_not_be_chosen():
+    """RFC 6455 4.1."""
+    header, offered = extensions.offer([make(u'shy', parameters=None), make(u'a')])
+    assert header == u'a'
+    with pytest.raises(HandshakeError, match='not offered'):
+        extensions.accept(u'shy', offered)
+
+
+def test_what_is_required_must_offer_something():
+    with pytest.raises(ValueError, match='shy is required'):
+        extensions.offer([make(u'shy', parameters=None, is_needed=True)])
 
 
 def test_no_answer_agrees_on_nothing():
@@ -89,6 +102,18 @@ def test_two_extensions_of_one_name_may_both_be_chosen():
     assert extensions.accept(u'a, a', offered) == offered
     with pytest.raises(HandshakeError, match='twice'):
         extensions.accept(u'a, a, a', offered)
+
+
+def test_an_answer_that_one_offer_doesnt_allow_may_belong_to_the_next_of_that_name():
+    """RFC 6455 9.1, RFC 7692 5: the second offer is a fallback."""
+    strict = DeflateOptions(server_no_context_takeover=True)
+    factories = [lambda: PermessageDeflate(strict), PermessageDeflate]
+    for answer, chosen in ((u'; server_no_context_takeover', 0), (u'', 1)):
+        _header, offered = extensions.offer(factories)
+        agreed, = extensions.accept(u'permessage-deflate' + answer, offered)
+        assert agreed is offered[chosen]
+    with pytest.raises(CompressionParameterError):
+        extensions.accept(u'permessage-deflate; level=9', extensions.offer(factories)[1])
 
 
 def test_a_server_that_chooses_two_for_one_reserved_bit_is_refused():

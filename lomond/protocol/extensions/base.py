@@ -35,7 +35,8 @@ class Extension(object):
     #: The reserved bits that it sets and understands: of `RSV1`, `RSV2` and `RSV3`, 0 for none.
     rsv = 0  # type: ClassVar[int]
 
-    #: A client's: refuse a server that doesn't agree on it. A server ignores it.
+    #: A client's, whose `offer` must not return None then: refuse a server that doesn't agree on
+    #: it. A server ignores it.
     is_required = False  # type: bool
 
     # -- the opening handshake --
@@ -53,7 +54,7 @@ class Extension(object):
         """Take the parameters of the server's answer to the `offer`.
 
         Raises `lomond.errors.HandshakeError` for an answer that the offer doesn't allow: that
-        fails the handshake.
+        fails the handshake, unless a later extension of this name takes the answer.
         """
 
     def accept(self, parameters):

@@ -59,11 +59,20 @@ def make_extensions(factories):
 
 
 def offer(extensions):
-    # type: (Iterable[Extension]) -> text_type
-    """Return the value of a client's Sec-WebSocket-Extensions, empty for no offer."""
-    offers = [(extension, extension.offer()) for extension in extensions]
-    return u', '.join(_format(extension, 'offer', parameters)
-                      for extension, parameters in offers if parameters is not None)
+    # type: (Iterable[Extension]) -> Tuple[text_type, List[Extension]]
+    """Return a client's Sec-WebSocket-Extensions, empty for none, and the extensions it names."""
+    offered = []
+    items = []
+    for extension in extensions:
+        parameters = extension.offer()
+        if parameters is not None:
+            offered.append(extension)
+            items.append(_format(extension, 'offer', parameters))
+        elif extension.is_required:
+            raise ValueError(
+                'the extension {} is required, but its offer() returned None: set is_required to '
+                'False where it offers nothing'.format(extension.name))
+    return u', '.join(items), offered
 
 
 def _format(extension, method, parameters):
@@ -101,18 +110,34 @@ def accept(value, offered):
         if not named:
             raise HandshakeError(
                 'the server chose an extension that was not offered: {!r}', name[:80])
-        if all(extension in agreed for extension in named):
+        left = [extension for extension in named if extension not in agreed]
+        if not left:
             raise HandshakeError('the server chose {} twice', name)
-        extension = next(extension for extension in named if extension not in agreed)
-        _check_bits(extension, agreed)
-        extension.finalize(parameters)
-        agreed.append(extension)
+        agreed.append(_choose(left, parameters, agreed))
     names = [extension.name for extension in agreed]
     for extension in offered:
         if extension.is_required and extension.name not in names:
             raise HandshakeError(
                 'the server did not accept the extension {}, which is required', extension.name)
     return agreed
+
+
+def _choose(offered, parameters, agreed):
+    # type: (Sequence[Extension], List[Parameter], Sequence[Extension]) -> Extension
+    """Return the first of several offers of one extension that allows the server's answer."""
+    for extension in offered[:-1]:
+        try:
+            return _finalize(extension, parameters, agreed)
+        except HandshakeError:
+            pass        # RFC 6455 9.1: a later offer may be a fallback
+    return _finalize(offered[-1], parameters, agreed)
+
+
+def _finalize(extension, parameters, agreed):
+    # type: (Extension, List[Parameter], Iterable[Extension]) -> Extension
+    _check_bits(extension, agreed)
+    extension.finalize(parameters)
+    return extension
 
 
 def _check_bits(extension, agreed):
