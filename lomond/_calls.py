@@ -131,23 +131,6 @@ class _Ping(object):
         self.round_trip = None  # type: Optional[float]
 
 
-class _Ended(object):
-    """Refuses what is sent after the end, with the error that the calls raise."""
-
-    __slots__ = ('_make_error',)
-
-    def __init__(self, make_error):
-        # type: (Callable[[], Exception]) -> None
-        self._make_error = make_error
-
-    def send(self, *_args):
-        # type: (*Any) -> None
-        """Raise WebSocketClosed."""
-        raise self._make_error()
-
-    send_many = send_parts = send_control = send
-
-
 class Calls(object):
     """The calls of one websocket, for one connection.
 
@@ -621,7 +604,7 @@ class Calls(object):
         self._loop = None
         self._happened = iter(())
         if self._ready is not None:     # before another thread sees the end
-            self._websocket.refuse_sends(self._session, _Ended(make_error))
+            self._websocket.refuse_sends(self._session, make_error)
         self._end = make_error
         self.ring()
 

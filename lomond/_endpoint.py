@@ -7,6 +7,7 @@ the server's. An endpoint does no I/O: its session does.
 from __future__ import absolute_import, division, print_function
 
 import weakref
+from functools import partial
 
 from lomond import errors
 from lomond._compat import TYPE_CHECKING, encode_utf8, surrogate_error, text_type, to_bytes
@@ -244,14 +245,14 @@ class Endpoint(object):
     def wait_for_connection(self):
         # type: () -> None
         """Refuse all sends until the next session is attached; the attached machine calls this."""
-        self._sender = _BetweenConnections(self._machine)
+        self._sender = _NoSender(partial(_between_connections, self._machine))
 
-    def refuse_sends(self, session, sender):
-        # type: (Any, Any) -> None
-        """Have sends raise what ``sender`` raises, unless another session was attached since."""
+    def refuse_sends(self, session, make_error):
+        # type: (Any, Callable[[], Exception]) -> None
+        """Have sends raise what ``make_error()`` makes, unless another session was attached."""
         with self._loop_lock():
             if self._session is session:
-                self._sender = sender
+                self._sender = _NoSender(make_error)
 
     @property
     def stream(self):
@@ -734,21 +735,30 @@ class Endpoint(object):
             calls.break_off()
 
 
-class _BetweenConnections(object):
-    """Refuses what is sent while the next connection is waited for, and after the last one."""
+class _NoSender(object):
+    """Takes the place of a session, and refuses what is sent.
 
-    __slots__ = ('_machine',)
+    Parameters: ``make_error``, which is called for each, as several threads may raise it.
+    """
 
-    def __init__(self, machine):
-        # type: (Callable[[], Any]) -> None
-        self._machine = machine     # a weak reference
+    __slots__ = ('_make_error',)
+
+    def __init__(self, make_error):
+        # type: (Callable[[], Exception]) -> None
+        self._make_error = make_error
 
     def send(self, *_args):
         # type: (*Any) -> None
-        """Raise WebSocketClosed."""
-        machine = self._machine()
-        if machine is None or not machine.will_connect:
-            raise unavailable(State.CLOSED)
-        raise errors.WebSocketClosed('not connected now: send after the next Ready event')
+        """Raise the error."""
+        raise self._make_error()
 
     send_many = send_parts = send_control = send
+
+
+def _between_connections(machine):
+    # type: (Callable[[], Any]) -> errors.WebSocketUnavailable
+    """Make the error while the next connection is waited for; ``machine`` is a weak reference."""
+    present = machine()
+    if present is None or not present.will_connect:
+        return unavailable(State.CLOSED)
+    return errors.WebSocketClosed('not connected now: send after the next Ready event')

@@ -279,10 +279,9 @@ class BlockingWriter(Writer):
             return
         try:
             with self.lock:
-                # A message can't be taken back: what follows would be a part of it.
                 if self._encoder.unfinished is not None and self.error is None \
                         and self._connection.lifecycle.may_send:
-                    self._break(errors.TransportFail(u'a message was not sent to its end'))
+                    self._break_message()
                 self._forget_parts()    # later sends are refused for that reason
         finally:
             sender.is_done.set()

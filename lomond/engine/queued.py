@@ -19,7 +19,7 @@ from lomond.net.transport import PROGRESS, describe_write_timeout
 from lomond.net.waiter import WRITE
 from lomond.opcode import Opcode
 from lomond.protocol.frame import CONTROL_BIT
-from lomond.protocol.state import State, unavailable
+from lomond.protocol.state import State, cut_short, unavailable
 
 if TYPE_CHECKING:
     from typing import (  # noqa: F401
@@ -193,8 +193,7 @@ class QueuedWriter(Writer):
         if self.error is not None:
             raise self.refusal(0)
         if self._is_cut_short(parts):
-            raise type(unavailable(self._connection.state))(
-                'the connection was closed in the middle of this message: the peer discards it')
+            raise cut_short(self._connection.state)
         return parts.part is None
 
     def add_part(self, parts, part):
@@ -216,7 +215,7 @@ class QueuedWriter(Writer):
         """End the connection, as the rest of the message will not come: it can't be taken back."""
         with self.lock:
             if not (parts.is_complete or self.error is not None or self._is_cut_short(parts)):
-                self._break(errors.TransportFail(u'a message was not sent to its end'))
+                self._break_message()
 
     def _is_cut_short(self, parts):
         # type: (PartsToCome) -> bool

@@ -288,6 +288,11 @@ class Writer(object):
         self.error = error
         self._session.wake()
 
+    def _break_message(self):
+        # type: () -> None
+        """End the connection: a message can't be taken back, and what follows would be its part."""
+        self._break(errors.TransportFail(u'a message was not sent to its end'))
+
     def _catch_up(self):
         # type: () -> None
         """Do what other threads left to this one while it held the lock."""

@@ -30,7 +30,7 @@ from lomond.protocol.frame import (
     pack_short_masked,
 )
 from lomond.protocol.mask import apply_mask_to_few
-from lomond.protocol.state import Trigger, unavailable
+from lomond.protocol.state import Trigger, cut_short, unavailable
 
 if TYPE_CHECKING:
     from typing import Callable, Iterable, Iterator, List, Optional, Sequence, Tuple, Union  # noqa: F401
@@ -241,8 +241,7 @@ class Encoder(object):
     def _check_unbroken(self):
         # type: () -> None
         if not self._lifecycle.may_send:
-            raise type(unavailable(self._lifecycle.state))(
-                'the connection was closed in the middle of this message: the peer discards it')
+            raise cut_short(self._lifecycle.state)
 
     def _cut_message(self, payload, payload_size, fragment_size, header, key):
         # type: (bytes, int, int, bytes, Optional[bytes]) -> Iterator[Iterator[Union[bytes, memoryview]]]

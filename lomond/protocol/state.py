@@ -145,6 +145,13 @@ class Lifecycle(object):
         return self.close_sent is not None and self.close_received is not None
 
 
+def cut_short(state):
+    # type: (str) -> errors.WebSocketUnavailable
+    """Make the error for a message in whose middle the connection left the open states."""
+    return type(unavailable(state))(
+        'the connection was closed in the middle of this message: the peer discards it')
+
+
 def unavailable(state):
     # type: (str) -> errors.WebSocketUnavailable
     """Make the error for an attempt to send in a state that doesn't allow it."""

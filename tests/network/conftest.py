@@ -49,6 +49,12 @@ def clean_environment(monkeypatch):
     monkeypatch.delenv('REQUEST_METHOD', raising=False)
 
 
+@pytest.fixture(params=[False, True], ids=['calls', 'background'])
+def background(request):
+    """Whether calls have a thread that drives the connection."""
+    return request.param
+
+
 @pytest.fixture
 def folder():
     """A folder with a short path: the path of a socket may have some hundred bytes."""

@@ -196,16 +196,22 @@ def accept_and_send(*frames):
     return script
 
 
+def send_until_full(sock):
+    """Send texts until the client has read no more for a moment."""
+    before = sock.gettimeout()
+    sock.settimeout(0.2)
+    try:
+        while True:
+            sock.sendall(make_frame(1, b'x' * 1000))
+    except socket.timeout:
+        sock.settimeout(before)
+
+
 def fill_and_reset(is_reset):
     """Make a script that sends until the client reads no more, then resets the connection."""
     def script(sock):
         answer_upgrade(sock)
-        sock.settimeout(0.2)
-        try:
-            while True:
-                sock.sendall(make_frame(1, b'x' * 1000))
-        except socket.timeout:
-            pass
+        send_until_full(sock)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 0))
         sock.close()
         is_reset.set()

@@ -18,6 +18,7 @@ from tests.network.driving import (
     echo,
     fill_and_reset,
     read_to_close,
+    send_until_full,
     wait_for,
 )
 from tests.network.event_loops import (
@@ -407,13 +408,8 @@ def test_a_flood_is_held_back_while_the_body_is_busy(loop_name):
     """At most some 64 KiB of events are made ahead; the rest waits in the system's buffers."""
     def script(sock):
         answer_upgrade(sock)
-        sock.settimeout(0.2)
-        try:
-            while True:
-                sock.sendall(make_frame(1, b'x' * 1000))
-        except socket.timeout:
-            is_full.set()
-        sock.settimeout(PATIENCE)
+        send_until_full(sock)
+        is_full.set()
         drain(sock)
 
     async def scenario(loop):

@@ -57,11 +57,6 @@ def refuse(sock):
 
 # -- messages --
 
-@pytest.fixture(params=[False, True], ids=['calls', 'background'])
-def background(request):
-    return request.param
-
-
 def test_a_dialogue_needs_no_loop(link, background):
     with link.serve(echo) as server:
         with link.connect(server.url) as websocket:

@@ -29,11 +29,6 @@ needs_cpython = pytest.mark.skipif(IS_PYPY, reason='signal handlers run at other
 needs_alarm = pytest.mark.skipif(os.name == 'nt', reason='there is no SIGALRM here')
 
 
-@pytest.fixture(params=[False, True], ids=['calls', 'background'])
-def background(request):
-    return request.param
-
-
 def interrupt():
     raise KeyboardInterrupt
 

@@ -36,11 +36,6 @@ LOOP = 'loop over this|member of a pool'
 pytestmark = pytest.mark.usefixtures('clean_environment', 'nothing_is_left_open')
 
 
-@pytest.fixture(params=[False, True], ids=['calls', 'background'])
-def background(request):
-    return request.param
-
-
 def until_it_waits(websocket, count=1):
     """Wait until so many threads wait in calls."""
     calls = Inside(websocket).calls
