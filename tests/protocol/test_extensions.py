@@ -526,6 +526,7 @@ def test_received_data_may_be_bytes_of_any_type(wrap):
 
 @pytest.mark.parametrize('result, error', [
     (u'a=b', TypeError), (5, TypeError), ({u'a': u'b'}, TypeError), ([u'a'], TypeError),
+    ([u'ab'], TypeError), (frozenset([(u'a', None)]), TypeError),
     ([(u'a', 3)], ValueError), ([(u'a b', None)], ValueError)])
 def test_parameters_that_are_no_pairs_name_the_extension_and_its_method(result, error):
     with pytest.raises(error, match=r'Mistaken\.offer\(\) .*x-mistaken'):

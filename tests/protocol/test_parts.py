@@ -286,6 +286,21 @@ def test_max_message_size_holds_for_all_parts_together(role):
     assert (event.name, event.close_code) == ('protocol_error', 1009)
 
 
+@by_role
+@pytest.mark.parametrize('parts', [False, True])
+def test_max_message_size_holds_for_what_all_compressed_fragments_inflate_to(role, parts):
+    """Each alone fits, and half as much again as the limit doesn't."""
+    by_us, by_peer = agree([PermessageDeflate])
+    sender = Wire(CLIENT if role == SERVER else SERVER, extensions=by_peer)
+    wire = Wire(role, limits=message_limits(100), extensions=by_us, message_parts=parts)
+    happened = []
+    for is_last in (False, True):
+        happened += wire.read(sender.connection.encoder.encode_part(
+            BINARY, b'x' * 75, is_last, compress=True))
+    assert [len(event.data) for event in happened[:-1]] == [75] * parts
+    assert (happened[-1].name, happened[-1].close_code) == ('protocol_error', 1009)
+
+
 class Grown(Extension):
     """Makes ten bytes of each that is received."""
 

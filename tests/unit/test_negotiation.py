@@ -116,6 +116,20 @@ def test_an_answer_that_one_offer_doesnt_allow_may_belong_to_the_next_of_that_na
         extensions.accept(u'permessage-deflate; level=9', extensions.offer(factories)[1])
 
 
+@pytest.mark.parametrize('chosen', [0, 1, 2])
+def test_each_of_three_offers_of_one_name_may_be_the_one_that_allows_the_answer(chosen):
+    def make_picky(number):
+        class Picky(make(u'a')):
+            def finalize(self, answered):
+                if answered != [(u'level', str(number))]:
+                    raise HandshakeError('not level {}', number)
+        return Picky
+
+    _header, offered = extensions.offer([make_picky(number) for number in range(3)])
+    agreed, = extensions.accept(u'a; level={}'.format(chosen), offered)
+    assert agreed is offered[chosen]
+
+
 def test_a_server_that_chooses_two_for_one_reserved_bit_is_refused():
     _header, offered = extensions.offer([make(u'a', RSV2 | RSV3), make(u'b', RSV3)])
     assert names(extensions.accept(u'b', offered)) == [u'b']
