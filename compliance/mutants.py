@@ -49,12 +49,13 @@ MODULES = {
                         ' protocol/extensions',
     'protocol/encoder': 'protocol/closing protocol/compression unit/connection'
                         ' property/round_trips protocol/extensions',
-    'protocol/extensions/base': 'protocol/extensions protocol/parts',
+    'protocol/extensions/base': 'unit/negotiation protocol/extensions protocol/parts',
     'protocol/extensions/deflate': 'unit/permessage_deflate protocol/compression protocol/limits'
                                    ' property/round_trips property/receiving protocol/extensions'
                                    ' protocol/parts',
     'protocol/extensions/grammar': 'protocol/handshake property/parsers',
-    'protocol/extensions/negotiation': 'unit/handshake protocol/handshake property/parsers',
+    'protocol/extensions/negotiation': 'unit/handshake protocol/handshake property/parsers'
+                                       ' protocol/extensions',
     'protocol/extensions/permessage_deflate': 'protocol/handshake property/round_trips'
                                               ' property/parsers unit/negotiation'
                                               ' protocol/extensions',

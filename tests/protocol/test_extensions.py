@@ -324,7 +324,8 @@ class Marks(Extension):
 
 @pytest.mark.parametrize('opcode', [TEXT, PING])
 @pytest.mark.parametrize('agreed, others, bits', [
-    (RSV2, [], RSV1), (RSV2, [], RSV3), (RSV2, [], 0x80), (RSV2, [], 0x08), (0, [], RSV1)])
+    (RSV2, [], RSV1), (RSV2, [], RSV3), (RSV2, [], 0x80), (RSV2, [], 0x08), (RSV2, [], 0x01),
+    (0, [], RSV1)])
 def test_bits_that_the_extensions_do_not_have_are_refused(opcode, agreed, others, bits):
     class Marked(Marks):
         rsv = agreed
@@ -498,6 +499,14 @@ def connect_mistaken(role, **returned):
 def test_a_frame_to_send_that_is_none_names_the_extension_and_its_method(opcode, result):
     with pytest.raises(TypeError, match=r"Mistaken\.frame_outbound\(\) .*x-mistaken.* a pair"):
         connect_mistaken(CLIENT, frame_outbound=result).encode(opcode, b'')
+
+
+def test_a_frame_to_send_may_be_bytes_of_a_subclass():
+    class Bytes(bytes):
+        pass
+
+    frame = connect_mistaken(SERVER, frame_outbound=(0, Bytes(b'x'))).encode(Opcode.TEXT, b'')
+    assert frame == b'\x81\x01x'
 
 
 @pytest.mark.parametrize('method, result', [
