@@ -467,7 +467,7 @@ class Decoder(object):
 
 def _skip(buffer, pos, count):
     # type: (Union[bytes, bytearray], int, int) -> Tuple[int, int]
-    """Return the position after so many frames of a batch, and the size of their payloads."""
+    """Return the position after a number of frames, and the size of their payloads."""
     payload_bytes = 0
     for _ in range(count):
         length = buffer[pos + 1]
