@@ -30,7 +30,7 @@ from tests.protocol.harness import (
     parse_frames,
     story,
 )
-from tests.support import make_close, make_frame
+from tests.support import make_close, make_frame, needs_frames
 
 BY_ROLE = pytest.mark.parametrize('role', ROLES)
 
@@ -257,6 +257,7 @@ def test_many_messages_that_are_none_make_no_piece():
 
 # -- the short way --
 
+@needs_frames
 @pytest.mark.parametrize('opcode', [TEXT, BINARY])
 @pytest.mark.parametrize('size', [0, 1, 125])
 @pytest.mark.parametrize('deflate, compress', [(False, False), (False, True), (True, False)])
@@ -267,6 +268,7 @@ def test_small_plain_messages_of_a_client_are_sent_the_short_way(opcode, size, d
     assert parse_frames(frame, CLIENT) == [(0x80 | opcode, b'x' * size)]
 
 
+@needs_frames
 @pytest.mark.parametrize('role, size, compress', [
     ('server', 5, False), ('client', 126, False), ('client', 5, True)])
 def test_other_messages_are_sent_the_long_way(role, size, compress):
