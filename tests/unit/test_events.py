@@ -5,7 +5,6 @@ from __future__ import absolute_import, division, print_function
 import ast
 import copy
 import gc
-import inspect
 import json
 import pickle
 import re
