@@ -48,12 +48,13 @@ IO_MODULES = {'socket', 'ssl', 'select', 'selectors', 'threading', 'asyncio', 's
 
 
 def find_modules():
-    """Return {name: (path, is a package)} of every module."""
+    """Return {name: (path, is a package)} of every module that has Python source."""
     modules = {'lomond': (os.path.join(HOME, '__init__.py'), True)}
     for _importer, name, is_package in pkgutil.walk_packages([HOME], 'lomond.'):
         path = os.path.join(HOME, *name.split('.')[1:])
-        modules[name] = (os.path.join(path, '__init__.py') if is_package else path + '.py',
-                         is_package)
+        source = os.path.join(path, '__init__.py') if is_package else path + '.py'
+        if os.path.exists(source):      # not what is compiled from a .pyx file
+            modules[name] = (source, is_package)
     return modules
 
 
