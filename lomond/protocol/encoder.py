@@ -242,9 +242,10 @@ class Encoder(object):
 
     def _cut_message(self, payload, payload_size, fragment_size, header, key):
         # type: (bytes, int, int, bytes, Optional[bytes]) -> Iterator[Iterator[Union[bytes, memoryview]]]
+        view = memoryview(payload)      # its slices are no copies
         start = 0
         while True:
-            fragment = payload[start:start + fragment_size]
+            fragment = view[start:start + fragment_size]
             start += len(fragment)
             left = len(payload) - start
             self._sent.wire_bytes += len(header) + len(fragment)

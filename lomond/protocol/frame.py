@@ -99,7 +99,7 @@ def encode_frame(opcode, payload, fin=True, rsv=0, masking_key=None):
 
 
 def cut_frame(header, payload, masking_key):
-    # type: (bytes, bytes, Optional[bytes]) -> Iterator[Union[bytes, memoryview]]
+    # type: (bytes, Union[bytes, memoryview], Optional[bytes]) -> Iterator[Union[bytes, memoryview]]
     """Yield a frame piece by piece, each masked when it is asked for.
 
     So a large payload isn't in memory twice, and a piece still is in the
