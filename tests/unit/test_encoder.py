@@ -263,7 +263,7 @@ def test_many_messages_that_are_none_make_no_piece():
 @pytest.mark.parametrize('deflate, compress', [(False, False), (False, True), (True, False)])
 def test_small_plain_messages_of_a_client_are_sent_the_short_way(opcode, size, deflate, compress):
     connection = Wire(CLIENT, deflate=DeflateCodec() if deflate else None).connection
-    assert calls(connection.encode, opcode, b'x' * size, compress)['encode_header'] == 0
+    assert calls(connection.encode, opcode, b'x' * size, compress)['encode_frame'] == 0
     frame = connection.encode(opcode, b'x' * size, compress)
     assert parse_frames(frame, CLIENT) == [(0x80 | opcode, b'x' * size)]
 
@@ -273,7 +273,7 @@ def test_small_plain_messages_of_a_client_are_sent_the_short_way(opcode, size, d
     ('server', 5, False), ('client', 126, False), ('client', 5, True)])
 def test_other_messages_are_sent_the_long_way(role, size, compress):
     connection = Wire(role, deflate=DeflateCodec()).connection
-    assert calls(connection.encode, TEXT, b'x' * size, compress)['encode_header'] == 1
+    assert calls(connection.encode, TEXT, b'x' * size, compress)['encode_frame'] == 1
 
 
 # -- what is counted --
