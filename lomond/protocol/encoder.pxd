@@ -3,7 +3,6 @@ cimport cython
 from lomond.protocol.state cimport Lifecycle
 from lomond.stats cimport Traffic
 
-cdef int _FIN, _MASKED
 cdef frozenset _MESSAGES
 
 
