@@ -100,25 +100,35 @@ def surrogate_error(text, name='text'):
     return error
 
 
-class Utf8Decoder(codecs.getincrementaldecoder('utf-8')):  # type: ignore[misc]
+class Utf8Decoder(object):
     """Decodes UTF-8 piece by piece, and fails at the first invalid byte.
 
     The codec alone detects some invalid sequences only when they are complete: all of them on 2.7,
     surrogates on 3.
     """
 
+    __slots__ = ('_tail',)
+
+    def __init__(self):
+        # type: () -> None
+        self._tail = b''    # of a sequence that isn't complete
+
     def decode(self, data, final=False):
         # type: (bytes, bool) -> Text
         """Decode a piece, for `join_text`; raises UnicodeDecodeError."""
+        if self._tail:
+            data = self._tail + data
         if PY2:
-            if not self.buffer and _is_ascii(data):
+            if _is_ascii(data):
                 # Text takes four times the memory of bytes there, and allocating it costs more
                 # than decoding.
+                self._tail = b''
                 return data
-            if _SURROGATE.search(self.buffer + data):
+            if _SURROGATE.search(data):
                 raise UnicodeDecodeError('utf-8', data, 0, len(data), 'surrogates not allowed')
-        text = super(Utf8Decoder, self).decode(data, final)  # type: Text
-        if self.buffer and not _VIABLE_TAIL.match(self.buffer):
+        text, used = codecs.utf_8_decode(data, 'strict', final)
+        self._tail = data[used:] if used < len(data) else b''
+        if self._tail and not _VIABLE_TAIL.match(self._tail):
             raise UnicodeDecodeError('utf-8', data, 0, len(data), 'invalid sequence')
         return text
 

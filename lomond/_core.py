@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 MODULES = (
     'lomond._sources', 'lomond.events', 'lomond.stats', 'lomond.protocol._masking',
     'lomond.protocol.decoder', 'lomond.protocol.encoder', 'lomond.protocol.frame',
-    'lomond.protocol.message', 'lomond.protocol.state')
+    'lomond.protocol.gathering', 'lomond.protocol.message', 'lomond.protocol.state')
 
 _HOME = os.path.dirname(os.path.abspath(__file__))
 

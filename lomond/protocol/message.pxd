@@ -19,6 +19,7 @@ cdef class MessageAssembler:
     cdef object _inflated_size
     cdef bint _has_begun_frame
     cdef bint _is_text
+    cdef bint _is_utf8
 
     cpdef begin_frame(self, FrameHeader header)
     cdef _begin_message(self, FrameHeader header)

@@ -35,13 +35,14 @@ class MessageAssembler(object):
 
     __slots__ = (
         '_buffer', '_decoder', '_fragments', '_gathered', '_has_begun_frame', '_inflated_size',
-        '_inflater',
-        '_is_text', '_max_fragments', '_max_size', '_text_class', '_wire_size', 'deflate',
-        'in_message', 'in_parts', 'is_in_parts', 'is_transformed', 'offers_buffer')
+        '_inflater', '_is_text', '_is_utf8', '_max_fragments', '_max_size', '_text_class',
+        '_wire_size', 'deflate', 'in_message', 'in_parts', 'is_in_parts', 'is_transformed',
+        'offers_buffer')
 
     def __init__(self, limits, text_class=Text, in_parts=False):
         # type: (Limits, Type[Text], Union[bool, Callable[[int, int], Any]]) -> None
         self._text_class = text_class
+        self._is_utf8 = issubclass(text_class, Utf8Text)
         self.in_parts = in_parts  # type: Union[bool, Callable[[int, int], Any]]
         #: True while the present message is to become an event for each part.
         self.is_in_parts = False  # type: bool
@@ -182,11 +183,6 @@ class MessageAssembler(object):
             return self._decoder.decode(data, is_last)
         except UnicodeDecodeError:
             raise invalid_utf8()
-
-    @property
-    def _is_utf8(self):
-        # type: () -> bool
-        return issubclass(self._text_class, Utf8Text)
 
     # -- messages in parts --
 
