@@ -1,9 +1,22 @@
-"""Build lomond. The metadata is in setup.cfg, except what this file reads from others."""
+"""Build lomond. The metadata is in setup.cfg, except what this file reads from others.
+
+The modules that `lomond._core` names are compiled on CPython 3.9 or newer if Cython and a C
+compiler are available; else lomond is pure Python. The variable LOMOND_COMPILED decides:
+
+    no          pure Python
+    yes         compiled if possible, also for `pip install -e`, which is pure Python otherwise
+    required    compiled, or the build fails
+"""
 import io
 import os
+import platform
 import re
+import runpy
+import sys
+import sysconfig
 
-from setuptools import setup
+from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
 
 #: A fenced block of code, which stays as it is.
 CODE_BLOCK = re.compile(r'(^```.*?^```$)', re.DOTALL | re.MULTILINE)
@@ -41,4 +54,80 @@ def name_path(link):
     return words if words.rstrip(u'/') == path or not path else u'{} ({})'.format(words, path)
 
 
-setup(version=read_version(), long_description=read_description())
+# -- the compiled modules --
+
+DIRECTIVES = {'language_level': 3, 'binding': True, 'infer_types': True, 'auto_pickle': False}
+
+#: Without the path of the folder, so that the same source gives the same bytes in any folder; and
+#: never -march or -mtune: another machine's processor would end the program by SIGILL.
+FLAGS = [] if os.name == 'nt' else [
+    '-O3', '-g0', '-ffile-prefix-map={}=.'.format(os.getcwd()),
+    '-Wno-array-bounds']    # GCC 12 warns of what Cython makes of comparisons with None
+
+CHOICE = os.environ.get('LOMOND_COMPILED', '')
+
+
+def find_obstacle():
+    """Return why nothing is to be compiled, or None."""
+    if CHOICE == 'no':
+        return 'LOMOND_COMPILED=no'
+    if platform.python_implementation() != 'CPython' or sys.version_info < (3, 9):
+        return 'the modules are compiled on CPython 3.9 or newer only'
+    if sysconfig.get_config_var('Py_GIL_DISABLED'):
+        return 'the compiled modules are not tested on free-threaded Python'
+    if CHOICE not in ('yes', 'required') and {'develop', 'editable_wheel'} & set(sys.argv):
+        return 'an edited source would not be used: to compile it anyway, set LOMOND_COMPILED=yes'
+    return None
+
+
+def extensions():
+    """Return what to compile."""
+    if CHOICE not in ('', 'no', 'yes', 'required'):
+        sys.exit('LOMOND_COMPILED={}: set it to no, yes or required'.format(CHOICE))
+    obstacle = find_obstacle()
+    if obstacle and CHOICE == 'required':
+        sys.exit('lomond can not be compiled, and LOMOND_COMPILED=required: {}'.format(obstacle))
+    if obstacle:
+        return []
+    compiled = runpy.run_path(os.path.join('.ci', 'compiled.py'))
+    hashed = [('LOMOND_SOURCES', '"{}"'.format(compiled['hash_sources']()))]
+    return [Extension(name, [compiled['source'](name)], define_macros=hashed,
+                      extra_compile_args=FLAGS) for name in compiled['modules']()]
+
+
+class BuildAllOrNone(build_ext):
+    """Compile the modules; if one of them can't be compiled, build pure Python."""
+
+    def run(self):
+        if not self.extensions:
+            return
+        # What was compiled before is never newer than what this build needs.
+        self.force = True
+        self.parallel = self.parallel or os.cpu_count()
+        try:
+            from Cython.Build import cythonize
+            translated = cythonize(
+                self.extensions, force=True, quiet=True, build_dir=self.build_temp,
+                compiler_directives=DIRECTIVES)
+            sources = {extension.name: extension.sources for extension in translated}
+            for extension in self.extensions:
+                extension.sources = sources[extension.name]
+            build_ext.run(self)
+        # Cython, setuptools and the system each raise errors of their own.
+        except Exception as error:
+            why = str(error).strip().split('\n')[0]
+            if CHOICE == 'required':
+                sys.exit('lomond could not be compiled, and LOMOND_COMPILED=required: ' + why)
+            for path in self.get_outputs():
+                if os.path.exists(path):
+                    os.remove(path)
+            # This is the distribution's list, too: what comes next treats it as pure Python.
+            self.extensions[:] = []
+            wheel = self.distribution.get_command_obj('bdist_wheel', create=False)
+            if wheel:
+                wheel.root_is_pure = True
+            print('lomond is pure Python, since its modules could not be compiled: ' + why)
+
+
+setup(version=read_version(), long_description=read_description(), ext_modules=extensions(),
+      cmdclass={'build_ext': BuildAllOrNone})

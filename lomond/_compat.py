@@ -50,10 +50,10 @@ SESSIONS_LEAK = sys.version_info >= (3, 10)
 __all__ = [
     'FREES_FINALIZERS', 'IS_PYPY', 'NamedTuple', 'PY2', 'RLock', 'SESSIONS_LEAK', 'SteppedRLock',
     'TYPE_CHECKING', 'TimedOut', 'Utf8Decoder', 'acquire_within', 'decode_utf8', 'encode_text',
-    'encode_utf8', 'indexable', 'is_interrupt', 'join_text', 'latin1_to_native', 'make_cookie_jar',
-    'monotonic', 'native_to_text', 'quote', 'require_async', 'set_close_on_exec', 'show_warnings',
-    'surrogate_error', 'text_to_native', 'text_type', 'thread_module', 'throw_arguments',
-    'to_bytes', 'unquote',
+    'encode_utf8', 'extension_suffixes', 'indexable', 'is_interrupt', 'join_text',
+    'latin1_to_native', 'make_cookie_jar', 'monotonic', 'native_to_text', 'quote', 'require_async',
+    'set_close_on_exec', 'show_warnings', 'surrogate_error', 'text_to_native', 'text_type',
+    'thread_module', 'throw_arguments', 'to_bytes', 'unquote',
 ]
 
 
@@ -222,6 +222,10 @@ if PY2:
     except ImportError:     # pragma: no cover  (Windows)
         fcntl = None  # type: ignore[assignment]
 
+    def extension_suffixes():
+        # type: () -> List[str]
+        return []       # lomond's modules are compiled for newer Pythons only
+
     #: Received bytes as an object whose items are integers; bytes() of a slice is a byte string.
     indexable = bytearray  # type: Callable[[Any], Any]
 
@@ -340,6 +344,8 @@ if PY2:
         logger.addHandler(handler)
 
 else:
+    from _imp import extension_suffixes  # importlib.machinery has them too, but takes longer
+
     indexable = bytes
 
     #: Strict UTF-8 to text. bytes.decode does that by default, without a Python frame.

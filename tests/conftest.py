@@ -3,6 +3,7 @@
 from __future__ import absolute_import, division, print_function
 
 import gc
+import os
 import signal
 import socket
 import ssl
@@ -13,7 +14,10 @@ import trustme
 from hypothesis import given, settings
 from hypothesis.strategies import none
 
+import lomond
+from lomond._core import why_pure
 from lomond.protocol import accel
+from tests import sources
 from tests.sampling import IS_BETWEEN, share
 
 try:
@@ -25,6 +29,18 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     # A shell has what runs in the background ignore Ctrl-C, and its children too: some tests
     # are about just that.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_configure():
+    """Run no test on modules other than those that are meant to be tested."""
+    if lomond.accelerated and sources.are_stale():
+        raise pytest.UsageError(
+            'the compiled modules are not built from these sources: run `make compiled` again, or '
+            '`make pure` to remove them')
+    wanted = os.environ.get('LOMOND_TESTED')
+    if wanted and (wanted == 'compiled') != lomond.accelerated:
+        raise pytest.UsageError('LOMOND_TESTED={}, but lomond is {}'.format(
+            wanted, 'compiled' if lomond.accelerated else 'pure Python: {}'.format(why_pure)))
 
 
 def pytest_collection_modifyitems(config, items):

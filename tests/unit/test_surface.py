@@ -158,6 +158,7 @@ SIGNATURES = {
 
 #: What the documents have named, and users may import.
 IMPORTS = [
+    'lomond.accelerated',
     'lomond.WebSocket',
     'lomond.__version__',
     'lomond.constants.USER_AGENT',
@@ -321,11 +322,11 @@ def parse(signature):
     return parameters
 
 
-def test_package_exports_the_websocket_and_the_version():
-    assert sorted(lomond.__all__) == ['WebSocket', '__version__']
+def test_package_exports_three_names():
+    assert sorted(lomond.__all__) == ['WebSocket', '__version__', 'accelerated']
     public = {name for name in vars(lomond) if not name.startswith('_')}
     modules = {name for name in public if inspect.ismodule(getattr(lomond, name))}
-    assert public - modules == {'WebSocket'}
+    assert public - modules == {'WebSocket', 'accelerated'}
     assert lomond.WebSocket is WebSocket
     assert re.match(r'\d+\.\d+\.\d+(\.?[a-z]+\d+)?\Z', lomond.__version__)
 
