@@ -73,8 +73,8 @@ class BlockingLoop(Session):
         Parameters as in `WebSocket.connect`.
         """
         loop = self._run(
-            check_spin(spin), poll=poll, ping_rate=ping_rate, ping_timeout=ping_timeout, auto_pong=auto_pong,
-            close_timeout=close_timeout, idle_timeout=idle_timeout,
+            check_spin(spin), poll=poll, ping_rate=ping_rate, ping_timeout=ping_timeout,
+            auto_pong=auto_pong, close_timeout=close_timeout, idle_timeout=idle_timeout,
             stale_disconnects=stale_disconnects, max_age=max_age)
         self._loop = weakref.ref(loop)
         return loop

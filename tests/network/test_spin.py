@@ -37,8 +37,8 @@ SPIN = 1
 class Asked(object):
     """Counts what the loop of this thread asks of poll, from `begin` on.
 
-    Attributes: ``questions``, with a timeout of 0, and ``waits``, with another one. Before the third
-    question ``on_third`` is called, and ``on_wait`` before each wait.
+    Attributes: ``questions``, with a timeout of 0, and ``waits``, with another one. Before the
+    third question ``on_third`` is called, and ``on_wait`` before each wait.
     """
 
     def __init__(self):
