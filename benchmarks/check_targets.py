@@ -58,6 +58,8 @@ def targets():
            lambda f: f('burst', 'lomond-many'))
     yield ('echo 64 B, lomond / bare', 'at most', 1.15,
            lambda f: f.ratio('echo 64 B', 'lomond', 'bare'))
+    yield ('echo 64 B, lomond-spin / picows', 'at most', 0.5,
+           lambda f: f.ratio('echo 64 B', 'lomond-spin', 'picows'))
     yield 'import, ms', 'at most', 35, lambda f: f('import', 'lomond')
     yield 'idle memory, KiB', 'at most', 40, lambda f: f('idle memory', 'lomond')
     yield ('peak memory, times a message of 256 MiB', 'at most', 2.1,

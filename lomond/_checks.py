@@ -51,6 +51,16 @@ def check_seconds(name, value):
     return value if isinstance(value, (int, float)) else float(value)
 
 
+def check_spin(value):
+    # type: (Optional[float]) -> float
+    """Return the value of the option ``spin``; raises TypeError, ValueError."""
+    seconds = check_seconds('spin', value) or 0.0
+    if seconds > 1:
+        raise ValueError('spin must be at most 1 second, as it keeps a core busy, not {!r}: '
+                         '30 microseconds are spin=30e-6'.format(value))
+    return seconds
+
+
 def check_rate(name, value):
     # type: (str, Optional[float]) -> Optional[float]
     """Return how often a second something may happen, None for no limit; raises as the others."""

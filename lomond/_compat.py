@@ -50,7 +50,7 @@ SESSIONS_LEAK = sys.version_info >= (3, 10)
 __all__ = [
     'FREES_FINALIZERS', 'IS_PYPY', 'NamedTuple', 'PY2', 'RLock', 'SESSIONS_LEAK', 'SteppedRLock',
     'TYPE_CHECKING', 'TimedOut', 'Utf8Decoder', 'acquire_within', 'decode_utf8', 'encode_text',
-    'encode_utf8', 'extension_suffixes', 'indexable', 'is_interrupt', 'join_text',
+    'encode_utf8', 'extension_suffixes', 'fine_clock', 'indexable', 'is_interrupt', 'join_text',
     'latin1_to_native', 'make_cookie_jar', 'monotonic', 'native_to_text', 'quote', 'require_async',
     'set_close_on_exec', 'show_warnings', 'surrogate_error', 'text_to_native', 'text_type',
     'thread_module', 'throw_arguments', 'to_bytes', 'unquote',
@@ -308,13 +308,21 @@ if PY2:
         return True
 
     if os.name == 'nt':
-        monotonic = _Clock(time.clock)
+        monotonic = fine_clock = _Clock(time.clock)
     else:
+        import resource
+
         def monotonic():
             # type: () -> float
             # times(2) counts from a fixed point in the past, in steps of 1/100 s; time.time()
             # would jump whenever the clock is set.
             return os.times()[4]
+
+        def fine_clock():
+            # type: () -> float
+            # The processor time of this process, which a thread that spins uses.
+            usage = resource.getrusage(resource.RUSAGE_SELF)
+            return usage.ru_utime + usage.ru_stime
 
     def throw_arguments():
         # type: () -> Tuple[Any, ...]
@@ -409,9 +417,11 @@ else:
 
     #: Seconds since some fixed point; never set back.
     if hasattr(time, 'clock_gettime'):
-        monotonic = _Clock(time.clock_gettime, time.CLOCK_MONOTONIC)
+        monotonic = fine_clock = _Clock(time.clock_gettime, time.CLOCK_MONOTONIC)
     else:   # pragma: no cover  (Windows)
         monotonic = _Clock(time.monotonic)
+        #: The same in steps of a microsecond or less: `monotonic` may have longer ones.
+        fine_clock = _Clock(time.perf_counter)
 
     def throw_arguments():
         # type: () -> Tuple[Any, ...]

@@ -177,6 +177,7 @@ _NO_AUTO_PONG = 'use auto_pong=False, and answer by send_pong()'
 _ASK = 'the Request event has the request: call accept() or reject()'
 _ASK_ORIGIN = ("check event.request.get('Origin') when the Request event comes, and call "
                'reject(403) for a foreign one')
+_SPIN = 'websocket.connect(spin=...), persist() and open() take it'
 _NO_RETRY_AFTER = 'set max_retry_after=None in its ReconnectPolicy()'
 
 #: Options that have another hint if they are passed to one of these calls.
@@ -234,10 +235,12 @@ OTHER_NAMES_OF = {
     },
     'add': {
         'exit_event': 'call pool.close() from any thread',
+        'spin': 'a pool waits for all its members at once; ' + _SPIN,
         'respect_retry_after': _NO_RETRY_AFTER,
     },
     'aio.connect': {
         'exit_event': 'call websocket.close() from any thread, or await connection.close()',
+        'spin': 'the event loop waits; ' + _SPIN,
         'respect_retry_after': _NO_RETRY_AFTER,
     },
     'open': {

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
         'idle_timeout': Optional[float],
         'stale_disconnects': bool,
         'max_age': Optional[float],
+        'spin': Optional[float],
     }, total=False)
 
 __all__ = ['ReconnectPolicy', 'persist']

@@ -10,6 +10,7 @@ import weakref
 from collections import deque
 
 from lomond import errors
+from lomond._checks import check_spin
 from lomond._compat import TYPE_CHECKING, thread_module
 from lomond._describe import describe
 from lomond.engine.client import ClientSession
@@ -64,6 +65,7 @@ class BlockingLoop(Session):
         idle_timeout=None,      # type: Optional[float]
         stale_disconnects=False,    # type: bool
         max_age=None,           # type: Optional[float]
+        spin=0.0,               # type: Optional[float]
     ):
         # type: (...) -> Generator[AnyEvent, None, None]
         """Connect, and yield events until the connection is gone.
@@ -71,14 +73,14 @@ class BlockingLoop(Session):
         Parameters as in `WebSocket.connect`.
         """
         loop = self._run(
-            poll=poll, ping_rate=ping_rate, ping_timeout=ping_timeout, auto_pong=auto_pong,
-            close_timeout=close_timeout, idle_timeout=idle_timeout,
+            check_spin(spin), poll=poll, ping_rate=ping_rate, ping_timeout=ping_timeout,
+            auto_pong=auto_pong, close_timeout=close_timeout, idle_timeout=idle_timeout,
             stale_disconnects=stale_disconnects, max_age=max_age)
         self._loop = weakref.ref(loop)
         return loop
 
-    def _run(self, **options):
-        # type: (**Any) -> Generator[AnyEvent, None, None]
+    def _run(self, spin, **options):
+        # type: (float, **Any) -> Generator[AnyEvent, None, None]
         news = self._decoder.news       # not empty: `attend` before the next event is passed on
         waiter = Waiter(WAYS_FOR_FEW)
         waker = watched = None  # type: Any
@@ -116,7 +118,7 @@ class BlockingLoop(Session):
                     if self.interest is not watched:
                         watched = self.interest
                         waiter.watch_only(tuple(watched) + (waker.interest,))
-                    for fd, _mask in waiter.wait(timeout):
+                    for fd, _mask in waiter.wait(timeout, spin):
                         if fd == waker.interest[0]:
                             waker.clear()
         finally:

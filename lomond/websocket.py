@@ -8,7 +8,7 @@ from __future__ import absolute_import, division, print_function
 from functools import partial
 
 from lomond import errors, events
-from lomond._checks import check_count, check_flag, check_seconds
+from lomond._checks import check_count, check_flag, check_seconds, check_spin
 from lomond._compat import TYPE_CHECKING, NamedTuple, text_type
 from lomond._describe import describe
 from lomond._endpoint import Endpoint, with_defaults
@@ -103,7 +103,7 @@ Timing = NamedTuple('Timing', [
     ('max_age', 'Optional[float]')])
 
 # Those that 0.3.x had not.
-_NEWER = frozenset(['idle_timeout', 'stale_disconnects', 'max_age'])
+_NEWER = frozenset(['idle_timeout', 'stale_disconnects', 'max_age', 'spin'])
 
 # Parameters that `_net_options` and `_request_options` hold in parsed form.
 _NET = frozenset(NetOptions._fields) - {'tls'}
@@ -158,6 +158,16 @@ def check_timing(
         check_seconds('ping_timeout', ping_timeout), auto_pong,
         check_seconds('close_timeout', close_timeout), check_seconds('idle_timeout', idle_timeout),
         stale_disconnects, check_seconds('max_age', max_age))
+
+
+def _blocking_options(spin=0.0, **timing):
+    # type: (Optional[float], **Any) -> Dict[str, Any]
+    """Return the options of a loop that waits, as a session's `run` takes them; raises as above.
+
+    The newer ones only if they are set: a ``session_class`` may have 0.3.x's `run`.
+    """
+    options = dict(check_timing(**timing)._asdict(), spin=check_spin(spin))
+    return {name: value for name, value in options.items() if value or name not in _NEWER}
 
 
 @with_defaults
@@ -521,6 +531,7 @@ class WebSocket(Endpoint):
         idle_timeout=None,                  # type: Optional[float]
         stale_disconnects=False,            # type: bool
         max_age=None,                       # type: Optional[float]
+        spin=0.0,                           # type: Optional[float]
     ):
         # type: (...) -> Generator[AnyEvent, None, None]
         """Return an iterator that connects and yields events. It connects when you iterate.
@@ -539,6 +550,9 @@ class WebSocket(Endpoint):
         - ``stale_disconnects``: whether Stale ends the connection (False).
         - ``max_age``: how long after Ready to close the connection, so that `persist` replaces it
           (None). A random time of up to a tenth of it is subtracted.
+        - ``spin``: for how long, before each wait, to ask the system for data again and again
+          instead of sleeping (0.0), at most 1. What arrives in that time is received sooner; until
+          then a core is busy.
 
         Raises TypeError and ValueError, and WebSocketUnavailable if a loop over this WebSocket is
         running.
@@ -547,12 +561,10 @@ class WebSocket(Endpoint):
             raise TypeError(
                 'session_class must be a class, not {!r}: pass options by name, as in '
                 'connect(poll=1)'.format(session_class))
-        timing = check_timing(
-            poll, ping_rate, ping_timeout, auto_pong, close_timeout, idle_timeout,
-            stale_disconnects, max_age)
-        # The newer ones only if they are set: a session_class may have 0.3.x's run().
-        options = {name: value for name, value in timing._asdict().items()
-                   if value or name not in _NEWER}
+        options = _blocking_options(
+            poll=poll, ping_rate=ping_rate, ping_timeout=ping_timeout, auto_pong=auto_pong,
+            close_timeout=close_timeout, idle_timeout=idle_timeout,
+            stale_disconnects=stale_disconnects, max_age=max_age, spin=spin)
         session = self.new_session(session_class)
         return session.run(**options)   # type: ignore[no-any-return]
 
@@ -586,11 +598,11 @@ class WebSocket(Endpoint):
         of the last connection wait for `receive`, or if a loop over this WebSocket is running;
         socket.error if no thread can be started; TypeError and ValueError.
         """
-        check_passed_on('open', options, check_timing)
-        timing = check_timing(**options)._asdict()
+        check_passed_on('open', options, WebSocket.connect)
+        options = _blocking_options(**options)
         background = check_flag('background', background)
         return self._next_calls().open(     # type: ignore[no-any-return]
-            lambda: self.connect(**timing), timeout, background)
+            lambda: self.connect(**options), timeout, background)
 
     def new_session(self, session_class):
         # type: (Callable[[WebSocket], Any]) -> Any

@@ -66,6 +66,9 @@ for _key, _entry in [
     ('lomond', Entry(
         'lomond', 'lomond_', 'Lomond', statement='from lomond import WebSocket',
         note='this checkout, pure Python')),
+    ('lomond-spin', Entry(
+        'lomond, spin', 'lomond_', 'LomondSpin', only=('echo',),
+        note='this checkout, which asks for the answer for 100 µs before it waits')),
     ('lomond-wsaccel', Entry(
         'lomond, wsaccel', 'lomond_', 'LomondWsaccel', only=_SENDING, needs='wsaccel',
         note='this checkout with wsaccel, which serves sending only')),
@@ -120,7 +123,7 @@ for _key, _entry in [
 
 #: The same on 2.7, whose dict has no order.
 ORDER = [
-    'bare', 'peer', 'zlib', 'lomond', 'lomond-wsaccel', 'lomond-zlib-ng',
+    'bare', 'peer', 'zlib', 'lomond', 'lomond-spin', 'lomond-wsaccel', 'lomond-zlib-ng',
     'lomond-many', 'lomond-many-wsaccel', 'lomond-pool', 'lomond-server', 'lomond-aio',
     'lomond-aio-uvloop', 'lomond-0.3.4', 'websocket-client', 'websockets-sync',
     'websockets-asyncio', 'aiohttp', 'picows', 'simple-websocket', 'ws4py',

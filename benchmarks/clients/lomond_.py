@@ -22,10 +22,14 @@ class OldLomond(Opening):
         return self._class(
             job.url(operation), proxies={}, compress=job.deflate, ssl_context=context)
 
+    def loop(self, websocket):
+        """Return the iterator over the events of a WebSocket."""
+        return iter(websocket)
+
     def open(self, job, operation, context=None):
         """Return a WebSocket and the iterator over its events, which is at Ready."""
         websocket = self.websocket(job, operation, context)
-        events = iter(websocket)
+        events = self.loop(websocket)
         for event in events:
             if event.name == 'ready':
                 return websocket, events
@@ -155,6 +159,13 @@ class Lomond(OldLomond):
                 websocket.send_ping()
             wait_until(happened, count)
             mark()
+
+
+class LomondSpin(Lomond):
+    """This one, where its loop asks for the answer again and again before it waits."""
+
+    def loop(self, websocket):
+        return websocket.connect(spin=100e-6)
 
 
 class LomondWsaccel(Lomond):

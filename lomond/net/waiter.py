@@ -12,7 +12,7 @@ from __future__ import absolute_import, division, print_function
 import os
 import select
 
-from lomond._compat import TYPE_CHECKING, is_interrupt, monotonic
+from lomond._compat import TYPE_CHECKING, fine_clock, is_interrupt, monotonic
 from lomond.net.closing import add_waiter
 from lomond.net.ways import READ, WAYS, WAYS_FOR_FEW, WRITE, find_way, make_set
 
@@ -157,22 +157,37 @@ class Waiter(object):
             self._set.change(fd, mask, self._watched.get(fd, 0))
             self._watched[fd] = mask
 
-    def wait(self, timeout):
-        # type: (Optional[float]) -> List[Tuple[int, int]]
+    def wait(self, timeout, spin=0.0):
+        # type: (Optional[float], float) -> List[Tuple[int, int]]
         """Wait until something is ready, an error included; return pairs as `wait` does.
 
-        ``timeout`` is as that of `wait`. It may return early, with no pair: after a signal, and
-        after `LONGEST`.
+        ``timeout`` is as that of `wait`. For the first ``spin`` seconds of it, the thread doesn't
+        sleep: it asks the system again and again. It may return early, with no pair: after a
+        signal, and after `LONGEST`.
         """
         if self._set.process is not None and self._set.process != os.getpid():
             self._renew_if_needed()
         seconds = min(_clamp(timeout), LONGEST)
         try:
-            return self._set.wait(seconds)      # type: ignore[no-any-return]
+            if spin:
+                spin = min(spin, seconds)
+                ready = self._spin(spin)
+                if ready:
+                    return ready
+            return self._set.wait(seconds - spin)       # type: ignore[no-any-return]
         except _ERRORS as error:
             if not is_interrupt(error):
                 raise
             return []
+
+    def _spin(self, seconds):
+        # type: (float) -> List[Tuple[int, int]]
+        ask = self._set.wait
+        end = fine_clock() + seconds
+        while True:
+            ready = ask(0)  # type: List[Tuple[int, int]]
+            if ready or fine_clock() >= end:
+                return ready
 
     def close(self):
         # type: () -> None

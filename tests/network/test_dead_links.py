@@ -129,6 +129,8 @@ def deaths(link, server_tls, authority_file):
         ('idle', answer, asking, 'pong'),
         ('rarely asking', answer, {'connect_options': {'ping_timeout': PING_TIMEOUT}}, 'pong'),
         ('sending', talk_and_never_listen, asking, 'text'),
+        ('spinning', answer, {'connect_options': dict(asking['connect_options'], spin=0.01)},
+         'pong'),
         ('keepalive', answer,
          {'connect_options': {'ping_rate': 0}, 'socket_options': KEEPALIVE}, 'ready'),
     ]
@@ -169,7 +171,7 @@ def assert_noticed(client):
         assert PING_TIMEOUT - 0.2 <= silence <= PING_TIMEOUT + LATENESS
 
 
-@pytest.mark.parametrize('what', ['idle', 'rarely asking'])
+@pytest.mark.parametrize('what', ['idle', 'rarely asking', 'spinning'])
 def test_a_dead_link_is_noticed_soon_after_ping_timeout(deaths, scheme, what):
     assert_noticed(deaths[scheme, what])
 

@@ -134,6 +134,15 @@ def test_what_was_imported_on_a_frozen_clock_works_when_it_runs_again(link, run)
                    early=IMPORTED_WHILE_FROZEN) == WHOLE_SESSION
 
 
+@pytest.mark.parametrize(
+    'early', [IMPORTED_BEFORE, IMPORTED_WHILE_FROZEN], ids=['imported before', 'while frozen'])
+def test_a_spin_ends_on_a_frozen_clock(link, run, early):
+    """Connecting would take forever otherwise, and no Poll would come."""
+    with link.serve(echo) as server:
+        assert run(server, CONNECT.replace('connect(', 'connect(spin=0.001, '), early=early) \
+            == WHOLE_SESSION
+
+
 def test_a_clock_that_jumps_while_connected(link, run):
     """Neither an hour ahead nor a year back ends a connection."""
     with link.serve(echo) as server:

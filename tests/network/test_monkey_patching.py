@@ -196,6 +196,21 @@ tell('done')
     assert lines == ['text', 'back_off', 'done']
 
 
+def test_greenlets_run_while_a_loop_spins(link, run):
+    """No time ends this spin: only the greenlet that closes does."""
+    with link.serve(collect_into([])) as server:
+        assert run(server, """
+from lomond.net import waiter
+waiter.fine_clock = lambda: 0.0
+websocket = connect()
+for event in websocket.connect(spin=1):
+    if event.name == 'ready':
+        closing = spawn(websocket.close)
+join(closing)
+tell(event.name, event.graceful)
+""") == ['disconnected True']
+
+
 #: How many members a pool has. Each wait of eventlet costs as much as there are descriptors.
 MEMBERS = {'gevent': 300 // SHARE, 'eventlet': 30}
 

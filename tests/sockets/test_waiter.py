@@ -178,6 +178,61 @@ def test_refused_connection_makes_a_writer_ready(wait_once, dead_port):
         sock.close()
 
 
+# -- spinning before a wait --
+
+class Ticks(object):
+    """A clock for a spin: each reading is a quarter of a second later, or no later at all.
+
+    Before the third reading ``on_third`` is called.
+    """
+
+    def __init__(self, step=0.25, on_third=None):
+        self.readings = 0
+        self._step = step
+        self._on_third = on_third
+
+    def __call__(self):
+        self.readings += 1
+        if self.readings == 3 and self._on_third is not None:
+            self._on_third()
+        return self.readings * self._step
+
+
+@pytest.mark.parametrize('timeout, spin, questions', [
+    (1 + SHORT, 1, 4), (1 + SHORT, 0.5, 2), (0.5, 1, 2), (0, 1, 1)])
+def test_a_spin_ends_with_its_time_or_with_the_timeout(
+        waiter, pair, monkeypatch, timeout, spin, questions):
+    ticks = Ticks()
+    monkeypatch.setattr('lomond.net.waiter.fine_clock', ticks)
+    waiter.watch(pair[0].fileno(), READ)
+    assert waiter.wait(timeout, spin) == []
+    assert ticks.readings == 1 + questions
+
+
+def test_a_spin_ends_as_soon_as_something_is_ready(waiter, pair, monkeypatch):
+    ticks = Ticks(0, lambda: pair[1].send(b'x'))
+    monkeypatch.setattr('lomond.net.waiter.fine_clock', ticks)
+    fd = pair[0].fileno()
+    waiter.watch(fd, READ)
+    assert waiter.wait(None, 1) == [(fd, READ)]
+    assert ticks.readings == 3
+
+
+def test_what_a_signal_handler_raises_ends_a_spin(waiter, pair, monkeypatch):
+    def handler(*_args):
+        raise KeyError('from the handler')
+
+    monkeypatch.setattr('lomond.net.waiter.fine_clock', Ticks(
+        0, lambda: os.kill(os.getpid(), signal.SIGALRM)))
+    waiter.watch(pair[0].fileno(), READ)
+    previous = signal.signal(signal.SIGALRM, handler)
+    try:
+        with pytest.raises(KeyError):
+            waiter.wait(None, 1)
+    finally:
+        signal.signal(signal.SIGALRM, previous)
+
+
 # -- wait --
 
 def test_wait_for_nothing_is_a_wait_for_time():

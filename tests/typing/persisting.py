@@ -47,7 +47,7 @@ def by_policy(websocket: WebSocket) -> None:
     assert_type(policy.urls, Optional[Tuple[str, ...]])
     for event in persist(
             websocket, policy=policy, session_class=Session, auto_pong=False, ping_rate=None,
-            idle_timeout=60, stale_disconnects=True, max_age=23 * 3600):
+            idle_timeout=60, stale_disconnects=True, max_age=23 * 3600, spin=30e-6):
         print(event)
     for event in persist(websocket, policy=Impatient(spread=1)):
         print(event)

@@ -119,6 +119,9 @@ def fails(call, error, *words):
     (lambda: serve(handler, on_connect=len), ['on_request=']),
     (lambda: serve(handler, idle_timeout=4), ['ping_timeout=']),
     (lambda: serve(handler, max_age=4), ['websocket.close()']),
+    (lambda: serve(handler, spin=30e-6), ['a server has no such option', 'connect(spin=']),
+    (lambda: make(spin=30e-6), ['websocket.connect(spin=']),
+    (lambda: make().open(session_class=None, spin=30e-6), ['open() got', 'only a loop takes it']),
     (lambda: make().connect(policy=None), ['persist(websocket, policy=', 'aio.connect(']),
     (lambda: make().connect(max_queue=5), ['aio.connect(websocket, max_queue=']),
     # a pool's
@@ -127,6 +130,7 @@ def fails(call, error, *words):
     (lambda: Pool().add(make(), max_retries=3), ['ReconnectPolicy(max_attempts=...))']),
     (lambda: Pool().add(make(), respect_retry_after=False), ['max_retry_after=None']),
     (lambda: Pool().add(make(), exit_event=None), ['pool.close()']),
+    (lambda: Pool().add(make(), spin=30e-6), ['all its members at once', 'connect(spin=']),
     (lambda: Pool().add(make(), headers={}), ['WebSocket(url, headers=']),
     (lambda: Pool(policy=None), ['pool.add(websocket, policy=']),
     # lomond.sansio, which has no I/O
@@ -220,7 +224,7 @@ def test_a_type_error_of_the_body_keeps_its_words():
 
 def test_arguments_that_are_missing_or_too_many_are_python_s_own_affair():
     fails(WebSocket, TypeError, 'url' if not six.PY2 else 'argument')
-    fails(lambda: make().connect(*range(10)), TypeError, 'argument')
+    fails(lambda: make().connect(*range(20)), TypeError, 'argument')
 
 
 # -- persist --
@@ -303,6 +307,7 @@ def test_seconds_are_any_real_number(given):
     websocket.connect(
         poll=given, ping_rate=given, ping_timeout=given, close_timeout=given, idle_timeout=given,
         max_age=given).close()
+    websocket.connect(spin=given / LONG(10)).close()
     persist(websocket, min_wait=given, max_wait=given, stable_after=given).close()
     ReconnectPolicy(given, given, given, max_outage=given, max_retry_after=given)
 

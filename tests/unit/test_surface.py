@@ -32,7 +32,7 @@ SIGNATURES = {
     'lomond.websocket.WebSocket.connect':
         'session_class=WebsocketSession, poll=5.0, ping_rate=30.0, ping_timeout=None, '
         'auto_pong=True, close_timeout=30.0, idle_timeout=None, stale_disconnects=False, '
-        'max_age=None',
+        'max_age=None, spin=0.0',
     'lomond.websocket.WebSocket.open': 'timeout=None, background=False',
     'lomond.websocket.WebSocket.receive': 'timeout=None',
     'lomond.websocket.WebSocket.messages': '',
@@ -72,7 +72,7 @@ SIGNATURES = {
     'lomond.session.WebsocketSession.send_compressed': 'opcode, data',
     'lomond.session.WebsocketSession.run':
         'poll=5, ping_rate=30, ping_timeout=None, auto_pong=True, close_timeout=None, '
-        'idle_timeout=None, stale_disconnects=False, max_age=None',
+        'idle_timeout=None, stale_disconnects=False, max_age=None, spin=0.0',
     'lomond.persist.persist':
         'websocket, poll=5, min_wait=5, max_wait=30, ping_rate=30, ping_timeout=None, '
         'exit_event=None, respect_retry_after=True',

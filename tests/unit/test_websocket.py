@@ -152,13 +152,21 @@ def test_a_url_of_another_type_raises():
 
 
 @pytest.mark.parametrize('option', [
-    'poll', 'ping_rate', 'ping_timeout', 'close_timeout', 'idle_timeout', 'max_age'])
+    'poll', 'ping_rate', 'ping_timeout', 'close_timeout', 'idle_timeout', 'max_age', 'spin'])
 def test_wrong_times_raise_when_connect_is_called(option):
     websocket = WebSocket(URL)
     with pytest.raises(ValueError):
         websocket.connect(**{option: -1})
     with pytest.raises(TypeError):
         websocket.connect(**{option: 'x'})
+
+
+@pytest.mark.parametrize('spin', [1.01, 30])
+def test_a_spin_of_more_than_a_second_is_refused_and_the_unit_named(spin):
+    with pytest.raises(ValueError, match=r'spin must be at most 1 second.*spin=30e-6'):
+        WebSocket(URL).connect(spin=spin)
+    with pytest.raises(ValueError, match=r'spin must be at most 1 second'):
+        WebSocket(URL).open(spin=spin)
 
 
 def test_stale_disconnects_without_an_idle_timeout_is_refused():
@@ -186,6 +194,9 @@ def test_connect_takes_its_options_by_position():
     assert websocket.session.websocket is websocket
     assert calls == [{
         'poll': 1, 'ping_rate': 2, 'ping_timeout': 3, 'auto_pong': False, 'close_timeout': 4}]
+    # A newer one only if it is set: 0.3.x's run() has none of them.
+    assert list(websocket.connect(Session, spin=30e-6)) == []
+    assert calls[1]['spin'] == 30e-6
 
 
 @pytest.mark.parametrize('url, error', [
