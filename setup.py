@@ -9,11 +9,9 @@ compiler are available; else lomond is pure Python. The variable LOMOND_COMPILED
 """
 import io
 import os
-import platform
 import re
 import runpy
 import sys
-import sysconfig
 
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
@@ -25,9 +23,11 @@ CODE_BLOCK = re.compile(r'(^```.*?^```$)', re.DOTALL | re.MULTILINE)
 RELATIVE_LINK = re.compile(r'!?\[([^\[\]]*)\]\((?![a-z][a-z0-9+.-]*:)([^)#\s]*)(?:#[^)\s]*)?\)')
 
 
+HERE = os.path.dirname(os.path.abspath(__file__))
+
+
 def read(*path):
-    here = os.path.dirname(os.path.abspath(__file__))
-    with io.open(os.path.join(here, *path), encoding='utf-8') as source:
+    with io.open(os.path.join(HERE, *path), encoding='utf-8') as source:
         return source.read()
 
 
@@ -67,29 +67,25 @@ FLAGS = [] if os.name == 'nt' else [
 CHOICE = os.environ.get('LOMOND_COMPILED', '')
 
 
-def find_obstacle():
+def find_obstacle(compiled):
     """Return why nothing is to be compiled, or None."""
     if CHOICE == 'no':
         return 'LOMOND_COMPILED=no'
-    if platform.python_implementation() != 'CPython' or sys.version_info < (3, 9):
-        return 'the modules are compiled on CPython 3.9 or newer only'
-    if sysconfig.get_config_var('Py_GIL_DISABLED'):
-        return 'the compiled modules are not tested on free-threaded Python'
     if CHOICE not in ('yes', 'required') and {'develop', 'editable_wheel'} & set(sys.argv):
-        return 'an edited source would not be used: to compile it anyway, set LOMOND_COMPILED=yes'
-    return None
+        return 'an edited source would not be used'
+    return compiled['unsupported']()
 
 
 def extensions():
     """Return what to compile."""
     if CHOICE not in ('', 'no', 'yes', 'required'):
         sys.exit('LOMOND_COMPILED={}: set it to no, yes or required'.format(CHOICE))
-    obstacle = find_obstacle()
+    compiled = runpy.run_path(os.path.join(HERE, '.ci', 'compiled.py'))
+    obstacle = find_obstacle(compiled)
     if obstacle and CHOICE == 'required':
         sys.exit('lomond can not be compiled, and LOMOND_COMPILED=required: {}'.format(obstacle))
     if obstacle:
         return []
-    compiled = runpy.run_path(os.path.join('.ci', 'compiled.py'))
     hashed = [('LOMOND_SOURCES', '"{}"'.format(compiled['hash_sources']()))]
     return [Extension(name, [compiled['source'](name)], define_macros=hashed,
                       extra_compile_args=FLAGS) for name in compiled['modules']()]
