@@ -115,7 +115,7 @@ def read(path):
 
 
 def build_all(names, epoch, age, choices):
-    """Build in a new folder the sdist and, for each LOMOND_COMPILED, a wheel; {file name: bytes}."""
+    """Build the sdist and, for each LOMOND_COMPILED, a wheel; return {file name: bytes}."""
     folder = tempfile.mkdtemp()
     try:
         tree = os.path.join(folder, 'tree')

@@ -9,6 +9,7 @@ import subprocess
 import sys
 
 import compiled
+
 import lomond  # the installed one: Python put this script's folder on the path, not the checkout
 
 NEEDED = {'lomond', 'six', 'certifi'}

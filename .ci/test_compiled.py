@@ -2,8 +2,8 @@
 
     python .ci/test_compiled.py FOLDER [pytest's arguments]
 
-It builds them in a copy of the checkout, in this folder, so that the tests of pure Python find none.
-Without a C compiler it says so, and succeeds.
+It builds them in a copy of the checkout, in this folder, so that the tests of pure Python find
+none. Without a C compiler it says so, and succeeds.
 """
 import os
 import shutil
