@@ -10,7 +10,6 @@ compiler are available; else lomond is pure Python. The variable LOMOND_COMPILED
 import io
 import os
 import re
-import runpy
 import sys
 
 from setuptools import Extension, setup
@@ -22,8 +21,13 @@ CODE_BLOCK = re.compile(r'(^```.*?^```$)', re.DOTALL | re.MULTILINE)
 #: A link or a picture in Markdown whose target is in the tree, or on the same page.
 RELATIVE_LINK = re.compile(r'!?\[([^\[\]]*)\]\((?![a-z][a-z0-9+.-]*:)([^)#\s]*)(?:#[^)\s]*)?\)')
 
-
 HERE = os.path.dirname(os.path.abspath(__file__))
+
+sys.path.insert(0, os.path.join(HERE, '.ci'))
+try:
+    import compiled
+finally:
+    sys.path.pop(0)
 
 
 def read(*path):
@@ -67,28 +71,27 @@ FLAGS = [] if os.name == 'nt' else [
 CHOICE = os.environ.get('LOMOND_COMPILED', '')
 
 
-def find_obstacle(compiled):
+def find_obstacle():
     """Return why nothing is to be compiled, or None."""
     if CHOICE == 'no':
         return 'LOMOND_COMPILED=no'
     if CHOICE not in ('yes', 'required') and {'develop', 'editable_wheel'} & set(sys.argv):
         return 'an edited source would not be used'
-    return compiled['unsupported']()
+    return compiled.unsupported()
 
 
 def extensions():
     """Return what to compile."""
     if CHOICE not in ('', 'no', 'yes', 'required'):
         sys.exit('LOMOND_COMPILED={}: set it to no, yes or required'.format(CHOICE))
-    compiled = runpy.run_path(os.path.join(HERE, '.ci', 'compiled.py'))
-    obstacle = find_obstacle(compiled)
+    obstacle = find_obstacle()
     if obstacle and CHOICE == 'required':
         sys.exit('lomond can not be compiled, and LOMOND_COMPILED=required: {}'.format(obstacle))
     if obstacle:
         return []
-    hashed = [('LOMOND_SOURCES', '"{}"'.format(compiled['hash_sources']()))]
-    return [Extension(name, [compiled['source'](name)], define_macros=hashed,
-                      extra_compile_args=FLAGS) for name in compiled['modules']()]
+    hashed = [('LOMOND_SOURCES', '"{}"'.format(compiled.hash_sources()))]
+    return [Extension(name, [compiled.source(name)], define_macros=hashed,
+                      extra_compile_args=FLAGS) for name in compiled.modules()]
 
 
 class BuildAllOrNone(build_ext):

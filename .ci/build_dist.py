@@ -34,7 +34,7 @@ NOT_IN_SDIST = {'.gitattributes', '.gitignore'}
 #: What setuptools adds.
 ADDED_TO_SDIST = re.compile(r'PKG-INFO|lomond\.egg-info/[^/]+')
 DIST_INFO = re.compile(
-    r'lomond-[^/]+\.dist-info/(METADATA|RECORD|WHEEL|top_level\.txt|licenses/LICENSE)')
+    r'lomond-[^/]+\.dist-info/(METADATA|RECORD|WHEEL|entry_points\.txt|top_level\.txt|licenses/LICENSE)')
 
 #: Where links and pictures lead, in Markdown and HTML.
 LINK = re.compile(
