@@ -10,7 +10,7 @@
 #   make lint        ruff, bandit, and words to avoid (.ci/check_words.py)
 #   make typecheck   mypy --strict; and what mypy and pyright say of programs that use lomond
 #   make diagrams    docs/architecture.md's diagrams, drawn from the tables in the code
-#   make dist        the sdist and the wheel, built twice: the same bytes?
+#   make dist        the sdist and the wheels, built twice: the same bytes?
 #   make audit       known vulnerabilities in what lomond needs, where somebody can be asked
 #   make mutants     changes in lomond/protocol, each to be caught by a test; a quarter of an hour
 #   make soak        connections that are broken in many ways, one by one, and 10,000 in a pool;
@@ -88,6 +88,8 @@ diagrams: .venv/check/ready
 
 dist: .venv/dist/ready
 	.venv/dist/bin/python .ci/build_dist.py dist
+	for wheel in dist/*-cp3*.whl; do \
+	    test ! -e $$wheel || .venv/dist/bin/python .ci/check_frozen.py $$wheel || exit; done
 
 audit: .venv/audit/ready
 	rm -rf build .venv/audit/lomond

@@ -57,7 +57,7 @@ DRAWN = {'states': draw_states, 'phases': draw_phases, 'layers': draw_layers}
 
 def _in_order(cls):
     """Return the values of the constants in a class, as they are in its source."""
-    with io.open(sys.modules[cls.__module__].__file__.replace('.pyc', '.py'), 'rb') as source:
+    with io.open(os.path.join(ROOT, *cls.__module__.split('.')) + '.py', 'rb') as source:
         tree = ast.parse(source.read())
     body, = [node.body for node in tree.body
              if isinstance(node, ast.ClassDef) and node.name == cls.__name__]

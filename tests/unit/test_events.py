@@ -5,7 +5,6 @@ from __future__ import absolute_import, division, print_function
 import ast
 import copy
 import gc
-import inspect
 import json
 import pickle
 import re
@@ -23,6 +22,7 @@ from lomond import errors, events
 from lomond.http.response import Response
 from lomond.protocol.handshake import Request
 from tests.support import needs_sizes
+from tests.unit.test_imports import parse
 
 # Constructor arguments, and what `name` is.
 EVENTS = [
@@ -70,7 +70,7 @@ def test_all_events_are_listed_here():
 
 
 def test_any_event_is_the_union_of_all_events_to_a_type_checker():
-    unions = [node.value for node in ast.walk(ast.parse(inspect.getsource(events)))
+    unions = [node.value for node in ast.walk(parse('lomond.events'))
               if isinstance(node, ast.Assign) and isinstance(node.value, ast.Subscript)
               and getattr(node.targets[0], 'id', None) == 'AnyEvent']
     assert len(unions) == 1
