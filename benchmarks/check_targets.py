@@ -50,7 +50,7 @@ def targets():
         for other in ('websocket-client', 'websockets-sync', 'websockets-asyncio'):
             yield ('send 120 B text, {} / {}'.format(other, ours), 'at least', 1.7,
                    lambda f, other=other, ours=ours: f.ratio('send 120 B text', other, ours))
-    for ours in ('lomond-numpy', 'lomond-wsaccel', 'lomond'):
+    for ours in ('lomond-wsaccel', 'lomond'):
         for other in ('websocket-client', 'websockets-sync', 'websockets-asyncio', 'picows'):
             yield ('send 1 MiB binary, {} / {}'.format(other, ours), 'at least', 1.0,
                    lambda f, other=other, ours=ours: f.ratio('send 1 MiB binary', other, ours))

@@ -14,7 +14,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 VERSIONS = ['2.7', '3.8', '3.11', '3.13']
 
 #: Not compiled here: without a wheel they are skipped.
-_ONLY_WHEELS = 'picows,wsaccel,zlib-ng,numpy,aiohttp,uvloop'
+_ONLY_WHEELS = 'picows,wsaccel,zlib-ng,aiohttp,uvloop'
 
 
 class Environment:

@@ -298,7 +298,7 @@ def client_versions(environment):
         entry.package: packages[entry.package] for entry in ENTRIES.values()
         if entry.package in packages}
     versions.update(
-        (name, packages[name]) for name in ('numpy', 'wsaccel', 'wsproto', 'zlib-ng')
+        (name, packages[name]) for name in ('wsaccel', 'wsproto', 'zlib-ng')
         if name in packages)
     if 'lomond' in environment.old_packages:
         versions['lomond'] = environment.old_packages['lomond']

@@ -39,6 +39,8 @@ else:
 
 PY2 = six.PY2
 
+IS_PYPY = hasattr(sys, 'pypy_version_info')
+
 #: Whether the garbage collector frees a cycle of objects of which one has __del__ (PEP 442).
 FREES_FINALIZERS = not PY2
 
@@ -46,7 +48,7 @@ FREES_FINALIZERS = not PY2
 SESSIONS_LEAK = sys.version_info >= (3, 10)
 
 __all__ = [
-    'FREES_FINALIZERS', 'NamedTuple', 'PY2', 'RLock', 'SESSIONS_LEAK', 'SteppedRLock',
+    'FREES_FINALIZERS', 'IS_PYPY', 'NamedTuple', 'PY2', 'RLock', 'SESSIONS_LEAK', 'SteppedRLock',
     'TYPE_CHECKING', 'TimedOut', 'Utf8Decoder', 'acquire_within', 'decode_utf8', 'encode_text',
     'encode_utf8', 'extension_suffixes', 'indexable', 'is_interrupt', 'join_text',
     'latin1_to_native', 'make_cookie_jar', 'monotonic', 'native_to_text', 'quote', 'require_async',

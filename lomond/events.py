@@ -95,10 +95,12 @@ class Text(Event):
         By `json.loads`, or by the WebSocket's option ``json_loads``, and then
         it raises what that does.
         """
-        if not hasattr(self, '_json'):
+        found = getattr(self, '_json', None)  # type: Any
+        if found is None:
             loads = json.loads if self._json_loads is None else self._json_loads
-            self._json = loads(self._source)  # type: Any
-        return self._json
+            # In a tuple, as what was read may be None.
+            found = self._json = (loads(self._source),)
+        return found[0]
 
     @property
     def _source(self):
@@ -129,7 +131,7 @@ class Utf8Text(Text):
     ``text`` is decoded when it is first read; ``json`` reads the bytes.
     """
 
-    __slots__ = ('data',)
+    __slots__ = ('data', '_decoded')
     __match_args__ = ('data',)
 
     from_utf8 = staticmethod(_check_utf8)  # type: Callable[[Any], Any]
@@ -139,14 +141,19 @@ class Utf8Text(Text):
         self.data = data  # type: bytes
         self.received_time = time() if received_time is None else received_time  # type: float
 
-    if not TYPE_CHECKING:       # with it, mypy would let any attribute be read
-        def __getattr__(self, name):
-            """Decode the text, which isn't there yet."""
-            if name != 'text':
-                raise AttributeError('{!r} object has no attribute {!r}'.format(
-                    type(self).__name__, name))
-            self.text = decode_utf8(self.data)
-            return self.text
+    @property
+    def text(self):
+        # type: () -> text_type
+        """The text, a str (unicode on 2.7); decoded once."""
+        decoded = getattr(self, '_decoded', None)  # type: Any
+        if decoded is None:
+            decoded = self._decoded = decode_utf8(self.data)
+        return decoded      # type: ignore[no-any-return]
+
+    @text.setter
+    def text(self, text):
+        # type: (text_type) -> None
+        self._decoded = text
 
     @property
     def _source(self):

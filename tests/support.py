@@ -8,6 +8,7 @@ from __future__ import absolute_import, division, print_function
 import base64
 import contextlib
 import hashlib
+import io
 import os
 import platform
 import socket
@@ -17,6 +18,7 @@ import threading
 
 import pytest
 
+import lomond
 from lomond._compat import monotonic
 from lomond.net.steps import Wait
 from lomond.net.waiter import wait
@@ -36,10 +38,20 @@ needs_whole_integers = pytest.mark.skipif(
 needs_clean_openssl_errors = pytest.mark.skipif(
     IS_PYPY, reason='PyPy 7.3.11 leaves errors of OpenSSL to the next call of the same thread')
 
+needs_frames = pytest.mark.skipif(
+    lomond.accelerated, reason='compiled functions show no frame to a profiler or tracer')
+
 needs_sizes = pytest.mark.skipif(IS_PYPY, reason='PyPy gives no size of an object')
 
 #: How long, in seconds, anything on loopback may take before a test fails.
 PATIENCE = 40.0
+
+
+def read_source(module):
+    """Return the text of a module's .py file, though the module may be compiled."""
+    path, name = os.path.split(module.__file__)
+    with io.open(os.path.join(path, name.split('.')[0] + '.py'), encoding='utf-8') as source:
+        return source.read()
 
 
 def make_frame(opcode, payload=b'', fin=True, rsv=0, key=None):

@@ -69,9 +69,6 @@ for _key, _entry in [
     ('lomond-wsaccel', Entry(
         'lomond, wsaccel', 'lomond_', 'LomondWsaccel', only=_SENDING, needs='wsaccel',
         note='this checkout with wsaccel, which serves sending only')),
-    ('lomond-numpy', Entry(
-        'lomond, wsaccel and numpy', 'lomond_', 'LomondNumpy', only=('send',), needs='numpy',
-        note='the same in a program that has imported numpy, which serves large messages only')),
     ('lomond-zlib-ng', Entry(
         'lomond, zlib-ng', 'lomond_', 'LomondZlibNg', only=('receive',), needs='zlib-ng',
         note='this checkout with zlib-ng, which serves deflated messages only')),
@@ -123,7 +120,7 @@ for _key, _entry in [
 
 #: The same on 2.7, whose dict has no order.
 ORDER = [
-    'bare', 'peer', 'zlib', 'lomond', 'lomond-wsaccel', 'lomond-numpy', 'lomond-zlib-ng',
+    'bare', 'peer', 'zlib', 'lomond', 'lomond-wsaccel', 'lomond-zlib-ng',
     'lomond-many', 'lomond-many-wsaccel', 'lomond-pool', 'lomond-server', 'lomond-aio',
     'lomond-aio-uvloop', 'lomond-0.3.4', 'websocket-client', 'websockets-sync',
     'websockets-asyncio', 'aiohttp', 'picows', 'simple-websocket', 'ws4py',

@@ -167,14 +167,6 @@ class LomondWsaccel(Lomond):
         Lomond.__init__(self)
 
 
-class LomondNumpy(LomondWsaccel):
-    """This one, with wsaccel, in a program that makes use of numpy."""
-
-    def __init__(self):
-        import numpy  # noqa: F401
-        LomondWsaccel.__init__(self)
-
-
 class LomondZlibNg(Lomond):
     """This one, with zlib-ng."""
 

@@ -1,13 +1,11 @@
-"""The one place that picks what is faster than plain Python: wsaccel, zlib-ng, numpy.
+"""The one place that picks what is faster than plain Python: the compiled core, wsaccel, zlib-ng.
 
-None of them has to be installed. wsaccel is small, and imported with the package; zlib-ng is
-imported when compression is first agreed on; numpy takes long to import, so it is used only where
-the program has imported it.
+None of them has to be there. The first two are small, and imported with the package; zlib-ng is
+imported when compression is first agreed on.
 """
 
 from __future__ import absolute_import, division, print_function
 
-import sys
 import zlib
 
 from lomond._compat import TYPE_CHECKING
@@ -15,13 +13,18 @@ from lomond._compat import TYPE_CHECKING
 if TYPE_CHECKING:
     from typing import Any  # noqa: F401
 
-#: From this size on, in bytes, numpy masks faster than anything else here.
-NUMPY_SIZE = 4096
-
-_OF_NUMPY = ('bitwise_xor', 'frombuffer', 'uint32')
-
 # What find_zlib found, or use_zlib set.
 _zlib = None  # type: Any
+
+
+def find_masking():
+    # type: () -> Any
+    """Return the module of the compiled core that masks, or None."""
+    try:
+        from lomond.protocol import _masking  # type: ignore[attr-defined]
+    except ImportError:
+        return None
+    return _masking
 
 
 def find_masker():
@@ -32,20 +35,6 @@ def find_masker():
     except ImportError:  # pragma: no cover  (wsaccel is there)
         return None
     return XorMaskerSimple
-
-
-def find_numpy(size):
-    # type: (int) -> Any
-    """Return numpy if it masks a payload of this size faster and the program has imported it.
-
-    Otherwise None: also while another thread imports it, and some of it is still missing.
-    """
-    if size < NUMPY_SIZE:
-        return None
-    numpy = sys.modules.get('numpy')
-    if numpy is None:
-        return None
-    return numpy if all(hasattr(numpy, name) for name in _OF_NUMPY) else None
 
 
 def find_zlib():

@@ -10,7 +10,8 @@ from __future__ import absolute_import, division, print_function
 from time import time
 
 from lomond import errors, events
-from lomond._compat import TYPE_CHECKING, indexable, text_type
+from lomond._compat import TYPE_CHECKING, decode_utf8, indexable, text_type
+from lomond.events import Binary, Text
 from lomond.opcode import Opcode
 from lomond.protocol.close import decode_close, encode_close
 from lomond.protocol.extensions.base import receive_through
@@ -41,8 +42,12 @@ if TYPE_CHECKING:
 
 _WHOLE_TEXT = FIN | Opcode.TEXT
 _WHOLE_BINARY = FIN | Opcode.BINARY
-_COMPRESSED_TEXT = FIN | RSV1 | Opcode.TEXT
-_COMPRESSED = (_COMPRESSED_TEXT, FIN | RSV1 | Opcode.BINARY)
+_DEFLATED_TEXT = FIN | RSV1 | Opcode.TEXT
+_DEFLATED = (_DEFLATED_TEXT, FIN | RSV1 | Opcode.BINARY)
+
+# While more than this number of bytes follows, events are made in batches, and then yielded.
+_MUCH = 2048
+_BATCH = 64
 
 # On 2.7 what is received becomes a bytearray, whose slices zlib doesn't take.
 _IS_BYTEARRAY = indexable is not bytes
@@ -56,10 +61,10 @@ class Decoder(object):
     """
 
     __slots__ = (
-        '_clock', '_echo', '_extensions', '_header', '_leftover', '_lifecycle',
-        '_max_message', '_may_be_short', '_message', '_missing', '_parser', '_parts', '_received',
-        '_short_limit', '_stats', 'auto_pong', 'error', 'is_receiving', 'news', 'pending', 'pong',
-        'receive_buffer', 'text_class', '__weakref__')
+        '_batch_bytes', '_clock', '_deflated', '_echo', '_extensions', '_header', '_leftover',
+        '_lifecycle', '_max_message', '_may_be_short', '_message', '_missing', '_parser', '_parts',
+        '_received', '_short_limit', '_stats', 'auto_pong', 'error', 'is_receiving', 'news',
+        'pending', 'pong', 'receive_buffer', 'text_class', '__weakref__')
 
     def __init__(self, is_client, lifecycle, limits, stats, clock, text_class, message_parts):
         # type: (bool, Lifecycle, Limits, Stats, Optional[Callable[[], float]], Type[events.Text], Union[bool, Callable[[int, int], Any]]) -> None
@@ -85,6 +90,8 @@ class Decoder(object):
         # The short way is the client's: it unmasks nothing.
         self._may_be_short = is_client
         self._extensions = ()  # type: Sequence[Extension]  # not permessage-deflate alone
+        # The first bytes of whole deflated messages that take the short way.
+        self._deflated = ()  # type: Tuple[int, ...]
         self._lifecycle = lifecycle
         self._stats = stats
         self._received = stats.received
@@ -107,6 +114,9 @@ class Decoder(object):
         """Begin to receive, with the codec that was agreed on, or else with extensions."""
         self._message.deflate = deflate
         self._parser.compression = deflate is not None
+        # In parts, a small message that inflates to a large one isn't made at once.
+        if deflate is not None and not self._message.in_parts:
+            self._deflated = _DEFLATED
         if extensions:
             self._extensions = extensions
             self._may_be_short = False
@@ -155,22 +165,22 @@ class Decoder(object):
             buffer = indexable(self._leftover + data if self._leftover else data)
             self._leftover = b''
         end = len(buffer)
+        much = end - _MUCH
         pos = 0
         message = self._message
         may_be_short = self._may_be_short and self._header is None and not message.in_message
         limit = self._short_limit
         text_class = self.text_class
         decode = text_class.from_utf8
-        deflate = message.deflate
-        # In parts, a small message that inflates to a large one isn't made at once.
-        compressed = () if deflate is None or message.in_parts else _COMPRESSED  # type: Tuple[int, ...]
+        deflated = self._deflated
         messages = payload_bytes = 0    # of the short way
+        waiting = None  # type: Optional[Iterator[AnyEvent]]    # of a batch
         try:
             while self.is_receiving:
                 # A whole message in one frame that is all here?
                 if may_be_short and end - pos > 3:
                     first = buffer[pos]
-                    if first == _WHOLE_TEXT or first == _WHOLE_BINARY or first in compressed:
+                    if first == _WHOLE_TEXT or first == _WHOLE_BINARY or first in deflated:
                         length = buffer[pos + 1]
                         start = pos + 2
                         if length < LENGTH_16:
@@ -182,22 +192,35 @@ class Decoder(object):
                         else:
                             stop = end + 1
                         if stop <= end and length <= limit:
+                            if stop < much and first not in deflated:
+                                batch = []  # type: List[AnyEvent]
+                                begin, pos = pos, self._take_batch(
+                                    buffer, pos, received_time, batch)
+                                waiting = iter(batch)
+                                for event in waiting:
+                                    yield event
+                                    if not self.is_receiving:
+                                        return
+                                waiting = None
+                                messages += len(batch)
+                                payload_bytes += self._batch_bytes
+                                continue
                             pos = stop
                             if first == _WHOLE_TEXT:
                                 event = text_class(decode(buffer[start:stop]), received_time)
                             elif first == _WHOLE_BINARY:
-                                event = events.Binary(bytes(buffer[start:stop]), received_time)
+                                event = Binary(bytes(buffer[start:stop]), received_time)
                             else:
                                 payload = buffer[start:stop]
                                 if _IS_BYTEARRAY:
                                     payload = bytes(payload)
-                                payload = deflate.decompress_whole(  # type: ignore[union-attr]
+                                payload = message.deflate.decompress_whole(  # type: ignore[union-attr]
                                     payload, self._max_message)
                                 length = len(payload)
-                                if first == _COMPRESSED_TEXT:
+                                if first == _DEFLATED_TEXT:
                                     event = text_class(decode(payload), received_time)
                                 else:
-                                    event = events.Binary(payload, received_time)
+                                    event = Binary(payload, received_time)
                             # Counted after decoding: a message that is refused doesn't count.
                             messages += 1
                             payload_bytes += length
@@ -225,12 +248,72 @@ class Decoder(object):
         except UnicodeDecodeError:
             yield self._fail(invalid_utf8(), received_time)
         finally:
+            if waiting is not None:
+                # What wasn't yielded is left for the next call.
+                taken = len(batch) - len(list(waiting))
+                pos, size = _skip(buffer, begin, taken)
+                messages += taken
+                payload_bytes += size
             if self.is_receiving and pos < end:
                 self._leftover = bytes(buffer[pos:])
             received = self._received
             received.wire_bytes += len(data)
             received.messages += messages
             received.payload_bytes += payload_bytes
+
+    def _take_batch(self, buffer, pos, received_time, batch):
+        # type: (Any, int, float, List[AnyEvent]) -> int
+        """Append the events of whole small messages that aren't deflated, `_BATCH` at most.
+
+        Returns the position after them, and sets `_batch_bytes` to the size of their payloads.
+        Raises UnicodeDecodeError if the first is to blame, and then takes none.
+        """
+        end = len(buffer)
+        limit = self._short_limit
+        text_class = self.text_class
+        is_plain = text_class is Text
+        payload_bytes = 0
+        try:
+            while len(batch) < _BATCH and end - pos > 3:
+                first = buffer[pos]
+                length = buffer[pos + 1]
+                start = pos + 2
+                if length >= LENGTH_16:
+                    if length != LENGTH_16:
+                        break
+                    length = (buffer[start] << 8) | buffer[start + 1]
+                    if length < LENGTH_16:
+                        break
+                    start += 2
+                stop = start + length
+                if stop > end or length > limit:
+                    break
+                if first == _WHOLE_TEXT:
+                    if is_plain:
+                        # As its constructor does, without the call.
+                        text = Text.__new__(Text)
+                        text.text = decode_utf8(buffer[start:stop]) if _IS_BYTEARRAY \
+                            else buffer[start:stop].decode('utf-8')
+                        text.received_time = received_time
+                        batch.append(text)
+                    else:
+                        batch.append(text_class(
+                            text_class.from_utf8(buffer[start:stop]), received_time))
+                elif first == _WHOLE_BINARY:
+                    binary = Binary.__new__(Binary)
+                    binary.data = \
+                        bytes(buffer[start:stop]) if _IS_BYTEARRAY else buffer[start:stop]
+                    binary.received_time = received_time
+                    batch.append(binary)
+                else:
+                    break
+                pos = stop
+                payload_bytes += length
+        except UnicodeDecodeError:
+            if not batch:
+                raise
+        self._batch_bytes = payload_bytes
+        return pos
 
     # -- the long way --
 
@@ -380,6 +463,21 @@ class Decoder(object):
             self._want(Opcode.CLOSE, encode_close(error.close_code, words))
         return events.ProtocolError(
             words, critical=False, close_code=error.close_code, received_time=received_time)
+
+
+def _skip(buffer, pos, count):
+    # type: (Union[bytes, bytearray], int, int) -> Tuple[int, int]
+    """Return the position after a number of frames, and the size of their payloads."""
+    payload_bytes = 0
+    for _ in range(count):
+        length = buffer[pos + 1]
+        pos += 2
+        if length == LENGTH_16:
+            length = (buffer[pos] << 8) | buffer[pos + 1]
+            pos += 2
+        pos += length
+        payload_bytes += length
+    return pos, payload_bytes
 
 
 def _unmask(payload, header):

@@ -20,16 +20,14 @@ from lomond.protocol.frame import (
     CONTROL_BIT,
     FIN,
     LENGTH_16,
-    MASKED,
     PIECE,
     RSV1,
     SHORT_HEADER,
     cut_frame,
     encode_frame,
     encode_header,
-    pack_short_masked,
+    masked_small_frame,
 )
-from lomond.protocol.mask import apply_mask_to_few
 from lomond.protocol.state import Trigger, cut_short, unavailable
 
 if TYPE_CHECKING:
@@ -133,8 +131,7 @@ class Encoder(object):
             sent.payload_bytes += size
             sent.wire_bytes += size + SHORT_HEADER
             key = (self._keys or self._draw_keys()).pop()
-            return pack_short_masked(FIN | opcode, MASKED | size, key) \
-                + apply_mask_to_few(payload, key)
+            return masked_small_frame(FIN | opcode, payload, key)
 
         if opcode == Opcode.CLOSE:
             return self._encode_close(payload)
@@ -245,9 +242,10 @@ class Encoder(object):
 
     def _cut_message(self, payload, payload_size, fragment_size, header, key):
         # type: (bytes, int, int, bytes, Optional[bytes]) -> Iterator[Iterator[Union[bytes, memoryview]]]
+        view = memoryview(payload)      # its slices are no copies
         start = 0
         while True:
-            fragment = payload[start:start + fragment_size]
+            fragment = view[start:start + fragment_size]
             start += len(fragment)
             left = len(payload) - start
             self._sent.wire_bytes += len(header) + len(fragment)

@@ -7,11 +7,18 @@ from __future__ import absolute_import, division, print_function
 
 import struct
 
-from lomond._compat import TYPE_CHECKING
+from lomond._compat import TYPE_CHECKING, to_bytes
 from lomond.errors import FrameBuildError, PayloadTooLarge, ProtocolError
 from lomond.opcode import Opcode
-from lomond.protocol.accel import find_numpy
-from lomond.protocol.mask import apply_mask, apply_mask_to_few, mask_by_numpy
+from lomond.protocol.mask import (
+    WAYS,
+    Masker,
+    apply_mask,
+    compiled,
+    mask_by_integer,
+    mask_by_wsaccel,
+    to_integer,
+)
 
 if TYPE_CHECKING:
     from typing import Callable, Iterator, Optional, Tuple, Union  # noqa: F401
@@ -34,19 +41,23 @@ KEY_SIZE = 4
 
 MAX_CONTROL_PAYLOAD = 125
 
-#: A large frame goes out in pieces of this size, in bytes.
+#: A frame with a larger payload, in bytes, goes out in pieces.
 PIECE = 64 * 1024
+
+#: The size of those that are masked: the compiled core masks one in less time than a system call
+#: takes, so there are fewer; but they fit into the processor's cache, and malloc doesn't map them.
+MASKED_PIECE = PIECE if compiled is None else 96 * 1024
 
 OPCODES = frozenset([
     Opcode.CONTINUATION, Opcode.TEXT, Opcode.BINARY,
     Opcode.CLOSE, Opcode.PING, Opcode.PONG,
 ])
 
-#: The header of a client's small frame: its two bytes, and the masking key.
-pack_short_masked = struct.Struct('!BB4s').pack  # type: Callable[[int, int, bytes], bytes]
+#: The size of the header of a client's small frame: its two bytes, and the masking key.
 SHORT_HEADER = 2 + KEY_SIZE
 
 _pack_short = struct.Struct('!BB').pack
+_pack_short_masked = struct.Struct('!BB4s').pack
 _pack_16 = struct.Struct('!BBH').pack
 _pack_64 = struct.Struct('!BBQ').pack
 _unpack_16 = struct.Struct('!H').unpack
@@ -81,35 +92,43 @@ def encode_frame(opcode, payload, fin=True, rsv=0, masking_key=None):
 
     Raises FrameBuildError for a frame that RFC 6455 forbids.
     """
-    header = encode_header(opcode, len(payload), fin, rsv, masking_key)
+    first = _first_byte(opcode, len(payload), fin, rsv)
     if masking_key is None:
-        return header + payload
-    return header + apply_mask(payload, masking_key)
+        return _pack_header(first, 0, len(payload)) + payload
+    return masked_frame(first, payload, masking_key)
 
 
 def cut_frame(header, payload, masking_key):
-    # type: (bytes, bytes, Optional[bytes]) -> Iterator[Union[bytes, memoryview]]
-    """Yield a frame piece by piece, each masked when it is asked for and valid until the next is.
+    # type: (bytes, Union[bytes, memoryview], Optional[bytes]) -> Iterator[Union[bytes, memoryview]]
+    """Yield a frame piece by piece, each masked when it is asked for.
 
     So a large payload isn't in memory twice, and a piece still is in the
     processor's cache when it is sent.
     """
-    numpy = find_numpy(len(payload))
-    if masking_key is not None and numpy is not None:
-        for masked in mask_by_numpy(numpy, header, payload, masking_key):
-            yield masked
+    view = memoryview(payload)
+    if masking_key is None:
+        yield header + to_bytes(view[:PIECE])
+        if len(view) > PIECE:
+            yield view[PIECE:]
         return
-    for start in range(0, len(payload) or 1, PIECE):
-        # PIECE is a multiple of 4, so each piece starts with the key's first byte.
-        piece = payload[start:start + PIECE]
-        if masking_key is not None:
-            piece = apply_mask_to_few(piece, masking_key)
+    for start in range(0, len(view) or 1, MASKED_PIECE):
+        # MASKED_PIECE is a multiple of 4, so each piece starts with the key's first byte.
+        piece = apply_mask(view[start:start + MASKED_PIECE], masking_key)
         yield piece if start else header + piece
 
 
 def encode_header(opcode, length, fin, rsv, masking_key):
     # type: (int, int, bool, int, Optional[bytes]) -> bytes
     """Build a frame's header, with the masking key at its end; parameters as for `encode_frame`."""
+    first = _first_byte(opcode, length, fin, rsv)
+    if masking_key is None:
+        return _pack_header(first, 0, length)
+    return _pack_header(first, MASKED, length) + masking_key
+
+
+def _first_byte(opcode, length, fin, rsv):
+    # type: (int, int, bool, int) -> int
+    """Return the first byte of a frame; raises FrameBuildError for one that RFC 6455 forbids."""
     if opcode & CONTROL_BIT and (length > MAX_CONTROL_PAYLOAD or not fin):
         # RFC 6455 5.5: control frames are short and whole.
         raise FrameBuildError(
@@ -117,18 +136,48 @@ def encode_header(opcode, length, fin, rsv, masking_key):
             Opcode.to_str(opcode))
     if opcode not in OPCODES:
         raise FrameBuildError('{} is not an opcode of RFC 6455', opcode)
+    return opcode | rsv | (FIN if fin else 0)
 
-    first = opcode | rsv
-    if fin:
-        first |= FIN
-    mask_bit = 0 if masking_key is None else MASKED
+
+def _pack_header(first, mask_bit, length):
+    # type: (int, int, int) -> bytes
     if length < LENGTH_16:
-        header = _pack_short(first, mask_bit | length)
-    elif length <= 0xFFFF:
-        header = _pack_16(first, mask_bit | LENGTH_16, length)
-    else:
-        header = _pack_64(first, mask_bit | LENGTH_64, length)
-    return header if masking_key is None else header + masking_key
+        return _pack_short(first, mask_bit | length)
+    if length <= 0xFFFF:
+        return _pack_16(first, mask_bit | LENGTH_16, length)
+    return _pack_64(first, mask_bit | LENGTH_64, length)
+
+
+# -- masked frames: the ways to make one --
+
+def masked_frame_by_header(first, payload, key):
+    # type: (int, bytes, bytes) -> bytes
+    return _pack_header(first, MASKED, len(payload)) + key + apply_mask(payload, key)
+
+
+# For a client's small message: these call no other function in Python.
+
+def small_frame_by_wsaccel(first, payload, key):
+    # type: (int, bytes, bytes) -> bytes
+    masked = Masker(key).process(payload)  # type: bytes
+    return _pack_short_masked(first, MASKED | len(payload), key) + masked
+
+
+def small_frame_by_integer(first, payload, key):
+    # type: (int, bytes, bytes) -> bytes
+    length = len(payload)
+    masked = to_integer(payload, 'little') ^ to_integer((key * 32)[:length], 'little')  # type: int
+    return _pack_short_masked(first, MASKED | length, key) + masked.to_bytes(length, 'little')
+
+
+#: Return a masked frame of its first byte, its payload, and a key of 4 bytes.
+masked_frame = getattr(
+    compiled, 'masked_frame', masked_frame_by_header)  # type: Callable[[int, bytes, bytes], bytes]
+
+#: The same, for a payload of at most 125 bytes.
+masked_small_frame = {
+    mask_by_wsaccel: small_frame_by_wsaccel, mask_by_integer: small_frame_by_integer,
+}.get(WAYS[0], masked_frame)  # type: Callable[[int, bytes, bytes], bytes]
 
 
 # -- and back --

@@ -268,7 +268,7 @@ class MessageAssembler(object):
         """Return the message's event."""
         self.in_message = False
         content = self._gathered.join()  # type: Any
-        del self._gathered
+        self._gathered = None   # type: ignore[assignment]  # frees it
         if self._is_text:
             return self._text_class(content, received_time)
         return Binary(content, received_time)

@@ -5,6 +5,7 @@ from __future__ import absolute_import, division, print_function
 import pytest
 
 from lomond import errors
+from lomond.protocol.frame import MASKED_PIECE
 from tests.faults.scripted import (
     BLOCKING,
     BROKEN,
@@ -136,7 +137,7 @@ def test_message_in_pieces_that_fails_says_how_much_went_out(ready_fd, driver, r
     sizes, handshake, total = _sizes(ready_fd, role, sends, driver=driver)
     assert sizes[0] == 10 + (4 if role == CLIENT else 0) + len(message)
     offsets = [
-        handshake + offset for piece in range(0, len(message) + 1, 65536)
+        handshake + offset for piece in range(0, len(message) + 1, MASKED_PIECE)
         for offset in range(piece - 16, piece + 17) if offset >= 0] + [total - 20]
     for offset in share(offsets):
         outcome = _talk(

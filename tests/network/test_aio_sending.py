@@ -242,7 +242,7 @@ def test_a_peer_that_never_reads_fails_all_sends_after_write_timeout(loop_name):
     with Reader() as peer:
         last = run_in(loop_name, scenario)
     assert last.name == 'disconnected'
-    assert "write timed out after 0.1 s: the peer isn't reading" in last.reason
+    assert 'write timed out after 0.1 s: the peer' in last.reason
     assert last.unsent > 0
 
 
@@ -259,7 +259,7 @@ def test_a_peer_that_never_reads_fails_the_send_of_the_body_that_iterates(loop_n
 
     with Reader() as peer:
         last = run_in(loop_name, scenario)
-    assert "the peer isn't reading" in last.reason
+    assert 'write timed out after 0.1 s: the peer' in last.reason
 
 
 @in_each_loop

@@ -206,3 +206,16 @@ def test_after_the_end_there_is_nothing_more(data, role):
     before = len(end.events)
     end.receive([data.draw(conversations(role))])
     assert len(end.events) == before
+
+
+@pytest.mark.usefixtures('deflate_library')
+@given(st.data(), limits, st.booleans())
+def test_what_comes_among_many_messages_gives_the_same_events(data, limits, deflates):
+    """Many small messages in one read become events in batches."""
+    filler = make_frame(1, b'text') * 500
+    pieces = [data.draw(conversations(CLIENT)) for _ in range(3)]
+    conversation = filler.join(pieces + [b''])
+    whole = End(CLIENT, limits, deflates).receive([conversation])
+    _check_story(whole.events)
+    pieces = data.draw(cuts(conversation))
+    assert End(CLIENT, limits, deflates).receive(pieces).outcome == whole.outcome

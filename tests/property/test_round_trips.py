@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from lomond import errors
 from lomond._compat import Utf8Decoder, decode_utf8, indexable, join_text
-from lomond.protocol import mask
+from lomond.protocol import frame, mask
 from lomond.protocol.close import decode_close, encode_close
 from lomond.protocol.connection import CLIENT, SERVER, Connection
 from lomond.protocol.extensions.deflate import DeflateCodec
@@ -55,12 +55,23 @@ def test_encoded_frame_is_read_back(opcode, length, fin, rsv, key):
     assert start + length == 2 + len(data)
 
 
-@given(st.binary(max_size=300), keys)
-def test_all_masks_agree_with_bytes_masked_one_by_one(payload, key):
-    expected = xor(payload, key)
-    for apply_mask in [mask.apply_mask] + mask.WAYS:
-        assert apply_mask(payload, key) == expected
-        assert apply_mask(expected, key) == payload
+@given(st.binary(max_size=3000), keys, st.integers(0, 7))
+def test_all_masks_agree_with_bytes_masked_one_by_one(payload, key, skipped):
+    expected = xor(payload[skipped:], key)
+    for apply_mask in mask.WAYS:
+        assert apply_mask(payload[skipped:], key) == expected
+        assert apply_mask(memoryview(payload)[skipped:], key) == expected
+        assert apply_mask(expected, key) == payload[skipped:]
+
+
+@given(st.integers(0, 255), lengths, keys)
+def test_all_ways_to_make_a_masked_frame_agree(first, length, key):
+    payload = (b'\x00\x7f\x80\xff\x31' * (length // 5 + 1))[:length]
+    expected = make_frame(first, payload, fin=False, key=key)
+    for make in (frame.masked_frame, frame.masked_frame_by_header):
+        assert make(first, payload, key) == expected
+    if length < 126:
+        assert frame.masked_small_frame(first, payload, key) == expected
 
 
 @given(st.integers(-10, 70000), st.text(max_size=150))

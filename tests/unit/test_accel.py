@@ -7,8 +7,20 @@ import zlib
 
 import pytest
 
+from lomond import protocol
 from lomond.protocol import accel
 from lomond.protocol.extensions.deflate import DeflateCodec
+
+
+def test_what_masks_in_the_compiled_core_is_found_where_it_is_built():
+    masking = pytest.importorskip('lomond.protocol._masking', reason='nothing is compiled')
+    assert accel.find_masking() is masking
+
+
+def test_without_the_compiled_core_nothing_of_it_masks(monkeypatch):
+    monkeypatch.delattr(protocol, '_masking', raising=False)
+    monkeypatch.setitem(sys.modules, 'lomond.protocol._masking', None)
+    assert accel.find_masking() is None
 
 
 def test_the_masker_of_wsaccel_is_found_where_it_is_installed():
@@ -81,29 +93,3 @@ def test_another_library_may_be_put_in_and_is_used_from_then_on(fresh):
     assert accel.find_zlib() is zlib
     assert accel.use_zlib(None) is zlib
     assert accel.find_zlib() is before
-
-
-# -- numpy --
-
-class _Numpy(object):
-    """What is used of numpy, or a part of it."""
-
-    bitwise_xor = frombuffer = uint32 = None
-
-
-@pytest.mark.parametrize('size, expected', [(4095, False), (4096, True), (10 ** 9, True)])
-def test_numpy_is_for_4_kib_and_more(monkeypatch, size, expected):
-    numpy = _Numpy()
-    monkeypatch.setitem(sys.modules, 'numpy', numpy)
-    assert accel.find_numpy(size) is (numpy if expected else None)
-
-
-def test_numpy_is_not_imported_for_this(monkeypatch):
-    monkeypatch.delitem(sys.modules, 'numpy', raising=False)
-    assert accel.find_numpy(10 ** 6) is None
-    assert 'numpy' not in sys.modules
-
-
-def test_numpy_that_another_thread_has_only_begun_to_import_is_not_used(monkeypatch):
-    monkeypatch.setitem(sys.modules, 'numpy', type(sys)('numpy'))
-    assert accel.find_numpy(10 ** 6) is None

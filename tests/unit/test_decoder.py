@@ -25,7 +25,7 @@ from tests.protocol.harness import (
     counted,
     raw_deflate,
 )
-from tests.support import make_frame
+from tests.support import make_frame, needs_frames
 
 BY_ROLE = pytest.mark.parametrize('role', ROLES)
 
@@ -37,6 +37,7 @@ def frames_of_the_long_way(wire, data):
     return calls(wire.receive, data)['read_header']
 
 
+@needs_frames
 @pytest.mark.parametrize('opcode', [TEXT, BINARY])
 @pytest.mark.parametrize('size', [2, 125, 126, 127, 255, 256, 65535])
 def test_whole_messages_take_the_short_way_up_to_the_limit(opcode, size):
@@ -47,6 +48,7 @@ def test_whole_messages_take_the_short_way_up_to_the_limit(opcode, size):
         assert frames_of_the_long_way(wire, frame * 2) == 0
 
 
+@needs_frames
 @pytest.mark.parametrize('opcode', [TEXT, BINARY])
 @pytest.mark.parametrize('size', [5, 200])
 def test_compressed_messages_take_the_short_way(opcode, size):
@@ -57,6 +59,7 @@ def test_compressed_messages_take_the_short_way(opcode, size):
     assert frames_of_the_long_way(wire, frame * 2) == 0
 
 
+@needs_frames
 def test_other_messages_take_the_long_way():
     wire = Wire()
     for frame in (make_frame(TEXT, b'x' * 65536), make_frame(TEXT, b'x', fin=False)):
@@ -64,6 +67,7 @@ def test_other_messages_take_the_long_way():
     assert frames_of_the_long_way(Wire('server'), make_frame(TEXT, b'x', key=b'1234'))
 
 
+@needs_frames
 def test_the_short_way_is_taken_again_after_the_long_one():
     text = make_frame(TEXT, b'Hello')
     fragments = make_frame(TEXT, b'Hel', fin=False) + make_frame(CONTINUATION, b'lo')

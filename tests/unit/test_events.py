@@ -18,11 +18,11 @@ from decimal import Decimal
 import pytest
 from six.moves import cPickle
 
+import lomond
 from lomond import errors, events
 from lomond.http.response import Response
 from lomond.protocol.handshake import Request
-from tests.support import needs_sizes
-from tests.unit.test_imports import parse
+from tests.support import needs_sizes, read_source
 
 # Constructor arguments, and what `name` is.
 EVENTS = [
@@ -70,7 +70,7 @@ def test_all_events_are_listed_here():
 
 
 def test_any_event_is_the_union_of_all_events_to_a_type_checker():
-    unions = [node.value for node in ast.walk(parse('lomond.events'))
+    unions = [node.value for node in ast.walk(ast.parse(read_source(events)))
               if isinstance(node, ast.Assign) and isinstance(node.value, ast.Subscript)
               and getattr(node.targets[0], 'id', None) == 'AnyEvent']
     assert len(unions) == 1
@@ -288,7 +288,9 @@ def test_event_without_all_its_fields_is_pickled_too(event):
     """As somebody may make one by ``__new__``."""
     blank = type(event).__new__(type(event))
     for twin in copies(blank):
-        assert look(twin) == look(blank) == (type(event), {})
+        assert look(twin) == look(blank)
+        # Compiled, Text, Binary and Event have their attributes from the beginning: None.
+        assert set(look(blank)[1].values()) <= ({None} if lomond.accelerated else set())
 
 
 class Tagged(events.Binary):

@@ -11,6 +11,7 @@ from lomond._compat import indexable, to_bytes
 from lomond.errors import FrameBuildError, PayloadTooLarge, ProtocolError
 from lomond.opcode import Opcode
 from lomond.protocol.frame import (
+    MASKED_PIECE,
     PIECE,
     RSV1,
     SHORT_HEADER,
@@ -18,10 +19,14 @@ from lomond.protocol.frame import (
     cut_frame,
     encode_frame,
     encode_header,
-    pack_short_masked,
+    masked_frame,
+    masked_frame_by_header,
+    masked_small_frame,
+    small_frame_by_integer,
+    small_frame_by_wsaccel,
 )
 from lomond.protocol.limits import DEFAULT_LIMITS, message_limits
-from lomond.protocol.mask import NUMPY_PIECE
+from lomond.protocol.mask import Masker, compiled, to_integer
 from tests.support import make_frame
 
 KEY = b'\x37\xfa\x21\x3d'
@@ -49,23 +54,77 @@ def test_length_is_in_its_shortest_form(length, key):
     assert encode_frame(2, payload, masking_key=key) == make_frame(2, payload, key=key)
 
 
-def test_short_header_is_that_of_a_masked_frame():
-    empty = encode_frame(1, b'', masking_key=KEY)
-    assert len(empty) == SHORT_HEADER
-    assert pack_short_masked(0x81, 0x80, KEY) == empty
+# -- masked frames: each way that there is --
 
+SMALL_WAYS = [masked_frame, masked_small_frame, masked_frame_by_header] \
+    + [small_frame_by_integer] * (to_integer is not None) \
+    + [small_frame_by_wsaccel] * (Masker is not None)
+
+
+@pytest.mark.parametrize('make', SMALL_WAYS)
+def test_a_small_masked_frame_is_its_header_and_the_masked_payload(make):
+    for length in range(126):
+        payload = os.urandom(length)
+        for first in (0x01, 0x81, 0x82, 0xC1, 0xFF):
+            frame = make(first, payload, KEY)
+            assert type(frame) is bytes
+            assert frame == make_frame(first, payload, fin=False, key=KEY)
+            assert len(frame) == length + SHORT_HEADER
+
+
+@pytest.mark.parametrize('make', [masked_frame, masked_frame_by_header])
+@pytest.mark.parametrize('length', list(range(124, 130)) + [
+    254, 255, 256, 257, 1000, 65534, 65535, 65536, 65537, 70000, 200000])
+def test_a_masked_frame_has_its_length_in_the_shortest_form(make, length):
+    payload = os.urandom(length)
+    for first in (0x00, 0x82):
+        assert make(first, payload, KEY) == make_frame(first, payload, fin=False, key=KEY)
+
+
+def test_masked_frames_are_made_by_the_compiled_core_or_as_payloads_are_masked():
+    if compiled is not None:
+        assert masked_frame is masked_small_frame is compiled.masked_frame
+        return
+    assert masked_frame is masked_frame_by_header
+    expected = small_frame_by_wsaccel if Masker is not None else \
+        small_frame_by_integer if to_integer is not None else masked_frame
+    assert masked_small_frame is expected
+
+
+# -- in pieces --
 
 @pytest.mark.parametrize('key', [None, KEY], ids=['plain', 'masked'])
-@pytest.mark.parametrize('length', [0, 1, PIECE - 1, PIECE, PIECE + 1, 3 * PIECE + 7])
+@pytest.mark.parametrize('length', [
+    size + more for size in (PIECE, MASKED_PIECE, 3 * MASKED_PIECE) for more in (-1, 0, 1, 7)
+] + [0, 1])
 def test_pieces_of_a_frame_are_the_frame(length, key):
     payload = os.urandom(length)
     header = encode_header(2, length, True, False, key)
-    pieces = [to_bytes(piece) for piece in cut_frame(header, payload, key)]
-    assert b''.join(pieces) == make_frame(2, payload, key=key)
-    assert max(map(len, pieces)) <= NUMPY_PIECE + len(header)
+    for given in (payload, memoryview(payload)):
+        pieces = [to_bytes(piece) for piece in cut_frame(header, given, key)]
+        assert b''.join(pieces) == make_frame(2, payload, key=key)
+        assert all(pieces)
 
 
-def test_a_piece_is_64_kib():
+def test_a_masked_piece_is_64_kib_or_96_if_the_core_is_compiled():
+    header = encode_header(2, 200000, True, False, KEY)
+    sizes = [len(piece) for piece in cut_frame(header, b'x' * 200000, KEY)]
+    size = 65536 if compiled is None else 98304
+    assert sizes[0] == size + len(header)
+    assert sizes[1] == size
+    assert len(sizes) == -(-200000 // size)
+
+
+def test_what_is_not_masked_is_sent_from_the_memory_where_it_is():
+    payload = b'x' * 1000000
+    header = encode_header(2, len(payload), True, False, None)
+    first, rest = cut_frame(header, payload, None)
+    assert first == header + payload[:PIECE]
+    assert rest == memoryview(payload)[PIECE:]
+    assert isinstance(rest, memoryview)
+
+
+def test_a_message_of_more_than_64_kib_goes_out_in_pieces():
     assert PIECE == 64 * 1024
 
 

@@ -277,6 +277,10 @@ else:
     LONG = int
 
 
+class Subclass(int):
+    """As numpy.int64 is on 2.7."""
+
+
 class Index(object):
     """A whole number of some other kind, such as numpy's."""
 
@@ -288,7 +292,7 @@ class Index(object):
 
 
 SECONDS = [5, 5.0, LONG(5), fractions.Fraction(11, 2)]
-COUNTS = [1009, LONG(1009), Index(1009)]
+COUNTS = [1009, LONG(1009), Subclass(1009), Index(1009)]
 
 
 @pytest.mark.parametrize('given', SECONDS, ids=lambda given: type(given).__name__)

@@ -7,6 +7,7 @@ import sys
 
 from lomond import stats as stats_module
 from lomond.stats import RoundTrips, Stats
+from tests.support import needs_frames
 
 
 def test_all_begin_at_nothing():
@@ -33,6 +34,7 @@ def test_round_trips_have_a_last_a_minimum_and_a_mean():
         'count': 3, 'last': 0.75, 'minimum': 0.125, 'mean': 0.375}
 
 
+@needs_frames
 def test_round_trips_are_all_of_one_moment_wherever_they_are_read():
     round_trips = RoundTrips()
     read = []
@@ -50,6 +52,7 @@ def test_round_trips_are_all_of_one_moment_wherever_they_are_read():
     assert all(mean == numbers['mean'] for numbers, mean in read)
 
 
+@needs_frames
 def test_the_numbers_of_a_dict_fit_together_while_they_grow():
     """What follows from something is never ahead of it."""
     def grow():
@@ -134,6 +137,7 @@ class Reader(object):
         return now
 
 
+@needs_frames
 def test_time_connected_never_falls_wherever_it_is_read():
     stats = Stats()
     reader = Reader(stats)
