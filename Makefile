@@ -2,12 +2,15 @@
 #
 #   make demo        the ticker on an embedded feed, which goes away once; some 6 seconds
 #   make check       ruff, mypy, and the tests that open no socket; half a minute
-#   make test        all tests on the Python of PYTHON, or of PY=2.7, PY=3.13, PY=pypy3; minutes
+#   make test        all tests on the Python of PYTHON, or of PY=2.7, PY=3.13, PY=pypy3; minutes;
+#                    PY=3.13-compiled takes the compiled modules
+#   make compiled    compiles the modules in place, half a minute; `make check` then tests them
+#   make pure        removes them
 #   make test-all    all tests on every Python found, and the coverage; 25 minutes
 #   make lint        ruff, bandit, and words to avoid (.ci/check_words.py)
 #   make typecheck   mypy --strict; and what mypy and pyright say of programs that use lomond
 #   make diagrams    docs/architecture.md's diagrams, drawn from the tables in the code
-#   make dist        the sdist and the wheel, built twice: the same bytes?
+#   make dist        the sdist and the wheels, built twice: the same bytes?
 #   make audit       known vulnerabilities in what lomond needs, where somebody can be asked
 #   make mutants     changes in lomond/protocol, each to be caught by a test; a quarter of an hour
 #   make soak        connections that are broken in many ways, one by one, and 10,000 in a pool;
@@ -26,8 +29,8 @@ PYTHON ?= python3
 LOMOND = setup.py setup.cfg pyproject.toml $(shell find lomond -name '*.py' -o -name py.typed)
 PYENV_ROOT ?= $(or $(shell pyenv root 2>/dev/null),$(HOME)/.pyenv)
 
-.PHONY: demo check test test-all lint typecheck diagrams dist audit soak fuzz bench compliance faults races \
-    mutants peers programs clean
+.PHONY: demo check compiled pure test test-all lint typecheck diagrams dist audit soak fuzz bench \
+    compliance faults races mutants peers programs clean
 
 demo: .venv/demo/ready
 	.venv/demo/bin/python -m lomond.examples.btcticker --local --outage --count 12
@@ -41,13 +44,20 @@ check: .venv/lint/ready .venv/check/ready
 	.venv/lint/bin/mypy
 	.venv/check/bin/python -bb -m pytest -q $(call several,$(CURDIR)/.venv/check/bin/python) $(TESTS)
 
+# To build them again always is simpler than to find out which have changed.
+compiled: .venv/compiled/ready
+	LOMOND_COMPILED=required .venv/compiled/bin/python setup.py --quiet build_ext --inplace
+
+pure:
+	find lomond -name '*.so' -delete
+
 # Twice as many processes as there are cores: the tests wait for more than half of their time.
 PARALLEL ?= $(shell expr $$(nproc 2>/dev/null || echo 2) \* 2)
 
 # pyenv's own shims come later on the path: they fail for the versions that aren't selected.
 TOX = PATH="$$(printf '%s:' $(PYENV_ROOT)/versions/*/bin)$$PATH" .venv/tox/bin/tox
 
-# The name that tox.ini has for PY, or for PYTHON: py27, py313, pypy3.
+# The name that tox.ini has for PY, or for PYTHON: py27, py313, py313-compiled, pypy3.
 TESTED = $(or $(filter pypy%,$(PY)),$(PY:%=py$(subst .,,$(PY))),$(shell $(PYTHON) -c \
     'import platform, sys; pypy = platform.python_implementation() == "PyPy"; \
     print("pypy3" if pypy else "py{}{}".format(*sys.version_info))'))
@@ -78,15 +88,18 @@ diagrams: .venv/check/ready
 
 dist: .venv/dist/ready
 	.venv/dist/bin/python .ci/build_dist.py dist
+	for wheel in dist/*-cp3*.whl; do \
+	    test ! -e $$wheel || .venv/dist/bin/python .ci/check_frozen.py $$wheel || exit; done
 
 audit: .venv/audit/ready
 	rm -rf build .venv/audit/lomond
-	.venv/audit/bin/pip install --quiet --target .venv/audit/lomond '.[wsaccel,socks,zlib-ng]'
+	LOMOND_COMPILED=no \
+	    .venv/audit/bin/pip install --quiet --target .venv/audit/lomond '.[wsaccel,socks,zlib-ng]'
 	.venv/audit/bin/python .ci/audit.py .venv/audit/lomond
 
 # MODULES='mask frame' takes these alone; JOBS=2 two at a time.
 mutants: .venv/mutants/ready
-	.venv/mutants/bin/python -bb compliance/mutants.py --jobs $(or $(JOBS),1) $(MODULES)
+	LOMOND_COMPILED=no .venv/mutants/bin/python -bb compliance/mutants.py --jobs $(or $(JOBS),1) $(MODULES)
 
 soak: .venv/soak/ready
 	.venv/soak/bin/python compliance/soak.py
@@ -128,13 +141,13 @@ programs:
 # What a user installs, for type checkers.
 .venv/typing/lomond: .venv/typing/ready $(LOMOND)
 	rm -rf build
-	.venv/typing/bin/pip install --quiet --no-deps --force-reinstall .
+	LOMOND_COMPILED=no .venv/typing/bin/pip install --quiet --no-deps --force-reinstall .
 	touch $@
 
 .venv/demo/ready: $(LOMOND)
 	$(make-venv)
 	rm -rf build
-	$(@D)/bin/pip install --quiet .
+	LOMOND_COMPILED=no $(@D)/bin/pip install --quiet .
 	touch $@
 
 .venv/%/ready: requirements/%.txt
@@ -156,5 +169,5 @@ export TOX_PARALLEL_NO_SPINNER = 1
 export VIRTUALENV_OVERRIDE_APP_DATA = $(CURDIR)/.venv/app-data
 export VIRTUALENV_NO_PERIODIC_UPDATE = 1
 
-clean:
+clean: pure
 	rm -rf .venv .tox .fuzz build dist *.egg-info tests/peers/node_modules

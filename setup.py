@@ -9,11 +9,8 @@ compiler are available; else lomond is pure Python. The variable LOMOND_COMPILED
 """
 import io
 import os
-import platform
 import re
-import runpy
 import sys
-import sysconfig
 
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
@@ -24,10 +21,17 @@ CODE_BLOCK = re.compile(r'(^```.*?^```$)', re.DOTALL | re.MULTILINE)
 #: A link or a picture in Markdown whose target is in the tree, or on the same page.
 RELATIVE_LINK = re.compile(r'!?\[([^\[\]]*)\]\((?![a-z][a-z0-9+.-]*:)([^)#\s]*)(?:#[^)\s]*)?\)')
 
+HERE = os.path.dirname(os.path.abspath(__file__))
+
+sys.path.insert(0, os.path.join(HERE, '.ci'))
+try:
+    import compiled
+finally:
+    sys.path.pop(0)
+
 
 def read(*path):
-    here = os.path.dirname(os.path.abspath(__file__))
-    with io.open(os.path.join(here, *path), encoding='utf-8') as source:
+    with io.open(os.path.join(HERE, *path), encoding='utf-8') as source:
         return source.read()
 
 
@@ -71,13 +75,9 @@ def find_obstacle():
     """Return why nothing is to be compiled, or None."""
     if CHOICE == 'no':
         return 'LOMOND_COMPILED=no'
-    if platform.python_implementation() != 'CPython' or sys.version_info < (3, 9):
-        return 'the modules are compiled on CPython 3.9 or newer only'
-    if sysconfig.get_config_var('Py_GIL_DISABLED'):
-        return 'the compiled modules are not tested on free-threaded Python'
     if CHOICE not in ('yes', 'required') and {'develop', 'editable_wheel'} & set(sys.argv):
-        return 'an edited source would not be used: to compile it anyway, set LOMOND_COMPILED=yes'
-    return None
+        return 'an edited source would not be used'
+    return compiled.unsupported()
 
 
 def extensions():
@@ -89,10 +89,9 @@ def extensions():
         sys.exit('lomond can not be compiled, and LOMOND_COMPILED=required: {}'.format(obstacle))
     if obstacle:
         return []
-    compiled = runpy.run_path(os.path.join('.ci', 'compiled.py'))
-    hashed = [('LOMOND_SOURCES', '"{}"'.format(compiled['hash_sources']()))]
-    return [Extension(name, [compiled['source'](name)], define_macros=hashed,
-                      extra_compile_args=FLAGS) for name in compiled['modules']()]
+    hashed = [('LOMOND_SOURCES', '"{}"'.format(compiled.hash_sources()))]
+    return [Extension(name, [compiled.source(name)], define_macros=hashed,
+                      extra_compile_args=FLAGS) for name in compiled.modules()]
 
 
 class BuildAllOrNone(build_ext):

@@ -1,9 +1,11 @@
-"""Build the sdist and the wheel twice, compare them, and check their contents: `make dist`.
+"""Build the sdist and the wheels twice, compare them, and check their contents: `make dist`.
 
     python .ci/build_dist.py dist
 
 It builds from the files that git tracks, as they are in the checkout, each time in another folder
-and at another time: the bytes must be the same, with the date of the last commit.
+and at another time: the bytes must be the same, with the date of the last commit. Both wheels, pure
+and compiled, are built from the unpacked sdist. Where the modules can't be compiled, the wheel must
+be the pure one.
 """
 
 from __future__ import absolute_import, division, print_function
@@ -16,10 +18,13 @@ import shutil
 import stat
 import subprocess
 import sys
+import sysconfig
 import tarfile
 import tempfile
 import time
 import zipfile
+
+import compiled
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
@@ -29,13 +34,25 @@ NOT_IN_SDIST = {'.gitattributes', '.gitignore'}
 #: What setuptools adds.
 ADDED_TO_SDIST = re.compile(r'PKG-INFO|lomond\.egg-info/[^/]+')
 DIST_INFO = re.compile(
-    r'lomond-[^/]+\.dist-info/(METADATA|RECORD|WHEEL|top_level\.txt|licenses/LICENSE)')
+    r'lomond-[^/]+\.dist-info/(METADATA|RECORD|WHEEL|entry_points\.txt|top_level\.txt|licenses/LICENSE)')
 
 #: Where links and pictures lead, in Markdown and HTML.
 LINK = re.compile(
     r'\]\(\s*([^)\s]+)|^\[[^\]]+\]:\s*(\S+)|<[a-z]+\b[^>]*\b(?:href|src)=["\']([^"\']+)',
     re.MULTILINE)
 CODE_BLOCK = re.compile(r'^```.*?^```$', re.DOTALL | re.MULTILINE)
+
+
+#: Registers that not every x86-64 processor has: of AVX and AVX-512.
+WIDE_REGISTER = re.compile(r'%[yz]mm\d')
+
+#: In an environment or a source, what makes it impossible to compile all of the modules.
+HINDRANCES = {
+    'no compiler': ({'CC': 'false'}, None, ''),
+    'a module that Cython refuses': ({}, 'lomond/protocol/state.pxd', '\nbroken\n'),
+    'a module that the compiler refuses': (
+        {}, 'lomond/_sources.pyx', '\ncdef extern from *:\n    int missing\nVALUE = missing\n'),
+}
 
 
 def git(*command):
@@ -59,10 +76,10 @@ def copy_tree(names, target, age):
         os.utime(copy, (made, made))
 
 
-def build(kind, source, target, epoch):
+def build(kind, source, target, epoch, **environ):
     subprocess.check_output(
         [sys.executable, '-m', 'build', '--no-isolation', '--' + kind, '--outdir', target, source],
-        env=dict(os.environ, SOURCE_DATE_EPOCH=str(epoch)), stderr=subprocess.STDOUT)
+        env=dict(os.environ, SOURCE_DATE_EPOCH=str(epoch), **environ), stderr=subprocess.STDOUT)
     built, = [name for name in os.listdir(target) if name.endswith(('.tar.gz', '.whl'))]
     return os.path.join(target, built)
 
@@ -85,25 +102,77 @@ def normalise(sdist, epoch):
                     archive.addfile(member, content and io.BytesIO(content))
 
 
-def build_both(names, epoch, age):
-    """Build in a new folder; return {file name: bytes}."""
+def unpack(sdist, folder):
+    """Unpack an sdist; return the folder with setup.py."""
+    with tarfile.open(sdist) as archive:
+        archive.extractall(folder)
+    return os.path.join(folder, os.path.basename(sdist)[:-len('.tar.gz')])
+
+
+def read(path):
+    with open(path, 'rb') as opened:
+        return opened.read()
+
+
+def build_all(names, epoch, age, choices):
+    """Build the sdist and, for each LOMOND_COMPILED, a wheel; return {file name: bytes}."""
     folder = tempfile.mkdtemp()
     try:
         tree = os.path.join(folder, 'tree')
         copy_tree(names, tree, age)
         sdist = build('sdist', tree, os.path.join(folder, 'sdist'), epoch)
         normalise(sdist, epoch)
-        with tarfile.open(sdist) as archive:
-            archive.extractall(os.path.join(folder, 'unpacked'))
-        unpacked = os.path.join(folder, 'unpacked', os.path.basename(sdist)[:-len('.tar.gz')])
-        wheel = build('wheel', unpacked, os.path.join(folder, 'wheel'), epoch)
-        made = {}
-        for path in (sdist, wheel):
-            with open(path, 'rb') as opened:
-                made[os.path.basename(path)] = opened.read()
-        return made
+        paths = [sdist]
+        for choice in choices:
+            unpacked = unpack(sdist, os.path.join(folder, choice))
+            paths.append(build('wheel', unpacked, os.path.join(folder, choice, 'wheel'), epoch,
+                               LOMOND_COMPILED=choice))
+        return {os.path.basename(path): read(path) for path in paths}
     finally:
         shutil.rmtree(folder)
+
+
+def check_hindrances(made, epoch):
+    """Return a message for each hindrance with which the wheel isn't the pure one."""
+    sdist, = [name for name in made if name.endswith('.tar.gz')]
+    pure, = [name for name in made if name.endswith('-none-any.whl')]
+    faults = []
+    for what, (environ, spoiled, text) in sorted(HINDRANCES.items()):
+        folder = tempfile.mkdtemp()
+        try:
+            path = os.path.join(folder, sdist)
+            with open(path, 'wb') as opened:
+                opened.write(made[sdist])
+            unpacked = unpack(path, folder)
+            if spoiled:
+                with open(os.path.join(unpacked, spoiled), 'a') as opened:
+                    opened.write(text)
+            wheel = build('wheel', unpacked, os.path.join(folder, 'wheel'), epoch,
+                          LOMOND_COMPILED='', **environ)
+            if (os.path.basename(wheel), read(wheel)) != (pure, made[pure]):
+                faults.append('with {}, {} is built, which is not {} byte for byte'.format(
+                    what, os.path.basename(wheel), pure))
+        finally:
+            shutil.rmtree(folder)
+    return faults
+
+
+def check_instructions(made):
+    """Return a message for each compiled module that not every processor can run."""
+    if not shutil.which('objdump'):
+        print('No objdump: the instructions in compiled modules are not checked.')
+        return []
+    faults = []
+    for name, data in sorted(made.items()):
+        for path, (_when, _mode, content) in sorted(contents(name, data).items()):
+            if path.endswith('.so'):
+                with tempfile.NamedTemporaryFile() as module:
+                    module.write(content)
+                    module.flush()
+                    code = subprocess.check_output(['objdump', '-d', module.name])
+                if WIDE_REGISTER.search(code.decode('ascii', 'replace')):
+                    faults.append('{} in {} needs AVX'.format(path, name))
+    return faults
 
 
 def contents(name, data):
@@ -144,6 +213,10 @@ def check_contents(made, names):
             wanted = {
                 path for path in names
                 if re.match(r'lomond/.*\.py$', path) or path == 'lomond/py.typed'}
+            if not name.endswith('-none-any.whl'):
+                suffix = sysconfig.get_config_var('EXT_SUFFIX')
+                wanted.update(
+                    module.replace('.', '/') + suffix for module in compiled.modules())
             added = DIST_INFO
         else:
             wanted = set(names) - NOT_IN_SDIST
@@ -179,12 +252,19 @@ def main(target):
     os.umask(0o022)
     epoch = int(git('log', '-1', '--format=%ct'))
     names = tracked_files()
+    obstacle = compiled.find_obstacle()
+    if obstacle:
+        print('No compiled wheel: {}.'.format(obstacle))
+    choices = ['no'] if obstacle else ['no', 'required']
     begin = time.time()
-    first = build_both(names, epoch, age=0)
+    first = build_all(names, epoch, 0, choices)
     # A wheel has times in steps of two seconds.
     time.sleep(max(0, begin + 3 - time.time()))
-    second = build_both(names, epoch, age=100 * 24 * 3600)
+    second = build_all(names, epoch, 100 * 24 * 3600, choices)
     faults = compare(first, second) + check_contents(first, names) + check_descriptions(first)
+    faults += check_instructions(first)
+    if not obstacle:
+        faults += check_hindrances(first, epoch)
     if faults:
         sys.exit('\n'.join(faults))
     shutil.rmtree(target, ignore_errors=True)

@@ -8,6 +8,8 @@ import platform
 import subprocess
 import sys
 
+import compiled
+
 import lomond  # the installed one: Python put this script's folder on the path, not the checkout
 
 NEEDED = {'lomond', 'six', 'certifi'}
@@ -28,5 +30,8 @@ for folder, _, names in os.walk('lomond'):
 for _, name, _ in pkgutil.walk_packages(lomond.__path__, 'lomond.'):
     if name != 'lomond.aio' or sys.version_info[0] > 2:     # 2.7 can't compile that
         importlib.import_module(name)
+
+obstacle = compiled.find_obstacle()
+assert lomond.accelerated is (obstacle is None), (lomond.accelerated, obstacle)
 
 print('lomond', lomond.__version__, 'in', home)

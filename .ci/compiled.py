@@ -1,4 +1,4 @@
-"""Which modules are compiled, and the hash of their sources: for setup.py, tests and checks."""
+"""Which modules are compiled, where, and the hash of their sources: for setup.py, tests, checks."""
 
 from __future__ import absolute_import, division, print_function
 
@@ -6,9 +6,33 @@ import ast
 import hashlib
 import io
 import os
+import platform
 import re
+import shlex
+import shutil
+import sys
+import sysconfig
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+
+
+def unsupported():
+    """Return why no module is compiled for this Python, or None."""
+    if platform.python_implementation() != 'CPython' or sys.version_info < (3, 9):
+        return 'the modules are compiled for CPython 3.9 or newer only'
+    if sysconfig.get_config_var('Py_GIL_DISABLED'):
+        return 'the modules are not compiled for free-threaded Python, where nobody tests them'
+    return None
+
+
+def find_obstacle():
+    """Return why no module can be compiled here, or None."""
+    obstacle = unsupported()
+    if obstacle is None:
+        command = os.environ.get('CC') or sysconfig.get_config_var('CC') or 'cc'
+        if shutil.which(shlex.split(command)[0]) is None:
+            obstacle = 'there is no C compiler'
+    return obstacle
 
 
 def modules():

@@ -34,7 +34,7 @@ HOUSE = [
     ['_calls', '_endpoint', '_multiplexer', '_outcomes', 'session', 'websocket'],
     ['_crowd', '_served', '_serving', 'sansio'],
     ['aio', 'persist', 'pool', 'server'],
-    ['__main__', 'examples', 'testing'],
+    ['__main__', '_pyinstaller', 'examples', 'testing'],
 ]
 
 #: The level of each module of the package, and of each room.
@@ -140,7 +140,8 @@ def test_module_imports_from_its_own_level_or_below(name):
 def test_only_constants_takes_the_version_from_the_package():
     """The package imports the rooms; no room imports the package, only programs do."""
     users = [(name, what) for name in sorted(MODULES) for imported, what, _line in own_imports(name)
-             if imported == 'lomond' and room(name) not in ('lomond.examples', 'lomond.__main__')]
+             if imported == 'lomond'
+             and room(name) not in ('lomond.examples', 'lomond.__main__', 'lomond._pyinstaller')]
     assert users == [('lomond.constants', '__version__')]
 
 

@@ -16,12 +16,12 @@ def read(*path):
 
 def pythons_of_tox():
     """Return what `make test-all` runs: '2.7', ..., 'pypy3'."""
-    names = re.search(r'^envlist = \{([^}]*)\}', read('tox.ini'), re.MULTILINE).group(1)
+    names = re.search(r'^envlist =\s+\{([^}]*)\}', read('tox.ini'), re.MULTILINE).group(1)
     return {re.sub(r'^py(\d)(\d+)$', r'\1.\2', name) for name in names.split(',')}
 
 
 def test_coverage_comes_after_all_of_them():
-    lists = re.findall(r'^(?:envlist|depends) = \{([^}]*)\}', read('tox.ini'), re.MULTILINE)
+    lists = re.findall(r'^(?:envlist|depends) =\s+\{([^}]*)\}', read('tox.ini'), re.MULTILINE)
     assert len(lists) == 2
     assert len(set(lists)) == 1
 
