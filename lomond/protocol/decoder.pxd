@@ -6,7 +6,7 @@ from lomond.protocol.message cimport MessageAssembler
 from lomond.protocol.state cimport Lifecycle
 from lomond.stats cimport Traffic
 
-cdef int _WHOLE_TEXT, _WHOLE_BINARY, _DEFLATED_TEXT, _MUCH, _BATCH
+cdef int _WHOLE_TEXT, _WHOLE_BINARY, _DEFLATED_TEXT, _MANY, _BATCH
 cdef bint _IS_BYTEARRAY
 
 

@@ -45,8 +45,8 @@ _WHOLE_BINARY = FIN | Opcode.BINARY
 _DEFLATED_TEXT = FIN | RSV1 | Opcode.TEXT
 _DEFLATED = (_DEFLATED_TEXT, FIN | RSV1 | Opcode.BINARY)
 
-# While more than this number of bytes follows, events are made in batches, and then yielded.
-_MUCH = 2048
+# Before a batch is made: more messages of a message's size must follow in the same read.
+_MANY = 4
 _BATCH = 64
 
 # On 2.7 what is received becomes a bytearray, whose slices zlib doesn't take.
@@ -165,7 +165,6 @@ class Decoder(object):
             buffer = indexable(self._leftover + data if self._leftover else data)
             self._leftover = b''
         end = len(buffer)
-        much = end - _MUCH
         pos = 0
         message = self._message
         may_be_short = self._may_be_short and self._header is None and not message.in_message
@@ -192,7 +191,8 @@ class Decoder(object):
                         else:
                             stop = end + 1
                         if stop <= end and length <= limit:
-                            if stop < much and first not in deflated:
+                            if stop < end and end - stop > _MANY * (stop - pos) \
+                                    and first not in deflated:
                                 batch = []  # type: List[AnyEvent]
                                 begin, pos = pos, self._take_batch(
                                     buffer, pos, received_time, batch)
