@@ -8,12 +8,14 @@ import sys
 
 import pytest
 
+from lomond.protocol.accel import find_masking
 from tests.sampling import IS_THOROUGH
 from tests.support import make_frame, xor
 
-masking = pytest.importorskip('lomond.protocol._masking', reason='nothing is compiled')
+masking = find_masking()
 
-pytestmark = pytest.mark.costly
+pytestmark = [
+    pytest.mark.costly, pytest.mark.skipif(masking is None, reason='nothing is compiled')]
 
 KEY = b'\x00\x80\xff\x0d'
 
