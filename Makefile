@@ -6,7 +6,8 @@
 #                    PY=3.13-compiled takes the compiled modules
 #   make compiled    compiles the modules in place, half a minute; `make check` then tests them
 #   make pure        removes them
-#   make test-all    all tests on every Python found, and the coverage; 25 minutes
+#   make test-all    all tests on every Python found, pure and compiled, and the coverage;
+#                    half an hour
 #   make lint        ruff, bandit, and words to avoid (.ci/check_words.py)
 #   make typecheck   mypy --strict; and what mypy and pyright say of programs that use lomond
 #   make diagrams    docs/architecture.md's diagrams, drawn from the tables in the code

@@ -62,11 +62,10 @@ def name_path(link):
 
 DIRECTIVES = {'language_level': 3, 'binding': True, 'infer_types': True, 'auto_pickle': False}
 
-#: Without the path of the folder, so that the same source gives the same bytes in any folder; and
-#: never -march or -mtune: another machine's processor would end the program by SIGILL.
-FLAGS = [] if os.name == 'nt' else [
-    '-O3', '-g0', '-ffile-prefix-map={}=.'.format(os.getcwd()),
-    '-Wno-array-bounds']    # GCC 12 warns of what Cython makes of comparisons with None
+#: No debugging information, which would contain the path of the folder; and never -march or -mtune:
+#: another machine's processor would end the program by SIGILL. GCC 12 warns about array bounds in
+#: what Cython makes of comparisons with None.
+FLAGS = [] if os.name == 'nt' else ['-O3', '-g0', '-Wno-array-bounds']
 
 CHOICE = os.environ.get('LOMOND_COMPILED', '')
 
