@@ -170,7 +170,7 @@ def text_class(json_loads, as_bytes=False):
     """Return the class of text events whose ``json`` is read by a callable, or by `json.loads`.
 
     It is `Text`, or `Utf8Text` if ``as_bytes``, or a subclass of the same name
-    and size: the choice costs a message nothing.
+    and size.
     """
     base = Utf8Text if as_bytes else Text  # type: Type[Text]
     if json_loads is None:

@@ -27,7 +27,7 @@ from tests.support import RawServer, answer_upgrade, make_frame, read_frame
 TEXT = u'x' * 120
 
 # 2.7 has the codecs' wrappers and locks in Python, and checks UTF-8 for surrogates.
-CALLS_TO_RECEIVE = 5.2 if six.PY2 else 3.2
+CALLS_TO_RECEIVE = 4.2 if six.PY2 else 2.2
 CALLS_TO_SEND = 17 if six.PY2 else 8
 CALLS_TO_SEND_MORE = 23 if six.PY2 else 14      # beyond 125 bytes
 CALLS_TO_SEND_ONE_OF_MANY = 8 if six.PY2 else 3
@@ -117,9 +117,10 @@ def test_the_clock_is_looked_at_once_or_twice_for_a_read_not_for_a_message():
     assert 0 < len(readings) <= 2 * work.c_calls['recv'] + 20 < count
 
 
-def test_a_reader_of_json_costs_a_message_received_no_call():
+def test_a_reader_of_json_costs_a_message_received_one_call():
+    """That of the event's constructor."""
     count = 4000
-    assert receive(count, json_loads=json.loads).calls <= receive(count).calls + BESIDE
+    assert receive(count, json_loads=json.loads).calls <= receive(count).calls + count + BESIDE
 
 
 def ready_in_a_loop(url):
@@ -194,8 +195,10 @@ def test_a_small_message_received_in_a_pool_is_a_few_calls_and_no_system_call():
     assert work.calls <= (CALLS_TO_RECEIVE + 1) * count + BESIDE
     reads = count * 130 // 65536 + 10
     assert work.c_calls['recv'] <= 2 * reads
-    for name in ('poll', 'time', 'monotonic', 'getpid', 'heappush', 'append'):
+    for name in ('poll', 'time', 'monotonic', 'getpid', 'heappush'):
         assert work.c_calls.get(name, 0) <= 8 * reads
+    # The decoder appends each to a batch; nothing else does.
+    assert work.c_calls.get('append', 0) <= count + 8 * reads
 
 
 @pytest.mark.parametrize('size', [0, 120])
