@@ -149,6 +149,7 @@ class Connection(LoopIterator):
         # True from when the task has asked until there is an event.
         self._is_asking = False
         self._is_paused = False     # nothing is received until it has taken what was made ahead
+        self._is_late = False       # a step is due as soon as the task runs
         self._error = None  # type: Optional[Exception]
         self._sends = 0     # since other tasks had their turn
         self._parts_task = None  # type: Any    # the task that sends a message in parts
@@ -171,7 +172,14 @@ class Connection(LoopIterator):
                 return event
             self._last = None
             self._ask()
-            await self._wait(self._watch)
+            try:
+                # Here, as each coroutine of an idle connection takes memory.
+                await self._new_wait(self._watch)
+            finally:
+                self._loop.waiter = None
+                if self._is_late:
+                    self._is_late = False
+                    self._loop.wake()
 
     def _ask(self):
         # type: () -> None
@@ -228,6 +236,10 @@ class Connection(LoopIterator):
         # type: () -> None
         """Step, as something has arrived, or is to be done; the loop calls this."""
         self._sends = 0
+        if self._loop.waiter is not None and not self._is_asking:
+            # The task runs next, and takes what there is: nothing is kept for it ahead.
+            self._is_late = True
+            return
         self._is_busy = True
         try:
             self._step()

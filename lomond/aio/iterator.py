@@ -81,24 +81,24 @@ class LoopIterator(object):
                 'another task is iterating: let that one pass on the events')
         self._loop.check()
 
-    async def _wait(self, watch):
-        # type: (Callable[[], Any]) -> None
-        """Wait until there may be an event; ``watch()`` has the loop call when there may be."""
+    def _new_wait(self, watch):
+        # type: (Callable[[], Any]) -> Any
+        """Return what to await until there may be an event; then set the loop's waiter to None.
+
+        ``watch()`` has the loop call when there may be one.
+        """
         loop = self._loop
         waiter = loop.waiter = loop.new_waiter()
+        self._is_busy = True
         try:
-            self._is_busy = True
-            try:
-                if not self._is_over:   # by a signal's handler
-                    watch()
-            finally:
-                self._is_busy = False
-            if self._is_over:
-                self.break_off()
-            else:
-                await loop.wait(waiter)
+            if not self._is_over:   # by a signal's handler
+                watch()
         finally:
-            loop.waiter = None
+            self._is_busy = False
+        if self._is_over:
+            self.break_off()
+            loop.release(waiter)
+        return loop.wait(waiter)
 
     def break_off(self):
         # type: () -> None

@@ -75,8 +75,11 @@ class PoolEvents(LoopIterator):
                 self.break_off()
                 raise errors.WebSocketUnavailable(
                     'this system has neither epoll nor kqueue: iterate over the Pool in a thread')
-            await self._wait(partial(
-                self._loop.watch, ((fd, READ),), None if left == NEVER else left))
+            try:
+                await self._new_wait(partial(
+                    self._loop.watch, ((fd, READ),), None if left == NEVER else left))
+            finally:
+                self._loop.waiter = None
             if self._error is not None:
                 self.break_off()
                 raise self._error
