@@ -176,7 +176,7 @@ class Session(object):
         self.begins_with_poll = True  # type: bool
         #: Whether the driver replaces a connection that reached `max_age`, and then closes it.
         self.is_replaceable = False  # type: bool
-        self._timing = None  # type: Any        # the options of `begin`, for Timers
+        self._timing = None  # type: Any        # the options of `begin`, for Timers, until Ready
         self._close_timeout = NEVER
         self._close_deadline = NEVER
         self._timers = None  # type: Any        # Timers, from Ready on
@@ -634,7 +634,6 @@ class Session(object):
 
     def _open_transport(self, transport):
         # type: (Transport) -> None
-        transport.on_backlog = self.wake
         transport.max_read_ahead = self._read_ahead_limit
         self.writer.attach(transport)
         self._has_received = False
@@ -766,6 +765,7 @@ class Session(object):
         # type: () -> None
         now = self._clock()
         poll, ping_rate, ping_timeout, idle_timeout, max_age = self._timing
+        self._timing = None     # a connection that is open is small
         self._timers = Timers(now, poll, ping_rate, ping_timeout)
         if idle_timeout:
             self._idle_timer = IdleTimer(now, idle_timeout, self._websocket.stats.received)
