@@ -40,3 +40,40 @@ def test_a_small_message_received_in_an_event_loop_is_a_few_calls():
     reads = work.c_calls['recv']
     assert work.calls <= CALLS_TO_RECEIVE * count + 60 * reads
     assert reads < count // 20
+
+
+def test_connections_in_an_event_loop_share_one_timer():
+    async def wait_for_ready(connection):
+        async for event in connection:
+            if event.name == 'ready':
+                return
+
+    async def scenario(loop):
+        event_loop, timers = loop.asyncio_loop, []
+        call_at = event_loop.call_at
+
+        def note(*args, **options):
+            timers.append(call_at(*args, **options))
+            return timers[-1]
+
+        event_loop.call_at = note
+        connections = [aio.connect(WebSocket(server.url)) for _ in range(20)]
+        for connection in connections:
+            await wait_for_ready(connection)
+        tasks = [loop.start(connection.__anext__) for connection in connections]
+        for _ in range(3):
+            await loop.sleep(0)
+        now = event_loop.time()
+        waiting = [timer for timer in timers if not timer._cancelled and timer._when > now]
+        for task in tasks:
+            await task.stop()
+        for connection in connections:
+            connection.break_off()
+        return waiting
+
+    def script(sock):
+        answer_upgrade(sock)
+        drain(sock)
+
+    with RawServer(script) as server:
+        assert len(run_in('asyncio', scenario)) == 1
