@@ -77,6 +77,10 @@ if TYPE_CHECKING:
             raise NotImplementedError
 
 
+# One for all connections: it is held for moments, and no other lock is acquired meanwhile.
+_lifecycle_lock = ProcessLock()
+
+
 def with_defaults(cls):
     # type: (Type[Self]) -> Type[Self]
     """Decorate a class of endpoints: the defaults of its parameters become attributes of the class.
@@ -203,7 +207,7 @@ class Endpoint(object):
     def _new_connection(self):
         # type: () -> Connection
         return Connection(
-            self._role, message_limits(self.max_message_size), ProcessLock(),
+            self._role, message_limits(self.max_message_size), _lifecycle_lock,
             self._stats, text_class=text_class(self.json_loads, self.text_as_bytes),
             message_parts=self.message_parts)
 

@@ -11,12 +11,11 @@ import logging
 import os
 import weakref
 from collections import deque
-from heapq import heapify, heappop, heappush
 
 from lomond import errors, events
 from lomond._compat import TYPE_CHECKING, monotonic
 from lomond._describe import describe
-from lomond.engine.timers import NEVER
+from lomond.engine.timers import NEVER, Deadlines, Scheduled
 from lomond.net.waiter import WAYS, Waiter
 from lomond.net.waker import Waker
 
@@ -33,10 +32,6 @@ _LATE = 1.0
 
 # The shortest time between two warnings of one kind, in seconds.
 _WARN_EVERY = 60.0
-
-# Outdated entries of the heap, before it is made again without them.
-_MANY_OUTDATED = 64
-
 
 # Weak references to all multiplexers: a websocket may be a member of one only.
 _multiplexers = []  # type: List[Any]
@@ -60,18 +55,19 @@ class WarningLimit(object):
         return True
 
 
-class Member(object):
+class Member(Scheduled):
     """A machine in a multiplexer, and what it is known by outside: its websocket.
 
     Parameters: ``begin``, called in the driver's thread with the function that wakes the
     driver; returns the machine, which has begun.
     """
 
-    __slots__ = ('begin', 'driver', 'interest', 'is_gone', 'is_ready', 'is_woken', 'machine',
-                 'scheduled', 'websocket')
+    __slots__ = (
+        'begin', 'driver', 'interest', 'is_gone', 'is_ready', 'is_woken', 'machine', 'websocket')
 
     def __init__(self, websocket, begin):
         # type: (Any, Callable[[Callable[[], None]], Any]) -> None
+        super(Member, self).__init__()
         self.websocket = websocket
         self.begin = begin  # type: Any     # None once it was called
         self.machine = None  # type: Any
@@ -84,8 +80,6 @@ class Member(object):
         self.is_woken = False
         #: What the waiter watches for it; compared by identity.
         self.interest = ()  # type: Interest
-        #: The time of its entry in the heap of deadlines.
-        self.scheduled = NEVER
 
     def wake(self):
         # type: () -> None
@@ -112,16 +106,15 @@ class Multiplexer(object):
         #: Calls for the driver's thread to make.
         self.mail = deque()  # type: Deque[Callable[[], Any]]
         self._ready = deque()  # type: Deque[Member]
-        #: Deadlines: of each member, the earliest that counts is its `scheduled`. Another entry is
-        #: outdated. A member that has more time by now is put off when its entry's time comes.
-        self.heap = []  # type: List[Tuple[float, int, Member]]
-        self._pushed = 0        # numbers the entries: members don't compare
-        self._outdated = 0
+        #: Of each member the earliest that it had: one that has more time by now is put off when
+        #: that has come.
+        self.deadlines = Deadlines()  # type: Deadlines
         self._owners = {}  # type: Dict[int, Member]    # by descriptor
         self._next_poll = self._look_again = NEVER
         self._warnings = WarningLimit()
         self._waiter = None  # type: Optional[Waiter]   # while `run` runs
         self._waker = None  # type: Optional[Waker]
+        self._is_waiting = False    # or about to wait: it has looked at the mail
         _multiplexers.append(weakref.ref(self, _multiplexers.remove))
 
     # -- from any thread --
@@ -207,8 +200,8 @@ class Multiplexer(object):
         """Have the driver's thread call a function between two steps."""
         self.mail.append(function)
         waker = self._waker
-        if waker is not None:
-            # In the driver's own thread, too: a signal's handler may be about to interrupt a wait.
+        # In the driver's own thread, too: a signal's handler may be about to interrupt a wait.
+        if waker is not None and self._is_waiting:
             waker.wake()
 
     # -- the driver --
@@ -235,11 +228,13 @@ class Multiplexer(object):
             self._waker = Waker()
             self._waiter.watch(*self._waker.interest)
             while not is_over() and process == os.getpid():
+                self._is_waiting = True     # first: what is called from now on ends the wait
                 left = self.time_left()
                 if not waits:
                     yield None, None
                     left = 0
                 self._collect(left)
+                self._is_waiting = False
                 self._read_mail()
                 # Each once: one that has more to do waits for the others.
                 for _ in range(len(ready)):
@@ -276,7 +271,7 @@ class Multiplexer(object):
                     if self._next_poll <= now:      # missed ones are skipped
                         self._next_poll = now + period
                     yield None, events.Poll()
-                self._look_at_heap(now)
+                self._look_at_deadlines(now)
                 if now >= self._look_again:
                     self._look_again = NEVER
         finally:
@@ -292,7 +287,7 @@ class Multiplexer(object):
         """Return for how many seconds there is nothing to do, unless something arrives."""
         if self._ready or self.mail:
             return 0
-        deadline = min(self._next_poll, self._look_again, self.heap[0][0] if self.heap else NEVER)
+        deadline = min(self._next_poll, self._look_again, self.deadlines.first)
         return max(0.0, deadline - self._clock())
 
     # -- in the driver's thread --
@@ -325,7 +320,7 @@ class Multiplexer(object):
         if machine.interest is not member.interest:
             self._watch(member, machine.interest)
         if machine.deadline < member.scheduled:
-            self._schedule(member, machine.deadline)
+            self.deadlines.set(member, machine.deadline)
 
     def _mark_ready(self, member):
         # type: (Member) -> None
@@ -379,10 +374,8 @@ class Multiplexer(object):
         for fd, _mask in member.interest:
             self._forget(member, fd)
         member.interest = ()
-        if member.scheduled != NEVER:       # its entry must not keep what the machine holds
-            member.scheduled = NEVER
-            self._outdated += 1
-            self._compact()
+        self.deadlines.drop(member)
+        self.deadlines.compact()
         if member.machine is not None:
             member.machine.dispose()
             member.machine = None
@@ -390,38 +383,10 @@ class Multiplexer(object):
             del self._leaving[id(member.websocket)]
         self._drop(member)      # last: if Ctrl-C came in between, `_end` takes it out again
 
-    # -- deadlines --
-
-    def _schedule(self, member, deadline):
-        # type: (Member, float) -> None
-        if member.scheduled != NEVER:
-            self._outdated += 1
-        member.scheduled = deadline
-        self._pushed += 1
-        heappush(self.heap, (deadline, self._pushed, member))
-        self._compact()
-
-    def _compact(self):
-        # type: () -> None
-        if self._outdated > _MANY_OUTDATED and self._outdated > len(self.heap) // 2:
-            self.heap[:] = [entry for entry in self.heap if entry[2].scheduled == entry[0]]
-            heapify(self.heap)
-            self._outdated = 0
-
-    def _look_at_heap(self, now):
+    def _look_at_deadlines(self, now):
         # type: (float) -> None
         """Mark ready those whose deadline has come."""
-        heap = self.heap
-        while heap:
-            at, _number, member = heap[0]
-            if at != member.scheduled:
-                heappop(heap)
-                self._outdated -= 1
-                continue
-            if at > now:
-                return
-            heappop(heap)
-            member.scheduled = NEVER
+        for at, member in self.deadlines.take_due(now):
             if now - at > _LATE:
                 self._warn(now - at, now)
             try:
@@ -432,7 +397,7 @@ class Multiplexer(object):
             if is_due:
                 self._mark_ready(member)
             elif deadline != NEVER:
-                self._schedule(member, deadline)
+                self.deadlines.set(member, deadline)
 
     def _warn(self, late, now):
         # type: (float, float) -> None
@@ -469,8 +434,7 @@ class Multiplexer(object):
         self._read_mail()       # members that were removed at the last moment
         # But not those that another thread has just added, for the next loop.
         self._ready = deque(member for member in self._ready if not member.is_gone)
-        del self.heap[:]
-        self._outdated = 0
+        self.deadlines.clear()
         self._owners.clear()
         waker, self._waker = self._waker, None
         if waker is not None:

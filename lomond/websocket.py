@@ -341,6 +341,8 @@ class WebSocket(Endpoint):
                     self._request_options.change(name, value)
                     if name == 'cookies':
                         value = self._request_options.jar
+            elif value is getattr(self, name, self):
+                return      # the class's default, in the constructor: most are, and a call is saved
             super(WebSocket, self).__setattr__(name, value)
 
     def __repr__(self):

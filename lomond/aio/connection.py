@@ -15,7 +15,7 @@ from lomond._checks import check_count
 from lomond._compat import TYPE_CHECKING, NamedTuple
 from lomond._messages import check_bytes, text_payload
 from lomond.aio.iterator import LoopIterator
-from lomond.engine.outbox import MAX_QUEUE, Outbox
+from lomond.engine.outbox import MAX_QUEUE, Driver, Outbox
 from lomond.engine.policy import check_policy
 from lomond.engine.reconnect import PersistentSession
 from lomond.engine.stepped import begin_client
@@ -68,6 +68,12 @@ LOW_WATER = 16 * 1024
 
 # After this number of sends that didn't wait other tasks run: the loop answers pings.
 _MANY_SENDS = 64
+
+# Ends at once.
+_NO_EVENTS = iter(())  # type: Iterator[AnyEvent]
+
+# One for all, as no thread waits for space in these queues.
+_DRIVER = Driver()
 
 # Beyond any other event nothing happens until the task has handled it: a handler of Closing may
 # send the last messages.
@@ -134,14 +140,13 @@ class Connection(LoopIterator):
         if max_queue is not None:
             self._high_water = min(HIGH_WATER, max_queue - 1)
             self._low_water = min(LOW_WATER, max_queue - 1)
-        self._timing = timing
+        self._timing = timing  # type: Optional[Timing]     # until it begins
         self._close_before = websocket.last_close
         self._machine = None  # type: Any
-        # Makes a step, whose events come one by one; where there are news, the machine has to
-        # attend before an event is passed on. (This saves a generator's turn for each message.)
-        self._advance = None  # type: Any
+        # Where there are news, the machine has to attend before an event is passed on. (This saves
+        # a generator's turn for each message.)
         self._news = ()  # type: Any
-        self._events = iter(())  # type: Iterator[AnyEvent]     # of the last step
+        self._events = _NO_EVENTS   # of the last step
         # Events that come before those: a deque while there are some, as an empty one is large.
         self._ahead = ()  # type: Any
         self._ahead_size = 0
@@ -149,6 +154,7 @@ class Connection(LoopIterator):
         # True from when the task has asked until there is an event.
         self._is_asking = False
         self._is_paused = False     # nothing is received until it has taken what was made ahead
+        self._is_late = False       # a step is due as soon as the task runs
         self._error = None  # type: Optional[Exception]
         self._sends = 0     # since other tasks had their turn
         self._parts_task = None  # type: Any    # the task that sends a message in parts
@@ -171,7 +177,14 @@ class Connection(LoopIterator):
                 return event
             self._last = None
             self._ask()
-            await self._wait(self._watch)
+            try:
+                # Here, as each coroutine of an idle connection takes memory.
+                await self._new_wait(self._watch)
+            finally:
+                self._loop.waiter = None
+                if self._is_late:
+                    self._is_late = False
+                    self._loop.wake()
 
     def _ask(self):
         # type: () -> None
@@ -199,10 +212,11 @@ class Connection(LoopIterator):
             self._loop.wake()
 
     def _start(self, loop):
-        # type: (Any) -> Callable[[], Any]
+        # type: (Any) -> Any
         wake = loop.wake
         websocket = self.websocket
         timing, max_queue, close_before = self._timing, self._max_queue, self._close_before
+        self._timing = None     # an idle connection is small
 
         def is_over():
             # type: () -> bool
@@ -211,16 +225,15 @@ class Connection(LoopIterator):
         def begin_session():
             # type: () -> QueuedClientSession
             return begin_client(
-                websocket, Outbox(max_queue, is_soft=True), timing, is_over, wake)
+                websocket, Outbox(max_queue, is_soft=True, driver=_DRIVER), timing, is_over, wake)
 
         if self._policy is None:
-            self._machine = session = begin_session()
-            self._advance, self._news = session.advance, session.connection.decoder.news
+            self._machine = begin_session()
+            self._news = websocket.stream.decoder.news
         else:
             self._machine = PersistentSession(
                 websocket, begin_session, self._policy, is_over, wake=wake)
-            self._advance = self._machine.step
-        return self._machine.dispose    # type: ignore[no-any-return]
+        return self._machine
 
     # -- the loop --
 
@@ -228,6 +241,10 @@ class Connection(LoopIterator):
         # type: () -> None
         """Step, as something has arrived, or is to be done; the loop calls this."""
         self._sends = 0
+        if self._loop.waiter is not None and not self._is_asking:
+            # The task runs next, and takes what there is: nothing is kept for it ahead.
+            self._is_late = True
+            return
         self._is_busy = True
         try:
             self._step()
@@ -244,7 +261,7 @@ class Connection(LoopIterator):
         machine = self._machine
         is_asking = self._is_asking
         while is_asking or self._look_ahead():
-            self._events = iter(self._advance())
+            self._events = iter(machine.advance() if self._policy is None else machine.step())
             event = self._next_event()
             if event is not None:
                 # The rest of the step is made when the task asks for it, or more arrives.
@@ -313,6 +330,7 @@ class Connection(LoopIterator):
 
     def _watch(self):
         # type: () -> None
+        self._events = _NO_EVENTS       # the last step's have come: free what made them
         left = self._machine.time_left()    # which may change the interest
         self._watch_for(self._machine.interest, left)
 
@@ -496,7 +514,7 @@ class Connection(LoopIterator):
     def _forget(self):
         # type: () -> None
         self._ahead = ()
-        self._events = iter(())
+        self._events = _NO_EVENTS
 
 
 #: A message that is sent in parts: the writer, the place among those that wait, the parts.

@@ -9,7 +9,7 @@ from lomond._compat import TYPE_CHECKING
 from lomond.aio.loops import current_loop
 
 if TYPE_CHECKING:
-    from typing import Any, Callable, Optional, TypeVar  # noqa: F401
+    from typing import Any, Callable, TypeVar  # noqa: F401
 
     Self = TypeVar('Self', bound='LoopIterator')
 
@@ -26,7 +26,7 @@ class LoopIterator(object):
     def __init__(self):
         # type: () -> None
         self._loop = None  # type: Any
-        self._free = None  # type: Optional[Callable[[], Any]]      # what frees all, once it began
+        self._run = None  # type: Any       # what to dispose of at the end, once it began
         self._is_over = False
         # While what `break_off` frees is in use: it takes effect afterwards.
         self._is_busy = False
@@ -52,18 +52,18 @@ class LoopIterator(object):
         """Begin in the loop that runs now."""
         loop = current_loop(self)
         try:
-            free = self._start(loop)
+            run = self._start(loop)
         except BaseException:
             loop.close()
             raise
         self._loop = loop
-        self._free = free
+        self._run = run
         if self._is_over:       # a function of the user's, or a signal's handler, broke it off
             self.break_off()
 
     def _start(self, loop):
-        # type: (Any) -> Callable[[], Any]
-        """Begin; return what frees everything."""
+        # type: (Any) -> Any
+        """Begin; return what has a ``dispose()`` that frees everything."""
         raise NotImplementedError
 
     def _forget(self):
@@ -81,24 +81,24 @@ class LoopIterator(object):
                 'another task is iterating: let that one pass on the events')
         self._loop.check()
 
-    async def _wait(self, watch):
-        # type: (Callable[[], Any]) -> None
-        """Wait until there may be an event; ``watch()`` has the loop call when there may be."""
+    def _new_wait(self, watch):
+        # type: (Callable[[], Any]) -> Any
+        """Return what to await until there may be an event; then set the loop's waiter to None.
+
+        ``watch()`` has the loop call when there may be one.
+        """
         loop = self._loop
         waiter = loop.waiter = loop.new_waiter()
+        self._is_busy = True
         try:
-            self._is_busy = True
-            try:
-                if not self._is_over:   # by a signal's handler
-                    watch()
-            finally:
-                self._is_busy = False
-            if self._is_over:
-                self.break_off()
-            else:
-                await loop.wait(waiter)
+            if not self._is_over:   # by a signal's handler
+                watch()
         finally:
-            loop.waiter = None
+            self._is_busy = False
+        if self._is_over:
+            self.break_off()
+            loop.release(waiter)
+        return loop.wait(waiter)
 
     def break_off(self):
         # type: () -> None
@@ -110,9 +110,9 @@ class LoopIterator(object):
         if self._is_busy:       # this is a signal's handler, or a function of the user's
             return
         self._forget()
-        free, self._free = self._free, None
-        if free is not None:
-            self._loop.free(partial(_end, self._loop, free))
+        run, self._run = self._run, None
+        if run is not None:
+            self._loop.free(partial(_end, self._loop, run))
 
     async def __aenter__(self):
         # type: (Self) -> Self
@@ -128,8 +128,8 @@ class LoopIterator(object):
         self.break_off()
 
 
-def _end(loop, free):
-    # type: (Any, Callable[[], Any]) -> None
+def _end(loop, run):
+    # type: (Any, Any) -> None
     loop.release_waiter()
     loop.close()
-    free()
+    run.dispose()

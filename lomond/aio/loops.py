@@ -14,7 +14,7 @@ import weakref
 
 from lomond import errors
 from lomond._compat import TYPE_CHECKING, thread_module
-from lomond.engine.timers import NEVER
+from lomond.engine.timers import NEVER, Deadlines, Scheduled
 from lomond.net.closing import add_waiter
 from lomond.net.waiter import READ, WRITE
 
@@ -44,19 +44,98 @@ class _Watched(object):
 
     def __init__(self):
         # type: () -> None
-        # An entry may be outdated: a loop forgets only what it watches.
-        self.loops = weakref.WeakValueDictionary()  # type: weakref.WeakValueDictionary[int, _Loop]
+        self.loops = {}  # type: Dict[int, _Loop]
         add_waiter(self)
 
     def forget(self, fd):
         # type: (int) -> None
         """Have the loop that watches a descriptor forget it, in the process of that loop."""
-        loop = self.loops.get(fd)
-        if loop is not None and loop.is_in_its_process:
+        loop = self.loops.pop(fd, None)
+        if loop is not None and loop.place.is_in_its_process:
             loop.forget(fd)
 
 
 _watched = _Watched()
+
+
+class _Place(object):
+    """The thread and the process that an event loop runs in."""
+
+    def __init__(self):
+        # type: () -> None
+        self._thread = thread_module.get_ident()
+        self._process = os.getpid()
+
+    @property
+    def is_in_its_process(self):
+        # type: () -> bool
+        """False in a forked child, whose copy of the loop nobody runs."""
+        return self._process == os.getpid()
+
+    @property
+    def is_here(self):
+        # type: () -> bool
+        """True in the thread and the process of the loop."""
+        return self._thread == thread_module.get_ident() and self.is_in_its_process
+
+
+class _AsyncioPlace(_Place):
+    """An event loop like asyncio's, as all that runs in it shares it: with one timer for all."""
+
+    def __init__(self, loop):
+        # type: (Any) -> None
+        super(_AsyncioPlace, self).__init__()
+        self.loop = loop
+        self._deadlines = Deadlines()
+        self._timer = None  # type: Any
+        self._timer_at = NEVER
+
+    def schedule(self, thing, at):
+        # type: (_AsyncioLoop, float) -> None
+        """Have a thing called at this time, by the loop's clock, and not at its time before."""
+        self._deadlines.set(thing, at)
+        self._set_timer()
+
+    def drop(self, thing):
+        # type: (_AsyncioLoop) -> None
+        """Don't have a thing called."""
+        self._deadlines.drop(thing)
+
+    def _set_timer(self):
+        # type: () -> None
+        at = self._deadlines.first
+        if at < self._timer_at - _SLACK:
+            if self._timer is not None:
+                self._timer.cancel()
+            self._timer_at = at
+            self._timer = self.loop.call_at(at, self._on_timer)
+
+    def _on_timer(self):
+        # type: () -> None
+        self._timer, self._timer_at = None, NEVER
+        try:
+            for _at, thing in self._deadlines.take_due(self.loop.time()):
+                thing.call_owner()
+        finally:
+            self._set_timer()
+
+
+# By the id of the loop, which the place keeps alive.
+_places = weakref.WeakValueDictionary()  # type: weakref.WeakValueDictionary[int, _AsyncioPlace]
+
+
+def _asyncio_place():
+    # type: () -> _AsyncioPlace
+    """Return the place of asyncio's loop that runs now."""
+    loop = asyncio.get_event_loop()
+    place = _places.get(id(loop))
+    if place is None or not place.is_here:
+        if type(loop).add_reader is asyncio.AbstractEventLoop.add_reader:
+            raise errors.WebSocketUnavailable(
+                'this event loop has no add_reader: on Windows use asyncio.SelectorEventLoop, '
+                'or a Pool in a thread')
+        place = _places[id(loop)] = _AsyncioPlace(loop)
+    return place
 
 
 def current_loop(owner):
@@ -73,38 +152,55 @@ def current_loop(owner):
             pass
         else:
             return _TrioLoop(owner, trio)
-    return _AsyncioLoop(owner)
+    return _AsyncioLoop(owner, _asyncio_place())
 
 
-class _Loop(object):
+class _Loop(Scheduled):
     """What both kinds share.
 
     `wake` may be called from any thread and from signals' handlers, `free` and `forget` from any
     thread; all else in the loop's own.
     """
 
-    def __init__(self, owner):
-        # type: (Any) -> None
+    __slots__ = ('_interest', '_owner', 'is_closed', 'place', 'waiter')
+
+    def __init__(self, owner, place):
+        # type: (Any, Any) -> None
+        super(_Loop, self).__init__()
         self._owner = weakref.ref(owner)
-        self._thread = thread_module.get_ident()
-        self._process = os.getpid()
+        #: Where it runs, a `_Place`.
+        self.place = place
         self.is_closed = False
         #: What the task that iterates waits for; None if it doesn't.
         self.waiter = None  # type: Any
-        # What is watched, compared by identity; None if that has to be looked at again.
-        self._interest = ()  # type: Optional[Interest]
+        # What is watched, compared by identity.
+        self._interest = ()  # type: Interest
 
-    @property
-    def is_in_its_process(self):
-        # type: () -> bool
-        """False in a forked child, whose copy of the loop nobody runs."""
-        return self._process == os.getpid()
+    def _follow(self, interest):
+        # type: (Interest) -> None
+        """Be found by `_watched` for these descriptors, and no others."""
+        masks = dict(interest)
+        for fd in masks:
+            _watched.loops[fd] = self
+        for fd, _mask in self._interest:
+            if fd not in masks and _watched.loops.get(fd) is self:
+                del _watched.loops[fd]
+        self._interest = interest
+
+    def _watches_no_more(self, fd):
+        # type: (int) -> bool
+        """Follow a descriptor no more; return whether it was followed."""
+        left = tuple(pair for pair in self._interest if pair[0] != fd)
+        is_followed = len(left) < len(self._interest)
+        if is_followed:
+            self._interest = left
+        return is_followed
 
     @property
     def is_here(self):
         # type: () -> bool
         """True in the thread and the process of the loop."""
-        return self._thread == thread_module.get_ident() and self.is_in_its_process
+        return self.place.is_here       # type: ignore[no-any-return]
 
     @property
     def is_current(self):
@@ -125,8 +221,9 @@ class _Loop(object):
                 'this belongs to another event loop, or thread: there use the methods of the '
                 'WebSocket, such as websocket.send_text and websocket.close')
 
-    def _call_owner(self):
+    def call_owner(self):
         # type: () -> None
+        """Have the owner step."""
         owner = self._owner()
         if owner is not None and not self.is_closed:
             owner.on_ready()
@@ -134,7 +231,7 @@ class _Loop(object):
     def wake(self):
         # type: () -> None
         """Have the owner called soon, from any thread. Never raises."""
-        self.call_soon(self._call_owner)
+        self.call_soon(self.call_owner)
 
     def release_waiter(self):
         # type: () -> None
@@ -150,7 +247,7 @@ class _Loop(object):
     def free(self, function):
         # type: (Callable[[], Any]) -> None
         """Call what frees something: in the loop, or here if that is as safe; from any thread."""
-        if self.is_here or not self.is_in_its_process or not self.call_soon(function):
+        if self.is_here or not self.place.is_in_its_process or not self.call_soon(function):
             function()
 
     def call_soon(self, function):
@@ -167,23 +264,13 @@ class _Loop(object):
 class _AsyncioLoop(_Loop):
     """asyncio's loop, or one that is made like it."""
 
-    def __init__(self, owner):
-        # type: (Any) -> None
-        self._loop = asyncio.get_event_loop()
-        if type(self._loop).add_reader is asyncio.AbstractEventLoop.add_reader:
-            raise errors.WebSocketUnavailable(
-                'this event loop has no add_reader: on Windows use asyncio.SelectorEventLoop, '
-                'or a Pool in a thread')
-        self._masks = {}  # type: Dict[int, int]    # what is watched, by descriptor
-        self._timer = None  # type: Any
-        self._timer_at = NEVER
-        super(_AsyncioLoop, self).__init__(owner)
+    __slots__ = ()
 
     @property
     def is_current(self):
         # type: () -> bool
         """True in a task or a callback of the loop."""
-        return asyncio._get_running_loop() is self._loop
+        return asyncio._get_running_loop() is self.place.loop
 
     def current_task(self):
         # type: () -> Any
@@ -196,84 +283,67 @@ class _AsyncioLoop(_Loop):
 
         Raises OSError if the loop can't wait for it.
         """
+        loop = self.place.loop
         if left == 0:
-            self._loop.call_soon(self._call_owner)      # what is watched may change until then
+            loop.call_soon(self.call_owner)     # what is watched may change until then
             return
         if interest is not self._interest:
-            self._set_masks(dict(interest))
-            self._interest = interest
+            self._change(interest)
         if left is not None:
-            # A timer that comes too early costs one look; one that moves costs more.
-            at = self._loop.time() + left
-            if at < self._timer_at - _SLACK:
-                self._set_timer(at)
+            # A call that comes too early costs one look; a deadline that moves costs more.
+            at = loop.time() + left
+            if at < self.scheduled - _SLACK:
+                self.place.schedule(self, at)
 
     def glance(self):
         # type: () -> None
-        """Have the owner called after `_GLANCE` seconds, unless a timer is set."""
-        if self._timer_at == NEVER:
-            self._set_timer(self._loop.time() + _GLANCE)
-
-    def _set_timer(self, at):
-        # type: (float) -> None
-        if self._timer is not None:
-            self._timer.cancel()
-        self._timer_at = at
-        self._timer = self._loop.call_at(at, self._on_timer)
+        """Have the owner called after `_GLANCE` seconds, unless a deadline is set."""
+        if self.scheduled == NEVER:
+            self.place.schedule(self, self.place.loop.time() + _GLANCE)
 
     def pause(self):
         # type: () -> None
         """Watch no descriptor until the next `watch`."""
-        self._set_masks({})
-        self._interest = None
+        self._change(())
 
-    def _set_masks(self, masks):
-        # type: (Dict[int, int]) -> None
-        loop = self._loop
-        for fd, known in list(self._masks.items()):
-            self._remove(fd, known & ~masks.get(fd, 0))
-        for fd, mask in masks.items():
-            known = self._masks.get(fd, 0)
-            if mask & READ and not known & READ:
-                loop.add_reader(fd, self._call_owner)
-            if mask & WRITE and not known & WRITE:
-                loop.add_writer(fd, self._call_owner)
-            if mask:
-                self._masks[fd] = mask
-                _watched.loops[fd] = self
+    def _change(self, interest):
+        # type: (Interest) -> None
+        """Watch these descriptors, instead of those before."""
+        loop = self.place.loop
+        before, wanted = dict(self._interest), dict(interest)
+        self._follow(interest)      # first: what can't be watched is closed, and forgotten
+        for fd, known in before.items():
+            self._remove(fd, known & ~wanted.get(fd, 0))
+        for fd, mask in wanted.items():
+            new = mask & ~before.get(fd, 0)
+            if new & READ:
+                loop.add_reader(fd, self.call_owner)
+            if new & WRITE:
+                loop.add_writer(fd, self.call_owner)
 
     def _remove(self, fd, mask):
         # type: (int, int) -> None
         """Watch a descriptor no more for what the mask says."""
-        left = self._masks.pop(fd, 0) & ~mask
-        if left:
-            self._masks[fd] = left
         try:
             if mask & READ:
-                self._loop.remove_reader(fd)
+                self.place.loop.remove_reader(fd)
             if mask & WRITE:
-                self._loop.remove_writer(fd)
+                self.place.loop.remove_writer(fd)
         except RuntimeError:
             pass        # the loop is closed
 
     def forget(self, fd):
         # type: (int) -> None
         """Watch a descriptor no more: it is about to be closed."""
-        if fd in self._masks:
+        if self._watches_no_more(fd):
             self._remove(fd, READ | WRITE)
-            self._interest = None
-
-    def _on_timer(self):
-        # type: () -> None
-        self._timer, self._timer_at = None, NEVER
-        self._call_owner()
 
     def call_soon(self, function):
         # type: (Callable[[], Any]) -> bool
         """Have a function called in the loop, from any thread; False if the loop is over."""
         try:
             # Not call_soon: a signal's handler in the loop's own thread must end its wait.
-            self._loop.call_soon_threadsafe(function)
+            self.place.loop.call_soon_threadsafe(function)
         except RuntimeError:
             return False
         return True
@@ -281,7 +351,7 @@ class _AsyncioLoop(_Loop):
     def new_waiter(self):
         # type: () -> Any
         """Return what a task can wait for, once, by `wait`; `release` ends that."""
-        return self._loop.create_future()
+        return self.place.loop.create_future()
 
     @staticmethod
     def wait(waiter):
@@ -308,10 +378,11 @@ class _AsyncioLoop(_Loop):
         # type: () -> None
         """Watch nothing any more, and call the owner no more."""
         self.is_closed = True
-        if self.is_in_its_process:
-            self._set_masks({})
-            if self._timer is not None:
-                self._timer.cancel()
+        self.place.drop(self)
+        if self.place.is_in_its_process:
+            self._change(())
+        else:
+            self._follow(())
 
 
 class _TrioLoop(_Loop):
@@ -324,9 +395,8 @@ class _TrioLoop(_Loop):
         # What a wait for a descriptor raises.
         self._faults = (OSError, trio.ClosedResourceError, trio.BusyResourceError)
         self._scope = None  # type: Any     # of the present wait
-        self._deadline = NEVER
         self._is_changed = False    # what is watched, since the wait began
-        super(_TrioLoop, self).__init__(owner)
+        super(_TrioLoop, self).__init__(owner, _Place())
         trio.lowlevel.spawn_system_task(_run, weakref.ref(self), name='lomond')
 
     @property
@@ -347,9 +417,7 @@ class _TrioLoop(_Loop):
         # type: (Interest, Optional[float]) -> None
         """Call the owner when a descriptor is ready, or after ``left`` seconds, None for never."""
         if left != 0 and interest is not self._interest:    # else it may change until then
-            self._interest = interest
-            for fd, _mask in interest:
-                _watched.loops[fd] = self
+            self._follow(interest)
             self._look_again()
         if left is not None:
             self._call_at(self._trio.current_time() + left)
@@ -357,22 +425,22 @@ class _TrioLoop(_Loop):
     def glance(self):
         # type: () -> None
         """Have the owner called after `_GLANCE` seconds, unless a timer is set."""
-        if self._deadline == NEVER:
+        if self.scheduled == NEVER:
             self._call_at(self._trio.current_time() + _GLANCE)
 
     def _call_at(self, deadline):
         # type: (float) -> None
         # A deadline that comes too early costs one look; one that moves costs more.
-        if deadline < self._deadline - _SLACK:
-            self._deadline = deadline
+        if deadline < self.scheduled - _SLACK:
+            self.scheduled = deadline
             if self._scope is not None:
                 self._scope.deadline = deadline
 
     def pause(self):
         # type: () -> None
         """Watch no descriptor until the next `watch`."""
-        if self._interest is not None:
-            self._interest = None
+        if self._interest:
+            self._follow(())
             self._look_again()
 
     def _look_again(self):
@@ -384,9 +452,8 @@ class _TrioLoop(_Loop):
     def forget(self, fd):
         # type: (int) -> None
         """Watch a descriptor no more: it is about to be closed."""
-        if fd not in dict(self._interest or ()):
+        if not self._watches_no_more(fd):
             return
-        self._interest = None
         if self.is_here:
             self._trio.lowlevel.notify_closing(fd)
             self._look_again()
@@ -427,34 +494,34 @@ class _TrioLoop(_Loop):
         # type: () -> None
         """Watch nothing any more, and call the owner no more."""
         self.is_closed = True
-        self._interest = None
-        if self.is_in_its_process:
+        self._follow(())
+        if self.place.is_in_its_process:
             self._look_again()
 
     async def run(self):
         # type: () -> None
         """Call the owner whenever it is time, until what is watched changes; in the system task."""
         lowlevel = self._trio.lowlevel
-        waits = [(call, fd) for fd, mask in self._interest or () for call, bit in (
+        waits = [(call, fd) for fd, mask in self._interest for call, bit in (
             (lowlevel.wait_readable, READ), (lowlevel.wait_writable, WRITE)) if mask & bit]
         self._is_changed = False
         fault = None  # type: Optional[Exception]
-        with self._trio.CancelScope(deadline=self._deadline) as self._scope:
+        with self._trio.CancelScope(deadline=self.scheduled) as self._scope:
             try:
                 while not self.is_closed:   # by a signal's handler, before there was a scope
                     await self._wait_for_first(waits)
-                    self._call_owner()
+                    self.call_owner()
             except self._faults as error:
                 fault = error
         self._scope = None
         if self._is_changed:        # it may be what was closed
             return
         if fault is None:
-            self._deadline = NEVER
+            self.scheduled = NEVER
         else:
-            self._interest = None
+            self._follow(())
             self._fail(fault)
-        self._call_owner()
+        self.call_owner()
 
     def _fail(self, fault):
         # type: (Exception) -> None

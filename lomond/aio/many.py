@@ -56,9 +56,9 @@ class PoolEvents(LoopIterator):
         self._error = None  # type: Optional[OSError]
 
     def _start(self, loop):
-        # type: (Any) -> Callable[[], Any]
+        # type: (Any) -> _Iteration
         events = self._events = self._pool.iterate(waits=False)
-        return partial(_close, loop, events)
+        return _Iteration(loop, events)
 
     async def __anext__(self):
         # type: () -> Tuple[WebSocket, AnyEvent]
@@ -75,8 +75,11 @@ class PoolEvents(LoopIterator):
                 self.break_off()
                 raise errors.WebSocketUnavailable(
                     'this system has neither epoll nor kqueue: iterate over the Pool in a thread')
-            await self._wait(partial(
-                self._loop.watch, ((fd, READ),), None if left == NEVER else left))
+            try:
+                await self._new_wait(partial(
+                    self._loop.watch, ((fd, READ),), None if left == NEVER else left))
+            finally:
+                self._loop.waiter = None
             if self._error is not None:
                 self.break_off()
                 raise self._error
@@ -100,10 +103,18 @@ class PoolEvents(LoopIterator):
         self._error = error
 
 
-def _close(loop, events):
-    # type: (Any, Any) -> None
-    """Close a pool's generator: in a moment, if this is called in a step of it."""
-    if events.gi_running:
-        loop.call_soon(partial(_close, loop, events))
-    else:
-        events.close()
+class _Iteration(object):
+    """A pool's generator, to be closed at the end."""
+
+    def __init__(self, loop, events):
+        # type: (Any, Any) -> None
+        self._loop = loop
+        self._events = events
+
+    def dispose(self):
+        # type: () -> None
+        """Close it: in a moment, if this is called in a step of it."""
+        if self._events.gi_running:
+            self._loop.call_soon(self.dispose)
+        else:
+            self._events.close()

@@ -19,6 +19,7 @@ from lomond.protocol.state import unavailable
 if TYPE_CHECKING:
     from typing import Any, Callable, Iterable, Iterator, Optional, Tuple  # noqa: F401
 
+    from lomond.net.transport import Transport  # noqa: F401
     from lomond.protocol.connection import Connection  # noqa: F401
 
 log = logging.getLogger('lomond')  # type: logging.Logger
@@ -56,6 +57,11 @@ class BlockingWriter(Writer):
         # The sender of a message in parts. Meanwhile `_whole_size` is negative: so `send` finds out
         # where it has to look for large messages anyway.
         self._part_sender = None  # type: Optional[_PartSender]
+
+    def attach(self, transport):
+        # type: (Transport) -> None
+        super(BlockingWriter, self).attach(transport)
+        transport.on_backlog = self._session.wake   # a send that waits reads ahead
 
     # -- for the user, through the websocket --
 

@@ -82,6 +82,8 @@ class Gate(object):
             self._dialing.remove(session)
             if self._waiting:
                 following, _none = self._waiting.popitem(last=False)
+                if not self._waiting:
+                    self._waiting = OrderedDict()       # an empty one keeps its memory
                 self._begin(following)
                 following.wake()
 

@@ -176,7 +176,7 @@ class Session(object):
         self.begins_with_poll = True  # type: bool
         #: Whether the driver replaces a connection that reached `max_age`, and then closes it.
         self.is_replaceable = False  # type: bool
-        self._timing = None  # type: Any        # the options of `begin`, for Timers
+        self._timing = None  # type: Any        # the options of `begin`, for Timers, until Ready
         self._close_timeout = NEVER
         self._close_deadline = NEVER
         self._timers = None  # type: Any        # Timers, from Ready on
@@ -290,15 +290,31 @@ class Session(object):
         Raises TypeError and ValueError, and WebSocketUnavailable if it has begun before, or if
         another session took the place of this one.
         """
-        timing = (
-            check_seconds('poll', poll), check_seconds('ping_rate', ping_rate),
-            check_seconds('ping_timeout', ping_timeout),
-            check_seconds('idle_timeout', idle_timeout), check_seconds('max_age', max_age))
-        close_timeout = check_seconds('close_timeout', close_timeout)
         if not callable(wake):
             raise TypeError('wake must be a function, not {!r}'.format(wake))
+        self.begin_checked(
+            wake, check_seconds('poll', poll), check_seconds('ping_rate', ping_rate),
+            check_seconds('ping_timeout', ping_timeout), auto_pong,
+            check_seconds('close_timeout', close_timeout),
+            check_seconds('idle_timeout', idle_timeout), stale_disconnects,
+            check_seconds('max_age', max_age))
+
+    def begin_checked(
+        self,
+        wake,                   # type: Callable[[], Any]
+        poll,                   # type: Optional[float]
+        ping_rate,              # type: Optional[float]
+        ping_timeout,           # type: Optional[float]
+        auto_pong,              # type: bool
+        close_timeout,          # type: Optional[float]
+        idle_timeout,           # type: Optional[float]
+        stale_disconnects,      # type: bool
+        max_age,                # type: Optional[float]
+    ):
+        # type: (...) -> None
+        """Begin, as `begin` does, with options that were checked: a `lomond.websocket.Timing`."""
         self._websocket.claim(self)
-        self._timing = timing
+        self._timing = poll, ping_rate, ping_timeout, idle_timeout, max_age
         if stale_disconnects:
             self._stale_disconnects = True
         self._close_timeout = close_timeout or NEVER
@@ -634,7 +650,6 @@ class Session(object):
 
     def _open_transport(self, transport):
         # type: (Transport) -> None
-        transport.on_backlog = self.wake
         transport.max_read_ahead = self._read_ahead_limit
         self.writer.attach(transport)
         self._has_received = False
@@ -766,6 +781,7 @@ class Session(object):
         # type: () -> None
         now = self._clock()
         poll, ping_rate, ping_timeout, idle_timeout, max_age = self._timing
+        self._timing = None     # a connection that is open is small
         self._timers = Timers(now, poll, ping_rate, ping_timeout)
         if idle_timeout:
             self._idle_timer = IdleTimer(now, idle_timeout, self._websocket.stats.received)

@@ -64,7 +64,7 @@ def begin_client(websocket, outbox, timing, is_over, wake):
     """
     session = websocket.new_session(
         partial(QueuedClientSession, outbox=outbox))  # type: QueuedClientSession
-    session.begin(wake=wake, **timing._asdict())
+    session.begin_checked(wake, *timing)
     if is_over():       # that close() found no session
         session.close()
     return session

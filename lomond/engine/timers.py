@@ -1,14 +1,16 @@
-"""When a session has something to do, and whether the peer and its messages are still there.
+"""When sessions have something to do, and whether the peer and its messages are still there.
 
 Reads no clock and waits for nothing: the caller passes the time.
 """
 
 from __future__ import absolute_import, division, print_function
 
+from heapq import heapify, heappop, heappush
+
 from lomond._compat import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from typing import Optional  # noqa: F401
+    from typing import Any, Iterator, List, Optional, Tuple  # noqa: F401
 
     from lomond.stats import Traffic  # noqa: F401
 
@@ -17,6 +19,94 @@ NEVER = float('inf')
 # A loop that looks later than this, in seconds, after the peer should have answered was held up:
 # by a slow handler, or with the whole machine. It sends one more ping before it gives up.
 _HELD_UP = 1.0
+
+# Outdated entries of `Deadlines`, before they are removed.
+_MANY_OUTDATED = 64
+
+
+class Scheduled(object):
+    """What `Deadlines` can hold."""
+
+    __slots__ = ('scheduled',)
+
+    def __init__(self):
+        # type: () -> None
+        #: The time that was set for it last, NEVER for none.
+        self.scheduled = NEVER  # type: float
+
+    def __lt__(self, _other):
+        # type: (Any) -> bool
+        return False    # heapq compares two whose times are equal: either may be the first
+
+
+class Deadlines(object):
+    """The next deadline of each of many objects."""
+
+    __slots__ = ('_outdated', 'heap')
+
+    def __init__(self):
+        # type: () -> None
+        #: Pairs of a time and an object. Those with another time than its `scheduled` are outdated:
+        #: they go when they come up, or when there are many.
+        self.heap = []  # type: List[Tuple[float, Scheduled]]
+        self._outdated = 0
+
+    @property
+    def first(self):
+        # type: () -> float
+        """The first deadline, or an earlier time; NEVER without any."""
+        return self.heap[0][0] if self.heap else NEVER
+
+    def set(self, thing, at):
+        # type: (Scheduled, float) -> None
+        """Set an object's deadline, instead of the one that it has."""
+        self._outdated += thing.scheduled != NEVER
+        thing.scheduled = at
+        heappush(self.heap, (at, thing))
+        self.compact()
+
+    def drop(self, thing):
+        # type: (Scheduled) -> None
+        """Forget an object's deadline, if it has one; also by a finalizer, at any moment.
+
+        Its entry keeps the object alive until it comes up, or `compact` removes it.
+        """
+        if thing.scheduled != NEVER:
+            thing.scheduled = NEVER
+            self._outdated += 1
+
+    def take_due(self, now):
+        # type: (float) -> Iterator[Tuple[float, Any]]
+        """Yield the deadlines that have come, in order, each with its object, which has none now.
+
+        Meanwhile others may be set.
+        """
+        heap = self.heap
+        while heap:
+            at, thing = heap[0]
+            is_outdated = at != thing.scheduled
+            if at > now and not is_outdated:
+                return
+            heappop(heap)
+            if is_outdated:
+                self._outdated -= 1
+            else:
+                thing.scheduled = NEVER
+                yield at, thing
+
+    def compact(self):
+        # type: () -> None
+        """Remove outdated entries, if there are many."""
+        if self._outdated > _MANY_OUTDATED and self._outdated > len(self.heap) // 4:
+            self.heap[:] = [entry for entry in self.heap if entry[1].scheduled == entry[0]]
+            heapify(self.heap)
+            self._outdated = 0
+
+    def clear(self):
+        # type: () -> None
+        """Forget all deadlines, of objects that aren't used any more."""
+        del self.heap[:]
+        self._outdated = 0
 
 
 class Timers(object):
@@ -37,8 +127,8 @@ class Timers(object):
         self._ping_rate = ping_rate or NEVER
         self._ping_timeout = ping_timeout or NEVER
         # Without pings a silent peer isn't asked.
-        self._least_silence = self._ping_timeout / 2 if ping_rate else NEVER
-        self.next_poll = now + self._poll  # type: float
+        self._least_silence = ping_timeout / 2 if ping_rate and ping_timeout else NEVER
+        self.next_poll = now + poll if poll else NEVER  # type: float
         #: When to look if a ping is due.
         self.next_ping = NEVER  # type: float
         self._plan_pings(now)

@@ -68,7 +68,7 @@ class RequestOptions(object):
         if cookies is not None:
             from lomond.http.cookies import check_cookies  # here, as few programs need it
             self.cookies = check_cookies(cookies)
-        self._added = []  # type: List[Field]
+        self._added = ()  # type: Tuple[Field, ...]
 
     @property
     def jar(self):
@@ -84,7 +84,7 @@ class RequestOptions(object):
     def add_header(self, name, value):
         # type: (Any, Any) -> None
         """Add a header to those of ``headers``; raises as `check_header`."""
-        self._added.append(check_header(name, value))
+        self._added += (check_header(name, value),)
 
     def fields(self, chain):
         # type: (RedirectChain) -> List[Field]
@@ -115,9 +115,9 @@ class RequestOptions(object):
     def _user_fields(self):
         # type: () -> List[Field]
         if not callable(self.headers):
-            return list(self.headers) + self._added
+            return list(self.headers) + list(self._added)
         try:
-            return _check_request_headers(self.headers()) + self._added
+            return _check_request_headers(self.headers()) + list(self._added)
         except Exception as error:      # the user's function: the next attempt calls it again
             log.exception('the headers function failed')
             raise ConnectFail.during(

@@ -121,9 +121,10 @@ def _replace(options, checks, given):
     unknown = set(given).difference(checks)
     if unknown:
         raise TypeError('there is no option {}'.format(', '.join(sorted(unknown))))
-    made = options._replace(**{
+    others = {
         name: checks[name](given[name]) for name in options._fields
-        if name in given and given[name] is not getattr(options, name)})
+        if name in given and given[name] is not getattr(options, name)}
+    made = options._replace(**others) if others else options
     return options if made == options else made
 
 

@@ -122,7 +122,8 @@ class Connection(object):
         Parameters: the codec, if permessage-deflate alone was agreed on; or the extensions that
         were agreed on, in the server's order.
         """
-        self.extensions = frozenset(extension.name for extension in extensions)
+        if extensions:
+            self.extensions = frozenset(extension.name for extension in extensions)
         if deflate is None:
             deflate = permessage_deflate.alone(extensions)
         if deflate is not None:

@@ -689,6 +689,7 @@ def test_what_trio_cannot_wait_for_ends_the_connection():
             if event.name == 'ready':
                 await connection.send_text(u'an echo')
             if event.name == 'text':
+                await loop.sleep(0.01)      # what was due when the text came is done
                 InsideLoop(connection).pause()
                 await loop.sleep(0.01)
                 other = loop.start(

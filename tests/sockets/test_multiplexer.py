@@ -419,7 +419,7 @@ def test_a_machine_steps_at_its_deadline_and_not_before():
             machine.act = lambda: setattr(machine, 'deadline', NEVER) or ()
         driven.run()
         assert machine.steps == steps
-    assert driven.multiplexer.heap == []
+    assert driven.multiplexer.deadlines.heap == []
 
 
 def test_the_earliest_deadline_says_how_long_to_wait():
@@ -439,7 +439,7 @@ def test_a_deadline_that_is_put_off_again_and_again_makes_one_entry():
         machine.deadline = now + 30.0
         machine.wake()
         driven.run()
-        assert len(driven.multiplexer.heap) == 1
+        assert len(driven.multiplexer.deadlines.heap) == 1
     assert machine.steps == 10000       # for none of the deadlines
 
 
@@ -450,7 +450,7 @@ def test_a_deadline_that_comes_nearer_and_nearer_makes_no_heap_of_entries():
         machine.deadline = 1000000.0 - number
         machine.wake()
         driven.run()
-    assert len(driven.multiplexer.heap) < 100
+    assert len(driven.multiplexer.deadlines.heap) < 100
     driven.clock.now = machine.deadline
     before = machine.steps
     machine.act = lambda: setattr(machine, 'deadline', NEVER) or ()
@@ -467,7 +467,7 @@ def test_a_deadline_that_is_given_up_leaves_no_entry():
     machine.deadline = NEVER
     driven.clock.now = 131.0
     driven.run()
-    assert driven.multiplexer.heap == []
+    assert driven.multiplexer.deadlines.heap == []
     assert driven.multiplexer.time_left() == NEVER
 
 
@@ -484,7 +484,7 @@ def test_thousands_of_members_that_come_and_go_leave_at_most_two_entries_a_membe
         driven.run()
         if len(kept) > 100:
             driven.multiplexer.remove(kept.pop(0))
-        assert len(driven.multiplexer.heap) <= 2 * len(kept) + 65
+        assert len(driven.multiplexer.deadlines.heap) <= 2 * len(kept) + 65
     driven.run()
     driven.clock.now = 200.0
     before = [member.machine.steps for member in kept]
@@ -493,7 +493,7 @@ def test_thousands_of_members_that_come_and_go_leave_at_most_two_entries_a_membe
             lambda machine=member.machine: setattr(machine, 'deadline', NEVER) or ())
     driven.run()
     assert [member.machine.steps for member in kept] == [steps + 1 for steps in before]
-    assert driven.multiplexer.heap == []
+    assert driven.multiplexer.deadlines.heap == []
 
 
 @needs_refcounts

@@ -4,7 +4,7 @@ from __future__ import absolute_import, division, print_function
 
 import pytest
 
-from lomond.engine.timers import NEVER, IdleTimer, Timers
+from lomond.engine.timers import NEVER, Deadlines, IdleTimer, Scheduled, Timers
 from lomond.stats import Traffic
 
 
@@ -328,3 +328,68 @@ def test_the_pings_of_a_crowd_do_not_come_together():
         slot = int(timers.next_ping * 10)
         slots[slot] = slots.get(slot, 0) + 1
     assert max(slots.values()) <= 500
+
+
+# -- the deadlines of many --
+
+def take(deadlines, now):
+    return [(at, thing) for at, thing in deadlines.take_due(now)]
+
+
+def test_deadlines_come_in_their_order_each_once():
+    deadlines = Deadlines()
+    things = [Scheduled() for _ in range(3)]
+    for thing, at in zip(things, (3.0, 1.0, 2.0)):
+        deadlines.set(thing, at)
+    assert deadlines.first == 1.0
+    assert take(deadlines, 0.9) == []
+    assert take(deadlines, 2.0) == [(1.0, things[1]), (2.0, things[2])]
+    assert [thing.scheduled for thing in things] == [3.0, NEVER, NEVER]
+    assert take(deadlines, 9.0) == [(3.0, things[0])]
+    assert deadlines.first == NEVER
+
+
+def test_equal_deadlines_of_many_come_all():
+    deadlines = Deadlines()
+    things = [Scheduled() for _ in range(100)]
+    for thing in things:
+        deadlines.set(thing, 1.0)
+    assert {id(thing) for _at, thing in take(deadlines, 1.0)} == {id(thing) for thing in things}
+
+
+def test_only_the_deadline_that_was_set_last_counts():
+    deadlines = Deadlines()
+    earlier, later, dropped = [Scheduled() for _ in range(3)]
+    for thing in (earlier, later, dropped):
+        deadlines.set(thing, 2.0)
+    deadlines.set(earlier, 1.0)
+    deadlines.set(later, 3.0)
+    deadlines.drop(dropped)
+    deadlines.drop(dropped)
+    assert take(deadlines, 2.5) == [(1.0, earlier)]
+    assert take(deadlines, 3.0) == [(3.0, later)]
+    assert deadlines.heap == []
+
+
+def test_a_deadline_that_is_set_while_others_come_is_among_them_if_it_is_due():
+    deadlines = Deadlines()
+    things = [Scheduled() for _ in range(2)]
+    deadlines.set(things[0], 1.0)
+    taken = []
+    for _at, thing in deadlines.take_due(2.0):
+        taken.append(thing)
+        if len(taken) == 1:
+            deadlines.set(things[1], 1.5)
+            deadlines.set(things[0], 3.0)
+    assert taken == things
+    assert things[0].scheduled == 3.0
+
+
+def test_outdated_deadlines_are_at_most_a_third_of_the_others_and_some():
+    deadlines = Deadlines()
+    things = [Scheduled() for _ in range(1000)]
+    for number, thing in enumerate(things):
+        deadlines.set(thing, 1000.0 + number)
+        deadlines.set(thing, 10.0)
+        assert len(deadlines.heap) <= (number + 1) * 4 / 3.0 + 65
+    assert len(take(deadlines, 10.0)) == 1000
