@@ -193,17 +193,18 @@ class Decoder(object):
                         if stop <= end and length <= limit:
                             if stop < end and end - stop > _MANY * (stop - pos) \
                                     and first not in deflated:
+                                begin = pos
                                 batch = []  # type: List[AnyEvent]
-                                begin, pos = pos, self._take_batch(
-                                    buffer, pos, received_time, batch)
-                                waiting = iter(batch)
+                                waiting = iter(batch)   # first: Ctrl-C may come at any moment
+                                pos = self._take_batch(buffer, pos, received_time, batch)
+                                size = self._batch_bytes
                                 for event in waiting:
                                     yield event
                                     if not self.is_receiving:
                                         return
                                 waiting = None
                                 messages += len(batch)
-                                payload_bytes += self._batch_bytes
+                                payload_bytes += size
                                 continue
                             pos = stop
                             if first == _WHOLE_TEXT:

@@ -250,3 +250,17 @@ def test_all_lengths_come_whole(role, size):
     happened = wire.receive(data + tail)
     assert happened[:2] == [('text', payload.decode('utf-8')), ('binary', payload)]
     assert happened[2:] == [('text', u'tail')] * 1000
+
+
+def test_another_call_in_the_body_counts_what_is_its_own():
+    stats = Stats()
+    connection = Wire(stats=stats).connection
+    other = make_frame(TEXT, b'other') * 500
+    received = []
+    for event in connection.receive(MANY):
+        received.append(event)
+        if len(received) == 10:
+            inner = list(connection.receive(other))
+    assert story(received) == model()
+    assert story(inner) == [('text', u'other')] * 500
+    assert counted(stats.received) == (COUNT + 500, BYTES + 2500, len(MANY) + len(other))
