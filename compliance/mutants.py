@@ -43,7 +43,8 @@ MODULES = {
     'protocol/accel': 'unit/mask unit/deflate',
     'protocol/close': 'protocol/closing property/round_trips',
     'protocol/connection': 'protocol/closing protocol/messages protocol/compression',
-    'protocol/decoder': 'unit/connection protocol/messages protocol/closing protocol/violations'
+    'protocol/decoder': 'unit/connection unit/decoder protocol/messages protocol/batches'
+                        ' protocol/closing protocol/violations'
                         ' protocol/limits protocol/compression property/receive_buffer'
                         ' property/receiving property/round_trips property/memory protocol/parts'
                         ' protocol/extensions',
