@@ -43,9 +43,8 @@ MODULES = {
     'protocol/accel': 'unit/mask unit/deflate',
     'protocol/close': 'protocol/closing property/round_trips',
     'protocol/connection': 'protocol/closing protocol/messages protocol/compression',
-    'protocol/decoder': 'unit/connection unit/decoder protocol/messages protocol/batches'
-                        ' protocol/closing protocol/violations'
-                        ' protocol/limits protocol/compression property/receive_buffer'
+    'protocol/decoder': 'unit/connection protocol/messages protocol/batches'
+                        ' protocol/closing protocol/violations protocol/limits protocol/compression property/receive_buffer'
                         ' property/receiving property/round_trips property/memory protocol/parts'
                         ' protocol/extensions',
     'protocol/encoder': 'protocol/closing protocol/compression unit/connection'
@@ -145,9 +144,9 @@ def judge(name):
     allowed = read_allowed()
     tree = tempfile.mkdtemp()
     try:
-        for folder in ('lomond', 'tests'):
+        for folder in ('lomond', 'tests', '.ci'):
             shutil.copytree(os.path.join(ROOT, folder), os.path.join(tree, folder),
-                            ignore=shutil.ignore_patterns('__pycache__', 'node_modules'))
+                            ignore=shutil.ignore_patterns('__pycache__', 'node_modules', '*.so'))
         shutil.copy(os.path.join(ROOT, 'tox.ini'), tree)
         path = os.path.join(tree, 'lomond', *name.split('/')) + '.py'
         with io.open(path, encoding='utf-8') as opened:
