@@ -43,10 +43,10 @@ MODULES = {
     'protocol/accel': 'unit/mask unit/deflate',
     'protocol/close': 'protocol/closing property/round_trips',
     'protocol/connection': 'protocol/closing protocol/messages protocol/compression',
-    'protocol/decoder': 'unit/connection protocol/messages protocol/batches'
-                        ' protocol/closing protocol/violations protocol/limits protocol/compression property/receive_buffer'
-                        ' property/receiving property/round_trips property/memory protocol/parts'
-                        ' protocol/extensions',
+    'protocol/decoder': 'unit/connection protocol/messages protocol/batches protocol/closing'
+                        ' protocol/violations protocol/limits protocol/compression'
+                        ' property/receive_buffer property/receiving property/round_trips'
+                        ' property/memory protocol/parts protocol/extensions',
     'protocol/encoder': 'protocol/closing protocol/compression unit/connection'
                         ' property/round_trips protocol/extensions',
     'protocol/extensions/base': 'unit/negotiation protocol/extensions protocol/parts',
