@@ -76,6 +76,21 @@ def test_the_short_way_is_taken_again_after_the_long_one():
     assert len(Wire().receive(data)) == 5
 
 
+@needs_frames
+@pytest.mark.parametrize('size', [2, 120, 200])
+@pytest.mark.parametrize('count, batches', [(1, 0), (2, 0), (5, 0), (6, 1), (64, 1), (70, 2)])
+def test_only_many_messages_are_made_in_batches(size, count, batches):
+    data = make_frame(BINARY, b'x' * size) * count
+    assert calls(Wire().receive, data)['_take_batch'] == batches
+
+
+@needs_frames
+def test_a_deflated_message_is_in_no_batch():
+    deflated = make_frame(BINARY, raw_deflate(b'x'), rsv=RSV1)
+    data = deflated * 100 + make_frame(BINARY, b'x') * 20 + deflated
+    assert calls(Wire(deflate=DeflateCodec()).receive, data)['_take_batch'] == 1
+
+
 # -- what is counted --
 
 @BY_ROLE
