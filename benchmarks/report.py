@@ -51,7 +51,18 @@ def _others(share):
 def _versions(found):
     versions = ', '.join(
         '{} {}'.format(*pair) for pair in sorted(found['clients'].items()) if pair[0] != 'lomond')
-    return 'CPython {}; {}'.format(found['version'], versions)
+    return 'CPython {}; {}; {}'.format(
+        found['version'], _forms(found['results']), versions)
+
+
+def _forms(results):
+    """Return which forms of lomond were measured; each process has checked its own."""
+    found = {
+        kept['accelerated'] for clients in results.values() for kept in clients.values()
+        if 'accelerated' in kept}
+    forms = [name for name, accelerated in (('pure', False), ('compiled', True))
+             if accelerated in found]
+    return 'lomond {}'.format(' and '.join(forms)) if forms else 'without lomond'
 
 
 def _table(title, results):
