@@ -51,18 +51,16 @@ def _others(share):
 def _versions(found):
     versions = ', '.join(
         '{} {}'.format(*pair) for pair in sorted(found['clients'].items()) if pair[0] != 'lomond')
-    return 'CPython {}; {}; {}'.format(
-        found['version'], _forms(found['results']), versions)
+    return '; '.join(['CPython ' + found['version'], *_forms(found['results']), versions])
 
 
 def _forms(results):
-    """Return which forms of lomond were measured; each process has checked its own."""
+    """Yield which forms of lomond were measured; each process has checked its own."""
     found = {
-        kept['accelerated'] for clients in results.values() for kept in clients.values()
-        if 'accelerated' in kept}
-    forms = [name for name, accelerated in (('pure', False), ('compiled', True))
-             if accelerated in found]
-    return 'lomond {}'.format(' and '.join(forms)) if forms else 'without lomond'
+        kept.get('accelerated') for clients in results.values() for kept in clients.values()}
+    for accelerated, name in ((False, 'pure Python'), (True, 'compiled')):
+        if accelerated in found:
+            yield 'lomond {}'.format(name)
 
 
 def _table(title, results):
@@ -109,15 +107,15 @@ def number(value, digits=3):
 
 def _missing(results):
     reasons = {}
-    for load in [*LOADS, IDLE_CPU]:
-        for client, kept in results.get(load.key, {}).items():
+    for client in ORDER:
+        for load in [*LOADS, IDLE_CPU]:
+            kept = results.get(load.key, {}).get(client, {})
             if 'missing' in kept and 'runs' not in kept:
                 reasons.setdefault((client, kept['missing']), []).append(load.key)
     lines = []
     if reasons:
         lines += ['Not measured:', '']
-    for (client, reason), keys in sorted(
-            reasons.items(), key=lambda item: ORDER.index(item[0][0])):
+    for (client, reason), keys in reasons.items():
         what = ', '.join(keys) if len(keys) < 6 else '{} loads'.format(len(keys))
         lines.append('- {}: {} ({})'.format(ENTRIES[client].label, reason, what))
     broken = [client for client in ORDER if any(

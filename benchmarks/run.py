@@ -36,7 +36,7 @@ _FAILED = 'failed: '
 
 _IMPORT = """
 import sys
-sys.path[:0] = {paths!r}
+sys.path[:1] = {paths!r}    # not the current folder: that may be the checkout
 sys.modules.update({blocked!r})
 from time import {clock} as clock
 started = clock()
