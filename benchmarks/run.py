@@ -1,6 +1,6 @@
 """Measure lomond and other clients, and write the results.
 
-    python benchmarks/run.py                      all Pythons, loads and clients: 25 minutes
+    python benchmarks/run.py                      all Pythons, loads and clients: 35 minutes
     python benchmarks/run.py --quick              the loads that have a target, on one Python
     python benchmarks/run.py --load 'send' --client lomond --client picows --python 3.13
 
@@ -109,8 +109,8 @@ def make_certificate(folder):
 class Bench:
     """Runs clients, and keeps their times.
 
-    `results` is {load: {client: {'runs': [...], 'p99s': [...], 'busy': [...]} or
-    {'missing': why}}}.
+    `results` is {load: {client: {'runs': [...], 'p99s': [...], 'busys': [...], 'accelerated': ...}
+    or {'missing': why}}}.
     """
 
     def __init__(self, environment, options, peer, cafile):
@@ -345,7 +345,7 @@ def select(wanted, known, what):
 
 def parse_arguments():
     parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
-    parser.add_argument('--quick', action='store_true', help='one Python, some loads: 5 minutes')
+    parser.add_argument('--quick', action='store_true', help='one Python, some loads: 8 minutes')
     parser.add_argument('--python', action='append', metavar='X.Y', help='may be repeated')
     parser.add_argument(
         '--load', action='append', metavar='WORDS', help='part of its name; may be repeated')
