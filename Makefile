@@ -20,7 +20,7 @@
 #   make compliance  the Autobahn test suite against clients and servers; an hour
 #   make faults      faults at each byte, any input, all ways to close; some minutes
 #   make races       many threads on live connections, 2 minutes on each Python found
-#   make bench       lomond beside its peers, on every Python found; 25 minutes
+#   make bench       lomond beside its peers, on every Python found; 35 minutes
 #   make programs    the servers and proxies that tests start, where apt-get may install them
 #   make clean       take away what these made
 #

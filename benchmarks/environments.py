@@ -1,5 +1,8 @@
 """The installed Pythons, and two virtual environments for each: one with the clients, one with the
-old Lomond. compliance/autobahn.py makes its own."""
+old Lomond. In a folder of the first is this checkout, as `pip install` compiles it.
+
+compliance/autobahn.py makes its own environments.
+"""
 
 import glob
 import hashlib
@@ -18,12 +21,17 @@ _ONLY_WHEELS = 'picows,wsaccel,zlib-ng,aiohttp,uvloop'
 
 
 class Environment:
-    """One Python, ready to measure."""
+    """One Python, ready to measure.
 
-    def __init__(self, version, python, old_python):
+    `compiled` is the folder with the compiled lomond, or None; `why_pure` then says why.
+    """
+
+    def __init__(self, version, python, old_python, compiled, why_pure):
         self.version = version
         self.python = python
         self.old_python = old_python
+        self.compiled = compiled
+        self.why_pure = why_pure
         self.full_version = _output([python, '-c', 'import sys; print(sys.version.split()[0])'])
         self.packages = _packages(python)
         self.old_packages = _packages(old_python)
@@ -50,10 +58,10 @@ def _runs(python, version):
         return False
 
 
-def _output(command):
+def _output(command, **options):
     return subprocess.run(
         command, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, encoding='utf-8',
-    ).stdout.strip()
+        **options).stdout.strip()
 
 
 def prepare(version, log):
@@ -72,7 +80,37 @@ def prepare(version, log):
             log('Python {}: left out.'.format(version))
             return None
         pythons.append(python)
-    return Environment(version, *pythons)
+    return Environment(version, *pythons, *_compile(pythons[0], log))
+
+
+def _compile(python, log):
+    """Return the folder with the compiled lomond, or None; and why it is None."""
+    obstacle = _output(
+        [python, '-c', 'import compiled; print(compiled.find_obstacle() or "")'],
+        cwd=os.path.join(ROOT, '.ci'))
+    if obstacle:
+        return None, 'not available: ' + obstacle
+    folder = os.path.join(os.path.dirname(os.path.dirname(python)), 'compiled')
+    sources = _sources()
+    if _is_ready(folder, sources):
+        return folder, None
+    log('Compiling {} ...'.format(folder))
+    shutil.rmtree(folder, ignore_errors=True)
+    if subprocess.run(
+            [python, '-m', 'pip', 'install', '--quiet', '--no-deps', '--target', folder, ROOT],
+            check=False, env=dict(_environ(), LOMOND_COMPILED='required')).returncode != 0:
+        return None, 'its build failed'
+    _mark_ready(folder, sources)
+    return folder, None
+
+
+def _sources():
+    """Return the paths of what `pip install` builds lomond from."""
+    paths = [os.path.join(ROOT, name) for name in ('pyproject.toml', 'setup.cfg', 'setup.py')]
+    for folder, _folders, names in os.walk(os.path.join(ROOT, 'lomond')):
+        paths += [
+            os.path.join(folder, name) for name in names if name.endswith(('.py', '.pyx', '.pxd'))]
+    return sorted(paths)
 
 
 def make(name, base, requirements, log, may_lack=False):
@@ -84,7 +122,7 @@ def make(name, base, requirements, log, may_lack=False):
     folder = os.path.join(ROOT, '.venv', name)
     python = os.path.join(folder, 'bin', 'python')
     path = os.path.join(ROOT, 'requirements', requirements)
-    if _is_ready(folder, path):
+    if _is_ready(folder, [path]):
         return python
     log('Making the environment {} ...'.format(name))
     if not _create(base, folder):
@@ -97,8 +135,7 @@ def make(name, base, requirements, log, may_lack=False):
             env=_environ()).returncode != 0:
         log('Not available: all of requirements/{}'.format(requirements))
         return None
-    with open(_mark(folder), 'w') as mark:
-        mark.write(_digest(path))
+    _mark_ready(folder, [path])
     return python
 
 
@@ -106,15 +143,23 @@ def _mark(folder):
     return os.path.join(folder, 'ready')
 
 
-def _digest(path):
-    with open(path, 'rb') as source:
-        return hashlib.sha256(source.read()).hexdigest()
+def _digest(paths):
+    digest = hashlib.sha256()
+    for path in paths:
+        with open(path, 'rb') as source:
+            digest.update(source.read())
+    return digest.hexdigest()
 
 
-def _is_ready(folder, path):
+def _mark_ready(folder, paths):
+    with open(_mark(folder), 'w') as mark:
+        mark.write(_digest(paths))
+
+
+def _is_ready(folder, paths):
     try:
         with open(_mark(folder)) as mark:
-            return mark.read() == _digest(path)
+            return mark.read() == _digest(paths)
     except OSError:
         return False
 

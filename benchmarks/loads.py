@@ -19,8 +19,8 @@ class Load:
     of its column; ``operation``, a method of the client; ``measure``, one of the
     worker, or 'import'; ``options``, for `clients.job.Job`; ``has_ratio``,
     whether a ratio to the bare socket means something; ``once``, whether one run will do;
-    ``clients``, the keys of those to which it is limited; ``is_quick``, whether
-    `--quick` has it.
+    ``clients``, the keys of those to which it is limited, with which go their compiled lines;
+    ``is_quick``, whether `--quick` has it.
     """
 
     def __init__(self, key, table, column, operation, options, measure='timed', has_ratio=True,
@@ -38,13 +38,14 @@ class Load:
 
     def suits(self, client, entry):
         """Return whether a client takes part."""
+        client = entry.pure or client
         if self.clients is not None:
             return client in self.clients
         if self.measure == 'import':
             return entry.statement is not None
         if entry.only is not None and self.operation not in entry.only:
             return False
-        if client in ('peer', 'zlib', 'lomond-zlib-ng'):
+        if client in ('peer', 'zlib', 'zlib-ng', 'lomond-zlib-ng'):
             is_deflated = bool(self.options.get('deflate'))
             return self.measure == 'timed' and is_deflated == (client != 'peer')
         return True
@@ -61,8 +62,8 @@ def _receive_loads():
                     key, table, name, 'receive',
                     {'size': size, 'is_text': is_text, 'deflate': deflate, 'first': first},
                     is_quick=key in (
-                        'receive 120 B text', 'receive 1 MiB binary',
-                        'receive 1 KiB text deflated'))
+                        'receive 16 B text', 'receive 120 B text', 'receive 1 KiB text',
+                        'receive 1 MiB binary', 'receive 1 KiB text deflated'))
 
 
 def _sending_loads():
@@ -72,8 +73,7 @@ def _sending_loads():
             ('1 MiB', 1024 * 1024, 2, 'binary')]:
         yield Load(
             'send {} {}'.format(name, kind), table, '{} {}'.format(name, kind), 'send',
-            {'size': size, 'is_text': kind == 'text', 'first': first},
-            is_quick=size != 16 * 1024)
+            {'size': size, 'is_text': kind == 'text', 'first': first}, is_quick=True)
     yield Load(
         'burst', table, 'burst of {}, 120 B text'.format(BURST), 'burst',
         {'size': 120, 'is_text': True, 'first': 4, 'burst': BURST}, is_quick=True)
@@ -139,7 +139,7 @@ def _crowd_loads():
                 {'connections': count, 'each': each, 'size': 120, 'is_text': True,
                  'count': 30 if count == 10000 else 300, 'burst': count // 10 * each},
                 measure='timed_cpu', has_ratio=False, is_quick=True,
-                clients=('lomond', 'lomond-pool'))
+                clients=('lomond', 'lomond-pool', 'picows'))
 
 
 #: In the order of the tables.

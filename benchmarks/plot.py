@@ -53,7 +53,7 @@ def render(results):
     ]
     for row, (value, client) in enumerate(bars):
         top = _TOP + row * _ROW
-        kind = 'ours' if client == 'lomond' else 'other'
+        kind = 'ours' if client in ('lomond', 'lomond-compiled') else 'other'
         length = max(1, value * scale)
         lines += [
             '<text x="{}" y="{}" text-anchor="end"{}>{}</text>'.format(

@@ -51,7 +51,16 @@ def _others(share):
 def _versions(found):
     versions = ', '.join(
         '{} {}'.format(*pair) for pair in sorted(found['clients'].items()) if pair[0] != 'lomond')
-    return 'CPython {}; {}'.format(found['version'], versions)
+    return '; '.join(['CPython ' + found['version'], *_forms(found['results']), versions])
+
+
+def _forms(results):
+    """Yield which forms of lomond were measured; each process has checked its own."""
+    found = {
+        kept.get('accelerated') for clients in results.values() for kept in clients.values()}
+    for accelerated, name in ((False, 'pure Python'), (True, 'compiled')):
+        if accelerated in found:
+            yield 'lomond {}'.format(name)
 
 
 def _table(title, results):
@@ -98,15 +107,15 @@ def number(value, digits=3):
 
 def _missing(results):
     reasons = {}
-    for load in [*LOADS, IDLE_CPU]:
-        for client, kept in results.get(load.key, {}).items():
+    for client in ORDER:
+        for load in [*LOADS, IDLE_CPU]:
+            kept = results.get(load.key, {}).get(client, {})
             if 'missing' in kept and 'runs' not in kept:
                 reasons.setdefault((client, kept['missing']), []).append(load.key)
     lines = []
     if reasons:
         lines += ['Not measured:', '']
-    for (client, reason), keys in sorted(
-            reasons.items(), key=lambda item: ORDER.index(item[0][0])):
+    for (client, reason), keys in reasons.items():
         what = ', '.join(keys) if len(keys) < 6 else '{} loads'.format(len(keys))
         lines.append('- {}: {} ({})'.format(ENTRIES[client].label, reason, what))
     broken = [client for client in ORDER if any(

@@ -1,6 +1,6 @@
 """Measure lomond and other clients, and write the results.
 
-    python benchmarks/run.py                      all Pythons, loads and clients: 25 minutes
+    python benchmarks/run.py                      all Pythons, loads and clients: 35 minutes
     python benchmarks/run.py --quick              the loads that have a target, on one Python
     python benchmarks/run.py --load 'send' --client lomond --client picows --python 3.13
 
@@ -36,12 +36,15 @@ _FAILED = 'failed: '
 
 _IMPORT = """
 import sys
-sys.path[:0] = {paths!r}
+sys.path[:1] = {paths!r}    # not the current folder: that may be the checkout
 sys.modules.update({blocked!r})
 from time import {clock} as clock
 started = clock()
 {statement}
 print(clock() - started)
+sys.path.insert(0, {here!r})
+from worker import check_accelerated
+check_accelerated({accelerated!r})
 """
 _IMPORTS_PER_RUN = 5
 
@@ -106,8 +109,8 @@ def make_certificate(folder):
 class Bench:
     """Runs clients, and keeps their times.
 
-    `results` is {load: {client: {'runs': [...], 'p99s': [...], 'busy': [...]} or
-    {'missing': why}}}.
+    `results` is {load: {client: {'runs': [...], 'p99s': [...], 'busys': [...], 'accelerated': ...}
+    or {'missing': why}}}.
     """
 
     def __init__(self, environment, options, peer, cafile):
@@ -137,6 +140,8 @@ class Bench:
         for name in ('p99', 'busy'):
             if name in result:
                 kept.setdefault(name + 's', []).append(result[name])
+        if result['accelerated'] is not None:
+            kept['accelerated'] = result['accelerated']
         if result.get('failures'):
             kept['failures'] = kept.get('failures', 0) + result['failures']
 
@@ -147,23 +152,36 @@ class Bench:
             return {'missing': known}
         if load.options.get('tls') and self._cafile is None:
             return {'missing': 'no certificate'}
-        if not self.has(client):
-            return {'missing': 'not available for this Python'}
+        obstacle = self.find_obstacle(client)
+        if obstacle:
+            return {'missing': obstacle}
         if load.measure == 'import':
             return self._import(client)
         process = self.start(load, client)
         return self.finish(process, PATIENCE, '{}, {}'.format(load.key, client))
 
-    def has(self, client):
-        """Return whether a client is installed."""
+    def find_obstacle(self, client):
+        """Return why a client can't run, or None."""
         entry = ENTRIES[client]
+        if entry.accelerated and self.environment.why_pure:
+            return self.environment.why_pure
         packages = self.environment.old_packages if entry.is_old else self.environment.packages
-        return all(package in packages for package in (entry.package, entry.needs) if package)
+        if all(package in packages for package in (entry.package, entry.needs) if package):
+            return None
+        return 'not available for this Python'
 
-    def python(self, client):
-        """Return the Python that has the client."""
-        old = ENTRIES[client].is_old
-        return self.environment.old_python if old else self.environment.python
+    def _popen(self, entry, arguments, **environ):
+        python = self.environment.old_python if entry.is_old else self.environment.python
+        environ = dict(os.environ, LOMOND_COMPILED='' if entry.accelerated else 'no', **environ)
+        return subprocess.Popen(
+            self._options.client_prefix + [python, *arguments], env=environ,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+    def _checkout(self, entry):
+        """Return the folder from which this lomond is imported, None for Lomond 0.3.4."""
+        if entry.is_old:
+            return None
+        return self.environment.compiled if entry.accelerated else environments.ROOT
 
     def start(self, load, client, **options):
         """Start a client in a process of its own."""
@@ -175,13 +193,11 @@ class Bench:
             'options': dict(load.options, **options),
             'ports': self._peer.ports,
             'cafile': self._cafile,
-            'checkout': None if entry.is_old else environments.ROOT,
+            'checkout': self._checkout(entry),
+            'accelerated': entry.accelerated,
             'seconds': self._options.seconds,
         }
-        return subprocess.Popen(
-            self._options.client_prefix
-            + [self.python(client), os.path.join(HERE, 'worker.py'), json.dumps(task)],
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        return self._popen(entry, [os.path.join(HERE, 'worker.py'), json.dumps(task)])
 
     def finish(self, process, patience, what):
         """Return what a client's process printed; `what` names it for the user if it fails."""
@@ -199,23 +215,21 @@ class Bench:
 
     def _import(self, client):
         entry = ENTRIES[client]
+        checkout = self._checkout(entry)
         script = _IMPORT.format(
-            paths=[] if entry.is_old else [environments.ROOT],
-            blocked={'wsaccel': None} if client == 'lomond' else {},
+            paths=[checkout] if checkout else [], here=HERE, accelerated=entry.accelerated,
+            blocked={} if entry.accelerated is None else {'wsaccel': None},
             clock='time' if self.environment.version.startswith('2') else 'perf_counter',
             statement=entry.statement)
-        # pip has compiled the others; the checkout is compiled by the first run, if by none before.
-        environ = dict(os.environ)
-        environ.pop('PYTHONDONTWRITEBYTECODE', None)
         spent = []
         for _ in range(_IMPORTS_PER_RUN):
-            done = subprocess.run(
-                self._options.client_prefix + [self.python(client), '-c', script], check=False,
-                stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environ)
-            if done.returncode:
-                return {'missing': 'not installed'}
-            spent.append(float(done.stdout) * 1e3)
-        return {'value': statistics.median(spent)}
+            # pip has made bytecode of the others; the first run makes that of the checkout.
+            process = self._popen(entry, ['-c', script], PYTHONDONTWRITEBYTECODE='')
+            result = self.finish(process, PATIENCE, 'import, ' + client)
+            if isinstance(result, dict):
+                return result
+            spent.append(result * 1e3)
+        return {'value': statistics.median(spent), 'accelerated': entry.accelerated}
 
     def summary(self):
         """Return the results with their medians and ratios, for JSON."""
@@ -248,7 +262,7 @@ def measure_idle_cpu(benches, options):
     started = [
         (bench, client, bench.start(IDLE_CPU, client, seconds=options.idle_seconds))
         for bench in benches for client in options.clients
-        if IDLE_CPU.suits(client, ENTRIES[client]) and bench.has(client)]
+        if IDLE_CPU.suits(client, ENTRIES[client]) and not bench.find_obstacle(client)]
     for bench, client, process in started:
         result = bench.finish(process, options.idle_seconds + PATIENCE, client)
         if 'value' in result:
@@ -331,7 +345,7 @@ def select(wanted, known, what):
 
 def parse_arguments():
     parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
-    parser.add_argument('--quick', action='store_true', help='one Python, some loads: 5 minutes')
+    parser.add_argument('--quick', action='store_true', help='one Python, some loads: 8 minutes')
     parser.add_argument('--python', action='append', metavar='X.Y', help='may be repeated')
     parser.add_argument(
         '--load', action='append', metavar='WORDS', help='part of its name; may be repeated')

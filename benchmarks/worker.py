@@ -2,7 +2,8 @@
 
 `run.py` starts it, under each Python. Its one argument is a JSON object: client, operation,
 options (see `clients.job.Job`), ports, cafile, checkout (what to put on the path, or null), seconds
-(about how long to measure). It prints {"value": ..., "p99": ..., "count": ...}, values in the
+(about how long to measure), accelerated (what `lomond.accelerated` must be; null if it isn't this
+checkout). It prints {"value": ..., "p99": ..., "count": ..., "accelerated": ...}, values in the
 load's own unit; or {"missing": "why"}.
 """
 
@@ -36,6 +37,13 @@ def memory_in_use():
     return memory(_NOW)
 
 
+def check_accelerated(wanted):
+    """Raise AssertionError if lomond is compiled and should be pure Python, or the other way."""
+    found = getattr(sys.modules.get('lomond'), 'accelerated', None)
+    if found is not wanted:
+        raise AssertionError('lomond.accelerated is {}, not {}'.format(found, wanted))
+
+
 def median(values):
     """Return the middle one."""
     return sorted(values)[len(values) // 2]
@@ -51,6 +59,7 @@ class Worker(object):
         self._failures = 0
         self._clock = job.wall_clock
         self._client = ENTRIES[task['client']].load()
+        check_accelerated(task['accelerated'])
         scheme = 'wss' if task['options'].get('tls') else 'ws'
         index = (scheme == 'wss') + 2 * ('connections' in task['options'])
         self._base = '{}://127.0.0.1:{}'.format(scheme, task['ports'][index])
@@ -160,6 +169,7 @@ def main():
     try:
         worker = Worker(task)
         result = getattr(worker, task['measure'])()
+        result['accelerated'] = task['accelerated']
     except ImportError as error:
         result = {'missing': 'not installed: {}'.format(error)}
     except SyntaxError:

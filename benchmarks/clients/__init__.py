@@ -18,25 +18,33 @@ What a client can't do raises NotImplementedError, and is a dash in the table.
 
 from __future__ import absolute_import, division, print_function
 
+import copy
+from collections import OrderedDict
+
 
 class Entry(object):
     """A line of the tables.
 
     Parameters: ``label``, for people; ``module`` and ``class_name`` in this
     package; ``package``, as pip knows it, None if it needs none; ``statement``,
-    the import to time; ``note``, for the legend; ``only``, operations to
-    which it is limited; ``is_old``, whether it lives in the environment of
-    Lomond 0.3.4.
+    the import to time; ``only``, operations to which it is limited;
+    ``is_old``, whether it lives in the environment of Lomond 0.3.4; ``needs``,
+    another package.
+
+    `accelerated` is what `lomond.accelerated` must be, None if the line isn't
+    this checkout. `pure` is the key of the same line on pure Python, for a
+    compiled one.
     """
 
-    def __init__(self, label, module, class_name, package=None, statement=None, note=None,
-                 only=None, is_old=False, needs=None):
+    accelerated = pure = None
+
+    def __init__(self, label, module, class_name, package=None, statement=None, only=None,
+                 is_old=False, needs=None):
         self.label = label
         self.module = module
         self.class_name = class_name
         self.package = package
         self.statement = statement
-        self.note = note
         self.only = only
         self.is_old = is_old
         self.needs = needs
@@ -47,84 +55,70 @@ class Entry(object):
         return getattr(module, self.class_name)()
 
 
+class Checkout(Entry):
+    """A line of this checkout, on pure Python."""
+
+    accelerated = False
+
+    def compiled(self, key):
+        """Return the line on the compiled core that goes with this one, which has this key."""
+        other = copy.copy(self)
+        other.label = self.label.replace('lomond', 'lomond, compiled', 1)
+        other.accelerated, other.pure = True, key
+        return other
+
+
 #: The loads in which a client masks.
 _SENDING = ('send', 'burst', 'echo')
 
 #: By key, in the order of the tables. Only floors have no import statement.
-ENTRIES = {}
+ENTRIES = OrderedDict()
 
 for _key, _entry in [
-    ('bare', Entry(
-        'bare socket', 'bare', 'BareSocket',
-        note='does the same I/O, and no WebSocket')),
-    ('peer', Entry(
-        'the peer alone', 'bare', 'PeerAlone', only=('receive',),
-        note='a client that has the system throw the bytes away: as fast as the peer can send')),
-    ('zlib', Entry(
-        'zlib alone', 'bare', 'Zlib', only=('receive',),
-        note='inflates the same payloads with one decompressobj, with no socket')),
-    ('lomond', Entry(
-        'lomond', 'lomond_', 'Lomond', statement='from lomond import WebSocket',
-        note='this checkout, pure Python')),
-    ('lomond-spin', Entry(
-        'lomond, spin', 'lomond_', 'LomondSpin', only=('echo',),
-        note='this checkout, which asks for the answer for 100 µs before it waits')),
-    ('lomond-wsaccel', Entry(
-        'lomond, wsaccel', 'lomond_', 'LomondWsaccel', only=_SENDING, needs='wsaccel',
-        note='this checkout with wsaccel, which serves sending only')),
-    ('lomond-zlib-ng', Entry(
-        'lomond, zlib-ng', 'lomond_', 'LomondZlibNg', only=('receive',), needs='zlib-ng',
-        note='this checkout with zlib-ng, which serves deflated messages only')),
-    ('lomond-many', Entry(
-        'lomond, send_many', 'lomond_', 'LomondSendMany', only=('burst',),
-        note='this checkout, several messages in one call')),
-    ('lomond-many-wsaccel', Entry(
+    ('bare', Entry('bare socket', 'bare', 'BareSocket')),
+    ('peer', Entry('the peer alone', 'bare', 'PeerAlone', only=('receive',))),
+    ('zlib', Entry('zlib alone', 'bare', 'Zlib', only=('receive',))),
+    ('zlib-ng', Entry('zlib-ng alone', 'bare', 'ZlibNg', only=('receive',), needs='zlib-ng')),
+    ('lomond', Checkout('lomond', 'lomond_', 'Lomond', statement='from lomond import WebSocket')),
+    ('lomond-spin', Checkout('lomond, spin', 'lomond_', 'LomondSpin', only=('echo',))),
+    ('lomond-wsaccel', Checkout(
+        'lomond, wsaccel', 'lomond_', 'LomondWsaccel', only=_SENDING, needs='wsaccel')),
+    ('lomond-zlib-ng', Checkout(
+        'lomond, zlib-ng', 'lomond_', 'LomondZlibNg', only=('receive',), needs='zlib-ng')),
+    ('lomond-many', Checkout('lomond, send_many', 'lomond_', 'LomondSendMany', only=('burst',))),
+    ('lomond-many-wsaccel', Checkout(
         'lomond, send_many, wsaccel', 'lomond_', 'LomondSendManyWsaccel', only=('burst',),
-        needs='wsaccel', note='the same with wsaccel')),
-    ('lomond-pool', Entry(
-        'lomond, Pool', 'many', 'LomondPool', only=('echo',),
-        note='this checkout, all connections in one thread')),
-    ('lomond-server', Entry(
-        'lomond, Server(threads=False)', 'many', 'LomondServer', only=(),
-        note='this checkout, all connections in one thread')),
-    ('lomond-aio', Entry(
-        'lomond, asyncio', 'lomond_aio', 'LomondAio', only=('receive', 'echo'),
-        note='this checkout, `lomond.aio`')),
-    ('lomond-aio-uvloop', Entry(
-        'lomond, uvloop', 'lomond_aio', 'LomondUvloop', only=('echo',), needs='uvloop',
-        note='the same on uvloop')),
+        needs='wsaccel')),
+    ('lomond-pool', Checkout('lomond, Pool', 'many', 'LomondPool', only=('echo',))),
+    ('lomond-server', Checkout('lomond, Server(threads=False)', 'many', 'LomondServer', only=())),
+    ('lomond-aio', Checkout(
+        'lomond, asyncio', 'lomond_aio', 'LomondAio', only=('receive', 'echo'))),
+    ('lomond-aio-uvloop', Checkout(
+        'lomond, uvloop', 'lomond_aio', 'LomondUvloop', only=('echo',), needs='uvloop')),
     ('lomond-0.3.4', Entry(
         'Lomond 0.3.4', 'lomond_', 'OldLomond', 'lomond', 'from lomond import WebSocket',
-        is_old=True, note='the Lomond before this one')),
+        is_old=True)),
     ('websocket-client', Entry(
         'websocket-client', 'websocket_client', 'WebsocketClient', 'websocket-client',
-        'from websocket import create_connection', note='its blocking functions')),
+        'from websocket import create_connection')),
     ('websockets-sync', Entry(
         'websockets, threaded', 'websockets_sync', 'WebsocketsSync', 'websockets',
-        'from websockets.sync.client import connect', note='its `sync` client')),
+        'from websockets.sync.client import connect')),
     ('websockets-asyncio', Entry(
         'websockets, asyncio', 'websockets_asyncio', 'WebsocketsAsyncio', 'websockets',
-        'from websockets.asyncio.client import connect', note='its asyncio client')),
-    ('aiohttp', Entry(
-        'aiohttp', 'aiohttp_', 'Aiohttp', 'aiohttp', 'import aiohttp',
-        note='asyncio, parser in C')),
-    ('picows', Entry(
-        'picows', 'picows_', 'Picows', 'picows', 'import picows',
-        note='asyncio, in C by Cython; its core API of callbacks; for deflated messages, which '
-        'that cannot do, its `websockets` API')),
+        'from websockets.asyncio.client import connect')),
+    ('aiohttp', Entry('aiohttp', 'aiohttp_', 'Aiohttp', 'aiohttp', 'import aiohttp')),
+    ('picows', Entry('picows', 'picows_', 'Picows', 'picows', 'import picows')),
     ('simple-websocket', Entry(
         'simple-websocket', 'simple_websocket_', 'SimpleWebsocket', 'simple-websocket',
-        'import simple_websocket', note='wsproto, with a thread for the I/O')),
+        'import simple_websocket')),
     ('ws4py', Entry(
-        'ws4py', 'ws4py_', 'Ws4py', 'ws4py', 'from ws4py.client import WebSocketBaseClient',
-        note='its loop in the calling thread')),
+        'ws4py', 'ws4py_', 'Ws4py', 'ws4py', 'from ws4py.client import WebSocketBaseClient')),
 ]:
     ENTRIES[_key] = _entry
+    # The compiled core never uses wsaccel.
+    if isinstance(_entry, Checkout) and _entry.needs != 'wsaccel':
+        ENTRIES[_key.replace('lomond', 'lomond-compiled', 1)] = _entry.compiled(_key)
 
-#: The same on 2.7, whose dict has no order.
-ORDER = [
-    'bare', 'peer', 'zlib', 'lomond', 'lomond-spin', 'lomond-wsaccel', 'lomond-zlib-ng',
-    'lomond-many', 'lomond-many-wsaccel', 'lomond-pool', 'lomond-server', 'lomond-aio',
-    'lomond-aio-uvloop', 'lomond-0.3.4', 'websocket-client', 'websockets-sync',
-    'websockets-asyncio', 'aiohttp', 'picows', 'simple-websocket', 'ws4py',
-]
+#: The keys.
+ORDER = list(ENTRIES)

@@ -34,28 +34,57 @@ class TextReceiver(picows.WSListener):
 
     def __init__(self, job, done):
         self._job, self._done = job, done
-        self._left = job.count + 1
+        self._left = 1      # the first message starts the clock
         self._started = None
 
-    def take(self, frame):
-        return frame.get_payload_as_utf8_text()
-
     def on_ws_frame(self, transport, frame):
-        if frame.msg_type is TEXT or frame.msg_type is BINARY:
-            message = self.take(frame)
+        if frame.msg_type is TEXT:
+            message = frame.get_payload_as_utf8_text()
             self._left -= 1
             if not self._left:
-                elapsed = self._job.clock() - self._started
-                self._job.check(message)
-                self._done.set_result(elapsed)
-            elif self._started is None:
-                self._started = self._job.clock()
+                self.count_out(message)
+
+    def count_out(self, message):
+        if self._started is None:
+            self._left = self._job.count
+            self._started = self._job.clock()
+            return
+        elapsed = self._job.clock() - self._started
+        self._job.check(message)
+        self._done.set_result(elapsed)
 
 
 class BinaryReceiver(TextReceiver):
 
-    def take(self, frame):
-        return frame.get_payload_as_bytes()
+    def on_ws_frame(self, transport, frame):
+        if frame.msg_type is BINARY:
+            message = frame.get_payload_as_bytes()
+            self._left -= 1
+            if not self._left:
+                self.count_out(message)
+
+
+class Round:
+    """The messages that are to come over several connections."""
+
+    def __init__(self):
+        self.left = 0
+        self.done = None
+
+
+class Member(picows.WSListener):
+    """One of several connections: its loop body is in the callback."""
+
+    def __init__(self, common):
+        self._common = common
+
+    def on_ws_frame(self, transport, frame):
+        if frame.msg_type is TEXT:
+            message = frame.get_payload_as_utf8_text()
+            common = self._common
+            common.left -= 1
+            if not common.left:
+                common.done.set_result(message)
 
 
 class Picows(AsyncioClient):
@@ -97,6 +126,26 @@ class Picows(AsyncioClient):
         elapsed = job.clock() - started
         job.check(message)
         return elapsed
+
+    def rounds(self, job):
+        return self.run(self._rounds(job))
+
+    async def _rounds(self, job):
+        common, loop = Round(), asyncio.get_running_loop()
+        connections = [
+            await self.open(job, 'hold' if number % 10 else 'feed', None, lambda: Member(common))
+            for number in range(job.connections)]
+        spent = []
+        for _ in repeat(None, job.count):
+            common.left, common.done = job.active * job.each, loop.create_future()
+            job.ask_for_round()     # blocks: the messages have arrived when the loop goes on
+            started = job.clock()
+            message = await common.done
+            spent.append(job.clock() - started)
+        job.check(message)
+        for connection in connections:
+            await self.close(connection)
+        return spent
 
     async def _send(self, job):
         transport, listener = await self.open(job, 'send')
