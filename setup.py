@@ -60,7 +60,9 @@ def name_path(link):
 
 # -- the compiled modules --
 
-DIRECTIVES = {'language_level': 3, 'binding': True, 'infer_types': True, 'auto_pickle': False}
+DIRECTIVES = {
+    'language_level': 3, 'binding': True, 'infer_types': True, 'auto_pickle': False,
+    'nonecheck': True}      # None where an object of a compiled class is needed would be a crash
 
 #: Without the path of the folder, so that the same source gives the same bytes in any folder; and
 #: never -march or -mtune: another machine's processor would end the program by SIGILL.

@@ -91,7 +91,7 @@ def test_close_frame_ends_sending(role, state, following, complete):
 @pytest.mark.parametrize('deflate', [None, DeflateCodec], ids=['plain', 'deflate'])
 @pytest.mark.parametrize('opcode, payload', [
     (CLOSE, b'x' * 126), (PING, b'x' * 126), (PONG, b'x' * 126), (CONTINUATION, b'x'), (3, b'x'),
-    (15, b'x'), (-1, b'x')])
+    (15, b'x'), (-1, b'x'), (2 ** 70, b'x')])
 def test_frame_that_rfc_6455_forbids_is_refused_and_changes_nothing(
         opcode, payload, deflate, compress):
     wire = Wire(deflate=deflate and deflate())
