@@ -323,6 +323,22 @@ def test_client_draws_keys_from_the_system_by_default():
     assert len(keys) > 990
 
 
+def test_interrupt_while_keys_are_drawn_leaves_the_next_frame_right():
+    """As Ctrl-C does."""
+    answers = [KeyboardInterrupt, b'\x80\xff\x81\xfe']
+
+    def random_bytes(count):
+        answer = answers.pop(0)
+        if answer is KeyboardInterrupt:
+            raise answer
+        return answer * (count // 4)
+
+    connection = Wire(CLIENT, random_bytes=random_bytes).connection
+    with pytest.raises(KeyboardInterrupt):
+        connection.encode(TEXT, b'lost')
+    assert connection.encode(TEXT, b'sent') == make_frame(TEXT, b'sent', key=b'\x80\xff\x81\xfe')
+
+
 def test_server_draws_no_keys():
     def random_bytes(count):
         raise AssertionError('a server does not mask')
