@@ -60,7 +60,9 @@ def name_path(link):
 
 # -- the compiled modules --
 
-DIRECTIVES = {'language_level': 3, 'binding': True, 'infer_types': True, 'auto_pickle': False}
+DIRECTIVES = {
+    'language_level': 3, 'binding': True, 'infer_types': True, 'auto_pickle': False,
+    'nonecheck': True}      # None where an object of a compiled class is needed would be a crash
 
 #: No debugging information, which would contain the path of the folder; and never -march or -mtune:
 #: another machine's processor would end the program by SIGILL. GCC 12 warns about array bounds in

@@ -9,6 +9,7 @@ from __future__ import absolute_import, division, print_function
 import os
 import zlib
 
+from fuzz.builds import ACTIONS
 from fuzz.targets import CORPUS
 from lomond import extensions as negotiating
 from lomond.extensions import PermessageDeflate
@@ -21,6 +22,27 @@ from tests.support import make_close, make_frame
 def options(*values):
     """Return bytes of these values."""
     return bytes(bytearray(values))
+
+
+def builds():
+    whole = [(1, u'caf\xe9 \U0001f600'.encode('utf-8')), (2, b'\0\x80\xff' * 50), (9, b'ping')]
+    for role, key in ((0, None), (1, KEY)):
+        data = b''.join(make_frame(opcode, payload, key=key) for opcode, payload in whole)
+        parts = make_frame(1, b'caf\xc3', fin=False, key=key) + make_frame(0, b'\xa9', key=key)
+        deflated = make_frame(1, raw_deflate(b'1.5' * 60), rsv=0x40, key=key)
+        for name, settings, sent in (
+                ('plain', (0, 0, 0, 0, 0, 2, 2), data), ('parts', (1, 1, 0, 1, 0, 1, 1), parts * 3),
+                ('floats', (0, 0, 1, 0, 0, 0, 0), make_frame(1, b'1.5', key=key)),
+                ('limits', (90, 0, 0, 0, 0, 0, 0), data),
+                ('deflated', (0, 0, 0, 1, 1, 0, 0), deflated),
+                ('extension', (0, 0, 0, 0, 4, 0, 0), data)):
+            for many in (0, 1):
+                yield '{}-{}-{}'.format(name, role, many), options(role, *settings) + options(
+                    3, 40, 90, 200, 5, 0, 3, 5, 7, 0, many) + sent
+    data = make_frame(1, b'text') + make_frame(2, b'\x13\xff' * 100) + make_frame(9, b'\x10')
+    for number in range(len(ACTIONS)):
+        yield 'action-{}'.format(number), options(*[0] * 8) + options(
+            4, 17, 60, 90, 130, 5, 5, number, 0, number, 9, 1) + data
 
 
 def connection():
@@ -349,6 +371,7 @@ def headers():
 
 
 SEEDS = {
+    'builds': builds,
     'close': close,
     'connection': connection,
     'cookies': cookies,

@@ -8,9 +8,10 @@ from __future__ import absolute_import, division, print_function
 
 import os
 
-from fuzz import heads, names, wire
+from fuzz import builds, heads, names, wire
 
 TARGETS = {
+    'builds': builds.builds,
     'close': wire.close,
     'connection': wire.connection,
     'cookies': names.cookies,

@@ -24,7 +24,7 @@ cdef class Encoder:
     cdef long long _drawn_at
 
     @cython.locals(size=Py_ssize_t, sent=Traffic)
-    cpdef encode(self, int opcode, object payload, bint compress=*)
-    cdef tuple _admit(self, int opcode, object payload, bint compress)
+    cpdef encode(self, object opcode, object payload, bint compress=*)
+    cdef tuple _admit(self, object opcode, object payload, bint compress)
     cdef object _masking_key(self)
     cdef list _draw_keys(self)

@@ -2,6 +2,7 @@
 
 from __future__ import absolute_import, division, print_function
 
+import itertools
 import os
 import signal
 import subprocess
@@ -11,7 +12,7 @@ import threading
 import pytest
 
 from lomond._compat import monotonic
-from tests.network.driving import accept_and_send, drain, needs_proc, wait_for
+from tests.network.driving import accept_and_send, drain, needs_proc, run_program, wait_for
 from tests.support import PATIENCE, RawServer, answer_upgrade, make_frame, needs_refcounts
 
 pytestmark = needs_proc
@@ -171,3 +172,49 @@ def test_ctrl_c_while_the_server_takes_nothing_in_or_says_nothing(text):
         lines = interrupt(server, 'text', reached=reached)
         is_over.set()
     assert [line for line in lines if line != 'poll'] == ENDED
+
+
+# -- in the midst of much --
+
+# SIGALRM stands for Ctrl-C. The number of each message shows that none before it was lost.
+FLOODED = """
+import signal, sys
+from lomond import WebSocket
+
+def interrupt(_signum, _frame):
+    raise KeyboardInterrupt
+
+signal.signal(signal.SIGALRM, interrupt)
+count = 0
+try:
+    for event in WebSocket(sys.argv[1], proxies={}):
+        if event.name == 'text':
+            assert event.text.strip('x') == str(count % 1000), count
+            if not count:
+                signal.setitimer(signal.ITIMER_REAL, 0.2)
+            count += 1
+        elif event.name not in ('connecting', 'connected', 'ready', 'poll'):
+            print(event)
+except KeyboardInterrupt:
+    print('interrupted')
+"""
+
+
+def whole(text):
+    return make_frame(1, text)
+
+
+def fragmented(text):
+    """Return a message in almost as many fragments as it may have."""
+    return make_frame(1, fin=False) + make_frame(0, b'x', fin=False) * 100000 + make_frame(0, text)
+
+
+@pytest.mark.parametrize('make', [whole, fragmented])
+def test_ctrl_c_ends_a_flood_of_tiny_frames(make):
+    def script(sock):
+        answer_upgrade(sock)
+        for number in itertools.cycle(range(1000)):
+            sock.sendall(make(str(number).encode('ascii')))
+
+    with RawServer(script) as server:
+        assert run_program(FLOODED, server.url) == 'interrupted\n'

@@ -5,6 +5,7 @@ What is received in pieces of a byte, or one message a read, takes no batch: it 
 
 from __future__ import absolute_import, division, print_function
 
+import itertools
 import json
 
 import pytest
@@ -26,7 +27,7 @@ from tests.protocol.harness import (
     raw_deflate,
     story,
 )
-from tests.support import make_frame
+from tests.support import make_frame, needs_refcounts
 
 #: More than two batches, of each length that a header can have in a batch.
 PAYLOADS = [(u'{} {}'.format(number, u'\xe9' * (number % 130)).encode('utf-8'))
@@ -124,6 +125,26 @@ def test_bytes_of_events_not_yielded_are_held_as_bytes():
     assert held.payload == held.pieces == 0
 
 
+@needs_refcounts
+@pytest.mark.parametrize('count', [1, 63, 64, 65])
+def test_iterator_that_nobody_has_any_more_leaves_the_rest_too(count):
+    connection = Wire().connection
+    first = list(itertools.islice(connection.receive(MANY), count))
+    assert story(first + list(connection.receive(b''))) == model()
+
+
+@pytest.mark.parametrize('count', [1, 63, 64, 65])
+@pytest.mark.parametrize('error', [KeyError, KeyboardInterrupt, GeneratorExit])
+def test_exception_thrown_into_the_iterator_leaves_the_rest_too(error, count):
+    connection = Wire().connection
+    iterator = connection.receive(MANY)
+    first = [next(iterator) for _ in range(count)]
+    with pytest.raises(error):
+        iterator.throw(error())
+    assert list(iterator) == []
+    assert story(first + list(connection.receive(b''))) == model()
+
+
 @pytest.mark.parametrize('count', [1, 10, 64, 65])
 def test_nothing_is_yielded_once_receiving_was_stopped(count):
     stats = Stats()
@@ -193,6 +214,18 @@ def test_exception_in_the_body_loses_nothing():
         except KeyError:
             pass
         data = b''
+    assert story(received) == model()
+
+
+@pytest.mark.parametrize('count', [1, 63, 64, 65])
+def test_sending_and_closing_in_the_body_changes_nothing_of_what_was_read(count):
+    connection = Wire().connection
+    received = []
+    for event in connection.receive(MANY):
+        received.append(event)
+        if len(received) == count:
+            connection.encode(TEXT, b'x' * 70000)
+            connection.encode_close(1000)
     assert story(received) == model()
 
 

@@ -266,6 +266,19 @@ def test_a_loop_that_is_left_early_loses_nothing():
     assert story(pair.server.events()) == [('text', u'four')]
 
 
+@pytest.mark.parametrize('place', [0, 1, 63, 64, 300, 999])
+def test_a_loop_within_a_loop_goes_on_where_that_is(place):
+    pair = open_pair()
+    texts = [str(number) for number in range(1000)]
+    data = b''.join(make_frame(1, text.encode('ascii')) for text in texts)
+    received = []
+    for event in pair.client.receive(data):
+        received.append(event.text)
+        if len(received) == place + 1:
+            received.extend(event.text for event in pair.client.receive(data))
+    assert received == texts * 2
+
+
 def test_bytes_of_any_type_are_taken():
     pair = open_pair()
     for kind in (bytes, bytearray, memoryview):

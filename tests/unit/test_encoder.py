@@ -91,7 +91,7 @@ def test_close_frame_ends_sending(role, state, following, complete):
 @pytest.mark.parametrize('deflate', [None, DeflateCodec], ids=['plain', 'deflate'])
 @pytest.mark.parametrize('opcode, payload', [
     (CLOSE, b'x' * 126), (PING, b'x' * 126), (PONG, b'x' * 126), (CONTINUATION, b'x'), (3, b'x'),
-    (15, b'x'), (-1, b'x')])
+    (15, b'x'), (-1, b'x'), (2 ** 70, b'x')])
 def test_frame_that_rfc_6455_forbids_is_refused_and_changes_nothing(
         opcode, payload, deflate, compress):
     wire = Wire(deflate=deflate and deflate())
@@ -321,6 +321,22 @@ def test_client_draws_keys_from_the_system_by_default():
     connection = Wire(CLIENT).connection
     keys = {connection.encode(TEXT, b'')[2:6] for _frame in range(1000)}
     assert len(keys) > 990
+
+
+def test_interrupt_while_keys_are_drawn_leaves_the_next_frame_right():
+    """As Ctrl-C does."""
+    answers = [KeyboardInterrupt, b'\x80\xff\x81\xfe']
+
+    def random_bytes(count):
+        answer = answers.pop(0)
+        if answer is KeyboardInterrupt:
+            raise answer
+        return answer * (count // 4)
+
+    connection = Wire(CLIENT, random_bytes=random_bytes).connection
+    with pytest.raises(KeyboardInterrupt):
+        connection.encode(TEXT, b'lost')
+    assert connection.encode(TEXT, b'sent') == make_frame(TEXT, b'sent', key=b'\x80\xff\x81\xfe')
 
 
 def test_server_draws_no_keys():
