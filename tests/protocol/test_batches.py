@@ -297,3 +297,14 @@ def test_another_call_in_the_body_counts_what_is_its_own():
     assert story(received) == model()
     assert story(inner) == [('text', u'other')] * 500
     assert counted(stats.received) == (COUNT + 500, BYTES + 2500, len(MANY) + len(other))
+
+
+@pytest.mark.parametrize('count', [6, 64, 70])
+@pytest.mark.parametrize('kept', [1, 2, 3, 4, 5])
+@pytest.mark.parametrize('size', [5, 200, 70000])
+def test_header_that_is_cut_after_many_messages_waits_for_its_rest(count, kept, size):
+    wire = Wire()
+    last = make_frame(BINARY, b'y' * size)
+    happened = wire.receive(make_frame(TEXT, b'text') * count + last[:kept])
+    assert happened == [('text', u'text')] * count
+    assert wire.receive(last[kept:]) == [('binary', b'y' * size)]

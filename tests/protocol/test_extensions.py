@@ -312,6 +312,19 @@ def test_a_control_frame_that_grows_beyond_125_bytes_is_refused():
         sender.connection.encode(PING, b'x' * 100)
 
 
+@pytest.mark.parametrize('size, name', [(25, 'ping'), (26, 'protocol_error')])
+def test_a_control_frame_received_may_grow_to_125_bytes(size, name):
+    class Grows(Extension):
+        name = u'x-grows'
+
+        def frame_inbound_payload_data(self, data):
+            return data * 5
+
+    receiver = make_pair([Grows])[0]
+    happened = receiver.receive_frame(PING, b'x' * size)
+    assert [fields[0] for fields in happened] == [name]
+
+
 class Marks(Extension):
     """Sets bits that a test chooses."""
 
