@@ -117,7 +117,10 @@ class BuildAllOrNone(build_ext):
         except Exception as error:
             why = str(error).strip().split('\n')[0]
             if CHOICE == 'required':
-                sys.exit('lomond could not be compiled, and LOMOND_COMPILED=required: ' + why)
+                sys.exit(
+                    'lomond could not be compiled, and LOMOND_COMPILED=required: {}\nIt needs a C '
+                    'compiler and the headers of Python (Debian, Ubuntu: apt install gcc '
+                    'python3-dev).'.format(why))
             for path in self.get_outputs():
                 if os.path.exists(path):
                     os.remove(path)

@@ -13,8 +13,10 @@ from lomond._core import why_pure
 def main():
     # type: () -> None
     parser = argparse.ArgumentParser(
-        prog='python -m lomond', description=lomond.__doc__.split('\n')[0])
-    parser.add_argument('--version', action='store_true', help='print the version')
+        prog='python -m lomond', description='A WebSocket client as a blocking event iterator.')
+    parser.add_argument(
+        '--version', action='store_true',
+        help='print the version, and whether the core is compiled')
     if not parser.parse_args().version:
         parser.print_help()
         return

@@ -1,7 +1,8 @@
 """Decide whether this process uses the compiled modules, before any of them is imported.
 
 All of them, or none: they access each other's C structs, so a partial set would crash. Where a
-compiled module must not be used, a finder imports its source instead.
+compiled module must not be used, a finder imports its source instead. Raises ImportError if the
+environment variable LOMOND_COMPILED has a value that isn't known.
 """
 
 from __future__ import absolute_import, division, print_function
@@ -45,20 +46,40 @@ class _SourceFinder(object):
 
 def _find_reason():
     # type: () -> Optional[str]
-    suffixes = extension_suffixes()
-    missing = [
-        name for name in MODULES
-        if not any(os.path.exists(_path(name) + suffix) for suffix in suffixes)]
-    if len(missing) == len(MODULES):
+    choice = os.environ.get('LOMOND_COMPILED', '')
+    if choice not in ('', 'no', 'yes', 'required'):
+        raise ImportError('LOMOND_COMPILED={}: set it to no, yes or required'.format(choice))
+    compiled = {}
+    for name in MODULES:
+        for suffix in extension_suffixes():
+            if os.path.exists(_path(name) + suffix):
+                compiled[name] = _path(name) + suffix
+    if not compiled:
         return 'no compiled modules are installed'
-    if os.environ.get('LOMOND_COMPILED') == 'no':
+    missing = [name for name in MODULES if name not in compiled]
+    outdated = [name for name in MODULES if name in compiled and _is_outdated(name, compiled[name])]
+    if choice == 'no':
         reason = 'LOMOND_COMPILED=no'
     elif missing:
         reason = 'compiled modules are missing: {}'.format(', '.join(missing))
+    elif outdated:
+        reason = (
+            'a source has changed since these were compiled: {} (`make compiled` does it again, '
+            '`make pure` removes them)'.format(', '.join(outdated)))
     else:
         return None
     sys.meta_path.insert(0, _SourceFinder)
     return reason
+
+
+def _is_outdated(name, compiled):
+    # type: (str, str) -> bool
+    """Return whether a source in a clone is newer; nobody edits what is installed."""
+    if not os.path.exists(os.path.join(os.path.dirname(_HOME), 'setup.py')):
+        return False
+    sources = [_path(name) + suffix for suffix in ('.py', '.pxd', '.pyx')]
+    return os.path.getmtime(compiled) < max(
+        os.path.getmtime(source) for source in sources if os.path.exists(source))
 
 
 #: Why the modules are used as pure Python, None if they are compiled.

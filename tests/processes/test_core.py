@@ -89,6 +89,31 @@ def test_source_is_imported_beside_compiled_modules_that_are_not_used(
                         else '{} is not imported: {}'.format(name, reason))
 
 
+@needs_compiled
+@pytest.mark.parametrize('suffix', ['.py', '.pxd'])
+def test_compiled_modules_in_a_clone_are_not_used_once_a_source_has_changed(tmpdir, suffix):
+    install(tmpdir, MODULES)
+    source = os.path.join(str(tmpdir), 'lomond', 'stats') + suffix
+    compiled = os.path.join(str(tmpdir), 'lomond', 'stats') + SUFFIXES[0]
+    later = os.path.getmtime(compiled) + 10
+    os.utime(source, (later, later))
+    assert run(tmpdir, '-m', 'lomond', '--version')[1] == 1     # installed: nobody edits it
+    tmpdir.join('setup.py').write('')
+    output, status = run(tmpdir, '-m', 'lomond', '--version')
+    assert 'pure Python: a source has changed since these were compiled: lomond.stats ' in output
+    assert status == 0
+    os.utime(compiled, (later, later))
+    assert run(tmpdir, '-m', 'lomond', '--version')[1] == 1
+
+
+@pytest.mark.parametrize('value', ['NO', '0', 'off', ' no'])
+def test_unknown_choice_is_an_error(tmpdir, value):
+    install(tmpdir, [])
+    output, status = run(tmpdir, '-c', 'import lomond', LOMOND_COMPILED=value)
+    assert 'ImportError: LOMOND_COMPILED={}: set it to no, yes or required'.format(value) in output
+    assert status == 1
+
+
 def test_without_an_option_help_is_printed(tmpdir):
     output, status = run(os.path.dirname(HOME), '-m', 'lomond')
     assert '--version' in output
