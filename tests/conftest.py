@@ -33,7 +33,7 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
 
 def pytest_configure():
     """Run no test on modules other than those that are meant to be tested."""
-    if lomond.accelerated and sources.are_stale():
+    if sources.are_stale():
         raise pytest.UsageError(
             'the compiled modules are not built from these sources: run `make compiled` again, or '
             '`make pure` to remove them')
