@@ -185,8 +185,9 @@ class Connection(LoopIterator):
             finally:
                 self._loop.waiter = None
                 self._is_asking = False     # if this was cancelled
-                if self._found is not None:
-                    self._ahead, self._found = deque((self._found,)), None
+                found, self._found = self._found, None      # a signal's handler may break off
+                if found is not None:
+                    self._ahead = deque((found,))
                 if self._is_late:
                     self._is_late = False
                     self._loop.wake()
