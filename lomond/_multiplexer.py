@@ -114,7 +114,6 @@ class Multiplexer(object):
         self._warnings = WarningLimit()
         self._waiter = None  # type: Optional[Waiter]   # while `run` runs
         self._waker = None  # type: Optional[Waker]
-        self._is_waiting = False    # or about to wait: it has looked at the mail
         _multiplexers.append(weakref.ref(self, _multiplexers.remove))
 
     # -- from any thread --
@@ -200,8 +199,8 @@ class Multiplexer(object):
         """Have the driver's thread call a function between two steps."""
         self.mail.append(function)
         waker = self._waker
-        # In the driver's own thread, too: a signal's handler may be about to interrupt a wait.
-        if waker is not None and self._is_waiting:
+        if waker is not None:
+            # In the driver's own thread, too: a signal's handler may be about to interrupt a wait.
             waker.wake()
 
     # -- the driver --
@@ -228,13 +227,11 @@ class Multiplexer(object):
             self._waker = Waker()
             self._waiter.watch(*self._waker.interest)
             while not is_over() and process == os.getpid():
-                self._is_waiting = True     # first: what is called from now on ends the wait
                 left = self.time_left()
                 if not waits:
                     yield None, None
                     left = 0
                 self._collect(left)
-                self._is_waiting = False
                 self._read_mail()
                 # Each once: one that has more to do waits for the others.
                 for _ in range(len(ready)):

@@ -150,6 +150,8 @@ class Connection(LoopIterator):
         # Events that come before those: a deque while there are some, as an empty one is large.
         self._ahead = ()  # type: Any
         self._ahead_size = 0
+        # The event that the task has waited for, until it runs: thousands may wait to run.
+        self._found = None  # type: Optional[AnyEvent]
         self._last = None  # type: Optional[AnyEvent]   # the event that the task handles
         # True from when the task has asked until there is an event.
         self._is_asking = False
@@ -182,6 +184,10 @@ class Connection(LoopIterator):
                 await self._new_wait(self._watch)
             finally:
                 self._loop.waiter = None
+                self._is_asking = False     # if this was cancelled
+                found, self._found = self._found, None      # a signal's handler may break off
+                if found is not None:
+                    self._ahead = deque((found,))
                 if self._is_late:
                     self._is_late = False
                     self._loop.wake()
@@ -266,7 +272,7 @@ class Connection(LoopIterator):
             if event is not None:
                 # The rest of the step is made when the task asks for it, or more arrives.
                 if is_asking:
-                    self._ahead = deque((event,))
+                    self._found = event
                     self._is_asking = False
                     self._loop.release_waiter()
                 else:
@@ -514,6 +520,7 @@ class Connection(LoopIterator):
     def _forget(self):
         # type: () -> None
         self._ahead = ()
+        self._found = None
         self._events = _NO_EVENTS
 
 

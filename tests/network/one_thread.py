@@ -8,6 +8,7 @@ from __future__ import absolute_import, division, print_function
 import socket
 
 from lomond._compat import monotonic
+from lomond.net.waiter import READ, wait
 from lomond.server import Server
 from tests.support import PATIENCE, make_frame, read_frame, read_head
 
@@ -36,6 +37,10 @@ class Client(object):
         self.sock.settimeout(PATIENCE)
         self.sock.connect(address)
         self.sock.sendall(request)
+
+    def is_answered(self):
+        """Return whether there is something to read."""
+        return bool(wait(((self.sock.fileno(), READ),), 0))
 
     def read_status(self):
         """Read the head of the answer; return its status."""

@@ -147,7 +147,7 @@ def test_more_than_max_connections_are_answered_with_503_and_an_end_lets_another
         _client, websocket = served.connect()
         served.connect()
         refused = served.dial()
-        served.poll(2)      # the first one may be due before it is accepted
+        served.run(refused.is_answered)
         assert b' 503 ' in refused.read_until_end()
         websocket.force_disconnect()
         served.wait_for('disconnected')
@@ -194,7 +194,7 @@ def test_a_handshake_that_fails_is_logged_as_debug_and_yields_nothing(caplog, re
 def test_bytes_that_are_no_tls_are_answered_and_yield_nothing(server_tls):
     with Served(ssl_context=server_tls) as served:
         client = served.dial()
-        served.poll(2)
+        served.run(client.is_answered)
         assert b' 400 ' in client.read_until_end()
         assert served.seen == []
 
@@ -212,7 +212,7 @@ def fail(_request):
 def test_a_request_that_is_refused_yields_nothing_and_the_others_go_on(caplog, options, status):
     with caplog.at_level(logging.ERROR, 'lomond'), Served(**options) as served:
         refused = served.dial(UPGRADE + b'Origin: https://evil.example\r\n\r\n')
-        served.poll(2)
+        served.run(refused.is_answered)
         assert refused.read_status() == status
         assert served.seen == []
     assert ('broken' in caplog.text) == (status == 500)
@@ -316,7 +316,7 @@ def test_it_does_not_spin_whatever_a_connection_waits_for(waits, folder, is_unix
     options = {'unix_path': folder + u'/feed'} if is_unix else {}
     with Served(max_queue=None, **options) as served:
         client = served.dial(UPGRADE)
-        served.poll()
+        served.run(lambda: served.server.connections)
         websocket, = served.server.connections
         if phase != 'head':
             client.sock.sendall(b'\r\n')

@@ -248,23 +248,3 @@ def test_many_messages_sent_are_one_system_call_and_a_few_calls_each(make_ready)
     Text(u'x', 0.0), text_class(json.loads)(u'x', 0.0), Binary(b'x', 0.0)])
 def test_an_event_is_one_object(event):
     assert not hasattr(event, '__dict__')
-
-
-def test_a_call_while_a_pools_loop_is_not_about_to_wait_wakes_nothing():
-    """As `add` in the handling of an event."""
-    def script(sock):
-        answer_upgrade(sock)
-        drain(sock)
-
-    with RawServer(script) as server:
-        pool = Pool()
-        pool.add(WebSocket(server.url))
-        loop = iter(pool)
-        next(loop)
-        with Work() as work:
-            pool.add(WebSocket(server.url))
-        assert 'send' not in work.c_calls
-        ready = 0
-        while ready < 2:
-            ready += next(loop)[1].name == 'ready'
-        loop.close()

@@ -325,6 +325,19 @@ def test_a_control_frame_received_may_grow_to_125_bytes(size, name):
     assert [fields[0] for fields in happened] == [name]
 
 
+def test_a_control_frame_received_ends_its_message():
+    ends = []
+
+    class Notes(Extension):
+        name = u'x-notes'
+
+        def frame_inbound_complete(self, fin):
+            ends.append(fin)
+
+    make_pair([Notes])[0].receive_frame(PING, b'x')
+    assert ends == [True]
+
+
 class Marks(Extension):
     """Sets bits that a test chooses."""
 
