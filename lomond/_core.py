@@ -83,7 +83,7 @@ def _is_outdated(name, compiled):
 
 
 #: Why the modules are used as pure Python, None if they are compiled.
-why_pure = _find_reason()
+why_pure = _find_reason()  # type: Optional[str]
 
 #: Whether the compiled modules are used.
-accelerated = why_pure is None
+accelerated = why_pure is None  # type: bool

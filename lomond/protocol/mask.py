@@ -10,8 +10,8 @@ from lomond.protocol.accel import find_masker, find_masking
 if TYPE_CHECKING:
     from typing import Any, Callable, List, Union  # noqa: F401
 
-compiled = find_masking()
-Masker = find_masker()
+compiled = find_masking()  # type: Any
+Masker = find_masker()  # type: Any
 to_integer = getattr(int, 'from_bytes', None)  # type: Any
 
 #: Larger payloads are masked by tables: that takes as long as integers for 1 KiB, and half as long
