@@ -225,11 +225,13 @@ def test_a_send_that_is_cancelled_sends_nothing_and_lets_the_next_one_go(loop_na
 @in_each_loop
 def test_a_peer_that_never_reads_fails_all_sends_after_write_timeout(loop_name):
     async def send(connection):
-        with pytest.raises(errors.TransportFail) as caught:
+        with pytest.raises((errors.TransportFail, errors.WebSocketClosed)) as caught:
             while True:
                 await connection.send_text(u'x' * 10000)
-        # It failed while it waited: the message wasn't encoded yet.
-        assert (caught.value.sent, caught.value.size) == (0, 0)
+        # It failed while it waited: the message wasn't encoded yet. (On a busy machine, before it
+        # could begin.)
+        if isinstance(caught.value, errors.TransportFail):
+            assert (caught.value.sent, caught.value.size) == (0, 0)
 
     async def scenario(loop):
         connection = peer.open(write_timeout=0.1)
@@ -325,12 +327,16 @@ def test_the_plain_methods_raise_outbox_full_beyond_max_queue(loop_name):
         connection = aio.connect(
             WebSocket(peer.server.url, socket_options=SMALL), max_queue=100000)
         task = await open_in_background(loop, connection)
-        with pytest.raises(errors.OutboxFull):
-            while True:
-                connection.websocket.send_binary(b'x' * 10000)
-        # An awaited send waits instead.
-        with pytest.raises(TimedOut):
-            await loop.within(0.01, lambda: connection.send_text(u'x'))
+        is_waiting = False
+        while not is_waiting:       # the system may still accept some more
+            with pytest.raises(errors.OutboxFull):
+                while True:
+                    connection.websocket.send_binary(b'x' * 10000)
+            # An awaited send waits instead.
+            try:
+                await loop.within(0.01, lambda: connection.send_text(u'x'))
+            except TimedOut:
+                is_waiting = True
         peer.may_read.set()
         await connection.send_text(u'y')
         await connection.close()
@@ -338,7 +344,7 @@ def test_the_plain_methods_raise_outbox_full_beyond_max_queue(loop_name):
 
     with Reader() as peer:
         run_in(loop_name, scenario)
-    assert peer.texts == [b'y']
+    assert peer.texts[-1:] == [b'y']
 
 
 @in_each_loop
