@@ -13,13 +13,16 @@ import sys
 from lomond._compat import TYPE_CHECKING, extension_suffixes
 
 if TYPE_CHECKING:
-    from typing import Any, List, Optional  # noqa: F401
+    from typing import Any, Dict, Optional  # noqa: F401
 
 #: The modules that setup.py compiles, from .pyx if there is such a file, else from .py.
 MODULES = (
     'lomond._sources', 'lomond.events', 'lomond.stats', 'lomond.protocol._masking',
     'lomond.protocol.decoder', 'lomond.protocol.encoder', 'lomond.protocol.frame',
     'lomond.protocol.gathering', 'lomond.protocol.message', 'lomond.protocol.state')
+
+#: How the reason begins for modules in a clone that aren't used, as a source is newer.
+OUTDATED = 'a source has changed since these were compiled'
 
 _HOME = os.path.dirname(os.path.abspath(__file__))
 
@@ -56,20 +59,23 @@ def _find_reason():
                 compiled[name] = _path(name) + suffix
     if not compiled:
         return 'no compiled modules are installed'
-    missing = [name for name in MODULES if name not in compiled]
-    outdated = [name for name in MODULES if name in compiled and _is_outdated(name, compiled[name])]
-    if choice == 'no':
-        reason = 'LOMOND_COMPILED=no'
-    elif missing:
-        reason = 'compiled modules are missing: {}'.format(', '.join(missing))
-    elif outdated:
-        reason = (
-            'a source has changed since these were compiled: {} (`make compiled` does it again, '
-            '`make pure` removes them)'.format(', '.join(outdated)))
-    else:
-        return None
-    sys.meta_path.insert(0, _SourceFinder)
+    reason = 'LOMOND_COMPILED=no' if choice == 'no' else _find_fault(compiled)
+    if reason is not None:
+        sys.meta_path.insert(0, _SourceFinder)
     return reason
+
+
+def _find_fault(compiled):
+    # type: (Dict[str, str]) -> Optional[str]
+    """Return why compiled modules can't be used, given the paths of those that are there."""
+    missing = [name for name in MODULES if name not in compiled]
+    if missing:
+        return 'compiled modules are missing: {}'.format(', '.join(missing))
+    outdated = [name for name in MODULES if _is_outdated(name, compiled[name])]
+    if outdated:
+        return '{}: {} (`make compiled` does it again, `make pure` removes them)'.format(
+            OUTDATED, ', '.join(outdated))
+    return None
 
 
 def _is_outdated(name, compiled):

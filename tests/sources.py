@@ -5,7 +5,7 @@ from __future__ import absolute_import, division, print_function
 import os
 import sys
 
-from lomond._core import accelerated, why_pure
+from lomond._core import OUTDATED, accelerated, why_pure
 
 CI = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), '.ci')
 
@@ -22,6 +22,6 @@ def are_stale():
     By its content: it may be older than they are, such as one of another branch.
     """
     if not accelerated:
-        return why_pure.startswith('a source has changed')
+        return why_pure.startswith(OUTDATED)
     from lomond._sources import SOURCES
     return compiled.hash_sources() != SOURCES

@@ -251,10 +251,12 @@ class Decoder(object):
         finally:
             if waiting is not None:
                 # What wasn't yielded is left for the next call.
-                taken = len(batch) - len(list(waiting))
-                pos, size = _skip(buffer, begin, taken)
-                messages += taken
-                payload_bytes += size
+                pos = begin
+                for _ in range(len(batch) - len(list(waiting))):
+                    header, start = self._parser.read_header(buffer, pos)
+                    pos = start + header.length     # type: ignore[union-attr]  # it is all here
+                    messages += 1
+                    payload_bytes += header.length  # type: ignore[union-attr]
             if self.is_receiving and pos < end:
                 self._leftover = bytes(buffer[pos:])
             received = self._received
@@ -464,21 +466,6 @@ class Decoder(object):
             self._want(Opcode.CLOSE, encode_close(error.close_code, words))
         return events.ProtocolError(
             words, critical=False, close_code=error.close_code, received_time=received_time)
-
-
-def _skip(buffer, pos, count):
-    # type: (Union[bytes, bytearray], int, int) -> Tuple[int, int]
-    """Return the position after a number of frames, and the size of their payloads."""
-    payload_bytes = 0
-    for _ in range(count):
-        length = buffer[pos + 1]
-        pos += 2
-        if length == LENGTH_16:
-            length = (buffer[pos] << 8) | buffer[pos + 1]
-            pos += 2
-        pos += length
-        payload_bytes += length
-    return pos, payload_bytes
 
 
 def _unmask(payload, header):

@@ -114,16 +114,22 @@ class Sender(object):
 
 # -- data --
 
-def test_a_message_that_comes_within_the_spin_takes_no_wait(link, asked, still_clock):
+def receive_text(link, asked, moment):
+    """Receive a text that is sent at a moment, which `asked` knows."""
     script = Sender()
     with link.serve(script) as server:
         loop = link.connect(server.url).connect(spin=SPIN)
         for event in loop:
             if event.name == 'poll':
-                asked.begin(on_third=script.send)
+                asked.begin(**{moment: script.send})
             elif event.name == 'text':
                 break
         loop.close()
+    assert event.text == u'at last'
+
+
+def test_a_message_that_comes_within_the_spin_takes_no_wait(link, asked, still_clock):
+    receive_text(link, asked, 'on_third')
     assert asked.questions >= 3
     assert asked.waits == 0
 
@@ -131,15 +137,7 @@ def test_a_message_that_comes_within_the_spin_takes_no_wait(link, asked, still_c
 def test_a_message_that_comes_after_the_spin_is_waited_for(link, asked, monkeypatch):
     ticks = iter(range(10 ** 6))
     monkeypatch.setattr('lomond.net.waiter.fine_clock', lambda: next(ticks) * SPIN / 3)
-    script = Sender()
-    with link.serve(script) as server:
-        loop = link.connect(server.url).connect(spin=SPIN)
-        for event in loop:
-            if event.name == 'poll':
-                asked.begin(on_wait=script.send)
-            elif event.name == 'text':
-                break
-        loop.close()
+    receive_text(link, asked, 'on_wait')
     assert asked.questions >= 3
     assert asked.waits >= 1
 

@@ -145,29 +145,19 @@ def test_exception_thrown_into_the_iterator_leaves_the_rest_too(error, count):
     assert story(first + list(connection.receive(b''))) == model()
 
 
-@pytest.mark.parametrize('count', [1, 10, 64, 65])
-def test_nothing_is_yielded_once_receiving_was_stopped(count):
+@pytest.mark.parametrize('end', ['stop_receiving', 'disconnect'])
+@pytest.mark.parametrize('count', [1, 10, 64, 65, 100])
+def test_nothing_is_yielded_once_the_body_has_ended_it(count, end):
     stats = Stats()
     connection = Wire(stats=stats).connection
     received = []
     for event in connection.receive(MANY):
         received.append(event)
         if len(received) == count:
-            connection.stop_receiving()
+            getattr(connection, end)()
     assert len(received) == count
     assert counted(stats.received) == (count, sum(map(len, PAYLOADS[:count])), len(MANY))
     assert list(connection.receive(b'')) == []
-
-
-@pytest.mark.parametrize('count', [1, 64, 100])
-def test_disconnecting_in_the_body_ends_the_events(count):
-    connection = Wire().connection
-    received = []
-    for event in connection.receive(MANY):
-        received.append(event)
-        if len(received) == count:
-            connection.disconnect()
-    assert len(received) == count
 
 
 @pytest.mark.parametrize('place', [0, 1, 63, 64, 70])
