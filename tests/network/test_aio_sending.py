@@ -1,5 +1,6 @@
 """Sends that wait in an event loop: in order, with back pressure, cancelled, from other threads."""
 
+import itertools
 import os
 import socket
 import threading
@@ -490,12 +491,21 @@ def test_drain_forgets_what_an_earlier_connection_could_not_send(loop_name):
                     await connection.drain()
                     await connection.close()
             elif event.name == 'back_off':
+                may_end.set()
                 with pytest.raises(errors.TransportFail, match='not sent'):
                     await connection.drain()
                 with pytest.raises(errors.WebSocketClosed, match='send after the next Ready'):
                     await connection.send_text(u'x')
 
-    with RawServer(echo) as server:
+    def take_nothing_first(sock):
+        if next(connections) == 1:
+            answer_upgrade(sock)
+            wait_for(may_end)
+        else:
+            echo(sock)
+
+    may_end, connections = threading.Event(), itertools.count(1)
+    with RawServer(take_nothing_first, receive_buffer=BUFFER) as server:
         run_in(loop_name, scenario)
 
 

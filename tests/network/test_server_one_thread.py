@@ -4,6 +4,7 @@ from __future__ import absolute_import, division, print_function
 
 import logging
 import os
+import select
 import socket
 import struct
 import threading
@@ -19,6 +20,7 @@ from lomond.server import Refusal, Server
 from lomond.testing import Inside
 from tests.network.driving import Background, count_steps
 from tests.network.one_thread import UPGRADE, Served
+from tests.support import PATIENCE
 
 pytestmark = pytest.mark.usefixtures('clean_environment', 'nothing_is_left_open')
 
@@ -245,6 +247,7 @@ def test_a_client_that_floods_takes_one_step_for_each_step_of_another():
         count_steps(flooded.session, steps)
         for number in range(5):
             quiet.send(1, b'x')
+            assert select.select([Inside(websocket).sock], [], [], PATIENCE)[0]
             while next(served.loop)[0] is not websocket:
                 pass
             assert number <= len(steps) <= 2 * (number + 1)

@@ -187,6 +187,7 @@ def test_interrupt_while_events_are_made_loses_none(place):
     assert stats.received.messages == len(texts)
 
 
+@needs_refcounts
 def test_exception_in_the_body_loses_nothing():
     connection = Wire().connection
     received = []
