@@ -30,7 +30,18 @@ from lomond.session import BlockingLoop
 if TYPE_CHECKING:
     import socket  # noqa: F401
     from ssl import SSLContext  # noqa: F401
-    from typing import Any, Callable, Iterable, Iterator, List, Optional, Set, Tuple, Union  # noqa: F401
+    from typing import (  # noqa: F401
+        Any,
+        Callable,
+        Iterable,
+        Iterator,
+        List,
+        Optional,
+        Sequence,
+        Set,
+        Tuple,
+        Union,
+    )
 
     from lomond._options import JSONDumps, JSONLoads, MessageParts  # noqa: F401
     from lomond.events import AnyEvent  # noqa: F401
@@ -38,6 +49,7 @@ if TYPE_CHECKING:
     from lomond.protocol.extensions.base import Extension  # noqa: F401
     from lomond.protocol.extensions.negotiation import Factory  # noqa: F401
     from lomond.protocol.extensions.permessage_deflate import DeflateOptions  # noqa: F401
+    from lomond.protocol.handshake import Field  # noqa: F401
     from lomond.protocol.refusal import OnRequest, Origins  # noqa: F401
 
     # To a type checker these are what a handler's loop yields; at run time they are base classes
@@ -229,40 +241,42 @@ class ServerWebSocket(Endpoint):
             found = self._reader.feed(data)
             if found is not None:
                 head, rest = found
-                self.request = Request(head)
-                self._answer = self._decide(rest)
+                self._answer = self._decide(Request(head), rest)
         except errors.HandshakeError as error:
             self._outcome = (text_type(error), None, [], b'')
             self._answer = answer_bad_request(error)
         return iter(())
 
-    def _decide(self, rest):
-        # type: (bytes) -> bytes
+    def _decide(self, request, rest):
+        # type: (Request, bytes) -> bytes
         """Return the answer to the request, and keep the outcome; raises HandshakeError."""
-        answer, protocol, agreed, refusal = self._agree()
+        answer, protocol, agreed, refusal = self.examine(request)
         self._outcome = (None, protocol, agreed, rest)
-        refusal = refusal or self._refuse()
         if refusal is not None:
             answer = build_answer(refusal.status, refusal.body, refusal.headers)
             self._outcome = (u'refused with HTTP {}: {}'.format(
                 refusal.status, refusal.body[:200].decode('utf-8', 'replace')), None, [], b'')
         return answer
 
-    def _agree(self):
-        # type: () -> Tuple[bytes, Optional[text_type], List[Extension], Optional[Refusal]]
-        """Return what `answer_request` does, and a refusal if an extension or a factory fails.
+    def examine(self, request, headers=()):
+        # type: (Request, Sequence[Field]) -> Tuple[bytes, Optional[text_type], List[Extension], Optional[Refusal]]
+        """Keep the client's request, and decide on it.
 
-        Raises HandshakeError for a request that can't be upgraded.
+        Returns the answer, with further ``headers``, the subprotocol and the extensions that it
+        names; and a refusal to answer with instead, or None. Raises HandshakeError for a request
+        that can't be upgraded.
         """
-        check_request(self.request)
+        self.request = request
+        check_request(request)
         try:
-            return answer_request(
-                self.request, self.protocols, self._make_extensions()) + (None,)
+            answer, protocol, agreed = answer_request(
+                request, self.protocols, self._make_extensions(), headers)
         except errors.HandshakeError:
             raise
         except Exception:       # an error in the user's code must not end the server
             log.exception('an extension, or a factory in extensions, failed for %r', self)
             return b'', None, [], Refusal(500, u'the server could not agree on extensions\n')
+        return answer, protocol, agreed, self._refuse()
 
     def _refuse(self):
         # type: () -> Optional[Refusal]

@@ -50,6 +50,25 @@ _AT_ONCE = 64
 SHUTDOWN = (Status.GOING_AWAY, u'server shutting down')
 
 
+def run_handler(handler, websocket):
+    # type: (Callable[[ServerWebSocket], Any], ServerWebSocket) -> None
+    """Call a handler with a websocket that is ready; then close the connection, and wait for that.
+
+    An exception of the handler's is logged.
+    """
+    try:
+        handler(websocket)
+    except Exception as error:      # an error in a handler must not end the server
+        if isinstance(error, _GONE) and not websocket.is_open:
+            log.debug('%r disconnected while its handler was sending', websocket, exc_info=True)
+        else:
+            log.exception('the handler failed for %r', websocket)
+        websocket.close(Status.UNEXPECTED_CONDITION, u'')
+    else:
+        websocket.close(Status.NORMAL, u'')
+    websocket.finish()
+
+
 class Listener(object):
     """Accepts connections.
 
@@ -257,7 +276,7 @@ class InThreads(object):
         """Run the handler for one connection, in the connection's thread."""
         try:
             if websocket.do_handshake(**self._session_options):
-                self._handle(websocket)
+                run_handler(self._handler, websocket)
         except Exception:       # an extension's, for a frame of no handler's
             log.exception('%r failed outside its handler', websocket)
         finally:
@@ -267,20 +286,6 @@ class InThreads(object):
             thread = threading.current_thread()
             self._ended.append(thread)
             del self._threads[thread]
-
-    def _handle(self, websocket):
-        # type: (ServerWebSocket) -> None
-        try:
-            self._handler(websocket)
-        except Exception as error:      # an error in a handler must not end the server
-            if isinstance(error, _GONE) and not websocket.is_open:
-                log.debug('%r disconnected while its handler was sending', websocket, exc_info=True)
-            else:
-                log.exception('the handler failed for %r', websocket)
-            websocket.close(Status.UNEXPECTED_CONDITION, u'')
-        else:
-            websocket.close(Status.NORMAL, u'')
-        websocket.finish()
 
     def close(self):
         # type: () -> None
@@ -384,6 +389,15 @@ class InOneThread(Crowd):
         member = Member(websocket, partial(self._begin, websocket))
         self._multiplexer.begun(member)     # now: it has a socket to be freed
         self._multiplexer.add(member)
+        if self._close_deadline is not None:
+            websocket.close(*SHUTDOWN)
+
+    def add(self, websocket):
+        # type: (Any) -> None
+        """Serve a connection as `lomond.server.Server.add` describes."""
+        self._multiplexer.check_free(websocket)
+        websocket.new_session(partial(_Session, outbox=self._new_outbox()))
+        self._multiplexer.add(Member(websocket, partial(self._begin, websocket)))
         if self._close_deadline is not None:
             websocket.close(*SHUTDOWN)
 

@@ -19,6 +19,7 @@ from lomond import errors
 from lomond._checks import check_count, check_flag, check_rate
 from lomond._compat import TYPE_CHECKING
 from lomond._crowd import Crowd, check_endpoint
+from lomond._endpoint import Endpoint
 from lomond._hints import takes_options
 from lomond._multiplexer import Member
 from lomond.engine.gate import Gate
@@ -232,6 +233,6 @@ class Pool(Crowd):
 
 def _check_websocket(websocket):
     # type: (Any) -> None
-    if not isinstance(websocket, WebSocket):
-        raise TypeError('a pool takes WebSockets, not {!r}: write pool.add(WebSocket(url))'.format(
-            websocket))
+    if not isinstance(websocket, Endpoint) or not hasattr(websocket, 'new_session'):
+        raise TypeError('a pool takes WebSockets, and those of lomond.wsgi.upgrade, not {!r}: '
+                        'write pool.add(WebSocket(url))'.format(websocket))

@@ -24,6 +24,7 @@ from __future__ import absolute_import, division, print_function
 
 import logging
 
+from lomond import errors
 from lomond._checks import (
     check_callable,
     check_count,
@@ -37,6 +38,7 @@ from lomond._hints import takes_options
 from lomond._options import FRAGMENT_SIZE, MAX_MESSAGE_SIZE
 from lomond._served import ServerEvent, ServerReady, ServerWebSocket
 from lomond._serving import InOneThread, InThreads, Listener
+from lomond._upgraded import UpgradedWebSocket
 from lomond.engine.outbox import MAX_QUEUE, Overflow
 from lomond.http.url import Target, bracket
 from lomond.net.listen import SocketFile, listen
@@ -299,6 +301,22 @@ class Server(object):
         # type: (Union[text_type, BytesLike], Optional[Iterable[ServerWebSocket]], bool) -> int
         """Send a message to all open connections, or to these; as `lomond.pool.Pool.broadcast`."""
         return self._crowd.broadcast(message, websockets, compress)
+
+    def add(self, websocket):
+        # type: (ServerWebSocket) -> None
+        """Serve a connection of `lomond.wsgi.upgrade`, too, from any thread.
+
+        It counts in ``max_connections``, and isn't refused because of it. Raises TypeError for
+        another WebSocket, and WebSocketUnavailable for one that is driven already, or after
+        `close`.
+        """
+        if not isinstance(websocket, UpgradedWebSocket):
+            raise TypeError('a server takes WebSockets of lomond.wsgi.upgrade, not {!r}'.format(
+                websocket))
+        serving = self._crowd  # type: Any
+        if serving.is_closed:
+            raise errors.WebSocketUnavailable('the server was closed: make another one')
+        serving.add(websocket)
 
     def remove(self, websocket):
         # type: (ServerWebSocket) -> bool

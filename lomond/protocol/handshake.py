@@ -243,15 +243,15 @@ class Request(Head):
         return '<request {} {}>'.format(self.method, redact_text(self.resource))
 
 
-def rebuild_request(method, target, headers):
-    # type: (Any, Any, Any) -> Request
+def rebuild_request(method, target, headers, version=u'HTTP/1.1'):
+    # type: (Any, Any, Any, Any) -> Request
     """Return the request that another parser has read.
 
-    Parameters: method, path and query, and headers (a mapping or pairs), text or bytes. Raises
-    TypeError and ValueError for what can't have been read from a head, HandshakeError for what
-    isn't a request as in RFC 9112.
+    Parameters: method, path and query, headers (a mapping or pairs), and the version of HTTP, text
+    or bytes. Raises TypeError and ValueError for what can't have been read from a head,
+    HandshakeError for what isn't a request as in RFC 9112.
     """
-    lines = [b' '.join((_to_line(method), _to_line(target), b'HTTP/1.1'))]
+    lines = [b' '.join(_to_line(part) for part in (method, target, version))]
     pairs = headers.items() if hasattr(headers, 'items') else headers
     if isinstance(pairs, (bytes, text_type)) or not hasattr(pairs, '__iter__'):
         raise TypeError('the headers of a request must be a mapping or pairs, not {!r}'.format(
@@ -286,6 +286,11 @@ class _UpgradeRequired(UpgradeRefused):
     )
 
 
+# What a WebSocket client's request most often lacks it for.
+_PROXY = ('. If a WebSocket client sent it, a proxy in front has changed it (nginx: set '
+          'proxy_http_version 1.1, and proxy_set_header for Upgrade and Connection)')
+
+
 class _MethodNotAllowed(UpgradeRefused):
     status_code = 405
     headers = ((u'Allow', u'GET'),)
@@ -300,14 +305,14 @@ def check_request(request):
     if request.method != u'GET':
         raise _MethodNotAllowed('a WebSocket begins with GET, not {}', request.method)
     if request.http_ver == u'HTTP/1.0':
-        raise UpgradeRefused('a WebSocket needs HTTP/1.1')
+        raise _UpgradeRequired('a WebSocket needs HTTP/1.1, and this request came in HTTP/1.0' + _PROXY)
     if _get_only(request, u'Host', UpgradeRefused) is None:
         raise UpgradeRefused('the Host header is missing')
-    if not request.headers.has_token(u'Upgrade', u'websocket'):
-        raise _UpgradeRequired(
-            'this is a WebSocket endpoint: the Upgrade header should be websocket')
-    if not request.headers.has_token(u'Connection', u'Upgrade'):
-        raise UpgradeRefused('the Connection header should be Upgrade')
+    for name, token in (u'Upgrade', u'websocket'), (u'Connection', u'Upgrade'):
+        if not request.headers.has_token(name, token):
+            raise _UpgradeRequired(
+                'this is a WebSocket endpoint: the {} header should be {}, and {}' + _PROXY,
+                name, token, 'is another' if name in request.headers else 'is missing')
     if _get_only(request, u'Sec-WebSocket-Version', UpgradeRefused) != text_type(WS_VERSION):
         raise _UpgradeRequired('only version {} of the WebSocket protocol is supported', WS_VERSION)
     key = _get_only(request, u'Sec-WebSocket-Key', UpgradeRefused) or u''
@@ -367,16 +372,16 @@ def accept_request(request, protocol, extensions, own=()):
     return build_head(u'HTTP/1.1 101 Switching Protocols', fields), agreed
 
 
-def answer_request(request, protocols, extensions):
-    # type: (Request, Sequence[text_type], Sequence[Extension]) -> Tuple[bytes, Optional[text_type], List[Extension]]
+def answer_request(request, protocols, extensions, own=()):
+    # type: (Request, Sequence[text_type], Sequence[Extension], Sequence[Field]) -> Tuple[bytes, Optional[text_type], List[Extension]]
     """Return the 101 answer to a request, and the subprotocol and the extensions that it names.
 
     The subprotocol is the first of the server's ``protocols`` that the client
-    offered, or None; ``extensions`` are those that the server supports.
-    Raises UpgradeRefused.
+    offered, or None; ``extensions`` are those that the server supports; ``own``
+    are further fields, checked. Raises UpgradeRefused.
     """
     protocol = choose_protocol(request, protocols)
-    answer, agreed = accept_request(request, protocol, extensions)
+    answer, agreed = accept_request(request, protocol, extensions, own)
     return answer, protocol, agreed
 
 
@@ -400,6 +405,12 @@ _PHRASES = {
 }
 
 
+def describe_status(status_code):
+    # type: (int) -> text_type
+    """Return a status and its phrase, as they are on the first line of an answer."""
+    return u'{} {}'.format(status_code, _PHRASES.get(status_code, u''))
+
+
 def build_answer(status_code, body, headers, is_chunked=False):
     # type: (int, Optional[bytes], Sequence[Field], bool) -> bytes
     """Build a whole HTTP answer, of plain text unless there is a Content-Type.
@@ -415,8 +426,7 @@ def build_answer(status_code, body, headers, is_chunked=False):
     elif is_chunked:
         fields.append((u'Transfer-Encoding', u'chunked'))
     fields.extend(headers)
-    first_line = u'HTTP/1.1 {} {}'.format(status_code, _PHRASES.get(status_code, u''))
-    return build_head(first_line, fields) + (body or b'')
+    return build_head(u'HTTP/1.1 ' + describe_status(status_code), fields) + (body or b'')
 
 
 def plain_answer(status_code, text, headers=()):

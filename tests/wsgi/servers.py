@@ -1,0 +1,145 @@
+"""A WSGI server for the tests: ``python -m tests.wsgi.servers NAME [OPTION ...]``.
+
+It prints its port, and runs until it is ended. Options: ``wrapped`` for middleware around
+the application, ``tls=FILE`` with a key and certificates, others of the server.
+"""
+
+from __future__ import absolute_import, division, print_function
+
+import sys
+
+
+def started(port):
+    print(port)
+    sys.stdout.flush()
+
+
+def run_werkzeug(application, tls):
+    from werkzeug.serving import make_server
+    server = make_server(
+        '127.0.0.1', 0, application, threaded=True, ssl_context=(tls, tls) if tls else None)
+    server.log = lambda *_args: None        # its access log
+    started(server.port)
+    server.serve_forever()
+
+
+def run_gunicorn(application, tls, *options):
+    from gunicorn.app.base import BaseApplication
+
+    settings = {
+        'bind': '127.0.0.1:0', 'workers': 1, 'loglevel': 'warning', 'graceful_timeout': 8,
+        'when_ready': lambda server: started(server.LISTENERS[0].sock.getsockname()[1])}
+    if tls:
+        settings.update(certfile=tls, keyfile=tls)
+    for option in options:
+        name, _mark, value = option.partition('=')
+        settings[name] = value if not value.isdigit() else int(value)
+    if settings.pop('close_all', None):
+        settings.update(closing_settings())
+
+    class Application(BaseApplication):
+
+        def load_config(self):
+            for name, value in settings.items():
+                self.cfg.set(name, value)
+
+        def load(self):
+            return application
+
+    Application().run()
+
+
+def closing_settings():
+    """Return gunicorn's settings as docs/wsgi.md recommends: all clients get a Close frame."""
+    import signal
+
+    from lomond import wsgi
+
+    def post_worker_init(_worker):
+        before = signal.getsignal(signal.SIGTERM)
+
+        def stop(signum, frame):
+            wsgi.close_all(timeout=0)
+            before(signum, frame)
+
+        signal.signal(signal.SIGTERM, stop)
+
+    return {'post_worker_init': post_worker_init,
+            'worker_exit': lambda _server, _worker: wsgi.close_all(timeout=5)}
+
+
+def run_gevent(application, tls):
+    from gevent.pywsgi import WSGIServer
+    options = {'certfile': tls, 'keyfile': tls} if tls else {}
+    server = WSGIServer(('127.0.0.1', 0), application, log=None, **options)
+    server.start()
+    started(server.server_port)
+    server.serve_forever()
+
+
+def run_cheroot(application, tls):
+    from cheroot.wsgi import Server
+    server = Server(('127.0.0.1', 0), application, numthreads=10)
+    if tls:
+        from cheroot.ssl.builtin import BuiltinSSLAdapter
+        server.ssl_adapter = BuiltinSSLAdapter(tls, tls)
+    server.prepare()
+    started(server.bind_addr[1])
+    server.serve()
+
+
+def run_wsgiref(application, _tls):
+    from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
+
+    from six.moves.socketserver import ThreadingMixIn
+
+    class Server(ThreadingMixIn, WSGIServer):
+        daemon_threads = True
+
+    class Handler(WSGIRequestHandler):
+        def log_message(self, *_args):
+            """Log no requests."""
+
+    server = make_server('127.0.0.1', 0, application, Server, Handler)
+    started(server.server_port)
+    server.serve_forever()
+
+
+def run_eventlet(application, _tls):
+    import eventlet
+    from eventlet import wsgi
+    listener = eventlet.listen(('127.0.0.1', 0))
+    started(listener.getsockname()[1])
+    wsgi.server(listener, application, log_output=False)
+
+
+def run_waitress(application, _tls):
+    from waitress.server import create_server
+    server = create_server(application, host='127.0.0.1', port=0, threads=10)
+    started(server.effective_port)
+    server.run()
+
+
+SERVERS = {name[4:]: function for name, function in list(globals().items())
+           if name.startswith('run_')}
+
+
+def main():
+    name, options = sys.argv[1], sys.argv[2:]
+    tls = next((option[4:] for option in options if option.startswith('tls=')), None)
+    flags = [option for option in options if not option.startswith('tls=')]
+    if name == 'gevent' or 'worker_class=gevent' in flags:
+        if 'unpatched' not in flags:
+            from gevent import monkey
+            monkey.patch_all()
+    elif name == 'eventlet':
+        import eventlet
+        eventlet.monkey_patch()
+    from tests.wsgi import applications
+    application = applications.wrapped if 'wrapped' in flags else applications.application
+    flags = [flag for flag in flags if flag not in ('wrapped', 'unpatched')]
+    SERVERS[name](application, tls, *flags)
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,247 @@
+"""The same tests in each WSGI server: what goes over the connection, and what the server logs."""
+
+from __future__ import absolute_import, division, print_function
+
+import os
+import socket
+import struct
+import sys
+
+import pytest
+
+from lomond import WebSocket, errors
+from tests.support import PATIENCE, make_close, make_frame, read_frame, read_head
+from tests.wsgi.conftest import run_server
+
+MIB = os.urandom(1024 * 1024)
+
+KEY = b'\1\2\3\4'
+
+#: A server's name and options, and the module that it needs.
+SERVERS = {
+    'werkzeug': ('werkzeug',),
+    'gunicorn-sync': ('gunicorn', 'timeout=60'),
+    'gunicorn-threads': ('gunicorn', 'worker_class=gthread', 'threads=6'),
+    'gunicorn-gevent': ('gunicorn', 'worker_class=gevent'),
+    'gevent': ('gevent',),
+    'cheroot': ('cheroot',),
+    'wsgiref': ('wsgiref',),
+    'eventlet': ('eventlet',),
+    'waitress': ('waitress',),
+}
+
+MODULES = {'gunicorn-gevent': ['gunicorn', 'gevent']}
+
+#: Where the connection is iterated over: in the request, in a thread, in a pool; or calls are made.
+PATHS = ['/loop', '/detached', '/pooled', '/called']
+
+
+def modules_of(name):
+    return MODULES.get(name, [SERVERS[name][0]])
+
+
+@pytest.fixture(scope='module', params=sorted(SERVERS))
+def name(request):
+    for module in modules_of(request.param):
+        pytest.importorskip(module)
+    if request.param == 'waitress' and sys.version_info[0] == 2:
+        pytest.skip('the last waitress for 2.7 has no way to the socket')
+    return request.param
+
+
+@pytest.fixture(scope='module', params=['bare', 'wrapped'])
+def server(name, request):
+    """A server; it must have logged nothing at the end."""
+    with run_server(*(SERVERS[name] + (('wrapped',) if request.param == 'wrapped' else ()))) \
+            as running:
+        yield running
+        expected = 'sync worker' if name == 'gunicorn-sync' else ''
+        lines = [line for line in running.log.splitlines() if line]
+        assert [line for line in lines if not (expected and expected in line)] == []
+
+
+def talk(url, messages, last=None, **options):
+    """Send messages and receive as many; return these, and the Close frames of both ends."""
+    websocket = WebSocket(url, **options)
+    websocket.open(PATIENCE)
+    websocket.send_many(messages)
+    received = [websocket.receive(PATIENCE) for _ in messages]
+    if last is None:
+        websocket.close(1000, u'done')
+    else:
+        websocket.send_text(last)
+    try:
+        while True:
+            received.append(websocket.receive(PATIENCE))
+    except errors.WebSocketClosed:
+        pass
+    return received, websocket.close_sent, websocket.close_received
+
+
+def get(server, path, *headers):
+    """Return the status, and what else comes, of a plain request."""
+    with_raw = Raw(server)
+    try:
+        with_raw.sock.sendall(
+            'GET {} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{}\r\n'.format(
+                path, ''.join(header + '\r\n' for header in headers)).encode('ascii'))
+        data = b''
+        while True:
+            piece = with_raw.sock.recv(65536)
+            if not piece:
+                break
+            data += piece
+    finally:
+        with_raw.close()
+    return int(data.split(b' ')[1]), data
+
+
+class Raw(object):
+    """A client of bytes."""
+
+    def __init__(self, server):
+        self.sock = socket.create_connection(('127.0.0.1', server.port), PATIENCE)
+
+    def upgrade(self, path, more=b'', connection=b'Upgrade', headers=b''):
+        self.sock.sendall(
+            b'GET ' + path.encode('ascii') + b' HTTP/1.1\r\nHost: 127.0.0.1\r\n'
+            b'Upgrade: websocket\r\nConnection: ' + connection + b'\r\n' + headers +
+            b'Sec-WebSocket-Version: 13\r\n'
+            b'Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n' + more)
+        head = read_head(self.sock)
+        assert head.startswith(b'HTTP/1.1 101 '), head
+        return head
+
+    def rest(self):
+        """Return all bytes up to the end."""
+        data = b''
+        while True:
+            piece = self.sock.recv(65536)
+            if not piece:
+                return data
+            data += piece
+
+    def close(self):
+        self.sock.close()
+
+
+@pytest.fixture
+def raw(server):
+    client = Raw(server)
+    yield client
+    client.close()
+
+
+@pytest.mark.parametrize('path', PATHS)
+@pytest.mark.parametrize('compress', [False, True])
+def test_texts_and_bytes_are_echoed_and_both_ends_close(server, path, compress):
+    messages = [u'one', b'two', u'\xe9' * 300, MIB, MIB, u'last']
+    received, sent, answered = talk(server.url(path), messages, compress=compress)
+    assert received == messages
+    assert sent == (1000, u'done')
+    assert answered.code == 1000
+
+
+@pytest.mark.parametrize('path', PATHS[:3])
+def test_server_closes(server, path):
+    assert talk(server.url(path), [u'x'], u'close') \
+        == ([u'x'], (1000, u'enough'), (1000, u'enough'))
+
+
+@pytest.mark.parametrize('path', PATHS[:3])
+def test_server_breaks_off(server, path):
+    assert talk(server.url(path), [u'x'], u'break') == ([u'x'], None, None)
+
+
+@pytest.mark.parametrize('path', PATHS[:2])
+def test_handler_that_returns_early_closes_properly(server, path):
+    assert talk(server.url(path), [u'x'], u'leave')[2] == (1000, u'')
+
+
+@pytest.mark.parametrize('path', PATHS)
+def test_client_that_is_gone_is_no_error(server, path):
+    client = Raw(server)
+    client.upgrade(path)
+    client.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 0))
+    client.close()
+    assert get(server, '/plain')[1].endswith(b'hello')
+
+
+@pytest.mark.parametrize('path', PATHS)
+def test_frames_that_come_with_the_request_are_not_lost(server, path, name, raw):
+    if name == 'waitress':
+        pytest.skip('it takes them for a second request: docs/wsgi.md says so')
+    raw.upgrade(path, make_frame(1, b'early', key=KEY) + make_frame(2, b'bird', key=KEY))
+    assert read_frame(raw.sock) == (0x81, b'early')
+    assert read_frame(raw.sock) == (0x82, b'bird')
+    raw.sock.sendall(make_close(1000, key=KEY))
+    assert read_frame(raw.sock)[0] == 0x88
+
+
+@pytest.mark.parametrize('path', PATHS)
+def test_nothing_comes_after_the_close_frame(server, path, raw):
+    raw.upgrade(path)
+    raw.sock.sendall(make_close(1000, key=KEY))
+    assert read_frame(raw.sock) == (0x88, struct.pack('!H', 1000))
+    assert raw.rest() == b''
+
+
+@pytest.mark.parametrize('path', PATHS[1:3])
+def test_server_does_not_read_on_after_detaching(server, path):
+    """It takes what comes for its next request, if it still has the connection."""
+    messages = [u'message {}'.format(number) for number in range(1000)]
+    assert talk(server.url(path), messages)[0] == messages
+
+
+def test_plain_request_is_told_what_is_missing_and_that_a_proxy_may_have_removed_it(server):
+    for headers, missing in ([], b'Upgrade header'), (['Upgrade: websocket'], b'Connection header'):
+        status, data = get(server, '/loop', *headers)
+        assert status == 426
+        assert missing in data and b'is missing' in data or b'is another' in data
+        assert b'a proxy in front' in data
+        assert b'Sec-WebSocket-Version: 13' in data
+
+
+def test_foreign_origin_is_refused_and_none_of_a_web_page_is_not(server, raw):
+    status, data = get(
+        server, '/loop', 'Upgrade: websocket', 'Connection: Upgrade', 'Sec-WebSocket-Version: 13',
+        'Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==', 'Origin: https://evil.example')
+    # `get` has another Connection first: both have to be looked at.
+    assert status == 403 and b'https://evil.example is not allowed' in data
+    raw.upgrade('/loop', headers=b'Origin: https://good.example\r\n')
+
+
+@pytest.mark.parametrize('connection', [b'keep-alive, Upgrade', b'upgrade', b'UPGRADE , x'])
+def test_connection_header_is_a_list_of_tokens(server, raw, connection):
+    raw.upgrade('/loop', connection=connection)
+
+
+def test_header_of_our_own_is_in_the_answer(server, raw):
+    assert b'\r\nSet-Cookie: a=b\r\n' in raw.upgrade('/called')
+
+
+def test_answer_of_the_application_arrives_whole(server):
+    status, data = get(server, '/unauthorized', 'Upgrade: websocket')
+    assert status == 401 and b'Basic realm="x"' in data and data.endswith(b'\r\n\r\nno\n')
+
+
+def test_request_is_what_the_client_has_sent(server):
+    path = u'/loop?a=b%20c&d='
+    assert talk(server.url(path), [u'path'])[0] == [path + u' GET']
+
+
+def test_descriptors_are_freed(server, name):
+    folder = '/proc/{}/fd'.format(server.process.pid)
+    if not os.path.exists(folder) or name.startswith('gunicorn'):
+        pytest.skip('the connections are those of a child process')
+
+    def count():
+        return len(os.listdir(folder))
+
+    for path in PATHS:
+        talk(server.url(path), [u'x'])
+    before = count()
+    for _ in range(5):
+        for path in PATHS:
+            talk(server.url(path), [u'x'])
+    assert count() <= before + 2
