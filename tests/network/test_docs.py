@@ -39,9 +39,10 @@ GUIDE = 'docs/guide.md'
 SECURITY = 'docs/security.md'
 SANSIO = 'docs/sansio.md'
 WSPROTO = 'docs/from-wsproto.md'
+WSGI = 'docs/wsgi.md'
 PAGES = [
     'README.md', 'CHANGELOG.md', 'CONTRIBUTING.md', 'SECURITY.md', GUIDE, 'docs/migrating.md',
-    'docs/architecture.md', SECURITY, SANSIO, WSPROTO]
+    'docs/architecture.md', SECURITY, SANSIO, WSPROTO, WSGI]
 
 #: Whose links are followed, too.
 LINKED_PAGES = PAGES + [
@@ -107,8 +108,8 @@ class Playground(object):
 def test_the_block_runs(needs, source, authority_file, monkeypatch):
     if sys.version_info < needs:
         pytest.skip('a newer Python has this')
-    for module in ('orjson', 'trio', 'h2'):     # PyPy has not all of them
-        if 'import {}'.format(module) in source:
+    for module in ('orjson', 'trio', 'h2', 'flask'):     # PyPy has not all of them
+        if 'import {}'.format(module) in source or 'from {} import'.format(module) in source:
             with warnings.catch_warnings():
                 warnings.simplefilter('ignore')
                 pytest.importorskip(module)

@@ -32,8 +32,8 @@ HOUSE = [
     ['drivers', 'extensions', 'response', 'tls'],      # faces of what is deeper
     ['_messages', '_options'],
     ['_calls', '_endpoint', '_multiplexer', '_outcomes', 'session', 'websocket'],
-    ['_crowd', '_served', '_serving', 'sansio'],
-    ['aio', 'persist', 'pool', 'server'],
+    ['_crowd', '_served', '_serving', '_upgraded', '_wsgi_servers', 'sansio'],
+    ['aio', 'persist', 'pool', 'server', 'wsgi'],
     ['__main__', '_pyinstaller', 'examples', 'testing'],
 ]
 

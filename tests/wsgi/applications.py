@@ -59,6 +59,8 @@ class PoolThread(object):
 pool_thread = PoolThread()
 
 loop = wsgi.websocket_app(handle, **OPTIONS)
+quick = wsgi.websocket_app(handle, ping_rate=0.5, ping_timeout=0.5)
+often = wsgi.websocket_app(handle, ping_rate=0.5, ping_timeout=None)
 detached = wsgi.websocket_app(handle, detach=True, **OPTIONS)
 
 
@@ -93,7 +95,7 @@ def unauthorized(_environ, start_response):
 
 
 PATHS = {'/loop': loop, '/detached': detached, '/pooled': pooled, '/called': called,
-         '/plain': plain, '/unauthorized': unauthorized}
+         '/plain': plain, '/quick': quick, '/often': often, '/unauthorized': unauthorized}
 
 
 def application(environ, start_response):

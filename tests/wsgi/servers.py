@@ -1,7 +1,7 @@
-"""A WSGI server for the tests: ``python -m tests.wsgi.servers NAME [OPTION ...]``.
+"""A WSGI server for the tests: ``python -m tests.wsgi.servers NAME PORT [OPTION ...]``.
 
-It prints its port, and runs until it is ended. Options: ``wrapped`` for middleware around
-the application, ``tls=FILE`` with a key and certificates, others of the server.
+Options: ``wrapped`` for middleware around the application, ``tls=FILE`` with a key and
+certificates, ``unpatched`` for a gevent that doesn't patch, others of the server.
 """
 
 from __future__ import absolute_import, division, print_function
@@ -9,26 +9,23 @@ from __future__ import absolute_import, division, print_function
 import sys
 
 
-def started(port):
-    print(port)
-    sys.stdout.flush()
+def run_werkzeug(application, port, tls):
+    from werkzeug.serving import WSGIRequestHandler, make_server
+
+    class Handler(WSGIRequestHandler):
+        def log_request(self, *_args):
+            """Log no requests."""
+
+    make_server(
+        '127.0.0.1', port, application, threaded=True, request_handler=Handler,
+        ssl_context=(tls, tls) if tls else None).serve_forever()
 
 
-def run_werkzeug(application, tls):
-    from werkzeug.serving import make_server
-    server = make_server(
-        '127.0.0.1', 0, application, threaded=True, ssl_context=(tls, tls) if tls else None)
-    server.log = lambda *_args: None        # its access log
-    started(server.port)
-    server.serve_forever()
-
-
-def run_gunicorn(application, tls, *options):
+def run_gunicorn(application, port, tls, *options):
     from gunicorn.app.base import BaseApplication
 
     settings = {
-        'bind': '127.0.0.1:0', 'workers': 1, 'loglevel': 'warning', 'graceful_timeout': 8,
-        'when_ready': lambda server: started(server.LISTENERS[0].sock.getsockname()[1])}
+        'bind': '127.0.0.1:{}'.format(port), 'workers': 1, 'loglevel': 'warning', 'graceful_timeout': 8}
     if tls:
         settings.update(certfile=tls, keyfile=tls)
     for option in options:
@@ -68,27 +65,22 @@ def closing_settings():
             'worker_exit': lambda _server, _worker: wsgi.close_all(timeout=5)}
 
 
-def run_gevent(application, tls):
+def run_gevent(application, port, tls):
     from gevent.pywsgi import WSGIServer
     options = {'certfile': tls, 'keyfile': tls} if tls else {}
-    server = WSGIServer(('127.0.0.1', 0), application, log=None, **options)
-    server.start()
-    started(server.server_port)
-    server.serve_forever()
+    WSGIServer(('127.0.0.1', port), application, log=None, **options).serve_forever()
 
 
-def run_cheroot(application, tls):
+def run_cheroot(application, port, tls):
     from cheroot.wsgi import Server
-    server = Server(('127.0.0.1', 0), application, numthreads=10)
+    server = Server(('127.0.0.1', port), application, numthreads=10)
     if tls:
         from cheroot.ssl.builtin import BuiltinSSLAdapter
         server.ssl_adapter = BuiltinSSLAdapter(tls, tls)
-    server.prepare()
-    started(server.bind_addr[1])
-    server.serve()
+    server.start()
 
 
-def run_wsgiref(application, _tls):
+def run_wsgiref(application, port, _tls):
     from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
     from six.moves.socketserver import ThreadingMixIn
@@ -100,24 +92,18 @@ def run_wsgiref(application, _tls):
         def log_message(self, *_args):
             """Log no requests."""
 
-    server = make_server('127.0.0.1', 0, application, Server, Handler)
-    started(server.server_port)
-    server.serve_forever()
+    make_server('127.0.0.1', port, application, Server, Handler).serve_forever()
 
 
-def run_eventlet(application, _tls):
+def run_eventlet(application, port, _tls):
     import eventlet
     from eventlet import wsgi
-    listener = eventlet.listen(('127.0.0.1', 0))
-    started(listener.getsockname()[1])
-    wsgi.server(listener, application, log_output=False)
+    wsgi.server(eventlet.listen(('127.0.0.1', port)), application, log_output=False)
 
 
-def run_waitress(application, _tls):
+def run_waitress(application, port, _tls):
     from waitress.server import create_server
-    server = create_server(application, host='127.0.0.1', port=0, threads=10)
-    started(server.effective_port)
-    server.run()
+    create_server(application, host='127.0.0.1', port=port, threads=10).run()
 
 
 SERVERS = {name[4:]: function for name, function in list(globals().items())
@@ -125,7 +111,7 @@ SERVERS = {name[4:]: function for name, function in list(globals().items())
 
 
 def main():
-    name, options = sys.argv[1], sys.argv[2:]
+    name, port, options = sys.argv[1], int(sys.argv[2]), sys.argv[3:]
     tls = next((option[4:] for option in options if option.startswith('tls=')), None)
     flags = [option for option in options if not option.startswith('tls=')]
     if name == 'gevent' or 'worker_class=gevent' in flags:
@@ -138,7 +124,7 @@ def main():
     from tests.wsgi import applications
     application = applications.wrapped if 'wrapped' in flags else applications.application
     flags = [flag for flag in flags if flag not in ('wrapped', 'unpatched')]
-    SERVERS[name](application, tls, *flags)
+    SERVERS[name](application, port, tls, *flags)
 
 
 if __name__ == '__main__':

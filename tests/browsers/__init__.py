@@ -1,0 +1,1 @@
+"""Pages of the examples in real browsers, without a screen."""

@@ -1,0 +1,418 @@
+"""`upgrade` and `websocket_app`: what they take, refuse, raise and leave behind."""
+
+from __future__ import absolute_import, division, print_function
+
+import gc
+import logging
+import socket
+import threading
+from contextlib import contextmanager
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
+
+import pytest
+import six
+from six.moves.socketserver import ThreadingMixIn
+
+from lomond import WebSocket, errors, wsgi
+from lomond.persist import ReconnectPolicy
+from lomond.pool import Pool
+from lomond.server import Refusal, Server, ServerWebSocket
+from tests.network.driving import wait_for
+from tests.support import PATIENCE, needs_refcounts
+
+pytestmark = pytest.mark.usefixtures('clean_environment')
+
+
+class Threaded(ThreadingMixIn, WSGIServer):
+    daemon_threads = True
+
+
+class Handler(WSGIRequestHandler):
+    def log_message(self, *_args):
+        """Log no requests."""
+
+
+@contextmanager
+def served(application):
+    """Serve an application on a port of loopback; yield the URL for WebSockets."""
+    server = make_server('127.0.0.1', 0, application, Threaded, Handler)
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+    thread.start()
+    try:
+        yield u'ws://127.0.0.1:{}/'.format(server.server_port)
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+class Taking(object):
+    """An application that upgrades each request, detached, and keeps the WebSockets."""
+
+    def __init__(self, **options):
+        self._options = dict({'detach': True}, **options)
+        self.websockets = six.moves.queue.Queue()
+
+    def __call__(self, environ, start_response):
+        try:
+            websocket = wsgi.upgrade(environ, **self._options)
+        except wsgi.NotUpgraded as refused:
+            return refused(environ, start_response)
+        self.websockets.put(websocket)
+        start_response('200 OK', [])
+        return []
+
+    def take(self):
+        return self.websockets.get(timeout=PATIENCE)
+
+
+@pytest.fixture
+def taking():
+    """The application, and a client that is open."""
+    application = Taking()
+    with served(application) as url, WebSocket(url) as client:
+        application.url = url
+        client.open(PATIENCE)
+        application.client = client
+        yield application
+
+
+ENVIRON = {
+    'REQUEST_METHOD': 'GET', 'SCRIPT_NAME': '', 'PATH_INFO': '/', 'QUERY_STRING': '',
+    'SERVER_PROTOCOL': 'HTTP/1.1', 'HTTP_HOST': 'x', 'HTTP_UPGRADE': 'websocket',
+    'HTTP_CONNECTION': 'Upgrade', 'HTTP_SEC_WEBSOCKET_VERSION': '13',
+    'HTTP_SEC_WEBSOCKET_KEY': 'AAAAAAAAAAAAAAAAAAAAAA==', 'REMOTE_ADDR': '1.2.3.4',
+}
+
+
+def environ(**changes):
+    return {name: value for name, value in dict(ENVIRON, **changes).items() if value is not None}
+
+
+@contextmanager
+def paired(**changes):
+    """An environ with a socket in it, and the client's end."""
+    ours, theirs = socket.socketpair()
+    theirs.settimeout(PATIENCE)
+    try:
+        yield environ(**dict({'lomond.socket': ours}, **changes)), theirs
+    finally:
+        ours.close()
+        theirs.close()
+
+
+# -- refusals --
+
+@pytest.mark.parametrize('changes, status, words', [
+    ({'HTTP_UPGRADE': None}, 426, 'the Upgrade header should be websocket, and is missing'),
+    ({'HTTP_UPGRADE': 'h2c'}, 426, 'the Upgrade header should be websocket, and is another'),
+    ({'HTTP_CONNECTION': 'close'}, 426, 'the Connection header should be Upgrade, and is another'),
+    ({'HTTP_CONNECTION': None}, 426, 'a proxy in front has changed it'),
+    ({'SERVER_PROTOCOL': 'HTTP/1.0'}, 426, 'came in HTTP/1.0'),
+    ({'REQUEST_METHOD': 'POST'}, 405, 'begins with GET'),
+    ({'HTTP_HOST': None}, 400, 'Host'),
+    ({'HTTP_SEC_WEBSOCKET_VERSION': '8'}, 426, 'only version 13'),
+    ({'HTTP_SEC_WEBSOCKET_KEY': 'x'}, 400, 'Sec-WebSocket-Key'),
+    ({'HTTP_X': 'a\r\nb'}, 400, 'CR, LF or NUL'),
+    ({'HTTP_ORIGIN': 'https://evil.example'}, 403, 'https://evil.example is not allowed'),
+    ({'PATH_INFO': '/secret'}, 404, 'nothing here')])
+def test_request_that_is_refused_raises_the_answer(changes, status, words):
+    def on_request(request):
+        return Refusal(404, u'nothing here', {'X-Why': 'not'}) \
+            if request.path == u'/secret' else None
+
+    with pytest.raises(wsgi.NotUpgraded) as caught:
+        wsgi.upgrade(environ(**changes), origins=[None], on_request=on_request)
+    refused = caught.value
+    assert isinstance(refused, errors.HandshakeError)
+    assert refused.status_code == status
+    assert words in refused.body.decode('utf-8')
+    assert words[:20] in str(refused)
+    started = []
+    assert refused({}, lambda *args: started.append(args)) == [refused.body]
+    line, headers = started[0]
+    assert line.startswith('{} '.format(status)) and line[4:]
+    assert dict(headers)['Content-Length'] == str(len(refused.body))
+    assert ('X-Why' in dict(headers)) == (status == 404)
+    assert {type(text) for pair in headers for text in pair} == {str}
+
+
+def test_socket_is_not_touched_before_the_request_is_accepted():
+    with paired(HTTP_UPGRADE=None) as (request, theirs):
+        with pytest.raises(wsgi.NotUpgraded):
+            wsgi.upgrade(request)
+        theirs.setblocking(False)
+        with pytest.raises(socket.error):
+            theirs.recv(1)
+
+
+@pytest.mark.parametrize('changes', [
+    {}, {'mod_wsgi.version': (4, 9), 'wsgi.input': object()}, {'asgi.scope': {}}])
+def test_server_without_a_socket_is_named_in_a_clear_error(changes):
+    with pytest.raises(errors.WebSocketUnavailable, match=r'mod_wsgi .*ASGI .*lomond\.socket'):
+        wsgi.upgrade(environ(**changes))
+
+
+def test_request_is_upgraded_once():
+    with paired() as (request, _theirs):
+        websocket = wsgi.upgrade(request)
+        assert request['lomond.websocket'] is websocket
+        with pytest.raises(errors.WebSocketUnavailable, match='upgraded before'):
+            wsgi.upgrade(request)
+        websocket.force_disconnect()
+
+
+@pytest.mark.parametrize('options, error, words', [
+    ({'no_such': 1}, TypeError, 'no_such'),
+    ({'protocols': 'chat'}, TypeError, 'protocols must be a list'),
+    ({'origins': 'https://x'}, TypeError, 'origins must be a list'),
+    ({'ping_rate': -1}, ValueError, 'ping_rate'),
+    ({'detach': 'yes'}, TypeError, 'detach'),
+    ({'headers': {'A': 'b\r\nc'}}, ValueError, 'CR')])
+def test_wrong_options_are_refused_when_the_application_is_made(options, error, words):
+    for call in (lambda: wsgi.websocket_app(lambda _websocket: None, **options),
+                 lambda: wsgi.upgrade(environ(), **options)):
+        with pytest.raises(error, match=words):
+            call()
+
+
+def test_handler_must_be_callable():
+    with pytest.raises(TypeError, match='websocket_app'):
+        wsgi.websocket_app(None)
+
+
+# -- what the WebSocket knows --
+
+def test_request_is_rebuilt_from_the_environ():
+    with paired(SCRIPT_NAME='/app', PATH_INFO='/caf\xc3\xa9 %', QUERY_STRING='a=b%20c',
+                HTTP_COOKIE='c=d', HTTP_SEC_WEBSOCKET_PROTOCOL='chat, other',
+                REMOTE_PORT='81') as (request, theirs):
+        with wsgi.upgrade(request, protocols=['other'], headers=[('Set-Cookie', 'e=f')]) \
+                as websocket:
+            assert isinstance(websocket, ServerWebSocket)
+            assert websocket.request.resource == u'/app/caf%C3%A9%20%25?a=b%20c'
+            assert websocket.request.get('Cookie') == u'c=d'
+            assert websocket.address == ('1.2.3.4', 81)
+            assert websocket.environ['HTTP_COOKIE'] == 'c=d'
+            assert 'lomond.socket' not in websocket.environ
+            head = theirs.recv(4096)
+            assert b'Sec-WebSocket-Protocol: other\r\n' in head and b'Set-Cookie: e=f\r\n' in head
+            event = next(iter(websocket))
+            assert (event.name, event.protocol) == ('ready', u'other')
+            assert event.response is websocket.request
+            assert websocket.protocol == u'other'
+
+
+def test_target_as_the_server_gives_it_is_taken_unchanged():
+    with paired(REQUEST_URI='/a%2Fb?c') as (request, _theirs):
+        with wsgi.upgrade(request) as websocket:
+            assert websocket.request.resource == u'/a%2Fb?c'
+
+
+# -- what drives it --
+
+def test_nothing_is_received_before_it_is_driven(taking):
+    websocket = taking.take()
+    assert (websocket.state, websocket.is_driven_elsewhere) == ('connecting', False)
+    taking.client.send_text(u'waits')
+    assert websocket.receive(PATIENCE) == u'waits'
+
+
+def test_a_pool_drives_it_and_clients_beside_it(taking):
+    pool = Pool()
+    websocket = pool.add(taking.take(), tag=u'server')
+    seen = []
+    taking.client.send_text(u'one')
+    for member, event in pool:
+        assert member is websocket and member.tag == u'server'
+        seen.append(event.name)
+        if event.name == 'text':
+            assert pool.broadcast(u'two') == 1
+            websocket.close()
+            closing = threading.Thread(target=receive_all, args=(taking.client, seen))
+            closing.start()
+    closing.join()
+    assert seen.count(u'two') == 1
+    assert [name for name in seen if name != u'two'] == ['ready', 'text', 'closed', 'disconnected']
+
+
+def receive_all(client, seen):
+    try:
+        while True:
+            seen.append(client.receive(PATIENCE))
+    except errors.WebSocketClosed:
+        pass
+
+
+def test_a_server_with_one_thread_drives_it(taking):
+    with Server(threads=False) as server:
+        websocket = taking.take()
+        server.add(websocket)
+        taking.client.send_text(u'one')
+        for member, event in server:
+            assert member is websocket
+            if event.name == 'text':
+                assert server.connections == [websocket]
+                assert server.broadcast(u'two') == 1
+                break
+        assert taking.client.receive(PATIENCE) == u'two'
+
+
+def test_it_has_one_driver(taking):
+    websocket = taking.take()
+    pool, server = Pool(), Server(threads=False)
+    with server, pool:
+        pool.add(websocket)
+        for call in (lambda: server.add(websocket), lambda: pool.add(websocket),
+                     lambda: Pool().add(websocket)):
+            with pytest.raises(errors.WebSocketUnavailable, match='member of a pool'):
+                call()
+        for call in (lambda: iter(websocket), websocket.receive, lambda: next(websocket.messages())):
+            with pytest.raises(errors.WebSocketUnavailable, match='member of a pool'):
+                call()
+
+
+def test_a_loop_of_its_own_excludes_others(taking):
+    websocket = taking.take()
+    assert next(iter(websocket)).name == 'ready'
+    with Server(threads=False) as server:
+        for call in (lambda: server.add(websocket), lambda: Pool().add(websocket)):
+            with pytest.raises(errors.WebSocketUnavailable, match='driven already'):
+                call()
+    websocket.dispose()
+
+
+def test_it_can_not_reconnect(taking):
+    with pytest.raises(TypeError, match='without policy='):
+        Pool().add(taking.take(), policy=ReconnectPolicy())
+
+
+def test_a_server_takes_no_others():
+    with Server(threads=False) as server:
+        with pytest.raises(TypeError, match='lomond.wsgi.upgrade'):
+            server.add(WebSocket('ws://x'))
+        server.close()
+        with paired() as (request, _theirs):
+            with pytest.raises(errors.WebSocketUnavailable, match='closed'):
+                server.add(wsgi.upgrade(request))
+
+
+def test_a_pool_takes_no_server_websocket_without_a_connection():
+    with pytest.raises(TypeError, match=r'lomond\.wsgi\.upgrade'):
+        Pool().add(ServerWebSocket(None, None))
+
+
+# -- handlers --
+
+def run_application(application, **changes):
+    with paired(**changes) as (request, theirs):
+        started = []
+        body = application(request, lambda *args: started.append(args))
+        return list(body), started, theirs.recv(65536)
+
+
+@pytest.mark.parametrize('handler, code', [
+    (lambda websocket: None, b'\x03\xe8'),
+    (lambda websocket: {}['key'], b'\x03\xf3')], ids=['returns', 'raises'])
+def test_connection_is_closed_after_the_handler(handler, code, caplog):
+    with paired() as (request, theirs):
+        theirs.sendall(b'\x88\x82\0\0\0\0\x03\xe8')      # the answer to the Close frame
+        started = []
+        application = wsgi.websocket_app(handler)
+        assert application(request, lambda *args: started.append(args)) == []
+        assert started == [('200 OK', [('Content-Length', '0')])]
+        head, _mark, frames = theirs.recv(4096).partition(b'\r\n\r\n')
+        assert head.startswith(b'HTTP/1.1 101 ')
+        assert frames[:4] in (b'\x88\x02' + code, b'\x88\x02\x03\xe8')
+        assert ('the handler failed' in caplog.text) == (code == b'\x03\xf3')
+
+
+def test_handler_may_give_it_to_a_pool():
+    pool = Pool()
+    with paired() as (request, theirs):
+        application = wsgi.websocket_app(pool.add, detach=False)
+        assert list(application(request, lambda *_args: None)) == []
+        assert len(pool) == 1
+        theirs.sendall(b'\x88\x82\0\0\0\0\x03\xe8')
+        assert [event.name for _websocket, event in pool] == ['ready', 'closing', 'disconnected']
+
+
+# -- ends --
+
+@needs_refcounts
+def test_connection_is_closed_with_a_websocket_that_nobody_needs():
+    with paired() as (request, theirs):
+        websocket = wsgi.upgrade(request)
+        theirs.recv(4096)
+        request.clear()
+        del websocket
+        gc.collect()
+        assert theirs.recv(1) == b''
+
+
+def test_leaving_the_with_block_ends_it():
+    with paired() as (request, theirs):
+        with wsgi.upgrade(request):
+            pass
+        theirs.recv(4096)
+        assert theirs.recv(1) == b''
+
+
+def test_close_all_closes_those_in_loops_in_pools_and_not_begun():
+    application = Taking()
+    with served(application) as url:
+        clients = [WebSocket(url) for _ in range(3)]
+        for client in clients:
+            client.open(PATIENCE)
+        looped, pooled, _idle = [application.take() for _ in clients]
+        pool = Pool()
+        pool.add(pooled)
+        threads = [threading.Thread(target=list, args=(thing,)) for thing in (looped, pool)]
+        for thread in threads:
+            thread.start()
+        while not (looped.is_open and pooled.is_open):
+            wait_for(threading.Event(), 0.01) if False else None
+        closing = threading.Thread(target=wsgi.close_all, args=(1012, u'restart', 1))
+        closing.start()
+        ends = []
+        for client in clients:
+            seen = []
+            receive_all(client, seen)
+            ends.append(client.close_received)
+        closing.join()
+        for thread in threads:
+            thread.join()
+        assert ends == [(1012, u'restart'), (1012, u'restart'), None]
+        wsgi.close_all(timeout=PATIENCE)        # there is nothing to wait for
+
+
+def test_close_all_with_no_time_does_not_wait():
+    with paired() as (request, theirs):
+        websocket = wsgi.upgrade(request)
+        assert next(iter(websocket)).name == 'ready'
+        wsgi.close_all(timeout=0)
+        assert not websocket.is_closed
+        head, _mark, frames = theirs.recv(4096).partition(b'\r\n\r\n')
+        assert frames[2:4] == b'\x03\xe9'
+        websocket.dispose()
+
+
+@pytest.mark.parametrize('arguments', [(1005,), (1001, 3), (1001, u'', -1)])
+def test_close_all_refuses_wrong_arguments(arguments):
+    with pytest.raises((TypeError, ValueError)):
+        wsgi.close_all(*arguments)
+
+
+# -- what is said of the server --
+
+def test_sync_worker_of_gunicorn_is_warned_of_once(caplog, monkeypatch):
+    monkeypatch.setattr(wsgi, '_has_warned', False)
+    for threads in False, False, True:
+        ours, theirs = socket.socketpair()
+        with wsgi.upgrade(environ(**{'gunicorn.socket': ours, 'wsgi.multithread': threads})):
+            pass
+        ours.close()
+        theirs.close()
+    warnings = [record for record in caplog.records if record.levelno == logging.WARNING]
+    assert len(warnings) == 1
+    assert '--timeout' in warnings[0].getMessage() and 'detach=True' in warnings[0].getMessage()
