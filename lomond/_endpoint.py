@@ -269,7 +269,9 @@ class Endpoint(object):
         # type: () -> Optional[Transport]
         """The present connection's byte stream; None without a connection."""
         session = self._session
-        return None if session is None or session.is_finished else session.transport
+        if session is None:
+            return None if self.handover is None else self.handover.transport
+        return None if session.is_finished else session.transport
 
     def fileno(self):
         # type: () -> int

@@ -145,10 +145,8 @@ class Multiplexer(object):
     def check_free(self, websocket):
         # type: (Any) -> None
         """Raise WebSocketUnavailable if a websocket is a member of another multiplexer."""
-        for reference in list(_multiplexers):
-            other = reference()
-            if other is not None and other is not self and other.find(websocket) is not None:
-                raise _taken(websocket)
+        if any(other is not self for other in _owners_of(websocket)):
+            raise _taken(websocket)
 
     def add(self, member):
         # type: (Member) -> None
@@ -436,6 +434,19 @@ class Multiplexer(object):
         waker, self._waker = self._waker, None
         if waker is not None:
             waker.close()
+
+
+def is_member(websocket):
+    # type: (Any) -> bool
+    """Return whether a websocket is a member of any multiplexer."""
+    return bool(_owners_of(websocket))
+
+
+def _owners_of(websocket):
+    # type: (Any) -> List[Multiplexer]
+    multiplexers = [reference() for reference in list(_multiplexers)]
+    return [multiplexer for multiplexer in multiplexers
+            if multiplexer is not None and multiplexer.find(websocket) is not None]
 
 
 def _taken(websocket):

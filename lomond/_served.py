@@ -210,14 +210,14 @@ class ServerWebSocket(Endpoint):
 
     def _use_calls(self):
         # type: () -> Any
-        if self._events is None:
-            raise errors.WebSocketUnavailable(
-                'with Server(threads=False) messages are events of the loop over the server: '
-                'receive(), messages(), ping() and wait_ready() need a handler')
         if self._is_iterated:
             raise errors.WebSocketUnavailable(
                 'a loop over this WebSocket has begun, whose events are its messages: use either '
                 'the loop, or receive() and messages()')
+        if self._events is None:
+            raise errors.WebSocketUnavailable(
+                'with Server(threads=False) messages are events of the loop over the server: '
+                'receive(), messages(), ping() and wait_ready() need a handler')
         return super(ServerWebSocket, self)._use_calls()
 
     def _make_calls(self):

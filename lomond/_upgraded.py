@@ -2,15 +2,21 @@
 
 from __future__ import absolute_import, division, print_function
 
+import socket
+
 from lomond import errors
 from lomond._compat import TYPE_CHECKING
+from lomond._multiplexer import is_member
 from lomond._served import BlockingServerSession, ServerReady, ServerWebSocket
 from lomond.engine.handover import Handover
+from lomond.opcode import Opcode
+from lomond.protocol.close import encode_close
 from lomond.protocol.connection import SERVER
+from lomond.protocol.frame import encode_frame
 
 if TYPE_CHECKING:
     import threading  # noqa: F401
-    from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence  # noqa: F401
+    from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Union  # noqa: F401
 
     from lomond._compat import text_type  # noqa: F401
     from lomond._served import ServerEvent  # noqa: F401
@@ -21,6 +27,13 @@ if TYPE_CHECKING:
 
 #: Events to be set whenever one of them ends, while somebody waits for that.
 bells = []  # type: List[threading.Event]
+
+
+def make_upgraded(address, **options):
+    # type: (Any, **Any) -> UpgradedWebSocket
+    """Return an `UpgradedWebSocket` for a client's address, with options of a `ServerWebSocket`."""
+    # Its session is made when it begins: else the two would keep each other, and the socket, alive.
+    return UpgradedWebSocket(None, address, session_class=lambda _websocket: None, **options)
 
 
 class UpgradedWebSocket(ServerWebSocket):
@@ -50,21 +63,34 @@ class UpgradedWebSocket(ServerWebSocket):
         self.stream.accept(extensions=handover.extensions)
         yield ServerReady(handover.response, handover.protocol, set(self.stream.extensions))
 
-    @property
-    def is_driven_elsewhere(self):
-        # type: () -> bool
-        """True once a pool or a server has it."""
-        return not isinstance(self.session, BlockingServerSession)
-
     def __iter__(self):
         # type: () -> Iterator[ServerEvent]
-        self._begin()
-        return super(UpgradedWebSocket, self).__iter__()
+        if self._events is not None:        # in a handler
+            return super(UpgradedWebSocket, self).__iter__()
+        loop = self._run()      # not kept: leaving the loop ends the connection
+        self._is_iterated = True
+        return loop     # type: ignore[no-any-return]
 
     def _use_calls(self):
         # type: () -> Any
-        self._begin()
+        if not self._is_iterated:
+            self.begin()
         return super(UpgradedWebSocket, self)._use_calls()
+
+    def begin(self):
+        # type: () -> None
+        """Make one loop for all that a handler, or calls, do with it; `dispose` ends it."""
+        with self._loop_lock():
+            if self._events is None:
+                self._loop = self._events = self._run()
+
+    def _run(self):
+        # type: () -> Any
+        if is_member(self):
+            raise errors.WebSocketUnavailable(
+                'this WebSocket is a member of a pool, or of a server: its messages are events of '
+                'the loop over that')
+        return self.new_session(BlockingServerSession).run(**self._loop_options)
 
     def on_disconnect(self):
         # type: () -> None
@@ -72,23 +98,22 @@ class UpgradedWebSocket(ServerWebSocket):
         for bell in list(bells):
             bell.set()
 
-    def finish(self):
-        # type: () -> None
-        if not self.is_driven_elsewhere:
-            self._begin()       # only a loop sends the Close frame
-            super(UpgradedWebSocket, self).finish()
-
-    def _begin(self):
-        # type: () -> None
-        """Make the loop, once."""
-        with self._loop_lock():
-            if self.is_driven_elsewhere:
-                raise errors.WebSocketUnavailable(
-                    'this WebSocket is a member of a pool, or of a server: its messages are events '
-                    'of the loop over that')
-            if self._loop is None:
-                session = self.session  # type: Any
-                self._loop = self._events = session.run(**self._loop_options)
+    def close(self, code=1000, reason=u'goodbye'):
+        # type: (Optional[int], Union[bytes, text_type]) -> None
+        """As any WebSocket's; one that nothing has driven is closed at once."""
+        payload = encode_close(code, reason)
+        handover = self.handover  # type: Any
+        transport = handover.take() if self.session is None and not is_member(self) else None
+        if transport is None:
+            super(UpgradedWebSocket, self).close(code, reason)
+            return
+        try:
+            transport.send_some(encode_frame(Opcode.CLOSE, payload))
+            transport.receive()     # unread bytes would make TCP drop what was sent
+        except (socket.error, errors.TransportFail):
+            pass    # the client is gone
+        finally:
+            transport.close()
 
     # -- for pools and servers, as a `lomond.websocket.WebSocket` has them --
 
@@ -108,7 +133,7 @@ class UpgradedWebSocket(ServerWebSocket):
         # type: () -> None
         """Raise WebSocketUnavailable once a loop, a pool or a server has begun with it."""
         handover = self.handover  # type: Any
-        if self._loop is not None or handover.is_used:
+        if self._events is not None or handover.is_used:
             raise errors.WebSocketUnavailable(
                 'this WebSocket is driven already, or was closed: it has one connection, and one '
                 'loop')

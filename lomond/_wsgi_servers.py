@@ -22,7 +22,7 @@ HOLDERS = SOCKET_KEYS + (
     'wsgi.input', 'wsgi.file_wrapper', 'eventlet.input', 'waitress.client_disconnected')
 
 # By which attribute a stream has the one that it wraps, down to the socket.
-_WRAPPED = ('_sock', 'raw', 'rfile', 'buffer', 'stream', 'input')
+_WRAPPED = ('rfile', 'raw', 'buffer', 'stream', 'input', '_sock')
 _DEEPEST = 8
 
 # A server that hands over its sockets by cooperation with others in one thread.

@@ -28,7 +28,7 @@ from lomond._checks import check_flag, check_seconds
 from lomond._compat import TYPE_CHECKING, monotonic, quote, text_type
 from lomond._describe import describe
 from lomond._serving import SHUTDOWN, run_handler
-from lomond._upgraded import UpgradedWebSocket, bells
+from lomond._upgraded import bells, make_upgraded
 from lomond._wsgi_servers import (
     HOLDERS,
     check_cooperation,
@@ -48,7 +48,7 @@ from lomond.websocket import Timing, check_spin, check_timing
 if TYPE_CHECKING:
     from typing import Any, Callable, Dict, Iterable, List, Optional, Tuple, Union  # noqa: F401
 
-    from lomond.protocol.extensions.base import Extension  # noqa: F401
+    from lomond._upgraded import UpgradedWebSocket  # noqa: F401
     from lomond.protocol.handshake import Request  # noqa: F401
     from lomond.websocket import Headers  # noqa: F401
 
@@ -65,6 +65,9 @@ WEBSOCKET_KEY = 'lomond.websocket'
 
 # What stays as it is in a path.
 _SAFE = "/:@!$&'()*+,;=~-._"
+
+# PEP 3333 leaves them to the server.
+_HOP_BY_HOP = ('connection', 'upgrade')
 
 # What keeps the socket open that the server goes on with, until it drops the environ.
 _SINK_KEY = 'lomond.sink'
@@ -90,7 +93,8 @@ class NotUpgraded(errors.HandshakeError):
             'refused with HTTP {}: {}', status_code, body[:200].decode('utf-8', 'replace').strip())
         self.status_code = status_code
         self.body = body
-        self.headers = [(_to_native(name), _to_native(value)) for name, value in headers]
+        self.headers = [(_to_native(name), _to_native(value)) for name, value in headers
+                        if name.lower() not in _HOP_BY_HOP]
         if not any(name.lower() == 'content-type' for name, _value in self.headers):
             self.headers.append(('Content-Type', 'text/plain; charset=utf-8'))
         self.headers.append(('Content-Length', str(len(body))))
@@ -142,7 +146,7 @@ def upgrade(environ, headers=(), detach=False, **options):
     if WEBSOCKET_KEY in environ:
         raise errors.WebSocketUnavailable('this request was upgraded before, to {!r}'.format(
             environ[WEBSOCKET_KEY]))
-    websocket = UpgradedWebSocket(None, _address(environ), **endpoint_options)
+    websocket = make_upgraded(_address(environ), **endpoint_options)
     try:
         answer, protocol, extensions, refusal = websocket.examine(_request(environ), fields)
     except errors.HandshakeError as error:
@@ -212,11 +216,11 @@ def _start(handler, websocket):
 
 def _run(handler, websocket):
     # type: (Handler, UpgradedWebSocket) -> None
+    websocket.begin()
     try:
         run_handler(handler, websocket)
     finally:
-        if not websocket.is_driven_elsewhere:
-            websocket.dispose()
+        websocket.dispose()
 
 
 def _check_options(detach, options):
@@ -231,7 +235,7 @@ def _check_options(detach, options):
         else:
             others[name] = value
     spin = check_spin(timing.pop('spin', 0.0))
-    UpgradedWebSocket(None, None, **others)     # raises for invalid options
+    make_upgraded(None, **others)       # raises for invalid options
     return dict(check_timing(**timing)._asdict(), spin=spin), others
 
 
@@ -248,7 +252,8 @@ def _request(environ):
             target += '?' + environ['QUERY_STRING']
     headers = [(name[5:].replace('_', '-').title(), value)
                for name, value in environ.items() if name.startswith('HTTP_')]
-    version = environ.get('SERVER_PROTOCOL', 'HTTP/1.1')
+    # eventlet always says HTTP/1.0.
+    version = 'HTTP/1.1' if 'eventlet.input' in environ else environ['SERVER_PROTOCOL']
     try:
         return rebuild_request(environ['REQUEST_METHOD'], target, headers, version)
     except ValueError as error:
@@ -266,6 +271,9 @@ def _address(environ):
 
 _has_warned = False
 
+# uWSGI drops the environ before it writes the response, in the same thread.
+_of_thread = threading.local()
+
 
 def _take(environ, detach):
     # type: (Environ, bool) -> Any
@@ -281,7 +289,10 @@ def _take(environ, detach):
             'a proxy in front, or iterate over the WebSocket in the request')
     rest = take_read_ahead(environ)
     if is_ours:
-        sock, environ[_SINK_KEY] = take_over(sock)
+        sock, sink = take_over(sock)
+        environ[_SINK_KEY] = sink
+        if 'uwsgi.version' in environ:
+            _of_thread.sink = sink
         if isinstance(sock.getsockname(), tuple):       # not of a Unix socket
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     else:
@@ -344,10 +355,14 @@ def close_all(code=SHUTDOWN[0], reason=SHUTDOWN[1], timeout=10.0):
     """
     payload = encode_close(code, reason)
     seconds = check_seconds('timeout', timeout)
-    websockets = _open_now()
-    for websocket in websockets:
-        session = websocket.session  # type: Any
-        session.close(payload)      # which doesn't wait for a write of another thread
+    websockets = []
+    for websocket in _open_now():
+        session = websocket.session
+        if session is None:         # nothing drives it
+            websocket.close(code, reason)
+        else:
+            session.close(payload)      # which doesn't wait for a write of another thread
+            websockets.append(websocket)
     if timeout == 0:
         return
     deadline = monotonic() + (NEVER if seconds is None else seconds)

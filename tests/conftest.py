@@ -116,3 +116,13 @@ def deflate_library(request):
     before = accel.use_zlib(library)
     yield library
     accel.use_zlib(before)
+
+
+@pytest.fixture
+def clean_environment(monkeypatch):
+    """No proxies and no authorities but those of the test."""
+    for name in ('HTTP_PROXY', 'HTTPS_PROXY', 'WS_PROXY', 'WSS_PROXY', 'ALL_PROXY', 'NO_PROXY',
+                 'SSL_CERT_FILE', 'SSL_CERT_DIR'):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.lower(), raising=False)
+    monkeypatch.delenv('REQUEST_METHOD', raising=False)

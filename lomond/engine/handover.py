@@ -36,6 +36,12 @@ class Handover(object):
         """True once a session took the transport, or it was closed."""
         return not self._transports
 
+    @property
+    def transport(self):
+        # type: () -> Optional[Transport]
+        """The transport, as long as no session took it; from any thread."""
+        return next(iter(self._transports), None)
+
     def take(self):
         # type: () -> Optional[Transport]
         """Return the transport, once; None after that; from any thread."""

@@ -24,18 +24,18 @@ if TYPE_CHECKING:
 class Sink(object):
     """The other end of the socket that was left: what is written there goes nowhere.
 
-    Parameters: ``sock``, closed with this object.
+    Parameters: ``fd``, a descriptor, closed with this object. (A socket could warn before.)
     """
 
-    __slots__ = ('_sock',)
+    __slots__ = ('_fd',)
 
-    def __init__(self, sock):
+    def __init__(self, fd):
+        # type: (int) -> None
+        self._fd = fd
+
+    def __del__(self, _close=os.close):
         # type: (Any) -> None
-        self._sock = sock
-
-    def __del__(self):
-        # type: () -> None
-        self._sock.close()
+        _close(self._fd)
 
 
 class _Lent(object):
@@ -72,25 +72,29 @@ def take_over(sock):
     fd = sock.fileno()
     mine = with_class(socket.fromfd(fd, getattr(sock, 'family', socket.AF_INET), socket.SOCK_STREAM))
     try:
+        set_close_on_exec(mine)
         theirs, other = socket.socketpair()
         try:
             other.shutdown(socket.SHUT_WR)      # there is no next request
             # As its owner expects it: gevent's sockets never block.
             fcntl.fcntl(theirs.fileno(), fcntl.F_SETFL, fcntl.fcntl(fd, fcntl.F_GETFL))
-            for end in mine, other:
-                set_close_on_exec(end)
-            os.dup2(theirs.fileno(), fd)
-            flags = fcntl.fcntl(fd, fcntl.F_GETFD)
-            fcntl.fcntl(fd, fcntl.F_SETFD, flags | fcntl.FD_CLOEXEC)
-        except BaseException:
-            other.close()
-            raise
+            sink = Sink(os.dup(other.fileno()))
+            _replace(fd, theirs.fileno())
         finally:
             theirs.close()
+            other.close()
     except BaseException:
         mine.close()
         raise
-    return mine, Sink(other)
+    return mine, sink
+
+
+def _replace(fd, by):
+    # type: (int, int) -> None
+    """Have a descriptor's number stand for what another one does, and for child processes none."""
+    os.dup2(by, fd)
+    flags = fcntl.fcntl(fd, fcntl.F_GETFD)
+    fcntl.fcntl(fd, fcntl.F_SETFD, flags | fcntl.FD_CLOEXEC)
 
 
 def lend(sock):

@@ -39,16 +39,6 @@ def link(request, server_tls, authority_file):
     return Link() if request.param == 'ws' else Link(server_tls, authority_file)
 
 
-@pytest.fixture
-def clean_environment(monkeypatch):
-    """No proxies and no authorities but those of the test."""
-    for name in ('HTTP_PROXY', 'HTTPS_PROXY', 'WS_PROXY', 'WSS_PROXY', 'ALL_PROXY', 'NO_PROXY',
-                 'SSL_CERT_FILE', 'SSL_CERT_DIR'):
-        monkeypatch.delenv(name, raising=False)
-        monkeypatch.delenv(name.lower(), raising=False)
-    monkeypatch.delenv('REQUEST_METHOD', raising=False)
-
-
 @pytest.fixture(params=[False, True], ids=['calls', 'background'])
 def background(request):
     """Whether calls have a thread that drives the connection."""

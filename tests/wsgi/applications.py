@@ -4,7 +4,7 @@ from __future__ import absolute_import, division, print_function
 
 import threading
 
-from lomond import wsgi
+from lomond import errors, wsgi
 from lomond.pool import Pool
 
 OPTIONS = {'compress': True, 'origins': [u'https://good.example', None], 'poll': None}
@@ -45,7 +45,7 @@ class PoolThread(object):
     def add(self, websocket):
         with self._lock:
             if self._pool is None:
-                self._pool = Pool(ends_when_empty=False)
+                self._pool = Pool(max_queue=None, ends_when_empty=False)
                 thread = threading.Thread(target=self._run)
                 thread.daemon = True
                 thread.start()
@@ -77,8 +77,11 @@ def pooled(environ, start_response):
 def called(environ, start_response):
     """Calls instead of a loop, a cookie, and a response that frameworks like to make."""
     with wsgi.upgrade(environ, headers={'Set-Cookie': 'a=b'}, **OPTIONS) as websocket:
-        for message in websocket.messages():
-            websocket.send_many([message])
+        try:
+            for message in websocket.messages():
+                websocket.send_many([message])
+        except errors.WebSocketError:
+            pass        # the client broke it off
     start_response('204 No Content', [])
     return iter([])
 

@@ -17,7 +17,7 @@ from lomond import WebSocket, errors, wsgi
 from lomond.persist import ReconnectPolicy
 from lomond.pool import Pool
 from lomond.server import Refusal, Server, ServerWebSocket
-from tests.network.driving import wait_for
+from tests.programs import wait_until
 from tests.support import PATIENCE, needs_refcounts
 
 pytestmark = pytest.mark.usefixtures('clean_environment')
@@ -70,11 +70,11 @@ class Taking(object):
 def taking():
     """The application, and a client that is open."""
     application = Taking()
-    with served(application) as url, WebSocket(url) as client:
-        application.url = url
-        client.open(PATIENCE)
-        application.client = client
+    with served(application) as url:
+        application.client = WebSocket(url)
+        application.client.open(PATIENCE)
         yield application
+        application.client.force_disconnect()
 
 
 ENVIRON = {
@@ -197,10 +197,11 @@ def test_request_is_rebuilt_from_the_environ():
             assert 'lomond.socket' not in websocket.environ
             head = theirs.recv(4096)
             assert b'Sec-WebSocket-Protocol: other\r\n' in head and b'Set-Cookie: e=f\r\n' in head
-            event = next(iter(websocket))
-            assert (event.name, event.protocol) == ('ready', u'other')
-            assert event.response is websocket.request
-            assert websocket.protocol == u'other'
+            for event in websocket:
+                assert (event.name, event.protocol) == ('ready', u'other')
+                assert event.response is websocket.request
+                assert websocket.protocol == u'other'
+                break
 
 
 def test_target_as_the_server_gives_it_is_taken_unchanged():
@@ -213,9 +214,11 @@ def test_target_as_the_server_gives_it_is_taken_unchanged():
 
 def test_nothing_is_received_before_it_is_driven(taking):
     websocket = taking.take()
-    assert (websocket.state, websocket.is_driven_elsewhere) == ('connecting', False)
+    assert websocket.state == 'connecting'
     taking.client.send_text(u'waits')
-    assert websocket.receive(PATIENCE) == u'waits'
+    with websocket:
+        assert websocket.receive(PATIENCE) == u'waits'
+        taking.client.force_disconnect()
 
 
 def test_a_pool_drives_it_and_clients_beside_it(taking):
@@ -267,19 +270,22 @@ def test_it_has_one_driver(taking):
                      lambda: Pool().add(websocket)):
             with pytest.raises(errors.WebSocketUnavailable, match='member of a pool'):
                 call()
-        for call in (lambda: iter(websocket), websocket.receive, lambda: next(websocket.messages())):
+        for call in (lambda: iter(websocket), websocket.receive,
+                     lambda: next(websocket.messages())):
             with pytest.raises(errors.WebSocketUnavailable, match='member of a pool'):
                 call()
+    websocket.force_disconnect()
 
 
 def test_a_loop_of_its_own_excludes_others(taking):
     websocket = taking.take()
-    assert next(iter(websocket)).name == 'ready'
+    loop = iter(websocket)
+    assert next(loop).name == 'ready'
     with Server(threads=False) as server:
         for call in (lambda: server.add(websocket), lambda: Pool().add(websocket)):
             with pytest.raises(errors.WebSocketUnavailable, match='driven already'):
                 call()
-    websocket.dispose()
+    loop.close()
 
 
 def test_it_can_not_reconnect(taking):
@@ -304,13 +310,6 @@ def test_a_pool_takes_no_server_websocket_without_a_connection():
 
 # -- handlers --
 
-def run_application(application, **changes):
-    with paired(**changes) as (request, theirs):
-        started = []
-        body = application(request, lambda *args: started.append(args))
-        return list(body), started, theirs.recv(65536)
-
-
 @pytest.mark.parametrize('handler, code', [
     (lambda websocket: None, b'\x03\xe8'),
     (lambda websocket: {}['key'], b'\x03\xf3')], ids=['returns', 'raises'])
@@ -327,14 +326,16 @@ def test_connection_is_closed_after_the_handler(handler, code, caplog):
         assert ('the handler failed' in caplog.text) == (code == b'\x03\xf3')
 
 
-def test_handler_may_give_it_to_a_pool():
-    pool = Pool()
+def test_handler_may_loop_again_as_a_server_s_may():
+    def handler(websocket):
+        names.append(next(iter(websocket)).name)
+        names.extend(event.name for event in websocket)
+
+    names = []
     with paired() as (request, theirs):
-        application = wsgi.websocket_app(pool.add, detach=False)
-        assert list(application(request, lambda *_args: None)) == []
-        assert len(pool) == 1
-        theirs.sendall(b'\x88\x82\0\0\0\0\x03\xe8')
-        assert [event.name for _websocket, event in pool] == ['ready', 'closing', 'disconnected']
+        theirs.sendall(b'\x81\x81\0\0\0\0x\x88\x82\0\0\0\0\x03\xe8')
+        list(wsgi.websocket_app(handler)(request, lambda *_args: None))
+    assert names == ['ready', 'poll', 'text', 'closing', 'disconnected']
 
 
 # -- ends --
@@ -347,6 +348,15 @@ def test_connection_is_closed_with_a_websocket_that_nobody_needs():
         request.clear()
         del websocket
         gc.collect()
+        assert theirs.recv(1) == b''
+
+
+@needs_refcounts
+def test_leaving_the_loop_ends_it():
+    with paired() as (request, theirs):
+        for _event in wsgi.upgrade(request):
+            break
+        theirs.recv(4096)
         assert theirs.recv(1) == b''
 
 
@@ -370,8 +380,7 @@ def test_close_all_closes_those_in_loops_in_pools_and_not_begun():
         threads = [threading.Thread(target=list, args=(thing,)) for thing in (looped, pool)]
         for thread in threads:
             thread.start()
-        while not (looped.is_open and pooled.is_open):
-            wait_for(threading.Event(), 0.01) if False else None
+        wait_until(lambda: looped.is_open and pooled.is_open, 'both are driven')
         closing = threading.Thread(target=wsgi.close_all, args=(1012, u'restart', 1))
         closing.start()
         ends = []
@@ -382,19 +391,20 @@ def test_close_all_closes_those_in_loops_in_pools_and_not_begun():
         closing.join()
         for thread in threads:
             thread.join()
-        assert ends == [(1012, u'restart'), (1012, u'restart'), None]
+        assert ends == [(1012, u'restart'), (1012, u'restart'), (1012, u'restart')]
         wsgi.close_all(timeout=PATIENCE)        # there is nothing to wait for
 
 
 def test_close_all_with_no_time_does_not_wait():
     with paired() as (request, theirs):
         websocket = wsgi.upgrade(request)
-        assert next(iter(websocket)).name == 'ready'
+        loop = iter(websocket)
+        assert next(loop).name == 'ready'
         wsgi.close_all(timeout=0)
         assert not websocket.is_closed
         head, _mark, frames = theirs.recv(4096).partition(b'\r\n\r\n')
         assert frames[2:4] == b'\x03\xe9'
-        websocket.dispose()
+        loop.close()
 
 
 @pytest.mark.parametrize('arguments', [(1005,), (1001, 3), (1001, u'', -1)])
