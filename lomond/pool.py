@@ -135,6 +135,7 @@ class Pool(Crowd):
         idle_timeout=None,      # type: Optional[float]
         stale_disconnects=False,    # type: bool
         max_age=None,           # type: Optional[float]
+        heartbeat=None,         # type: Optional[float]
     ):
         # type: (...) -> WebSocket
         """Drive a WebSocket: connect it, and yield its events; return it.
@@ -146,7 +147,7 @@ class Pool(Crowd):
         - ``tag``: anything, for your own use: the WebSocket's ``tag`` from now on; None leaves it.
         - ``poll``: how often Poll comes for this WebSocket, in seconds (None: never).
         - ``ping_rate``, ``ping_timeout``, ``auto_pong``, ``close_timeout``, ``idle_timeout``,
-          ``stale_disconnects``: as for `WebSocket.connect`.
+          ``stale_disconnects``, ``heartbeat``: as for `WebSocket.connect`.
         - ``max_age``: how long after Ready, in seconds, to replace the connection (None: never).
           With a policy the new connection is Ready before the old one is closed, and messages of
           both come until then; what waits in the queue goes out over the old one. Without a policy
@@ -157,7 +158,7 @@ class Pool(Crowd):
         """
         timing = check_timing(
             poll, ping_rate, ping_timeout, auto_pong, close_timeout, idle_timeout,
-            stale_disconnects, max_age)
+            stale_disconnects, max_age, heartbeat)
         _check_websocket(websocket)
         check_policy(policy, ': a tag is passed by name, as tag=...')
         if policy is not None:

@@ -94,7 +94,8 @@ class Server(object):
       thread can be started, are answered with HTTP 503, or closed if there is an ``ssl_context``.
     - ``close_timeout``: seconds to wait for the answer to a Close frame, and in `close` for the
       handlers (10).
-    - ``poll``, ``ping_rate``, ``ping_timeout``, ``auto_pong``: as for `WebSocket.connect`.
+    - ``poll``, ``ping_rate``, ``ping_timeout``, ``auto_pong``, ``heartbeat``: as for
+      `WebSocket.connect`.
     - ``origins``: the origins of the web pages that may connect, such as ``https://example.org``,
       and None to allow requests without an Origin, which don't come from a browser; or a function
       that is called with the Origin or None, and returns whether it is allowed. Any other request
@@ -148,6 +149,7 @@ class Server(object):
         extensions=(),                      # type: Iterable[Factory]
         message_parts=False,                # type: MessageParts
         text_as_bytes=False,                # type: bool
+        heartbeat=None,                     # type: Optional[float]
     ):
         # type: (...) -> None
         threads = check_flag('threads', threads)
@@ -190,6 +192,7 @@ class Server(object):
             'ping_timeout': check_seconds('ping_timeout', ping_timeout),
             'close_timeout': check_seconds('close_timeout', close_timeout),
             'auto_pong': check_flag('auto_pong', auto_pong),
+            'heartbeat': check_seconds('heartbeat', heartbeat),
         }  # type: Dict[str, Any]
         check_count('max_connections', max_connections, 1)
         self._socket_file = None  # type: Optional[SocketFile]

@@ -45,8 +45,8 @@ class QueuedSession(Session):
     def _open(self):
         # type: () -> None
         super(QueuedSession, self)._open()
-        # Thousands that began together would ping together: the first ping comes earlier.
-        self._timers.spread_pings(self._clock(), 0.5 + 0.5 * self.random())
+        # Thousands that began together would send together: the first of each comes earlier.
+        self._timers.spread(self._clock(), 0.5 + 0.5 * self.random())
         self._set_deadline()
 
 

@@ -73,7 +73,8 @@ def serve() -> None:
         assert_type(server.address, Union[Tuple[str, int], str])
     server = Server(
         Application(), host='::1', port=0, ssl_context=server_context('/etc/ssl/me.pem'),
-        protocols=['v1'], compress=DeflateOptions(mem_level=5), max_connections=10, poll=None)
+        protocols=['v1'], compress=DeflateOptions(mem_level=5), max_connections=10, poll=None,
+        heartbeat=20)
     server.start().close()
     Server(echo, origins=['https://example.org', None], on_request=check, reuse_port=True)
     Server(echo, origins=is_ours, unix_path='/run/feed.sock')
