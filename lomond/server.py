@@ -41,9 +41,11 @@ from lomond.engine.outbox import MAX_QUEUE, Overflow
 from lomond.http.url import Target, bracket
 from lomond.net.listen import SocketFile, listen
 from lomond.net.transport import MAX_READ_AHEAD
+from lomond.protocol.close import encode_close
 from lomond.protocol.extensions.negotiation import check_factories
 from lomond.protocol.handshake import Request, check_protocols
 from lomond.protocol.refusal import Refusal, check_origins
+from lomond.status import Status
 
 log = logging.getLogger('lomond')  # type: logging.Logger
 
@@ -65,6 +67,9 @@ if TYPE_CHECKING:
 
 # Flags of the code of generators, coroutines and asynchronous generators.
 _NOT_RUN_BY_A_CALL = 0x20 | 0x80 | 0x200
+
+# The default of the parameter ``timeout`` of `Server.close`: None is another value.
+_CLOSE_TIMEOUT = Ellipsis  # type: Any
 
 
 class Server(object):
@@ -194,6 +199,7 @@ class Server(object):
             'auto_pong': check_flag('auto_pong', auto_pong),
             'heartbeat': check_seconds('heartbeat', heartbeat),
         }  # type: Dict[str, Any]
+        self._close_timeout = close_timeout or None
         check_count('max_connections', max_connections, 1)
         self._socket_file = None  # type: Optional[SocketFile]
         if unix_path is not None:
@@ -210,10 +216,10 @@ class Server(object):
         listener = Listener(sock, self._socket_file, self._endpoint_options)
         try:
             self._serving = InThreads(
-                listener, handler, max_connections, close_timeout or None, options,     # type: ignore[arg-type]
+                listener, handler, max_connections, options,    # type: ignore[arg-type]
             ) if threads else InOneThread(
-                listener, max_connections, close_timeout or None, dict(options, poll=None),
-                max_queue, overflow)  # type: Any
+                listener, max_connections, dict(options, poll=None), max_queue,
+                overflow)  # type: Any
         except BaseException:
             listener.close()
             raise
@@ -318,17 +324,25 @@ class Server(object):
 
     # -- the end --
 
-    def close(self):
-        # type: () -> None
+    def close(self, code=Status.GOING_AWAY, reason=u'server shutting down', timeout=_CLOSE_TIMEOUT):
+        # type: (Optional[int], Union[bytes, text_type], Optional[float]) -> None
         """Stop listening, close all connections with 1001, and wait for the handlers.
 
-        If a client doesn't answer within ``close_timeout`` seconds, its connection is broken; a
-        handler that runs for that time once more is abandoned: a second call doesn't wait for it
-        again. In a forked child this closes the child's copy of the listening socket only.
+        If a client doesn't answer within ``timeout`` seconds, its connection is broken; a handler
+        that runs for that time once more is abandoned: a second call doesn't wait for it again. In
+        a forked child this closes the child's copy of the listening socket only.
 
         With ``threads=False`` it doesn't wait: the loop goes on until the last connection's end.
+        The first call counts, unless a later one has an earlier end.
+
+        Parameters: ``code`` and ``reason``, as for `WebSocket.close`, whose errors it raises;
+        ``timeout``, None for as long as it takes, 0 to break the connections now; by default it is
+        the server's ``close_timeout``, which limits each closing handshake in any case.
         """
-        self._serving.close()
+        encode_close(code, reason)      # raises
+        if timeout is _CLOSE_TIMEOUT:
+            timeout = self._close_timeout
+        self._serving.close(code, reason, check_seconds('timeout', timeout))
 
     def __enter__(self):
         # type: () -> Server

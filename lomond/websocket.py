@@ -558,8 +558,8 @@ class WebSocket(Endpoint):
         - ``spin``: for how long, before each wait, to ask the system for data again and again
           instead of sleeping (0.0), at most 1. What arrives in that time is received sooner; until
           then a core is busy.
-        - ``heartbeat``: how often an unsolicited pong without a payload is sent (None): it keeps the
-          connection alive on the way, and the server doesn't answer it (RFC 6455 5.5.3).
+        - ``heartbeat``: how often an unsolicited pong without a payload is sent (None). It keeps
+          the connection alive on the way, and the server doesn't answer it (RFC 6455 5.5.3).
 
         Raises TypeError and ValueError, and WebSocketUnavailable if a loop over this WebSocket is
         running.

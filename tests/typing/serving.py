@@ -76,6 +76,8 @@ def serve() -> None:
         protocols=['v1'], compress=DeflateOptions(mem_level=5), max_connections=10, poll=None,
         heartbeat=20)
     server.start().close()
+    server.close(1012, 'back in a minute', timeout=None)
+    server.close(timeout='5')  # error: arg-type reportArgumentType
     Server(echo, origins=['https://example.org', None], on_request=check, reuse_port=True)
     Server(echo, origins=is_ours, unix_path='/run/feed.sock')
     Server(echo, origins=None, unix_path=Path('/run/feed.sock'))

@@ -102,7 +102,7 @@ SIGNATURES = {
     'lomond.server.Server.polling': 'seconds',
     'lomond.server.Server.broadcast': 'message, websockets=None, compress=True',
     'lomond.server.Server.remove': 'websocket',
-    'lomond.server.Server.close': '',
+    'lomond.server.Server.close': "code=1001, reason=u'server shutting down'",
     'lomond.sansio.Client':
         'url, protocols=None, agent=None, compress=False, headers=None, '
         'max_message_size=67108864, json_loads=None, json_dumps=None, fragment_size=1048576, '
