@@ -309,10 +309,10 @@ class Server(object):
         """Send a message to all open connections, or to these; as `lomond.pool.Pool.broadcast`."""
         return self._crowd.broadcast(message, websockets, compress)
 
-    def remove(self, websocket):
-        # type: (ServerWebSocket) -> bool
-        """Break a connection off; as `lomond.pool.Pool.remove`."""
-        return self._crowd.remove(websocket)
+    def remove(self, websocket, close=True):
+        # type: (ServerWebSocket, bool) -> bool
+        """Break a connection off, or let a pool go on with it; as `lomond.pool.Pool.remove`."""
+        return self._crowd.remove(websocket, close)
 
     @property
     def _crowd(self):

@@ -695,6 +695,10 @@ class WebSocket(Endpoint):
             raise errors.WebSocketUnavailable(
                 'this WebSocket is open already, by open(): use receive() or messages(), not a '
                 'loop; end the connection by leaving its with block, or by force_disconnect()')
+        if getattr(session, 'is_released', False):
+            raise errors.WebSocketUnavailable(
+                'this WebSocket was taken out of a pool with its connection open: go on with that '
+                'by adding it to a pool, pool.add(websocket), or end it by force_disconnect()')
         is_members = getattr(session, 'gate', None) is not None     # only a pool's has one
         if is_members and self.is_closed:
             raise errors.WebSocketUnavailable(

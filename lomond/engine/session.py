@@ -72,6 +72,7 @@ _STEPS = {
     Phase.DIALING: '_step_dialing',
     Phase.HANDSHAKE: '_step_handshake',
     Phase.OPEN: '_step_open',
+    Phase.RELEASED: '_step_released',       # of those that can be
     Phase.LINGERING: '_step_lingering',
     Phase.FINISHED: '_step_nothing',
 }
@@ -85,7 +86,7 @@ _FORCED = {
 }
 
 
-def _do_nothing():
+def do_nothing():
     # type: () -> None
     """Wake a driver that hasn't begun."""
 
@@ -162,7 +163,7 @@ class Session(object):
         self.deadline = -NEVER  # type: float
         # Whether there is something to do at once. Any thread may set it; a step clears it.
         self._needs_step = True
-        self._wake_driver = _do_nothing  # type: Callable[[], Any]
+        self._wake_driver = do_nothing  # type: Callable[[], Any]
 
         # When the attempt to connect has failed, whatever it is at.
         self._connect_deadline = None  # type: Any      # a float, from the first step on
@@ -276,7 +277,7 @@ class Session(object):
         ping_timeout=None,          # type: Optional[float]
         auto_pong=True,             # type: bool
         close_timeout=30.0,         # type: Optional[float]
-        wake=_do_nothing,           # type: Callable[[], Any]
+        wake=do_nothing,           # type: Callable[[], Any]
         idle_timeout=None,          # type: Optional[float]
         stale_disconnects=False,    # type: bool
         max_age=None,               # type: Optional[float]

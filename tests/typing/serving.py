@@ -92,6 +92,7 @@ def serve_in_one_thread() -> None:
             elif event.name == 'text':
                 assert_type(server.broadcast(event.text, server.connections), int)
                 assert_type(server.remove(websocket), bool)
+                assert_type(server.remove(websocket, close=False), bool)
         for poller, event in server.polling(0.5):
             assert_type(poller, Optional[ServerWebSocket])
             print(event)

@@ -83,7 +83,7 @@ SIGNATURES = {
         'websocket, policy=None, tag=None, poll=None, ping_rate=30.0, ping_timeout=None, '
         'auto_pong=True, close_timeout=30.0, idle_timeout=None, stale_disconnects=False, '
         'max_age=None, heartbeat=None',
-    'lomond.pool.Pool.remove': 'websocket',
+    'lomond.pool.Pool.remove': 'websocket, close=True',
     'lomond.pool.Pool.polling': 'seconds',
     'lomond.pool.Pool.broadcast': 'message, websockets=None, compress=True',
     'lomond.pool.Pool.clear_outbox': 'websocket',
@@ -101,7 +101,7 @@ SIGNATURES = {
     'lomond.server.Server.serve_forever': '',
     'lomond.server.Server.polling': 'seconds',
     'lomond.server.Server.broadcast': 'message, websockets=None, compress=True',
-    'lomond.server.Server.remove': 'websocket',
+    'lomond.server.Server.remove': 'websocket, close=True',
     'lomond.server.Server.close': "code=1001, reason=u'server shutting down'",
     'lomond.sansio.Client':
         'url, protocols=None, agent=None, compress=False, headers=None, '
