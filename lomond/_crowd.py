@@ -11,7 +11,7 @@ import weakref
 from functools import partial
 
 from lomond import errors
-from lomond._checks import check_count, check_seconds
+from lomond._checks import check_count, check_flag, check_seconds
 from lomond._compat import TYPE_CHECKING, monotonic, text_type, thread_module
 from lomond._endpoint import Endpoint
 from lomond._messages import message_of
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     )
 
     from lomond._messages import BytesLike  # noqa: F401
+    from lomond._multiplexer import Member  # noqa: F401
     from lomond.engine.outbox import OverflowName  # noqa: F401
 
     F = TypeVar('F', bound=Callable[..., Any])
@@ -86,20 +87,49 @@ class Crowd(object):
         return Outbox(self._max_queue, self._overflow, driver=self._driver)
 
     @_of_pools
-    def remove(self, websocket):
-        # type: (Any) -> bool
-        """Break a connection off, as a ``break`` does in its own loop; no event of it follows.
+    def remove(self, websocket, close=True):
+        # type: (Any, bool) -> bool
+        """Take a connection out; no event of it follows. Returns False if it isn't a member.
 
-        From now on its sends raise WebSocketClosed. Returns False if it isn't a member.
-        ``websocket.close()`` is the polite way.
+        It is broken off, as by a ``break`` in its own loop: its sends raise WebSocketClosed from
+        now on. ``websocket.close()`` is the polite way.
+
+        With ``close=False`` it stays open, and `lomond.pool.Pool.add` of another pool, or of this
+        one, goes on with it. Until then nothing is received, no ping is answered, and what the
+        send buffer doesn't take waits. `force_disconnect` breaks it. In the loop's body it leaves
+        at once; another thread's call has it leave in the loop's next turn, if it is open then.
+        Raises WebSocketUnavailable if it isn't open, or is being replaced.
         """
+        close = check_flag('close', close)
         member = self._multiplexer.find(check_endpoint('remove', websocket))
         if member is None:
             return False
+        if not close:
+            self._release(member)
+            return True
         member.is_gone = True       # first: nothing of it is passed on any more
         websocket.give_up()
         self._multiplexer.remove(member)
         return True
+
+    def _release(self, member):
+        # type: (Member) -> None
+        if member.machine is None or not member.machine.is_releasable:
+            raise errors.WebSocketUnavailable(
+                'remove(websocket, close=False) takes out connections that are open: wait for the '
+                'Ready event, or write remove(websocket) to end its attempts and its connection')
+        if self._is_in_body:
+            self._multiplexer.release(member)
+        else:
+            self._multiplexer.call(lambda: self._multiplexer.release(member))
+
+    @property
+    def _is_in_body(self):
+        # type: () -> bool
+        """Whether the loop is in this thread, and doesn't run now: its body does."""
+        loop = None if self._loop is None else self._loop()
+        return loop is not None and not loop.gi_running \
+            and self._driver.thread == thread_module.get_ident()
 
     def __len__(self):
         # type: () -> int

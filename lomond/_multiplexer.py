@@ -20,7 +20,18 @@ from lomond.net.waiter import WAYS, Waiter
 from lomond.net.waker import Waker
 
 if TYPE_CHECKING:
-    from typing import Any, Callable, Deque, Dict, Iterator, List, Optional, Sequence, Tuple  # noqa: F401
+    from typing import (  # noqa: F401
+        Any,
+        Callable,
+        Deque,
+        Dict,
+        Iterable,
+        Iterator,
+        List,
+        Optional,
+        Sequence,
+        Tuple,
+    )
 
     from lomond.events import AnyEvent  # noqa: F401
     from lomond.net.waiter import Interest  # noqa: F401
@@ -110,6 +121,9 @@ class Multiplexer(object):
         #: that has come.
         self.deadlines = Deadlines()  # type: Deadlines
         self._owners = {}  # type: Dict[int, Member]    # by descriptor
+        # The member that was stepped last, and what is left of that step.
+        self._stepping = None  # type: Optional[Member]
+        self._rest = ()  # type: Iterable[AnyEvent]
         self._next_poll = self._look_again = NEVER
         self._warnings = WarningLimit()
         self._waiter = None  # type: Optional[Waiter]   # while `run` runs
@@ -241,7 +255,8 @@ class Multiplexer(object):
                         continue
                     websocket = member.websocket
                     try:
-                        for event in self.begun(member).step():
+                        self._stepping, self._rest = member, self.begun(member).step()
+                        for event in self._rest:
                             if member.is_gone:      # by a signal's handler, in the step
                                 break
                             yield websocket, event
@@ -298,9 +313,23 @@ class Multiplexer(object):
         # type: (Member) -> Any
         """Return a member's machine, which has begun."""
         if member.machine is None:
+            member.driver = self
             member.machine = member.begin(member.wake)
             member.begin = None
         return member.machine
+
+    def release(self, member):
+        # type: (Member) -> None
+        """Let go of a member whose connection another driver goes on with, if that is still open.
+
+        In the driver's thread, between two steps, or while it passes on an event.
+        """
+        machine = member.machine
+        if member.is_gone or machine is None or not machine.is_releasable:
+            return
+        machine.release(self._rest if member is self._stepping else ())
+        member.machine = None       # it isn't to be disposed of
+        self._take_out(member)
 
     def _look_at(self, member):
         # type: (Member) -> None
@@ -331,7 +360,7 @@ class Multiplexer(object):
     def _take_wake(self, member):
         # type: (Member) -> None
         member.is_woken = False
-        if not member.is_gone:
+        if self._members.get(id(member.websocket)) is member:   # else it is gone, or to be added
             self._mark_ready(member)
 
     def _watch(self, member, interest):
@@ -429,6 +458,7 @@ class Multiplexer(object):
         self._read_mail()       # members that were removed at the last moment
         # But not those that another thread has just added, for the next loop.
         self._ready = deque(member for member in self._ready if not member.is_gone)
+        self._stepping, self._rest = None, ()
         self.deadlines.clear()
         self._owners.clear()
         waker, self._waker = self._waker, None

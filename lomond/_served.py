@@ -166,6 +166,11 @@ class ServerWebSocket(Endpoint):
                 'this connection is open already: in a handler call receive() or messages(); with '
                 'Server(threads=False) its messages are events of the loop over the server')
 
+    def check_may_reconnect(self):
+        # type: () -> None
+        """Raise TypeError: only a client can connect again."""
+        raise TypeError("a server's end cannot connect again: add it to a pool without policy=")
+
     def do_handshake(self, **options):
         # type: (**Any) -> bool
         """Do the handshake; return True if the client's messages can be read now.
@@ -200,7 +205,9 @@ class ServerWebSocket(Endpoint):
     def __iter__(self):
         # type: () -> Iterator[ServerEvent]
         if self._events is None:
-            raise errors.WebSocketUnavailable('not connected yet: iterate over it in a handler')
+            raise errors.WebSocketUnavailable(
+                'only a handler can iterate over this: Server(threads=False) yields its events; or '
+                'after remove(websocket, close=False), the pool that it was added to')
         if self._calls is not None:
             raise errors.WebSocketUnavailable(
                 'this handler has called receive(), messages(), ping() or wait_ready(): use '

@@ -28,8 +28,20 @@ from lomond.protocol.handshake import plain_answer
 from lomond.status import Status
 
 if TYPE_CHECKING:
-    from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Set, Tuple  # noqa: F401
+    from typing import (  # noqa: F401
+        Any,
+        Callable,
+        Dict,
+        Iterable,
+        Iterator,
+        List,
+        Optional,
+        Set,
+        Tuple,
+        Union,
+    )
 
+    from lomond._compat import text_type  # noqa: F401
     from lomond.engine.outbox import OverflowName  # noqa: F401
     from lomond.events import AnyEvent  # noqa: F401
     from lomond.net.listen import SocketFile  # noqa: F401
@@ -45,9 +57,6 @@ _GONE = (errors.TransportFail, errors.WebSocketClosing, errors.WebSocketClosed)
 
 # How many connections are accepted in one step.
 _AT_ONCE = 64
-
-#: The close code and reason of `Server.close`.
-SHUTDOWN = (Status.GOING_AWAY, u'server shutting down')
 
 
 def run_handler(handler, websocket):
@@ -153,16 +162,14 @@ class Listener(object):
 class InThreads(object):
     """Runs a handler for each connection, in a thread of its own.
 
-    Parameters: ``listener``; ``handler``; ``max_connections``; ``close_timeout``, in seconds or
-    None; ``options`` of `BlockingLoop.run`.
+    Parameters: ``listener``; ``handler``; ``max_connections``; ``options`` of `BlockingLoop.run`.
     """
 
-    def __init__(self, listener, handler, max_connections, close_timeout, options):
-        # type: (Listener, Callable[[ServerWebSocket], Any], int, Optional[float], Dict[str, Any]) -> None
+    def __init__(self, listener, handler, max_connections, options):
+        # type: (Listener, Callable[[ServerWebSocket], Any], int, Dict[str, Any]) -> None
         self._listener = listener
         self._handler = handler
         self._max_connections = max_connections
-        self._close_timeout = close_timeout
         self._session_options = options
         self._lock = ProcessLock()  # reentrant, as a signal handler may call `close`
         # Each change to these two is one atomic call.
@@ -287,8 +294,8 @@ class InThreads(object):
             self._ended.append(thread)
             del self._threads[thread]
 
-    def close(self):
-        # type: () -> None
+    def close(self, code, reason, timeout):
+        # type: (Optional[int], Union[bytes, text_type], Optional[float]) -> None
         """Close as `lomond.server.Server.close` describes."""
         if self._listener.is_inherited:
             self._listener.close()
@@ -307,7 +314,7 @@ class InThreads(object):
         self._waker.close()
         for websocket in open_now.values():
             # Each in a thread, as `close` waits while another thread is sending a message.
-            closing = threading.Thread(target=websocket.close, args=SHUTDOWN)
+            closing = threading.Thread(target=websocket.close, args=(code, reason))
             closing.daemon = True
             if self._try_to_start(closing):
                 threads.append(closing)
@@ -315,22 +322,22 @@ class InThreads(object):
                 # This doesn't wait: if a write is in progress, the handler's loop closes after it.
                 session = websocket.session
                 assert session is not None      # nosec B101  # for mypy
-                session.close(encode_close(*SHUTDOWN))
+                session.close(encode_close(code, reason))
         if self._thread is not None:
             threads.append(self._thread)
-        self._join(threads)
+        self._join(threads, timeout)
         for thread, websocket in open_now.items():
             if thread.is_alive():
                 websocket.force_disconnect()
-        self._join(threads)
+        self._join(threads, timeout)
         self._abandoned.update(
             thread for thread in open_now
             if thread.is_alive() and thread is not threading.current_thread())
 
-    def _join(self, threads):
-        # type: (List[threading.Thread]) -> None
-        """Wait for threads, for at most ``close_timeout`` seconds in all."""
-        deadline = None if self._close_timeout is None else monotonic() + self._close_timeout
+    def _join(self, threads, timeout):
+        # type: (List[threading.Thread], Optional[float]) -> None
+        """Wait for threads, for at most ``timeout`` seconds in all."""
+        deadline = None if timeout is None else monotonic() + timeout
         for thread in threads:
             # A thread without an identifier is about to start, or never did because of Ctrl-C.
             if thread is not threading.current_thread() and thread.ident is not None:
@@ -340,19 +347,20 @@ class InThreads(object):
 class InOneThread(Crowd):
     """Serves all connections in the thread that iterates over their events.
 
-    Parameters: ``listener``; ``max_connections``; ``close_timeout``, in seconds or None;
-    ``options`` of `Session.begin`; ``max_queue`` and ``overflow``, as for `lomond.pool.Pool`.
+    Parameters: ``listener``; ``max_connections``; ``options`` of `Session.begin`; ``max_queue`` and
+    ``overflow``, as for `lomond.pool.Pool`.
     """
 
-    def __init__(self, listener, max_connections, close_timeout, options, max_queue, overflow):
-        # type: (Listener, int, Optional[float], Dict[str, Any], Optional[int], OverflowName) -> None
+    def __init__(self, listener, max_connections, options, max_queue, overflow):
+        # type: (Listener, int, Dict[str, Any], Optional[int], OverflowName) -> None
         super(InOneThread, self).__init__(max_queue, overflow)
         self._listener = listener
         self._max_connections = max_connections
-        self._close_timeout = close_timeout
         self._session_options = options
         self._acceptor = _Acceptor(listener, self._accept)
         self._member = Member(self._acceptor, self._acceptor.begin)
+        # What `close` was called with: a client may be accepted just before it.
+        self._farewell = ()  # type: Tuple[Any, ...]
 
     @property
     def websockets(self):
@@ -390,7 +398,7 @@ class InOneThread(Crowd):
         self._multiplexer.begun(member)     # now: it has a socket to be freed
         self._multiplexer.add(member)
         if self._close_deadline is not None:
-            websocket.close(*SHUTDOWN)
+            websocket.close(*self._farewell)
 
     def add(self, websocket):
         # type: (Any) -> None
@@ -399,7 +407,7 @@ class InOneThread(Crowd):
         websocket.new_session(partial(_Session, outbox=self._new_outbox()))
         self._multiplexer.add(Member(websocket, partial(self._begin, websocket)))
         if self._close_deadline is not None:
-            websocket.close(*SHUTDOWN)
+            websocket.close(*self._farewell)
 
     def _begin(self, websocket, wake):
         # type: (ServerWebSocket, Callable[[], None]) -> Any
@@ -407,16 +415,19 @@ class InOneThread(Crowd):
         session.begin(wake=wake, **self._session_options)
         return session
 
-    def close(self):    # type: ignore[override]
-        # type: () -> None
+    def close(self, code, reason, timeout):     # type: ignore[override]
+        # type: (Optional[int], Union[bytes, text_type], Optional[float]) -> None
         """Close as `lomond.server.Server.close` describes."""
         if self._listener.is_inherited:
             self._listener.close()
             return
         self._acceptor.close()
         self._multiplexer.wake(self._member)
-        if self._close_deadline is None:
-            super(InOneThread, self).close(SHUTDOWN[0], SHUTDOWN[1], self._close_timeout)
+        # The first call of several counts, unless a later one waits for less time.
+        deadline = NEVER if timeout is None else monotonic() + timeout
+        if self._close_deadline is None or deadline < self._close_deadline:
+            self._farewell = code, reason
+            super(InOneThread, self).close(code, reason, timeout)
 
 
 class _Session(QueuedServerSession):

@@ -137,9 +137,3 @@ class UpgradedWebSocket(ServerWebSocket):
             raise errors.WebSocketUnavailable(
                 'this WebSocket is driven already, or was closed: it has one connection, and one '
                 'loop')
-
-    def check_may_reconnect(self):
-        # type: () -> None
-        """Raise TypeError: a server can't connect to its client."""
-        raise TypeError("the server's end of a connection can not be connected again: add it "
-                        'without policy=')

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
         'stale_disconnects': bool,
         'max_age': Optional[float],
         'spin': Optional[float],
+        'heartbeat': Optional[float],
     }, total=False)
 
 __all__ = ['ReconnectPolicy', 'persist']

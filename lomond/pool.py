@@ -27,7 +27,7 @@ from lomond.engine.outbox import MAX_QUEUE, Overflow
 from lomond.engine.policy import check_policy
 from lomond.engine.reconnect import PersistentSession
 from lomond.engine.renewal import RenewedSession
-from lomond.engine.stepped import begin_client
+from lomond.engine.stepped import QueuedSession, begin_client
 from lomond.websocket import WebSocket, check_timing
 
 if TYPE_CHECKING:
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 
     from lomond.engine.outbox import Outbox, OverflowName  # noqa: F401
     from lomond.engine.policy import ReconnectPolicy  # noqa: F401
-    from lomond.engine.stepped import QueuedClientSession  # noqa: F401
     from lomond.events import AnyEvent  # noqa: F401
     from lomond.websocket import Timing  # noqa: F401
 
@@ -136,6 +135,7 @@ class Pool(Crowd):
         idle_timeout=None,      # type: Optional[float]
         stale_disconnects=False,    # type: bool
         max_age=None,           # type: Optional[float]
+        heartbeat=None,         # type: Optional[float]
     ):
         # type: (...) -> WebSocket
         """Drive a WebSocket: connect it, and yield its events; return it.
@@ -147,34 +147,41 @@ class Pool(Crowd):
         - ``tag``: anything, for your own use: the WebSocket's ``tag`` from now on; None leaves it.
         - ``poll``: how often Poll comes for this WebSocket, in seconds (None: never).
         - ``ping_rate``, ``ping_timeout``, ``auto_pong``, ``close_timeout``, ``idle_timeout``,
-          ``stale_disconnects``: as for `WebSocket.connect`.
+          ``stale_disconnects``, ``heartbeat``: as for `WebSocket.connect`.
         - ``max_age``: how long after Ready, in seconds, to replace the connection (None: never).
           With a policy the new connection is Ready before the old one is closed, and messages of
           both come until then; what waits in the queue goes out over the old one. Without a policy
           the connection is closed.
+
+        After `remove` with ``close=False`` it goes on with the open connection and the options that
+        that has: those here are for the connections that a ``policy`` makes later.
 
         Raises TypeError and ValueError for invalid arguments, and WebSocketUnavailable if a loop
         over the WebSocket is running, if it is a member of a pool, or after `close`.
         """
         timing = check_timing(
             poll, ping_rate, ping_timeout, auto_pong, close_timeout, idle_timeout,
-            stale_disconnects, max_age)
+            stale_disconnects, max_age, heartbeat)
         _check_websocket(websocket)
         check_policy(policy, ': a tag is passed by name, as tag=...')
         if policy is not None:
             websocket.check_may_reconnect()
         if self._close_deadline is not None:
             raise errors.WebSocketUnavailable('the pool was closed: make another one')
+        is_released = _is_released(websocket)
         if websocket not in self:
             self._multiplexer.check_free(websocket)
-            if not self._multiplexer.is_leaving(websocket):
+            if not (is_released or self._multiplexer.is_leaving(websocket)):
                 websocket.check_idle()
             if tag is not None:
                 websocket.tag = tag
         close_before = websocket.last_close
-        self._multiplexer.add(Member(websocket, partial(
+        member = Member(websocket, partial(
             self._begin, websocket, policy, timing,
-            lambda: websocket.last_close is not close_before)))
+            lambda: websocket.last_close is not close_before))
+        if is_released:
+            self._multiplexer.begun(member)     # now: it has a connection to be freed
+        self._multiplexer.add(member)
         if self._close_deadline is not None:    # by another thread, which may have missed this one
             websocket.close()
         return websocket
@@ -206,15 +213,16 @@ class Pool(Crowd):
 
     def _begin(self, websocket, policy, timing, is_over, wake):
         # type: (WebSocket, Optional[ReconnectPolicy], Timing, Callable[[], bool], Callable[[], None]) -> Any
-        """Return a member's machine; in the pool's thread.
+        """Return a member's machine; in the pool's thread, or in `add` for an open connection.
 
         ``is_over()`` is true once the websocket was closed since it was added.
         """
         def begin_session(end=websocket, outbox=None):
-            # type: (WebSocket, Optional[Outbox]) -> QueuedClientSession
-            if outbox is None:
-                outbox = self._new_outbox()
-            session = begin_client(end, outbox, timing, is_over, wake)
+            # type: (WebSocket, Optional[Outbox]) -> Any
+            session = end.session  # type: Any
+            if not (isinstance(session, QueuedSession) and session.take_over(wake, self._driver)):
+                session = begin_client(
+                    end, self._new_outbox() if outbox is None else outbox, timing, is_over, wake)
             session.gate = self._gate
             return session
 
@@ -228,11 +236,22 @@ class Pool(Crowd):
                 websocket, begin_session(outbox=before and before.outbox), begin_session, is_over,
                 self._keep_outbox)
 
-        return PersistentSession(websocket, begin_attempt, policy, is_over, wake=wake)
+        machine = PersistentSession(websocket, begin_attempt, policy, is_over, wake=wake)
+        if _is_released(websocket):
+            machine.go_on()
+        return machine
 
 
 def _check_websocket(websocket):
     # type: (Any) -> None
-    if not isinstance(websocket, Endpoint) or not hasattr(websocket, 'new_session'):
+    if not isinstance(websocket, Endpoint) \
+            or not (hasattr(websocket, 'new_session') or _is_released(websocket)):
         raise TypeError('a pool takes WebSockets, and those of lomond.wsgi.upgrade, not {!r}: '
                         'write pool.add(WebSocket(url))'.format(websocket))
+
+
+def _is_released(websocket):
+    # type: (Any) -> bool
+    """Return whether a driver has let go of an open connection, and none goes on with it yet."""
+    session = getattr(websocket, 'session', None)
+    return isinstance(session, QueuedSession) and session.is_released

@@ -43,9 +43,11 @@ from lomond.engine.outbox import MAX_QUEUE, Overflow
 from lomond.http.url import Target, bracket
 from lomond.net.listen import SocketFile, listen
 from lomond.net.transport import MAX_READ_AHEAD
+from lomond.protocol.close import encode_close
 from lomond.protocol.extensions.negotiation import check_factories
 from lomond.protocol.handshake import Request, check_protocols
 from lomond.protocol.refusal import Refusal, check_origins
+from lomond.status import Status
 
 log = logging.getLogger('lomond')  # type: logging.Logger
 
@@ -67,6 +69,9 @@ if TYPE_CHECKING:
 
 # Flags of the code of generators, coroutines and asynchronous generators.
 _NOT_RUN_BY_A_CALL = 0x20 | 0x80 | 0x200
+
+# The default of the parameter ``timeout`` of `Server.close`: None is another value.
+_CLOSE_TIMEOUT = Ellipsis  # type: Any
 
 
 class Server(object):
@@ -96,7 +101,8 @@ class Server(object):
       thread can be started, are answered with HTTP 503, or closed if there is an ``ssl_context``.
     - ``close_timeout``: seconds to wait for the answer to a Close frame, and in `close` for the
       handlers (10).
-    - ``poll``, ``ping_rate``, ``ping_timeout``, ``auto_pong``: as for `WebSocket.connect`.
+    - ``poll``, ``ping_rate``, ``ping_timeout``, ``auto_pong``, ``heartbeat``: as for
+      `WebSocket.connect`.
     - ``origins``: the origins of the web pages that may connect, such as ``https://example.org``,
       and None to allow requests without an Origin, which don't come from a browser; or a function
       that is called with the Origin or None, and returns whether it is allowed. Any other request
@@ -150,6 +156,7 @@ class Server(object):
         extensions=(),                      # type: Iterable[Factory]
         message_parts=False,                # type: MessageParts
         text_as_bytes=False,                # type: bool
+        heartbeat=None,                     # type: Optional[float]
     ):
         # type: (...) -> None
         threads = check_flag('threads', threads)
@@ -192,7 +199,9 @@ class Server(object):
             'ping_timeout': check_seconds('ping_timeout', ping_timeout),
             'close_timeout': check_seconds('close_timeout', close_timeout),
             'auto_pong': check_flag('auto_pong', auto_pong),
+            'heartbeat': check_seconds('heartbeat', heartbeat),
         }  # type: Dict[str, Any]
+        self._close_timeout = close_timeout or None
         check_count('max_connections', max_connections, 1)
         self._socket_file = None  # type: Optional[SocketFile]
         if unix_path is not None:
@@ -209,10 +218,10 @@ class Server(object):
         listener = Listener(sock, self._socket_file, self._endpoint_options)
         try:
             self._serving = InThreads(
-                listener, handler, max_connections, close_timeout or None, options,     # type: ignore[arg-type]
+                listener, handler, max_connections, options,    # type: ignore[arg-type]
             ) if threads else InOneThread(
-                listener, max_connections, close_timeout or None, dict(options, poll=None),
-                max_queue, overflow)  # type: Any
+                listener, max_connections, dict(options, poll=None), max_queue,
+                overflow)  # type: Any
         except BaseException:
             listener.close()
             raise
@@ -318,10 +327,10 @@ class Server(object):
             raise errors.WebSocketUnavailable('the server was closed: make another one')
         serving.add(websocket)
 
-    def remove(self, websocket):
-        # type: (ServerWebSocket) -> bool
-        """Break a connection off; as `lomond.pool.Pool.remove`."""
-        return self._crowd.remove(websocket)
+    def remove(self, websocket, close=True):
+        # type: (ServerWebSocket, bool) -> bool
+        """Break a connection off, or let a pool go on with it; as `lomond.pool.Pool.remove`."""
+        return self._crowd.remove(websocket, close)
 
     @property
     def _crowd(self):
@@ -333,17 +342,25 @@ class Server(object):
 
     # -- the end --
 
-    def close(self):
-        # type: () -> None
+    def close(self, code=Status.GOING_AWAY, reason=u'server shutting down', timeout=_CLOSE_TIMEOUT):
+        # type: (Optional[int], Union[bytes, text_type], Optional[float]) -> None
         """Stop listening, close all connections with 1001, and wait for the handlers.
 
-        If a client doesn't answer within ``close_timeout`` seconds, its connection is broken; a
-        handler that runs for that time once more is abandoned: a second call doesn't wait for it
-        again. In a forked child this closes the child's copy of the listening socket only.
+        If a client doesn't answer within ``timeout`` seconds, its connection is broken; a handler
+        that runs for that time once more is abandoned: a second call doesn't wait for it again. In
+        a forked child this closes the child's copy of the listening socket only.
 
         With ``threads=False`` it doesn't wait: the loop goes on until the last connection's end.
+        The first call counts, unless a later one has an earlier end.
+
+        Parameters: ``code`` and ``reason``, as for `WebSocket.close`, whose errors it raises;
+        ``timeout``, None for as long as it takes, 0 to break the connections now; by default it is
+        the server's ``close_timeout``, which limits each closing handshake in any case.
         """
-        self._serving.close()
+        encode_close(code, reason)      # raises
+        if timeout is _CLOSE_TIMEOUT:
+            timeout = self._close_timeout
+        self._serving.close(code, reason, check_seconds('timeout', timeout))
 
     def __enter__(self):
         # type: () -> Server

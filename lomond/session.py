@@ -66,6 +66,7 @@ class BlockingLoop(Session):
         stale_disconnects=False,    # type: bool
         max_age=None,           # type: Optional[float]
         spin=0.0,               # type: Optional[float]
+        heartbeat=None,         # type: Optional[float]
     ):
         # type: (...) -> Generator[AnyEvent, None, None]
         """Connect, and yield events until the connection is gone.
@@ -75,7 +76,7 @@ class BlockingLoop(Session):
         loop = self._run(
             check_spin(spin), poll=poll, ping_rate=ping_rate, ping_timeout=ping_timeout,
             auto_pong=auto_pong, close_timeout=close_timeout, idle_timeout=idle_timeout,
-            stale_disconnects=stale_disconnects, max_age=max_age)
+            stale_disconnects=stale_disconnects, max_age=max_age, heartbeat=heartbeat)
         self._loop = weakref.ref(loop)
         return loop
 

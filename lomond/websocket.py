@@ -100,10 +100,10 @@ Timing = NamedTuple('Timing', [
     ('poll', 'Optional[float]'), ('ping_rate', 'Optional[float]'),
     ('ping_timeout', 'Optional[float]'), ('auto_pong', bool), ('close_timeout', 'Optional[float]'),
     ('idle_timeout', 'Optional[float]'), ('stale_disconnects', bool),
-    ('max_age', 'Optional[float]')])
+    ('max_age', 'Optional[float]'), ('heartbeat', 'Optional[float]')])
 
 # Those that 0.3.x had not.
-_NEWER = frozenset(['idle_timeout', 'stale_disconnects', 'max_age', 'spin'])
+_NEWER = frozenset(['idle_timeout', 'stale_disconnects', 'max_age', 'spin', 'heartbeat'])
 
 # Parameters that `_net_options` and `_request_options` hold in parsed form.
 _NET = frozenset(NetOptions._fields) - {'tls'}
@@ -145,6 +145,7 @@ def check_timing(
     idle_timeout=None,      # type: Optional[float]
     stale_disconnects=False,    # type: bool
     max_age=None,           # type: Optional[float]
+    heartbeat=None,         # type: Optional[float]
 ):
     # type: (...) -> Timing
     """Return the options of a loop, as `Session.begin` takes them; raises TypeError, ValueError."""
@@ -157,7 +158,8 @@ def check_timing(
         check_seconds('poll', poll), check_seconds('ping_rate', ping_rate),
         check_seconds('ping_timeout', ping_timeout), auto_pong,
         check_seconds('close_timeout', close_timeout), check_seconds('idle_timeout', idle_timeout),
-        stale_disconnects, check_seconds('max_age', max_age))
+        stale_disconnects, check_seconds('max_age', max_age),
+        check_seconds('heartbeat', heartbeat))
 
 
 def _blocking_options(spin=0.0, **timing):
@@ -534,6 +536,7 @@ class WebSocket(Endpoint):
         stale_disconnects=False,            # type: bool
         max_age=None,                       # type: Optional[float]
         spin=0.0,                           # type: Optional[float]
+        heartbeat=None,                     # type: Optional[float]
     ):
         # type: (...) -> Generator[AnyEvent, None, None]
         """Return an iterator that connects and yields events. It connects when you iterate.
@@ -555,6 +558,8 @@ class WebSocket(Endpoint):
         - ``spin``: for how long, before each wait, to ask the system for data again and again
           instead of sleeping (0.0), at most 1. What arrives in that time is received sooner; until
           then a core is busy.
+        - ``heartbeat``: how often an unsolicited pong without a payload is sent (None). It keeps
+          the connection alive on the way, and the server doesn't answer it (RFC 6455 5.5.3).
 
         Raises TypeError and ValueError, and WebSocketUnavailable if a loop over this WebSocket is
         running.
@@ -566,7 +571,7 @@ class WebSocket(Endpoint):
         options = _blocking_options(
             poll=poll, ping_rate=ping_rate, ping_timeout=ping_timeout, auto_pong=auto_pong,
             close_timeout=close_timeout, idle_timeout=idle_timeout,
-            stale_disconnects=stale_disconnects, max_age=max_age, spin=spin)
+            stale_disconnects=stale_disconnects, max_age=max_age, spin=spin, heartbeat=heartbeat)
         session = self.new_session(session_class)
         return session.run(**options)   # type: ignore[no-any-return]
 
@@ -690,6 +695,10 @@ class WebSocket(Endpoint):
             raise errors.WebSocketUnavailable(
                 'this WebSocket is open already, by open(): use receive() or messages(), not a '
                 'loop; end the connection by leaving its with block, or by force_disconnect()')
+        if getattr(session, 'is_released', False):
+            raise errors.WebSocketUnavailable(
+                'this WebSocket was taken out of a pool with its connection open: go on with that '
+                'by adding it to a pool, pool.add(websocket), or end it by force_disconnect()')
         is_members = getattr(session, 'gate', None) is not None     # only a pool's has one
         if is_members and self.is_closed:
             raise errors.WebSocketUnavailable(

@@ -57,6 +57,7 @@ if TYPE_CHECKING:
         'idle_timeout': Optional[float],
         'stale_disconnects': bool,
         'max_age': Optional[float],
+        'heartbeat': Optional[float],
     }, total=False)
 
 #: Bytes of events that are made before the task asks for them.

@@ -405,9 +405,9 @@ class BlockingWriter(Writer):
         self.needs_buffer = True
         return False
 
-    def ping(self, payload):
-        # type: (bytes) -> Optional[bool]
-        """Send a ping if the send buffer isn't full.
+    def offer_control(self, opcode, payload):
+        # type: (int, bytes) -> Optional[bool]
+        """Send a ping or a pong of the loop's own if the send buffer isn't full.
 
         Returns True if it went out or goes out after another thread's fragment; False if the
         connection doesn't allow it; None if it could not be sent without waiting. Then the send
@@ -417,15 +417,15 @@ class BlockingWriter(Writer):
             if not self.is_interleaving or self.pending.has_users:
                 return None
             try:
-                self._queue_control(Opcode.PING, payload)
+                self._queue_control(opcode, payload)
             except errors.WebSocketError as error:
-                log.debug('no ping was sent: %s', error)
+                log.debug('%s was not sent: %s', Opcode.to_str(opcode), error)
                 return False
             return True
         try:
             if not self.transport.is_writable():
                 return None
-            return self._try_to_send(Opcode.PING, payload)
+            return self._try_to_send(opcode, payload)
         finally:
             self._release()
 

@@ -15,6 +15,7 @@ class Phase(object):
     DIALING = 'dialing'         # on the way to a transport
     HANDSHAKE = 'handshake'     # the opening handshake (RFC 6455 4)
     OPEN = 'open'               # from Ready to the last Close frame
+    RELEASED = 'released'       # open, between two drivers
     LINGERING = 'lingering'     # the peer has yet to end TCP (RFC 6455 7.1.1)
     FINISHED = 'finished'       # everything is freed
 
@@ -24,7 +25,8 @@ PHASES = {
     Phase.NEW: frozenset([Phase.DIALING, Phase.FINISHED]),
     Phase.DIALING: frozenset([Phase.HANDSHAKE, Phase.FINISHED]),
     Phase.HANDSHAKE: frozenset([Phase.OPEN, Phase.DIALING, Phase.FINISHED]),
-    Phase.OPEN: frozenset([Phase.LINGERING, Phase.FINISHED]),
+    Phase.OPEN: frozenset([Phase.RELEASED, Phase.LINGERING, Phase.FINISHED]),
+    Phase.RELEASED: frozenset([Phase.OPEN, Phase.FINISHED]),
     Phase.LINGERING: frozenset([Phase.FINISHED]),
     Phase.FINISHED: frozenset(),
 }  # type: Dict[str, FrozenSet[str]]

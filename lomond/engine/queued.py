@@ -544,17 +544,17 @@ class QueuedWriter(Writer):
         finally:
             self._release()
 
-    def ping(self, payload):
-        # type: (bytes) -> Optional[bool]
+    def offer_control(self, opcode, payload):
+        # type: (int, bytes) -> Optional[bool]
         if self.pending.has_users or not self.lock.acquire(False):
             return None
         try:
-            self._queue_control(Opcode.PING, payload)
+            self._queue_control(opcode, payload)
             if not self.needs_buffer:
                 self._flush()
             return True
         except errors.WebSocketError as error:
-            log.debug('no ping was sent: %s', error)
+            log.debug('%s was not sent: %s', Opcode.to_str(opcode), error)
             return False
         finally:
             self._release()

@@ -80,7 +80,7 @@ class Attempts(object):
         """Record an event of the attempt, one of those that `OBSERVED` names."""
         policy = self._policy
         if event.name == 'ready':
-            self._ready_at = policy.clock()
+            self.opened()
         elif event.name == 'rejected':
             self._reason = event.reason
             self._asked = parse_retry_after(event.response.get('Retry-After'))
@@ -95,6 +95,11 @@ class Attempts(object):
             self._ended_at = policy.clock()
             if self._reason is None:
                 self._reason = event.reason
+
+    def opened(self):
+        # type: () -> None
+        """Record that the attempt has led to a connection."""
+        self._ready_at = self._policy.clock()
 
     def conclude(self, is_aged=False):
         # type: (bool) -> Union[events.BackOff, events.GaveUp]
@@ -363,6 +368,27 @@ class PersistentSession(object):
         if self.phase == self.PREPARING and self._wait.deadline == NEVER:
             return None
         return 0
+
+    def go_on(self):
+        # type: () -> None
+        """Begin with a connection that is open already, that of the session from ``start``."""
+        self._websocket.attach_machine(self)
+        self._begin(())
+        self._attempts.opened()
+
+    @property
+    def is_releasable(self):
+        # type: () -> bool
+        """As a session's; False without one."""
+        session = self._session
+        return session is not None and session.is_releasable
+
+    def release(self, rest):
+        # type: (Iterable[AnyEvent]) -> None
+        """Do as a session does, and make no other attempt."""
+        session, self._session = self._session, None
+        self.phase = self.FINISHED
+        session.release(rest)
 
     def end_back_off(self):
         # type: () -> None

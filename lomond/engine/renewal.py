@@ -13,7 +13,7 @@ from lomond.engine.phases import Phase
 from lomond.engine.timers import NEVER
 
 if TYPE_CHECKING:
-    from typing import Any, Callable, Iterator, List, Optional, Tuple  # noqa: F401
+    from typing import Any, Callable, Iterable, Iterator, List, Optional, Tuple  # noqa: F401
 
     from lomond.events import AnyEvent  # noqa: F401
     from lomond.net.waiter import Interest  # noqa: F401
@@ -48,8 +48,9 @@ class RenewedSession(object):
     """
 
     __slots__ = (
-        '_begin', '_clock', '_interest', '_is_over', '_keeps_outbox', '_last', '_not_before',
-        '_retired', '_successor', '_twin', '_unsent', '_watched', '_websocket', 'session')
+        '_begin', '_clock', '_events', '_interest', '_is_over', '_keeps_outbox', '_last',
+        '_not_before', '_retired', '_successor', '_twin', '_unsent', '_watched', '_websocket',
+        'session')
 
     def __init__(
         self,
@@ -76,6 +77,7 @@ class RenewedSession(object):
         self._last = None  # type: Any
         self._unsent = 0
         self._not_before = -NEVER       # when the next successor may begin
+        self._events = ()  # type: Iterable[AnyEvent]       # of the session's present step
         self._watched = ()  # type: Tuple[Interest, ...]    # the interests of the parts
         self._interest = ()  # type: Interest               # ... and all of them together
 
@@ -132,11 +134,13 @@ class RenewedSession(object):
     def step(self):
         # type: () -> Iterator[AnyEvent]
         """Do what can be done without waiting; yield the events."""
-        for event in self.session.step():
+        self._events = self.session.step()
+        for event in self._events:
             if event.name == 'disconnected':
                 self._last = event
             else:
                 yield event
+        self._events = ()
         if self.session.is_finished or self._is_over():
             self.session.is_due = False
             self._drop_successor()
@@ -231,7 +235,7 @@ class RenewedSession(object):
     def renew(self):
         # type: () -> None
         """Replace the connection now, if it is open; from any thread."""
-        self.session.is_due = self.session.phase == Phase.OPEN
+        self.session.is_due = self.session.phase in (Phase.OPEN, Phase.RELEASED)
         self._not_before = -NEVER
         self.session.wake()
 
@@ -240,6 +244,17 @@ class RenewedSession(object):
         """Drop what waits for the old connection; return how many messages; from any thread."""
         retired = self._retired
         return 0 if retired is None else retired.writer.clear()
+
+    @property
+    def is_releasable(self):
+        # type: () -> bool
+        """As a session's; False while an old connection is left."""
+        return self._retired is None and self.session.is_releasable
+
+    def release(self, _rest):
+        # type: (Iterable[AnyEvent]) -> None
+        """Do as a session does; nothing is to be driven here any more."""
+        self.session.release(self._events)
 
     def fail(self, error):
         # type: (EnvironmentError) -> None

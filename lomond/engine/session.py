@@ -30,6 +30,7 @@ from lomond.http.redact import TraceRecord
 from lomond.net.steps import Wait
 from lomond.net.transport import PROGRESS, RECEIVE_SIZE, is_broken_pipe
 from lomond.net.waiter import READ, WRITE, merge
+from lomond.opcode import Opcode
 from lomond.protocol.close import encode_close
 from lomond.protocol.connection import SERVER
 from lomond.status import Status
@@ -71,6 +72,7 @@ _STEPS = {
     Phase.DIALING: '_step_dialing',
     Phase.HANDSHAKE: '_step_handshake',
     Phase.OPEN: '_step_open',
+    Phase.RELEASED: '_step_released',       # of those that can be
     Phase.LINGERING: '_step_lingering',
     Phase.FINISHED: '_step_nothing',
 }
@@ -84,7 +86,7 @@ _FORCED = {
 }
 
 
-def _do_nothing():
+def do_nothing():
     # type: () -> None
     """Wake a driver that hasn't begun."""
 
@@ -161,7 +163,7 @@ class Session(object):
         self.deadline = -NEVER  # type: float
         # Whether there is something to do at once. Any thread may set it; a step clears it.
         self._needs_step = True
-        self._wake_driver = _do_nothing  # type: Callable[[], Any]
+        self._wake_driver = do_nothing  # type: Callable[[], Any]
 
         # When the attempt to connect has failed, whatever it is at.
         self._connect_deadline = None  # type: Any      # a float, from the first step on
@@ -275,10 +277,11 @@ class Session(object):
         ping_timeout=None,          # type: Optional[float]
         auto_pong=True,             # type: bool
         close_timeout=30.0,         # type: Optional[float]
-        wake=_do_nothing,           # type: Callable[[], Any]
+        wake=do_nothing,           # type: Callable[[], Any]
         idle_timeout=None,          # type: Optional[float]
         stale_disconnects=False,    # type: bool
         max_age=None,               # type: Optional[float]
+        heartbeat=None,             # type: Optional[float]
     ):
         # type: (...) -> None
         """Begin; the driver steps from now on, in the thread that calls this.
@@ -297,7 +300,7 @@ class Session(object):
             check_seconds('ping_timeout', ping_timeout), auto_pong,
             check_seconds('close_timeout', close_timeout),
             check_seconds('idle_timeout', idle_timeout), stale_disconnects,
-            check_seconds('max_age', max_age))
+            check_seconds('max_age', max_age), check_seconds('heartbeat', heartbeat))
 
     def begin_checked(
         self,
@@ -310,11 +313,12 @@ class Session(object):
         idle_timeout,           # type: Optional[float]
         stale_disconnects,      # type: bool
         max_age,                # type: Optional[float]
+        heartbeat,              # type: Optional[float]
     ):
         # type: (...) -> None
         """Begin, as `begin` does, with options that were checked: a `lomond.websocket.Timing`."""
         self._websocket.claim(self)
-        self._timing = poll, ping_rate, ping_timeout, idle_timeout, max_age
+        self._timing = poll, ping_rate, ping_timeout, heartbeat, idle_timeout, max_age
         if stale_disconnects:
             self._stale_disconnects = True
         self._close_timeout = close_timeout or NEVER
@@ -780,9 +784,9 @@ class Session(object):
     def _open(self):
         # type: () -> None
         now = self._clock()
-        poll, ping_rate, ping_timeout, idle_timeout, max_age = self._timing
+        poll, ping_rate, ping_timeout, heartbeat, idle_timeout, max_age = self._timing
         self._timing = None     # a connection that is open is small
-        self._timers = Timers(now, poll, ping_rate, ping_timeout)
+        self._timers = Timers(now, poll, ping_rate, ping_timeout, heartbeat)
         if idle_timeout:
             self._idle_timer = IdleTimer(now, idle_timeout, self._websocket.stats.received)
         if max_age:
@@ -870,6 +874,9 @@ class Session(object):
                 self._close_deadline = now + self._close_timeout
         if timers.ping_is_due(now) and self._ping():
             timers.asked(now)
+        if timers.beat_is_due(now) and not writer.needs_buffer:
+            # RFC 6455 5.5.3. What waits for the send buffer keeps the connection alive, too.
+            writer.offer_control(Opcode.PONG, b'')
         idle = self._find_silence(now)
         if timers.is_silent(now):
             end = End(EndKind.TIMEOUT, u'the {} is unresponsive'.format(self._peer), None)
@@ -925,8 +932,8 @@ class Session(object):
         # type: () -> None
         timers = self._timers
         self.deadline = min(
-            timers.next_poll, timers.next_ping, timers.dead_at, self._close_deadline,
-            self.writer.deadline, self._aged_at,
+            timers.next_poll, timers.next_ping, timers.next_beat, timers.dead_at,
+            self._close_deadline, self.writer.deadline, self._aged_at,
             NEVER if self._idle_timer is None else self._idle_timer.due_at)
 
     def _ping(self):
@@ -934,7 +941,7 @@ class Session(object):
         """Send a ping; True if the peer has something to answer, or isn't reading."""
         payload = _ping_struct.pack(self._websocket.stats.pings_sent & 0xFFFFFFFF)
         now = self._clock()
-        was_sent = self.writer.ping(payload)
+        was_sent = self.writer.offer_control(Opcode.PING, payload)
         if was_sent:
             self._ping_sent = payload, now
         return was_sent is not False

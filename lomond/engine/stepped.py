@@ -8,12 +8,16 @@ from lomond._checks import check_count
 from lomond._compat import TYPE_CHECKING, monotonic, thread_module
 from lomond.engine.client import ClientSession
 from lomond.engine.outbox import MAX_QUEUE, Outbox
+from lomond.engine.phases import Phase
 from lomond.engine.queued import QueuedWriter
 from lomond.engine.server import ServerSession
-from lomond.engine.session import Session
+from lomond.engine.session import Session, do_nothing
 
 if TYPE_CHECKING:
-    from typing import Any, Callable, Optional  # noqa: F401
+    from typing import Any, Callable, Iterable, List, Optional  # noqa: F401
+
+    from lomond.engine.outbox import Driver  # noqa: F401
+    from lomond.events import AnyEvent  # noqa: F401
 
 
 class QueuedSession(Session):
@@ -45,9 +49,75 @@ class QueuedSession(Session):
     def _open(self):
         # type: () -> None
         super(QueuedSession, self)._open()
-        # Thousands that began together would ping together: the first ping comes earlier.
-        self._timers.spread_pings(self._clock(), 0.5 + 0.5 * self.random())
+        # Thousands that began together would send together: the first of each comes earlier.
+        self._timers.spread(self._clock(), 0.5 + 0.5 * self.random())
         self._set_deadline()
+
+    # -- from one driver to another --
+
+    # An item while no driver has the session: what pops that, which is atomic, has it from then on.
+    _released = []  # type: List[bool]
+    # What is left of the last driver's last step.
+    _rest = ()  # type: Iterable[AnyEvent]
+
+    @property
+    def is_releasable(self):
+        # type: () -> bool
+        """True while it is open, and isn't to be replaced."""
+        return self.phase == Phase.OPEN and self._websocket.is_open and not self.is_due
+
+    @property
+    def is_released(self):
+        # type: () -> bool
+        """True while it is open without a driver."""
+        return bool(self._released)
+
+    def release(self, rest):
+        # type: (Iterable[AnyEvent]) -> None
+        """Stay open without a driver, until one calls `take_over`.
+
+        For the driver, between two steps, or while it has one event of a step: then ``rest`` is
+        what is left of that.
+        """
+        self._enter(Phase.RELEASED)
+        self._rest = rest
+        self._wake_driver, self.gate = do_nothing, None
+        self.is_replaceable = False
+        self._released = [True]
+
+    def take_over(self, wake, driver):
+        # type: (Callable[[], Any], Driver) -> bool
+        """Go on in another driver, which calls `step` next; False if it isn't released.
+
+        Parameters: ``wake``, as for `begin`; ``driver``, the thread of the new one.
+        """
+        if not self._claim():
+            return False
+        writer = self.writer  # type: Any
+        writer.outbox.driver = driver
+        self._wake_driver = wake
+        return True
+
+    def _claim(self):
+        # type: () -> bool
+        """Return whether this was released, and isn't any more."""
+        try:
+            return self._released.pop()
+        except IndexError:
+            return False
+
+    def _step_released(self):
+        # type: () -> Iterable[AnyEvent]
+        rest, self._rest = self._rest, ()
+        self._enter(Phase.OPEN)
+        self._needs_step = True
+        return rest
+
+    def force_disconnect(self):
+        # type: () -> None
+        super(QueuedSession, self).force_disconnect()
+        if self._claim():
+            self.dispose()      # as no driver does
 
 
 class QueuedClientSession(QueuedSession, ClientSession):

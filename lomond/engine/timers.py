@@ -114,24 +114,28 @@ class Timers(object):
 
     Each option is in seconds, None or 0 for never. Pings go out every
     ``ping_rate``, and as soon as the peer was silent for half of
-    ``ping_timeout``: the other half is left for its answer.
+    ``ping_timeout``: the other half is left for its answer. Heartbeats, unsolicited
+    pongs, go out every ``heartbeat``; they ask the peer for nothing.
     """
 
     __slots__ = (
-        '_asked', '_is_asked_again', '_latest_ping', '_least_silence', '_ping_rate',
-        '_ping_timeout', '_poll', 'dead_at', 'last_received', 'next_ping', 'next_poll')
+        '_asked', '_heartbeat', '_is_asked_again', '_latest_ping', '_least_silence', '_ping_rate',
+        '_ping_timeout', '_poll', 'dead_at', 'last_received', 'next_beat', 'next_ping', 'next_poll')
 
-    def __init__(self, now, poll, ping_rate, ping_timeout):
-        # type: (float, Optional[float], Optional[float], Optional[float]) -> None
+    def __init__(self, now, poll, ping_rate, ping_timeout, heartbeat=None):
+        # type: (float, Optional[float], Optional[float], Optional[float], Optional[float]) -> None
         self._poll = poll or NEVER
         self._ping_rate = ping_rate or NEVER
         self._ping_timeout = ping_timeout or NEVER
+        self._heartbeat = heartbeat or NEVER
         # Without pings a silent peer isn't asked.
         self._least_silence = ping_timeout / 2 if ping_rate and ping_timeout else NEVER
         self.next_poll = now + poll if poll else NEVER  # type: float
         #: When to look if a ping is due.
         self.next_ping = NEVER  # type: float
         self._plan_pings(now)
+        #: When a heartbeat is due.
+        self.next_beat = now + heartbeat if heartbeat else NEVER  # type: float
         #: When the peer's last byte arrived: any byte counts as life.
         self.last_received = now  # type: float
         # When the oldest ping went out after which nothing arrived.
@@ -163,11 +167,22 @@ class Timers(object):
         self._plan_pings(now)
         return True
 
-    def spread_pings(self, now, share):
+    def beat_is_due(self, now):
+        # type: (float) -> bool
+        """Return whether a heartbeat is due, and set the next; missed ones are skipped."""
+        if now < self.next_beat:
+            return False
+        self.next_beat = now + self._heartbeat
+        return True
+
+    def spread(self, now, share):
         # type: (float, float) -> None
-        """Send the first ping after this share of ``ping_rate``, a number from 0 to 1."""
-        self._latest_ping = now + share * self._ping_rate if self._ping_rate != NEVER else NEVER
-        self.next_ping = min(self.next_ping, self._latest_ping)
+        """Send the first ping and heartbeat after this share of their time, from 0 to 1."""
+        if self._ping_rate != NEVER:
+            self._latest_ping = now + share * self._ping_rate
+            self.next_ping = min(self.next_ping, self._latest_ping)
+        if self._heartbeat != NEVER:
+            self.next_beat = now + share * self._heartbeat
 
     def _plan_pings(self, now):
         # type: (float) -> None

@@ -64,7 +64,7 @@ class Writer(object):
       its ``sender`` is this, or the session itself, if a user's subclass overrides `send`.
     - ``clock``: a monotonic clock in seconds.
 
-    What the session's loop calls (`reply`, `flush_pending`, `ping`,
+    What the session's loop calls (`reply`, `flush_pending`, `offer_control`,
     `flush_head`) never waits, neither for the send buffer nor for another
     sender. All else may be called from any thread.
     """
@@ -174,9 +174,9 @@ class Writer(object):
         """
         raise NotImplementedError
 
-    def ping(self, payload):
-        # type: (bytes) -> Optional[bool]
-        """Send a ping for the loop, without waiting.
+    def offer_control(self, opcode, payload):
+        # type: (int, bytes) -> Optional[bool]
+        """Send a ping or a pong of the loop's own, without waiting.
 
         Returns True if it went out, or goes out next; False if the connection doesn't allow it;
         None if it can't. Then the send buffer is full, or another thread is sending.

@@ -5,7 +5,7 @@ from __future__ import absolute_import, division, print_function
 from lomond._compat import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from typing import Any, Dict, Optional, Union  # noqa: F401
+    from typing import Any, Dict, Union  # noqa: F401
 
     from lomond.server import ServerWebSocket  # noqa: F401
     from lomond.websocket import WebSocket  # noqa: F401
@@ -97,16 +97,3 @@ class InsideLoop(object):
         # type: () -> None
         """Have the event loop watch no descriptor of the connection until it has to again."""
         self._connection._loop.pause()
-
-
-class InsideServer(object):
-    """A look inside a `lomond.server.Server`; the same holds as for `Inside`."""
-
-    def __init__(self, server):
-        # type: (Any) -> None
-        self._server = server
-
-    def set_close_timeout(self, seconds):
-        # type: (Optional[float]) -> None
-        """Change how long `Server.close` waits, in seconds; None for no limit."""
-        self._server._serving._close_timeout = seconds

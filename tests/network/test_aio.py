@@ -28,6 +28,7 @@ from tests.network.event_loops import (
     run_in,
     wait_until,
 )
+from tests.network.test_heartbeat import read_and_close
 from tests.support import (
     PATIENCE,
     RawServer,
@@ -341,6 +342,15 @@ def test_its_own_pings_go_out_while_the_body_is_busy(loop_name):
     with RawServer(script) as server:
         run_in(loop_name, scenario)
     assert seen[-2:] == ['closing', 'disconnected']
+
+
+@in_each_loop
+@pytest.mark.parametrize('policy', [None, ReconnectPolicy(stop_on_code=[1000])])
+def test_empty_pongs_go_out_by_heartbeat(loop_name, policy):
+    frames = []
+    with RawServer(read_and_close(frames)) as server:
+        get_events(loop_name, WebSocket(server.url), policy=policy, ping_rate=0, heartbeat=0.02)
+    assert frames == [(0x8a, b'')] * 3
 
 
 @in_each_loop

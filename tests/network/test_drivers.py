@@ -180,7 +180,8 @@ def test_begin_has_the_options_of_connect_and_checks_them():
         seen = [event.name for event in driver]
     assert 'poll' in seen
     assert seen[-2:] == ['unresponsive', 'disconnected']
-    for name in ('poll', 'ping_rate', 'ping_timeout', 'close_timeout', 'idle_timeout', 'max_age'):
+    for name in ('poll', 'ping_rate', 'ping_timeout', 'close_timeout', 'idle_timeout', 'max_age',
+                 'heartbeat'):
         session = WebSocket(server.url).new_session(QueuedClientSession)
         for value, error in ((-1, ValueError), ('1', TypeError)):
             with pytest.raises(error) as caught:

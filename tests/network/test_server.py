@@ -23,7 +23,6 @@ from lomond._compat import set_close_on_exec
 from lomond.net.waiter import wait
 from lomond.protocol.extensions.permessage_deflate import DeflateOptions
 from lomond.server import Server, ServerWebSocket
-from lomond.testing import InsideServer
 from tests.network.driving import (
     Background,
     count_descriptors,
@@ -710,6 +709,61 @@ def test_close_breaks_a_connection_whose_client_does_not_answer():
         assert drain(sock) == b''
 
 
+def test_close_sends_the_code_and_reason_it_is_given():
+    with Server(listen) as server:
+        with RawClient(server) as sock:
+            upgrade(sock)
+            closing = Background(server.close, 1012, u'back in a minute')
+            first, payload = read_frame(sock)
+            sock.sendall(make_frame(8, payload, key=MASK))
+            closing.result()
+    assert (first, payload) == (0x88, b'\x03\xf4back in a minute')
+
+
+def test_close_breaks_connections_after_its_timeout_whatever_close_timeout_is():
+    server = Server(listen, close_timeout=None).start()
+    with RawClient(server) as sock:
+        upgrade(sock)
+        server.close(timeout=0.1)
+        assert read_frame(sock)[0] == 0x88
+        assert drain(sock) == b''
+
+
+def test_close_without_a_timeout_waits_for_the_handlers_whatever_close_timeout_is():
+    is_stuck, may_end = threading.Event(), threading.Event()
+
+    def handler(_websocket):
+        is_stuck.set()
+        wait_for(may_end)
+
+    server = Server(handler, close_timeout=0.01).start()
+    background = Background(list, WebSocket(server.url))
+    wait_for(is_stuck)
+    closing = Background(server.close, timeout=None)
+    closing.thread.join(0.1)
+    assert closing.thread.is_alive()
+    may_end.set()
+    closing.result()
+    background.result()
+
+
+@pytest.mark.parametrize('threads', [True, False])
+@pytest.mark.parametrize('given, error', [
+    ({'code': 1005}, ValueError),
+    ({'code': 2999}, ValueError),
+    ({'code': 'x'}, TypeError),
+    ({'code': 1000, 'reason': 5}, TypeError),
+    ({'timeout': -1}, ValueError),
+    ({'timeout': 'x'}, TypeError),
+])
+def test_close_refuses_wrong_arguments_and_changes_nothing(threads, given, error):
+    server = Server(listen if threads else None, threads=threads)
+    with pytest.raises(error):
+        server.close(**given)
+    socket.create_connection((server.host, server.port)).close()    # it still listens
+    server.close()
+
+
 def test_close_does_not_wait_forever_for_a_handler_that_is_stuck():
     may_end = threading.Event()
     has_ended = threading.Event()
@@ -740,9 +794,8 @@ def test_a_second_close_does_not_wait_for_what_the_first_has_abandoned():
     background = Background(list, WebSocket(server.url))
     wait_for(is_stuck)
     server.close()
-    InsideServer(server).set_close_timeout(None)    # if it waited, it would wait to the end
     try:
-        closing = Background(server.close)
+        closing = Background(server.close, timeout=None)  # if it waited, it would wait to the end
         closing.thread.join(PATIENCE / 4)
         assert not closing.thread.is_alive()
     finally:

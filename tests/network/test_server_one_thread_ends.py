@@ -70,6 +70,41 @@ def test_close_breaks_connections_whose_clients_do_not_answer_within_close_timeo
         assert [client.read() for client in clients] == [GOING_AWAY] * 2
 
 
+def test_close_sends_the_code_and_reason_it_is_given():
+    with Served() as served:
+        client, _websocket = served.connect()
+        served.server.close(1012, u'back in a minute')
+        assert client.read() == (8, b'\x03\xf4back in a minute')
+
+
+def test_close_breaks_connections_after_its_timeout_whatever_close_timeout_is():
+    with Served(close_timeout=None) as served:
+        served.connect()
+        served.server.close(timeout=0.1)
+        assert not served.wait_for('disconnected')[1].graceful
+
+
+def test_a_second_close_may_wait_for_less_time_but_not_for_more():
+    with Served(close_timeout=None) as served:
+        client, _websocket = served.connect()
+        served.server.close(1012, u'bye', timeout=PATIENCE)
+        served.server.close()
+        served.server.close(timeout=0)
+        assert not served.wait_for('disconnected')[1].graceful
+        assert client.read() == (8, b'\x03\xf4bye')
+
+
+def test_a_client_that_is_accepted_just_before_close_gets_its_code_and_reason():
+    def close(_request):
+        served.server.close(1012, u'bye')
+
+    with Served(on_request=close) as served:
+        client = served.dial(UPGRADE + b'\r\n')
+        served.wait_for('ready')
+        assert client.read_status() == 101
+        assert client.read() == (8, b'\x03\xf4bye')
+
+
 def test_a_second_close_changes_nothing():
     with Served() as served:
         client, _websocket = served.connect()

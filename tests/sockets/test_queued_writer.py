@@ -143,6 +143,31 @@ def test_the_loops_own_ping_waits_once(make_end):
     assert end.frames[1:] == [(0x89, b'\0\0\0\0')]
 
 
+def test_no_heartbeat_waits_for_the_send_buffer(make_end):
+    end = make_end(loop={'heartbeat': 10}, write_timeout=None)
+    end.fill()
+    for _ in range(5):
+        end.clock.ahead += 10
+        end.settle()
+    end.exchange()
+    assert end.frames == [(0x82, b'L' * LARGE)]
+    end.clock.ahead += 10
+    end.settle()
+    end.exchange()
+    assert end.frames[1:] == [(0x8a, b'')]
+
+
+def test_a_heartbeat_goes_out_between_two_parts_of_a_message(make_end):
+    end = make_end(loop={'heartbeat': 10})
+    parts = end.writer.begin_parts(1, b'one', False, lambda: None)
+    end.clock.ahead += 10
+    end.settle()
+    end.writer.add_part(parts, b'two')
+    end.writer.end_parts(parts)
+    end.exchange()
+    assert end.frames == [(0x01, b'one'), (0x8a, b''), (0x00, b'two'), (0x80, b'')]
+
+
 def test_no_more_than_64_of_the_users_pings_and_pongs_wait(make_end):
     end = make_end()
     end.fill()

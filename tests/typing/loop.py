@@ -45,7 +45,7 @@ def by_name(websocket: WebSocket) -> None:
 def by_class(websocket: WebSocket) -> None:
     for event in websocket.connect(
             poll=1, ping_timeout=None, idle_timeout=60, stale_disconnects=True, max_age=None,
-            spin=30e-6):
+            spin=30e-6, heartbeat=20):
         if isinstance(event, events.Text):
             assert_type(event.text, str)
         elif isinstance(event, (events.Ping, events.Pong)):

@@ -14,7 +14,7 @@ async def by_name(websocket: WebSocket) -> None:
     async with aio.connect(
             websocket, policy=ReconnectPolicy(), max_queue=None, poll=1, ping_rate=20,
             ping_timeout=60, auto_pong=True, close_timeout=5, idle_timeout=60,
-            stale_disconnects=True, max_age=None) as connection:
+            stale_disconnects=True, max_age=None, heartbeat=20) as connection:
         assert_type(connection, aio.Connection)
         async for event in connection:
             assert_type(event.received_time, float)

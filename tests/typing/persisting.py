@@ -47,7 +47,8 @@ def by_policy(websocket: WebSocket) -> None:
     assert_type(policy.urls, Optional[Tuple[str, ...]])
     for event in persist(
             websocket, policy=policy, session_class=Session, auto_pong=False, ping_rate=None,
-            idle_timeout=60, stale_disconnects=True, max_age=23 * 3600, spin=30e-6):
+            idle_timeout=60, stale_disconnects=True, max_age=23 * 3600, spin=30e-6,
+            heartbeat=20):
         print(event)
     for event in persist(websocket, policy=Impatient(spread=1)):
         print(event)
@@ -58,6 +59,7 @@ def wrong(websocket: WebSocket) -> None:
     persist(websocket, max_retries=3)  # error: call-arg reportCallIssue
     persist(websocket, close_timeout='5')  # error: arg-type reportArgumentType
     persist(websocket, max_age='5')  # error: arg-type reportArgumentType
+    persist(websocket, heartbeat='5')  # error: arg-type reportArgumentType
     persist(websocket, policy=ReconnectPolicy)  # error: arg-type reportArgumentType
     ReconnectPolicy(max_attempts='3')  # error: arg-type reportArgumentType
     ReconnectPolicy(before_attempt=watch)  # error: arg-type reportArgumentType

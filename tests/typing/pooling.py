@@ -16,7 +16,7 @@ def watch(urls: List[str]) -> None:
     for url in urls:
         websocket = pool.add(
             WebSocket(url), policy=ReconnectPolicy(), tag=url, poll=5, ping_timeout=60,
-            idle_timeout=60, stale_disconnects=True, max_age=None)
+            idle_timeout=60, stale_disconnects=True, max_age=None, heartbeat=20)
         assert_type(websocket, WebSocket)
     for pair in pool:
         assert_type(pair, Tuple[WebSocket, AnyEvent])

@@ -73,8 +73,11 @@ def serve() -> None:
         assert_type(server.address, Union[Tuple[str, int], str])
     server = Server(
         Application(), host='::1', port=0, ssl_context=server_context('/etc/ssl/me.pem'),
-        protocols=['v1'], compress=DeflateOptions(mem_level=5), max_connections=10, poll=None)
+        protocols=['v1'], compress=DeflateOptions(mem_level=5), max_connections=10, poll=None,
+        heartbeat=20)
     server.start().close()
+    server.close(1012, 'back in a minute', timeout=None)
+    server.close(timeout='5')  # error: arg-type reportArgumentType
     Server(echo, origins=['https://example.org', None], on_request=check, reuse_port=True)
     Server(echo, origins=is_ours, unix_path='/run/feed.sock')
     Server(echo, origins=None, unix_path=Path('/run/feed.sock'))
@@ -89,6 +92,7 @@ def serve_in_one_thread() -> None:
             elif event.name == 'text':
                 assert_type(server.broadcast(event.text, server.connections), int)
                 assert_type(server.remove(websocket), bool)
+                assert_type(server.remove(websocket, close=False), bool)
         for poller, event in server.polling(0.5):
             assert_type(poller, Optional[ServerWebSocket])
             print(event)

@@ -15,7 +15,7 @@ def wake() -> None:
 
 def drive(websocket: WebSocket) -> None:
     session: QueuedClientSession = websocket.new_session(QueuedClientSession)
-    session.begin(poll=1, ping_timeout=None, wake=wake)
+    session.begin(poll=1, ping_timeout=None, wake=wake, heartbeat=20)
     while not session.is_finished:
         for event in session.step():
             if event.name == 'text':

@@ -101,6 +101,9 @@ def fails(call, error, *words):
     (lambda: make().connect(recv_timeout=20), ['ping_timeout=', 'idle_timeout=']),
     (lambda: make(max_age=3600), ['websocket.connect(max_age=']),
     (lambda: make(ping_interval=20), ['websocket.connect(ping_rate=']),
+    (lambda: make(heartbeat=20), ['websocket.connect(heartbeat=']),
+    (lambda: make().connect(heartbeat_freq=20), ['websocket.connect(heartbeat=']),
+    (lambda: serve(handler, heartbeat_freq=20), ['use heartbeat=']),
     (lambda: make(reconnect=5), ['persist(websocket)']),
     (lambda: make(http_proxy_host='proxy'), ['proxies=']),
     (lambda: make(proxy='http://proxy'), ['proxies=']),
@@ -306,7 +309,7 @@ def test_seconds_are_any_real_number(given):
     assert isinstance(websocket.connect_timeout, (float,) + six.integer_types)
     websocket.connect(
         poll=given, ping_rate=given, ping_timeout=given, close_timeout=given, idle_timeout=given,
-        max_age=given).close()
+        max_age=given, heartbeat=given).close()
     websocket.connect(spin=given / LONG(10)).close()
     persist(websocket, min_wait=given, max_wait=given, stable_after=given).close()
     ReconnectPolicy(given, given, given, max_outage=given, max_retry_after=given)

@@ -135,6 +135,7 @@ def test_persist_touches_nothing_before_the_first_event():
     ({'close_timeout': 'x'}, TypeError),
     ({'idle_timeout': 'x'}, TypeError),
     ({'max_age': -1}, ValueError),
+    ({'heartbeat': 'x'}, TypeError),
     ({'stale_disconnects': True}, ValueError),
     ({'exit_event': 5}, TypeError),
     ({'no_such_option': 5}, TypeError),

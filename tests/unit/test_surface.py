@@ -32,7 +32,7 @@ SIGNATURES = {
     'lomond.websocket.WebSocket.connect':
         'session_class=WebsocketSession, poll=5.0, ping_rate=30.0, ping_timeout=None, '
         'auto_pong=True, close_timeout=30.0, idle_timeout=None, stale_disconnects=False, '
-        'max_age=None, spin=0.0',
+        'max_age=None, spin=0.0, heartbeat=None',
     'lomond.websocket.WebSocket.open': 'timeout=None, background=False',
     'lomond.websocket.WebSocket.receive': 'timeout=None',
     'lomond.websocket.WebSocket.messages': '',
@@ -72,7 +72,7 @@ SIGNATURES = {
     'lomond.session.WebsocketSession.send_compressed': 'opcode, data',
     'lomond.session.WebsocketSession.run':
         'poll=5, ping_rate=30, ping_timeout=None, auto_pong=True, close_timeout=None, '
-        'idle_timeout=None, stale_disconnects=False, max_age=None, spin=0.0',
+        'idle_timeout=None, stale_disconnects=False, max_age=None, spin=0.0, heartbeat=None',
     'lomond.persist.persist':
         'websocket, poll=5, min_wait=5, max_wait=30, ping_rate=30, ping_timeout=None, '
         'exit_event=None, respect_retry_after=True',
@@ -82,8 +82,8 @@ SIGNATURES = {
     'lomond.pool.Pool.add':
         'websocket, policy=None, tag=None, poll=None, ping_rate=30.0, ping_timeout=None, '
         'auto_pong=True, close_timeout=30.0, idle_timeout=None, stale_disconnects=False, '
-        'max_age=None',
-    'lomond.pool.Pool.remove': 'websocket',
+        'max_age=None, heartbeat=None',
+    'lomond.pool.Pool.remove': 'websocket, close=True',
     'lomond.pool.Pool.polling': 'seconds',
     'lomond.pool.Pool.broadcast': 'message, websockets=None, compress=True',
     'lomond.pool.Pool.clear_outbox': 'websocket',
@@ -94,14 +94,15 @@ SIGNATURES = {
         'max_connections=100, close_timeout=10.0, poll=5.0, ping_rate=30.0, ping_timeout=None, '
         'auto_pong=True, json_loads=None, json_dumps=None, fragment_size=1048576, '
         'max_read_ahead=67108864, origins=None, on_request=None, unix_path=None, '
-        "reuse_port=False, threads=True, max_queue=1048576, overflow='raise'",
+        "reuse_port=False, threads=True, max_queue=1048576, overflow='raise', extensions=(), "
+        'message_parts=False, text_as_bytes=False, heartbeat=None',
     'lomond.server.ServerWebSocket.fileno': '',
     'lomond.server.Server.start': '',
     'lomond.server.Server.serve_forever': '',
     'lomond.server.Server.polling': 'seconds',
     'lomond.server.Server.broadcast': 'message, websockets=None, compress=True',
-    'lomond.server.Server.remove': 'websocket',
-    'lomond.server.Server.close': '',
+    'lomond.server.Server.remove': 'websocket, close=True',
+    'lomond.server.Server.close': "code=1001, reason=u'server shutting down'",
     'lomond.sansio.Client':
         'url, protocols=None, agent=None, compress=False, headers=None, '
         'max_message_size=67108864, json_loads=None, json_dumps=None, fragment_size=1048576, '

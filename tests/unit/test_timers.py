@@ -8,8 +8,8 @@ from lomond.engine.timers import NEVER, Deadlines, IdleTimer, Scheduled, Timers
 from lomond.stats import Traffic
 
 
-def make_timers(now=100.0, poll=None, ping_rate=None, ping_timeout=None):
-    return Timers(now, poll, ping_rate, ping_timeout)
+def make_timers(now=100.0, poll=None, ping_rate=None, ping_timeout=None, heartbeat=None):
+    return Timers(now, poll, ping_rate, ping_timeout, heartbeat)
 
 
 def test_poll_is_due_after_its_interval_and_then_again():
@@ -34,9 +34,10 @@ def test_missed_polls_are_not_made_up_for():
 
 @pytest.mark.parametrize('never', [None, 0, 0.0])
 def test_none_and_0_mean_never(never):
-    timers = make_timers(poll=never, ping_rate=never, ping_timeout=never)
+    timers = make_timers(poll=never, ping_rate=never, ping_timeout=never, heartbeat=never)
     assert not timers.poll_is_due(1e12)
     assert not timers.ping_is_due(1e12)
+    assert not timers.beat_is_due(1e12)
     timers.asked(1e12)
     assert not timers.is_silent(1e15)
     assert timers.dead_at == NEVER
@@ -195,6 +196,44 @@ def test_a_verdict_that_comes_in_time_is_not_put_off():
     assert timers.is_silent(160.9)
 
 
+# -- heartbeats --
+
+def test_a_heartbeat_is_due_after_its_interval_whatever_the_others_are():
+    timers = make_timers(poll=1000, ping_rate=1000, heartbeat=20)
+    assert not timers.beat_is_due(119.9)
+    assert timers.beat_is_due(120.0)
+    assert not timers.beat_is_due(139.9)
+    assert timers.beat_is_due(140.0)
+
+
+def test_missed_heartbeats_are_not_made_up_for():
+    timers = make_timers(heartbeat=20)
+    assert timers.beat_is_due(5000.0)
+    assert not timers.beat_is_due(5000.0)
+    assert timers.next_beat == 5020.0
+
+
+def test_what_arrives_does_not_put_off_a_heartbeat():
+    timers = make_timers(ping_rate=30, ping_timeout=10, heartbeat=20)
+    timers.last_received = 119.0
+    assert timers.beat_is_due(120.0)
+
+
+def test_a_heartbeat_is_no_question():
+    timers = make_timers(ping_timeout=5, heartbeat=20)
+    assert timers.beat_is_due(120.0)
+    assert not timers.is_silent(1e9)
+    assert timers.next_ping == NEVER
+
+
+def test_the_first_heartbeat_may_be_spread_and_the_others_follow_at_their_rate():
+    timers = make_timers(heartbeat=20)
+    timers.spread(100.0, 0.5)
+    assert timers.next_beat == 110.0
+    assert timers.beat_is_due(110.0)
+    assert timers.next_beat == 130.0
+
+
 # -- messages that stop --
 
 class Feed(object):
@@ -307,16 +346,16 @@ def test_a_timer_that_was_stopped_finds_no_silence():
 
 def test_the_first_ping_may_be_spread_and_the_others_follow_at_their_rate():
     timers = make_timers(ping_rate=30)
-    timers.spread_pings(100.0, 0.25)
+    timers.spread(100.0, 0.25)
     assert timers.next_ping == 107.5
     assert timers.ping_is_due(107.5)
     assert timers.next_ping == 137.5
 
 
-def test_a_spread_of_no_pings_is_none():
+def test_a_spread_of_nothing_is_never():
     timers = make_timers()
-    timers.spread_pings(100.0, 0.25)
-    assert timers.next_ping == NEVER
+    timers.spread(100.0, 0.25)
+    assert (timers.next_ping, timers.next_beat) == (NEVER, NEVER)
 
 
 def test_the_pings_of_a_crowd_do_not_come_together():
@@ -324,7 +363,7 @@ def test_the_pings_of_a_crowd_do_not_come_together():
     slots = {}
     for number in range(10000):
         timers = make_timers(ping_rate=30)
-        timers.spread_pings(100.0, 0.5 + 0.5 * number / 10000)
+        timers.spread(100.0, 0.5 + 0.5 * number / 10000)
         slot = int(timers.next_ping * 10)
         slots[slot] = slots.get(slot, 0) + 1
     assert max(slots.values()) <= 500

@@ -152,7 +152,8 @@ def test_a_url_of_another_type_raises():
 
 
 @pytest.mark.parametrize('option', [
-    'poll', 'ping_rate', 'ping_timeout', 'close_timeout', 'idle_timeout', 'max_age', 'spin'])
+    'poll', 'ping_rate', 'ping_timeout', 'close_timeout', 'idle_timeout', 'max_age', 'spin',
+    'heartbeat'])
 def test_wrong_times_raise_when_connect_is_called(option):
     websocket = WebSocket(URL)
     with pytest.raises(ValueError):
