@@ -23,7 +23,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable, Optional, Text, Union  # noqa: F401
 
-    from lomond.server import ServerEvent, ServerWebSocket  # noqa: F401
+    from lomond.server import ServerEvent, ServerWebSocket
 
     Handler = Callable[[ServerWebSocket, ServerEvent], Any]
 

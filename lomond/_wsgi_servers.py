@@ -50,7 +50,7 @@ def find_socket(environ):
     if hasattr(environ.get('eventlet.input'), 'get_socket'):
         return environ['eventlet.input'].get_socket()
     if 'uwsgi.version' in environ:
-        import uwsgi    # of the process, not of a package
+        import uwsgi  # of the process, not of a package
         return _Descriptor(uwsgi.connection_fd())
     channel = getattr(environ.get('waitress.client_disconnected'), '__self__', None)
     if hasattr(channel, 'socket'):

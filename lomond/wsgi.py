@@ -49,7 +49,7 @@ from lomond.websocket import Timing, check_timing
 if TYPE_CHECKING:
     from typing import Any, Callable, Dict, Iterable, List, Optional, Tuple, Union  # noqa: F401
 
-    from lomond._served import ServerWebSocket  # noqa: F401
+    from lomond._served import ServerWebSocket
     from lomond._upgraded import UpgradedWebSocket  # noqa: F401
     from lomond.protocol.handshake import Request  # noqa: F401
     from lomond.websocket import Headers  # noqa: F401
