@@ -273,7 +273,7 @@ def _address(environ):
 
 _has_warned = False
 
-# uWSGI drops the environ before it writes the response, in the same thread.
+# Some servers drop the environ before they write the response, in the same thread.
 _of_thread = threading.local()
 
 
@@ -291,10 +291,8 @@ def _take(environ, detach):
             'a proxy in front, or iterate over the WebSocket in the request')
     rest = take_read_ahead(environ)
     if is_ours:
-        sock, sink = take_over(sock)
-        environ[_SINK_KEY] = sink
-        if 'uwsgi.version' in environ:
-            _of_thread.sink = sink
+        sock, environ[_SINK_KEY] = take_over(sock)
+        _of_thread.sink = environ[_SINK_KEY]
         if isinstance(sock.getsockname(), tuple):       # not of a Unix socket
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     else:
