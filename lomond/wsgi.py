@@ -209,9 +209,11 @@ def _start(handler, websocket):
     thread = threading.Thread(
         target=_run, args=(handler, websocket), name='lomond {}'.format(websocket.address))
     thread.daemon = True
+    _threads[thread] = None
     try:
         start_thread(thread)
     except socket.error as error:
+        del _threads[thread]
         log.warning(u'could not start a thread for %r: %s', websocket, describe(error))
         websocket.force_disconnect()
 
@@ -223,6 +225,7 @@ def _run(handler, websocket):
         run_handler(handler, websocket)
     finally:
         websocket.dispose()
+        _threads.pop(threading.current_thread(), None)
 
 
 def _check_options(detach, options):
@@ -322,6 +325,9 @@ _LONG = 3600.0
 _upgraded = weakref.WeakValueDictionary()  # type: weakref.WeakValueDictionary[int, UpgradedWebSocket]
 _process = None  # type: Optional[int]
 
+# The threads that run the handlers of detached connections.
+_threads = {}  # type: Dict[threading.Thread, None]
+
 
 def _add(websocket):
     # type: (UpgradedWebSocket) -> None
@@ -329,6 +335,7 @@ def _add(websocket):
     if _process != os.getpid():     # a forked worker: these are its parent's
         _process = os.getpid()
         _upgraded.clear()
+        _threads.clear()
     _upgraded[id(websocket)] = websocket
 
 
@@ -344,6 +351,8 @@ def _open_now():
 def close_all(code=Status.GOING_AWAY, reason=u'server shutting down', timeout=10.0):
     # type: (Optional[int], Union[bytes, text_type], Optional[float]) -> None
     """Close all connections of this process that `upgrade` made; wait until they have ended.
+
+    And, with ``websocket_app(detach=True)``, until the handlers have.
 
     For the hook of a worker's exit, or a signal's handler, where ``timeout`` has to be 0: the
     thread that it interrupts may be the one that has to end a connection. Does nothing the second
@@ -380,3 +389,6 @@ def close_all(code=Status.GOING_AWAY, reason=u'server shutting down', timeout=10
     for websocket in websockets:
         if not websocket.is_closed:
             websocket.force_disconnect()
+    for thread in list(_threads):
+        if thread is not threading.current_thread():
+            thread.join(max(0.0, min(deadline - monotonic(), _LONG)))

@@ -42,9 +42,9 @@ def echo(websocket, text):
     (('worker_class=sync',), '/pooled')], ids=['threads', 'threads-detached', 'sync-detached'])
 def test_connection_outlives_the_timeout_of_a_worker(options, path):
     """It counts for requests in sync workers only; a request that comes later must be answered."""
-    with run_server('gunicorn', 'timeout=1', *options) as server:
+    with run_server('gunicorn', 'timeout=2', *options) as server:
         websocket = connect(server, path)
-        for number in range(12):
+        for number in range(14):
             echo(websocket, u'{}'.format(number))
             with pytest.raises(errors.WebSocketTimeout):
                 websocket.receive(0.25)
@@ -150,6 +150,8 @@ def is_answer(server, body):
 @pytest.mark.parametrize('name', ['gunicorn', 'werkzeug', 'cheroot', 'gevent'])
 def test_tls_in_the_server_works_in_the_request(name, server_pem, authority_file):
     pytest.importorskip(name)
+    if name == 'cheroot' and sys.version_info[0] == 2:
+        pytest.skip('its TLS needs another library there')
     options = ('worker_class=gthread', 'threads=4') if name == 'gunicorn' else ()
     with run_server(name, 'tls=' + server_pem, *options) as server:
         secure = u'wss://localhost:{}/loop'.format(server.port)
@@ -160,7 +162,7 @@ def test_tls_in_the_server_works_in_the_request(name, server_pem, authority_file
         assert talk(secure, [u'x'], u'close', ssl_cafile=authority_file)[2] == (1000, u'enough')
         # gevent logs that the fixture has connected without TLS.
         assert [line for line in server.log().splitlines()
-                if 'Error' in line and 'SSLEOFError' not in line] == []
+                if 'Error' in line and 'SSL' not in line] == []
         with pytest.raises(errors.Rejected):
             connect_secure(server, authority_file)
         assert 'detach=True is not possible with TLS' in server.log()
