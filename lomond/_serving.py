@@ -50,6 +50,16 @@ _AT_ONCE = 64
 SHUTDOWN = (Status.GOING_AWAY, u'server shutting down')
 
 
+def close_failed(websocket, error):
+    # type: (ServerWebSocket, Exception) -> None
+    """Close the connection of a handler that raised, with 1011; for its ``except`` block."""
+    if isinstance(error, _GONE) and not websocket.is_open:
+        log.debug('%r disconnected while its handler was sending', websocket, exc_info=True)
+    else:
+        log.exception('the handler failed for %r', websocket)
+    websocket.close(Status.UNEXPECTED_CONDITION, u'')
+
+
 class Listener(object):
     """Accepts connections.
 
@@ -64,7 +74,7 @@ class Listener(object):
         self._options = options
         self._warnings = WarningLimit()     # about a failed `accept`
         self._process = os.getpid()
-        self.interest = ((sock.fileno(), READ),)
+        self.interest = ((sock.fileno(), READ),)  # type: Tuple[Tuple[int, int], ...]
 
     @property
     def is_inherited(self):
@@ -273,11 +283,7 @@ class InThreads(object):
         try:
             self._handler(websocket)
         except Exception as error:      # an error in a handler must not end the server
-            if isinstance(error, _GONE) and not websocket.is_open:
-                log.debug('%r disconnected while its handler was sending', websocket, exc_info=True)
-            else:
-                log.exception('the handler failed for %r', websocket)
-            websocket.close(Status.UNEXPECTED_CONDITION, u'')
+            close_failed(websocket, error)
         else:
             websocket.close(Status.NORMAL, u'')
         websocket.finish()
@@ -345,8 +351,8 @@ class InOneThread(Crowd):
         self._listener = listener
         self._max_connections = max_connections
         self._close_timeout = close_timeout
-        self._session_options = options
-        self._acceptor = _Acceptor(listener, self._accept)
+        self._session_options = dict(options, poll=None)
+        self._acceptor = Acceptor(listener, self._accept)
         self._member = Member(self._acceptor, self._acceptor.begin)
 
     @property
@@ -380,7 +386,7 @@ class InOneThread(Crowd):
             self._listener.refuse(sock)
             return
         websocket = self._listener.make_websocket(
-            sock, address, session_class=partial(_Session, outbox=self._new_outbox()))
+            sock, address, session_class=partial(ServedSession, outbox=self._new_outbox()))
         member = Member(websocket, partial(self._begin, websocket))
         self._multiplexer.begun(member)     # now: it has a socket to be freed
         self._multiplexer.add(member)
@@ -405,20 +411,20 @@ class InOneThread(Crowd):
             super(InOneThread, self).close(SHUTDOWN[0], SHUTDOWN[1], self._close_timeout)
 
 
-class _Session(QueuedServerSession):
+class ServedSession(QueuedServerSession):
     """A session whose events are those of an open connection: what comes before is logged."""
 
     _is_ready = False
 
     def dispose(self):
         # type: () -> None
-        super(_Session, self).dispose()
+        super(ServedSession, self).dispose()
         if self._websocket.sock is not None:        # not one step was made
             self._websocket.sock.close()
 
-    def step(self):
-        # type: () -> Iterator[AnyEvent]
-        happened = super(_Session, self).step()
+    def advance(self):
+        # type: () -> Iterable[AnyEvent]
+        happened = super(ServedSession, self).advance()
         return happened if self._is_ready else self._log_until_ready(happened)
 
     def _log_until_ready(self, happened):
@@ -431,7 +437,7 @@ class _Session(QueuedServerSession):
                 self._websocket.log_failure(event)
 
 
-class _Acceptor(object):
+class Acceptor(object):
     """Accepts connections, by steps, with a session's members.
 
     Parameters: ``listener``; ``accept``, called with each socket and the client's address.
@@ -450,7 +456,7 @@ class _Acceptor(object):
         self.deadline = NEVER
 
     def begin(self, _wake):
-        # type: (Callable[[], None]) -> _Acceptor
+        # type: (Callable[[], None]) -> Acceptor
         """Return itself: the machine of its member."""
         self.is_finished = False
         return self
