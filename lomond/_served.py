@@ -200,8 +200,9 @@ class ServerWebSocket(Endpoint):
         # type: () -> Any
         if self._events is None:
             raise errors.WebSocketUnavailable(
-                'with Server(threads=False) messages are events of the loop over the server: '
-                'receive(), messages(), ping() and wait_ready() need a handler')
+                'with Server(threads=False) messages are events of the loop over the server, and '
+                'with aio.serve() of the connection, or await connection.receive(): receive(), '
+                'messages(), ping() and wait_ready() of a WebSocket need a handler in a thread')
         if self._is_iterated:
             raise errors.WebSocketUnavailable(
                 'a loop over this WebSocket has begun, whose events are its messages: use either '
