@@ -19,8 +19,16 @@ from cherrypy.process import plugins
 from lomond import wsgi
 from lomond.pool import Pool
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Callable, Optional, Text, Union  # noqa: F401
 
-class WebSocketPlugin(plugins.SimplePlugin):
+    from lomond.server import ServerEvent, ServerWebSocket
+
+    Handler = Callable[[ServerWebSocket, ServerEvent], Any]
+
+
+class WebSocketPlugin(plugins.SimplePlugin):      # type: ignore[misc]  # it has no types
     """Drives the connections that `WebSocketTool` upgrades, from the engine's start to its stop.
 
     Publish ``websocket-broadcast`` with a message, text or bytes, to send it to all that are open.
@@ -28,10 +36,13 @@ class WebSocketPlugin(plugins.SimplePlugin):
     """
 
     def __init__(self, bus):
+        # type: (Any) -> None
         super(WebSocketPlugin, self).__init__(bus)
-        self._pool = self._thread = None
+        self._pool = Pool()
+        self._thread = None  # type: Optional[threading.Thread]
 
     def start(self):
+        # type: () -> None
         self._pool = Pool(ends_when_empty=False)
         self._thread = threading.Thread(target=self._run, name='WebSockets')
         self._thread.start()
@@ -39,6 +50,7 @@ class WebSocketPlugin(plugins.SimplePlugin):
         self.bus.subscribe('websocket-broadcast', self.broadcast)
 
     def stop(self):
+        # type: () -> None
         if self._thread is None:
             return
         self.bus.unsubscribe('websocket-add', self.add)
@@ -48,13 +60,16 @@ class WebSocketPlugin(plugins.SimplePlugin):
         self._thread = None
 
     def add(self, websocket, handler):
+        # type: (ServerWebSocket, Handler) -> None
         """Drive a connection; ``handler(websocket, event)`` is called in the plugin's thread."""
         self._pool.add(websocket, tag=handler)
 
     def broadcast(self, message):
+        # type: (Union[bytes, Text]) -> None
         self._pool.broadcast(message)
 
     def _run(self):
+        # type: () -> None
         for websocket, event in self._pool:
             try:
                 websocket.tag(websocket, event)
@@ -63,7 +78,7 @@ class WebSocketPlugin(plugins.SimplePlugin):
                 websocket.close(1011, u'')
 
 
-class WebSocketTool(cherrypy.Tool):
+class WebSocketTool(cherrypy.Tool):       # type: ignore[misc]  # it has no types
     """Upgrades a request before the page's method is called.
 
     Options: ``handler``, a function of a websocket and an event; others as for
@@ -72,9 +87,11 @@ class WebSocketTool(cherrypy.Tool):
     """
 
     def __init__(self):
+        # type: () -> None
         super(WebSocketTool, self).__init__('before_handler', self._upgrade)
 
     def _upgrade(self, handler, **options):
+        # type: (Handler, **Any) -> None
         request, response = cherrypy.serving.request, cherrypy.serving.response
         try:
             websocket = wsgi.upgrade(request.wsgi_environ, detach=True, **options)
@@ -89,6 +106,7 @@ class WebSocketTool(cherrypy.Tool):
 
 
 def chat(_websocket, event):
+    # type: (ServerWebSocket, ServerEvent) -> None
     """Pass on to all what one says."""
     if event.name == 'text':
         cherrypy.engine.publish('websocket-broadcast', event.text)
@@ -122,16 +140,19 @@ document.getElementById("form").onsubmit = event => {
 
 class Root(object):
 
-    @cherrypy.expose
+    @cherrypy.expose    # type: ignore[untyped-decorator]
     def index(self):
+        # type: () -> Text
         return PAGE
 
-    @cherrypy.expose
+    @cherrypy.expose    # type: ignore[untyped-decorator]
     def chat(self):
+        # type: () -> None
         cherrypy.log('{!r} has joined'.format(cherrypy.request.websocket.address))
 
 
 def main():
+    # type: () -> None
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('--port', type=int, default=8080, help='default: %(default)s')
     options = parser.parse_args()

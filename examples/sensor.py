@@ -21,6 +21,10 @@ import six
 from lomond import wsgi
 from lomond.pool import Pool
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Callable, Dict, Iterable, Iterator, List, Text  # noqa: F401
+
 PAGE = b'''<!doctype html>
 <meta charset="utf-8">
 <title>Sensor</title>
@@ -45,6 +49,7 @@ socket.onmessage = event => {
 
 
 def readings(rate):
+    # type: (float) -> Iterator[Dict[str, float]]
     """Yield readings at a rate, in readings a second; a sine."""
     started = time.time()
     while True:
@@ -60,11 +65,13 @@ class Application(object):
     """
 
     def __init__(self, pool):
+        # type: (Pool) -> None
         self._pool = pool
         #: See `lomond.wsgi.upgrade`.
-        self.origins = []
+        self.origins = []  # type: List[Text]
 
     def __call__(self, environ, start_response):
+        # type: (Dict[str, Any], Callable[..., Any]) -> Iterable[bytes]
         if environ['PATH_INFO'] == '/feed':
             try:
                 websocket = wsgi.upgrade(environ, detach=True, origins=self.origins)
@@ -78,16 +85,19 @@ class Application(object):
 
 class _Handler(WSGIRequestHandler):
     def log_message(self, *_args):
+        # type: (*Any) -> None
         """Log no requests."""
 
 
 def drive(pool):
+    # type: (Pool) -> None
     """Answer pings and Close frames; these clients send no messages."""
     for _websocket, _event in pool:
         pass
 
 
 def main():
+    # type: () -> None
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('--port', type=int, default=8080, help='default: %(default)s')
     parser.add_argument('--rate', type=float, default=20, help='default: %(default)s a second')

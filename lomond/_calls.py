@@ -74,7 +74,7 @@ class _Bell(object):
         """End the present wait, or the next."""
         try:
             self._lock.release()
-        except thread_module.error:
+        except (thread_module.error, RuntimeError):     # eventlet's on 2.7 is the second
             pass        # it has been rung before
 
     def wait(self, seconds):

@@ -264,6 +264,16 @@ class Endpoint(object):
         """The protocol's side of the present or last connection."""
         raise NotImplementedError
 
+    def check_idle(self):
+        # type: () -> None
+        """Raise WebSocketUnavailable unless a driver may begin with this."""
+        raise NotImplementedError
+
+    def check_may_reconnect(self):
+        # type: () -> None
+        """Raise TypeError unless this can connect again."""
+        raise NotImplementedError
+
     @property
     def _transport(self):
         # type: () -> Optional[Transport]

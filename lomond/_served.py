@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from typing import (  # noqa: F401
         Any,
         Callable,
+        Dict,
         Iterable,
         Iterator,
         List,
@@ -149,6 +150,10 @@ class ServerWebSocket(Endpoint):
     def __repr__(self):
         # type: () -> str
         return 'ServerWebSocket({!r})'.format(self.address)
+
+    #: With `lomond.wsgi` the WSGI environ of the request: a copy, without what holds the server's
+    #: socket; else None.
+    environ = None  # type: Optional[Dict[str, Any]]
 
     # True once a handler iterates over it: then its messages are events, and no calls return them.
     _is_iterated = False

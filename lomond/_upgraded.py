@@ -43,9 +43,6 @@ class UpgradedWebSocket(ServerWebSocket):
     `lomond.pool.Pool` or a `lomond.server.Server` with ``threads=False`` has it.
     """
 
-    #: The WSGI environ of the request: a copy, without what holds the server's socket.
-    environ = None  # type: Dict[str, Any]    # type: ignore[assignment]
-
     # The options of a loop, as `BlockingLoop.run` takes them.
     _loop_options = {}  # type: Dict[str, Any]
 

@@ -50,7 +50,7 @@ def find_socket(environ):
     if hasattr(environ.get('eventlet.input'), 'get_socket'):
         return environ['eventlet.input'].get_socket()
     if 'uwsgi.version' in environ:
-        import uwsgi    # type: ignore[import-not-found]  # of the process, not of a package
+        import uwsgi  # of the process, not of a package
         return _Descriptor(uwsgi.connection_fd())
     channel = getattr(environ.get('waitress.client_disconnected'), '__self__', None)
     if hasattr(channel, 'socket'):
@@ -88,8 +88,7 @@ def take_read_ahead(environ):
         return rest
     for stream in _streams(environ):
         if hasattr(stream, '_rbuf'):        # a file of 2.7's socket
-            rest = stream._rbuf.getvalue()[stream._rbuf.tell():]
-            return stream.read(len(rest))   # type: ignore[no-any-return]
+            return stream.read(len(stream._rbuf.getvalue()))    # type: ignore[no-any-return]
         if hasattr(stream, 'peek') and hasattr(getattr(stream, 'raw', None), '_sock'):
             return _take_peeked(stream, stream.raw._sock)
     return b''

@@ -31,12 +31,14 @@ from lomond.engine.stepped import QueuedSession, begin_client
 from lomond.websocket import WebSocket, check_timing
 
 if TYPE_CHECKING:
-    from typing import Any, Callable, Generator, List, Optional, Tuple  # noqa: F401
+    from typing import Any, Callable, Generator, List, Optional, Tuple, TypeVar  # noqa: F401
 
     from lomond.engine.outbox import Outbox, OverflowName  # noqa: F401
     from lomond.engine.policy import ReconnectPolicy  # noqa: F401
     from lomond.events import AnyEvent  # noqa: F401
     from lomond.websocket import Timing  # noqa: F401
+
+    AnyWebSocket = TypeVar('AnyWebSocket', bound=Endpoint)
 
 __all__ = ['Pool']
 
@@ -124,7 +126,7 @@ class Pool(Crowd):
     @takes_options('add', 'pool.add(websocket, {}=...)')
     def add(
         self,
-        websocket,              # type: WebSocket
+        websocket,              # type: AnyWebSocket
         policy=None,            # type: Optional[ReconnectPolicy]
         tag=None,               # type: Any
         poll=None,              # type: Optional[float]
@@ -137,8 +139,11 @@ class Pool(Crowd):
         max_age=None,           # type: Optional[float]
         heartbeat=None,         # type: Optional[float]
     ):
-        # type: (...) -> WebSocket
+        # type: (...) -> AnyWebSocket
         """Drive a WebSocket: connect it, and yield its events; return it.
+
+        Or a server's end that `lomond.wsgi.upgrade` has made, or that another driver's ``remove``
+        has left open.
 
         Parameters:
 
@@ -212,13 +217,13 @@ class Pool(Crowd):
         return super(Pool, self).clear_outbox(websocket) + count
 
     def _begin(self, websocket, policy, timing, is_over, wake):
-        # type: (WebSocket, Optional[ReconnectPolicy], Timing, Callable[[], bool], Callable[[], None]) -> Any
+        # type: (Any, Optional[ReconnectPolicy], Timing, Callable[[], bool], Callable[[], None]) -> Any
         """Return a member's machine; in the pool's thread, or in `add` for an open connection.
 
         ``is_over()`` is true once the websocket was closed since it was added.
         """
         def begin_session(end=websocket, outbox=None):
-            # type: (WebSocket, Optional[Outbox]) -> Any
+            # type: (Any, Optional[Outbox]) -> Any
             session = end.session  # type: Any
             if not (isinstance(session, QueuedSession) and session.take_over(wake, self._driver)):
                 session = begin_client(

@@ -24,7 +24,7 @@ import threading
 import weakref
 
 from lomond import errors
-from lomond._checks import check_flag, check_seconds
+from lomond._checks import check_flag, check_seconds, check_spin
 from lomond._compat import TYPE_CHECKING, monotonic, quote, text_type
 from lomond._describe import describe
 from lomond._serving import run_handler
@@ -44,18 +44,19 @@ from lomond.net.workers import start_thread
 from lomond.protocol.close import encode_close
 from lomond.protocol.handshake import UpgradeRefused, describe_status, rebuild_request
 from lomond.status import Status
-from lomond.websocket import Timing, check_spin, check_timing
+from lomond.websocket import Timing, check_timing
 
 if TYPE_CHECKING:
     from typing import Any, Callable, Dict, Iterable, List, Optional, Tuple, Union  # noqa: F401
 
+    from lomond._served import ServerWebSocket
     from lomond._upgraded import UpgradedWebSocket  # noqa: F401
     from lomond.protocol.handshake import Request  # noqa: F401
     from lomond.websocket import Headers  # noqa: F401
 
     Environ = Dict[str, Any]
     Application = Callable[[Environ, Callable[..., Any]], Iterable[bytes]]
-    Handler = Callable[[UpgradedWebSocket], Any]
+    Handler = Callable[[ServerWebSocket], Any]
 
 __all__ = ['NotUpgraded', 'close_all', 'upgrade', 'websocket_app']
 
@@ -228,7 +229,7 @@ def _check_options(detach, options):
     # type: (bool, Dict[str, Any]) -> Tuple[Dict[str, Any], Dict[str, Any]]
     """Return the options of a loop, and those of a `ServerWebSocket`; raises."""
     check_flag('detach', detach)
-    timing = dict(_TIMING)
+    timing = dict(_TIMING)  # type: Dict[str, Any]
     others = {}
     for name, value in options.items():
         if name in Timing._fields or name == 'spin':

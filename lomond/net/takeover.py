@@ -70,7 +70,8 @@ def take_over(sock):
     Parameters: ``sock``, or what has its ``fileno``. Raises socket.error.
     """
     fd = sock.fileno()
-    mine = with_class(socket.fromfd(fd, getattr(sock, 'family', socket.AF_INET), socket.SOCK_STREAM))
+    family = getattr(sock, 'family', socket.AF_INET)
+    mine = with_class(socket.fromfd(fd, family, socket.SOCK_STREAM))
     try:
         set_close_on_exec(mine)
         theirs, other = socket.socketpair()
@@ -91,7 +92,7 @@ def take_over(sock):
 
 def _replace(fd, by):
     # type: (int, int) -> None
-    """Have a descriptor's number stand for what another one does, and for child processes none."""
+    """Have a descriptor refer to what another one does; child processes don't inherit it."""
     os.dup2(by, fd)
     flags = fcntl.fcntl(fd, fcntl.F_GETFD)
     fcntl.fcntl(fd, fcntl.F_SETFD, flags | fcntl.FD_CLOEXEC)

@@ -286,7 +286,7 @@ class _UpgradeRequired(UpgradeRefused):
     )
 
 
-# What a WebSocket client's request most often lacks it for.
+# Why the request of a WebSocket client arrives without it, most often.
 _PROXY = ('. If a WebSocket client sent it, a proxy in front has changed it (nginx: set '
           'proxy_http_version 1.1, and proxy_set_header for Upgrade and Connection)')
 
@@ -305,7 +305,8 @@ def check_request(request):
     if request.method != u'GET':
         raise _MethodNotAllowed('a WebSocket begins with GET, not {}', request.method)
     if request.http_ver == u'HTTP/1.0':
-        raise _UpgradeRequired('a WebSocket needs HTTP/1.1, and this request came in HTTP/1.0' + _PROXY)
+        raise _UpgradeRequired(
+            'a WebSocket needs HTTP/1.1, and this request came in HTTP/1.0' + _PROXY)
     if _get_only(request, u'Host', UpgradeRefused) is None:
         raise UpgradeRefused('the Host header is missing')
     for name, token in (u'Upgrade', u'websocket'), (u'Connection', u'Upgrade'):

@@ -59,7 +59,9 @@ def test_chat_between_a_page_and_a_terminal(browser):
 def test_sensor_s_readings_are_drawn(browser):
     with run_example('sensor.py', '--rate', '200') as server:
         browser.show('http://127.0.0.1:{}/'.format(server.port))
-        wait_for_text(browser, 'state', '50 values')
+        wait_until(
+            lambda: browser.evaluate('typeof values == "object" && values.length >= 50'),
+            '50 values in the page')
         drawn = browser.evaluate(
             'pen.getImageData(0, 0, canvas.width, canvas.height).data.some(byte => byte)')
         assert drawn is True

@@ -388,7 +388,6 @@ def test_another_version_is_answered_with_426_and_the_version_spoken(version):
 
 
 @pytest.mark.parametrize('changes', [
-    {'Connection': 'close'},
     {'Sec_WebSocket_Key': 'short'},
     {'Sec_WebSocket_Key': ''},
     {'Sec_WebSocket_Key': 'A' * 24},

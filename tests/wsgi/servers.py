@@ -25,7 +25,7 @@ def run_gunicorn(application, port, tls, *options):
     from gunicorn.app.base import BaseApplication
 
     settings = {
-        'bind': '127.0.0.1:{}'.format(port), 'workers': 1, 'loglevel': 'warning', 'graceful_timeout': 8}
+        'bind': '127.0.0.1:{}'.format(port), 'loglevel': 'warning', 'graceful_timeout': 8}
     if tls:
         settings.update(certfile=tls, keyfile=tls)
     for option in options:

@@ -3,7 +3,6 @@
 from __future__ import absolute_import, division, print_function
 
 import gc
-import logging
 import socket
 import threading
 from contextlib import contextmanager
@@ -411,18 +410,3 @@ def test_close_all_with_no_time_does_not_wait():
 def test_close_all_refuses_wrong_arguments(arguments):
     with pytest.raises((TypeError, ValueError)):
         wsgi.close_all(*arguments)
-
-
-# -- what is said of the server --
-
-def test_sync_worker_of_gunicorn_is_warned_of_once(caplog, monkeypatch):
-    monkeypatch.setattr(wsgi, '_has_warned', False)
-    for threads in False, False, True:
-        ours, theirs = socket.socketpair()
-        with wsgi.upgrade(environ(**{'gunicorn.socket': ours, 'wsgi.multithread': threads})):
-            pass
-        ours.close()
-        theirs.close()
-    warnings = [record for record in caplog.records if record.levelno == logging.WARNING]
-    assert len(warnings) == 1
-    assert '--timeout' in warnings[0].getMessage() and 'detach=True' in warnings[0].getMessage()
