@@ -27,19 +27,16 @@ from lomond._compat import (
     thread_module,
 )
 from lomond._outcomes import (
-    connect_fail,
-    explain_end,
-    explain_failure,
+    NORMAL,
+    explain,
     interrupted,
     loop_runs,
-    rejected,
     timed_out,
 )
 from lomond.engine.timers import NEVER
 from lomond.events import EVENT_SIZE
 from lomond.net.waiter import LONGEST
 from lomond.net.workers import start_thread
-from lomond.status import Status
 
 if TYPE_CHECKING:
     from typing import Any, Callable, Deque, Dict, Generator, Iterator, List, Optional, Text, Union  # noqa: F401
@@ -51,9 +48,6 @@ if TYPE_CHECKING:
 
 #: Bytes of messages that the background thread receives before a call asks for them.
 MAX_AHEAD = 1024 * 1024
-
-# Close codes after which `messages` ends without an error; 1005 is that of a frame without one.
-_NORMAL = frozenset([Status.NORMAL, Status.GOING_AWAY, 1005])
 
 # Of ping(), in the background.
 _FULL = (u'ping() timed out after {:g} s: 1 MiB of messages waits for receive(), so nothing more '
@@ -80,7 +74,7 @@ class _Bell(object):
         """End the present wait, or the next."""
         try:
             self._lock.release()
-        except (thread_module.error, RuntimeError):     # on 2.7, eventlet's raises the latter
+        except (thread_module.error, RuntimeError):     # eventlet's on 2.7 is the second
             pass        # it has been rung before
 
     def wait(self, seconds):
@@ -174,7 +168,7 @@ class Calls(object):
         self._ready = None  # type: Any     # the event
         # Each makes a new error, as several threads may raise it: why the handshake failed, and
         # how it all ended.
-        self._refusal = None  # type: Optional[Callable[[], Exception]]
+        self._refusal = None  # type: Any
         self._end = None  # type: Optional[Callable[[], Exception]]
 
     def _begin(self, loop, happened, session):
@@ -317,7 +311,7 @@ class Calls(object):
             try:
                 message = self._websocket._use_calls().receive(None)    # others in a forked child
             except errors.WebSocketClosed as error:
-                if error.code in _NORMAL:
+                if error.code in NORMAL:
                     return
                 raise
             yield message
@@ -435,16 +429,10 @@ class Calls(object):
         elif event.name == 'ready':
             self._ready = event
             self.ring()
-        elif event.name == 'rejected':
-            self._refusal = partial(rejected, event)
-        elif event.name == 'protocol_error' and event.critical:
-            self._refusal = partial(errors.CriticalProtocolError, event.error)
-        elif event.name == 'connect_fail':
-            self._conclude(partial(connect_fail, event))
-        elif event.name == 'disconnected':
-            self._conclude(
-                explain_end(self._session, event) if self._ready is not None
-                else self._refusal or explain_failure(self._session, event))
+        else:
+            self._refusal = explain(self._session, event, self._refusal)
+            if event.name in ('connect_fail', 'disconnected'):
+                self._conclude(self._refusal)
 
     def _gather(self, event, content):
         # type: (Any, Message) -> None

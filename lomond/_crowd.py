@@ -63,6 +63,23 @@ def check_endpoint(method, websocket):
     return websocket
 
 
+def send_to_all(writers, message, compress):
+    # type: (Iterable[Any], Union[text_type, BytesLike], bool) -> int
+    """Send a message by these writers, where there is one; return how many took it."""
+    opcode, payload = message_of('broadcast', message)
+    payload = SharedPayload(payload)
+    count = 0
+    for writer in writers:
+        if writer is None:
+            continue
+        try:
+            writer.send(opcode, payload, compress, may_wait=False)
+            count += 1
+        except errors.WebSocketError:       # it isn't open, broken, or its queue is full
+            pass
+    return count
+
+
 class Crowd(object):
     """Many connections, driven by the thread that iterates over their events.
 
@@ -222,8 +239,6 @@ class Crowd(object):
         `WebSocket.send_binary`; ``websockets``, None for all; ``compress``, whether to compress it
         where that was agreed on. Raises TypeError, and ValueError for a lone surrogate.
         """
-        opcode, payload = message_of('broadcast', message)
-        payload = SharedPayload(payload)
         if websockets is None:
             websockets = self.websockets
         elif isinstance(websockets, (Endpoint, bytes, text_type)) \
@@ -232,17 +247,7 @@ class Crowd(object):
                             'broadcast(message, [websocket])'.format(websockets))
         else:
             websockets = [check_endpoint('broadcast', websocket) for websocket in websockets]
-        count = 0
-        for websocket in websockets:
-            writer = self._writer_of(websocket)
-            if writer is None:
-                continue
-            try:
-                writer.send(opcode, payload, compress, may_wait=False)
-                count += 1
-            except errors.WebSocketError:       # it isn't open, broken, or its queue is full
-                pass
-        return count
+        return send_to_all(map(self._writer_of, websockets), message, compress)
 
     @_of_pools
     def clear_outbox(self, websocket):

@@ -253,6 +253,13 @@ OTHER_NAMES_OF = {
     },
 }  # type: Dict[str, Dict[str, str]]
 
+# The same in an event loop, and what is for other servers only.
+OTHER_NAMES_OF['aio.serve'] = dict(
+    OTHER_NAMES_OF['Server'],
+    poll='have another task do what is to be done regularly',
+    threads='aio.serve() has a task for each connection',
+    overflow='await the sends of a connection: they wait for space')
+
 # The calls that take a policy, and how to pass it.
 _WITH_POLICY = {
     'add': 'use pool.add(websocket, ReconnectPolicy({}))',
@@ -313,7 +320,8 @@ def _other_call(call, option):
         or [usage for _name, usage in calls]
     if not found:
         return None
-    words = 'a server has no such option; a client takes it in {}' if call == 'Server' \
+    words = 'a server has no such option; a client takes it in {}' \
+        if call in ('Server', 'aio.serve') \
         else 'pass it as {}'
     return words.format(' or '.join(found))
 

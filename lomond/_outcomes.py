@@ -10,11 +10,17 @@ from functools import partial
 from lomond import errors
 from lomond._compat import TYPE_CHECKING
 from lomond.engine.phases import EndKind
+from lomond.status import Status
 
 if TYPE_CHECKING:
     from typing import Any, Callable, Optional, Text  # noqa: F401
 
     from lomond import events  # noqa: F401
+    from lomond.events import AnyEvent  # noqa: F401
+
+#: Close codes after which there are no more messages, without an error; 1005 is that of a frame
+#: without one.
+NORMAL = frozenset([Status.NORMAL, Status.GOING_AWAY, 1005])
 
 # RFC 6455 7.1.5: the peer sent no Close frame.
 _ABNORMAL = 1006
@@ -32,6 +38,24 @@ def loop_runs():
     return errors.WebSocketUnavailable(
         'a loop over this WebSocket is running, whose events are its messages: use the loop, or '
         'open(), receive() and messages(), not both')
+
+
+def explain(session, event, before):
+    # type: (Any, AnyEvent, Any) -> Any
+    """Return what makes the error that calls raise at the end, given the next event; None for none.
+
+    ``before``: what this returned for the event before, None for the first of a connection.
+    """
+    if event.name == 'rejected':
+        return partial(rejected, event)
+    if event.name == 'protocol_error' and event.critical:
+        return partial(errors.CriticalProtocolError, event.error)
+    if event.name == 'connect_fail':
+        return partial(connect_fail, event)
+    if event.name == 'disconnected':
+        return explain_end(session, event) if session.has_opened \
+            else before or explain_failure(session, event)
+    return before
 
 
 def connect_fail(event):
@@ -57,6 +81,13 @@ def interrupted(cause):
     """Make the error of a connection that an exception in a call has broken."""
     words = u'a call was interrupted, which broke the connection'
     return _closed(words, _ABNORMAL, words, cause)
+
+
+def ended():
+    # type: () -> errors.WebSocketClosed
+    """Make the error of a connection whose end came in a loop, or that was broken off."""
+    words = u'the connection has ended'
+    return _closed(words, _ABNORMAL, words, None)
 
 
 def explain_failure(session, event):

@@ -228,8 +228,9 @@ class ServerWebSocket(Endpoint):
                 'the loop, or receive() and messages()')
         if self._events is None:
             raise errors.WebSocketUnavailable(
-                'with Server(threads=False) messages are events of the loop over the server: '
-                'receive(), messages(), ping() and wait_ready() need a handler')
+                'with Server(threads=False) messages are events of the loop over the server, and '
+                'with aio.serve() of the connection, or await connection.receive(): receive(), '
+                'messages(), ping() and wait_ready() of a WebSocket need a handler in a thread')
         return super(ServerWebSocket, self)._use_calls()
 
     def _make_calls(self):

@@ -58,6 +58,9 @@ _GONE = (errors.TransportFail, errors.WebSocketClosing, errors.WebSocketClosed)
 # How many connections are accepted in one step.
 _AT_ONCE = 64
 
+#: The close code and reason of a server that ends.
+SHUTDOWN = (Status.GOING_AWAY, u'server shutting down')
+
 
 def run_handler(handler, websocket):
     # type: (Callable[[ServerWebSocket], Any], ServerWebSocket) -> None
@@ -68,14 +71,20 @@ def run_handler(handler, websocket):
     try:
         handler(websocket)
     except Exception as error:      # an error in a handler must not end the server
-        if isinstance(error, _GONE) and not websocket.is_open:
-            log.debug('%r disconnected while its handler was sending', websocket, exc_info=True)
-        else:
-            log.exception('the handler failed for %r', websocket)
-        websocket.close(Status.UNEXPECTED_CONDITION, u'')
+        close_failed(websocket, error)
     else:
         websocket.close(Status.NORMAL, u'')
     websocket.finish()
+
+
+def close_failed(websocket, error):
+    # type: (ServerWebSocket, Exception) -> None
+    """Close the connection of a handler that raised, with 1011; for its ``except`` block."""
+    if isinstance(error, _GONE) and not websocket.is_open:
+        log.debug('%r disconnected while its handler was sending', websocket, exc_info=True)
+    else:
+        log.exception('the handler failed for %r', websocket)
+    websocket.close(Status.UNEXPECTED_CONDITION, u'')
 
 
 class Listener(object):
@@ -92,7 +101,7 @@ class Listener(object):
         self._options = options
         self._warnings = WarningLimit()     # about a failed `accept`
         self._process = os.getpid()
-        self.interest = ((sock.fileno(), READ),)
+        self.interest = ((sock.fileno(), READ),)  # type: Tuple[Tuple[int, int], ...]
 
     @property
     def is_inherited(self):
@@ -356,8 +365,8 @@ class InOneThread(Crowd):
         super(InOneThread, self).__init__(max_queue, overflow)
         self._listener = listener
         self._max_connections = max_connections
-        self._session_options = options
-        self._acceptor = _Acceptor(listener, self._accept)
+        self._session_options = dict(options, poll=None)
+        self._acceptor = Acceptor(listener, self._accept)
         self._member = Member(self._acceptor, self._acceptor.begin)
         # What `close` was called with: a client may be accepted just before it.
         self._farewell = ()  # type: Tuple[Any, ...]
@@ -393,7 +402,7 @@ class InOneThread(Crowd):
             self._listener.refuse(sock)
             return
         websocket = self._listener.make_websocket(
-            sock, address, session_class=partial(_Session, outbox=self._new_outbox()))
+            sock, address, session_class=partial(ServedSession, outbox=self._new_outbox()))
         member = Member(websocket, partial(self._begin, websocket))
         self._multiplexer.begun(member)     # now: it has a socket to be freed
         self._multiplexer.add(member)
@@ -404,7 +413,7 @@ class InOneThread(Crowd):
         # type: (Any) -> None
         """Serve a connection as `lomond.server.Server.add` describes."""
         self._multiplexer.check_free(websocket)
-        websocket.new_session(partial(_Session, outbox=self._new_outbox()))
+        websocket.new_session(partial(ServedSession, outbox=self._new_outbox()))
         self._multiplexer.add(Member(websocket, partial(self._begin, websocket)))
         if self._close_deadline is not None:
             websocket.close(*self._farewell)
@@ -430,20 +439,20 @@ class InOneThread(Crowd):
             super(InOneThread, self).close(code, reason, timeout)
 
 
-class _Session(QueuedServerSession):
+class ServedSession(QueuedServerSession):
     """A session whose events are those of an open connection: what comes before is logged."""
 
     _is_ready = False
 
     def dispose(self):
         # type: () -> None
-        super(_Session, self).dispose()
+        super(ServedSession, self).dispose()
         if self._websocket.sock is not None:        # not one step was made
             self._websocket.sock.close()
 
-    def step(self):
-        # type: () -> Iterator[AnyEvent]
-        happened = super(_Session, self).step()
+    def advance(self):
+        # type: () -> Iterable[AnyEvent]
+        happened = super(ServedSession, self).advance()
         return happened if self._is_ready else self._log_until_ready(happened)
 
     def _log_until_ready(self, happened):
@@ -456,7 +465,7 @@ class _Session(QueuedServerSession):
                 self._websocket.log_failure(event)
 
 
-class _Acceptor(object):
+class Acceptor(object):
     """Accepts connections, by steps, with a session's members.
 
     Parameters: ``listener``; ``accept``, called with each socket and the client's address.
@@ -475,7 +484,7 @@ class _Acceptor(object):
         self.deadline = NEVER
 
     def begin(self, _wake):
-        # type: (Callable[[], None]) -> _Acceptor
+        # type: (Callable[[], None]) -> Acceptor
         """Return itself: the machine of its member."""
         self.is_finished = False
         return self

@@ -23,6 +23,7 @@ How connections are served is in `lomond._serving`.
 from __future__ import absolute_import, division, print_function
 
 import logging
+from functools import partial
 
 from lomond import errors
 from lomond._checks import (
@@ -37,7 +38,7 @@ from lomond._crowd import Crowd
 from lomond._hints import takes_options
 from lomond._options import FRAGMENT_SIZE, MAX_MESSAGE_SIZE
 from lomond._served import ServerEvent, ServerReady, ServerWebSocket
-from lomond._serving import InOneThread, InThreads, Listener
+from lomond._serving import SHUTDOWN, InOneThread, InThreads, Listener
 from lomond._upgraded import UpgradedWebSocket
 from lomond.engine.outbox import MAX_QUEUE, Overflow
 from lomond.http.url import Target, bracket
@@ -47,7 +48,6 @@ from lomond.protocol.close import encode_close
 from lomond.protocol.extensions.negotiation import check_factories
 from lomond.protocol.handshake import Request, check_protocols
 from lomond.protocol.refusal import Refusal, check_origins
-from lomond.status import Status
 
 log = logging.getLogger('lomond')  # type: logging.Logger
 
@@ -74,7 +74,152 @@ _NOT_RUN_BY_A_CALL = 0x20 | 0x80 | 0x200
 _CLOSE_TIMEOUT = Ellipsis  # type: Any
 
 
-class Server(object):
+def _check_plain(name, function):
+    # type: (str, Any) -> None
+    """Raise TypeError for a function that a call doesn't run."""
+    if getattr(getattr(function, '__code__', None), 'co_flags', 0) & _NOT_RUN_BY_A_CALL:
+        raise TypeError('{} must be a plain function, without async or yield, '
+                        'not {!r}'.format(name, function))
+
+
+class BaseServer(object):
+    """What listens on a port, or on a path: the options of a server, and its address.
+
+    The parameters are those of `Server`. A subclass says how it serves connections, by `_choose`.
+    """
+
+    @takes_options('Server', 'Server(handler, {}=...)')
+    def __init__(
+        self,
+        handler=None,                       # type: Optional[Handler]
+        host=u'127.0.0.1',                  # type: text_type
+        port=0,                             # type: int
+        ssl_context=None,                   # type: Optional[SSLContext]
+        protocols=None,                     # type: Optional[Iterable[str]]
+        compress=False,                     # type: Union[None, bool, DeflateOptions]
+        max_message_size=MAX_MESSAGE_SIZE,  # type: Optional[int]
+        handshake_timeout=10.0,             # type: Optional[float]
+        write_timeout=30.0,                 # type: Optional[float]
+        max_connections=100,                # type: int
+        close_timeout=10.0,                 # type: Optional[float]
+        poll=5.0,                           # type: Optional[float]
+        ping_rate=30.0,                     # type: Optional[float]
+        ping_timeout=None,                  # type: Optional[float]
+        auto_pong=True,                     # type: bool
+        json_loads=None,                    # type: Optional[JSONLoads]
+        json_dumps=None,                    # type: Optional[JSONDumps]
+        fragment_size=FRAGMENT_SIZE,        # type: Optional[int]
+        max_read_ahead=MAX_READ_AHEAD,      # type: Optional[int]
+        origins=None,                       # type: Origins
+        on_request=None,                    # type: Optional[OnRequest]
+        unix_path=None,                     # type: Union[None, text_type, PathLike[str]]
+        reuse_port=False,                   # type: bool
+        threads=True,                       # type: bool
+        max_queue=MAX_QUEUE,                # type: Optional[int]
+        overflow=Overflow.RAISE,            # type: OverflowName
+        extensions=(),                      # type: Iterable[Factory]
+        message_parts=False,                # type: MessageParts
+        text_as_bytes=False,                # type: bool
+        heartbeat=None,                     # type: Optional[float]
+    ):
+        # type: (...) -> None
+        threads = check_flag('threads', threads)
+        reuse_port = check_flag('reuse_port', reuse_port)
+        make_serving = self._choose(handler, poll, threads, max_queue, overflow)
+        _check_plain('origins', origins)
+        _check_plain('on_request', on_request)
+        self._endpoint_options = {
+            'ssl_context': check_ssl_context(ssl_context),
+            'protocols': check_protocols(protocols),
+            'compress': compress,
+            'max_message_size': max_message_size,
+            'handshake_timeout': check_seconds('handshake_timeout', handshake_timeout),
+            'write_timeout': write_timeout,
+            'json_loads': json_loads,
+            'json_dumps': json_dumps,
+            'fragment_size': fragment_size,
+            'max_read_ahead': max_read_ahead,
+            'origins': check_origins(origins),
+            'on_request': check_callable('on_request', on_request),
+            'extensions': check_factories(extensions),
+            'message_parts': message_parts,
+            'text_as_bytes': text_as_bytes,
+        }  # type: Dict[str, Any]
+        ServerWebSocket(None, None, **self._endpoint_options)   # raises for invalid options
+        options = {
+            'poll': check_seconds('poll', poll),
+            'ping_rate': check_seconds('ping_rate', ping_rate),
+            'ping_timeout': check_seconds('ping_timeout', ping_timeout),
+            'close_timeout': check_seconds('close_timeout', close_timeout),
+            'auto_pong': check_flag('auto_pong', auto_pong),
+            'heartbeat': check_seconds('heartbeat', heartbeat),
+        }  # type: Dict[str, Any]
+        self._close_timeout = close_timeout or None
+        check_count('max_connections', max_connections, 1)
+        self._socket_file = None  # type: Optional[SocketFile]
+        if unix_path is not None:
+            if (host, port, reuse_port) != (u'127.0.0.1', 0, False):
+                raise TypeError('unix_path= replaces host=, port= and reuse_port=: remove these')
+            self._socket_file = SocketFile(unix_path)
+
+        if self._socket_file is None:
+            sock = listen(host, port, reuse_port)
+            self._address = sock.getsockname()[:2]  # type: Tuple[str, int]
+        else:
+            sock = self._socket_file.listen()
+            self._address = '', 0
+        listener = Listener(sock, self._socket_file, self._endpoint_options)
+        try:
+            self._serving = make_serving(
+                listener, max_connections=max_connections, options=options)  # type: Any
+        except BaseException:
+            listener.close()
+            raise
+
+    def _choose(self, handler, poll, threads, max_queue, overflow):
+        # type: (Any, Any, bool, Any, Any) -> Callable[..., Any]
+        """Return how to serve: a function of a listener, and of options as keywords.
+
+        It has, beside what `InThreads` takes, what this adds. Raises TypeError and ValueError.
+        """
+        raise NotImplementedError
+
+    @property
+    def host(self):
+        # type: () -> str
+        """The address that the server listens on; empty with ``unix_path``."""
+        return self._address[0]
+
+    @property
+    def port(self):
+        # type: () -> int
+        """The port that the server listens on; 0 with ``unix_path``."""
+        return self._address[1]
+
+    @property
+    def address(self):
+        # type: () -> Union[Tuple[str, int], text_type]
+        """Where the server listens, from the start: a pair of `host` and `port`, or the path."""
+        return self._address if self._socket_file is None else self._socket_file.path
+
+    @property
+    def url(self):
+        # type: () -> text_type
+        """The URL for a client on this machine."""
+        scheme = u'ws' if self._endpoint_options['ssl_context'] is None else u'wss'
+        if self._socket_file is not None:
+            path = self._socket_file.path
+            return Target(scheme + u'+unix', u'localhost', 0, u'/', None, path).url
+        return u'{}://{}:{}/'.format(scheme, bracket(text_type(self.host)), self.port)
+
+    def _warn_if_closed(self):
+        # type: () -> None
+        """Log that nobody is served; no error, as a signal's handler may close it at any moment."""
+        if self._serving.is_closed:
+            log.warning('this server was closed before: make another one')
+
+
+class Server(BaseServer):
     """Listens, and runs a handler for each connection, in a thread of its own.
 
     Or, with ``threads=False``, serves thousands of connections in the thread that iterates over
@@ -124,135 +269,21 @@ class Server(object):
     ValueError for invalid arguments, and socket.error, which names the address, if it can't listen.
     """
 
-    @takes_options('Server', 'Server(handler, {}=...)')
-    def __init__(
-        self,
-        handler=None,                       # type: Optional[Handler]
-        host=u'127.0.0.1',                  # type: text_type
-        port=0,                             # type: int
-        ssl_context=None,                   # type: Optional[SSLContext]
-        protocols=None,                     # type: Optional[Iterable[str]]
-        compress=False,                     # type: Union[None, bool, DeflateOptions]
-        max_message_size=MAX_MESSAGE_SIZE,  # type: Optional[int]
-        handshake_timeout=10.0,             # type: Optional[float]
-        write_timeout=30.0,                 # type: Optional[float]
-        max_connections=100,                # type: int
-        close_timeout=10.0,                 # type: Optional[float]
-        poll=5.0,                           # type: Optional[float]
-        ping_rate=30.0,                     # type: Optional[float]
-        ping_timeout=None,                  # type: Optional[float]
-        auto_pong=True,                     # type: bool
-        json_loads=None,                    # type: Optional[JSONLoads]
-        json_dumps=None,                    # type: Optional[JSONDumps]
-        fragment_size=FRAGMENT_SIZE,        # type: Optional[int]
-        max_read_ahead=MAX_READ_AHEAD,      # type: Optional[int]
-        origins=None,                       # type: Origins
-        on_request=None,                    # type: Optional[OnRequest]
-        unix_path=None,                     # type: Union[None, text_type, PathLike[str]]
-        reuse_port=False,                   # type: bool
-        threads=True,                       # type: bool
-        max_queue=MAX_QUEUE,                # type: Optional[int]
-        overflow=Overflow.RAISE,            # type: OverflowName
-        extensions=(),                      # type: Iterable[Factory]
-        message_parts=False,                # type: MessageParts
-        text_as_bytes=False,                # type: bool
-        heartbeat=None,                     # type: Optional[float]
-    ):
-        # type: (...) -> None
-        threads = check_flag('threads', threads)
-        reuse_port = check_flag('reuse_port', reuse_port)
-        if threads and not callable(handler):
+    def _choose(self, handler, poll, threads, max_queue, overflow):
+        # type: (Any, Any, bool, Any, Any) -> Callable[..., Any]
+        if not threads:
+            if handler is not None or poll != 5.0:
+                raise TypeError('Server(threads=False) takes no handler and no poll: iterate over '
+                                'the server, or over server.polling(seconds)')
+            return partial(InOneThread, max_queue=max_queue, overflow=overflow)
+        if not callable(handler):
             raise TypeError('the handler must be callable, not {!r}: '
                             'Server(handler, host, port)'.format(handler))
-        if not threads and (handler is not None or poll != 5.0):
-            raise TypeError('Server(threads=False) takes no handler and no poll: iterate over the '
-                            'server, or over server.polling(seconds)')
-        if threads and (max_queue, overflow) != (MAX_QUEUE, Overflow.RAISE):
+        if (max_queue, overflow) != (MAX_QUEUE, Overflow.RAISE):
             raise TypeError('max_queue and overflow are for Server(threads=False): with threads, a '
                             'send waits until the client has read enough')
-        for name, function in (
-                ('the handler', handler), ('origins', origins), ('on_request', on_request)):
-            if getattr(getattr(function, '__code__', None), 'co_flags', 0) & _NOT_RUN_BY_A_CALL:
-                raise TypeError('{} must be a plain function, without async or yield, '
-                                'not {!r}'.format(name, function))
-        self._endpoint_options = {
-            'ssl_context': check_ssl_context(ssl_context),
-            'protocols': check_protocols(protocols),
-            'compress': compress,
-            'max_message_size': max_message_size,
-            'handshake_timeout': check_seconds('handshake_timeout', handshake_timeout),
-            'write_timeout': write_timeout,
-            'json_loads': json_loads,
-            'json_dumps': json_dumps,
-            'fragment_size': fragment_size,
-            'max_read_ahead': max_read_ahead,
-            'origins': check_origins(origins),
-            'on_request': check_callable('on_request', on_request),
-            'extensions': check_factories(extensions),
-            'message_parts': message_parts,
-            'text_as_bytes': text_as_bytes,
-        }  # type: Dict[str, Any]
-        ServerWebSocket(None, None, **self._endpoint_options)   # raises for invalid options
-        options = {
-            'poll': check_seconds('poll', poll),
-            'ping_rate': check_seconds('ping_rate', ping_rate),
-            'ping_timeout': check_seconds('ping_timeout', ping_timeout),
-            'close_timeout': check_seconds('close_timeout', close_timeout),
-            'auto_pong': check_flag('auto_pong', auto_pong),
-            'heartbeat': check_seconds('heartbeat', heartbeat),
-        }  # type: Dict[str, Any]
-        self._close_timeout = close_timeout or None
-        check_count('max_connections', max_connections, 1)
-        self._socket_file = None  # type: Optional[SocketFile]
-        if unix_path is not None:
-            if (host, port, reuse_port) != (u'127.0.0.1', 0, False):
-                raise TypeError('unix_path= replaces host=, port= and reuse_port=: remove these')
-            self._socket_file = SocketFile(unix_path)
-
-        if self._socket_file is None:
-            sock = listen(host, port, reuse_port)
-            self._address = sock.getsockname()[:2]  # type: Tuple[str, int]
-        else:
-            sock = self._socket_file.listen()
-            self._address = '', 0
-        listener = Listener(sock, self._socket_file, self._endpoint_options)
-        try:
-            self._serving = InThreads(
-                listener, handler, max_connections, options,    # type: ignore[arg-type]
-            ) if threads else InOneThread(
-                listener, max_connections, dict(options, poll=None), max_queue,
-                overflow)  # type: Any
-        except BaseException:
-            listener.close()
-            raise
-
-    @property
-    def host(self):
-        # type: () -> str
-        """The address that the server listens on; empty with ``unix_path``."""
-        return self._address[0]
-
-    @property
-    def port(self):
-        # type: () -> int
-        """The port that the server listens on; 0 with ``unix_path``."""
-        return self._address[1]
-
-    @property
-    def address(self):
-        # type: () -> Union[Tuple[str, int], text_type]
-        """Where the server listens, from the start: a pair of `host` and `port`, or the path."""
-        return self._address if self._socket_file is None else self._socket_file.path
-
-    @property
-    def url(self):
-        # type: () -> text_type
-        """The URL for a client on this machine."""
-        scheme = u'ws' if self._endpoint_options['ssl_context'] is None else u'wss'
-        if self._socket_file is not None:
-            path = self._socket_file.path
-            return Target(scheme + u'+unix', u'localhost', 0, u'/', None, path).url
-        return u'{}://{}:{}/'.format(scheme, bracket(text_type(self.host)), self.port)
+        _check_plain('the handler', handler)
+        return partial(InThreads, handler=handler)
 
     @property
     def connections(self):
@@ -284,12 +315,6 @@ class Server(object):
         self._warn_if_closed()
         self._serving.serve_forever()
 
-    def _warn_if_closed(self):
-        # type: () -> None
-        """Log that nobody is served; no error, as a signal's handler may close it at any moment."""
-        if self._serving.is_closed:
-            log.warning('this server was closed before: make another one')
-
     # -- with threads=False --
 
     def __iter__(self):
@@ -299,7 +324,8 @@ class Server(object):
     if not TYPE_CHECKING:       # for a type checker it is an error already
         def __aiter__(self):
             raise TypeError(
-                'a server has no asynchronous loop: run the plain one in a thread of its own')
+                'a Server has no asynchronous loop: in an event loop use aio.serve(handler, host, '
+                'port), or run the plain one in a thread of its own')
 
     def polling(self, seconds):
         # type: (float) -> Generator[Tuple[Optional[ServerWebSocket], ServerEvent], None, None]
@@ -342,7 +368,7 @@ class Server(object):
 
     # -- the end --
 
-    def close(self, code=Status.GOING_AWAY, reason=u'server shutting down', timeout=_CLOSE_TIMEOUT):
+    def close(self, code=SHUTDOWN[0], reason=SHUTDOWN[1], timeout=_CLOSE_TIMEOUT):
         # type: (Optional[int], Union[bytes, text_type], Optional[float]) -> None
         """Stop listening, close all connections with 1001, and wait for the handlers.
 

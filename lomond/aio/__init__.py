@@ -5,6 +5,13 @@
             if event.name == 'text':
                 await connection.send_text(event.text)
 
+    async def echo(connection):
+        async for message in connection.messages():
+            await connection.send_many([message])
+
+    async with aio.serve(echo) as server:
+        await server.serve_forever()
+
 The loop waits for the sockets; only look-ups and the user's functions run in threads.
 """
 
@@ -16,5 +23,7 @@ require_async('lomond.aio')
 
 from lomond.aio.connection import Connection, connect  # noqa: E402
 from lomond.aio.many import PoolEvents, pool  # noqa: E402
+from lomond.aio.serving import Server, ServerConnection, serve  # noqa: E402
 
-__all__ = ['Connection', 'PoolEvents', 'connect', 'pool']
+__all__ = [
+    'Connection', 'PoolEvents', 'Server', 'ServerConnection', 'connect', 'pool', 'serve']

@@ -14,6 +14,7 @@ from lomond import errors
 from lomond._checks import check_count
 from lomond._compat import TYPE_CHECKING, NamedTuple
 from lomond._messages import check_bytes, text_payload
+from lomond._outcomes import NORMAL, ended, explain
 from lomond.aio.iterator import LoopIterator
 from lomond.engine.outbox import MAX_QUEUE, Driver, Outbox
 from lomond.engine.policy import check_policy
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from typing import (  # noqa: F401
         Any,
         AsyncIterable,
+        AsyncIterator,
         Callable,
         Iterable,
         Iterator,
@@ -43,7 +45,7 @@ if TYPE_CHECKING:
     from lomond._messages import BytesLike  # noqa: F401
     from lomond.engine.policy import ReconnectPolicy  # noqa: F401
     from lomond.engine.stepped import QueuedClientSession  # noqa: F401
-    from lomond.events import AnyEvent  # noqa: F401
+    from lomond.events import AnyEvent, Binary, Text  # noqa: F401
     from lomond.net.waiter import Interest  # noqa: F401
     from lomond.websocket import Timing  # noqa: F401
 
@@ -125,7 +127,7 @@ class Connection(LoopIterator):
     A task that is cancelled while it waits for an event loses none.
     """
 
-    _call = 'aio.connect(websocket)'
+    _again = 'to connect again, call aio.connect(websocket) again'
     _usage = ('aio.connect() returns an asynchronous iterator: write async with '
               'aio.connect(websocket) as connection: async for event in connection: ...')
 
@@ -161,6 +163,9 @@ class Connection(LoopIterator):
         self._error = None  # type: Optional[Exception]
         self._sends = 0     # since other tasks had their turn
         self._parts_task = None  # type: Any    # the task that sends a message in parts
+        # Of `receive`: the parts of a message that isn't whole; what makes the error at the end.
+        self._parts = ()  # type: Any
+        self._outcome = None  # type: Any
 
     # -- the task that iterates --
 
@@ -241,6 +246,59 @@ class Connection(LoopIterator):
             self._machine = PersistentSession(
                 websocket, begin_session, self._policy, is_over, wake=wake)
         return self._machine
+
+    # -- messages instead of events --
+
+    async def receive(self):
+        # type: () -> Union[text_type, bytes]
+        """Wait for the next message: return text as str, binary data as bytes.
+
+        Instead of iterating, or in turn with it: other events pass unseen. If this is cancelled, no
+        message is lost. The options ``message_parts`` and ``text_as_bytes`` don't matter here.
+
+        Raises WebSocketClosed once the connection has ended, with the ``code`` and ``reason`` of
+        the peer's Close frame, see `lomond.errors.WebSocketClosed`; ConnectFail, Rejected and
+        CriticalProtocolError if there was none. With a ``policy`` it goes on to the next
+        connection, and raises when there is no other.
+        """
+        while True:
+            try:
+                event = await self.__anext__()
+            except StopAsyncIteration:
+                break
+            if event.name == 'text':
+                message = self._gather(event, event.text)
+            elif event.name == 'binary':
+                message = self._gather(event, event.data)
+            else:
+                if event.name == 'connecting':
+                    self._parts, self._outcome = (), None
+                self._outcome = explain(self.websocket.session, event, self._outcome)
+                continue
+            if message is not None:
+                return message      # type: ignore[no-any-return]
+        raise (self._outcome or ended)()
+
+    def _gather(self, event, content):
+        # type: (Union[Text, Binary], Any) -> Any
+        """Return a message once it is whole, otherwise None."""
+        if event.message_finished and not self._parts:
+            return content
+        self._parts = self._parts or []
+        self._parts.append(content)
+        if not event.message_finished:
+            return None
+        parts, self._parts = self._parts, ()
+        return type(content)().join(parts)
+
+    def messages(self):
+        # type: () -> AsyncIterator[Union[text_type, bytes]]
+        """Iterate over the messages, as `receive` returns them, until the connection is closed.
+
+        It ends when the Close frame of the peer has come with 1000, 1001 or no code
+        (RFC 6455 7.4.1). Any other end raises WebSocketClosed; otherwise as `receive`.
+        """
+        return _Messages(self)
 
     # -- the loop --
 
@@ -523,6 +581,27 @@ class Connection(LoopIterator):
         self._ahead = ()
         self._found = None
         self._events = _NO_EVENTS
+
+
+class _Messages(object):
+    """Iterates over a connection's messages; not a generator, which may be left in the middle."""
+
+    def __init__(self, connection):
+        # type: (Connection) -> None
+        self._connection = connection
+
+    def __aiter__(self):
+        # type: () -> _Messages
+        return self
+
+    async def __anext__(self):
+        # type: () -> Union[text_type, bytes]
+        try:
+            return await self._connection.receive()
+        except errors.WebSocketClosed as error:
+            if error.code not in NORMAL:
+                raise
+        raise StopAsyncIteration
 
 
 #: A message that is sent in parts: the writer, the place among those that wait, the parts.

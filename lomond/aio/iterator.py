@@ -20,8 +20,8 @@ class LoopIterator(object):
     It refers to nothing that refers to it: the last reference frees it at once.
     """
 
-    # The call that returned it, and what to write.
-    _call = _usage = ''
+    # What to do once it has ended, and what to write instead of what is wrong.
+    _again = _usage = ''
 
     def __init__(self):
         # type: () -> None
@@ -34,8 +34,7 @@ class LoopIterator(object):
     def __aiter__(self):
         # type: (Self) -> Self
         if self._is_over:
-            raise errors.WebSocketUnavailable(
-                'this has ended: to connect again, call {} again'.format(self._call))
+            raise errors.WebSocketUnavailable('this has ended: ' + self._again)
         return self
 
     if not TYPE_CHECKING:       # for a type checker these are errors already

@@ -14,6 +14,7 @@ import weakref
 
 from lomond import errors
 from lomond._compat import TYPE_CHECKING, thread_module
+from lomond.aio.tasks import AsyncioTasks, TrioTasks
 from lomond.engine.timers import NEVER, Deadlines, Scheduled
 from lomond.net.closing import add_waiter
 from lomond.net.waiter import READ, WRITE
@@ -277,6 +278,12 @@ class _AsyncioLoop(_Loop):
         """Return the task that runs now."""
         return _current_task()
 
+    @staticmethod
+    def new_tasks():
+        # type: () -> AsyncioTasks
+        """Return what starts tasks."""
+        return AsyncioTasks()
+
     def watch(self, interest, left):
         # type: (Interest, Optional[float]) -> None
         """Call the owner when a descriptor is ready, or after ``left`` seconds, None for never.
@@ -412,6 +419,11 @@ class _TrioLoop(_Loop):
         # type: () -> Any
         """Return the task that runs now."""
         return self._trio.lowlevel.current_task()
+
+    def new_tasks(self):
+        # type: () -> TrioTasks
+        """Return what starts tasks."""
+        return TrioTasks(self._trio)
 
     def watch(self, interest, left):
         # type: (Interest, Optional[float]) -> None

@@ -44,7 +44,7 @@ class PoolEvents(LoopIterator):
     A task that is cancelled while it waits for an event loses none.
     """
 
-    _call = 'aio.pool(pool)'
+    _again = 'to connect again, call aio.pool(pool) again'
     _usage = ('aio.pool() returns an asynchronous iterator: write async for websocket, event in '
               'aio.pool(pool): ...')
 

@@ -211,6 +211,12 @@ class Session(object):
         return self.phase == Phase.FINISHED
 
     @property
+    def has_opened(self):
+        # type: () -> bool
+        """True from Ready on, after the end too."""
+        return self._span is not None
+
+    @property
     def is_forced(self):
         # type: () -> bool
         """True once the application has forced the end."""

@@ -6,7 +6,8 @@ import pytest
 
 from lomond import WebSocket, aio
 from tests.network.driving import drain, wait_for
-from tests.network.event_loops import run_in
+from tests.network.event_loops import run_in, wait_until
+from tests.network.one_thread import Client
 from tests.network.test_work import CALLS_TO_RECEIVE, TEXT, Work
 from tests.support import RawServer, answer_upgrade, make_frame
 
@@ -77,3 +78,33 @@ def test_connections_in_an_event_loop_share_one_timer():
 
     with RawServer(script) as server:
         assert len(run_in('asyncio', scenario)) == 1
+
+
+def test_connections_of_a_server_in_an_event_loop_share_one_timer():
+    async def handler(connection):
+        async for _event in connection:
+            begun.append(connection)
+
+    async def scenario(loop):
+        event_loop, timers = loop.asyncio_loop, []
+        call_at = event_loop.call_at
+
+        def note(*args, **options):
+            timers.append(call_at(*args, **options))
+            return timers[-1]
+
+        event_loop.call_at = note
+        async with aio.serve(handler) as server:
+            clients = [
+                await loop.in_thread(lambda: Client(server.address)) for _ in range(20)]
+            await wait_until(loop, lambda: len(begun) == 20)
+            for _ in range(3):
+                await loop.sleep(0)
+            now = event_loop.time()
+            waiting = [timer for timer in timers if not timer._cancelled and timer._when > now]
+            for client in clients:
+                client.close()
+        return waiting
+
+    begun = []
+    assert len(run_in('asyncio', scenario)) == 1

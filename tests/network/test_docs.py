@@ -44,9 +44,10 @@ PAGES = [
     'README.md', 'CHANGELOG.md', 'CONTRIBUTING.md', 'SECURITY.md', GUIDE, 'docs/migrating.md',
     'docs/architecture.md', SECURITY, SANSIO, WSPROTO, WSGI]
 
-#: Whose links are followed, too.
+#: Whose links are followed, too. (`test_docs_ws4py` runs the programs of its page.)
 LINKED_PAGES = PAGES + [
-    'compliance/README.md', 'benchmarks/README.md', 'benchmarks/RESULTS.md', 'benchmarks/NOTES.md']
+    'docs/from-ws4py.md', 'compliance/README.md', 'benchmarks/README.md', 'benchmarks/RESULTS.md',
+    'benchmarks/NOTES.md']
 
 _BLOCK = re.compile(r'(?:<!-- needs ([0-9.]+) -->\n)?```python\n(.*?)```', re.DOTALL)
 _URL = re.compile(r"'wss?://[^']*'")

@@ -2,10 +2,6 @@
 
 from __future__ import absolute_import, division, print_function
 
-import io
-import os
-import re
-
 import pytest
 
 import lomond
@@ -14,9 +10,8 @@ from lomond.extensions import DeflateOptions, Extension, PermessageDeflate
 from lomond.opcode import Opcode
 from lomond.sansio import CLIENT, SERVER, Client, Connection, Server
 from lomond.status import Status
+from tests.network.doc_cells import raises, read_page, rows, run_cell
 from tests.support import make_close, make_frame
-
-ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 KEY = b'\x37\xfa\x21\x3d'
 
@@ -29,12 +24,8 @@ class MyExtension(Extension):
 
 def cells():
     """Yield the number of each row, and its code."""
-    with io.open(os.path.join(ROOT, 'docs', 'from-wsproto.md'), encoding='utf-8') as page:
-        for line in page:
-            if re.match(r'\| [0-9]', line):
-                number, _theirs, ours, _words = [
-                    cell.strip() for cell in line.strip().strip('|').split(' | ', 3)]
-                yield int(number), ours
+    for number, _theirs, ours, _words in rows(read_page('from-wsproto.md')):
+        yield int(number), ours
 
 
 def ask(**options):
@@ -45,11 +36,6 @@ def ask(**options):
 
 def new_client():
     return Client(URL, protocols=['chat'], compress=True)
-
-
-def raises(error, call):
-    with pytest.raises(error):
-        call()
 
 
 def names():
@@ -82,11 +68,4 @@ def test_every_row_is_there():
 
 @pytest.mark.parametrize('number, code', list(cells()))
 def test_the_code_of_a_row_runs(number, code):
-    assert code.startswith('`') and code.endswith('`')
-    parts = code.strip('`').split('; ')
-    here = names()
-    for part in parts:
-        if ' == ' in part:
-            assert eval(part, here)
-        else:
-            exec(part, here)
+    run_cell(code, names())

@@ -11,7 +11,7 @@ import signal
 
 import pytest
 
-from tests.network.driving import accept_and_hang_up, read_to_close, run_program
+from tests.network.driving import accept_and_hang_up, echo, read_to_close, run_program
 from tests.programs import pause
 from tests.sampling import SHARE
 from tests.support import answer_upgrade, get_header, make_frame, read_exactly
@@ -209,6 +209,26 @@ for event in websocket.connect(spin=1):
 join(closing)
 tell(event.name, event.graceful)
 """) == ['disconnected True']
+
+
+def test_one_greenlet_receives_by_calls_while_another_sends(link, run):
+    """Messages larger than the buffers: one that waited alone would wait forever."""
+    with link.serve(echo, receive_buffer=8192) as server:
+        assert run(server, """
+def receive():
+    return sum(message == bytearray(SIZE) for message in websocket.messages())
+
+def send():
+    for _ in range(SENDERS):
+        websocket.send_binary(bytearray(SIZE))
+    websocket.close()
+
+websocket = connect()
+websocket.open(timeout=30)
+receiving, sending = spawn(receive), spawn(send)
+join(sending)
+tell(join(receiving), websocket.close_received.code)
+""") == ['20 1000']
 
 
 #: How many members a pool has. Each wait of eventlet costs as much as there are descriptors.

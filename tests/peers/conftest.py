@@ -3,11 +3,16 @@
 from __future__ import absolute_import, division, print_function
 
 import importlib
+import sys
 from collections import namedtuple
 
 import pytest
 
 from . import node_peer
+
+if sys.version_info < (3, 6):
+    # `async` is no syntax there.
+    collect_ignore_glob = ['test_aio*.py']
 
 #: A server's TLS: an `ssl.SSLContext`, and the same as a file of PEM.
 Tls = namedtuple('Tls', ['context', 'pem'])

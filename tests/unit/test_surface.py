@@ -225,12 +225,19 @@ if not six.PY2:
         'lomond.aio.Connection.send_ping': "data=b''",
         'lomond.aio.Connection.send_pong': 'data',
         'lomond.aio.Connection.drain': '',
+        'lomond.aio.Connection.receive': '',
+        'lomond.aio.Connection.messages': '',
         'lomond.aio.Connection.close': "code=1000, reason=u'goodbye'",
         'lomond.aio.Connection.break_off': '',
         'lomond.aio.PoolEvents.break_off': '',
+        'lomond.aio.serve': "handler, host=u'127.0.0.1', port=0",
+        'lomond.aio.Server.broadcast': 'message, connections=None, compress=True',
+        'lomond.aio.Server.serve_forever': '',
+        'lomond.aio.Server.close': "code=1001, reason=u'server shutting down'",
     })
     IMPORTS.extend([
-        'lomond.aio.Connection', 'lomond.aio.PoolEvents', 'lomond.aio.connect', 'lomond.aio.pool'])
+        'lomond.aio.Connection', 'lomond.aio.PoolEvents', 'lomond.aio.Server',
+        'lomond.aio.ServerConnection', 'lomond.aio.connect', 'lomond.aio.pool', 'lomond.aio.serve'])
 
 #: An earlier path, and the one to write now.
 FACES = {
