@@ -506,6 +506,8 @@ class Session(object):
     def fail(self, error):
         # type: (EnvironmentError) -> None
         """End, as the driver can't wait for the `interest`; for the driver's thread."""
+        if self.is_finished:        # its socket was closed while the driver waited for it
+            return
         reason = u'could not wait for the connection: {}'.format(describe(error))
         if self.phase == Phase.DIALING:
             self._obstacle = errors.ConnectFail.during('connect', reason, error)

@@ -182,6 +182,7 @@ def test_clients_wait_from_the_call_on_until_the_block_begins(loop_name):
             async with server as entered:
                 assert entered is server
                 assert await loop.in_thread(client.read_status) == 101
+                client.close()
 
     run_in(loop_name, scenario)
 

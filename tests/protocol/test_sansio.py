@@ -750,7 +750,7 @@ def test_a_client_of_http_1_0_gets_no_chunks():
 BAD_REQUESTS = [
     (b'POST / HTTP/1.1\r\nHost: a\r\n\r\n', 405),
     (b'GET / HTTP/1.1\r\nHost: a\r\n\r\n', 426),
-    (b'GET / HTTP/1.0\r\nHost: a\r\n\r\n', 400),
+    (b'GET / HTTP/1.0\r\nHost: a\r\n\r\n', 426),
     (b'GET / HTTP/1.1\r\nbad line\r\n\r\n', 400),
     (b'hello', 400),
     (b'\x16\x03\x01\x00', 400),
