@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     Handler = Callable[[ServerWebSocket, ServerEvent], Any]
 
 
-class WebSocketPlugin(plugins.SimplePlugin):      # type: ignore[misc]  # it has no types
-    """Drives the connections that `WebSocketTool` upgrades, from the engine's start to its stop.
+class ConnectionsPlugin(plugins.SimplePlugin):      # type: ignore[misc]  # it has no types
+    """Drives the connections that `UpgradeTool` upgrades, from the engine's start to its stop.
 
     Publish ``websocket-broadcast`` with a message, text or bytes, to send it to all that are open.
     At the engine's stop each client gets a Close frame with 1001.
@@ -37,7 +37,7 @@ class WebSocketPlugin(plugins.SimplePlugin):      # type: ignore[misc]  # it has
 
     def __init__(self, bus):
         # type: (Any) -> None
-        super(WebSocketPlugin, self).__init__(bus)
+        super(ConnectionsPlugin, self).__init__(bus)
         self._pool = Pool()
         self._thread = None  # type: Optional[threading.Thread]
 
@@ -78,7 +78,7 @@ class WebSocketPlugin(plugins.SimplePlugin):      # type: ignore[misc]  # it has
                 websocket.close(1011, u'')
 
 
-class WebSocketTool(cherrypy.Tool):       # type: ignore[misc]  # it has no types
+class UpgradeTool(cherrypy.Tool):       # type: ignore[misc]  # it has no types
     """Upgrades a request before the page's method is called.
 
     Options: ``handler``, a function of a websocket and an event; others as for
@@ -88,7 +88,7 @@ class WebSocketTool(cherrypy.Tool):       # type: ignore[misc]  # it has no type
 
     def __init__(self):
         # type: () -> None
-        super(WebSocketTool, self).__init__('before_handler', self._upgrade)
+        super(UpgradeTool, self).__init__('before_handler', self._upgrade)
 
     def _upgrade(self, handler, **options):
         # type: (Handler, **Any) -> None
@@ -157,17 +157,18 @@ def main():
     parser.add_argument('--port', type=int, default=8080, help='default: %(default)s')
     options = parser.parse_args()
     origin = u'http://127.0.0.1:{}'.format(options.port)
-    WebSocketPlugin(cherrypy.engine).subscribe()
-    cherrypy.tools.websocket = WebSocketTool()
+    plugin = ConnectionsPlugin(cherrypy.engine)
+    plugin.subscribe()
+    cherrypy.tools.upgrade = UpgradeTool()
     cherrypy.config.update({
         'server.socket_host': '127.0.0.1', 'server.socket_port': options.port,
         'engine.autoreload.on': False})
     cherrypy.quickstart(Root(), '/', {'/chat': {
-        'tools.websocket.on': True,
-        'tools.websocket.handler': chat,
-        'tools.websocket.compress': True,
+        'tools.upgrade.on': True,
+        'tools.upgrade.handler': chat,
+        'tools.upgrade.compress': True,
         # The page's own, and programs, which have none.
-        'tools.websocket.origins': [origin, None]}})
+        'tools.upgrade.origins': [origin, None]}})
 
 
 if __name__ == '__main__':

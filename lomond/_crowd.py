@@ -19,6 +19,7 @@ from lomond._multiplexer import Multiplexer
 from lomond.engine.outbox import OVERFLOWS, Driver, Outbox, Overflow
 from lomond.engine.stepped import QueuedSession
 from lomond.engine.timers import NEVER
+from lomond.net.ways import WAYS
 from lomond.protocol.close import encode_close
 from lomond.protocol.extensions.deflate import SharedPayload
 from lomond.status import Status
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
         Iterator,
         List,
         Optional,
+        Sequence,
         Tuple,
         TypeVar,
         Union,
@@ -83,18 +85,18 @@ def send_to_all(writers, message, compress):
 class Crowd(object):
     """Many connections, driven by the thread that iterates over their events.
 
-    Parameters: ``max_queue`` and ``overflow``, see `lomond.pool.Pool`. Raises TypeError and
-    ValueError.
+    Parameters: ``max_queue`` and ``overflow``, see `lomond.pool.Pool`; ``ways``, as for a
+    `lomond.net.waiter.Waiter`. Raises TypeError and ValueError.
     """
 
-    def __init__(self, max_queue, overflow):
-        # type: (Optional[int], OverflowName) -> None
+    def __init__(self, max_queue, overflow, ways=WAYS):
+        # type: (Optional[int], OverflowName, Sequence[str]) -> None
         self._max_queue = check_count('max_queue', max_queue, 1, none_for='no limit')
         if overflow not in OVERFLOWS:
             raise ValueError("overflow must be 'raise', 'block', 'drop_oldest' or 'latest', "
                              'not {!r}'.format(overflow))
         self._overflow = overflow
-        self._multiplexer = Multiplexer()
+        self._multiplexer = Multiplexer(ways)
         self._close_deadline = None  # type: Optional[float]    # once `close` was called
         self._loop = None  # type: Any      # a weak reference to the loop that ran last
         self._driver = Driver()     # the thread that had it go on

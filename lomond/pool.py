@@ -28,16 +28,29 @@ from lomond.engine.policy import check_policy
 from lomond.engine.reconnect import PersistentSession
 from lomond.engine.renewal import RenewedSession
 from lomond.engine.stepped import QueuedSession, begin_client
+from lomond.net.ways import WAYS, find_way
 from lomond.websocket import WebSocket, check_timing
 
 if TYPE_CHECKING:
-    from typing import Any, Callable, Generator, List, Optional, Tuple, TypeVar  # noqa: F401
+    from typing import (  # noqa: F401
+        Any,
+        Callable,
+        Generator,
+        List,
+        Optional,
+        Sequence,
+        Tuple,
+        TypeVar,
+    )
+
+    from typing_extensions import Literal
 
     from lomond.engine.outbox import Outbox, OverflowName  # noqa: F401
     from lomond.engine.policy import ReconnectPolicy  # noqa: F401
     from lomond.events import AnyEvent  # noqa: F401
     from lomond.websocket import Timing  # noqa: F401
 
+    Poller = Literal['epoll', 'kqueue', 'poll', 'select']
     AnyWebSocket = TypeVar('AnyWebSocket', bound=Endpoint)
 
 __all__ = ['Pool']
@@ -71,6 +84,8 @@ class Pool(Crowd):
     - ``max_dialing``: how many attempts to connect may run at a time (100); the others wait.
     - ``dial_rate``: how many attempts a second may begin to one host; None for no limit.
     - ``ends_when_empty``: False to wait for more members once the last one has left (True).
+    - ``poller``: how to wait: 'epoll', 'kqueue', 'poll' or 'select'; None for the first of these
+      that the system has.
 
     Every method may be called from any thread, and by a signal's handler. Raises TypeError and
     ValueError.
@@ -85,11 +100,12 @@ class Pool(Crowd):
         max_dialing=100,            # type: int
         dial_rate=None,             # type: Optional[float]
         ends_when_empty=True,       # type: bool
+        poller=None,                # type: Optional[Poller]
     ):
         # type: (...) -> None
         if isinstance(max_queue, (WebSocket, list, tuple, set, frozenset)):
             raise TypeError('Pool() takes no WebSockets: add each by pool.add(websocket)')
-        super(Pool, self).__init__(max_queue, overflow)
+        super(Pool, self).__init__(max_queue, overflow, _ways(poller))
         self._keep_outbox = check_flag('keep_outbox', keep_outbox)
         self._gate = Gate(
             check_count('max_dialing', max_dialing, 1), check_rate('dial_rate', dial_rate))
@@ -245,6 +261,17 @@ class Pool(Crowd):
         if _is_released(websocket):
             machine.go_on()
         return machine
+
+
+def _ways(poller):
+    # type: (Any) -> Sequence[str]
+    if poller is None:
+        return WAYS
+    if poller not in WAYS:
+        raise ValueError("poller must be 'epoll', 'kqueue', 'poll', 'select' or None, "
+                         'not {!r}'.format(poller))
+    find_way((poller,))     # raises
+    return (poller,)
 
 
 def _check_websocket(websocket):

@@ -2,16 +2,15 @@
 
 from __future__ import absolute_import, division, print_function
 
-import json
 import os
+import subprocess
 import sys
+from contextlib import contextmanager
 
 import pytest
 
-from lomond import WebSocket
 from tests.browsers.browser import Chromium, Firefox
 from tests.programs import Program, wait_until
-from tests.support import PATIENCE
 
 pytestmark = [pytest.mark.costly, pytest.mark.usefixtures('clean_environment')]
 
@@ -39,21 +38,39 @@ def wait_for_text(browser, element, text):
         '{!r} in {}'.format(text, element))
 
 
+@contextmanager
+def terminal(url):
+    """Run the client of the chat; yield its process."""
+    process = subprocess.Popen(
+        [sys.executable, os.path.join(ROOT, 'examples', 'chat_client.py'), url],
+        env=dict(os.environ, PYTHONPATH=ROOT, PYTHONIOENCODING='utf-8'), stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.wait()
+        for stream in process.stdin, process.stdout, process.stderr:
+            stream.close()
+
+
 def test_chat_between_a_page_and_a_terminal(browser):
     pytest.importorskip('cherrypy')
     with run_example('cherrypy_chat.py') as server:
         browser.show('http://127.0.0.1:{}/'.format(server.port))
         wait_for_text(browser, 'state', 'open')
-        with WebSocket('ws://127.0.0.1:{}/chat'.format(server.port), compress=True) as terminal:
-            terminal.open(PATIENCE)
-            terminal.send_json(name=u'terminal', text=u'hello <b>page</b> \u2603')
+        with terminal('ws://127.0.0.1:{}/chat'.format(server.port)) as chat:
+            chat.stdin.write(u'hello <b>page</b> \u2603\n'.encode('utf-8'))
+            chat.stdin.flush()
             wait_for_text(browser, 'said', u'terminal: hello <b>page</b> \u2603')
-            assert json.loads(terminal.receive(PATIENCE))['name'] == 'terminal'
+            assert chat.stdout.readline().decode('utf-8') == u'terminal: hello <b>page</b> \u2603\n'
             browser.evaluate('line.value = "hello terminal"; form.requestSubmit()')
-            assert json.loads(terminal.receive(PATIENCE)) == {
-                'name': 'browser', 'text': 'hello terminal'}
+            assert chat.stdout.readline() == b'browser: hello terminal\n'
             server.process.terminate()      # as a service manager does
             wait_for_text(browser, 'state', 'closed: 1001 the server is shutting down')
+            assert chat.stdout.read() == b''
+            assert chat.wait() == 0
 
 
 def test_sensor_s_readings_are_drawn(browser):
@@ -62,6 +79,7 @@ def test_sensor_s_readings_are_drawn(browser):
         wait_until(
             lambda: browser.evaluate('typeof values == "object" && values.length >= 50'),
             '50 values in the page')
-        drawn = browser.evaluate(
-            'pen.getImageData(0, 0, canvas.width, canvas.height).data.some(byte => byte)')
-        assert drawn is True
+        wait_until(
+            lambda: browser.evaluate(
+                'pen.getImageData(0, 0, canvas.width, canvas.height).data.some(byte => byte)'),
+            'a curve')

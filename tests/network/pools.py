@@ -6,9 +6,7 @@ import select
 import threading
 from contextlib import contextmanager
 
-from lomond._multiplexer import Multiplexer
 from lomond.net.waiter import WAYS
-from lomond.pool import Pool
 from tests.network.driving import Background
 from tests.support import PATIENCE, answer_upgrade, make_frame, read_frame
 
@@ -76,13 +74,6 @@ def run(pool, handle=lambda websocket, event: None):
         seen.append((websocket, event.name))
         handle(websocket, event)
     return seen
-
-
-def make_pool(way, **options):
-    """Return a pool that waits by one of the system's ways."""
-    pool = Pool(**options)
-    pool._multiplexer = Multiplexer(ways=(way,))
-    return pool
 
 
 def flood(sock):

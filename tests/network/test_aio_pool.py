@@ -21,7 +21,6 @@ from tests.network.event_loops import (
     run_in,
     wait_until,
 )
-from tests.network.pools import make_pool
 from tests.sampling import LINE_STEP
 from tests.support import PATIENCE, RawServer, answer_upgrade, make_close, make_frame
 from tests.tracing import LineTracer
@@ -279,7 +278,7 @@ def test_a_pool_without_a_descriptor_to_wait_for_is_named():
         with pytest.raises(errors.WebSocketUnavailable, match='neither epoll nor kqueue'):
             await aio.pool(pool).__anext__()
 
-    pool = make_pool('poll', ends_when_empty=False)
+    pool = Pool(poller='poll', ends_when_empty=False)
     AsyncioLoop(asyncio.SelectorEventLoop, is_debug=True).run(scenario)
 
 

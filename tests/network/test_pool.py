@@ -14,7 +14,7 @@ from lomond import WebSocket, errors
 from lomond._compat import monotonic
 from lomond._multiplexer import Member, Multiplexer
 from lomond.engine.stepped import QueuedClientSession
-from lomond.net.waiter import Waiter
+from lomond.net.waiter import WAYS, Waiter
 from lomond.persist import ReconnectPolicy, persist
 from lomond.pool import Pool
 from lomond.server import Server
@@ -34,7 +34,6 @@ from tests.network.pools import (
     accept_and_answer,
     flood,
     looping,
-    make_pool,
     names_of,
     run,
 )
@@ -94,10 +93,22 @@ def test_each_member_has_its_events_in_their_order_and_the_loop_ends_with_the_la
     assert len(pool) == 0
 
 
+@pytest.mark.parametrize('poller', ['', 'devpoll', 3, ('poll',)])
+def test_a_poller_that_is_not_known_is_refused(poller):
+    with pytest.raises(ValueError, match="'select' or None"):
+        Pool(poller=poller)
+
+
+@pytest.mark.parametrize('way', sorted(set(WAYS) - set(WAYS_HERE)))
+def test_a_poller_that_this_system_does_not_have_is_refused(way):
+    with pytest.raises(ValueError, match='there is none of ' + way):
+        Pool(poller=way)
+
+
 @pytest.mark.parametrize('way', WAYS_HERE)
 def test_it_waits_by_each_way_of_the_system_plain_and_over_tls(link, way):
     with link.serve(echo) as server:
-        pool = make_pool(way)
+        pool = Pool(poller=way)
         websockets = [pool.add(link.connect(server.url), **QUIET) for _ in range(5)]
         seen = run(pool, talk)
     assert [names_of(seen, websocket) for websocket in websockets] == [WHOLE] * 5
@@ -123,7 +134,7 @@ def test_messages_that_came_in_one_read_or_one_tls_record_all_come_without_anoth
                 may_end.set()
 
     with link.serve(script) as server:
-        pool = make_pool(way)
+        pool = Pool(poller=way)
         websockets = [pool.add(link.connect(server.url), **QUIET) for _ in range(2)]
         run(pool, handle)
     assert [received.count(websocket) for websocket in websockets] == [count, count]
@@ -575,7 +586,7 @@ def test_a_member_with_messages_without_an_end_leaves_the_others_their_turns(lin
             pool.close(timeout=0)
 
     with link.serve(flood) as noisy, link.serve(echo) as quiet:
-        pool = make_pool(way)
+        pool = Pool(poller=way)
         pool.add(link.connect(noisy.url), tag='flood')
         pool.add(link.connect(quiet.url), tag='echo', **QUIET)
         run(pool, handle)
@@ -720,7 +731,7 @@ def test_a_pool_does_not_spin_whatever_a_member_waits_for(waits, way, scheme, ph
         wait_for(may_end)
 
     with RawServer(script) if scheme == 'ws' else UnixServer(script, path) as server:
-        pool = make_pool(way, max_queue=None, ends_when_empty=False)
+        pool = Pool(poller=way, max_queue=None, ends_when_empty=False)
         websocket = pool.add(WebSocket(server.url), close_timeout=0.4, **QUIET)
         polls, names = 0, []
         for _websocket, event in pool.polling(0.05):
@@ -746,7 +757,7 @@ def test_a_pool_does_not_spin_whatever_a_member_waits_for(waits, way, scheme, ph
 @pytest.mark.parametrize('way', WAYS_HERE)
 def test_a_descriptor_that_was_closed_by_mistake_ends_its_member_only(way):
     with RawServer(echo) as server:
-        pool = make_pool(way)
+        pool = Pool(poller=way)
         broken, whole = [pool.add(WebSocket(server.url), **QUIET) for _ in range(2)]
         seen = []
         for websocket, event in pool:

@@ -12,7 +12,7 @@ from lomond.net.waiter import LONGEST
 from lomond.persist import ReconnectPolicy
 from lomond.pool import Pool
 from tests.network.driving import echo
-from tests.network.pools import QUIET, WAYS_HERE, make_pool, run
+from tests.network.pools import QUIET, WAYS_HERE, run
 from tests.support import RawServer, names
 
 pytestmark = pytest.mark.skipif(not hasattr(signal, 'setitimer'), reason='there is no setitimer')
@@ -48,7 +48,7 @@ def react(pool, websocket, alarm, act):
 ], ids=['send', 'broadcast', 'force_disconnect', 'websocket.close', 'close', 'close now', 'remove'])
 def test_what_a_handler_does_to_a_member_takes_effect_at_once(link, alarm, way, act, expected):
     with link.serve(echo) as server:
-        pool = make_pool(way)
+        pool = Pool(poller=way)
         websocket = pool.add(link.connect(server.url), **QUIET)
         happened, seconds = react(pool, websocket, alarm, act)
     assert happened == expected or happened[-1:] == expected == ['disconnected']
@@ -95,7 +95,7 @@ def test_signals_whose_handlers_return_do_not_disturb_the_loop(alarm, way):
             pool.close()
 
     with RawServer(echo) as server:
-        pool = make_pool(way)
+        pool = Pool(poller=way)
         websocket = pool.add(WebSocket(server.url), **QUIET)
         alarm(lambda: None)
         signal.signal(signal.SIGALRM, handle_signal)

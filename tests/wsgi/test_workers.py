@@ -17,6 +17,8 @@ from tests.support import PATIENCE
 from tests.wsgi.conftest import ROOT, run_server
 from tests.wsgi.test_servers import Raw, get, talk, url
 
+pytestmark = pytest.mark.costly
+
 THREADS = ('gunicorn', 'worker_class=gthread')
 
 
