@@ -24,7 +24,7 @@ def run_server(name, *options):
 
 
 def _run_uwsgi(application):
-    program = find_program('uwsgi')
+    program = find_program('uwsgi_python3')
     site_packages = os.path.dirname(six.__file__)       # Debian's Python has them, too: pure ones
     return Program(lambda _folder, port: [
         program, '--plugin', 'python3', '--http-socket', '127.0.0.1:{}'.format(port),
