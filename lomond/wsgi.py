@@ -27,7 +27,7 @@ from lomond import errors
 from lomond._checks import check_flag, check_seconds, check_spin
 from lomond._compat import TYPE_CHECKING, monotonic, quote, text_type
 from lomond._describe import describe
-from lomond._serving import run_handler
+from lomond._serving import SHUTDOWN, run_handler
 from lomond._upgraded import bells, make_upgraded
 from lomond._wsgi_servers import (
     HOLDERS,
@@ -43,7 +43,6 @@ from lomond.net.takeover import can_take_over, lend, take_over
 from lomond.net.workers import start_thread
 from lomond.protocol.close import encode_close
 from lomond.protocol.handshake import UpgradeRefused, describe_status, rebuild_request
-from lomond.status import Status
 from lomond.websocket import Timing, check_timing
 
 if TYPE_CHECKING:
@@ -348,7 +347,7 @@ def _open_now():
             if websocket is not None and not websocket.is_closed]
 
 
-def close_all(code=Status.GOING_AWAY, reason=u'server shutting down', timeout=10.0):
+def close_all(code=SHUTDOWN[0], reason=SHUTDOWN[1], timeout=10.0):
     # type: (Optional[int], Union[bytes, text_type], Optional[float]) -> None
     """Close all connections of this process that `upgrade` made; wait until they have ended.
 

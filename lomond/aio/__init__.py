@@ -9,7 +9,7 @@
         async for message in connection.messages():
             await connection.send_many([message])
 
-    async with aio.serve(echo) as server:
+    async with aio.serve(echo, origins=['https://example.org', None]) as server:
         await server.serve_forever()
 
 The loop waits for the sockets; only look-ups and the user's functions run in threads.
