@@ -24,6 +24,8 @@ def answer(websocket, event):
     elif event.name == 'text':
         if event.text == u'close':
             websocket.close(1000, u'enough')
+        elif event.text == u'close elsewhere':
+            threading.Thread(target=websocket.close, args=(1000, u'elsewhere')).start()
         elif event.text == u'break':
             websocket.force_disconnect()
         elif event.text == u'fail':

@@ -9,8 +9,12 @@ from __future__ import absolute_import, division, print_function
 import sys
 
 
-def run_werkzeug(application, port, tls):
+def run_werkzeug(application, port, tls, *options):
+    from werkzeug.debug import DebuggedApplication
     from werkzeug.serving import WSGIRequestHandler, make_server
+
+    if 'debug' in options:
+        application = DebuggedApplication(application)
 
     class Handler(WSGIRequestHandler):
         def log_request(self, *_args):

@@ -24,6 +24,7 @@ KEY = b'\1\2\3\4'
 #: A server's name and options, and the module that it needs.
 SERVERS = {
     'werkzeug': ('werkzeug',),
+    'werkzeug-debug': ('werkzeug', 'debug'),
     'gunicorn-sync': ('gunicorn', 'timeout=60'),
     'gunicorn-threads': ('gunicorn', 'worker_class=gthread', 'threads=6'),
     'gunicorn-gevent': ('gunicorn', 'worker_class=gevent'),
@@ -159,6 +160,13 @@ def test_texts_and_bytes_are_echoed_and_both_ends_close(server, path, compress):
 def test_server_closes(server, path):
     assert talk(url(server, path), [u'x'], u'close') \
         == ([u'x'], (1000, u''), (1000, u'enough'))
+
+
+@pytest.mark.parametrize('path', PATHS[:3])
+def test_another_thread_of_the_server_closes_while_the_handler_waits(server, path):
+    """Or another greenlet."""
+    assert talk(url(server, path), [u'x'], u'close elsewhere') \
+        == ([u'x'], (1000, u''), (1000, u'elsewhere'))
 
 
 @pytest.mark.parametrize('path', PATHS[:3])
