@@ -14,9 +14,10 @@ import json
 import math
 import threading
 import time
-from wsgiref.simple_server import WSGIRequestHandler, make_server
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 import six
+from six.moves.socketserver import ThreadingMixIn
 
 from lomond import wsgi
 from lomond.pool import Pool
@@ -83,6 +84,11 @@ class Application(object):
         return [PAGE]
 
 
+class _Server(ThreadingMixIn, WSGIServer):
+    # Browsers open connections before they need them: each would keep a server with one thread.
+    daemon_threads = True
+
+
 class _Handler(WSGIRequestHandler):
     def log_message(self, *_args):
         # type: (*Any) -> None
@@ -105,7 +111,7 @@ def main():
     # A client that doesn't keep up gets the latest reading, not all of them.
     pool = Pool(overflow='latest', ends_when_empty=False)
     application = Application(pool)
-    server = make_server('127.0.0.1', options.port, application, handler_class=_Handler)
+    server = make_server('127.0.0.1', options.port, application, _Server, _Handler)
     url = u'http://127.0.0.1:{}'.format(server.server_port)
     application.origins = [url]
     threads = [threading.Thread(target=drive, args=(pool,)),
