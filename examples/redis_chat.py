@@ -51,8 +51,10 @@ class Worker(object):
 
     def _publish(self):
         # type: () -> None
-        for _websocket, event in self._pool:
-            if event.name == 'text':
+        for websocket, event in self._pool:
+            if event.name == 'ready':
+                websocket.send_text(u'welcome')     # from now on it hears what others say
+            elif event.name == 'text':
                 self._redis.publish(CHANNEL, event.text.encode('utf-8'))
 
     def _pass_on(self, subscription):

@@ -40,6 +40,7 @@ def test_a_message_reaches_the_clients_of_all_workers():
             client = WebSocket(url, proxies={})
             workers.add(client.open(PATIENCE).response.get('X-Worker'))
             clients.append(client)
+            assert client.receive(PATIENCE) == u'welcome'
         clients[0].send_text(u'hello, all')
         assert {client.receive(PATIENCE) for client in clients} == {u'hello, all'}
         for client in clients:
