@@ -53,7 +53,7 @@ class Worker(object):
         # type: () -> None
         for websocket, event in self._pool:
             if event.name == 'ready':
-                websocket.send_text(u'welcome')     # from now on it hears what others say
+                websocket.send_text(u'welcome')     # from now on it gets what others say
             elif event.name == 'text':
                 self._redis.publish(CHANNEL, event.text.encode('utf-8'))
 

@@ -142,7 +142,8 @@ def upgrade(environ, headers=(), detach=False, **options):
     WebSocketUnavailable if this server gives no access to its socket, or was upgraded already;
     TypeError and ValueError for wrong options.
     """
-    loop_options, endpoint_options = _check_options(detach, options)
+    check_flag('detach', detach)
+    loop_options, endpoint_options = _sort_options(options)
     fields = check_headers(headers)
     if WEBSOCKET_KEY in environ:
         raise errors.WebSocketUnavailable('this request was upgraded before, to {!r}'.format(
@@ -157,11 +158,11 @@ def upgrade(environ, headers=(), detach=False, **options):
     if refusal is not None:
         raise NotUpgraded(refusal.status, refusal.body, refusal.headers)
     transport = _take(environ, detach)
+    websocket.hand_over(transport, protocol, extensions, loop_options)
     try:
         transport.send(answer, websocket.write_timeout)
     except errors.TransportFail:
         transport.abort()       # the client is gone, as the loop is about to see
-    websocket.hand_over(transport, protocol, extensions, loop_options)
     websocket.environ = {
         name: value for name, value in environ.items() if name not in HOLDERS + (_SINK_KEY,)}
     environ[WEBSOCKET_KEY] = websocket
@@ -182,9 +183,11 @@ def websocket_app(handler, detach=False, **options):
     if not callable(handler):
         raise TypeError('the handler must be callable, not {!r}: websocket_app(handler)'.format(
             handler))
+    check_flag('detach', detach)
     check_headers(options.get('headers', ()))
-    _check_options(detach, {
-        name: value for name, value in options.items() if name != 'headers'})
+    others = _sort_options({
+        name: value for name, value in options.items() if name != 'headers'})[1]
+    make_upgraded(None, **others)       # raises for invalid options
 
     def application(environ, start_response):
         # type: (Environ, Callable[..., Any]) -> Iterable[bytes]
@@ -227,10 +230,9 @@ def _run(handler, websocket):
         _threads.pop(threading.current_thread(), None)
 
 
-def _check_options(detach, options):
-    # type: (bool, Dict[str, Any]) -> Tuple[Dict[str, Any], Dict[str, Any]]
-    """Return the options of a loop, and those of a `ServerWebSocket`; raises."""
-    check_flag('detach', detach)
+def _sort_options(options):
+    # type: (Dict[str, Any]) -> Tuple[Dict[str, Any], Dict[str, Any]]
+    """Return the options of a loop, which are checked, and those of a `ServerWebSocket`."""
     timing = dict(_TIMING)  # type: Dict[str, Any]
     others = {}
     for name, value in options.items():
@@ -239,7 +241,6 @@ def _check_options(detach, options):
         else:
             others[name] = value
     spin = check_spin(timing.pop('spin', 0.0))
-    make_upgraded(None, **others)       # raises for invalid options
     return dict(check_timing(**timing)._asdict(), spin=spin), others
 
 
@@ -295,14 +296,25 @@ def _take(environ, detach):
     if is_ours:
         sock, environ[_SINK_KEY] = take_over(sock)
         _of_thread.sink = environ[_SINK_KEY]
-        if isinstance(sock.getsockname(), tuple):       # not of a Unix socket
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        _send_at_once(sock)
     else:
         sock = lend(sock)
-    transport = wrap(sock)
+    try:
+        transport = wrap(sock)
+    except errors.ConnectFail:      # there is nobody to answer to
+        sock.close()
+        raise NotUpgraded(400, b'the client is gone\n')
     if rest:
         transport.put_back(rest)
     return transport
+
+
+def _send_at_once(sock):
+    # type: (Any) -> None
+    try:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    except socket.error:
+        pass    # a Unix socket
 
 
 def _warn_of_timeout(environ):

@@ -4,6 +4,7 @@ from __future__ import absolute_import, division, print_function
 
 import gc
 import socket
+import struct
 import threading
 from contextlib import contextmanager
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
@@ -348,6 +349,29 @@ def test_connection_is_closed_with_a_websocket_that_nobody_needs():
         del websocket
         gc.collect()
         assert theirs.recv(1) == b''
+
+
+def test_client_that_has_gone_before_the_upgrade_is_refused_without_an_error():
+    listener = socket.socket()
+    listener.bind(('127.0.0.1', 0))
+    listener.listen(1)
+    client = socket.create_connection(listener.getsockname())
+    ours = listener.accept()[0]
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 0))
+    client.close()      # by a reset
+    wait_until(lambda: is_disconnected(ours), 'the reset')
+    with pytest.raises(wsgi.NotUpgraded, match='gone'):
+        wsgi.upgrade(environ(**{'lomond.socket': ours}))
+    ours.close()
+    listener.close()
+
+
+def is_disconnected(sock):
+    try:
+        sock.getpeername()
+    except socket.error:
+        return True
+    return False
 
 
 @needs_refcounts
