@@ -300,7 +300,7 @@ def test_threads_that_end_every_back_off_leave_the_attempts_whole():
         while not is_over.is_set():
             made.machine.end_back_off()
 
-    threads = [threading.Thread(target=hurry) for _ in range(20)]
+    threads = [threading.Thread(target=hurry) for _ in range(4)]
     for thread in threads:
         thread.start()
     try:

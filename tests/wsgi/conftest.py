@@ -19,7 +19,7 @@ def run_server(name, *options):
         return _run_uwsgi('wrapped' if 'wrapped' in options else 'application')
     return Program(
         lambda _folder, port: [
-            sys.executable, '-m', 'tests.wsgi.servers', name, str(port)] + list(options),
+            sys.executable, '-u', '-m', 'tests.wsgi.servers', name, str(port)] + list(options),
         prefix=['env', 'PYTHONPATH=' + ROOT])
 
 
