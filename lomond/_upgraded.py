@@ -49,7 +49,8 @@ class UpgradedWebSocket(ServerWebSocket):
     def hand_over(self, transport, protocol, extensions, loop_options):
         # type: (Transport, Optional[text_type], Sequence[Extension], Dict[str, Any]) -> None
         """Have a session begin with a connection, and with what its handshake agreed on."""
-        self.handover = Handover(transport, SERVER, protocol, extensions, self.request)
+        self.handover = Handover(
+            transport, SERVER, protocol, extensions, self.request)  # type: Optional[Handover]
         self._loop_options = loop_options
 
     def open_attached(self):

@@ -92,10 +92,11 @@ class NotUpgraded(errors.HandshakeError):
         # type: (int, bytes, Iterable[Tuple[Any, Any]]) -> None
         super(NotUpgraded, self).__init__(
             'refused with HTTP {}: {}', status_code, body[:200].decode('utf-8', 'replace').strip())
-        self.status_code = status_code
-        self.body = body
-        self.headers = [(_to_native(name), _to_native(value)) for name, value in headers
-                        if name.lower() not in _HOP_BY_HOP]
+        self.status_code = status_code  # type: int
+        self.body = body  # type: bytes
+        self.headers = [
+            (_to_native(name), _to_native(value)) for name, value in headers
+            if name.lower() not in _HOP_BY_HOP]  # type: List[Tuple[str, str]]
         if not any(name.lower() == 'content-type' for name, _value in self.headers):
             self.headers.append(('Content-Type', 'text/plain; charset=utf-8'))
         self.headers.append(('Content-Length', str(len(body))))

@@ -291,7 +291,7 @@ class InLoop(object):
         self._listener = listener
         self._handler = handler
         self._max_connections = max_connections
-        self.close_timeout = options['close_timeout'] or None
+        self.close_timeout = options['close_timeout'] or None  # type: Optional[float]
         self._timing = check_timing(**dict(options, poll=None))
         self._max_queue = max_queue
         self._acceptor = Acceptor(listener, self._accept)

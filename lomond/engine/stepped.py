@@ -81,7 +81,8 @@ class QueuedSession(Session):
         """
         self._enter(Phase.RELEASED)
         self._rest = rest
-        self._wake_driver, self.gate = do_nothing, None
+        self._wake_driver = do_nothing
+        self.gate = None  # type: Any
         self.is_replaceable = False
         self._released = [True]
 

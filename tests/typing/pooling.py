@@ -67,7 +67,7 @@ def wrong(pool: Pool, websocket: WebSocket) -> None:
     Pool(max_queue='1')  # error: arg-type reportArgumentType
     Pool(overflow='drop_oldset')  # error: arg-type reportArgumentType
     Pool(reconnect=True)  # error: call-arg reportCallIssue
-    pool.add('ws://localhost/')  # error: arg-type reportArgumentType
+    pool.add('ws://localhost/')  # error: type-var reportArgumentType
     pool.add(websocket, policy=5)  # error: arg-type reportArgumentType
     pool.add(websocket, retries=5)  # error: call-arg reportCallIssue
     pool.add(websocket, session_class=None)  # error: call-arg reportCallIssue
