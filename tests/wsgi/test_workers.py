@@ -44,9 +44,9 @@ def echo(websocket, text):
     (('worker_class=sync',), '/pooled')], ids=['threads', 'threads-detached', 'sync-detached'])
 def test_connection_outlives_the_timeout_of_a_worker(options, path):
     """It counts for requests in sync workers only; a request that comes later must be answered."""
-    with run_server('gunicorn', 'timeout=2', *options) as server:
+    with run_server('gunicorn', 'timeout=4', *options) as server:
         websocket = connect(server, path)
-        for number in range(14):
+        for number in range(20):
             echo(websocket, u'{}'.format(number))
             with pytest.raises(errors.WebSocketTimeout):
                 websocket.receive(0.25)
@@ -201,7 +201,7 @@ http {{
     fastcgi_temp_path fastcgi;
     uwsgi_temp_path uwsgi;
     scgi_temp_path scgi;
-    proxy_read_timeout 2s;
+    proxy_read_timeout 3s;
     {block}
 }}
 '''
