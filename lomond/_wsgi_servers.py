@@ -17,9 +17,10 @@ if TYPE_CHECKING:
 #: Where applications, middleware and some servers put the socket.
 SOCKET_KEYS = ('lomond.socket', 'werkzeug.socket', 'gunicorn.socket')
 
-#: What holds the socket in an environ, and so would keep its descriptor open.
+#: What holds the socket in an environ, or the environ itself, and so would keep a descriptor open.
 HOLDERS = SOCKET_KEYS + (
-    'wsgi.input', 'wsgi.file_wrapper', 'eventlet.input', 'waitress.client_disconnected')
+    'wsgi.input', 'wsgi.file_wrapper', 'eventlet.input', 'waitress.client_disconnected',
+    'werkzeug.request')
 
 # By which attribute a stream has the one that it wraps, down to the socket.
 _WRAPPED = ('rfile', 'raw', 'buffer', 'stream', 'input', '_sock')
