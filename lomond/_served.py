@@ -322,11 +322,16 @@ class ServerWebSocket(Endpoint):
             self.stream.reject()
             yield events.ProtocolError(write_error, critical=True)
             return
-        self.stream.protocol = protocol
-        self.stream.accept(extensions=agreed)
-        yield ServerReady(self.request, protocol, set(self.stream.extensions))
+        yield self._opened(protocol, agreed)
         for event in self.stream.receive(rest):
             yield event
+
+    def _opened(self, protocol, extensions):
+        # type: (Optional[text_type], Sequence[Extension]) -> ServerReady
+        """Open the connection, with what the handshake agreed on; return Ready."""
+        self.stream.protocol = protocol
+        self.stream.accept(extensions=extensions)
+        return ServerReady(self.request, protocol, set(self.stream.extensions))
 
 
 class BlockingServerSession(BlockingLoop, ServerSession):

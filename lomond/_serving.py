@@ -87,6 +87,16 @@ def close_failed(websocket, error):
     websocket.close(Status.UNEXPECTED_CONDITION, u'')
 
 
+def join_all(threads, timeout):
+    # type: (List[threading.Thread], Optional[float]) -> None
+    """Wait for threads, but for the one that calls, for at most ``timeout`` seconds in all."""
+    deadline = None if timeout is None else monotonic() + timeout
+    for thread in threads:
+        # A thread without an identifier is about to start, or never did because of Ctrl-C.
+        if thread is not threading.current_thread() and thread.ident is not None:
+            thread.join(None if deadline is None else max(0.0, deadline - monotonic()))
+
+
 class Listener(object):
     """Accepts connections.
 
@@ -334,23 +344,14 @@ class InThreads(object):
                 session.close(encode_close(code, reason))
         if self._thread is not None:
             threads.append(self._thread)
-        self._join(threads, timeout)
+        join_all(threads, timeout)
         for thread, websocket in open_now.items():
             if thread.is_alive():
                 websocket.force_disconnect()
-        self._join(threads, timeout)
+        join_all(threads, timeout)
         self._abandoned.update(
             thread for thread in open_now
             if thread.is_alive() and thread is not threading.current_thread())
-
-    def _join(self, threads, timeout):
-        # type: (List[threading.Thread], Optional[float]) -> None
-        """Wait for threads, for at most ``timeout`` seconds in all."""
-        deadline = None if timeout is None else monotonic() + timeout
-        for thread in threads:
-            # A thread without an identifier is about to start, or never did because of Ctrl-C.
-            if thread is not threading.current_thread() and thread.ident is not None:
-                thread.join(None if deadline is None else max(0.0, deadline - monotonic()))
 
 
 class InOneThread(Crowd):
@@ -405,18 +406,20 @@ class InOneThread(Crowd):
             sock, address, session_class=partial(ServedSession, outbox=self._new_outbox()))
         member = Member(websocket, partial(self._begin, websocket))
         self._multiplexer.begun(member)     # now: it has a socket to be freed
-        self._multiplexer.add(member)
-        if self._close_deadline is not None:
-            websocket.close(*self._farewell)
+        self._take_in(member)
 
     def add(self, websocket):
         # type: (Any) -> None
         """Serve a connection as `lomond.server.Server.add` describes."""
         self._multiplexer.check_free(websocket)
         websocket.new_session(partial(ServedSession, outbox=self._new_outbox()))
-        self._multiplexer.add(Member(websocket, partial(self._begin, websocket)))
-        if self._close_deadline is not None:
-            websocket.close(*self._farewell)
+        self._take_in(Member(websocket, partial(self._begin, websocket)))
+
+    def _take_in(self, member):
+        # type: (Member) -> None
+        self._multiplexer.add(member)
+        if self._close_deadline is not None:        # by another thread, which may have missed it
+            member.websocket.close(*self._farewell)
 
     def _begin(self, websocket, wake):
         # type: (ServerWebSocket, Callable[[], None]) -> Any

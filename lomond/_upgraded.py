@@ -7,7 +7,7 @@ import socket
 from lomond import errors
 from lomond._compat import TYPE_CHECKING
 from lomond._multiplexer import is_member
-from lomond._served import BlockingServerSession, ServerReady, ServerWebSocket
+from lomond._served import BlockingServerSession, ServerWebSocket
 from lomond.engine.handover import Handover
 from lomond.opcode import Opcode
 from lomond.protocol.close import encode_close
@@ -57,9 +57,7 @@ class UpgradedWebSocket(ServerWebSocket):
         # type: () -> Iterator[AnyEvent]
         """Open the connection; the session calls this."""
         handover = self.handover  # type: Any
-        self.stream.protocol = handover.protocol
-        self.stream.accept(extensions=handover.extensions)
-        yield ServerReady(handover.response, handover.protocol, set(self.stream.extensions))
+        yield self._opened(handover.protocol, handover.extensions)
 
     def __iter__(self):
         # type: () -> Iterator[ServerEvent]

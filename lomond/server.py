@@ -70,8 +70,8 @@ if TYPE_CHECKING:
 # Flags of the code of generators, coroutines and asynchronous generators.
 _NOT_RUN_BY_A_CALL = 0x20 | 0x80 | 0x200
 
-# The default of the parameter ``timeout`` of `Server.close`: None is another value.
-_CLOSE_TIMEOUT = Ellipsis  # type: Any
+#: The default of the parameter ``timeout`` of `close`: None is another value.
+CLOSE_TIMEOUT = Ellipsis  # type: Any
 
 
 def _check_plain(name, function):
@@ -211,6 +211,13 @@ class BaseServer(object):
             path = self._socket_file.path
             return Target(scheme + u'+unix', u'localhost', 0, u'/', None, path).url
         return u'{}://{}:{}/'.format(scheme, bracket(text_type(self.host)), self.port)
+
+    def _check_close(self, code, reason, timeout):
+        # type: (Optional[int], Union[bytes, text_type], Optional[float]) -> Tuple[Any, Any, Optional[float]]
+        """Return the arguments of `close`, with the default of its timeout; raises."""
+        encode_close(code, reason)      # raises
+        return code, reason, self._close_timeout if timeout is CLOSE_TIMEOUT \
+            else check_seconds('timeout', timeout)
 
     def _warn_if_closed(self):
         # type: () -> None
@@ -368,7 +375,7 @@ class Server(BaseServer):
 
     # -- the end --
 
-    def close(self, code=SHUTDOWN[0], reason=SHUTDOWN[1], timeout=_CLOSE_TIMEOUT):
+    def close(self, code=SHUTDOWN[0], reason=SHUTDOWN[1], timeout=CLOSE_TIMEOUT):
         # type: (Optional[int], Union[bytes, text_type], Optional[float]) -> None
         """Stop listening, close all connections with 1001, and wait for the handlers.
 
@@ -383,10 +390,7 @@ class Server(BaseServer):
         ``timeout``, None for as long as it takes, 0 to break the connections now; by default it is
         the server's ``close_timeout``, which limits each closing handshake in any case.
         """
-        encode_close(code, reason)      # raises
-        if timeout is _CLOSE_TIMEOUT:
-            timeout = self._close_timeout
-        self._serving.close(code, reason, check_seconds('timeout', timeout))
+        self._serving.close(*self._check_close(code, reason, timeout))
 
     def __enter__(self):
         # type: () -> Server

@@ -25,9 +25,9 @@ import weakref
 
 from lomond import errors
 from lomond._checks import check_flag, check_seconds, check_spin
-from lomond._compat import TYPE_CHECKING, monotonic, quote, text_type
+from lomond._compat import TYPE_CHECKING, latin1_to_native, monotonic, quote, text_type
 from lomond._describe import describe
-from lomond._serving import SHUTDOWN, run_handler
+from lomond._serving import SHUTDOWN, join_all, run_handler
 from lomond._upgraded import bells, make_upgraded
 from lomond._wsgi_servers import (
     HOLDERS,
@@ -109,12 +109,9 @@ class NotUpgraded(errors.HandshakeError):
 
 def _to_native(value):
     # type: (Union[bytes, text_type]) -> str
-    """Return a part of a header as PEP 3333 has it: bytes on 2.7, else Latin-1 text."""
-    if isinstance(value, str):
-        return value
-    if isinstance(value, bytes):
-        return value.decode('latin-1')
-    return value.encode('latin-1')
+    """Return a part of a header as PEP 3333 has it."""
+    text = value.decode('latin-1') if isinstance(value, bytes) else value
+    return latin1_to_native(text)       # type: ignore[no-any-return]
 
 
 def upgrade(environ, headers=(), detach=False, **options):
@@ -401,6 +398,4 @@ def close_all(code=SHUTDOWN[0], reason=SHUTDOWN[1], timeout=10.0):
     for websocket in websockets:
         if not websocket.is_closed:
             websocket.force_disconnect()
-    for thread in list(_threads):
-        if thread is not threading.current_thread():
-            thread.join(max(0.0, min(deadline - monotonic(), _LONG)))
+    join_all(list(_threads), None if seconds is None else max(0.0, deadline - monotonic()))

@@ -13,7 +13,7 @@ from collections import deque
 from functools import partial
 
 from lomond import errors
-from lomond._checks import check_count, check_seconds
+from lomond._checks import check_count
 from lomond._compat import TYPE_CHECKING, monotonic
 from lomond._crowd import send_to_all
 from lomond._hints import check_passed_on, takes_options
@@ -22,8 +22,7 @@ from lomond.aio.connection import Connection
 from lomond.aio.loops import current_loop
 from lomond.engine.outbox import Driver, Outbox
 from lomond.engine.timers import NEVER
-from lomond.protocol.close import encode_close
-from lomond.server import BaseServer
+from lomond.server import CLOSE_TIMEOUT, BaseServer
 from lomond.status import Status
 from lomond.websocket import check_timing
 
@@ -87,9 +86,6 @@ log = logging.getLogger('lomond')  # type: logging.Logger
 
 # Flags of the code of generators and asynchronous generators.
 _NO_COROUTINE = 0x20 | 0x200
-
-# The default of the parameter ``timeout`` of `Server.close`: None is another value.
-_CLOSE_TIMEOUT = Ellipsis  # type: Any
 
 # One for all, as no thread waits for space in these queues.
 _DRIVER = Driver()
@@ -184,7 +180,7 @@ class Server(BaseServer):
         async with self:
             await self._serving.wait_closed()
 
-    async def close(self, code=SHUTDOWN[0], reason=SHUTDOWN[1], timeout=_CLOSE_TIMEOUT):
+    async def close(self, code=SHUTDOWN[0], reason=SHUTDOWN[1], timeout=CLOSE_TIMEOUT):
         # type: (Optional[int], Union[bytes, text_type], Optional[float]) -> None
         """Stop listening, close all connections, and wait for their handlers.
 
@@ -195,10 +191,7 @@ class Server(BaseServer):
         as it takes, by default the server's ``close_timeout``. Raises TypeError and ValueError, and
         WebSocketUnavailable in another event loop or thread.
         """
-        encode_close(code, reason)      # raises
-        if timeout is _CLOSE_TIMEOUT:
-            timeout = self._serving.close_timeout
-        await self._serving.close(code, reason, check_seconds('timeout', timeout))
+        await self._serving.close(*self._check_close(code, reason, timeout))
 
     async def __aenter__(self):
         # type: () -> Server
@@ -211,7 +204,7 @@ class Server(BaseServer):
         # Before 3.8 asyncio's CancelledError is an Exception.
         is_calm = error is None or isinstance(error, Exception) \
             and not isinstance(error, asyncio.CancelledError)
-        await self._serving.leave(is_calm)
+        await self._serving.leave(self._close_timeout if is_calm else 0)
 
     if not TYPE_CHECKING:       # for a type checker these are errors already
         def __await__(self):
@@ -291,7 +284,6 @@ class InLoop(object):
         self._listener = listener
         self._handler = handler
         self._max_connections = max_connections
-        self.close_timeout = options['close_timeout'] or None  # type: Optional[float]
         self._timing = check_timing(**dict(options, poll=None))
         self._max_queue = max_queue
         self._acceptor = Acceptor(listener, self._accept)
@@ -454,11 +446,11 @@ class InLoop(object):
         """Return whether there are connections beside that of a task."""
         return any(connection.task is not current for connection in self._handlers)
 
-    async def leave(self, is_calm):
-        # type: (bool) -> None
+    async def leave(self, timeout):
+        # type: (Optional[float]) -> None
         """Close, and wait for all tasks; in the task that called `begin`."""
         try:
-            await self.close(*SHUTDOWN, timeout=self.close_timeout if is_calm else 0)
+            await self.close(*SHUTDOWN, timeout=timeout)
         finally:
             self._loop.close()
             await self._tasks.join()

@@ -283,7 +283,7 @@ class Session(object):
         ping_timeout=None,          # type: Optional[float]
         auto_pong=True,             # type: bool
         close_timeout=30.0,         # type: Optional[float]
-        wake=do_nothing,           # type: Callable[[], Any]
+        wake=do_nothing,            # type: Callable[[], Any]
         idle_timeout=None,          # type: Optional[float]
         stale_disconnects=False,    # type: bool
         max_age=None,               # type: Optional[float]
