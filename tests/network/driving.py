@@ -178,6 +178,15 @@ def echo(sock):
         sock.sendall(make_frame(opcode, payload))
 
 
+def echo_handler(websocket):
+    """Send back texts and binary data; a handler of `Server`."""
+    for event in websocket:
+        if event.name == 'text':
+            websocket.send_text(event.text)
+        elif event.name == 'binary':
+            websocket.send_binary(event.data)
+
+
 def answer_with(sock, data):
     """Accept an upgrade, and send more in the same packet as the 101."""
     request = read_head(sock)

@@ -43,6 +43,27 @@ def test_a_small_message_received_in_an_event_loop_is_a_few_calls():
     assert reads < count // 20
 
 
+def note_timers(loop):
+    """Return a list that gets each timer of asyncio's from now on."""
+    timers = []
+    call_at = loop.asyncio_loop.call_at
+
+    def note(*args, **options):
+        timers.append(call_at(*args, **options))
+        return timers[-1]
+
+    loop.asyncio_loop.call_at = note
+    return timers
+
+
+async def timers_left(loop, timers):
+    """Return those that are to come, once each task has had its turn."""
+    for _ in range(3):
+        await loop.sleep(0)
+    now = loop.asyncio_loop.time()
+    return [timer for timer in timers if not timer._cancelled and timer._when > now]
+
+
 def test_connections_in_an_event_loop_share_one_timer():
     async def wait_for_ready(connection):
         async for event in connection:
@@ -50,22 +71,12 @@ def test_connections_in_an_event_loop_share_one_timer():
                 return
 
     async def scenario(loop):
-        event_loop, timers = loop.asyncio_loop, []
-        call_at = event_loop.call_at
-
-        def note(*args, **options):
-            timers.append(call_at(*args, **options))
-            return timers[-1]
-
-        event_loop.call_at = note
+        timers = note_timers(loop)
         connections = [aio.connect(WebSocket(server.url)) for _ in range(20)]
         for connection in connections:
             await wait_for_ready(connection)
         tasks = [loop.start(connection.__anext__) for connection in connections]
-        for _ in range(3):
-            await loop.sleep(0)
-        now = event_loop.time()
-        waiting = [timer for timer in timers if not timer._cancelled and timer._when > now]
+        waiting = await timers_left(loop, timers)
         for task in tasks:
             await task.stop()
         for connection in connections:
@@ -86,22 +97,12 @@ def test_connections_of_a_server_in_an_event_loop_share_one_timer():
             begun.append(connection)
 
     async def scenario(loop):
-        event_loop, timers = loop.asyncio_loop, []
-        call_at = event_loop.call_at
-
-        def note(*args, **options):
-            timers.append(call_at(*args, **options))
-            return timers[-1]
-
-        event_loop.call_at = note
+        timers = note_timers(loop)
         async with aio.serve(handler) as server:
             clients = [
                 await loop.in_thread(lambda: Client(server.address)) for _ in range(20)]
             await wait_until(loop, lambda: len(begun) == 20)
-            for _ in range(3):
-                await loop.sleep(0)
-            now = event_loop.time()
-            waiting = [timer for timer in timers if not timer._cancelled and timer._when > now]
+            waiting = await timers_left(loop, timers)
             for client in clients:
                 client.close()
         return waiting

@@ -33,7 +33,7 @@ from lomond.sansio import CLIENT, SERVER, Client, Connection
 from lomond.sansio import Server as SansioServer
 from lomond.server import Refusal, Server
 from tests.network.doc_cells import raises, read_page, rows, run_cell
-from tests.network.driving import ROOT, run_program
+from tests.network.driving import ROOT, echo_handler, run_program
 from tests.support import PATIENCE, read_source
 
 pytestmark = [pytest.mark.costly, pytest.mark.usefixtures('clean_environment')]
@@ -91,14 +91,6 @@ class MyExtension(Extension):
     name = u'x-mine'
 
 
-def echo(websocket):
-    for event in websocket:
-        if event.name == 'text':
-            websocket.send_text(event.text)
-        elif event.name == 'binary':
-            websocket.send_binary(event.data)
-
-
 def refuse(request):
     return Refusal(403) if request.path == u'/refused' else None
 
@@ -137,7 +129,7 @@ def here(authority_file, server_pem, tmpdir):
     connection, peer = Connection(SERVER), Connection(CLIENT)
     connection.accept()
     peer.accept()
-    with Server(echo, on_request=refuse) as server:
+    with Server(echo_handler, on_request=refuse) as server:
         websocket = WebSocket(server.url)
         ready = websocket.open(PATIENCE)
         session = WebSocket(server.url).new_session(QueuedClientSession)
@@ -145,8 +137,8 @@ def here(authority_file, server_pem, tmpdir):
         names = {
             'CLIENT': CLIENT, 'Connection': Connection, 'MyExtension': MyExtension,
             'Opcode': Opcode, 'Pool': Pool, 'RSV2': RSV2, 'SERVER': SERVER, 'Server': Server,
-            'WebSocket': WebSocket, 'apply_mask': apply_mask, 'codecs': codecs, 'echo': echo,
-            'encode_frame': encode_frame, 'errors': errors, 'logging': logging, 'raises': raises,
+            'WebSocket': WebSocket, 'apply_mask': apply_mask, 'codecs': codecs,
+            'echo': echo_handler, 'encode_frame': encode_frame, 'errors': errors, 'logging': logging, 'raises': raises,
             'run': run, 'socket': socket, 'threading': threading, 'wsgi': wsgi,
             'authority_file': authority_file, 'server_pem': server_pem,
             'path': str(tmpdir.join('log')), 'sock': sock, 'url': server.url,
@@ -185,7 +177,7 @@ def run_client():
     def run_client(headline):
         source = block(headline).replace('ws://localhost:8000/', str(server.url))
         return run_program(source).splitlines()
-    with Server(echo, protocols=[u'chat']) as server:
+    with Server(echo_handler, protocols=[u'chat']) as server:
         yield run_client
 
 

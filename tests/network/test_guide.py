@@ -19,6 +19,7 @@ from lomond import WebSocket, errors, events
 from lomond.examples import feed
 from lomond.persist import persist
 from lomond.server import Server
+from tests.network.driving import echo_handler
 
 from ..support import (
     PATIENCE,
@@ -48,18 +49,9 @@ def no_proxy(monkeypatch):
 pytestmark = pytest.mark.usefixtures('no_proxy')
 
 
-def echo(websocket):
-    """Send back what comes."""
-    for event in websocket:
-        if event.name == 'text':
-            websocket.send_text(event.text)
-        elif event.name == 'binary':
-            websocket.send_binary(event.data)
-
-
 @pytest.fixture
 def echo_url():
-    with Server(echo) as server:
+    with Server(echo_handler) as server:
         yield server.url
 
 
@@ -209,7 +201,7 @@ def test_a_defensive_loop_closes_gracefully(echo_url, caplog):
 # -- Compression --
 
 def test_compression_is_used_if_the_server_supports_it():
-    with Server(echo, compress=True) as server:
+    with Server(echo_handler, compress=True) as server:
         ws = WebSocket(server.url, compress=True)
         received = []
         for event in ws:
@@ -459,7 +451,7 @@ def relay(one, other):
 
 
 def say_hello(ws):
-    """Send a text, wait for the echo, close; return the events."""
+    """Send a text, wait for the echo_handler, close; return the events."""
     seen = []
     for event in ws:
         seen.append(event)
@@ -473,7 +465,7 @@ def say_hello(ws):
 @pytest.mark.parametrize('secure', [False, True], ids=['ws', 'wss'])
 def test_a_proxy_is_set_by_a_dictionary(proxy, secure, server_tls, authority_file):
     proxy_url, asked = proxy
-    with Server(echo, ssl_context=server_tls if secure else None) as server:
+    with Server(echo_handler, ssl_context=server_tls if secure else None) as server:
         ws = WebSocket(
             server.url,
             proxies={
@@ -494,7 +486,7 @@ def test_a_proxy_is_detected_from_the_environment(
         proxy, secure, server_tls, authority_file, monkeypatch):
     proxy_url, asked = proxy
     monkeypatch.setenv('HTTPS_PROXY' if secure else 'HTTP_PROXY', proxy_url)
-    with Server(echo, ssl_context=server_tls if secure else None) as server:
+    with Server(echo_handler, ssl_context=server_tls if secure else None) as server:
         seen = say_hello(WebSocket(server.url, ssl_cafile=authority_file))
     assert 'text' in names(seen)
     assert len(asked) == 1

@@ -169,29 +169,6 @@ def test_without_pings_a_peer_that_gets_heartbeats_is_never_unresponsive():
     assert 'unresponsive' not in seen
 
 
-def test_no_heartbeat_goes_out_after_our_close_frame():
-    clock = Clock()
-    frames = []
-
-    def script(sock):
-        answer_upgrade(sock)
-        frames.append(read_frame(sock))
-        frames.append(drain(sock))
-
-    with RawServer(script) as server:
-        websocket = WebSocket(server.url)
-        seen = []
-        for event in websocket.connect(
-                session_class=clock.session, poll=10, ping_rate=0, heartbeat=10,
-                close_timeout=100):
-            seen.append(event.name)
-            if event.name == 'poll':
-                websocket.close()
-                clock.ahead += 10
-    assert seen.count('poll') > 5
-    assert frames[0][0] == 0x88 and frames[1] == b''
-
-
 def test_no_heartbeat_waits_while_the_send_buffer_is_full():
     """A send that timed out would break the connection: here nobody sends but the loop."""
     may_read = threading.Event()

@@ -43,6 +43,17 @@ def move(source, target, url, name='ready', **options):
     return before, [getattr(event, 'text', event.name) for _websocket, event in target]
 
 
+def released(url, name='ready', **options):
+    """Return a WebSocket that is open, and that no pool has any more from an event of a name on."""
+    websocket = WebSocket(url)
+    pool = Pool()
+    pool.add(websocket, **dict(QUIET, **options))
+    for _websocket, event in pool:
+        if event.name == name:
+            pool.remove(websocket, close=False)
+    return websocket
+
+
 def answer_in_one_piece(sock):
     """Accept, with messages and the Close in the same packet; a script of `RawServer`."""
     answer_with(sock, b''.join(make_frame(1, b'%d' % number) for number in range(5))
@@ -69,13 +80,8 @@ def test_a_message_that_has_arrived_in_part_is_completed_in_the_other_pool():
         drain(sock)
 
     with RawServer(script) as server:
-        websocket = WebSocket(server.url)
-        first, second = Pool(), Pool()
-        first.add(websocket, **QUIET)
-        for _websocket, event in first:
-            if event.name == 'text':
-                first.remove(websocket, close=False)
-        second.add(websocket)
+        second = Pool()
+        second.add(released(server.url, 'text'))
         is_moved.set()
         texts = [event.text for _websocket, event in second if event.name == 'text']
     assert texts == [u'in parts']
@@ -138,12 +144,8 @@ def test_what_is_sent_between_two_pools_waits_and_goes_out_in_order():
 
 def test_a_close_before_the_other_pool_ends_there():
     with RawServer(echo) as server:
-        websocket = WebSocket(server.url)
-        first, second = Pool(), Pool()
-        first.add(websocket, **QUIET)
-        for _websocket, event in first:
-            if event.name == 'ready':
-                first.remove(websocket, close=False)
+        websocket = released(server.url)
+        second = Pool()
         websocket.close()
         second.add(websocket)
         names = [event.name for _websocket, event in second]
@@ -242,12 +244,8 @@ def test_the_policy_of_the_other_pool_connects_again_with_the_options_of_its_add
         read_to_close(sock)
 
     with RawServer(script) as server:
-        websocket = WebSocket(server.url)
-        first, second = Pool(), Pool()
-        first.add(websocket, **QUIET)
-        for _websocket, event in first:
-            if event.name == 'ready':
-                first.remove(websocket, close=False)
+        websocket = released(server.url)
+        second = Pool()
         policy = ReconnectPolicy(min_wait=0, max_wait=0, spread=0, stable_after=0, max_attempts=1)
         second.add(websocket, policy=policy, poll=60, ping_rate=0)
         is_moved.set()
@@ -262,12 +260,8 @@ def test_the_policy_of_the_other_pool_connects_again_with_the_options_of_its_add
 
 def test_a_connection_is_replaced_in_the_pool_that_it_has_gone_to():
     with RawServer(echo) as server:
-        websocket = WebSocket(server.url)
-        first, second = Pool(), Pool()
-        first.add(websocket, policy=AT_ONCE, **QUIET)
-        for _websocket, event in first:
-            if event.name == 'ready':
-                first.remove(websocket, close=False)
+        websocket = released(server.url, policy=AT_ONCE)
+        second = Pool()
         second.add(websocket, policy=AT_ONCE, **QUIET)
         assert second.renew(websocket)
         names = []
@@ -324,17 +318,6 @@ def test_close_is_true_or_false(close):
 
 # -- between two pools --
 
-def released(url):
-    """Return a WebSocket that is open, and that no pool has."""
-    websocket = WebSocket(url)
-    pool = Pool()
-    pool.add(websocket, **QUIET)
-    for _websocket, event in pool:
-        if event.name == 'ready':
-            pool.remove(websocket, close=False)
-    return websocket
-
-
 @pytest.mark.parametrize('begin', [
     list,
     lambda websocket: list(persist(websocket)),
@@ -370,7 +353,6 @@ def test_the_end_of_a_with_block_frees_it():
     with RawServer(echo) as server:
         with released(server.url) as websocket:
             assert websocket.is_open
-
 
 
 def test_a_pool_whose_loop_is_left_at_once_frees_it():

@@ -27,6 +27,7 @@ from tests.network.driving import (
     Background,
     count_descriptors,
     drain,
+    echo_handler,
     needs_proc,
     wait_for,
     wait_until_sending,
@@ -46,15 +47,6 @@ from tests.support import (
 
 KEY = b'dGhlIHNhbXBsZSBub25jZQ=='
 MASK = b'\x37\xfa\x21\x3d'
-
-
-def echo(websocket):
-    """A handler that sends back what it gets."""
-    for event in websocket:
-        if event.name == 'text':
-            websocket.send_text(event.text)
-        elif event.name == 'binary':
-            websocket.send_binary(event.data)
 
 
 def listen(websocket):
@@ -109,7 +101,7 @@ def upgrade(sock, *headers):
 
 def test_it_echoes_over_ws():
     big = bytes(bytearray(range(256))) * 5000
-    with Server(echo) as server:
+    with Server(echo_handler) as server:
         assert server.url == u'ws://127.0.0.1:{}/'.format(server.port)
         events = talk(server.url, u'h\xe9llo', b'\x00\xff', u'', big)
     assert [event.text for event in events if event.name == 'text'] == [u'h\xe9llo', u'']
@@ -128,7 +120,7 @@ def test_a_handler_sends_utf_8_as_text():
 
 
 def test_it_echoes_over_wss(server_tls, authority_file):
-    with Server(echo, ssl_context=server_tls) as server:
+    with Server(echo_handler, ssl_context=server_tls) as server:
         assert server.url.startswith(u'wss://')
         events = talk(server.url, u'hello', ssl_cafile=authority_file)
     assert names(events)[3:] == ['text', 'closed', 'disconnected']
@@ -137,7 +129,7 @@ def test_it_echoes_over_wss(server_tls, authority_file):
 
 def test_a_server_that_was_started_before_with_has_one_thread():
     before = set(threading.enumerate())
-    server = Server(echo).start()
+    server = Server(echo_handler).start()
     started = set(threading.enumerate()) - before
     with server:
         assert set(threading.enumerate()) - before == started
@@ -148,13 +140,13 @@ def test_a_server_that_was_started_before_with_has_one_thread():
 
 
 def test_it_listens_on_a_free_port_each():
-    with Server(echo) as one, Server(echo) as other:
+    with Server(echo_handler) as one, Server(echo_handler) as other:
         assert one.port != other.port != 0
 
 
 def test_it_serves_ipv6():
     try:
-        server = Server(echo, host=u'::1')
+        server = Server(echo_handler, host=u'::1')
     except socket.error as error:
         if error.errno not in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
             raise
@@ -165,7 +157,7 @@ def test_it_serves_ipv6():
 
 
 def test_several_clients_at_once():
-    with Server(echo) as server:
+    with Server(echo_handler) as server:
         clients = [Background(talk, server.url, u'{}'.format(i)) for i in range(8)]
         for i, client in enumerate(clients):
             assert client.result()[4].text == u'{}'.format(i)
@@ -209,7 +201,7 @@ def test_the_handler_has_the_request_the_address_and_the_events():
     (None, None),
 ])
 def test_the_first_protocol_of_the_server_that_the_client_offered(offered, chosen):
-    with Server(echo, protocols=[u'a', u'b']) as server:
+    with Server(echo_handler, protocols=[u'a', u'b']) as server:
         events = talk(server.url, u'x', protocols=offered)
     assert events[2].protocol == chosen
     assert events[-1].graceful
@@ -222,7 +214,7 @@ def test_the_first_protocol_of_the_server_that_the_client_offered(offered, chose
     server_max_window_bits=10, client_max_window_bits=10, client_no_context_takeover=True)])
 def test_it_compresses(server_side, client_side):
     text = u'over and over again ' * 200
-    with Server(echo, compress=server_side) as server:
+    with Server(echo_handler, compress=server_side) as server:
         events = talk(server.url, text, text, text, compress=client_side)
     assert events[2].extensions == {u'permessage-deflate'}
     assert [event.text for event in events if event.name == 'text'] == [text] * 3
@@ -230,14 +222,14 @@ def test_it_compresses(server_side, client_side):
 
 @pytest.mark.parametrize('server_side, client_side', [(True, False), (False, True)])
 def test_it_does_not_compress_if_only_one_side_asks_for_it(server_side, client_side):
-    with Server(echo, compress=server_side) as server:
+    with Server(echo_handler, compress=server_side) as server:
         events = talk(server.url, u'x', compress=client_side)
     assert events[2].extensions == set()
     assert events[-1].graceful
 
 
 def test_its_answer_is_that_of_rfc_6455_and_its_frames_are_not_masked():
-    with Server(echo) as server, RawClient(server) as sock:
+    with Server(echo_handler) as server, RawClient(server) as sock:
         head = upgrade(sock)
         assert head.startswith(b'HTTP/1.1 101 Switching Protocols\r\n')
         assert get_header(head, b'Sec-WebSocket-Accept') == accept_for(KEY)
@@ -250,7 +242,7 @@ def test_its_answer_is_that_of_rfc_6455_and_its_frames_are_not_masked():
 
 
 def test_frames_that_come_with_the_request_are_not_lost():
-    with Server(echo) as server, RawClient(server) as sock:
+    with Server(echo_handler) as server, RawClient(server) as sock:
         sock.sendall(
             b'GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n'
             b'Sec-WebSocket-Key: ' + KEY + b'\r\nSec-WebSocket-Version: 13\r\n\r\n'
@@ -355,7 +347,7 @@ UPGRADE = {
 
 @pytest.mark.parametrize('method', ['POST', 'PUT', 'DELETE', 'OPTIONS'])
 def test_other_methods_are_answered_with_405(method):
-    with Server(echo) as server:
+    with Server(echo_handler) as server:
         response = request(server, method, **UPGRADE)
     assert response.status == 405
     assert response.getheader('Allow') == 'GET'
@@ -363,7 +355,7 @@ def test_other_methods_are_answered_with_405(method):
 
 
 def test_what_is_no_upgrade_is_answered_with_426():
-    with Server(echo) as server:
+    with Server(echo_handler) as server:
         opener = build_opener(ProxyHandler({}))
         with pytest.raises(HTTPError) as caught:
             opener.open(server.url.replace('ws:', 'http:'), timeout=PATIENCE)
@@ -381,7 +373,7 @@ def test_what_is_no_upgrade_is_answered_with_426():
 
 @pytest.mark.parametrize('version', ['8', '0', '13, 8', 'x'])
 def test_another_version_is_answered_with_426_and_the_version_spoken(version):
-    with Server(echo) as server:
+    with Server(echo_handler) as server:
         response = request(server, **dict(UPGRADE, Sec_WebSocket_Version=version))
     assert response.status == 426
     assert response.getheader('Sec-WebSocket-Version') == '13'
@@ -393,7 +385,7 @@ def test_another_version_is_answered_with_426_and_the_version_spoken(version):
     {'Sec_WebSocket_Key': 'A' * 24},
 ])
 def test_a_wrong_upgrade_is_answered_with_400(changes):
-    with Server(echo) as server:
+    with Server(echo_handler) as server:
         response = request(server, **dict(UPGRADE, **changes))
     assert response.status == 400
     assert response.getheader('Content-Length') == str(len(response.text.encode('utf-8')))
@@ -406,7 +398,7 @@ def test_a_header_that_must_not_be_repeated_is_answered_with_400(again):
     """RFC 9112 3.2, RFC 6455 11.3."""
     lines = [b'GET / HTTP/1.1', b'Host: 127.0.0.1', b'Upgrade: websocket', b'Connection: Upgrade',
              b'Sec-WebSocket-Version: 13', b'Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==']
-    with Server(echo) as server:
+    with Server(echo_handler) as server:
         for more, status in (([], b'101'), ([again], b'400')):
             with RawClient(server) as sock:
                 sock.sendall(b'\r\n'.join(lines + more) + b'\r\n\r\n')
@@ -421,7 +413,7 @@ def test_a_header_that_must_not_be_repeated_is_answered_with_400(again):
 ])
 def test_a_secret_in_a_malformed_request_is_neither_logged_nor_sent_back(caplog, data):
     caplog.set_level(logging.DEBUG, 'lomond')
-    with Server(echo) as server, RawClient(server) as sock:
+    with Server(echo_handler) as server, RawClient(server) as sock:
         sock.sendall(data)
         answer = drain(sock)
     assert answer.startswith(b'HTTP/1.1 400 ')
@@ -431,7 +423,7 @@ def test_a_secret_in_a_malformed_request_is_neither_logged_nor_sent_back(caplog,
 
 
 def test_wrong_extensions_are_answered_with_400():
-    with Server(echo, compress=True) as server:
+    with Server(echo_handler, compress=True) as server:
         response = request(server, **dict(UPGRADE, Sec_WebSocket_Extensions='=;'))
     assert response.status == 400
 
@@ -446,14 +438,14 @@ def test_wrong_extensions_are_answered_with_400():
     b'\xff\xfe\r\n\r\n',
 ], ids=repr)
 def test_a_malformed_request_is_answered_with_400(data):
-    with Server(echo) as server, RawClient(server) as sock:
+    with Server(echo_handler) as server, RawClient(server) as sock:
         sock.sendall(data)
         answer = drain(sock)
     assert answer.startswith(b'HTTP/1.1 400 Bad Request\r\n')
 
 
 def test_an_endless_head_is_cut_off():
-    with Server(echo) as server, RawClient(server) as sock:
+    with Server(echo_handler) as server, RawClient(server) as sock:
         sock.sendall(b'GET / HTTP/1.1\r\nX: ')
         with pytest.raises((socket.error, AssertionError)):
             while True:
@@ -466,7 +458,7 @@ def test_a_lomond_client_sees_the_refusal():
             request = super(OldWebSocket, self).build_request()
             return request.replace(b'Version: 13', b'Version: 12')
 
-    with Server(echo) as server:
+    with Server(echo_handler) as server:
         websocket = OldWebSocket(server.url)
         websocket.add_header(u'Origin', u'http://example.org')
         events = list(websocket)
@@ -476,7 +468,7 @@ def test_a_lomond_client_sees_the_refusal():
 
 
 def test_more_than_max_connections_are_answered_with_503():
-    with Server(echo, max_connections=1) as server:
+    with Server(echo_handler, max_connections=1) as server:
         with RawClient(server) as sock:
             upgrade(sock)
             response = request(server, **UPGRADE)
@@ -488,7 +480,7 @@ def test_more_than_max_connections_are_answered_with_503():
 
 
 def test_a_connection_that_ended_lets_another_in():
-    with Server(echo, max_connections=1) as server:
+    with Server(echo_handler, max_connections=1) as server:
         for _ in range(5):
             while True:         # the thread before is about to end
                 events = talk(server.url, u'x')
@@ -507,7 +499,7 @@ def test_a_request_that_does_not_come_is_given_up_after_handshake_timeout(data):
 
 
 def test_a_request_that_drips_is_given_up_after_handshake_timeout():
-    with Server(echo, handshake_timeout=0.1) as server, RawClient(server) as sock:
+    with Server(echo_handler, handshake_timeout=0.1) as server, RawClient(server) as sock:
         sock.settimeout(0.005)
         ended = False
         for byte in b'GET / HTTP/1.1\r\nX: ' + b'x' * 10000:
@@ -524,14 +516,14 @@ def test_a_request_that_drips_is_given_up_after_handshake_timeout():
 
 
 def test_tls_that_does_not_come_is_given_up_after_handshake_timeout(server_tls):
-    with Server(echo, ssl_context=server_tls, handshake_timeout=0.05) as server:
+    with Server(echo_handler, ssl_context=server_tls, handshake_timeout=0.05) as server:
         with RawClient(server) as sock:
             assert drain(sock) == b''
 
 
 def test_plain_bytes_on_a_tls_port_are_given_up_and_the_server_goes_on(
         server_tls, authority_file):
-    with Server(echo, ssl_context=server_tls) as server:
+    with Server(echo_handler, ssl_context=server_tls) as server:
         with RawClient(server) as sock:
             sock.sendall(b'GET / HTTP/1.1\r\n\r\n')
             try:
@@ -542,7 +534,7 @@ def test_plain_bytes_on_a_tls_port_are_given_up_and_the_server_goes_on(
 
 
 def test_a_client_that_leaves_before_the_answer_is_no_matter():
-    with Server(echo) as server:
+    with Server(echo_handler) as server:
         for data in (b'', b'GET', b'nonsense\r\n\r\n'):
             with RawClient(server) as sock:
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 0))
@@ -874,13 +866,13 @@ def test_without_close_timeout_close_waits_for_the_answer(never):
 
 
 def test_after_close_nobody_listens():
-    with Server(echo) as server:
+    with Server(echo_handler) as server:
         pass
     assert names(WebSocket(server.url)) == ['connecting', 'connect_fail']
 
 
 def test_a_server_that_never_started_closes():
-    server = Server(echo)
+    server = Server(echo_handler)
     server.close()
     server.close()
     server.start()      # has nothing to do any more
@@ -893,7 +885,7 @@ def test_a_server_that_never_started_closes():
     lambda server: server.__enter__(),
 ], ids=['start', 'serve_forever', 'with'])
 def test_a_server_that_was_closed_warns_that_it_serves_nobody(caplog, begin):
-    with Server(echo) as server:
+    with Server(echo_handler) as server:
         pass
     assert not caplog.records
     begin(server)
@@ -911,7 +903,7 @@ def test_ctrl_c_while_a_connection_gets_its_thread_loses_no_connection(monkeypat
                 raise KeyboardInterrupt
 
     serving_threads = []
-    server = Server(echo)
+    server = Server(echo_handler)
     client = Background(list, WebSocket(server.url, proxies={}))
     monkeypatch.setattr(threading, 'Thread', Interrupted)
     with pytest.raises(KeyboardInterrupt):
@@ -946,7 +938,7 @@ def test_connections_are_those_that_are_not_over_yet():
 
 
 def test_serve_forever_ends_when_another_thread_closes():
-    server = Server(echo)
+    server = Server(echo_handler)
     serving = Background(server.serve_forever)
     assert talk(server.url, u'x')[-1].graceful
     server.close()
@@ -960,7 +952,7 @@ def count_acceptors():
 def test_a_server_that_is_started_twice_accepts_in_one_thread():
     """As in ``with Server(handler).start() as server``."""
     before = count_acceptors()
-    with Server(echo).start() as server:
+    with Server(echo_handler).start() as server:
         assert server.start() is server
         assert count_acceptors() == before + 1
         assert talk(server.url, u'x')[-1].graceful
@@ -984,7 +976,7 @@ def test_close_waits_for_every_thread_that_accepts(monkeypatch):
     begun, woken = Queue(), Queue()
     still_open = []
     may_go_on = threading.Event()
-    server = Server(echo)
+    server = Server(echo_handler)
     acceptors = [Background(server.serve_forever) for _ in range(3)]
     first = acceptors[0]
     for _acceptor in acceptors:
@@ -1021,7 +1013,7 @@ def test_no_thread_and_no_descriptor_is_left_after_close(server_tls, authority_f
     threads = set(threading.enumerate())
     before = count_descriptors()
     for options in ({}, {'ssl_context': server_tls}):
-        with Server(echo, **options) as server:
+        with Server(echo_handler, **options) as server:
             for _ in range(5):
                 assert talk(server.url, u'x', ssl_cafile=authority_file)[-1].graceful
             with RawClient(server) as sock:
@@ -1035,7 +1027,7 @@ def test_no_thread_and_no_descriptor_is_left_after_close(server_tls, authority_f
 @needs_proc
 def test_a_connection_is_freed_when_it_ends_not_with_the_server(server_tls, authority_file):
     for options in ({}, {'ssl_context': server_tls}):
-        with Server(echo, **options) as server:
+        with Server(echo_handler, **options) as server:
             before = count_descriptors()
             for _ in range(5):
                 talk(server.url, u'x', ssl_cafile=authority_file)
@@ -1051,7 +1043,7 @@ def test_a_connection_that_cannot_be_served_does_not_end_the_server(caplog, monk
 
     faults = [RuntimeError("can't start new thread")]
     with caplog.at_level(logging.ERROR, 'lomond'):
-        with Server(echo) as server:
+        with Server(echo_handler) as server:
             monkeypatch.setattr('lomond._serving.set_close_on_exec', fail_once)
             with RawClient(server) as sock:
                 assert drain(sock) == b''
@@ -1067,7 +1059,7 @@ def test_an_accept_that_fails_is_logged_once_and_tried_again(caplog):
                 if 'could not accept a connection' in record.getMessage()]
 
     with caplog.at_level(logging.DEBUG, 'lomond'):
-        with Server(echo) as server, closing(socket.socket()) as sock:
+        with Server(echo_handler) as server, closing(socket.socket()) as sock:
             with few_descriptors(0):
                 sock.connect((server.host, server.port))
                 wait_until(lambda: len(failures()) > 1, 'it tries again')
@@ -1103,13 +1095,13 @@ def test_an_accept_that_fails_is_logged_once_and_tried_again(caplog):
 ])
 def test_wrong_arguments_raise_at_the_call(options, error):
     with pytest.raises(error):
-        Server(**dict({'handler': echo}, **options))
+        Server(**dict({'handler': echo_handler}, **options))
 
 
 def test_a_port_in_use_raises_at_the_call():
-    with Server(echo) as server:
+    with Server(echo_handler) as server:
         with pytest.raises(socket.error):
-            Server(echo, port=server.port)
+            Server(echo_handler, port=server.port)
 
 
 def test_a_server_websocket_requires_a_handshake_before_its_events():

@@ -7,7 +7,7 @@ import pytest
 from lomond import WebSocket
 from lomond.server import Server
 from lomond.testing import Clock
-from tests.network.driving import read_to_close
+from tests.network.driving import echo_handler, read_to_close
 from tests.support import RawServer, answer_upgrade, make_close, make_frame, names, read_frame
 
 TEXTS = [u'x' * 10, u'sch\xf6n', u'', u'y' * 300]
@@ -31,14 +31,6 @@ def converse(websocket, **options):
     return received
 
 
-def echo(websocket):
-    for event in websocket:
-        if event.name == 'text':
-            websocket.send_text(event.text)
-        elif event.name == 'binary':
-            websocket.send_binary(event.data)
-
-
 PAYLOAD = sum(len(text.encode('utf-8')) for text in TEXTS) + len(BIG)
 # 2 bytes of a header, 4 from 126 bytes on, 10 from 65,536 on; and a Close frame of 2 + 2.
 HEADERS = 3 * 2 + 4 + 10
@@ -46,7 +38,7 @@ HEADERS = 3 * 2 + 4 + 10
 
 @pytest.mark.parametrize('compress', [False, True])
 def test_messages_and_bytes_are_counted_each_way(compress):
-    with Server(echo, compress=compress) as server:
+    with Server(echo_handler, compress=compress) as server:
         websocket = WebSocket(server.url, compress=compress)
         assert len(converse(websocket)) == 5
         stats = websocket.stats
@@ -79,7 +71,7 @@ def test_what_was_received_in_pieces_is_counted_once():
 
 
 def test_the_numbers_go_on_over_reconnects():
-    with Server(echo) as server:
+    with Server(echo_handler) as server:
         websocket = WebSocket(server.url)
         converse(websocket)
         clock = Clock()
@@ -141,7 +133,7 @@ def test_a_server_counts_too():
     told = []
 
     def handler(websocket):
-        echo(websocket)
+        echo_handler(websocket)
         told.append(websocket.stats)
 
     with Server(handler) as server:

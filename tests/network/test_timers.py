@@ -183,7 +183,10 @@ def test_no_ping_goes_out_with_ping_rate_0():
     assert frames == [(0x81, b'the end')]
 
 
-def test_no_ping_goes_out_after_our_close_frame():
+@pytest.mark.parametrize('options', [
+    {'ping_rate': 10, 'ping_timeout': 15}, {'ping_rate': 0, 'heartbeat': 10}],
+    ids=['ping', 'heartbeat'])
+def test_nothing_goes_out_by_itself_after_our_close_frame(options):
     clock = Clock()
     frames = []
 
@@ -196,8 +199,7 @@ def test_no_ping_goes_out_after_our_close_frame():
         websocket = WebSocket(server.url)
         events = []
         for event in websocket.connect(
-                session_class=clock.session, poll=10, ping_rate=10, ping_timeout=15,
-                close_timeout=100):
+                session_class=clock.session, poll=10, close_timeout=100, **options):
             events.append(event)
             if event.name == 'ready':
                 websocket.close()
@@ -206,7 +208,8 @@ def test_no_ping_goes_out_after_our_close_frame():
     # Nobody asked the server, so it isn't judged but by close_timeout.
     assert names(events)[3:] == ['disconnected']
     assert 'Close' in events[-1].reason
-    assert frames[1] == b''
+    assert [event.name for event in events].count('poll') > 5
+    assert frames[0][0] == 0x88 and frames[1] == b''
 
 
 # -- silence --

@@ -9,7 +9,13 @@ import pytest
 
 from lomond import WebSocket, errors
 from lomond.server import Server
-from tests.network.driving import Background, accept_and_send, stall, wait_for
+from tests.network.driving import (
+    Background,
+    accept_and_send,
+    echo_handler,
+    stall,
+    wait_for,
+)
 from tests.network.tls_proxy import TLSProxy
 from tests.support import RawServer, answer_upgrade, make_close, make_frame, names, read_frame
 
@@ -33,17 +39,9 @@ def connect(proxy, authority_file):
     return connect
 
 
-def echo(websocket):
-    for event in websocket:
-        if event.name == 'text':
-            websocket.send_text(event.text)
-        elif event.name == 'binary':
-            websocket.send_binary(event.data)
-
-
 @needs_memory_bio
 def test_talk_and_close(connect, server_tls, proxy):
-    with Server(echo, ssl_context=server_tls) as server:
+    with Server(echo_handler, ssl_context=server_tls) as server:
         websocket = connect(server)
         events = []
         for event in websocket:
@@ -61,7 +59,7 @@ def test_talk_and_close(connect, server_tls, proxy):
 @needs_memory_bio
 def test_big_messages_both_ways(connect, server_tls):
     big = [bytes(bytearray(range(256))) * 4096 * size for size in (1, 5)]
-    with Server(echo, ssl_context=server_tls) as server:
+    with Server(echo_handler, ssl_context=server_tls) as server:
         websocket = connect(server)
         received = []
         for event in websocket:

@@ -34,3 +34,12 @@ def peer(request):
     else:
         pytest.importorskip(request.param)
     return importlib.import_module('tests.peers.{}_peer'.format(request.param))
+
+
+@pytest.fixture
+def talk(peer, tls, authority_file):
+    """The peer's ``talk``, to a server."""
+    def talk(server, *args, **kwargs):
+        url = '{}://localhost:{}/'.format('wss' if tls else 'ws', server.port)
+        return peer.talk(url, authority_file, *args, **kwargs)
+    return talk

@@ -33,15 +33,6 @@ class EchoServer(LoopThread):
         self.closed.put(event.graceful)
 
 
-@pytest.fixture
-def talk(peer, tls, authority_file):
-    """The peer's ``talk``, to a server."""
-    def talk(server, *args, **kwargs):
-        url = '{}://localhost:{}/'.format('wss' if tls else 'ws', server.port)
-        return peer.talk(url, authority_file, *args, **kwargs)
-    return talk
-
-
 @pytest.mark.parametrize('compress', [False, True])
 @pytest.mark.parametrize('messages', [MESSAGES, LARGE], ids=['small', 'large'])
 def test_messages_come_back_and_the_client_closes(tls, talk, messages, compress):

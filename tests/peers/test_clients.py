@@ -62,15 +62,6 @@ def serve(tls):
     return serve
 
 
-@pytest.fixture
-def talk(peer, tls, authority_file):
-    """The peer's ``talk``, to a server."""
-    def talk(server, *args, **kwargs):
-        url = '{}://localhost:{}/'.format('wss' if tls else 'ws', server.port)
-        return peer.talk(url, authority_file, *args, **kwargs)
-    return talk
-
-
 @pytest.mark.parametrize('compress', [False, True])
 def test_messages_come_back(serve, talk, compress):
     with serve(compress=compress) as server:

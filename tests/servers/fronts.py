@@ -19,21 +19,26 @@ SHUTDOWN = 0.5
 #: What HAProxy's answer says when it has no server to go to.
 RETRY_AFTER = 7
 
-_NGINX = u'''
+#: What a program of nginx's that runs in a folder of its own begins with, and the same for http.
+NGINX_HEAD = u'''
 daemon off;
 pid nginx.pid;
 error_log stderr error;
 worker_processes 1;
-worker_shutdown_timeout {shutdown}ms;
 events {{ worker_connections 128; }}
-http {{
+'''
+NGINX_HTTP = u'''
     access_log off;
     client_body_temp_path body;
     proxy_temp_path proxy;
     fastcgi_temp_path fastcgi;
     uwsgi_temp_path uwsgi;
     scgi_temp_path scgi;
+'''
 
+_NGINX = NGINX_HEAD + u'''
+worker_shutdown_timeout {shutdown}ms;
+http {{''' + NGINX_HTTP + u'''
     proxy_http_version 1.1;
     proxy_set_header Upgrade $http_upgrade;
     proxy_set_header Connection "upgrade";

@@ -10,7 +10,7 @@ from lomond import WebSocket, errors, wsgi
 from tests.support import PATIENCE
 from tests.wsgi.test_upgrade import served
 
-pytestmark = [pytest.mark.costly, pytest.mark.usefixtures('clean_environment')]
+pytestmark = pytest.mark.costly
 
 
 def echo(websocket):

@@ -7,10 +7,13 @@ import re
 import socket
 import struct
 import sys
+from contextlib import closing
 
 import pytest
 
 from lomond import WebSocket, errors
+from tests.network.driving import drain
+from tests.network.one_thread import MASK, Client
 from tests.programs import wait_until
 from tests.support import PATIENCE, make_close, make_frame, read_exactly, read_frame, read_head
 from tests.wsgi.conftest import run_server
@@ -18,8 +21,6 @@ from tests.wsgi.conftest import run_server
 pytestmark = pytest.mark.costly
 
 MIB = os.urandom(1024 * 1024)
-
-KEY = b'\1\2\3\4'
 
 #: A server's name and options, and the module that it needs.
 SERVERS = {
@@ -99,51 +100,28 @@ def talk(url, messages, last=None, **options):
 
 def get(server, path, *headers):
     """Return the status, and all that comes up to the end of the body, of a plain request."""
-    client = Raw(server)
-    try:
-        client.sock.sendall('GET {} HTTP/1.1\r\nHost: x\r\n{}\r\n'.format(
-            path, ''.join(header + '\r\n' for header in headers)).encode('ascii'))
+    request = 'GET {} HTTP/1.1\r\nHost: x\r\n{}\r\n'.format(
+        path, ''.join(header + '\r\n' for header in headers))
+    with closing(Client(('127.0.0.1', server.port), request.encode('ascii'))) as client:
         head = read_head(client.sock)
         length = int(re.search(br'(?i)\r\ncontent-length: *([0-9]+)', head).group(1))
         return int(head.split(b' ')[1]), head + read_exactly(client.sock, length)
-    finally:
-        client.close()
 
 
-class Raw(object):
-    """A client of bytes."""
+def upgrade(server, path, more=b'', connection=b'Upgrade', headers=b''):
+    """Return a raw client whose request was accepted; its ``answer`` is the head of the answer.
 
-    def __init__(self, server):
-        self.sock = socket.create_connection(('127.0.0.1', server.port), PATIENCE)
-
-    def upgrade(self, path, more=b'', connection=b'Upgrade', headers=b''):
-        self.sock.sendall(
-            b'GET ' + path.encode('ascii') + b' HTTP/1.1\r\nHost: 127.0.0.1\r\n'
-            b'Upgrade: websocket\r\nConnection: ' + connection + b'\r\n' + headers +
-            b'Sec-WebSocket-Version: 13\r\n'
-            b'Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n' + more)
-        head = read_head(self.sock)
-        assert head.startswith(b'HTTP/1.1 101 '), head
-        return head
-
-    def rest(self):
-        """Return all bytes up to the end."""
-        data = b''
-        while True:
-            piece = self.sock.recv(65536)
-            if not piece:
-                return data
-            data += piece
-
-    def close(self):
-        self.sock.close()
-
-
-@pytest.fixture
-def raw(server):
-    client = Raw(server)
-    yield client
-    client.close()
+    ``more``, bytes that it sends together with the request.
+    """
+    client = Client(
+        ('127.0.0.1', server.port),
+        b'GET ' + path.encode('ascii') + b' HTTP/1.1\r\nHost: 127.0.0.1\r\n'
+        b'Upgrade: websocket\r\nConnection: ' + connection + b'\r\n' + headers +
+        b'Sec-WebSocket-Version: 13\r\n'
+        b'Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n' + more)
+    client.answer = read_head(client.sock)
+    assert client.answer.startswith(b'HTTP/1.1 101 '), client.answer
+    return client
 
 
 @pytest.mark.parametrize('path', PATHS)
@@ -181,30 +159,30 @@ def test_handler_that_returns_early_closes_properly(server, path):
 
 @pytest.mark.parametrize('path', PATHS)
 def test_client_that_is_gone_is_no_error(server, path):
-    client = Raw(server)
-    client.upgrade(path)
+    client = upgrade(server, path)
     client.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 0))
     client.close()
     assert get(server, '/plain')[1].endswith(b'hello')
 
 
 @pytest.mark.parametrize('path', PATHS)
-def test_frames_that_come_with_the_request_are_not_lost(server, path, name, raw):
+def test_frames_that_come_with_the_request_are_not_lost(server, path, name):
     if name in READ_TOO_MUCH:
         pytest.skip('it takes them for a second request: docs/wsgi.md says so')
-    raw.upgrade(path, make_frame(1, b'early', key=KEY) + make_frame(2, b'bird', key=KEY))
-    assert read_frame(raw.sock) == (0x81, b'early')
-    assert read_frame(raw.sock) == (0x82, b'bird')
-    raw.sock.sendall(make_close(1000, key=KEY))
-    assert read_frame(raw.sock)[0] == 0x88
+    early = make_frame(1, b'early', key=MASK) + make_frame(2, b'bird', key=MASK)
+    with closing(upgrade(server, path, early)) as client:
+        assert read_frame(client.sock) == (0x81, b'early')
+        assert read_frame(client.sock) == (0x82, b'bird')
+        client.sock.sendall(make_close(1000, key=MASK))
+        assert read_frame(client.sock)[0] == 0x88
 
 
 @pytest.mark.parametrize('path', PATHS)
-def test_nothing_comes_after_the_close_frame(server, path, raw):
-    raw.upgrade(path)
-    raw.sock.sendall(make_close(1000, key=KEY))
-    assert read_frame(raw.sock) == (0x88, struct.pack('!H', 1000))
-    assert raw.rest() == b''
+def test_nothing_comes_after_the_close_frame(server, path):
+    with closing(upgrade(server, path)) as client:
+        client.sock.sendall(make_close(1000, key=MASK))
+        assert read_frame(client.sock) == (0x88, struct.pack('!H', 1000))
+        assert drain(client.sock) == b''
 
 
 @pytest.mark.parametrize('path', PATHS[1:3])
@@ -228,18 +206,17 @@ def test_foreign_origin_is_refused_and_none_of_a_web_page_is_not(server):
         server, '/loop', 'Upgrade: websocket', 'Connection: Upgrade', 'Sec-WebSocket-Version: 13',
         'Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==', 'Origin: https://evil.example')
     assert status == 403 and b'https://evil.example is not allowed' in data
-    client = Raw(server)
-    client.upgrade('/loop', headers=b'Origin: https://good.example\r\n')
-    client.close()
+    upgrade(server, '/loop', headers=b'Origin: https://good.example\r\n').close()
 
 
 @pytest.mark.parametrize('connection', [b'keep-alive, Upgrade', b'upgrade', b'UPGRADE , x'])
-def test_connection_header_is_a_list_of_tokens(server, raw, connection):
-    raw.upgrade('/loop', connection=connection)
+def test_connection_header_is_a_list_of_tokens(server, connection):
+    upgrade(server, '/loop', connection=connection).close()
 
 
-def test_header_of_our_own_is_in_the_answer(server, raw):
-    assert b'\r\nSet-Cookie: a=b\r\n' in raw.upgrade('/called')
+def test_header_of_our_own_is_in_the_answer(server):
+    with closing(upgrade(server, '/called')) as client:
+        assert b'\r\nSet-Cookie: a=b\r\n' in client.answer
 
 
 def test_answer_of_the_application_arrives_whole(server):

@@ -20,8 +20,6 @@ from lomond.server import Refusal, Server, ServerWebSocket
 from tests.programs import wait_until
 from tests.support import PATIENCE, needs_refcounts
 
-pytestmark = pytest.mark.usefixtures('clean_environment')
-
 
 class Threaded(ThreadingMixIn, WSGIServer):
     daemon_threads = True

@@ -8,14 +8,16 @@ import re
 import signal
 import socket
 import sys
+from contextlib import closing
 
 import pytest
 
 from lomond import WebSocket, errors
 from tests.programs import Program, find_program, wait_until, write_file
+from tests.servers.fronts import NGINX_HEAD, NGINX_HTTP
 from tests.support import PATIENCE
 from tests.wsgi.conftest import ROOT, run_server
-from tests.wsgi.test_servers import Raw, get, talk, url
+from tests.wsgi.test_servers import get, talk, upgrade, url
 
 pytestmark = pytest.mark.costly
 
@@ -76,12 +78,8 @@ def test_detached_connections_leave_all_threads_free():
 def test_client_that_is_gone_without_a_word_frees_its_thread():
     """As a laptop that was closed: TCP goes on, and nothing answers the pings."""
     with run_server(*THREADS + ('threads=1',)) as server:
-        client = Raw(server)
-        client.upgrade('/quick')        # answers no ping
-        try:
+        with closing(upgrade(server, '/quick')):        # which answers no ping
             assert get(server, '/plain')[0] == 200
-        finally:
-            client.close()
 
 
 @pytest.mark.parametrize('path', ['/loop', '/detached', '/pooled'])
@@ -188,19 +186,8 @@ def test_gevent_that_has_not_patched_is_named_in_a_clear_error():
 
 # -- nginx in front --
 
-NGINX = u'''
-daemon off;
-pid nginx.pid;
-error_log stderr error;
-worker_processes 1;
-events {{ worker_connections 128; }}
-http {{
-    access_log off;
-    client_body_temp_path body;
-    proxy_temp_path proxy;
-    fastcgi_temp_path fastcgi;
-    uwsgi_temp_path uwsgi;
-    scgi_temp_path scgi;
+NGINX = NGINX_HEAD + u'''
+http {{''' + NGINX_HTTP + u'''
     proxy_read_timeout 3s;
     {block}
 }}
