@@ -45,7 +45,8 @@ class _Watched(object):
 
     def __init__(self):
         # type: () -> None
-        self.loops = {}  # type: Dict[int, _Loop]
+        # Weakly, as a loop that is over may leave what it watched to the collector.
+        self.loops = weakref.WeakValueDictionary()  # type: weakref.WeakValueDictionary[int, _Loop]
         add_waiter(self)
 
     def forget(self, fd):
@@ -163,7 +164,7 @@ class _Loop(Scheduled):
     thread; all else in the loop's own.
     """
 
-    __slots__ = ('_interest', '_owner', 'is_closed', 'place', 'waiter')
+    __slots__ = ('__weakref__', '_interest', '_owner', 'is_closed', 'place', 'waiter')
 
     def __init__(self, owner, place):
         # type: (Any, Any) -> None
@@ -372,8 +373,8 @@ class _AsyncioLoop(_Loop):
         if not waiter.done():
             try:
                 waiter.set_result(None)
-            except asyncio.InvalidStateError:
-                pass        # a signal's handler has just released it
+            except (RuntimeError, asyncio.InvalidStateError):
+                pass        # the loop is closed, or a signal's handler has just released it
 
     @staticmethod
     async def checkpoint():

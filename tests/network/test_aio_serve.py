@@ -1,5 +1,6 @@
 """`aio.serve`: what a handler gets, how connections end, what is refused, how the server ends."""
 
+import asyncio
 import functools
 import gc
 import logging
@@ -7,6 +8,7 @@ import os
 import signal
 import socket
 import struct
+import warnings
 
 import pytest
 
@@ -775,6 +777,25 @@ def test_connections_that_have_ended_need_no_collector(loop_name):
     finally:
         gc.enable()
     assert counts[-1] <= counts[0] + 1
+
+
+def test_an_event_loop_that_is_closed_leaves_the_server_to_the_collector():
+    async def begin():
+        server = aio.serve(never_end)
+        await server.__aenter__()
+        client = Client(server.address)
+        while not server.connections:
+            await asyncio.sleep(0.001)
+        return client
+
+    loop = asyncio.new_event_loop()
+    client = loop.run_until_complete(begin())
+    loop.close()
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore', ResourceWarning)    # as for any socket left to it
+        gc.collect()
+    assert b'HTTP/1.1 101' in client.read_until_end()
+    client.close()
 
 
 # -- mistakes --
