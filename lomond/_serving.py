@@ -89,7 +89,7 @@ def close_failed(websocket, error):
 
 def join_all(threads, timeout):
     # type: (List[threading.Thread], Optional[float]) -> None
-    """Wait for threads, but for the one that calls, for at most ``timeout`` seconds in all."""
+    """Wait for threads, except for the one that calls, for at most ``timeout`` seconds in all."""
     deadline = None if timeout is None else monotonic() + timeout
     for thread in threads:
         # A thread without an identifier is about to start, or never did because of Ctrl-C.
@@ -406,16 +406,16 @@ class InOneThread(Crowd):
             sock, address, session_class=partial(ServedSession, outbox=self._new_outbox()))
         member = Member(websocket, partial(self._begin, websocket))
         self._multiplexer.begun(member)     # now: it has a socket to be freed
-        self._take_in(member)
+        self._admit(member)
 
     def add(self, websocket):
         # type: (Any) -> None
         """Serve a connection as `lomond.server.Server.add` describes."""
         self._multiplexer.check_free(websocket)
         websocket.new_session(partial(ServedSession, outbox=self._new_outbox()))
-        self._take_in(Member(websocket, partial(self._begin, websocket)))
+        self._admit(Member(websocket, partial(self._begin, websocket)))
 
-    def _take_in(self, member):
+    def _admit(self, member):
         # type: (Member) -> None
         self._multiplexer.add(member)
         if self._close_deadline is not None:        # by another thread, which may have missed it
