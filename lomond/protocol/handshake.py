@@ -309,6 +309,9 @@ def check_request(request):
             'a WebSocket needs HTTP/1.1, and this request came in HTTP/1.0' + _PROXY)
     if _get_only(request, u'Host', UpgradeRefused) is None:
         raise UpgradeRefused('the Host header is missing')
+    if request.get(u'Content-Length', u'0') != u'0' or u'Transfer-Encoding' in request.headers:
+        # What follows would be read as frames.
+        raise UpgradeRefused('the request of a WebSocket has no body')
     for name, token in (u'Upgrade', u'websocket'), (u'Connection', u'Upgrade'):
         if not request.headers.has_token(name, token):
             raise _UpgradeRequired(

@@ -383,6 +383,8 @@ def test_another_version_is_answered_with_426_and_the_version_spoken(version):
     {'Sec_WebSocket_Key': 'short'},
     {'Sec_WebSocket_Key': ''},
     {'Sec_WebSocket_Key': 'A' * 24},
+    {'Content_Length': '5'},        # what follows would be read as frames
+    {'Transfer_Encoding': 'chunked'},
 ])
 def test_a_wrong_upgrade_is_answered_with_400(changes):
     with Server(echo_handler) as server:
