@@ -10,6 +10,9 @@ from lomond._compat import TYPE_CHECKING, text_type
 if TYPE_CHECKING:
     from typing import Any, Iterable, List, Optional, Text  # noqa: F401
 
+# Flags of the code of generators, coroutines and asynchronous generators.
+_NOT_RUN_BY_A_CALL = 0x20 | 0x80 | 0x200
+
 
 # -- numbers --
 
@@ -108,6 +111,14 @@ def check_flag(name, value):
     if not isinstance(value, (bytes, text_type)) and value in (True, False, None):
         return bool(value)
     raise TypeError('{} must be True or False, not {!r}'.format(name, value))
+
+
+def check_plain(name, function):
+    # type: (str, Any) -> None
+    """Raise TypeError for a function that a call doesn't run."""
+    if getattr(getattr(function, '__code__', None), 'co_flags', 0) & _NOT_RUN_BY_A_CALL:
+        raise TypeError('{} must be a plain function, without async or yield, '
+                        'not {!r}'.format(name, function))
 
 
 def check_callable(name, value):

@@ -264,6 +264,11 @@ class Endpoint(object):
         """The protocol's side of the present or last connection."""
         raise NotImplementedError
 
+    def new_session(self, session_class):
+        # type: (Callable[[Any], Any]) -> Any
+        """Return the session of a connection, not begun, for what drives it in steps."""
+        raise NotImplementedError
+
     def check_idle(self):
         # type: () -> None
         """Raise WebSocketUnavailable unless a driver may begin with this."""
@@ -686,7 +691,7 @@ class Endpoint(object):
             machine.wake()
         session = self._session
         if session is None:
-            self._drop_handover()
+            self._close_handover()
             return
         if self.stream.state == State.CONNECTING:
             session.close(payload)
@@ -711,7 +716,9 @@ class Endpoint(object):
             session.force_disconnect()
             if self._calls is not None:
                 self._calls.forced(session)
-        self._drop_handover()
+            self._drop_handover()
+        else:
+            self._close_handover()
 
     def give_up(self):
         # type: () -> None
@@ -729,6 +736,12 @@ class Endpoint(object):
         """Close the connection's state: the transport is gone; the session calls this."""
         self.stream.disconnect()
         self._drop_handover()
+
+    def _close_handover(self):
+        # type: () -> None
+        """End a connection whose handshake was made elsewhere, and that nothing drives."""
+        if self.handover is not None:
+            self.on_disconnect()
 
     def _drop_handover(self):
         # type: () -> None

@@ -260,6 +260,29 @@ OTHER_NAMES_OF['aio.serve'] = dict(
     threads='aio.serve() has a task for each connection',
     overflow='await the sends of a connection: they wait for space')
 
+_HOST = 'the WSGI server listens, and reads the request'
+_WSGI_TLS = 'TLS is made by the WSGI server, or a proxy in front of it'
+OTHER_NAMES_OF['wsgi.upgrade'] = dict(
+    ((name, _WSGI_TLS if hint == _SERVER_TLS else hint)
+     for name, hint in OTHER_NAMES_OF['Server'].items()
+     if name not in ('idle_timeout', 'stale_disconnects', 'max_age')),
+    handler='call websocket_app(handler)',
+    host=_HOST,
+    port=_HOST,
+    unix_path=_HOST,
+    reuse_port=_HOST,
+    handshake_timeout=_HOST,
+    timeout='use write_timeout=, ping_timeout= and close_timeout=, in seconds',
+    ssl_context=_WSGI_TLS,
+    max_connections='the WSGI server has its own limit',
+    threads='pass detach=True, and have a pool or a thread drive the connection',
+    max_queue='it is an option of the Pool that drives the connection',
+    overflow='it is an option of the Pool that drives the connection')
+OTHER_NAMES_OF['websocket_app'] = OTHER_NAMES_OF['wsgi.upgrade']
+
+# The calls of servers.
+_SERVERS = ('Server', 'aio.serve', 'wsgi.upgrade', 'websocket_app')
+
 # The calls that take a policy, and how to pass it.
 _WITH_POLICY = {
     'add': 'use pool.add(websocket, ReconnectPolicy({}))',
@@ -321,7 +344,7 @@ def _other_call(call, option):
     if not found:
         return None
     words = 'a server has no such option; a client takes it in {}' \
-        if call in ('Server', 'aio.serve') \
+        if call in _SERVERS \
         else 'pass it as {}'
     return words.format(' or '.join(found))
 

@@ -74,11 +74,17 @@ class UpgradedWebSocket(ServerWebSocket):
         return super(UpgradedWebSocket, self)._use_calls()
 
     def begin(self):
-        # type: () -> None
-        """Make one loop for all that a handler, or calls, do with it; `dispose` ends it."""
+        # type: () -> bool
+        """Make one loop for all that a handler, or calls, do with it; `dispose` ends it.
+
+        Returns False if the connection has been closed before.
+        """
         with self._loop_lock():
+            if self.is_closed:
+                return False
             if self._events is None:
                 self._loop = self._events = self._run()
+            return True
 
     def _run(self):
         # type: () -> Any
@@ -110,6 +116,7 @@ class UpgradedWebSocket(ServerWebSocket):
             pass    # the client is gone
         finally:
             transport.close()
+            super(UpgradedWebSocket, self).close(code, reason)
 
     # -- for pools and servers, as a `lomond.websocket.WebSocket` has them --
 

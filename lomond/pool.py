@@ -27,7 +27,7 @@ from lomond.engine.outbox import MAX_QUEUE, Overflow
 from lomond.engine.policy import check_policy
 from lomond.engine.reconnect import PersistentSession
 from lomond.engine.renewal import RenewedSession
-from lomond.engine.stepped import QueuedSession, begin_client
+from lomond.engine.stepped import QueuedClientSession, QueuedSession, begin_client
 from lomond.net.ways import WAYS, find_way
 from lomond.websocket import WebSocket, check_timing
 
@@ -196,6 +196,9 @@ class Pool(Crowd):
                 websocket.check_idle()
             if tag is not None:
                 websocket.tag = tag
+            if not is_released and websocket.handover is not None:
+                # Now, as it is connected: what closes it before its first step sends a Close frame.
+                websocket.new_session(partial(QueuedClientSession, outbox=self._new_outbox()))
         close_before = websocket.last_close
         member = Member(websocket, partial(
             self._begin, websocket, policy, timing,
@@ -241,7 +244,11 @@ class Pool(Crowd):
         def begin_session(end=websocket, outbox=None):
             # type: (Any, Optional[Outbox]) -> Any
             session = end.session  # type: Any
-            if not (isinstance(session, QueuedSession) and session.take_over(wake, self._driver)):
+            if isinstance(session, QueuedSession) and session.take_over(wake, self._driver):
+                pass
+            elif end.handover is not None:      # `add` has made it
+                session.begin_checked(wake, *timing)
+            else:
                 session = begin_client(
                     end, self._new_outbox() if outbox is None else outbox, timing, is_over, wake)
             session.gate = self._gate
@@ -276,8 +283,8 @@ def _ways(poller):
 
 def _check_websocket(websocket):
     # type: (Any) -> None
-    if not isinstance(websocket, Endpoint) \
-            or not (hasattr(websocket, 'new_session') or _is_released(websocket)):
+    if not (isinstance(websocket, WebSocket) or _is_released(websocket)
+            or getattr(websocket, 'handover', None) is not None):
         raise TypeError('a pool takes WebSockets, and those of lomond.wsgi.upgrade, not {!r}: '
                         'write pool.add(WebSocket(url))'.format(websocket))
 

@@ -30,6 +30,7 @@ from lomond._checks import (
     check_callable,
     check_count,
     check_flag,
+    check_plain,
     check_seconds,
     check_ssl_context,
 )
@@ -67,19 +68,8 @@ if TYPE_CHECKING:
 
     Handler = Callable[[ServerWebSocket], Any]
 
-# Flags of the code of generators, coroutines and asynchronous generators.
-_NOT_RUN_BY_A_CALL = 0x20 | 0x80 | 0x200
-
 #: The default of the parameter ``timeout`` of `close`: None is another value.
 CLOSE_TIMEOUT = Ellipsis  # type: Any
-
-
-def _check_plain(name, function):
-    # type: (str, Any) -> None
-    """Raise TypeError for a function that a call doesn't run."""
-    if getattr(getattr(function, '__code__', None), 'co_flags', 0) & _NOT_RUN_BY_A_CALL:
-        raise TypeError('{} must be a plain function, without async or yield, '
-                        'not {!r}'.format(name, function))
 
 
 class BaseServer(object):
@@ -126,8 +116,8 @@ class BaseServer(object):
         threads = check_flag('threads', threads)
         reuse_port = check_flag('reuse_port', reuse_port)
         make_serving = self._choose(handler, poll, threads, max_queue, overflow)
-        _check_plain('origins', origins)
-        _check_plain('on_request', on_request)
+        check_plain('origins', origins)
+        check_plain('on_request', on_request)
         self._endpoint_options = {
             'ssl_context': check_ssl_context(ssl_context),
             'protocols': check_protocols(protocols),
@@ -289,7 +279,7 @@ class Server(BaseServer):
         if (max_queue, overflow) != (MAX_QUEUE, Overflow.RAISE):
             raise TypeError('max_queue and overflow are for Server(threads=False): with threads, a '
                             'send waits until the client has read enough')
-        _check_plain('the handler', handler)
+        check_plain('the handler', handler)
         return partial(InThreads, handler=handler)
 
     @property

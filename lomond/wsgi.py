@@ -24,9 +24,10 @@ import threading
 import weakref
 
 from lomond import errors
-from lomond._checks import check_flag, check_seconds, check_spin
+from lomond._checks import check_flag, check_plain, check_seconds, check_spin
 from lomond._compat import TYPE_CHECKING, latin1_to_native, monotonic, quote, text_type
 from lomond._describe import describe
+from lomond._hints import check_passed_on, takes_options
 from lomond._serving import SHUTDOWN, join_all, run_handler
 from lomond._upgraded import bells, make_upgraded
 from lomond._wsgi_servers import (
@@ -43,6 +44,7 @@ from lomond.net.takeover import can_take_over, lend, take_over
 from lomond.net.workers import start_thread
 from lomond.protocol.close import encode_close
 from lomond.protocol.handshake import UpgradeRefused, describe_status, rebuild_request
+from lomond.server import Server
 from lomond.websocket import Timing, check_timing
 
 if TYPE_CHECKING:
@@ -114,6 +116,7 @@ def _to_native(value):
     return latin1_to_native(text)       # type: ignore[no-any-return]
 
 
+@takes_options('wsgi.upgrade', '')
 def upgrade(environ, headers=(), detach=False, **options):
     # type: (Environ, Headers, bool, **Any) -> UpgradedWebSocket
     """Make the opening handshake of a request; return the `lomond.server.ServerWebSocket`.
@@ -141,7 +144,7 @@ def upgrade(environ, headers=(), detach=False, **options):
     TypeError and ValueError for wrong options.
     """
     check_flag('detach', detach)
-    loop_options, endpoint_options = _sort_options(options)
+    loop_options, endpoint_options = _sort_options('wsgi.upgrade', options)
     fields = check_headers(headers)
     if WEBSOCKET_KEY in environ:
         raise errors.WebSocketUnavailable('this request was upgraded before, to {!r}'.format(
@@ -168,6 +171,7 @@ def upgrade(environ, headers=(), detach=False, **options):
     return websocket
 
 
+@takes_options('websocket_app', '')
 def websocket_app(handler, detach=False, **options):
     # type: (Handler, bool, **Any) -> Application
     """Return a WSGI application that upgrades each request, and calls a handler.
@@ -181,9 +185,10 @@ def websocket_app(handler, detach=False, **options):
     if not callable(handler):
         raise TypeError('the handler must be callable, not {!r}: websocket_app(handler)'.format(
             handler))
+    check_plain('the handler', handler)
     check_flag('detach', detach)
     check_headers(options.get('headers', ()))
-    others = _sort_options({
+    others = _sort_options('websocket_app', {
         name: value for name, value in options.items() if name != 'headers'})[1]
     make_upgraded(None, **others)       # raises for invalid options
 
@@ -220,17 +225,20 @@ def _start(handler, websocket):
 
 def _run(handler, websocket):
     # type: (Handler, UpgradedWebSocket) -> None
-    websocket.begin()
     try:
-        run_handler(handler, websocket)
+        if websocket.begin():
+            run_handler(handler, websocket)
     finally:
         websocket.dispose()
         _threads.pop(threading.current_thread(), None)
 
 
-def _sort_options(options):
-    # type: (Dict[str, Any]) -> Tuple[Dict[str, Any], Dict[str, Any]]
-    """Return the options of a loop, which are checked, and those of a `ServerWebSocket`."""
+def _sort_options(call, options):
+    # type: (str, Dict[str, Any]) -> Tuple[Dict[str, Any], Dict[str, Any]]
+    """Return the options of a loop, which are checked, and those of a `ServerWebSocket`.
+
+    Raises TypeError, in the name of a ``call``, for one that it doesn't take.
+    """
     timing = dict(_TIMING)  # type: Dict[str, Any]
     others = {}
     for name, value in options.items():
@@ -238,6 +246,9 @@ def _sort_options(options):
             timing[name] = value
         else:
             others[name] = value
+    check_passed_on(call, others, Server.__init__)
+    for name in 'origins', 'on_request':
+        check_plain(name, others.get(name))
     spin = check_spin(timing.pop('spin', 0.0))
     return dict(check_timing(**timing)._asdict(), spin=spin), others
 
@@ -255,6 +266,8 @@ def _request(environ):
             target += '?' + environ['QUERY_STRING']
     headers = [(name[5:].replace('_', '-').title(), value)
                for name, value in environ.items() if name.startswith('HTTP_')]
+    if environ.get('CONTENT_LENGTH'):
+        headers.append(('Content-Length', environ['CONTENT_LENGTH']))
     # eventlet always says HTTP/1.0.
     version = 'HTTP/1.1' if 'eventlet.input' in environ else environ['SERVER_PROTOCOL']
     try:

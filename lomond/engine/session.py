@@ -603,7 +603,7 @@ class Session(object):
         self._needs_step = True
         self._websocket.stats.attempts += 1
         handover = self._websocket.handover
-        if handover is None or self._obstacle is not None or self._is_forced:
+        if handover is None or self._obstacle is not None:
             return self._announce()
         return self._take_over(handover)
 

@@ -108,6 +108,8 @@ def paired(**changes):
     ({'HTTP_CONNECTION': None}, 426, 'a proxy in front has changed it'),
     ({'SERVER_PROTOCOL': 'HTTP/1.0'}, 426, 'came in HTTP/1.0'),
     ({'REQUEST_METHOD': 'POST'}, 405, 'begins with GET'),
+    ({'CONTENT_LENGTH': '5'}, 400, 'has no body'),
+    ({'HTTP_TRANSFER_ENCODING': 'chunked'}, 400, 'has no body'),
     ({'HTTP_HOST': None}, 400, 'Host'),
     ({'HTTP_SEC_WEBSOCKET_VERSION': '8'}, 426, 'only version 13'),
     ({'HTTP_SEC_WEBSOCKET_KEY': 'x'}, 400, 'Sec-WebSocket-Key'),
@@ -160,8 +162,22 @@ def test_request_is_upgraded_once():
         websocket.force_disconnect()
 
 
+def generate(_argument):
+    yield
+
+
 @pytest.mark.parametrize('options, error, words', [
-    ({'no_such': 1}, TypeError, 'no_such'),
+    ({'no_such': 1}, TypeError, r"\(\) got an unexpected keyword argument 'no_such'"),
+    ({'ping_rat': 1}, TypeError, 'did you mean ping_rate'),
+    ({'host': u'x'}, TypeError, 'the WSGI server listens'),
+    ({'handshake_timeout': 1}, TypeError, 'reads the request'),
+    ({'ssl_context': None}, TypeError, 'TLS is made by the WSGI server'),
+    ({'ssl': None}, TypeError, 'TLS is made by the WSGI server'),
+    ({'threads': False}, TypeError, 'detach=True'),
+    ({'max_queue': 1}, TypeError, 'of the Pool'),
+    ({'proxies': {}}, TypeError, 'a server has no such option'),
+    ({'on_request': generate}, TypeError, 'on_request must be a plain function'),
+    ({'origins': generate}, TypeError, 'origins must be a plain function'),
     ({'protocols': 'chat'}, TypeError, 'protocols must be a list'),
     ({'origins': 'https://x'}, TypeError, 'origins must be a list'),
     ({'ping_rate': -1}, ValueError, 'ping_rate'),
@@ -174,9 +190,11 @@ def test_wrong_options_are_refused_when_the_application_is_made(options, error, 
             call()
 
 
-def test_handler_must_be_callable():
+def test_handler_must_be_a_plain_function():
     with pytest.raises(TypeError, match='websocket_app'):
         wsgi.websocket_app(None)
+    with pytest.raises(TypeError, match='plain function'):
+        wsgi.websocket_app(generate)
 
 
 # -- what the WebSocket knows --
@@ -209,6 +227,22 @@ def test_target_as_the_server_gives_it_is_taken_unchanged():
 
 
 # -- what drives it --
+
+@pytest.mark.parametrize('end', [
+    lambda websocket: websocket.close(4001, u'full'),
+    lambda websocket: websocket.force_disconnect(),
+    lambda _websocket: wsgi.close_all(4001, u'full', timeout=0)],
+    ids=['close', 'force_disconnect', 'close_all'])
+def test_one_that_nothing_drives_is_closed_at_once(end):
+    with paired() as (request, theirs):
+        websocket = wsgi.upgrade(request, detach=True)
+        end(websocket)
+        assert (websocket.state, websocket.is_closed) == ('closed', True)
+        assert not websocket.begin()
+        request['lomond.socket'].close()
+        while theirs.recv(4096):
+            pass
+
 
 def test_nothing_is_received_before_it_is_driven(taking):
     websocket = taking.take()
@@ -243,6 +277,22 @@ def receive_all(client, seen):
             seen.append(client.receive(PATIENCE))
     except errors.WebSocketClosed:
         pass
+
+
+@pytest.mark.parametrize('close', [
+    lambda _pool, websocket: websocket.close(4001, u'full'),
+    lambda pool, _websocket: pool.close(4001, u'full'),
+    lambda _pool, _websocket: wsgi.close_all(4001, u'full', timeout=0),
+], ids=['close', 'pool.close', 'close_all'])
+def test_close_before_the_first_step_of_a_pool_sends_a_close_frame(taking, close, caplog):
+    pool = Pool()
+    close(pool, pool.add(taking.take()))
+    closing = threading.Thread(target=receive_all, args=(taking.client, []))
+    closing.start()
+    assert [event.name for _member, event in pool] == ['ready', 'closed', 'disconnected']
+    closing.join()
+    assert taking.client.close_received == (4001, u'full')
+    assert not caplog.records
 
 
 def test_a_server_with_one_thread_drives_it(taking):
