@@ -153,6 +153,7 @@ def test_a_feed_that_can_not_be_held_is_named(ray_runs, feeds, server):
     bad = Feed(u'bad', fail)
     with run([feeds.feed(NAMES[0], policy=POLICY), bad], 1, RedisSink(url_of(server))) as fleet:
         wait_until(lambda: u'bad' in fleet.status()['failed'], 'it is named')
+        wait_until(lambda: fleet.status()['live'] == 1, 'the other one is live')
         assert 'no such market' in fleet.status()['failed'][u'bad']
         with pytest.raises(RuntimeError, match='1 of 2 feeds are live'):
             fleet.wait_live(timeout=0)
