@@ -10,6 +10,7 @@ import errno
 import logging
 import os
 import re
+import signal
 import sys
 import time
 from collections import namedtuple
@@ -48,7 +49,7 @@ FREES_FINALIZERS = not PY2
 SESSIONS_LEAK = sys.version_info >= (3, 10)
 
 __all__ = [
-    'FREES_FINALIZERS', 'IS_PYPY', 'NamedTuple', 'PY2', 'RLock', 'SESSIONS_LEAK', 'SteppedRLock',
+    'FREES_FINALIZERS', 'IS_PYPY', 'NEW_SESSION', 'NamedTuple', 'PY2', 'RLock', 'SESSIONS_LEAK', 'SteppedRLock',
     'TYPE_CHECKING', 'TimedOut', 'Utf8Decoder', 'acquire_within', 'decode_utf8', 'encode_text',
     'encode_utf8', 'extension_suffixes', 'fine_clock', 'indexable', 'is_interrupt', 'join_text',
     'latin1_to_native', 'make_cookie_jar', 'monotonic', 'native_to_text', 'quote', 'require_async',
@@ -332,6 +333,13 @@ if PY2:
         # type: (BaseException) -> bool
         return bool(error.args) and error.args[0] == errno.EINTR
 
+    def _begin_session():
+        # type: () -> None
+        os.setsid()
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)       # which Python ignores
+
+    NEW_SESSION = {'preexec_fn': _begin_session}  # type: Dict[str, Any]
+
     def set_close_on_exec(sock):
         # type: (Any) -> None
         if fcntl is None:   # pragma: no cover  (Windows)
@@ -432,6 +440,9 @@ else:
         # type: (BaseException) -> bool
         """Return whether a signal interrupted a system call; 3.5 and newer repeat the call."""
         return False
+
+    #: Options of `subprocess.Popen` for a process that signals to this one's group don't reach.
+    NEW_SESSION = {'start_new_session': True}  # type: Dict[str, Any]
 
     def set_close_on_exec(sock):
         # type: (Any) -> None
