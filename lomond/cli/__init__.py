@@ -7,6 +7,7 @@ from __future__ import absolute_import, division, print_function
 
 import argparse
 import importlib
+import pkgutil
 import sys
 
 from lomond import _console
@@ -14,9 +15,9 @@ from lomond._compat import TYPE_CHECKING
 from lomond.cli.statuses import INTERRUPTED
 
 if TYPE_CHECKING:
-    from typing import Any, List, Optional  # noqa: F401
+    from typing import Any, List, Optional, Tuple  # noqa: F401
 
-__all__ = ['COMMANDS', 'CONNECT', 'load', 'main', 'make_parser']
+__all__ = ['COMMANDS', 'CONNECT', 'available_commands', 'load', 'main', 'make_parser']
 
 #: What is run without the name of a command.
 CONNECT = 'connect'
@@ -54,6 +55,13 @@ def load(name):
     # type: (str) -> Any
     """Return the module of a command."""
     return importlib.import_module('lomond.cli.' + name)
+
+
+def available_commands():
+    # type: () -> Tuple[str, ...]
+    """Return the names of the other commands that this installation has."""
+    found = {name for _finder, name, _is_package in pkgutil.iter_modules(__path__)}
+    return tuple(name for name in COMMANDS if name in found)
 
 
 def make_parser(name, command):

@@ -1,0 +1,240 @@
+"""One conversation of ``lomond URL``: the loop in the main thread, stdin in a thread of its own.
+
+It decides when the conversation ends and with which status. How messages look is the business of
+`lomond.cli.display`.
+"""
+
+from __future__ import absolute_import, division, print_function
+
+import signal
+import threading
+
+from lomond._compat import TYPE_CHECKING, monotonic
+from lomond.cli.statuses import (
+    FAILED,
+    INTERRUPTED,
+    OK,
+    TERMINATED,
+    TIMED_OUT,
+    Outcome,
+)
+from lomond.errors import TransportFail, WebSocketError
+from lomond.opcode import Opcode
+from lomond.status import Status
+
+if TYPE_CHECKING:
+    from typing import Any, Dict, Iterable, Iterator, Optional, Tuple  # noqa: F401
+
+    from lomond.cli.display import Display  # noqa: F401
+    from lomond.cli.formats import Message  # noqa: F401
+    from lomond.websocket import WebSocket  # noqa: F401
+
+__all__ = ['Conversation', 'send']
+
+# The code of the Close frame, and the exit status, for each signal.
+_SIGNALS = {
+    signal.SIGINT: (Status.NORMAL, INTERRUPTED),
+    signal.SIGTERM: (Status.GOING_AWAY, TERMINATED)}  # type: Dict[int, Tuple[int, int]]
+
+
+def send(websocket, message):
+    # type: (WebSocket, Message) -> None
+    """Send a message; raises what the WebSocket's methods do."""
+    methods = {
+        Opcode.TEXT: websocket.send_utf8, Opcode.BINARY: websocket.send_binary,
+        Opcode.PING: websocket.send_ping, Opcode.PONG: websocket.send_pong}  # type: Dict[int, Any]
+    methods[message.opcode](message.data)
+
+
+class Conversation(object):
+    """Sends messages, shows what arrives, and ends as the options say.
+
+    Parameters:
+
+    - ``websocket``, and ``display``, which shows events.
+    - ``first``: messages to send whenever a connection is open, before all others.
+    - ``count``: how many messages to receive, or None.
+    - ``linger``: seconds without a message after the last input until the end, or None to stay.
+    - ``is_persistent``: whether messages wait for the next connection.
+    """
+
+    def __init__(
+            self, websocket, display, first=(), count=None, linger=None, is_persistent=False):
+        # type: (WebSocket, Display, Iterable[Message], Optional[int], Optional[float], bool) -> None
+        self._websocket = websocket
+        self._display = display
+        self._first = list(first)
+        self._left = count
+        self._has_count = count is not None
+        self._linger = linger
+        self._is_persistent = is_persistent
+        self._outcome = Outcome()
+        self._may_send = threading.Event()      # set while it is open, and at the end
+        self._is_over = False
+        self._was_open = False
+        self._is_timed_out = False
+        self._has_failed = False        # for a reason of our own
+        self._ends_well = False         # --count is reached, or the output is a closed pipe
+        self._signal = None  # type: Optional[int]
+        self._close = None  # type: Optional[Tuple[int, Any]]   # the code and reason
+        self._moved_at = monotonic()    # when a message was last received or sent
+
+    # -- the main thread --
+
+    def run(self, events):
+        # type: (Iterable[Any]) -> int
+        """Follow the events of a loop to their end; return the exit status."""
+        before = self._catch_signals()
+        try:
+            for event in events:
+                self._outcome.observe(event)
+                self._handle(event)
+        except KeyboardInterrupt:
+            pass        # a second signal
+        finally:
+            self._is_over = True
+            self._may_send.set()
+            for number, handler in before.items():
+                signal.signal(number, handler)
+        return self._status()
+
+    def _status(self):
+        # type: () -> int
+        if self._signal is not None:
+            return _SIGNALS[self._signal][1]
+        if self._has_failed:
+            return FAILED
+        if self._ends_well:
+            return OK
+        if self._is_timed_out:
+            return OK if self._was_open and not self._has_count else TIMED_OUT
+        return self._outcome.status
+
+    def _catch_signals(self):
+        # type: () -> Dict[int, Any]
+        try:
+            return {number: signal.signal(number, self._on_signal) for number in _SIGNALS}
+        except ValueError:      # this isn't the main thread
+            return {}
+
+    def _on_signal(self, number, _frame):
+        # type: (int, Any) -> None
+        if self._signal is not None:
+            raise KeyboardInterrupt
+        self._signal = number
+        self.close(_SIGNALS[number][0])
+
+    def _handle(self, event):
+        # type: (Any) -> None
+        if event.name == 'connecting' and self._close is not None:
+            self._websocket.close(*self._close)     # there was nothing to close yet
+        if event.name == 'ready':
+            self._was_open = True
+            self._display.show_event(event)
+            self._begin()
+        elif event.name in ('text', 'binary'):
+            self._receive(event)
+        else:
+            if event.name in ('disconnected', 'closing'):
+                self._may_send.clear()
+            self._display.show_event(event)
+
+    def _begin(self):
+        # type: () -> None
+        try:
+            for message in self._first:
+                send(self._websocket, message)
+                self._display.show_sent(message)
+        except WebSocketError:
+            return      # the next events say why
+        self._moved_at = monotonic()
+        self._may_send.set()
+
+    def _receive(self, event):
+        # type: (Any) -> None
+        self._moved_at = monotonic()
+        if self._ends_well or self._has_failed:
+            return
+        try:
+            is_read = self._display.show_message(event)
+        except EnvironmentError as error:
+            self._display.complain(u'could not write the output: {}'.format(error.strerror))
+            self._has_failed = True
+            self.close()
+            return
+        if self._left is not None:
+            self._left -= 1
+        if not is_read or self._left == 0:
+            self._ends_well = True
+            self.close()
+
+    # -- any thread --
+
+    @property
+    def stays(self):
+        # type: () -> bool
+        """Whether the end of the input isn't the end."""
+        return self._linger is None
+
+    def close(self, code=Status.NORMAL, reason=u''):
+        # type: (int, Any) -> None
+        """Close the connection, or end the attempt to connect, and end the loop."""
+        self._close = (code, reason)
+        self._websocket.close(code, reason)
+
+    def interrupt(self):
+        # type: () -> None
+        """Do what Ctrl-C does, for what reads the terminal itself."""
+        if self._signal is not None:
+            self._websocket.force_disconnect()
+        self._signal = signal.SIGINT
+        self.close()
+
+    def fail(self, words):
+        # type: (Any) -> None
+        """Say what went wrong with the input; the exit status says so, too."""
+        self._has_failed = True
+        self._display.complain(words)
+
+    def time_out(self):
+        # type: () -> None
+        """End, as ``--timeout`` is over."""
+        self._is_timed_out = True
+        self.close()
+
+    def send(self, message):
+        # type: (Message) -> bool
+        """Send a message as soon as there is a connection; return False if there won't be one."""
+        while True:
+            self._may_send.wait()
+            if self._is_over:
+                return False
+            try:
+                send(self._websocket, message)
+            except WebSocketError as error:
+                if not self._is_persistent:
+                    return False
+                self._may_send.clear()
+                if isinstance(error, TransportFail) and error.sent:
+                    self._display.complain(u'a message was sent in part, and is not sent again')
+                    return True
+            else:
+                self._moved_at = monotonic()
+                self._display.show_sent(message)
+                return True
+
+    def end_input(self, is_empty):
+        # type: (bool) -> None
+        """Wait until nothing has arrived for a while, and close; with no input at all, stay.
+
+        Only the input's thread calls this, with nothing left to do.
+        """
+        if is_empty or self._linger is None:
+            return
+        pause = threading.Event()       # nobody sets it
+        while not self._is_over:
+            left = self._moved_at + self._linger - monotonic()
+            if left <= 0:
+                self.close()
+                return
+            pause.wait(left)
