@@ -49,12 +49,12 @@ FREES_FINALIZERS = not PY2
 SESSIONS_LEAK = sys.version_info >= (3, 10)
 
 __all__ = [
-    'FREES_FINALIZERS', 'IS_PYPY', 'NEW_SESSION', 'NamedTuple', 'PY2', 'RLock', 'SESSIONS_LEAK', 'SteppedRLock',
-    'TYPE_CHECKING', 'TimedOut', 'Utf8Decoder', 'acquire_within', 'decode_utf8', 'encode_text',
-    'encode_utf8', 'extension_suffixes', 'fine_clock', 'indexable', 'is_interrupt', 'join_text',
-    'latin1_to_native', 'make_cookie_jar', 'monotonic', 'native_to_text', 'quote', 'require_async',
-    'set_close_on_exec', 'show_warnings', 'surrogate_error', 'text_to_native', 'text_type',
-    'thread_module', 'throw_arguments', 'to_bytes', 'unquote',
+    'FREES_FINALIZERS', 'IS_PYPY', 'NEW_SESSION', 'NamedTuple', 'PY2', 'RLock', 'SESSIONS_LEAK',
+    'SteppedRLock', 'TYPE_CHECKING', 'TimedOut', 'Utf8Decoder', 'acquire_within', 'decode_utf8',
+    'encode_text', 'encode_utf8', 'extension_suffixes', 'fine_clock', 'indexable', 'is_interrupt',
+    'join_text', 'latin1_to_native', 'make_cookie_jar', 'monotonic', 'native_to_text', 'quote',
+    'require_async', 'set_close_on_exec', 'show_warnings', 'stopwatch', 'surrogate_error', 'text_to_native',
+    'text_type', 'thread_module', 'throw_arguments', 'to_bytes', 'unquote',
 ]
 
 
@@ -325,6 +325,9 @@ if PY2:
             usage = resource.getrusage(resource.RUSAGE_SELF)
             return usage.ru_utime + usage.ru_stime
 
+    # The only clock there that has small steps.
+    stopwatch = _Clock(time.time)
+
     def throw_arguments():
         # type: () -> Tuple[Any, ...]
         return sys.exc_info()
@@ -430,6 +433,9 @@ else:
         monotonic = _Clock(time.monotonic)
         #: The same in steps of a microsecond or less: `monotonic` may have longer ones.
         fine_clock = _Clock(time.perf_counter)
+
+    #: Seconds, for measuring short times.
+    stopwatch = _Clock(time.perf_counter)
 
     def throw_arguments():
         # type: () -> Tuple[Any, ...]

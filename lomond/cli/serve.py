@@ -111,7 +111,8 @@ def _notice(websocket, event):
         words = u'+ {} {}'.format(
             _client(websocket), redact_text(websocket.request.resource))    # type: ignore[union-attr]
     elif event.name == 'disconnected':
-        words = u'- {} {}'.format(_client(websocket), event.reason)
+        words = u'- {} {}'.format(_client(websocket), event.reason if websocket.close_received is None
+                                 else u'closed with {}'.format(websocket.close_received.code))
     else:
         return
     _console.complain(escape(words))
@@ -119,5 +120,5 @@ def _notice(websocket, event):
 
 def _client(websocket):
     # type: (ServerWebSocket) -> Text
-    address = websocket.peer_address
+    address = websocket.address     # also after the end
     return u'{}:{}'.format(*address[:2]) if isinstance(address, tuple) else u'a client'
