@@ -53,8 +53,8 @@ __all__ = [
     'SteppedRLock', 'TYPE_CHECKING', 'TimedOut', 'Utf8Decoder', 'acquire_within', 'decode_utf8',
     'encode_text', 'encode_utf8', 'extension_suffixes', 'fine_clock', 'indexable', 'is_interrupt',
     'join_text', 'latin1_to_native', 'make_cookie_jar', 'monotonic', 'native_to_text', 'quote',
-    'require_async', 'set_close_on_exec', 'show_warnings', 'stopwatch', 'surrogate_error', 'text_to_native',
-    'text_type', 'thread_module', 'throw_arguments', 'to_bytes', 'unquote',
+    'require_async', 'set_close_on_exec', 'show_warnings', 'stopwatch', 'surrogate_error',
+    'text_to_native', 'text_type', 'thread_module', 'throw_arguments', 'to_bytes', 'unquote',
 ]
 
 

@@ -31,9 +31,9 @@ __all__ = ['DESCRIPTION', 'add_arguments', 'run']
 
 DESCRIPTION = """\
 Measure a server that sends each message back, as lomond serve does: messages a second, and round
-trips. Each connection has one message on its way, and sends the next one when that is back; or, with
---rate, messages are sent at their times, whether the server keeps up or not. Only measure servers of
-your own."""
+trips. Each connection has one message on its way, and sends the next one when that is back; or,
+with --rate, messages are sent at their times, whether the server keeps up or not. Only measure
+servers of your own."""
 
 # How often to look what is due (seconds): with --rate, and without.
 _TICKS = {True: 0.001, False: 0.05}
@@ -41,7 +41,7 @@ _TICKS = {True: 0.001, False: 0.05}
 # How long to wait for answers at the end (seconds).
 _LAST_ANSWERS = 5.0
 
-_STATUSES = {signal.SIGINT: INTERRUPTED, signal.SIGTERM: TERMINATED}
+_STATUSES = {signal.SIGINT: INTERRUPTED, signal.SIGTERM: TERMINATED}  # type: Dict[int, int]
 
 
 def add_arguments(parser):
@@ -114,7 +114,8 @@ class _Measurement(object):
         self._payload = payload
         self._pool = Pool(max_queue=4 * len(payload) + 1048576)
         self._ready = []  # type: List[WebSocket]
-        self._start = self._end = None  # type: Optional[float]
+        self._is_measuring = False
+        self._start = self._end = 0.0
         self._in_time = 0           # answers before the end
         self._is_closing = False
         self._cpu = 0.0
@@ -132,7 +133,7 @@ class _Measurement(object):
         # type: () -> int
         """The exit status."""
         if self._signal is not None:
-            return _STATUSES[self._signal]      # type: ignore[index]
+            return _STATUSES[self._signal]
         return self._failure or (FAILED if self._counts['wrong'] else OK)
 
     def on_signal(self, number, _frame):
@@ -157,7 +158,7 @@ class _Measurement(object):
                     self._tick()
                 else:
                     self._handle(member, event)
-        return None if self._start is None else self._figures()
+        return self._figures() if self._is_measuring else None
 
     def _handle(self, websocket, event):
         # type: (WebSocket, Any) -> None
@@ -185,15 +186,16 @@ class _Measurement(object):
             self._failure = status or FAILED
             _console.complain(escape(u'lomond: {}: {}'.format(
                 redact_url(websocket.url), event.reason)))
-        if self._start is None and self._failure:
+        if self._failure and not self._is_measuring:
             self._close()       # not all of them are there: this is no measurement
 
     def _begin(self, websocket):
         # type: (WebSocket) -> None
         self._peer, self._local = websocket.peer_address, websocket.local_address
         self._cpu = _cpu_time()
-        self._start = now = stopwatch()
-        self._end = now + self._arguments.duration
+        self._is_measuring = True
+        self._start = stopwatch()
+        self._end = self._start + self._arguments.duration
         if self._arguments.rate is None:
             for member in list(self._ready):
                 self._send(member, stopwatch())
@@ -217,7 +219,7 @@ class _Measurement(object):
             self._counts['wrong'] += 1
             return
         self._round_trips.add(now - waiting.popleft())
-        if now < self._end:     # type: ignore[operator]
+        if now < self._end:
             self._in_time += 1
             if self._arguments.rate is None:
                 self._send(websocket, now)
@@ -225,15 +227,15 @@ class _Measurement(object):
     def _tick(self):
         # type: () -> None
         now = stopwatch()
-        if self._start is None:
+        if not self._is_measuring:
             if self._signal is not None:
                 self._close()
             return
         if self._signal is not None:
-            self._end = min(self._end, now)     # type: ignore[type-var]
-        if now >= self._end:    # type: ignore[operator]
+            self._end = min(self._end, now)
+        if now >= self._end:
             left = sum(len(websocket.tag.waiting) for websocket in self._ready)
-            if not left or now >= self._end + _LAST_ANSWERS or self._signal is not None:    # type: ignore[operator]
+            if not left or self._signal is not None or now >= self._end + _LAST_ANSWERS:
                 self._finish(left)
         elif self._arguments.rate is not None and self._ready:
             self._send_due(now)
@@ -241,17 +243,17 @@ class _Measurement(object):
     def _send_due(self, now):
         # type: (float) -> None
         """Send what is due: the next message, of the next connection."""
-        rate = self._arguments.rate
-        while self._start + self._due / rate <= now:      # type: ignore[operator]
+        rate = self._arguments.rate  # type: float
+        while self._start + self._due / rate <= now:
             websocket = self._ready[self._due % len(self._ready)]
-            self._send(websocket, self._start + self._due / rate)       # type: ignore[operator]
+            self._send(websocket, self._start + self._due / rate)
             self._due += 1
 
     def _finish(self, unanswered):
         # type: (int) -> None
         if not self._is_closing:
             self._counts['unanswered'] += unanswered
-            self._cpu = (_cpu_time() - self._cpu) / (stopwatch() - self._start)     # type: ignore[operator]
+            self._cpu = (_cpu_time() - self._cpu) / (stopwatch() - self._start)
             self._close()
 
     def _close(self):
@@ -261,7 +263,7 @@ class _Measurement(object):
 
     def _figures(self):
         # type: () -> Dict[str, Any]
-        arguments, seconds = self._arguments, self._end - self._start   # type: ignore[operator]
+        arguments, seconds = self._arguments, self._end - self._start
         rate = self._in_time / max(seconds, 1e-9)
         return dict(
             environment(), url=redact_url(arguments.url), connections=arguments.connections,
@@ -282,4 +284,4 @@ def _is_same_machine(peer, local):
     """Return whether both addresses, of a connection, are of one machine."""
     if not isinstance(peer, tuple) or not isinstance(local, tuple):
         return True     # a Unix socket
-    return peer[0] == local[0]
+    return bool(peer[0] == local[0])

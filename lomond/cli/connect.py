@@ -23,17 +23,19 @@ from lomond.cli.figures import Figures
 from lomond.cli.formats import BINARY
 from lomond.cli.frames import watch_frames
 from lomond.cli.output import Screen
+from lomond.cli.recording import Recorder
 from lomond.cli.statuses import describe_statuses
 from lomond.cli.typed import Input
 from lomond.persist import ReconnectPolicy, persist
 
 if TYPE_CHECKING:
-    from typing import Any, Callable, Dict, Iterable, Iterator, List  # noqa: F401
+    from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional  # noqa: F401
 
+    from lomond._har_writer import HarWriter  # noqa: F401
     from lomond.cli.formats import Message  # noqa: F401
     from lomond.websocket import WebSocket  # noqa: F401
 
-__all__ = ['DESCRIPTION', 'add_arguments', 'run']
+__all__ = ['DESCRIPTION', 'add_arguments', 'add_conversation_arguments', 'run']
 
 DESCRIPTION = """\
 Connect to a WebSocket. A line that is typed is sent as a text; what arrives is printed.
@@ -57,6 +59,12 @@ def add_arguments(parser):
         'print the version, and whether the core is compiled'))
     parser.add_argument('--completion', action=_Completion, metavar='SHELL', help=(
         'print the completion of arguments for bash, zsh or fish'))
+    add_conversation_arguments(parser)
+
+
+def add_conversation_arguments(parser):
+    # type: (argparse.ArgumentParser) -> None
+    """Add the arguments of a conversation, for each command that holds one."""
     _add_message_arguments(parser.add_argument_group('messages'))
     _add_end_arguments(parser.add_argument_group('the end'))
     _add_display_arguments(parser.add_argument_group('what is shown'))
@@ -101,6 +109,7 @@ def _add_end_arguments(group):
 
 def _add_display_arguments(group):
     # type: (Any) -> None
+    group.add_argument('--quiet', '-q', action='store_true', help='do not show messages')
     group.add_argument('--stats', action='store_true', help=(
         'show rates, sizes and round trips in a line on the terminal, and at the end'))
     group.add_argument('--verbose', '-v', action='count', default=0, help=(
@@ -150,18 +159,22 @@ class _Completion(argparse.Action):
         parser.exit()
 
 
-def run(arguments):
-    # type: (argparse.Namespace) -> int
-    """Hold the conversation; return the exit status."""
+def run(arguments, open_writer=None):
+    # type: (argparse.Namespace, Optional[Callable[[argparse.Namespace], HarWriter]]) -> int
+    """Hold the conversation; return the exit status.
+
+    ``open_writer`` returns what records it, and isn't called for wrong arguments.
+    """
     screen = Screen()
     display = _make_display(screen, arguments)
     first = _read_first(arguments)
     policy = _make_policy(arguments)
-    websocket = make_websocket(
-        arguments, trace=show_trace(display.note) if arguments.verbose else None)
+    websocket = make_websocket(arguments)
+    recorder = None if open_writer is None else Recorder(open_writer(arguments))
+    websocket.trace = _make_trace(display if arguments.verbose else None, recorder)
     conversation = Conversation(
         websocket, display, first, arguments.count, None if arguments.wait else arguments.linger,
-        is_persistent=policy is not None)
+        is_persistent=policy is not None, recorder=recorder)
     source = _make_input(screen, arguments)
     options = loop_options(arguments)
     options['poll'] = 1.0 if arguments.stats else None
@@ -174,17 +187,36 @@ def run(arguments):
         events = _with_figures(events, figures, source.show_figures)
     with _time_limit(arguments.timeout, conversation.time_out), source.reading(conversation):
         status = conversation.run(events)
+    if recorder is not None:
+        recorder.close()
     if arguments.stats:
         for line in figures.summary():
             screen.notice(line)
     return status
 
 
+def _make_trace(display, recorder):
+    # type: (Optional[Display], Optional[Recorder]) -> Any
+    """Return what the WebSocket calls on the way to a connection, or None."""
+    tracers = [] if display is None else [show_trace(display.note)]
+    if recorder is not None:
+        tracers.append(recorder.trace)
+    if not tracers:
+        return None
+
+    def trace(record):
+        # type: (Any) -> None
+        for tracer in tracers:
+            tracer(record)
+
+    return trace
+
+
 def _make_display(screen, arguments):
     # type: (Screen, argparse.Namespace) -> Display
     return Display(
         screen, arguments.binary, arguments.format == 'jsonl', arguments.json,
-        b'\0' if arguments.null else b'\n', arguments.verbose)
+        b'\0' if arguments.null else b'\n', arguments.verbose, arguments.quiet)
 
 
 def _make_input(screen, arguments):

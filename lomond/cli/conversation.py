@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from lomond.cli.display import Display  # noqa: F401
     from lomond.cli.formats import Message  # noqa: F401
+    from lomond.cli.recording import Recorder  # noqa: F401
     from lomond.websocket import WebSocket  # noqa: F401
 
 __all__ = ['Conversation', 'send']
@@ -56,11 +57,13 @@ class Conversation(object):
     - ``count``: how many messages to receive, or None.
     - ``linger``: seconds without a message after the last input until the end, or None to stay.
     - ``is_persistent``: whether messages wait for the next connection.
+    - ``recorder``: what is called with all events and all that is sent, or None.
     """
 
     def __init__(
-            self, websocket, display, first=(), count=None, linger=None, is_persistent=False):
-        # type: (WebSocket, Display, Iterable[Message], Optional[int], Optional[float], bool) -> None
+            self, websocket, display, first=(), count=None, linger=None, is_persistent=False,
+            recorder=None):
+        # type: (WebSocket, Display, Iterable[Message], Optional[int], Optional[float], bool, Optional[Recorder]) -> None
         self._websocket = websocket
         self._display = display
         self._first = list(first)
@@ -68,6 +71,7 @@ class Conversation(object):
         self._has_count = count is not None
         self._linger = linger
         self._is_persistent = is_persistent
+        self._recorder = recorder
         self._outcome = Outcome()
         self._may_send = threading.Event()      # set while it is open, and at the end
         self._is_over = False
@@ -126,6 +130,9 @@ class Conversation(object):
 
     def _handle(self, event):
         # type: (Any) -> None
+        if self._recorder is not None:
+            self._recorder.observe(self._websocket, event)
+            self._check_recorder()
         if event.name == 'connecting' and self._close is not None:
             self._websocket.close(*self._close)     # there was nothing to close yet
         if event.name == 'ready':
@@ -143,8 +150,7 @@ class Conversation(object):
         # type: () -> None
         try:
             for message in self._first:
-                send(self._websocket, message)
-                self._display.show_sent(message)
+                self._send(message)
         except WebSocketError:
             return      # the next events say why
         self._moved_at = monotonic()
@@ -169,6 +175,13 @@ class Conversation(object):
             self.close()
 
     # -- any thread --
+
+    def _check_recorder(self):
+        # type: () -> None
+        """End, as what can't be recorded needn't be received."""
+        if self._recorder.failure is not None and not self._has_failed:     # type: ignore[union-attr]
+            self.fail(self._recorder.failure)   # type: ignore[union-attr]
+            self.close()
 
     @property
     def stays(self):
@@ -210,7 +223,7 @@ class Conversation(object):
             if self._is_over:
                 return False
             try:
-                send(self._websocket, message)
+                self._send(message)
             except WebSocketError as error:
                 if not self._is_persistent:
                     return False
@@ -220,8 +233,15 @@ class Conversation(object):
                     return True
             else:
                 self._moved_at = monotonic()
-                self._display.show_sent(message)
                 return True
+
+    def _send(self, message):
+        # type: (Message) -> None
+        if self._recorder is not None:
+            self._recorder.send(message)
+            self._check_recorder()
+        send(self._websocket, message)
+        self._display.show_sent(message)
 
     def end_input(self, is_empty):
         # type: (bool) -> None

@@ -34,18 +34,21 @@ class Display(object):
 
     Parameters: ``screen``; ``binary``, how binary messages are written, or None; ``is_json_lines``,
     whether each message is an object as in a HAR file; ``pretty``, whether to format texts that are
-    JSON; ``end``, the bytes after each message in a pipe; ``verbosity``, that of ``-v``.
+    JSON; ``end``, the bytes after each message in a pipe; ``verbosity``, that of ``-v``;
+    ``is_quiet``, whether to show no messages.
     """
 
     def __init__(
-            self, screen, binary=None, is_json_lines=False, pretty=False, end=b'\n', verbosity=0):
-        # type: (Screen, Optional[str], bool, bool, bytes, int) -> None
+            self, screen, binary=None, is_json_lines=False, pretty=False, end=b'\n', verbosity=0,
+            is_quiet=False):
+        # type: (Screen, Optional[str], bool, bool, bytes, int, bool) -> None
         self._screen = screen
         self._binary = binary
         self._is_json_lines = is_json_lines
         self._pretty = pretty
         self._end = end
         self._verbosity = verbosity
+        self._is_quiet = is_quiet
         self._is_explained = False      # an event has said why this connection ends
 
     # -- messages --
@@ -53,6 +56,8 @@ class Display(object):
     def show_message(self, event):
         # type: (Any) -> bool
         """Show a text or binary event; return False if stdout is a closed pipe. Raises OSError."""
+        if self._is_quiet:
+            return True
         opcode = Opcode.TEXT if event.name == 'text' else Opcode.BINARY
         data = event.text if event.name == 'text' else event.data
         if self._is_json_lines:
@@ -68,7 +73,7 @@ class Display(object):
     def show_sent(self, message):
         # type: (Message) -> None
         """Show what was sent, on a terminal."""
-        if not self._screen.is_interactive or self._is_json_lines:
+        if self._is_quiet or not self._screen.is_interactive or self._is_json_lines:
             return
         data = decode_utf8(message.data) if message.opcode == Opcode.TEXT else message.data
         try:

@@ -25,7 +25,7 @@ _STEP = math.log(1.01)
 
 
 class Histogram(object):
-    """Counts times, in seconds, in steps of 1 %; the largest, the smallest and the mean are exact."""
+    """Counts times, in seconds, in steps of 1 %; the largest and the mean are exact."""
 
     def __init__(self):
         # type: () -> None
@@ -101,10 +101,10 @@ def describe(figures):
         'unsent': u'{} messages could not be sent, as the server reads too slowly for this rate.',
         'wrong': u'{} answers were not the message that was sent: the server must echo.'}
     lines.extend(notes[name].format(figures[name]) for name in sorted(notes) if figures[name])
-    lines.append(u'This client ({client}, {python}, {how}) used {cpu:.0f} % of one core{limit}.'.format(
-        how=u'compiled' if figures['compiled'] else u'pure Python', cpu=100 * figures['client_cpu'],
-        limit=u': it may be the limit, rather than the server' if figures['client_cpu'] > 0.9
-        else u'', client=figures['client'], python=figures['python']))
+    how = u'compiled' if figures['compiled'] else u'pure Python'
+    lines.append(u'This client ({}, {}, {}) used {:.0f} % of one core{}.'.format(
+        figures['client'], figures['python'], how, 100 * figures['client_cpu'],
+        u': it may be the limit, rather than the server' if figures['client_cpu'] > 0.9 else u''))
     if figures['same_machine']:
         lines.append(u'Client and server share this machine, and compete for its processors.')
     return lines
@@ -113,4 +113,5 @@ def describe(figures):
 def _row(name, times):
     # type: (Text, Dict[str, Any]) -> Text
     keys = ['p{:g}'.format(percent) for percent in PERCENTILES] + ['max']
-    return u'  {:<12}'.format(name) + u''.join(u'{:10.3f}'.format(1000 * times[key]) for key in keys)
+    return u'  {:<12}{}'.format(name, u''.join(
+        u'{:10.3f}'.format(1000 * times[key]) for key in keys))

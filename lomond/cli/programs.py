@@ -94,11 +94,11 @@ class _Program(object):
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0, close_fds=True,
             env=_environment(websocket), **NEW_SESSION)
-        self._stdin = self._process.stdin  # type: Any
-        self._stdout = self._process.stdout  # type: Any
-        for pipe in (self._stdin, self._stdout):
-            flags = fcntl.fcntl(pipe.fileno(), fcntl.F_GETFL)
-            fcntl.fcntl(pipe.fileno(), fcntl.F_SETFL, flags | os.O_NONBLOCK)
+        pipes = self._process.stdin, self._process.stdout  # type: Any
+        self._stdin, self._stdout = pipes
+        for descriptor in (self._stdin.fileno(), self._stdout.fileno()):
+            flags = fcntl.fcntl(descriptor, fcntl.F_GETFL)
+            fcntl.fcntl(descriptor, fcntl.F_SETFL, flags | os.O_NONBLOCK)
         self._reader = threading.Thread(target=self._send_lines)
         self._reader.daemon = True
         self._reader.start()
@@ -178,7 +178,7 @@ class _Program(object):
 
     def _send_lines(self):
         # type: () -> None
-        """Send each line; then close the connection, with a code that says how the program ended."""
+        """Send each line; then close the connection, which says how the program ended."""
         try:
             for line in self._read_lines():
                 self._send(line)
@@ -233,11 +233,11 @@ class _Program(object):
 
 def _environment(websocket):
     # type: (ServerWebSocket) -> Any
-    """Return the environment of a program: as for CGI, as far as it says what the client wants."""
-    request, address = websocket.request, websocket.peer_address
+    """Return the environment of a program, with what it may need of the request, as in CGI."""
+    request, address = websocket.request, websocket.address
     return dict(
-        os.environ, PATH_INFO=text_to_native(request.path),       # type: ignore[union-attr]
-        QUERY_STRING=text_to_native(request.query),               # type: ignore[union-attr]
+        os.environ, PATH_INFO=text_to_native(request.path),
+        QUERY_STRING=text_to_native(request.query),
         REMOTE_ADDR=text_to_native(address[0] if isinstance(address, tuple) else ''))
 
 

@@ -40,7 +40,8 @@ def add_arguments(parser):
     parser.add_argument('har', metavar='FILE', help='a HAR file')
     add_server_arguments(parser)
     group = parser.add_argument_group('what it plays')
-    group.add_argument('--list', action='store_true', help='print the recordings in the file, and end')
+    group.add_argument('--list', action='store_true', help=(
+        'print the recordings in the file, and end'))
     group.add_argument('--url', metavar='TEXT', help=(
         'play only recordings whose URL contains this text. Clients get the one with the path of '
         'their own URL; if the file has one URL only, with any path. Several recordings of '
@@ -53,8 +54,8 @@ def add_arguments(parser):
     group.add_argument('--in-step', action='store_true', help=(
         'wait for a message of the client where the recording has one, whatever it says'))
     group.add_argument('--check', action='store_true', help=(
-        'compare what the client sends with the recording, in its order, and wait for it; play each '
-        'recording once, then end. The exit status is 0 if all was sent and nothing else, or 1'))
+        'compare what the client sends with the recording, in its order, and wait for it; play '
+        'each recording once, then end. The exit status is 0 if exactly that was sent, or 1'))
     group.add_argument('--timeout', metavar='S', type=_console.seconds, default=30.0, help=(
         'with --check: how long to wait for a message; default: 30; 0: no limit'))
     group.add_argument('--once', action='store_true', help=(
@@ -161,13 +162,10 @@ class _Replay(object):
         # type: (Request) -> List[Recording]
         """Return the recordings for a request: those of its path and query, or of the only URL."""
         resource = request.resource
-        for is_same in (
-                lambda one: one == resource,
-                # lomond record hides the values of a query.
-                lambda one: one == redact_url(resource),
-                lambda one: one.partition(u'?')[0] == request.path):
-            found = [recording for recording in self._recordings
-                     if is_same(_resource(recording.url))]
+        # lomond record hides the values of a query.
+        for wanted in (resource, redact_url(resource), request.path):
+            found = [recording for recording in self._recordings if wanted in (
+                _resource(recording.url), _resource(recording.url).partition(u'?')[0])]
             if found:
                 return found
         if len({recording.url for recording in self._recordings}) == 1:
@@ -189,7 +187,7 @@ class _Replay(object):
         # type: (ServerWebSocket) -> None
         """Play a recording to a client; the handler of the server."""
         arguments = self._arguments
-        recording = self._take(websocket.request)       # type: ignore[arg-type]
+        recording = self._take(websocket.request)
         if recording is None:
             websocket.close(1013, u'each recording is played once')
             return

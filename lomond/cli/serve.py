@@ -67,7 +67,7 @@ def run(arguments):
     if not arguments.command:
         return serve_until_signal(make_server(arguments, lambda websocket: _echo(
             websocket, notice)))
-    from lomond.cli.programs import Programs    # here, as its imports need POSIX
+    from lomond.cli.programs import Programs  # here, as it needs POSIX
     with Programs(arguments.command, arguments.max_size, arguments.binary) as programs:
         return serve_until_signal(make_server(arguments, lambda websocket: programs.serve(
             websocket, _noticed(websocket, notice))))
@@ -108,11 +108,11 @@ def _notice(websocket, event):
     # type: (ServerWebSocket, Any) -> None
     """Show on stderr that a client has come or gone."""
     if event.name == 'ready':
-        words = u'+ {} {}'.format(
-            _client(websocket), redact_text(websocket.request.resource))    # type: ignore[union-attr]
+        words = u'+ {} {}'.format(_client(websocket), redact_text(websocket.request.resource))
     elif event.name == 'disconnected':
-        words = u'- {} {}'.format(_client(websocket), event.reason if websocket.close_received is None
-                                 else u'closed with {}'.format(websocket.close_received.code))
+        close = websocket.close_received
+        words = u'- {} {}'.format(_client(websocket), event.reason if close is None
+                                  else u'closed with {}'.format(close.code))
     else:
         return
     _console.complain(escape(words))

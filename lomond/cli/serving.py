@@ -27,7 +27,7 @@ MAX_SIZE = 16 * 1024 * 1024
 #: The origins of pages that this machine serves, in any port.
 _LOOPBACK = re.compile(u'https?://(localhost|127\\.0\\.0\\.1|\\[::1\\])(:[0-9]+)?\\Z')
 
-_STATUSES = {signal.SIGINT: INTERRUPTED, signal.SIGTERM: TERMINATED}
+_STATUSES = {signal.SIGINT: INTERRUPTED, signal.SIGTERM: TERMINATED}  # type: Dict[int, int]
 
 
 def add_server_arguments(parser):
