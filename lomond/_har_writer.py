@@ -84,11 +84,13 @@ class HarWriter(object):
 
     def message(self, kind, time, opcode, data):
         # type: (str, float, int, Union[Text, BytesLike]) -> None
-        """Add a message to the open entry.
+        """Add a message to the open entry; without one, do nothing.
 
         Parameters: ``kind``: 'send', 'receive' or 'error'; ``time``: seconds since the epoch;
         ``opcode``; ``data``: text, or bytes.
         """
+        if self._began is None:
+            return
         if not isinstance(data, text_type):
             data = base64.b64encode(data).decode('ascii')
         item = _dump({'type': kind, 'time': round(time, 6), 'opcode': opcode, 'data': data})

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import argparse  # noqa: F401
     from typing import Any, Callable, Dict, List, Optional, Text  # noqa: F401
 
-__all__ = ['add_server_arguments', 'make_server', 'serve_until_signal']
+__all__ = ['add_server_arguments', 'make_origins', 'make_server', 'serve_until_signal']
 
 #: The largest message by default (16 MiB): a server holds one for each client that sends.
 MAX_SIZE = 16 * 1024 * 1024
@@ -69,7 +69,7 @@ def make_server(arguments, handler=None, **options):
     """
     options = dict({
         'compress': arguments.compress, 'max_message_size': arguments.max_size,
-        'max_connections': arguments.max_connections, 'origins': _make_check(arguments.origins),
+        'max_connections': arguments.max_connections, 'origins': make_origins(arguments.origins),
         'text_as_bytes': True}, **options)
     if arguments.key is not None and arguments.cert is None:
         arguments.parser.error('argument --key: requires --cert')
@@ -87,7 +87,7 @@ def make_server(arguments, handler=None, **options):
         raise SystemExit(FAILED)
 
 
-def _make_check(origins):
+def make_origins(origins):
     # type: (List[Text]) -> Any
     """Return the ``origins`` of a server: these, programs, and pages of this machine."""
     if u'any' in origins:
@@ -115,24 +115,23 @@ def serve_until_signal(server, serve=None):
     def on_signal(number, _frame):
         # type: (int, Any) -> None
         caught.append(number)
-        raise KeyboardInterrupt
+        if len(caught) > 1:
+            raise KeyboardInterrupt
+        # Not by an exception, which would break the connections of a server with one thread.
+        server.close()
 
     before = {}  # type: Dict[int, Any]
     try:
-        try:
-            for number in _STATUSES:
-                if signal.getsignal(number) != signal.SIG_IGN:      # as for a job in background
-                    before[number] = signal.signal(number, on_signal)
-            _console.say(server.url)
+        for number in _STATUSES:
+            if signal.getsignal(number) != signal.SIG_IGN:      # as for a job in background
+                before[number] = signal.signal(number, on_signal)
+        _console.say(server.url)
+        if not caught:
             (serve or server.serve_forever)()
-        except KeyboardInterrupt:
-            pass
-        finally:
-            try:
-                server.close()
-            except KeyboardInterrupt:
-                server.close(timeout=0)
+    except KeyboardInterrupt:
+        server.close(timeout=0)
     finally:
+        server.close()
         for number, handler in before.items():
             signal.signal(number, handler)
     return _STATUSES[caught[0]] if caught else OK

@@ -94,6 +94,16 @@ def test_attempt_that_failed_is_a_valid_entry(writer, path):
     assert ready['response']['status'] == 101
 
 
+def test_message_without_a_connection_is_not_written(writer, path):
+    writer.message('send', T, 1, u'early')
+    begin(writer)
+    writer.end(T + 1)
+    writer.error(T + 2, u'late')
+    writer.end(T + 3)
+    entry, = load(path)
+    assert entry['_webSocketMessages'] == []
+
+
 def test_clock_that_was_set_back_makes_no_negative_times(writer, path):
     begin(writer)
     writer.message('send', T - 100, 1, u'')
