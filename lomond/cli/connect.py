@@ -54,6 +54,7 @@ _POLICY = ('min_wait', 'max_wait', 'max_attempts', 'max_outage', 'stop_on_status
 def add_arguments(parser):
     # type: (argparse.ArgumentParser) -> None
     """Add the arguments of ``lomond URL``."""
+    parser.usage = '%(prog)s [OPTION ...] URL'
     parser.epilog = describe_statuses()
     parser.add_argument('--version', action=_Version, nargs=0, help=(
         'print the version, and whether the core is compiled'))
@@ -154,7 +155,7 @@ class _Completion(argparse.Action):
         from lomond.cli import completion  # here, as only this needs it
         if shell not in completion.SHELLS:
             parser.error('argument --completion: must be {}'.format(
-                ' or '.join(completion.SHELLS)))
+                ' or '.join(sorted(completion.SHELLS))))
         sys.stdout.write(completion.SHELLS[shell]())
         parser.exit()
 

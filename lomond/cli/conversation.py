@@ -79,6 +79,7 @@ class Conversation(object):
         self._is_timed_out = False
         self._has_failed = False        # for a reason of our own
         self._ends_well = False         # --count is reached, or the output is a closed pipe
+        self._is_shown = False          # all that is to be shown
         self._signal = None  # type: Optional[int]
         self._close = None  # type: Optional[Tuple[int, Any]]   # the code and reason
         self._moved_at = monotonic()    # when a message was last received or sent
@@ -126,6 +127,7 @@ class Conversation(object):
         if self._signal is not None:
             raise KeyboardInterrupt
         self._signal = number
+        self._display.is_ending = True
         self.close(_SIGNALS[number][0])
 
     def _handle(self, event):
@@ -159,19 +161,19 @@ class Conversation(object):
     def _receive(self, event):
         # type: (Any) -> None
         self._moved_at = monotonic()
-        if self._ends_well or self._has_failed:
+        if self._is_shown:
             return
         try:
             is_read = self._display.show_message(event)
         except EnvironmentError as error:
             self._display.complain(u'could not write the output: {}'.format(error.strerror))
-            self._has_failed = True
+            self._has_failed = self._is_shown = True
             self.close()
             return
         if self._left is not None:
             self._left -= 1
         if not is_read or self._left == 0:
-            self._ends_well = True
+            self._ends_well = self._is_shown = self._display.is_ending = True
             self.close()
 
     # -- any thread --
@@ -201,6 +203,7 @@ class Conversation(object):
         if self._signal is not None:
             self._websocket.force_disconnect()
         self._signal = signal.SIGINT
+        self._display.is_ending = True
         self.close()
 
     def fail(self, words):
@@ -212,7 +215,9 @@ class Conversation(object):
     def time_out(self):
         # type: () -> None
         """End, as ``--timeout`` is over."""
-        self._is_timed_out = True
+        self._is_timed_out = self._display.is_ending = True
+        if self._status() == TIMED_OUT:
+            self._display.complain(u'--timeout is over')
         self.close()
 
     def send(self, message):

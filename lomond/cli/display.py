@@ -50,6 +50,9 @@ class Display(object):
         self._verbosity = verbosity
         self._is_quiet = is_quiet
         self._is_explained = False      # an event has said why this connection ends
+        self._was_open = False
+        #: True once we have decided to end: how the connection ends then is no failure to show.
+        self.is_ending = False  # type: bool
 
     # -- messages --
 
@@ -123,11 +126,14 @@ class Display(object):
     def show_event(self, event):
         # type: (Any) -> None
         """Show what isn't a message, if it is a reason to end, or wanted."""
-        if event.name == 'connecting':
+        if event.name in ('connecting', 'ready'):
             self._is_explained = False
-        words = _FAILURES.get(event.name, _nothing)(event)
+            self._was_open = event.name == 'ready'
+        words = None if self.is_ending else _FAILURES.get(event.name, _nothing)(event)
         if words is not None and not (event.name == 'disconnected' and self._is_explained):
             self._is_explained = True
+            if event.name == 'disconnected' and not self._was_open:
+                words = u'no connection: {}'.format(event.reason)
             self.complain(words)
         words = _NEWS.get(event.name, _nothing)(event)
         if words is not None and (self._screen.is_interactive or self._verbosity):
@@ -194,8 +200,11 @@ def _nothing(_event):
 
 def _close_words(code, reason):
     # type: (int, Text) -> Text
-    name = u'without a code' if code == 1005 else u'with {} {}'.format(code, Status.to_str(code))
-    return u'{}: {}'.format(name, reason) if reason else name
+    words = u'without a code' if code == 1005 else u'with {}'.format(code)
+    name = Status.to_str(code)
+    if not name.startswith('CODE'):
+        words += u' ' + name
+    return u'{}: {}'.format(words, reason) if reason else words
 
 
 def _closing(event):

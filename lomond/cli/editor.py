@@ -113,11 +113,11 @@ class Line(object):
         """Return what fits into these columns around the cursor, and the cursor's column."""
         start = self.cursor
         left = right = 0
-        while start and left + _width(self.text[start - 1]) < columns:
+        while start and left + _width(self.text[start - 1]) <= columns:
             start -= 1
             left += _width(self.text[start])
         end = self.cursor
-        while end < len(self.text) and left + right + _width(self.text[end]) < columns:
+        while end < len(self.text) and left + right + _width(self.text[end]) <= columns:
             right += _width(self.text[end])
             end += 1
         return escape(self.text[start:end].replace(u'\t', u' ')), left

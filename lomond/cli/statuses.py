@@ -36,8 +36,8 @@ STATUSES = (
     (FAILED, 'a file or the output failed, or a message could not be sent'),
     (WRONG_ARGUMENTS, 'wrong arguments'),
     (NO_CONNECTION, (
-        'no connection: the name, the address, the proxy or TLS failed, or --connect-timeout was '
-        'over')),
+        'no connection: the name, the address, the proxy, TLS or the handshake failed, or '
+        '--connect-timeout was over')),
     (REJECTED, 'the server rejected the WebSocket, with an HTTP status'),
     (DROPPED, 'the connection broke, or the server broke the protocol'),
     (CLOSED, 'the server closed with another code'),
@@ -53,13 +53,16 @@ _NORMAL = frozenset([Status.NORMAL, Status.GOING_AWAY, 1005])
 _BY_NAME = {'connect_fail': NO_CONNECTION, 'rejected': REJECTED, 'unresponsive': TIMED_OUT}
 
 
-def exit_status(event):
-    # type: (Any) -> Optional[int]
-    """Return the exit status for an event, or None if the event doesn't decide about it."""
+def exit_status(event, was_open=True):
+    # type: (Any, bool) -> Optional[int]
+    """Return the exit status for an event, or None if the event doesn't decide about it.
+
+    Parameters: ``was_open``, whether there was Ready before.
+    """
     if event.name == 'closing':
         return OK if event.code in _NORMAL else CLOSED
     if event.name == 'disconnected':
-        return OK if event.graceful else DROPPED
+        return OK if event.graceful else DROPPED if was_open else NO_CONNECTION
     return _BY_NAME.get(event.name)
 
 
@@ -69,14 +72,18 @@ class Outcome(object):
     def __init__(self):
         # type: () -> None
         self._status = None  # type: Optional[int]
+        #: Whether the last connection was open.
+        self.was_open = False  # type: bool
 
     def observe(self, event):
         # type: (Any) -> None
         """Take an event into account: the first one that says what went wrong decides."""
         if event.name == 'connecting':
-            self._status = None     # another attempt
+            self._status, self.was_open = None, False       # another attempt
+        elif event.name == 'ready':
+            self.was_open = True
         else:
-            self._status = self._status or exit_status(event)
+            self._status = self._status or exit_status(event, self.was_open)
 
     @property
     def status(self):
