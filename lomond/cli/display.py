@@ -11,7 +11,7 @@ import time
 from lomond._compat import TYPE_CHECKING, decode_utf8, encode_text
 from lomond.cli.formats import encode_binary, format_json, make_item
 from lomond.cli.output import escape
-from lomond.http.redact import hide_credentials, redact_head
+from lomond.http.redact import redact_head, redact_url, redact_value
 from lomond.opcode import Opcode
 from lomond.status import Status
 
@@ -160,9 +160,10 @@ def show_trace(note):
     """Return a tracer for a WebSocket that has the way to the connection noted."""
     def trace(record):
         # type: (Any) -> None
+        record = record.redacted()
         stage = record['stage']
         if stage == 'request':
-            for line in record['redacted_head'].decode('latin-1').splitlines():
+            for line in record['head'].decode('latin-1').splitlines():
                 if line:
                     note(u'> ' + line)
         elif stage != 'disconnected':
@@ -227,10 +228,11 @@ _FAILURES = {
 }  # type: Dict[str, Callable[[Any], Optional[Text]]]
 
 _NEWS = {
-    'connecting': lambda event: u'connecting to {}'.format(hide_credentials(event.url)),
-    'redirected': lambda event: u'redirected to {}'.format(hide_credentials(event.url)),
+    'connecting': lambda event: u'connecting to {}'.format(redact_url(event.url)),
+    'redirected': lambda event: u'redirected to {}'.format(redact_url(event.url)),
     'ready': lambda event: u'open{}{}'.format(
-        u', subprotocol {}'.format(event.protocol) if event.protocol else u'',
+        u', subprotocol {}'.format(
+            redact_value(u'Sec-WebSocket-Protocol', event.protocol)) if event.protocol else u'',
         u', {}'.format(u', '.join(sorted(event.extensions))) if event.extensions else u''),
     'closing': lambda event: (
         None if _closing(event) else u'the server closed {}'.format(
