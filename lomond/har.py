@@ -39,6 +39,9 @@ _FILE_BEGINS = re.compile(u'\\{"log": .*"entries": \\[\\Z')
 _ENTRY_ENDS = re.compile(
     re.escape(END_OF_ENTRY.format('N', 'N', 'N').strip()).replace('N', r'\d+(?:\.\d+)?') + '\\Z')
 
+# On 2.7 a large one is a long.
+_NUMBERS = (int, float, type(1 << 64))
+
 _TYPES = {u'send': 'send', u'receive': 'receive', u'error': 'error',
           u'sent': 'send', u'received': 'receive'}
 _SCHEMES = {u'http:': u'ws:', u'https:': u'wss:'}
@@ -88,7 +91,8 @@ def read_har(path):
             har = json.loads(repair(text))
         entries = har['log']['entries']
         found = [_read_entry(entry) for entry in entries if _is_websocket(entry)]
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
+        # RuntimeError: for thousands of brackets in one another.
         raise ValueError('{} is not a HAR file: {!r}'.format(path, error))
     if not any(recording.messages for recording in found):
         raise ValueError(
@@ -141,10 +145,10 @@ def _read_entry(entry):
     url = text_type(request['url'])
     scheme, colon, rest = url.partition(u':')
     url = _SCHEMES.get((scheme + colon).lower(), scheme + colon) + rest
-    status = response.get('status')
+    status = response.get('status')  # type: Any
     return Recording(
         url, _parse_date(entry.get('startedDateTime')), _read_headers(request),
-        _read_headers(response), status if isinstance(status, int) else 0,
+        _read_headers(response), int(status) if _is_number(status) else 0,
         list(_read_messages(entry.get('_webSocketMessages') or ())))
 
 
@@ -176,7 +180,8 @@ def _read_messages(items):
 
 def _is_number(value):
     # type: (Any) -> bool
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
+    """Return whether this is a number, and none of those that JSON shouldn't have."""
+    return isinstance(value, _NUMBERS) and not isinstance(value, bool) and abs(value) < 1e300
 
 
 def _to_seconds(time):

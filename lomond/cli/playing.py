@@ -20,7 +20,7 @@ __all__ = ['Difference', 'play']
 _SHOWN = 80
 
 
-class Difference(Exception):
+class Difference(WebSocketError):
     """What a client sent isn't what was recorded, or it didn't send it."""
 
 
@@ -32,20 +32,20 @@ def play(websocket, recording, speed=1.0, waits=False, checks=False, patience=No
     a message of the client where the recording has one; ``checks``: whether to compare these, for
     which it waits as well; ``patience``: for how many seconds, None for no limit.
 
-    Raises `Difference`, and WebSocketError if the connection ends before.
+    Raises `Difference` if ``checks``, and WebSocketError if the connection ends before.
     """
     player = _Player(websocket, speed, waits or checks)
-    number = 0
+    number = 0      # of the client's message
     for message in recording.messages:
         if message.opcode not in (Opcode.TEXT, Opcode.BINARY) or message.type == 'error':
             continue        # nothing that a program sends or receives
         if message.type == 'receive':
             player.send_at(message)
-        elif waits or checks:
+        elif checks:
             number += 1
-            sent = player.receive(message, number, patience)
-            if checks:
-                _compare(number, message, sent)
+            player.expect(message, number, patience)
+        elif waits:
+            player.receive(message, None)
     if checks:
         player.expect_no_more(number)
 
@@ -74,19 +74,28 @@ class _Player(object):
         else:
             self._websocket.send_binary(message.data)   # type: ignore[arg-type]
 
-    def receive(self, message, number, patience):
-        # type: (Message, int, Optional[float]) -> Any
-        """Return the client's next message; the next ones are due after it."""
+    def receive(self, message, patience):
+        # type: (Message, Optional[float]) -> Any
+        """Return the client's next message; the next ones of the recording are due after it."""
+        sent = self._received.pop(0) if self._received else self._websocket.receive(patience)
+        self._due, self._time = monotonic(), message.time
+        return sent
+
+    def expect(self, message, number, patience):
+        # type: (Message, int, Optional[float]) -> None
+        """Receive the client's next message; raise `Difference` if it is another one."""
         try:
-            sent = self._received.pop(0) if self._received else self._websocket.receive(patience)
+            sent = self.receive(message, patience)
         except WebSocketTimeout:
             raise Difference(u'message {} did not come within {} s: expected {}'.format(
                 number, patience, _show(message.data)))
         except WebSocketClosed as error:
             raise Difference(u'message {} did not come, as the connection ended ({}): expected {}'
                              .format(number, error, _show(message.data)))
-        self._due, self._time = monotonic(), message.time
-        return sent
+        if isinstance(sent, text_type) != isinstance(message.data, text_type) \
+                or sent != message.data:
+            raise Difference(u'message {} is {}, expected {}'.format(
+                number, _show(sent), _show(message.data)))
 
     def _receive_until(self, due):
         # type: (float) -> None
@@ -112,13 +121,6 @@ class _Player(object):
                 return
         raise Difference(u'{} messages were expected, and another one came: {}'.format(
             count, _show(more[0])))
-
-
-def _compare(number, message, sent):
-    # type: (int, Message, Any) -> None
-    if isinstance(sent, text_type) != isinstance(message.data, text_type) or sent != message.data:
-        raise Difference(u'message {} is {}, expected {}'.format(
-            number, _show(sent), _show(message.data)))
 
 
 def _show(data):

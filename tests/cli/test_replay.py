@@ -79,7 +79,8 @@ def test_client_receives_what_was_received(path):
 
 
 def test_pace_is_that_of_the_recording(path):
-    write(path, (u'/', [('receive', 0, u'one'), ('receive', 0.7, u'two'), ('receive', 1, u'three')]))
+    write(path, (u'/', [
+        ('receive', 0, u'one'), ('receive', 0.7, u'two'), ('receive', 1, u'three')]))
     with replaying(path) as program, connected(program.url) as client:
         assert client.receive(PATIENCE) == u'one'
         began = monotonic()

@@ -188,7 +188,7 @@ def test_client_that_does_not_read_holds_up_no_other():
     with serving('--broadcast', '--max-size', '200000') as program:
         with connected(program.url), connected(program.url) as reader, \
                 connected(program.url) as sender:
-            for number in range(200):       # 20 MB: more than any buffer of the system
+            for _number in range(200):      # 20 MB: more than any buffer of the system
                 sender.send_text(message)
                 assert reader.receive(PATIENCE) == message
 
