@@ -70,7 +70,7 @@ class Conversation(object):
         self._is_persistent = is_persistent
         self._outcome = Outcome()
         self._may_send = threading.Event()      # set while it is open, and at the end
-        self._is_over = False
+        self._over = threading.Event()
         self._was_open = False
         self._is_timed_out = False
         self._has_failed = False        # for a reason of our own
@@ -93,7 +93,7 @@ class Conversation(object):
         except KeyboardInterrupt:
             pass        # a second signal
         finally:
-            self._is_over = True
+            self._over.set()
             self._may_send.set()
             for number, handler in before.items():
                 signal.signal(number, handler)
@@ -212,7 +212,7 @@ class Conversation(object):
         """Send a message as soon as there is a connection; return False if there won't be one."""
         while True:
             self._may_send.wait()
-            if self._is_over:
+            if self._over.is_set():
                 return False
             try:
                 send(self._websocket, message)
@@ -236,10 +236,9 @@ class Conversation(object):
         """
         if is_empty or self._linger is None:
             return
-        pause = threading.Event()       # nobody sets it
-        while not self._is_over:
+        while not self._over.is_set():
             left = self._moved_at + self._linger - monotonic()
             if left <= 0:
                 self.close()
                 return
-            pause.wait(left)
+            self._over.wait(left)
