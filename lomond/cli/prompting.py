@@ -1,6 +1,6 @@
 """A line to type into, by prompt_toolkit, with the members of `lomond.cli.editor.Editor`.
 
-It is for a terminal that has all three streams. Import it only where prompt_toolkit 3 is installed.
+It is for a terminal that has all three streams.
 """
 
 from __future__ import absolute_import, division, print_function
@@ -8,8 +8,6 @@ from __future__ import absolute_import, division, print_function
 import contextlib
 import sys
 import threading
-
-import prompt_toolkit
 
 from lomond._compat import TYPE_CHECKING
 from lomond.cli.editor import saved_modes, set_raw
@@ -21,11 +19,16 @@ if TYPE_CHECKING:
 
 __all__ = ['Prompt']
 
-if int(prompt_toolkit.VERSION[0]) != 3:
-    raise ImportError('prompt_toolkit {} is not version 3'.format(prompt_toolkit.__version__))
-
 # Texts that wait to be printed above the line, at most: then the loop waits for the terminal.
 _MOST_WAITING = 1000
+
+
+def _make_session():
+    # type: () -> Any
+    import prompt_toolkit  # here, as it is an extra, and takes long
+    if int(prompt_toolkit.VERSION[0]) != 3:
+        raise ImportError('prompt_toolkit {} is not version 3'.format(prompt_toolkit.__version__))
+    return prompt_toolkit.PromptSession(erase_when_done=True)
 
 
 class Prompt(object):
@@ -36,6 +39,8 @@ class Prompt(object):
 
     Set ``on_interrupt`` to what is called in that thread for Ctrl-C, which isn't a signal while a
     line is typed.
+
+    Raises ImportError if prompt_toolkit 3 isn't installed.
     """
 
     def __init__(self, screen):
@@ -44,7 +49,7 @@ class Prompt(object):
         self.on_interrupt = lambda: None  # type: Any
         self._screen = screen
         self._is_over = False
-        self._session = prompt_toolkit.PromptSession(erase_when_done=True)  # type: Any
+        self._session = _make_session()
         self._app = self._session.app
         self._changed = threading.Condition()
         self._is_prompting = False

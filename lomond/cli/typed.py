@@ -14,6 +14,7 @@ from lomond._compat import TYPE_CHECKING, encode_text, monotonic
 from lomond.cli import editor
 from lomond.cli.commands import read_command
 from lomond.cli.formats import Message
+from lomond.cli.prompting import Prompt
 from lomond.cli.reading import read_records
 
 if TYPE_CHECKING:
@@ -38,7 +39,6 @@ def make_editor(name, screen):
         return None
     if name != 'simple' and screen.is_interactive:
         try:
-            from lomond.cli.prompting import Prompt  # here, as prompt_toolkit takes long
             return Prompt(screen)
         except ImportError:
             if name != 'auto':
