@@ -25,7 +25,7 @@ from lomond.cli.frames import watch_frames
 from lomond.cli.output import Screen
 from lomond.cli.recording import Recorder
 from lomond.cli.statuses import describe_statuses
-from lomond.cli.typed import Input
+from lomond.cli.typed import EDITORS, Input
 from lomond.persist import ReconnectPolicy, persist
 
 if TYPE_CHECKING:
@@ -111,6 +111,9 @@ def _add_end_arguments(group):
 def _add_display_arguments(group):
     # type: (Any) -> None
     group.add_argument('--quiet', '-q', action='store_true', help='do not show messages')
+    group.add_argument('--editor', choices=EDITORS, default='auto', help=(
+        'what edits the typed line: prompt_toolkit if it is installed, or a simple one; none: the '
+        'terminal, whose lines have 4095 bytes at most'))
     group.add_argument('--stats', action='store_true', help=(
         'show rates, sizes and round trips in a line on the terminal, and at the end'))
     group.add_argument('--verbose', '-v', action='count', default=0, help=(
@@ -222,9 +225,13 @@ def _make_display(screen, arguments):
 
 def _make_input(screen, arguments):
     # type: (Screen, argparse.Namespace) -> Input
-    return Input(
-        screen, reading.decoder(arguments.binary, arguments.format == 'jsonl'),
-        b'\0' if arguments.null else b'\n', arguments.commands)
+    try:
+        return Input(
+            screen, reading.decoder(arguments.binary, arguments.format == 'jsonl'),
+            b'\0' if arguments.null else b'\n', arguments.commands, arguments.editor)
+    except ValueError as error:
+        arguments.parser.error('argument --editor: {}'.format(error))
+        raise
 
 
 def _read_first(arguments):
@@ -296,3 +303,5 @@ class _time_limit(object):
     def __exit__(self, *_exc_info):
         # type: (*Any) -> None
         self._timer.cancel()
+        if self._is_set:
+            self._timer.join()

@@ -47,6 +47,48 @@ def send(websocket, message):
     methods[message.opcode](message.data)
 
 
+class Openings(object):
+    """Which of the connections is open, for a thread that waits for the next one."""
+
+    def __init__(self):
+        # type: () -> None
+        self._changed = threading.Condition()
+        self._number = 0
+        self._is_open = self._is_over = False
+
+    def open(self):
+        # type: () -> None
+        """Another connection is open."""
+        with self._changed:
+            self._number += 1
+            self._is_open = True
+            self._changed.notify_all()
+
+    def close(self):
+        # type: () -> None
+        """It is open no more."""
+        with self._changed:
+            self._is_open = False
+
+    def end(self):
+        # type: () -> None
+        """There won't be another one."""
+        with self._changed:
+            self._is_over = True
+            self._changed.notify_all()
+
+    def wait(self, failed):
+        # type: (int) -> int
+        """Wait until a connection is open; return its number, or 0 if there won't be one.
+
+        Parameters: ``failed``, the number of the one that a send failed on: not that one.
+        """
+        with self._changed:
+            while not self._is_over and (not self._is_open or self._number == failed):
+                self._changed.wait()
+            return 0 if self._is_over else self._number
+
+
 class Conversation(object):
     """Sends messages, shows what arrives, and ends as the options say.
 
@@ -73,8 +115,8 @@ class Conversation(object):
         self._is_persistent = is_persistent
         self._recorder = recorder
         self._outcome = Outcome()
-        self._may_send = threading.Event()      # set while it is open, and at the end
-        self._is_over = False
+        self._openings = Openings()
+        self._over = threading.Event()
         self._was_open = False
         self._is_timed_out = False
         self._has_failed = False        # for a reason of our own
@@ -97,8 +139,8 @@ class Conversation(object):
         except KeyboardInterrupt:
             pass        # a second signal
         finally:
-            self._is_over = True
-            self._may_send.set()
+            self._over.set()
+            self._openings.end()
             for number, handler in before.items():
                 signal.signal(number, handler)
         return self._status()
@@ -145,7 +187,7 @@ class Conversation(object):
             self._receive(event)
         else:
             if event.name in ('disconnected', 'closing'):
-                self._may_send.clear()
+                self._openings.close()
             self._display.show_event(event)
 
     def _begin(self):
@@ -156,7 +198,7 @@ class Conversation(object):
         except WebSocketError:
             return      # the next events say why
         self._moved_at = monotonic()
-        self._may_send.set()
+        self._openings.open()
 
     def _receive(self, event):
         # type: (Any) -> None
@@ -223,16 +265,16 @@ class Conversation(object):
     def send(self, message):
         # type: (Message) -> bool
         """Send a message as soon as there is a connection; return False if there won't be one."""
+        number = 0
         while True:
-            self._may_send.wait()
-            if self._is_over:
+            number = self._openings.wait(number)
+            if not number:
                 return False
             try:
                 self._send(message)
             except WebSocketError as error:
                 if not self._is_persistent:
                     return False
-                self._may_send.clear()
                 if isinstance(error, TransportFail) and error.sent:
                     self._display.complain(u'a message was sent in part, and is not sent again')
                     return True
@@ -256,10 +298,9 @@ class Conversation(object):
         """
         if is_empty or self._linger is None:
             return
-        pause = threading.Event()       # nobody sets it
-        while not self._is_over:
+        while not self._over.is_set():
             left = self._moved_at + self._linger - monotonic()
             if left <= 0:
                 self.close()
                 return
-            pause.wait(left)
+            self._over.wait(left)

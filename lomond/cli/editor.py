@@ -7,6 +7,7 @@ another thread than the one that waits in it. It uses nothing of WebSockets.
 from __future__ import absolute_import, division, print_function
 
 import codecs
+import contextlib
 import os
 import re
 import signal
@@ -26,7 +27,7 @@ except ImportError:     # pragma: no cover  (Windows)
 if TYPE_CHECKING:
     from typing import Any, Callable, Iterator, List, Optional, Text, Tuple  # noqa: F401
 
-__all__ = ['Editor', 'Line', 'RawTerminal', 'can_edit']
+__all__ = ['Editor', 'Line', 'can_edit', 'saved_modes', 'set_raw']
 
 # One key: an escape sequence, of which the rest may still be on its way, or a character.
 _KEY = re.compile(u'\x1b(?:\\[[0-9;]*[A-Za-z~]|O[A-Za-z]|[^\\[O])|[^\x1b]')
@@ -154,45 +155,23 @@ for _sequence, _same_as in (
     _KEYS[_sequence] = _KEYS[_same_as]
 
 
-class RawTerminal(object):
-    """stdin as a terminal that passes on each key; Ctrl-C and Ctrl-Z stay signals.
-
-    A context manager: it restores the terminal. Use it in the main thread.
-    """
-
-    def __init__(self, on_continue=lambda: None):
-        # type: (Callable[[], Any]) -> None
-        self._before = None  # type: Any
-        self._on_continue = on_continue
-        self._handler = None  # type: Any
-
-    def __enter__(self):
-        # type: () -> RawTerminal
-        self._before = termios.tcgetattr(0)
-        self._set_raw()
-        try:
-            # The shell restores its own modes when Ctrl-Z stops this program.
-            self._handler = signal.signal(signal.SIGCONT, self._continue)
-        except ValueError:      # this isn't the main thread
-            pass
-        return self
-
-    def _set_raw(self):
-        # type: () -> None
-        modes = list(self._before)
-        modes[3] &= ~(termios.ICANON | termios.ECHO | termios.IEXTEN)
+@contextlib.contextmanager
+def saved_modes():
+    # type: () -> Iterator[Any]
+    """Restore the modes of the terminal at the end of the block, which gets them."""
+    modes = termios.tcgetattr(0)
+    try:
+        yield modes
+    finally:
         termios.tcsetattr(0, termios.TCSADRAIN, modes)
 
-    def _continue(self, _number, _frame):
-        # type: (int, Any) -> None
-        self._set_raw()
-        self._on_continue()
 
-    def __exit__(self, *_exc_info):
-        # type: (*Any) -> None
-        termios.tcsetattr(0, termios.TCSADRAIN, self._before)
-        if self._handler is not None:
-            signal.signal(signal.SIGCONT, self._handler)
+def set_raw(modes):
+    # type: (Any) -> None
+    """Have the terminal pass on each key; Ctrl-C and Ctrl-Z stay signals."""
+    modes = list(modes)
+    modes[3] &= ~(termios.ICANON | termios.ECHO | termios.IEXTEN)
+    termios.tcsetattr(0, termios.TCSADRAIN, modes)
 
 
 class Editor(object):
@@ -205,6 +184,7 @@ class Editor(object):
     def __init__(self, set_line, prompt=u'> '):
         # type: (Callable[[Text, int], Any], Text) -> None
         self.prompt = prompt
+        self.on_interrupt = None  # type: Any   # Ctrl-C is a signal here
         self._set_line = set_line
         self._line = Line()
 
@@ -218,9 +198,27 @@ class Editor(object):
         text, column = self._line.window(columns - len(prompt) - 1)
         self._set_line(prompt + text, len(prompt) + column)
 
-    def hide(self):
+    @contextlib.contextmanager
+    def terminal(self):
+        # type: () -> Iterator[None]
+        """Prepare the terminal for `lines`, and restore it. Use it in the main thread."""
+        with saved_modes() as modes:
+            def go_on(_number, _frame):
+                # type: (int, Any) -> None
+                set_raw(modes)
+                self.show()
+
+            set_raw(modes)
+            # The shell sets its own modes when Ctrl-Z has stopped this program.
+            before = signal.signal(signal.SIGCONT, go_on)
+            try:
+                yield
+            finally:
+                signal.signal(signal.SIGCONT, before)
+
+    def stop(self):
         # type: () -> None
-        """Remove the line from the terminal."""
+        """Remove the line from the terminal. (A thread that waits in `lines` can't be woken.)"""
         self._set_line(u'', 0)
 
     def lines(self):

@@ -85,16 +85,10 @@ class Sink(object):
         # A write of more than this to a terminal can't be interrupted.
         return os.write(self._descriptor, data[:65536])
 
-    def print_line(self, text):
-        # type: (Text) -> bool
-        """Write a line of text: on a terminal in its encoding, elsewhere in UTF-8. As `write`."""
-        encoding = self._encoding if self.is_terminal else 'utf-8'
-        return self.write(text.encode(encoding, 'backslashreplace') + b'\n')
-
-    def draw(self, text):
-        # type: (Text) -> bool
-        """Write text to the terminal, without an end of line."""
-        return self.write(text.encode(self._encoding, 'backslashreplace'))
+    def encode(self, text):
+        # type: (Text) -> bytes
+        """Return text as bytes: for a terminal in its encoding, for all else in UTF-8."""
+        return text.encode(self._encoding if self.is_terminal else 'utf-8', 'backslashreplace')
 
 
 class Screen(object):
@@ -108,47 +102,46 @@ class Screen(object):
         self.out = Sink(1, sys.stdout)  # type: Sink
         self.err = Sink(2, sys.stderr)  # type: Sink
         self._lock = RLock()    # a signal handler may print, too
+        #: What prints text above a line that isn't this object's, on the terminal; or None.
+        self.above = None  # type: Any
         self._line = u''        # in place, at the bottom; and where its cursor is
         self._column = 0
 
     def message(self, data):
         # type: (bytes) -> bool
         """Write bytes to stdout; return False if that is a closed pipe. Raises OSError."""
-        with self._lock:
-            self._erase()
-            is_read = self.out.write(data)
-            self._draw()
-            return is_read
+        return self._print(self.out, data)
 
     def show(self, text):
         # type: (Text) -> bool
         """Print a line on stdout, which is a terminal; as `message`."""
+        return self._print(self.out, self.out.encode(text + u'\n'))
+
+    def _print(self, sink, data):
+        # type: (Sink, bytes) -> bool
         with self._lock:
+            if self.above is not None and sink.is_terminal:
+                self.above.write(data.decode('utf-8', 'replace'))
+                return True
             self._erase()
-            is_read = self.out.print_line(text)
+            is_read = sink.write(data)
             self._draw()
             return is_read
 
     def keep(self, text):
         # type: (Text) -> None
         """Print a line that was typed, on stderr, as it is."""
-        with self._lock:
-            self._erase()
-            self.err.print_line(escape(text))
-            self._draw()
+        self._print(self.err, self.err.encode(escape(text) + u'\n'))
 
     def notice(self, text, colour='notice'):
         # type: (Text, str) -> None
         """Print a line on stderr, of any text; never raises."""
         line = u'{}{}'.format(
             u'' if self.is_interactive else u'lomond: ', escape(native_to_text(text)))
-        with self._lock:
-            try:
-                self._erase()
-                self.err.print_line(self.paint(colour, line, self.err))
-                self._draw()
-            except EnvironmentError:
-                pass        # there is no other place to say it
+        try:
+            self._print(self.err, self.err.encode(self.paint(colour, line, self.err) + u'\n'))
+        except EnvironmentError:
+            pass        # there is no other place to say it
 
     @property
     def is_interactive(self):
@@ -175,10 +168,10 @@ class Screen(object):
     def _erase(self):
         # type: () -> None
         if self._line:
-            self.err.draw(u'\r\x1b[K')
+            self.err.write(b'\r\x1b[K')
 
     def _draw(self):
         # type: () -> None
         if self._line:
-            self.err.draw(u'{}\r{}'.format(
-                self._line, u'\x1b[{}C'.format(self._column) if self._column else u''))
+            self.err.write(self.err.encode(u'{}\r{}'.format(
+                self._line, u'\x1b[{}C'.format(self._column) if self._column else u'')))

@@ -35,7 +35,7 @@ _ON_TERMINAL = (
 
 def environ(**changes):
     """Return the environment for the program, without what would change its output."""
-    env = dict(os.environ, PYTHONPATH=ROOT, TERM='xterm')
+    env = dict(os.environ, PYTHONPATH=ROOT, TERM='xterm', PROMPT_TOOLKIT_NO_CPR='1')
     for name in ('http_proxy', 'HTTP_PROXY', 'all_proxy', 'ALL_PROXY', 'PYTHONIOENCODING',
                  'PYTHONUNBUFFERED', 'NO_COLOR'):
         env.pop(name, None)
@@ -106,8 +106,9 @@ def run(*arguments, **options):
 class OnTerminal(object):
     """The program on a terminal, which is a pty: a context manager.
 
-    Options: ``env`` (no colours); ``size``, its (rows, columns); ``streams``, which of its
-    descriptors are the terminal: '012'; the others are pipes.
+    Options: ``env`` (no colours); ``editor``, as ``--editor`` has it ('simple'); ``size``, the
+    (rows, columns); ``streams``, which of the program's descriptors are the terminal ('012'): the
+    others are pipes.
     """
 
     def __init__(self, *arguments, **options):
@@ -122,7 +123,8 @@ class OnTerminal(object):
                  if digit not in streams}
         self.process = subprocess.Popen(
             [sys.executable, '-c', _ON_TERMINAL, os.ttyname(slave), streams] + LOMOND
-            + list(arguments), cwd=ROOT, close_fds=True,
+            + ['--editor', options.pop('editor', 'simple')] + list(arguments), cwd=ROOT,
+            close_fds=True,
             env=environ(**options.pop('env', {'NO_COLOR': '1'})), **pipes)
         #: The terminal as the program has it.
         self.slave = slave

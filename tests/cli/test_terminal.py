@@ -35,6 +35,13 @@ def echo_url():
         yield server.url
 
 
+@pytest.fixture(params=['simple', 'prompt_toolkit'])
+def editor(request):
+    if request.param == 'prompt_toolkit':
+        pytest.importorskip('prompt_toolkit')
+    return request.param
+
+
 def close_after(frames):
     """Make a script that accepts, sends frames, and answers the client's Close."""
     seen = []
@@ -49,12 +56,14 @@ def close_after(frames):
     return script
 
 
-def test_one_ctrl_c_ends_it_with_1000():
+def test_one_ctrl_c_ends_it_with_1000(editor):
     script = close_after([make_frame(1, b'hello')])
-    with RawServer(script) as server, OnTerminal(server.url) as program:
+    with RawServer(script) as server, OnTerminal(server.url, editor=editor) as program:
         before = program.modes()
-        program.wait_for(b'hello\r\n.*> ')
-        program.type(b'half a line\x03')
+        program.wait_for(b'hello\r*\n.*>[ \b]')
+        program.type(b'half a line')
+        program.wait_for(b'half a line')
+        program.type(b'\x03')
         assert program.finish() == 130
         assert program.modes() == before
     assert script.seen == [(0x88, b'\x03\xe8')]
@@ -102,12 +111,12 @@ def test_a_typed_line_is_sent_and_shown_with_time_and_kind(echo_url):
         assert b'closed with 1000 NORMAL' in program.output
 
 
-def test_10_kb_typed_are_one_message(echo_url):
-    with OnTerminal(echo_url) as program:
-        program.wait_for(b'> ')
+def test_10_kb_typed_are_one_message(echo_url, editor):
+    with OnTerminal(echo_url, editor=editor) as program:
+        program.wait_for(b'>[ \b]')
         line = b'0123456789' * 1024
         program.type(line + b'\n')
-        program.wait_for(b'< text   ' + line + b'\r\n')
+        program.wait_for(b'< text   ' + line + b'\r*\n')
         program.type(b'\x04')
         assert program.finish() == 0
 
@@ -219,7 +228,7 @@ class Tmux(object):
 
     def _call(self, *arguments):
         process = subprocess.Popen(
-            self._command + list(arguments), env=environ(), stdout=subprocess.PIPE,
+            self._command + list(arguments), env=environ(LANG='C.UTF-8'), stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT)
         output = process.communicate()[0].decode('utf-8')
         assert process.returncode == 0, output
@@ -251,7 +260,7 @@ class Tmux(object):
             raise AssertionError(shown)
 
 
-def test_messages_do_not_tear_the_line(tmpdir):
+def test_messages_do_not_tear_the_line(tmpdir, editor):
     """The cursor stays where it was, too, in a line that is longer than the terminal."""
     messages = [threading.Event() for _ in range(3)]
 
@@ -265,7 +274,7 @@ def test_messages_do_not_tear_the_line(tmpdir):
         wait_for(is_over)
 
     is_over = threading.Event()
-    with RawServer(script) as server, Tmux(tmpdir, server.url) as terminal:
+    with RawServer(script) as server, Tmux(tmpdir, server.url, '--editor', editor) as terminal:
         try:
             terminal.wait_for_lines('open', '>')
             terminal.type('-l', 'half a lne')
@@ -280,7 +289,10 @@ def test_messages_do_not_tear_the_line(tmpdir):
             terminal.type('End')
             terminal.type('-l', 'x' * 100)
             messages[2].set()
-            terminal.wait_for_lines('< text   message 2', '> ' + 'x' * 77)
+            terminal.wait_for_lines(*{
+                'simple': ['< text   message 2', '> ' + 'x' * 77],
+                'prompt_toolkit': [
+                    '< text   message 2', '> half a line' + 'x' * 67, 'x' * 33]}[editor])
             terminal.type('C-u')
             terminal.type('-l', u'\u4e2d\u6587'.encode('utf-8').decode('utf-8') if str is not bytes
                           else u'\u4e2d\u6587'.encode('utf-8'))
