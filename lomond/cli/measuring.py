@@ -7,6 +7,7 @@ from __future__ import absolute_import, division, print_function
 
 import math
 import platform
+import sys
 
 from lomond._compat import TYPE_CHECKING
 from lomond._core import why_pure
@@ -74,7 +75,7 @@ def environment():
     """Return what the figures depend on at this end."""
     return {
         'client': USER_AGENT, 'compiled': why_pure is None,
-        'python': '{} {}'.format(platform.python_implementation(), platform.python_version())}
+        'python': '{} {}'.format(platform.python_implementation(), sys.version.split()[0])}
 
 
 def describe(figures):

@@ -61,7 +61,7 @@ class Programs(object):
                 self._running.add(program)
         except EnvironmentError as error:
             websocket.close(Status.UNEXPECTED_CONDITION, u'could not run the program: {}'.format(
-                os.strerror(error.errno)))
+                os.strerror(error.errno or 0)))
             for _event in events:
                 pass
             return
