@@ -156,7 +156,7 @@ class _Replay(object):
         if self._find(request):
             return None
         return Refusal(404, u'no recording has this path, only:\n{}\n'.format(u'\n'.join(sorted({
-            _resource(recording.url) for recording in self._recordings}))))
+            redact_url(_resource(recording.url)) for recording in self._recordings}))))
 
     def _find(self, request):
         # type: (Request) -> List[Recording]
@@ -194,7 +194,7 @@ class _Replay(object):
         try:
             play(websocket, recording, arguments.speed, arguments.in_step, arguments.check,
                  arguments.timeout if arguments.check and arguments.timeout else None)
-            if arguments.stay:
+            if arguments.stay and not arguments.check:
                 _wait_for_end(websocket)
             websocket.close()
         except Difference as error:
