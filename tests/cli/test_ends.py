@@ -19,6 +19,7 @@ from tests.network.driving import (
     read_to_close,
     wait_for,
 )
+from tests.network.proxy_server import ProxyServer
 from tests.support import RawServer, make_close, make_frame, read_frame, read_head
 
 from .driving import Lomond, run
@@ -271,7 +272,19 @@ def test_unix_socket(tmpdir):
             0, b'x\n', b'')
 
 
-def test_proxy(dead_port):
+@pytest.mark.parametrize('is_secure', [False, True], ids=['ws', 'wss'])
+def test_a_proxy_for_ws_and_wss(is_secure, server_tls, authority_file):
+    with Server(echo_handler, ssl_context=server_tls if is_secure else None) as server:
+        with ProxyServer((b'me', b's3cret')) as proxy:
+            url = proxy.url.replace(u'//', u'//me:s3cret@')
+            arguments = [server.url, '--cafile', authority_file, '--count', '1']
+            env = {'ALL_PROXY': url, 'NO_PROXY': ''}
+            for more, env in ([], env), (['--proxy', url], {}):
+                assert run(*(arguments + more), given=b'x\n', env=env) == (0, b'x\n', b'')
+            assert len(proxy.requests) == 2
+
+
+def test_a_proxy_that_is_not_there(dead_port):
     with Server(echo_handler) as server:
         proxy = 'http://me:s3cret@127.0.0.1:{}'.format(dead_port)
         status, _output, errors = run(server.url, '--proxy', proxy)
