@@ -10,6 +10,7 @@ import errno
 import logging
 import os
 import re
+import signal
 import sys
 import time
 from collections import namedtuple
@@ -48,12 +49,12 @@ FREES_FINALIZERS = not PY2
 SESSIONS_LEAK = sys.version_info >= (3, 10)
 
 __all__ = [
-    'FREES_FINALIZERS', 'IS_PYPY', 'NamedTuple', 'PY2', 'RLock', 'SESSIONS_LEAK', 'SteppedRLock',
-    'TYPE_CHECKING', 'TimedOut', 'Utf8Decoder', 'acquire_within', 'decode_utf8', 'encode_text',
-    'encode_utf8', 'extension_suffixes', 'fine_clock', 'indexable', 'is_interrupt', 'join_text',
-    'latin1_to_native', 'make_cookie_jar', 'monotonic', 'native_to_text', 'quote', 'require_async',
-    'set_close_on_exec', 'show_warnings', 'surrogate_error', 'text_to_native', 'text_type',
-    'thread_module', 'throw_arguments', 'to_bytes', 'unquote',
+    'FREES_FINALIZERS', 'IS_PYPY', 'NEW_SESSION', 'NamedTuple', 'PY2', 'RLock', 'SESSIONS_LEAK',
+    'SteppedRLock', 'TYPE_CHECKING', 'TimedOut', 'Utf8Decoder', 'acquire_within', 'decode_utf8',
+    'encode_text', 'encode_utf8', 'extension_suffixes', 'fine_clock', 'indexable', 'is_interrupt',
+    'join_text', 'latin1_to_native', 'make_cookie_jar', 'monotonic', 'native_to_text', 'quote',
+    'require_async', 'set_close_on_exec', 'show_warnings', 'stopwatch', 'surrogate_error',
+    'text_to_native', 'text_type', 'thread_module', 'throw_arguments', 'to_bytes', 'unquote',
 ]
 
 
@@ -324,6 +325,9 @@ if PY2:
             usage = resource.getrusage(resource.RUSAGE_SELF)
             return usage.ru_utime + usage.ru_stime
 
+    # The only clock there that has small steps.
+    stopwatch = _Clock(time.time)
+
     def throw_arguments():
         # type: () -> Tuple[Any, ...]
         return sys.exc_info()
@@ -331,6 +335,13 @@ if PY2:
     def is_interrupt(error):
         # type: (BaseException) -> bool
         return bool(error.args) and error.args[0] == errno.EINTR
+
+    def _begin_session():
+        # type: () -> None
+        os.setsid()
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)       # which Python ignores
+
+    NEW_SESSION = {'preexec_fn': _begin_session}  # type: Dict[str, Any]
 
     def set_close_on_exec(sock):
         # type: (Any) -> None
@@ -423,6 +434,9 @@ else:
         #: The same in steps of a microsecond or less: `monotonic` may have longer ones.
         fine_clock = _Clock(time.perf_counter)
 
+    #: Seconds, for measuring short times.
+    stopwatch = _Clock(time.perf_counter)
+
     def throw_arguments():
         # type: () -> Tuple[Any, ...]
         """Return the exception being handled, as a generator's throw() takes it."""
@@ -432,6 +446,9 @@ else:
         # type: (BaseException) -> bool
         """Return whether a signal interrupted a system call; 3.5 and newer repeat the call."""
         return False
+
+    #: Options of `subprocess.Popen` for a process that signals to this one's group don't reach.
+    NEW_SESSION = {'start_new_session': True}  # type: Dict[str, Any]
 
     def set_close_on_exec(sock):
         # type: (Any) -> None

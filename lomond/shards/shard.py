@@ -80,7 +80,7 @@ class Shard(object):
         self._lock = threading.Lock()
         # A connection has ended, or a beat has come.
         self._turned = threading.Condition(self._lock)
-        self._held = {}  # type: Dict[text_type, _Held]
+        self._holding = {}  # type: Dict[text_type, _Held]
         # What feeds that have left have counted.
         self._past = dict.fromkeys(COUNTERS, 0)  # type: Dict[str, int]
         self._beat = monotonic()
@@ -106,7 +106,7 @@ class Shard(object):
         # type: () -> List[Feed]
         """The feeds that it has, in a new list."""
         with self._lock:
-            return [held.feed for held in self._held.values()]
+            return [held.feed for held in self._holding.values()]
 
     def add(self, feed, overlap=0.0):
         # type: (Feed, float) -> None
@@ -123,11 +123,11 @@ class Shard(object):
         with self._lock:
             if self._is_closed:
                 raise RuntimeError('this shard was closed')
-            present = self._held.get(feed.name)
+            present = self._holding.get(feed.name)
             if present is not None:
                 return
             held = _Held(feed, feed.make(), self._sink.open(feed, overlap))
-            self._held[feed.name] = held
+            self._holding[feed.name] = held
             self._pool.add(held.websocket, feed.policy, tag=held, **feed.options)
 
     def remove(self, name, timeout=10.0):
@@ -150,7 +150,7 @@ class Shard(object):
         # type: (Iterable[text_type]) -> List[_Held]
         """Have some feeds no more, from now on; return what is to be ended."""
         with self._lock:
-            return [self._held.pop(name) for name in names if name in self._held]
+            return [self._holding.pop(name) for name in names if name in self._holding]
 
     def _let_go(self, gone, timeout):
         # type: (List[_Held], float) -> int
@@ -185,7 +185,7 @@ class Shard(object):
         second, and silent.
         """
         with self._lock:
-            return {name for name, held in self._held.items() if held.is_live}
+            return {name for name, held in self._holding.items() if held.is_live}
 
     # -- how it is --
 
@@ -201,7 +201,7 @@ class Shard(object):
         """
         now = monotonic()
         with self._lock:
-            held = list(self._held.values())
+            held = list(self._holding.values())
             numbers = dict(self._past)  # type: Dict[str, Any]
         for one in held:
             for name, count in one.outlet.counts.items():
@@ -224,7 +224,7 @@ class Shard(object):
         # type: () -> Dict[text_type, Dict[str, Any]]
         """Return, for each feed, its counters, whether it is open and live, and why it isn't."""
         with self._lock:
-            held = dict(self._held)
+            held = dict(self._holding)
         return {name: dict(
             one.outlet.counts, ready=one.websocket.is_open, live=one.is_live, reason=one.reason,
             last=one.outlet.last_put, queued=len(one.outlet.queue)) for name, one in held.items()}
@@ -239,7 +239,7 @@ class Shard(object):
         """
         with self._lock:
             self._is_closed = True
-            names = list(self._held)
+            names = list(self._holding)
         left = self._let_go(self._pop(names), timeout)
         self._pool.close(timeout=0)
         self._thread.join()
@@ -282,4 +282,4 @@ class Shard(object):
 
     def __repr__(self):
         # type: () -> str
-        return '<Shard {!r}, {} feeds>'.format(self.name, len(self._held))
+        return '<Shard {!r}, {} feeds>'.format(self.name, len(self._holding))

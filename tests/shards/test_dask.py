@@ -37,7 +37,7 @@ def test_the_feeds_of_a_worker_that_is_killed_go_to_another():
         names = {'REDIS': url_of(server), '__name__': '__main__'}
         exec(program(), names)
         with distributed.LocalCluster(
-                n_workers=2, threads_per_worker=3, processes=True, dashboard_address=None) as cluster, \
+                n_workers=2, threads_per_worker=3, dashboard_address=None) as cluster, \
                 distributed.Client(cluster) as client:
             futures = names['start'](client, [feeds.feed(u'a'), feeds.feed(u'b')], 2)
             for name in u'ab':

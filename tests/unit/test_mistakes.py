@@ -14,7 +14,7 @@ import ssl
 import pytest
 import six
 
-from lomond import WebSocket, sansio
+from lomond import WebSocket, sansio, wsgi
 from lomond._hints import CALLS, OTHER_NAMES, OTHER_NAMES_OF
 from lomond.drivers import QueuedClientSession
 from lomond.persist import ReconnectPolicy, persist
@@ -150,6 +150,8 @@ def fails(call, error, *words):
     (lambda: sansio.Server(handler=len), ['receive(data)']),
     (lambda: sansio.Server().accept(compress=True), ['accept()', 'extensions=[PermessageDeflate]']),
     (lambda: sansio.Server().accept(header={}), ['use headers=']),
+    # those of a WSGI server
+    (lambda: wsgi.websocket_app(handler, threads=1), ['websocket_app()', 'detach=True']),
     # a driver's
     (lambda: make().new_session(QueuedClientSession).begin(pingrate=1), ['begin()', 'ping_rate']),
     # and unknown ones

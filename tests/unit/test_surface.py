@@ -153,6 +153,7 @@ SIGNATURES = {
     'lomond.events.BackOff': 'delay',
     'lomond.events.UnknownMessage': 'message',
     'lomond.errors.WebSocketError': 'msg',
+    'lomond.har.read_har': 'path',
     'lomond.opcode.Opcode.to_str': 'opcode',
     'lomond.status.Status.to_str': 'code',
     'lomond.response.Response': 'header_data',
@@ -176,6 +177,8 @@ IMPORTS = [
     'lomond.examples.btcticker',
     'lomond.examples.feed',
     'lomond.extensions.DeflateOptions',
+    'lomond.har.Message',
+    'lomond.har.Recording',
     'lomond.net.tls.server_context',
     'lomond.opcode.Opcode',
     'lomond.persist.ReconnectPolicy',
@@ -456,7 +459,12 @@ def test_every_error_of_the_package_is_a_websocket_error():
             continue
         if _core.why_pure and name in _core.MODULES and name not in sys.modules:
             continue    # compiled from .pyx, and LOMOND_COMPILED=no
-        for value in vars(importlib.import_module(name)).values():
+        try:
+            module = importlib.import_module(name)
+        except ImportError as error:    # of a package that only these need
+            assert name.startswith('lomond.shards.r'), error
+            continue
+        for value in vars(module).values():
             if inspect.isclass(value) and issubclass(value, BaseException) \
                     and value.__module__.startswith('lomond'):
                 assert issubclass(value, WebSocketError), value

@@ -1,0 +1,306 @@
+"""One conversation of ``lomond URL``: the loop in the main thread, stdin in a thread of its own.
+
+It decides when the conversation ends and with which status. How messages look is the business of
+`lomond.cli.display`.
+"""
+
+from __future__ import absolute_import, division, print_function
+
+import signal
+import threading
+
+from lomond._compat import TYPE_CHECKING, monotonic
+from lomond.cli.statuses import (
+    FAILED,
+    INTERRUPTED,
+    OK,
+    TERMINATED,
+    TIMED_OUT,
+    Outcome,
+)
+from lomond.errors import TransportFail, WebSocketError
+from lomond.opcode import Opcode
+from lomond.status import Status
+
+if TYPE_CHECKING:
+    from typing import Any, Dict, Iterable, Iterator, Optional, Tuple  # noqa: F401
+
+    from lomond.cli.display import Display  # noqa: F401
+    from lomond.cli.formats import Message  # noqa: F401
+    from lomond.cli.recording import Recorder  # noqa: F401
+    from lomond.websocket import WebSocket  # noqa: F401
+
+__all__ = ['Conversation', 'send']
+
+# The code of the Close frame, and the exit status, for each signal.
+_SIGNALS = {
+    signal.SIGINT: (Status.NORMAL, INTERRUPTED),
+    signal.SIGTERM: (Status.GOING_AWAY, TERMINATED)}  # type: Dict[int, Tuple[int, int]]
+
+
+def send(websocket, message):
+    # type: (WebSocket, Message) -> None
+    """Send a message; raises what the WebSocket's methods do."""
+    methods = {
+        Opcode.TEXT: websocket.send_utf8, Opcode.BINARY: websocket.send_binary,
+        Opcode.PING: websocket.send_ping, Opcode.PONG: websocket.send_pong}  # type: Dict[int, Any]
+    methods[message.opcode](message.data)
+
+
+class Openings(object):
+    """Which of the connections is open, for a thread that waits for the next one."""
+
+    def __init__(self):
+        # type: () -> None
+        self._changed = threading.Condition()
+        self._number = 0
+        self._is_open = self._is_over = False
+
+    def open(self):
+        # type: () -> None
+        """Another connection is open."""
+        with self._changed:
+            self._number += 1
+            self._is_open = True
+            self._changed.notify_all()
+
+    def close(self):
+        # type: () -> None
+        """It is open no more."""
+        with self._changed:
+            self._is_open = False
+
+    def end(self):
+        # type: () -> None
+        """There won't be another one."""
+        with self._changed:
+            self._is_over = True
+            self._changed.notify_all()
+
+    def wait(self, failed):
+        # type: (int) -> int
+        """Wait until a connection is open; return its number, or 0 if there won't be one.
+
+        Parameters: ``failed``, the number of the one that a send failed on: not that one.
+        """
+        with self._changed:
+            while not self._is_over and (not self._is_open or self._number == failed):
+                self._changed.wait()
+            return 0 if self._is_over else self._number
+
+
+class Conversation(object):
+    """Sends messages, shows what arrives, and ends as the options say.
+
+    Parameters:
+
+    - ``websocket``, and ``display``, which shows events.
+    - ``first``: messages to send whenever a connection is open, before all others.
+    - ``count``: how many messages to receive, or None.
+    - ``linger``: seconds without a message after the last input until the end, or None to stay.
+    - ``is_persistent``: whether messages wait for the next connection.
+    - ``recorder``: what is called with all events and all that is sent, or None.
+    """
+
+    def __init__(
+            self, websocket, display, first=(), count=None, linger=None, is_persistent=False,
+            recorder=None):
+        # type: (WebSocket, Display, Iterable[Message], Optional[int], Optional[float], bool, Optional[Recorder]) -> None
+        self._websocket = websocket
+        self._display = display
+        self._first = list(first)
+        self._left = count
+        self._has_count = count is not None
+        self._linger = linger
+        self._is_persistent = is_persistent
+        self._recorder = recorder
+        self._outcome = Outcome()
+        self._openings = Openings()
+        self._over = threading.Event()
+        self._was_open = False
+        self._is_timed_out = False
+        self._has_failed = False        # for a reason of our own
+        self._ends_well = False         # --count is reached, or the output is a closed pipe
+        self._is_shown = False          # all that is to be shown
+        self._signal = None  # type: Optional[int]
+        self._close = None  # type: Optional[Tuple[int, Any]]   # the code and reason
+        self._moved_at = monotonic()    # when a message was last received or sent
+
+    # -- the main thread --
+
+    def run(self, events):
+        # type: (Iterable[Any]) -> int
+        """Follow the events of a loop to their end; return the exit status."""
+        before = self._catch_signals()
+        try:
+            for event in events:
+                self._outcome.observe(event)
+                self._handle(event)
+        except KeyboardInterrupt:
+            pass        # a second signal
+        finally:
+            self._over.set()
+            self._openings.end()
+            for number, handler in before.items():
+                signal.signal(number, handler)
+        return self._status()
+
+    def _status(self):
+        # type: () -> int
+        if self._signal is not None:
+            return _SIGNALS[self._signal][1]
+        if self._has_failed:
+            return FAILED
+        if self._ends_well:
+            return OK
+        if self._is_timed_out:
+            return OK if self._was_open and not self._has_count else TIMED_OUT
+        return self._outcome.status
+
+    def _catch_signals(self):
+        # type: () -> Dict[int, Any]
+        try:
+            return {number: signal.signal(number, self._on_signal) for number in _SIGNALS}
+        except ValueError:      # this isn't the main thread
+            return {}
+
+    def _on_signal(self, number, _frame):
+        # type: (int, Any) -> None
+        if self._signal is not None:
+            raise KeyboardInterrupt
+        self._signal = number
+        self._display.is_ending = True
+        self.close(_SIGNALS[number][0])
+
+    def _handle(self, event):
+        # type: (Any) -> None
+        if self._recorder is not None:
+            self._recorder.observe(self._websocket, event)
+            self._check_recorder()
+        if event.name == 'connecting' and self._close is not None:
+            self._websocket.close(*self._close)     # there was nothing to close yet
+        if event.name == 'ready':
+            self._was_open = True
+            self._display.show_event(event)
+            self._begin()
+        elif event.name in ('text', 'binary'):
+            self._receive(event)
+        else:
+            if event.name in ('disconnected', 'closing'):
+                self._openings.close()
+            self._display.show_event(event)
+
+    def _begin(self):
+        # type: () -> None
+        try:
+            for message in self._first:
+                self._send(message)
+        except WebSocketError:
+            return      # the next events say why
+        self._moved_at = monotonic()
+        self._openings.open()
+
+    def _receive(self, event):
+        # type: (Any) -> None
+        self._moved_at = monotonic()
+        if self._is_shown:
+            return
+        try:
+            is_read = self._display.show_message(event)
+        except EnvironmentError as error:
+            self._display.complain(u'could not write the output: {}'.format(error.strerror))
+            self._has_failed = self._is_shown = True
+            self.close()
+            return
+        if self._left is not None:
+            self._left -= 1
+        if not is_read or self._left == 0:
+            self._ends_well = self._is_shown = self._display.is_ending = True
+            self.close()
+
+    # -- any thread --
+
+    def _check_recorder(self):
+        # type: () -> None
+        """End, as what can't be recorded needn't be received."""
+        if self._recorder.failure is not None and not self._has_failed:     # type: ignore[union-attr]
+            self.fail(self._recorder.failure)   # type: ignore[union-attr]
+            self.close()
+
+    @property
+    def stays(self):
+        # type: () -> bool
+        """Whether the end of the input isn't the end."""
+        return self._linger is None
+
+    def close(self, code=Status.NORMAL, reason=u''):
+        # type: (int, Any) -> None
+        """Close the connection, or end the attempt to connect, and end the loop."""
+        self._close = (code, reason)
+        self._websocket.close(code, reason)
+
+    def interrupt(self):
+        # type: () -> None
+        """Do what Ctrl-C does, for what reads the terminal itself."""
+        if self._signal is not None:
+            self._websocket.force_disconnect()
+        self._signal = signal.SIGINT
+        self._display.is_ending = True
+        self.close()
+
+    def fail(self, words):
+        # type: (Any) -> None
+        """Say what went wrong with the input; the exit status says so, too."""
+        self._has_failed = True
+        self._display.complain(words)
+
+    def time_out(self):
+        # type: () -> None
+        """End, as ``--timeout`` is over."""
+        self._is_timed_out = self._display.is_ending = True
+        if self._status() == TIMED_OUT:
+            self._display.complain(u'--timeout is over')
+        self.close()
+
+    def send(self, message):
+        # type: (Message) -> bool
+        """Send a message as soon as there is a connection; return False if there won't be one."""
+        number = 0
+        while True:
+            number = self._openings.wait(number)
+            if not number:
+                return False
+            try:
+                self._send(message)
+            except WebSocketError as error:
+                if not self._is_persistent:
+                    return False
+                if isinstance(error, TransportFail) and error.sent:
+                    self._display.complain(u'a message was sent in part, and is not sent again')
+                    return True
+            else:
+                self._moved_at = monotonic()
+                return True
+
+    def _send(self, message):
+        # type: (Message) -> None
+        if self._recorder is not None:
+            self._recorder.send(message)
+            self._check_recorder()
+        send(self._websocket, message)
+        self._display.show_sent(message)
+
+    def end_input(self, is_empty):
+        # type: (bool) -> None
+        """Wait until nothing has arrived for a while, and close; with no input at all, stay.
+
+        Only the input's thread calls this, with nothing left to do.
+        """
+        if is_empty or self._linger is None:
+            return
+        while not self._over.is_set():
+            left = self._moved_at + self._linger - monotonic()
+            if left <= 0:
+                self.close()
+                return
+            self._over.wait(left)

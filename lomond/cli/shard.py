@@ -1,0 +1,211 @@
+"""``lomond shard CONFIG``: a fleet of shards on Ray, as a file describes it.
+
+What a fleet is and does is in `lomond.shards.ray`; here are the file, and the table of its status.
+"""
+
+from __future__ import absolute_import, division, print_function
+
+import importlib
+import io
+import json
+import signal
+import threading
+
+from lomond import _console
+from lomond._compat import TYPE_CHECKING, text_type
+
+if TYPE_CHECKING:
+    import argparse  # noqa: F401
+    from typing import Any, Dict, Iterator, List, Optional, Tuple  # noqa: F401
+
+__all__ = ['DESCRIPTION', 'add_arguments', 'run']
+
+DESCRIPTION = """\
+Hold many feeds by several processes, and put their messages into Redis, by Ray.
+Needs lomond[ray,redis]. CONFIG is a file in TOML (from Python 3.11 on) or JSON:
+
+  shards = 4                      # how many processes
+  replicas = 1                    # how many of them hold each feed
+  ttl = 3.0                       # seconds of silence after which one counts as dead
+  sink = "redis://127.0.0.1:6379/0"
+  address = "auto"                # of a Ray cluster; leave it out to start Ray here
+  sequence = "feeds:number_of"    # MODULE:FUNCTION, for all feeds
+  on_ready = "feeds:subscribe"
+
+  [feeds]                         # NAME = URL
+  tea = "wss://example.org/tea"
+
+It runs until Ctrl-C or SIGTERM. After a change in [feeds], SIGHUP has it read the file again."""
+
+#: What may be in the file, and of which type.
+FIELDS = {
+    'shards': int, 'replicas': int, 'ttl': (int, float), 'sink': text_type, 'address': text_type,
+    'sequence': text_type, 'on_ready': text_type, 'feeds': dict,
+}  # type: Dict[str, Any]
+
+_COLUMNS = ('name', 'state', 'pid', 'held', 'live', 'queued', 'received', 'published', 'duplicates',
+            'dropped')
+
+
+def add_arguments(parser):
+    # type: (argparse.ArgumentParser) -> None
+    """Add the arguments of ``lomond shard``."""
+    parser.add_argument('config', metavar='CONFIG', help='a file in TOML or JSON')
+    parser.add_argument('--status', metavar='S', type=_console.seconds, help=(
+        'print a table of the shards every S seconds'))
+
+
+def run(arguments):
+    # type: (argparse.Namespace) -> int
+    """Run the fleet until a signal; return the exit status."""
+    try:
+        config = read_config(arguments.config)
+        feeds = make_feeds(config)
+    except (ValueError, ImportError, EnvironmentError) as error:
+        arguments.parser.error(u'{}: {}'.format(arguments.config, error))
+    try:
+        from lomond.shards.ray import run as run_fleet
+        from lomond.shards.redis import RedisSink
+    except ImportError as error:
+        arguments.parser.error('{}: pip install lomond[ray,redis]'.format(error))
+    # Ray has handlers of its own: these come after.
+    with run_fleet(
+            feeds, config.get('shards', 2), RedisSink(config['sink']),
+            replicas=config.get('replicas', 1), ttl=config.get('ttl', 3.0),
+            address=config.get('address')) as fleet, _Signals() as signals:
+        while signals.wait(arguments.status):
+            if signals.take_reload():
+                _reload(fleet, arguments.config)
+            elif not _console.say(u'\n'.join(table(fleet.status())) + u'\n'):
+                break
+    return 0
+
+
+class _Signals(object):
+    """Waits for signals. SIGTERM and Ctrl-C end it, SIGHUP has the file read again."""
+
+    def __init__(self):
+        # type: () -> None
+        self._happened = threading.Event()
+        self._has_ended = False
+        self._has_reload = False
+        self._before = {}  # type: Dict[int, Any]
+
+    def __enter__(self):
+        # type: () -> _Signals
+        for name, handler in (
+                ('SIGTERM', self._end), ('SIGINT', self._end), ('SIGHUP', self._reload)):
+            number = getattr(signal, name, None)    # Windows has no SIGHUP
+            if number is not None:
+                self._before[number] = signal.signal(number, handler)
+        return self
+
+    def __exit__(self, *_exc_info):
+        # type: (*Any) -> None
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _end(self, *_arguments):
+        # type: (*Any) -> None
+        self._has_ended = True
+        self._happened.set()
+
+    def _reload(self, *_arguments):
+        # type: (*Any) -> None
+        self._has_reload = True
+        self._happened.set()
+
+    def wait(self, seconds):
+        # type: (Optional[float]) -> bool
+        """Wait for a signal, or this long; return False if it is to end."""
+        self._happened.wait(seconds)
+        self._happened.clear()
+        return not self._has_ended
+
+    def take_reload(self):
+        # type: () -> bool
+        """Return whether the file is to be read again."""
+        has_reload, self._has_reload = self._has_reload, False
+        return has_reload
+
+
+def _reload(fleet, path):
+    # type: (Any, str) -> None
+    """Have the feeds that the file names now; keep those of before if it is wrong."""
+    try:
+        fleet.set_feeds(make_feeds(read_config(path)))
+    except (ValueError, TypeError, ImportError, EnvironmentError) as error:
+        _console.complain(u'lomond shard: {} stays as it was: {}'.format(path, error))
+
+
+def read_config(path):
+    # type: (str) -> Dict[str, Any]
+    """Return what a file says; raises ValueError for anything wrong in it, and IOError."""
+    with io.open(path, 'rb') as source:
+        text = source.read().decode('utf-8')
+    if path.endswith('.json'):
+        config = json.loads(text)
+    else:
+        try:
+            import tomllib
+        except ImportError:
+            raise ValueError('TOML needs Python 3.11 or newer: write it as JSON, in a file .json')
+        config = tomllib.loads(text)
+    if not isinstance(config, dict):
+        raise ValueError('it must be an object')
+    for name, value in config.items():
+        if name not in FIELDS:
+            raise ValueError('unknown field {!r}; there are: {}'.format(
+                str(name), ', '.join(sorted(FIELDS))))
+        if not isinstance(value, FIELDS[name]) or isinstance(value, bool):
+            raise ValueError('{} has a value of the wrong type: {!r}'.format(name, value))
+    for name in 'sink', 'feeds':
+        if not config.get(name):
+            raise ValueError('{} is missing'.format(name))
+    return config
+
+
+def make_feeds(config):
+    # type: (Dict[str, Any]) -> List[Any]
+    """Return the `Feed` objects of a configuration; raises ValueError and ImportError."""
+    from lomond.shards import Feed
+    sequence, on_ready = (
+        _find(config[name]) if name in config else None for name in ('sequence', 'on_ready'))
+    try:
+        return [Feed(text_type(name), url, sequence=sequence, on_ready=on_ready)
+                for name, url in sorted(config['feeds'].items())]
+    except TypeError as error:
+        raise ValueError(text_type(error))
+
+
+def _find(path):
+    # type: (str) -> Any
+    """Return the function that MODULE:FUNCTION names."""
+    module, _colon, name = path.partition(':')
+    function = getattr(importlib.import_module(str(module)), str(name), None) if name else None
+    if not callable(function):
+        raise ValueError('{!r} names no function: MODULE:FUNCTION'.format(str(path)))
+    return function
+
+
+def table(status):
+    # type: (Dict[str, Any]) -> Iterator[str]
+    """Yield the lines of a table of a fleet's status."""
+    yield '{live} of {feeds} feeds are live, {moving} are being handed over'.format(**status)
+    rows = [_COLUMNS] + [
+        tuple(_cell(shard, column) for column in _COLUMNS)
+        for shard in status['shards']]  # type: List[Tuple[str, ...]]
+    widths = [max(len(row[index]) for row in rows) for index in range(len(_COLUMNS))]
+    for row in rows:
+        yield '  '.join(
+            cell.ljust(width) if index < 2 else cell.rjust(width)
+            for index, (cell, width) in enumerate(zip(row, widths))).rstrip()
+    for name, reason in sorted(status['failed'].items()):
+        yield '{} can not be held: {}'.format(name, reason)
+
+
+def _cell(shard, column):
+    # type: (Dict[str, Any], str) -> str
+    if column == 'state':
+        return 'down' if not shard['up'] else 'draining' if shard['draining'] else shard['state']
+    return '{}'.format(shard.get(column, ''))

@@ -1,0 +1,101 @@
+"""`lomond shard`: what its file may say, and a fleet that runs from one."""
+
+from __future__ import absolute_import, division, print_function
+
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from lomond.cli.shard import make_feeds, read_config, table
+from tests.programs import wait_until
+from tests.shards.feeds_server import Feeds
+from tests.shards.redis_server import entries_of, run_redis, url_of
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+GOOD = {'sink': 'redis://127.0.0.1:1/0', 'feeds': {'tea': 'wss://example.org/tea'}}
+
+
+def write(tmpdir, config):
+    path = tmpdir.join('config.json')
+    path.write(json.dumps(config))
+    return str(path)
+
+
+@pytest.mark.parametrize('changes, words', [
+    ({'sinks': 1}, "unknown field 'sinks'; there are: address, feeds"),
+    ({'shards': '4'}, 'shards has a value of the wrong type'),
+    ({'shards': True}, 'shards has a value of the wrong type'),
+    ({'sink': ''}, 'sink is missing'),
+    ({'feeds': {}}, 'feeds is missing'),
+    ({'feeds': []}, 'feeds has a value of the wrong type'),
+    ({'feeds': {'tea': 'http://x/'}}, 'http'),
+    ({'feeds': {'tea': 3}}, 'URL'),
+    ({'sequence': 'tests.shards.feeds_server:nothing'}, 'names no function'),
+    ({'sequence': 'tests.shards.feeds_server'}, 'names no function')])
+def test_a_mistake_in_the_file_is_named(tmpdir, changes, words):
+    with pytest.raises(ValueError, match=words):
+        make_feeds(read_config(write(tmpdir, dict(GOOD, **changes))))
+
+
+def test_functions_are_found_by_name(tmpdir):
+    feed, = make_feeds(read_config(write(
+        tmpdir, dict(GOOD, sequence='tests.shards.feeds_server:number_of'))))
+    assert feed.name == u'tea' and feed.sequence.__name__ == 'number_of'
+
+
+def test_toml_is_read_where_python_has_it(tmpdir):
+    path = tmpdir.join('config.toml')
+    path.write('sink = "redis://x/"\nttl = 2.5\n[feeds]\ntea = "wss://example.org/"\n')
+    if sys.version_info < (3, 11):
+        with pytest.raises(ValueError, match='JSON'):
+            read_config(str(path))
+    else:
+        assert read_config(str(path))['ttl'] == 2.5
+
+
+def test_the_table_has_a_line_for_each_shard():
+    shard = {'name': 'shard-0', 'state': 'ok', 'up': True, 'draining': False, 'pid': 7, 'held': 3}
+    lines = list(table({
+        'live': 2, 'feeds': 3, 'moving': 0, 'failed': {'tea': 'why'},
+        'shards': [shard, dict(shard, name='shard-1', up=False)]}))
+    assert lines[0] == '2 of 3 feeds are live, 0 are being handed over'
+    assert lines[2].split()[:4] == ['shard-0', 'ok', '7', '3']
+    assert lines[3].split()[:2] == ['shard-1', 'down']
+    assert lines[4] == 'tea can not be held: why'
+
+
+@pytest.mark.costly
+def test_a_fleet_runs_from_a_file_until_sigterm(tmpdir):
+    for module in 'ray', 'redis':
+        pytest.importorskip(module)
+    with run_redis() as server, Feeds() as feeds:
+        config = {'sink': url_of(server), 'shards': 2, 'feeds': {u'a': feeds.feed(u'a').source},
+                  'sequence': 'tests.shards.feeds_server:number_of'}
+        path = write(tmpdir, config)
+        process = subprocess.Popen(
+            [sys.executable, '-m', 'lomond', 'shard', path, '--status', '0.5'], cwd=ROOT,
+            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        try:
+            feeds.await_listeners(u'a')
+            feeds.send(u'a')
+            wait_until(lambda: entries_of(server, 'a') == [(1, 0)], 'published')
+            while b'1 of 1 feeds are live' not in process.stdout.readline():
+                pass
+            config['feeds'] = {u'b': feeds.feed(u'b').source}
+            write(tmpdir, config)
+            process.send_signal(signal.SIGHUP)
+            feeds.await_listeners(u'b')
+            feeds.await_listeners(u'a', 0)
+            process.terminate()
+            process.stdout.read()
+            assert process.wait() == 0
+        finally:
+            if process.poll() is None:
+                process.kill()
+            process.stdout.close()
+            process.wait()
