@@ -156,7 +156,10 @@ class Conversation(object):
     def _catch_signals(self):
         # type: () -> Dict[int, Any]
         try:
-            return {number: signal.signal(number, self._on_signal) for number in _SIGNALS}
+            # A shell has what runs in the background ignore Ctrl-C.
+            return {
+                number: signal.signal(number, self._on_signal) for number in _SIGNALS
+                if signal.getsignal(number) not in (signal.SIG_IGN, None)}
         except ValueError:      # this isn't the main thread
             return {}
 
@@ -187,8 +190,8 @@ class Conversation(object):
         # type: () -> None
         try:
             for message in self._first:
-                send(self._websocket, message)
                 self._display.show_sent(message)
+                send(self._websocket, message)
         except WebSocketError:
             return      # the next events say why
         self._moved_at = monotonic()
@@ -253,21 +256,28 @@ class Conversation(object):
         # type: (Message) -> bool
         """Send a message as soon as there is a connection; return False if there won't be one."""
         number = 0
+        is_shown = False
         while True:
             number = self._openings.wait(number)
             if not number:
+                if self._was_open:
+                    self._display.note_unsent()
                 return False
+            if not is_shown:
+                # Before it is sent: otherwise the reply may be shown first.
+                self._display.show_sent(message)
+                is_shown = True
             try:
                 send(self._websocket, message)
             except WebSocketError as error:
                 if not self._is_persistent:
+                    self._display.note_unsent()
                     return False
                 if isinstance(error, TransportFail) and error.sent:
                     self._display.complain(u'a message was sent in part, and is not sent again')
                     return True
             else:
                 self._moved_at = monotonic()
-                self._display.show_sent(message)
                 return True
 
     def end_input(self, is_empty):
