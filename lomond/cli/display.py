@@ -115,7 +115,7 @@ class Display(object):
 
     def note_unsent(self):
         # type: () -> None
-        """Say that a message was not sent, unless it is we who end the connection."""
+        """Say that a message was not sent, unless this program ends the connection."""
         if not self.is_ending:
             self.complain(u'a message was not sent: the connection has ended')
 
