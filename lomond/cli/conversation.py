@@ -160,7 +160,10 @@ class Conversation(object):
     def _catch_signals(self):
         # type: () -> Dict[int, Any]
         try:
-            return {number: signal.signal(number, self._on_signal) for number in _SIGNALS}
+            # A shell has what runs in the background ignore Ctrl-C.
+            return {
+                number: signal.signal(number, self._on_signal) for number in _SIGNALS
+                if signal.getsignal(number) not in (signal.SIG_IGN, None)}
         except ValueError:      # this isn't the main thread
             return {}
 
@@ -194,6 +197,7 @@ class Conversation(object):
         # type: () -> None
         try:
             for message in self._first:
+                self._display.show_sent(message)
                 self._send(message)
         except WebSocketError:
             return      # the next events say why
@@ -266,14 +270,22 @@ class Conversation(object):
         # type: (Message) -> bool
         """Send a message as soon as there is a connection; return False if there won't be one."""
         number = 0
+        is_shown = False
         while True:
             number = self._openings.wait(number)
             if not number:
+                if self._was_open:
+                    self._display.note_unsent()
                 return False
+            if not is_shown:
+                # Before it is sent: otherwise the reply may be shown first.
+                self._display.show_sent(message)
+                is_shown = True
             try:
                 self._send(message)
             except WebSocketError as error:
                 if not self._is_persistent:
+                    self._display.note_unsent()
                     return False
                 if isinstance(error, TransportFail) and error.sent:
                     self._display.complain(u'a message was sent in part, and is not sent again')

@@ -75,7 +75,7 @@ class Display(object):
 
     def show_sent(self, message):
         # type: (Message) -> None
-        """Show what was sent, on a terminal."""
+        """Show what is sent now, on a terminal."""
         if self._is_quiet or not self._screen.is_interactive or self._is_json_lines:
             return
         data = decode_utf8(message.data) if message.opcode == Opcode.TEXT else message.data
@@ -117,6 +117,12 @@ class Display(object):
         # type: (Text) -> None
         """Print an error."""
         self._screen.notice(words, 'error')
+
+    def note_unsent(self):
+        # type: () -> None
+        """Say that a message was not sent, unless this program ends the connection."""
+        if not self.is_ending:
+            self.complain(u'a message was not sent: the connection has ended')
 
     def note(self, words):
         # type: (Text) -> None

@@ -278,8 +278,7 @@ def test_a_proxy_for_ws_and_wss(is_secure, server_tls, authority_file):
         with ProxyServer((b'me', b's3cret')) as proxy:
             url = proxy.url.replace(u'//', u'//me:s3cret@')
             arguments = [server.url, '--cafile', authority_file, '--count', '1']
-            env = {'ALL_PROXY': url, 'NO_PROXY': ''}
-            for more, env in ([], env), (['--proxy', url], {}):
+            for more, env in (['--proxy', url], {}), ([], {'ALL_PROXY': url, 'NO_PROXY': ''}):
                 assert run(*(arguments + more), given=b'x\n', env=env) == (0, b'x\n', b'')
             assert len(proxy.requests) == 2
 

@@ -76,6 +76,32 @@ def test_the_server_closes_although_the_input_goes_on():
             assert program.finish() == (0, b'', b'')
 
 
+def test_input_that_was_read_and_can_not_be_sent_is_mentioned():
+    def script(sock):
+        answer_upgrade(sock)
+        sock.sendall(make_frame(1, b'x'))
+        assert read_frame(sock)[1] == b'0123456789abcdef'
+        has_read.set()
+        sock.sendall(make_close(1000))
+        read_to_close(sock)
+
+    has_read = threading.Event()
+    with RawServer(script) as server, Lomond(server.url) as program:
+        assert program.read_line() == b'x\n'
+
+        def type_on():
+            while True:
+                program.type(b'0123456789abcdef\n' * 1000)
+
+        sender = Background(type_on)
+        wait_for(has_read)
+        status, output, errors = program.finish()
+        with pytest.raises(EnvironmentError):
+            sender.result()
+    assert (status, output) == (0, b'')
+    assert errors == b'lomond: a message was not sent: the connection has ended\n'
+
+
 def feed(websocket):
     """Send numbers, one with each poll, and close after the third."""
     number = 0
@@ -300,6 +326,17 @@ def test_a_pipe_has_messages_only(echo_url):
         echo_url, '-vv', '--stats', '--linger', '0', given=b'x\n', env={'CLICOLOR_FORCE': '1'})
     assert (status, output) == (0, b'x\n')
     assert errors and b'\x1b' not in errors
+
+
+def test_in_the_background_of_a_shell_ctrl_c_is_ignored():
+    with Server(feed, poll=0.2) as server:
+        program = subprocess.Popen(
+            ['sh', '-c', 'trap "" INT; exec {} {} </dev/null'.format(' '.join(LOMOND), server.url)],
+            env=environ(), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        assert program.stdout.readline() == b'1\n'
+        program.send_signal(signal.SIGINT)
+        assert program.communicate() == (b'2\n3\n', b'')
+        assert program.returncode == 0
 
 
 @pytest.mark.parametrize('number, code, status', [
