@@ -62,7 +62,7 @@ def connect_fail(event):
     # type: (events.ConnectFail) -> errors.ConnectFail
     """Make the error of an attempt that failed."""
     error = errors.ConnectFail.during(event.phase, event.reason, event.cause)
-    error.response, error.tried = event.response, event.tried
+    error.response, error.tried, error.timings = event.response, event.tried, event.timings
     if event.cause is not None:
         error.__cause__ = event.cause
     return error
@@ -72,7 +72,7 @@ def rejected(event):
     # type: (events.Rejected) -> errors.Rejected
     """Make the error of a handshake that failed."""
     error = errors.Rejected(event.reason)
-    error.response, error.reason = event.response, event.reason
+    error.response, error.reason, error.timings = event.response, event.reason, event.timings
     return error
 
 
