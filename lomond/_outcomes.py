@@ -94,7 +94,14 @@ def explain_failure(session, event):
     # type: (Any, events.Disconnected) -> Callable[[], errors.ConnectFail]
     """Return what makes the error of a connection that ended before Ready."""
     cause = None if session.end is None else session.end.error
-    return partial(errors.ConnectFail.during, 'request', event.reason, cause)
+    return partial(_failure, event, cause)
+
+
+def _failure(event, cause):
+    # type: (events.Disconnected, Optional[BaseException]) -> errors.ConnectFail
+    error = errors.ConnectFail.during('request', event.reason, cause)
+    error.timings = event.timings
+    return error
 
 
 def explain_end(session, event):

@@ -366,7 +366,7 @@ class Rejected(Event):
     """
 
     __slots__ = ('response', 'reason', 'timings')
-    # Without the timings, here and in Ready and ConnectFail: they say nothing about what happened.
+    # Without the timings, as in all events that have them: they say nothing about what happened.
     __match_args__ = ('response', 'reason')
 
     name = 'rejected'  # type: ClassVar[Literal['rejected']]
@@ -459,21 +459,32 @@ class Disconnected(Event):
     accepted isn't among them, and may be lost, too. ``cause`` is the exception behind an end that
     wasn't graceful: an error of the system (`socket.error`), a TransportFail, or the peer's fault,
     a `lomond.errors.ProtocolError`. None if there is no exception behind it, as after a timeout.
+    ``timings`` says how long each phase of connecting took, a `lomond.timings.Timings`, if the
+    attempt ended in the handshake without `Ready` and `Rejected`; else its ``total`` is 0.
     """
 
-    __slots__ = ('reason', 'graceful', 'unsent', 'cause')
+    __slots__ = ('reason', 'graceful', 'unsent', 'cause', 'timings')
     # Without the cause: its words are in the reason.
     __match_args__ = ('reason', 'graceful', 'unsent')
 
     name = 'disconnected'  # type: ClassVar[Literal['disconnected']]
 
-    def __init__(self, reason=u'closed', graceful=False, received_time=None, unsent=0, cause=None):
-        # type: (text_type, bool, Optional[float], int, Optional[BaseException]) -> None
+    def __init__(
+        self,
+        reason=u'closed',       # type: text_type
+        graceful=False,         # type: bool
+        received_time=None,     # type: Optional[float]
+        unsent=0,               # type: int
+        cause=None,             # type: Optional[BaseException]
+        timings=NO_TIMINGS,     # type: Timings
+    ):
+        # type: (...) -> None
         Event.__init__(self, received_time)
         self.reason = reason  # type: text_type
         self.graceful = graceful  # type: bool
         self.unsent = unsent  # type: int
         self.cause = cause  # type: Optional[BaseException]
+        self.timings = timings  # type: Timings
 
 
 class ProtocolError(Event):

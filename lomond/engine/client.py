@@ -81,9 +81,9 @@ class ClientSession(Session):
 
     def _measure(self, event):
         # type: (Any) -> None
-        super(ClientSession, self)._measure(event)
-        if self._dial_progress is not None and event.name != 'connect_fail':
+        if self._dial_progress is not None and event.name in ('ready', 'rejected'):
             self._dial_progress.report('handshake', status=event.response.status_code)
+        super(ClientSession, self)._measure(event)
 
     def _explain_silence(self, reason):
         # type: (Text) -> Text

@@ -168,7 +168,7 @@ class Session(object):
         #: What says when to dial, a `lomond.engine.gate.Gate`; None to dial at once.
         self.gate = None  # type: Any
         self._dialing = None  # type: Optional[Operation]
-        # From the first step until Ready, as a connection that is open is small.
+        # From the first step to the end of the attempt to connect.
         self._dial_progress = None  # type: Any     # an Optional[Progress]
         self._is_dialing = False        # a step is in the middle of dialling
         self._has_received = False      # from the peer, on the present transport
@@ -791,9 +791,10 @@ class Session(object):
 
     def _measure(self, event):
         # type: (Any) -> None
-        """Give an event that ends the attempt to connect its timings."""
+        """Give the event that ends the attempt to connect its timings: no other one gets any."""
         if self._dial_progress is not None:
             event.timings = self._dial_progress.timings()
+            self._dial_progress = None      # a connection that is open is small
 
     def _redial(self):
         # type: () -> None
@@ -820,7 +821,7 @@ class Session(object):
         self._close_deadline = NEVER
         if self._is_forced:     # it was called right before the connection began to receive
             self.connection.stop_receiving()
-        self._rest_timer = self._dial_progress = None
+        self._rest_timer = None
         self._span = self._websocket.stats.opened(self._clock)
         self._enter(Phase.OPEN)
         self._set_deadline()
@@ -1044,9 +1045,10 @@ class Session(object):
         reason, cause = (u'closed', None) if graceful else self._ends[0][1:]
         self.trace(
             'disconnected', reason=reason, graceful=graceful, seconds=self.session_time)
-        unsent = self.writer.unsent
+        event = events.Disconnected(reason, graceful, unsent=self.writer.unsent, cause=cause)
+        self._measure(event)
         self.dispose()
-        return [events.Disconnected(reason, graceful, unsent=unsent, cause=cause)]
+        return [event]
 
     def trace(self, stage, **fields):
         # type: (str, **Any) -> None

@@ -42,7 +42,7 @@ WSPROTO = 'docs/from-wsproto.md'
 WSGI = 'docs/wsgi.md'
 PAGES = [
     'README.md', 'CHANGELOG.md', 'CONTRIBUTING.md', 'SECURITY.md', GUIDE, 'docs/migrating.md',
-    'docs/architecture.md', SECURITY, SANSIO, WSPROTO, WSGI]
+    'docs/architecture.md', SECURITY, SANSIO, WSPROTO, WSGI, 'docs/metrics.md']
 
 #: Whose links are followed, too. (`test_docs_ws4py` runs the programs of its page.)
 LINKED_PAGES = PAGES + [
@@ -109,7 +109,8 @@ class Playground(object):
 def test_the_block_runs(needs, source, authority_file, monkeypatch):
     if sys.version_info < needs:
         pytest.skip('a newer Python has this')
-    for module in ('orjson', 'trio', 'h2', 'flask'):     # PyPy has not all of them
+    # PyPy has not all of them.
+    for module in ('orjson', 'trio', 'h2', 'flask', 'prometheus_client', 'opentelemetry.metrics'):
         if 'import {}'.format(module) in source or 'from {} import'.format(module) in source:
             with warnings.catch_warnings():
                 warnings.simplefilter('ignore')

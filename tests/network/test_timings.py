@@ -65,9 +65,13 @@ def in_rounds(timings):
 
 
 def last_timings(events):
-    """Return the timings of the one event that has them."""
-    event, = [event for event in events if hasattr(event, 'timings')]
-    return event.timings
+    """Return the timings of the one event that has any."""
+    timings, = [event.timings for event in events if has_timings(event)]
+    return timings
+
+
+def has_timings(event):
+    return hasattr(event, 'timings') and event.timings.total > 0
 
 
 def serve(sock):
@@ -271,6 +275,20 @@ def test_an_attempt_that_is_closed_has_the_time_until_then(slow):
     assert in_rounds(events[-1].timings) == Timings(1, None, None, None, None, 1)
 
 
+def test_a_server_that_hangs_up_before_its_answer_has_the_time_until_then(slow):
+    def script(sock):
+        read_head(sock)
+        slow.down()
+
+    with RawServer(script) as server:
+        events = slow.run(server.url)
+        assert [event.name for event in events] == ['connecting', 'connected', 'disconnected']
+        assert in_rounds(last_timings(events)) == Timings(None, 0, None, None, 1, 1)
+        with pytest.raises(errors.ConnectFail) as caught:
+            WebSocket(server.url, proxies={}).open()
+        assert caught.value.timings.handshake >= 0
+
+
 def test_the_errors_of_open_have_the_timings_of_their_events(dead_port):
     websocket = WebSocket(u'ws://127.0.0.1:{}/'.format(dead_port), proxies={})
     with pytest.raises(errors.ConnectFail) as caught:
@@ -312,7 +330,7 @@ def test_a_pool_has_the_timings_of_each_member(dead_port):
         good = pool.add(WebSocket(server.url, proxies={}))
         bad = pool.add(WebSocket(u'ws://127.0.0.1:{}/'.format(dead_port), proxies={}))
         for websocket, event in pool:
-            if hasattr(event, 'timings'):
+            if has_timings(event):
                 timings[websocket] = event.timings
     assert timings[good].handshake >= 0
     assert timings[bad].connect >= 0

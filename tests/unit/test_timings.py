@@ -1,4 +1,4 @@
-"""How long the phases of an attempt took: the value, and what measures it, on a clock of the test."""
+"""How long the phases of an attempt took: the value, and what measures it, on a test's clock."""
 
 from __future__ import absolute_import, division, print_function
 
@@ -77,7 +77,8 @@ def test_timings_are_copied_and_pickled():
 
 
 @pytest.mark.parametrize('event', [
-    events.Ready(None, None, set()), events.Rejected(None, u'no'), events.ConnectFail(u'no')])
+    events.Ready(None, None, set()), events.Rejected(None, u'no'), events.ConnectFail(u'no'),
+    events.Disconnected()])
 def test_an_event_without_a_connection_has_timings_without_numbers(event):
     assert event.timings == Timings(None, None, None, None, None, 0.0)
     assert 'timings' not in repr(event)
