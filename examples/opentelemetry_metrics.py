@@ -26,7 +26,6 @@ from lomond import WebSocket
 from lomond.examples import cli
 from lomond.persist import ReconnectPolicy
 from lomond.pool import Pool
-from lomond.timings import NO_TIMINGS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -88,8 +87,8 @@ def describe(websocket):
 def make_span(tracer, websocket, event):
     # type: (Any, WebSocket, AnyEvent) -> None
     """Make the span of an attempt to connect, if the event is the end of one."""
-    timings = getattr(event, 'timings', NO_TIMINGS)
-    if not timings.total:
+    timings = getattr(event, 'timings', None)
+    if timings is None:
         return
     attributes = describe(websocket)
     for phase, seconds in timings._asdict().items():

@@ -23,7 +23,6 @@ from lomond import WebSocket
 from lomond.examples import cli
 from lomond.persist import ReconnectPolicy
 from lomond.pool import Pool
-from lomond.timings import NO_TIMINGS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -97,9 +96,11 @@ def make_phases(registry):
 def observe_phases(phases, websocket, event):
     # type: (Histogram, WebSocket, AnyEvent) -> None
     """Count the phases of an attempt to connect, if the event is the end of one."""
-    timings = getattr(event, 'timings', NO_TIMINGS)
+    timings = getattr(event, 'timings', None)
+    if timings is None:
+        return
     for phase, seconds in timings._asdict().items():
-        if timings.total and seconds is not None:
+        if seconds is not None:
             phases.labels(websocket.tag, phase, event.name).observe(seconds)
 
 

@@ -11,6 +11,7 @@ from lomond import errors
 from lomond._compat import TYPE_CHECKING
 from lomond.engine.phases import EndKind
 from lomond.status import Status
+from lomond.timings import NO_TIMINGS
 
 if TYPE_CHECKING:
     from typing import Any, Callable, Optional, Text  # noqa: F401
@@ -100,7 +101,7 @@ def explain_failure(session, event):
 def _failure(event, cause):
     # type: (events.Disconnected, Optional[BaseException]) -> errors.ConnectFail
     error = errors.ConnectFail.during('request', event.reason, cause)
-    error.timings = event.timings
+    error.timings = event.timings or NO_TIMINGS
     return error
 
 

@@ -460,7 +460,7 @@ class Disconnected(Event):
     wasn't graceful: an error of the system (`socket.error`), a TransportFail, or the peer's fault,
     a `lomond.errors.ProtocolError`. None if there is no exception behind it, as after a timeout.
     ``timings`` says how long each phase of connecting took, a `lomond.timings.Timings`, if the
-    attempt ended in the handshake without `Ready` and `Rejected`; else its ``total`` is 0.
+    attempt ended in the handshake without `Ready` and `Rejected`; else it is None.
     """
 
     __slots__ = ('reason', 'graceful', 'unsent', 'cause', 'timings')
@@ -476,7 +476,7 @@ class Disconnected(Event):
         received_time=None,     # type: Optional[float]
         unsent=0,               # type: int
         cause=None,             # type: Optional[BaseException]
-        timings=NO_TIMINGS,     # type: Timings
+        timings=None,           # type: Optional[Timings]
     ):
         # type: (...) -> None
         Event.__init__(self, received_time)
@@ -484,7 +484,7 @@ class Disconnected(Event):
         self.graceful = graceful  # type: bool
         self.unsent = unsent  # type: int
         self.cause = cause  # type: Optional[BaseException]
-        self.timings = timings  # type: Timings
+        self.timings = timings  # type: Optional[Timings]
 
 
 class ProtocolError(Event):

@@ -19,13 +19,12 @@ class Timings(NamedTuple('Timings', [
 
     - ``resolve``: the DNS lookup, of the proxy's name if there is a proxy. A URL with an IP address
       needs none.
-    - ``connect``: until a socket was connected, to the proxy if there is one. It includes addresses
-      that did not answer.
+    - ``connect``: until a socket was connected, to the proxy if there is one.
     - ``proxy``: TLS with the proxy, and until it agreed to the tunnel.
     - ``tls``: TLS with the server.
     - ``handshake``: from the request to the whole answer; at a server's end, until the client's
       request was answered. It includes your handling of Connected.
-    - ``total``: from the beginning to this event. It includes what is in no phase, as your
+    - ``total``: from the beginning to the event. It includes what is in no phase, as your
       ``headers`` function.
 
     A phase that failed, or was interrupted, has the time until then. After redirects all are those

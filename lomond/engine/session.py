@@ -171,8 +171,8 @@ class Session(object):
         # From the first step to the end of the attempt to connect.
         self._dial_progress = None  # type: Any     # an Optional[Progress]
         self._is_dialing = False        # a step is in the middle of dialling
-        self._has_received = False      # from the peer, on the present transport
-        self._rest_timer = None  # type: Any    # a RestTimer, once there is a transport
+        # Until Ready, once the peer has sent something on the present transport.
+        self._rest_timer = None  # type: Optional[RestTimer]
 
         #: Whether Poll follows Ready at once.
         self.begins_with_poll = True  # type: bool
@@ -667,8 +667,7 @@ class Session(object):
         # type: (Transport) -> None
         transport.max_read_ahead = self._read_ahead_limit
         self.writer.attach(transport)
-        self._has_received = False
-        self._rest_timer = RestTimer()
+        self._rest_timer = None
         if transport.can_receive_into:
             self._decoder.offer_receive_buffer()
         if self._is_forced:         # it was called before there was a transport
@@ -697,14 +696,15 @@ class Session(object):
         if unsent:
             self.interest = merge(self.interest, unsent)
         if data is not None:
-            self._has_received = True
+            if self._rest_timer is None:
+                self._rest_timer = RestTimer()
             return self._follow(self._websocket.feed(data), None)
         if writer.head_error is not None:
             end = self._explain_break(end)
         if self._is_forced:     # just now, which is why the read failed
             return self._end_attempt()
         if end is not None:
-            if not self._has_received:
+            if self._rest_timer is None:
                 end = end._replace(reason=self._explain_silence(end.reason))
         elif self._clock() < self.deadline:
             return ()
@@ -785,7 +785,7 @@ class Session(object):
         if end is not None:
             for event in self._disconnect(*end):
                 yield event
-        elif self._websocket.is_refused:
+        elif self._rest_timer is not None and self._websocket.is_refused:
             self.deadline = min(
                 self._connect_deadline, self._rest_timer.progress(self._clock()))
 

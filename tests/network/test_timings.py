@@ -12,7 +12,9 @@ import threading
 import pytest
 
 from lomond import WebSocket, errors
+from lomond._upgraded import make_upgraded
 from lomond.net.progress import Progress
+from lomond.net.transport import Transport
 from lomond.persist import ReconnectPolicy, persist
 from lomond.pool import Pool
 from lomond.server import Server
@@ -71,7 +73,7 @@ def last_timings(events):
 
 
 def has_timings(event):
-    return hasattr(event, 'timings') and event.timings.total > 0
+    return getattr(event, 'timings', None) is not None
 
 
 def serve(sock):
@@ -154,6 +156,18 @@ def test_a_headers_function_counts_for_nothing_but_the_total(slow):
     with RawServer(serve) as server:
         timings = last_timings(slow.run(server.url, headers=headers))
     assert in_rounds(timings) == Timings(None, 0, None, None, 0, 1)
+
+
+def test_your_handling_of_connected_is_a_part_of_the_handshake(slow):
+    with RawServer(serve) as server:
+        websocket = WebSocket(server.url, proxies={}, connect_timeout=None)
+        for event in websocket.connect(session_class=slow.clock.session):
+            if event.name == 'connected':
+                slow.down()
+            elif event.name == 'ready':
+                timings = event.timings
+                websocket.close()
+    assert in_rounds(timings) == Timings(None, 0, None, None, 1, 1)
 
 
 def test_a_function_that_makes_the_socket_is_the_phase_connect(slow):
@@ -359,6 +373,19 @@ def test_a_socket_whose_handshake_was_made_elsewhere_took_no_time():
         event = next(iter(WebSocket.attach(ours)))
         assert event.name == 'ready'
         assert event.timings == NO_TIMINGS
+    finally:
+        theirs.close()
+
+
+def test_a_request_that_another_server_accepted_took_no_time():
+    """`lomond.wsgi.upgrade` hands such a one over."""
+    ours, theirs = socket.socketpair()
+    try:
+        websocket = make_upgraded('here')
+        websocket.hand_over(Transport(ours), None, [], {})
+        loop = iter(websocket)
+        assert next(loop).timings == NO_TIMINGS
+        loop.close()
     finally:
         theirs.close()
 

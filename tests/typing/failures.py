@@ -41,6 +41,11 @@ def explain(event: events.ConnectFail) -> str:
     return event.phase
 
 
+def measure(event: events.Disconnected) -> Optional[float]:
+    assert_type(event.timings, Optional[Timings])
+    return event.timings.total if event.timings is not None else None
+
+
 def explain_phase(event: events.ConnectFail) -> errors.Phase:
     phase: errors.Phase = event.phase
     phase = 'dns'  # error: assignment reportAssignmentType

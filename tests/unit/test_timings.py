@@ -77,11 +77,15 @@ def test_timings_are_copied_and_pickled():
 
 
 @pytest.mark.parametrize('event', [
-    events.Ready(None, None, set()), events.Rejected(None, u'no'), events.ConnectFail(u'no'),
-    events.Disconnected()])
+    events.Ready(None, None, set()), events.Rejected(None, u'no'), events.ConnectFail(u'no')])
 def test_an_event_without_a_connection_has_timings_without_numbers(event):
     assert event.timings == Timings(None, None, None, None, None, 0.0)
     assert 'timings' not in repr(event)
+
+
+def test_disconnected_has_none_unless_it_ends_an_attempt():
+    assert events.Disconnected().timings is None
+    assert events.Disconnected(timings=NO_TIMINGS).timings == NO_TIMINGS
 
 
 def test_events_that_come_in_great_numbers_have_none():
