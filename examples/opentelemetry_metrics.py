@@ -80,8 +80,8 @@ def make_instruments(meter, websockets):
 
 def describe(websocket):
     # type: (WebSocket) -> Dict[str, Any]
-    """Return the attributes of a feed. Not its URL, which may have a password in it."""
-    return {'server.address': websocket.host, 'server.port': websocket.port}
+    """Return the attributes of a feed, by its tag; a URL may have a password in it."""
+    return {'feed': websocket.tag, 'server.address': websocket.host, 'server.port': websocket.port}
 
 
 def make_span(tracer, websocket, event):
@@ -110,10 +110,10 @@ def main():
     options = parser.parse_args()
 
     pool = Pool()
-    for websocket in options.websockets:
-        pool.add(websocket, ReconnectPolicy(), ping_timeout=60)
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda _signum, _frame: pool.close())
+    for number, websocket in enumerate(options.websockets, 1):
+        pool.add(websocket, ReconnectPolicy(), tag=number, ping_timeout=60)
+    for signum in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(signum, lambda _signum, _frame: pool.close())
 
     metrics = MeterProvider([PeriodicExportingMetricReader(ConsoleMetricExporter(), 5000)])
     traces = TracerProvider()

@@ -123,10 +123,11 @@ def main():
     registry = CollectorRegistry()
     registry.register(Collector(lambda: pool.websockets))
     phases = make_phases(registry)
-    for websocket in options.websockets:
-        pool.add(websocket, ReconnectPolicy(), tag=websocket.host, ping_timeout=60)
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda _signum, _frame: pool.close())
+    for number, websocket in enumerate(options.websockets, 1):
+        tag = u'{} {}'.format(number, websocket.host)     # two feeds may have the same host
+        pool.add(websocket, ReconnectPolicy(), tag=tag, ping_timeout=60)
+    for signum in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(signum, lambda _signum, _frame: pool.close())
 
     server = make_server(
         '127.0.0.1', options.port, make_wsgi_app(registry), handler_class=QuietHandler)

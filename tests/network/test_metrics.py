@@ -92,12 +92,12 @@ def test_the_prometheus_program_is_scraped_while_it_watches_its_feeds(prometheus
         with Program(PROMETHEUS, server.url.replace(u'//', u'//me:secret@')) as program:
             url = program.read_line()
             lines = scrape(url)
-            while 'websocket_open{feed="127.0.0.1"} 1.0' not in lines:
+            while 'websocket_open{feed="1 127.0.0.1"} 1.0' not in lines:
                 lines = scrape(url)
             program.send_signal(signal.SIGTERM)
             assert program.finish() == (0, [], [])
-    assert 'websocket_connections_total{feed="127.0.0.1"} 1.0' in lines
-    assert 'websocket_messages_total{direction="sent",feed="127.0.0.1"} 0.0' in lines
+    assert 'websocket_connections_total{feed="1 127.0.0.1"} 1.0' in lines
+    assert 'websocket_messages_total{direction="sent",feed="1 127.0.0.1"} 0.0' in lines
     assert '# TYPE websocket_messages_total counter' in lines
     assert not any('secret' in line for line in lines)
 
@@ -118,8 +118,8 @@ def test_opentelemetry_reads_what_the_members_of_a_pool_count(dead_port):
     provider = MeterProvider([reader])
     pool = Pool()
     with RawServer(echo) as server:
-        good = pool.add(WebSocket(server.url, proxies={}))
-        pool.add(WebSocket(u'ws://127.0.0.1:{}/'.format(dead_port), proxies={}))
+        good = pool.add(WebSocket(server.url, proxies={}), tag=1)
+        pool.add(WebSocket(u'ws://127.0.0.1:{}/'.format(dead_port), proxies={}), tag=2)
         members = pool.websockets
         load(OPENTELEMETRY)['make_instruments'](provider.get_meter('feeds'), lambda: members)
         live(pool, good, lambda *_pair: None)
@@ -160,8 +160,8 @@ def test_opentelemetry_gets_a_span_for_each_attempt_to_connect(dead_port):
 
     pool = Pool()
     with RawServer(echo) as server:
-        good = pool.add(WebSocket(server.url, proxies={}))
-        pool.add(WebSocket(u'ws://127.0.0.1:{}/'.format(dead_port), proxies={}))
+        good = pool.add(WebSocket(server.url, proxies={}), tag=1)
+        pool.add(WebSocket(u'ws://127.0.0.1:{}/'.format(dead_port), proxies={}), tag=2)
         live(pool, good, on_event)
     provider.shutdown()
     spans = {span.attributes['server.port']: span for span in exporter.get_finished_spans()}
