@@ -389,7 +389,7 @@ def test_a_broadcast_goes_to_all_that_are_open_or_to_those_that_are_named():
         pairs[2][0].send(8, struct.pack('!H', 1000))
         served.wait_for('closing')
         assert served.server.broadcast(u'last') == 2        # Closing: sending is still allowed
-        served.poll()
+        served.wait_for('disconnected')
         assert served.server.broadcast(u'last') == 1
         assert [pairs[0][0].read() for _ in range(5)] == [
             (1, b'text'), (2, b'bytes'), (1, b'some'), (1, b'last'), (1, b'last')]

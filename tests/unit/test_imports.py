@@ -34,6 +34,7 @@ HOUSE = [
     ['_calls', '_endpoint', '_multiplexer', '_outcomes', 'session', 'websocket'],
     ['_crowd', '_served', '_serving', '_upgraded', '_wsgi_servers', 'sansio'],
     ['aio', 'persist', 'pool', 'server', 'wsgi'],
+    ['shards'],
     ['__main__', '_pyinstaller', 'examples', 'testing'],
 ]
 

@@ -1,0 +1,41 @@
+"""Which shard has which feeds: evenly, and with as few moves as possible. Only computes."""
+
+from __future__ import absolute_import, division, print_function
+
+from lomond._compat import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing import Any, Collection, Dict, List, Mapping, Set, TypeVar  # noqa: F401
+
+    Key = TypeVar('Key')
+
+
+def spread(names, held, replicas=1):
+    # type: (Collection[Any], Mapping[Key, Collection[Any]], int) -> Dict[Key, Set[Any]]
+    """Return the names that each shard is to have.
+
+    Each name is with ``replicas`` shards, or with all if there are fewer; no shard has two names
+    more than another, except where replicas leave no choice.
+
+    Parameters: ``names`` of all feeds; ``held``, what each shard has now; ``replicas``.
+    """
+    shards = sorted(held, key=lambda shard: (-len(held[shard]), str(shard)))
+    if not shards:
+        return {}
+    copies = min(replicas, len(shards))
+    least, more = divmod(len(names) * copies, len(shards))
+    # Those that have the most keep one more: it is one move less.
+    quota = {shard: least + (index < more) for index, shard in enumerate(shards)}
+    missing = dict.fromkeys(names, copies)
+    planned = {shard: set() for shard in shards}  # type: Dict[Any, Set[Any]]
+    for shard in shards:
+        for name in sorted(held[shard]):
+            if missing.get(name) and len(planned[shard]) < quota[shard]:
+                planned[shard].add(name)
+                missing[name] -= 1
+    for name in sorted(missing):
+        free = [shard for shard in shards if name not in planned[shard]]
+        free.sort(key=lambda shard: len(planned[shard]) - quota[shard])
+        for shard in free[:missing[name]]:
+            planned[shard].add(name)
+    return planned

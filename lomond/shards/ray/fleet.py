@@ -1,0 +1,231 @@
+"""Starts a fleet, and changes it while it runs: what a user's program calls."""
+
+from __future__ import absolute_import, division, print_function
+
+import threading
+import uuid
+
+import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from lomond._checks import check_count, check_seconds
+from lomond._compat import TYPE_CHECKING, monotonic
+from lomond.shards.feed import Feed
+from lomond.shards.ray.host import ShardHost
+from lomond.shards.ray.supervisor import NAMESPACE, Supervisor
+
+if TYPE_CHECKING:
+    from typing import Any, Dict, Iterable, List, Optional  # noqa: F401
+
+# Seconds in which all actors begin.
+_START = 120.0
+
+# Seconds for an answer of the supervisor.
+_ANSWER = 30.0
+
+# Seconds between two questions, while a call waits.
+_TURN = 0.1
+
+
+class Fleet(object):
+    """What `run` returns: shards that run. Leaving a ``with`` block ends them, as `close` does."""
+
+    def __init__(self, name, supervisor, hosts, make_host):
+        # type: (str, Any, Dict[str, Any], Any) -> None
+        self.name = name
+        self._supervisor = supervisor
+        self._hosts = hosts
+        self._make_host = make_host
+        self._next = len(hosts)
+
+    def __enter__(self):
+        # type: () -> Fleet
+        return self
+
+    def __exit__(self, *_exc_info):
+        # type: (*Any) -> None
+        self.close()
+
+    def _ask(self, call):
+        # type: (Any) -> Any
+        return ray.get(call, timeout=_ANSWER)
+
+    def status(self):
+        # type: () -> Dict[str, Any]
+        """Return how all is.
+
+        A dict: ``feeds``, how many there are, ``live``, how many of them are live at as many shards
+        as they should be, ``moving``, how many are being handed over, ``failed``, why feeds can't
+        be held, by name; ``counts`` of ``deaths``, ``freezes``, ``moves`` and ``forced_moves``;
+        ``shards``, a list of what `Shard.health` returns for each, with ``up``, ``draining``,
+        ``pid``, ``node``, ``held``, ``live``, ``starts`` and ``silent``, seconds since its last
+        sign of life.
+        """
+        return self._ask(self._supervisor.status.remote())      # type: ignore[no-any-return]
+
+    def holders(self):
+        # type: () -> Dict[str, List[str]]
+        """Return the names of the shards that have each feed, by its name."""
+        return self._ask(self._supervisor.holders.remote())     # type: ignore[no-any-return]
+
+    def wait_live(self, timeout=60.0):
+        # type: (float) -> None
+        """Wait until all feeds are live, and none is being handed over; else raise RuntimeError."""
+        deadline = monotonic() + timeout
+        waiting = threading.Event()
+        while True:
+            status = self.status()
+            if status['live'] == status['feeds'] and not status['moving']:
+                return
+            if monotonic() >= deadline:
+                raise RuntimeError('{live} of {feeds} feeds are live, {moving} are being handed '
+                                   'over; failed: {failed}'.format(**status))
+            waiting.wait(_TURN)
+
+    def add(self, *feeds):
+        # type: (*Feed) -> None
+        """Have further feeds; one whose name is there replaces that one."""
+        self._ask(self._supervisor.change_feeds.remote(_check_feeds(feeds), []))
+
+    def remove(self, *names):
+        # type: (*str) -> None
+        """Have these feeds no more."""
+        self._ask(self._supervisor.change_feeds.remote([], list(names)))
+
+    def set_feeds(self, feeds):
+        # type: (Iterable[Feed]) -> None
+        """Have these feeds, and no others."""
+        self._ask(self._supervisor.set_feeds.remote(_check_feeds(feeds)))
+
+    @property
+    def shards(self):
+        # type: () -> List[str]
+        """The names of the shards, in a new list."""
+        return sorted(self._hosts)
+
+    def grow(self, count=1):
+        # type: (int) -> List[str]
+        """Start further shards, which take their part of the feeds; return their names."""
+        names = ['shard-{}'.format(self._next + index)
+                 for index in range(check_count('count', count, 1))]
+        self._next += count
+        self._hosts.update((name, self._make_host(name)) for name in names)
+        self._ask(self._supervisor.join.remote())
+        return names
+
+    def drain(self, name, timeout=60.0):
+        # type: (str, float) -> None
+        """Have other shards take all feeds of one, and end it; no message is missed.
+
+        Raises ValueError if there is no such shard, or no other; RuntimeError if it still has feeds
+        after ``timeout`` seconds: then it goes on draining.
+        """
+        if name not in self._hosts or len(self._hosts) == 1:
+            raise ValueError('there is no shard {!r} that could be drained: {}'.format(
+                name, ', '.join(self.shards)))
+        self._ask(self._supervisor.drain.remote(name))
+        deadline = monotonic() + timeout
+        waiting = threading.Event()
+        while any(shard['held'] or not shard['up'] for shard in self.status()['shards']
+                  if shard['name'] == name):
+            if monotonic() >= deadline:
+                raise RuntimeError('{} still has feeds after {} s'.format(name, timeout))
+            waiting.wait(_TURN)
+        self._ask(self._supervisor.leave.remote(name))
+        self._end(self._hosts.pop(name))
+
+    def _end(self, actor, timeout=10.0):
+        # type: (Any, float) -> None
+        try:
+            ray.get(actor.close.remote(timeout), timeout=timeout + 5)
+        except ray.exceptions.RayError:
+            pass        # it has died, or is stuck
+        ray.kill(actor, no_restart=True)
+
+    def close(self, timeout=10.0):
+        # type: (float) -> None
+        """End the supervisor and all shards: connections are closed, and the sinks flushed."""
+        try:
+            self._ask(self._supervisor.close.remote())
+        except ray.exceptions.RayError:
+            pass
+        ray.kill(self._supervisor, no_restart=True)
+        actors, self._hosts = list(self._hosts.values()), {}
+        closing = [actor.close.remote(timeout) for actor in actors]
+        ray.wait(closing, num_returns=len(closing), timeout=timeout + 5) if closing else None
+        for actor in actors:
+            ray.kill(actor, no_restart=True)
+
+
+def _check_feeds(feeds):
+    # type: (Iterable[Any]) -> List[Feed]
+    listed = list(feeds)
+    for feed in listed:
+        if not isinstance(feed, Feed):
+            raise TypeError('a fleet takes feeds, not {!r}: Feed(name, url)'.format(feed))
+    names = [feed.name for feed in listed]
+    double = sorted({name for name in names if names.count(name) > 1}) if len(
+        set(names)) < len(names) else []
+    if double:
+        raise ValueError('the names of feeds must differ: {} comes twice'.format(double[0]))
+    return listed
+
+
+def run(feeds, shards, sink, replicas=1, ttl=3.0, address=None, name=u'lomond', options=None):
+    # type: (Iterable[Feed], int, Any, int, float, Optional[str], str, Optional[Dict[str, Any]]) -> Fleet
+    """Start shards as Ray actors, and spread feeds over them; return a `Fleet`.
+
+    Parameters:
+
+    - ``feeds``: `Feed` objects with different names. Functions in them are sent to other processes.
+    - ``shards``: how many.
+    - ``sink``: a `lomond.shards.Sink` that isn't in use, of which each shard gets a copy, or a
+      function as for `Shard`.
+    - ``replicas``: how many shards have each feed (1). With 2 nothing is missed when a shard dies;
+      the feeds have to number their messages (``sequence``).
+    - ``ttl``: seconds without a sign of life after which a shard counts as dead (3).
+    - ``address``: of a Ray cluster; None to start Ray on this machine, unless `ray.init` was
+      called.
+    - ``name``: of the fleet, with which the names of its actors begin.
+    - ``options``: of `lomond.pool.Pool`, for each shard.
+
+    The actors end with the program that calls this. Raises TypeError and ValueError for wrong
+    arguments, and RuntimeError if they don't start.
+    """
+    listed = _check_feeds(feeds)
+    check_count('shards', shards, 1)
+    check_count('replicas', replicas, 1)
+    check_seconds('ttl', ttl)
+    if replicas > 1 and any(feed.sequence is None for feed in listed):
+        raise ValueError('replicas need feeds with a sequence: without numbers the sink accepts '
+                         'each message twice')
+    if not ray.is_initialized():
+        ray.init(address=address, include_dashboard=False if address is None else None,
+                 log_to_driver=False, namespace=NAMESPACE)
+
+    # Names of a program that has crashed may still be taken.
+    prefix = '{}-{}-'.format(name, uuid.uuid4().hex[:8])
+
+    def make_host(host_name):
+        # type: (str) -> Any
+        return ray.remote(ShardHost).options(
+            name=prefix + host_name, namespace=NAMESPACE, num_cpus=0, max_restarts=-1,
+            scheduling_strategy='SPREAD',
+        ).remote(sink, host_name, dict(options or {}))
+
+    hosts = {'shard-{}'.format(index): make_host('shard-{}'.format(index))
+             for index in range(shards)}
+    # On the node of the caller, as all ends with it anyway.
+    supervisor = ray.remote(Supervisor).options(
+        num_cpus=0, max_restarts=-1, max_task_retries=-1, max_concurrency=4,
+        name='supervisor-of-{}'.format(prefix), namespace=NAMESPACE,
+        scheduling_strategy=NodeAffinitySchedulingStrategy(
+            ray.get_runtime_context().get_node_id(), soft=True),
+    ).remote(prefix, replicas, ttl)
+    fleet = Fleet(name, supervisor, hosts, make_host)
+    try:
+        ray.get(supervisor.set_feeds.remote(listed), timeout=_START)
+    except ray.exceptions.RayError as error:
+        fleet.close(timeout=0)
+        raise RuntimeError('the fleet did not start: {}'.format(error))
+    return fleet

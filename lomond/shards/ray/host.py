@@ -1,0 +1,100 @@
+"""What runs in each of the actors: a shard, and its signs of life. It decides nothing."""
+
+from __future__ import absolute_import, division, print_function
+
+import logging
+import os
+import uuid
+
+import ray
+
+from lomond._compat import TYPE_CHECKING
+from lomond.shards.lifeline import Lifeline
+from lomond.shards.shard import Shard
+
+if TYPE_CHECKING:
+    from typing import Any, Dict, Iterable, List, Optional, Tuple  # noqa: F401
+
+    from lomond.shards.feed import Feed  # noqa: F401
+
+log = logging.getLogger('lomond')  # type: logging.Logger
+
+
+class ShardHost(object):
+    """A `Shard` in a Ray actor. It begins empty, also when Ray has started it again."""
+
+    def __init__(self, sink, name, options):
+        # type: (Any, str, Dict[str, Any]) -> None
+        self._shard = Shard(sink, name, **options)
+        self._incarnation = uuid.uuid4().hex
+        self._node = ray.get_runtime_context().get_node_id()
+        self._known = (0, [])  # type: Tuple[int, List[Feed]]
+        self._failed = {}  # type: Dict[str, str]
+        self._lifeline = None  # type: Optional[Lifeline]
+        self._names_all = False
+
+    def name_all(self):
+        # type: () -> None
+        """Have the next sign of life name all feeds that it has."""
+        self._names_all = True
+
+    def report_to(self, url, token, beat):
+        # type: (str, str, float) -> None
+        """Send signs of life to a supervisor, and to no other any more."""
+        if self._lifeline is not None:
+            if self._lifeline.url == url:
+                return
+            self._lifeline.close()
+        self._lifeline = Lifeline(url, token, beat, self._say)
+
+    def _say(self, is_first):
+        # type: (bool) -> Dict[str, Any]
+        message = {'health': self._shard.health(), 'live': sorted(self._shard.live),
+                   'failed': self._failed}  # type: Dict[str, Any]
+        if is_first or self._names_all:
+            self._names_all = False
+            message.update(
+                name=self._shard.name, incarnation=self._incarnation, pid=os.getpid(),
+                node=self._node, held=[feed.name for feed in self._shard.feeds])
+        return message
+
+    def known(self):
+        # type: () -> Tuple[int, List[Feed]]
+        """Return the version of the list of all feeds, and the list, as `keep` was given it."""
+        return self._known
+
+    def keep(self, version, feeds):
+        # type: (int, List[Feed]) -> None
+        """Keep the list of all feeds, for a supervisor that begins again."""
+        if version >= self._known[0]:
+            self._known = version, feeds
+
+    def take(self, feeds, overlap):
+        # type: (List[Feed], float) -> None
+        """Hold these feeds, too."""
+        for feed in feeds:
+            try:
+                self._shard.add(feed, overlap)
+                self._failed.pop(feed.name, None)
+            except Exception as error:      # an error in the user's function: `status` has it
+                self._failed[feed.name] = repr(error)
+                log.exception('feed %r can not be held', feed.name)
+
+    def let_go(self, names):
+        # type: (Iterable[str]) -> None
+        """Let go of feeds; what came from them still goes to the sink."""
+        for name in names:
+            self._failed.pop(name, None)
+            self._shard.remove(name, timeout=None)
+
+    def report(self):
+        # type: () -> Dict[str, Dict[str, Any]]
+        """Return how each feed is."""
+        return self._shard.report()
+
+    def close(self, timeout):
+        # type: (float) -> int
+        """Close the shard; return how many messages the sink didn't take."""
+        if self._lifeline is not None:
+            self._lifeline.close()
+        return self._shard.close(timeout)

@@ -1,0 +1,383 @@
+"""The actor that supervises a fleet: which shard has which feeds, and whether each is alive.
+
+Ray starts dead actors again, never this: it only kills those that are frozen.
+"""
+
+from __future__ import absolute_import, division, print_function
+
+import logging
+import os
+import signal
+import threading
+import uuid
+
+import ray
+
+from lomond._compat import TYPE_CHECKING, monotonic
+from lomond.shards.lifeline import Board
+from lomond.shards.plan import spread
+
+if TYPE_CHECKING:
+    from typing import Any, Dict, List, Optional, Set, Tuple  # noqa: F401
+
+    from lomond.shards.feed import Feed  # noqa: F401
+
+log = logging.getLogger('lomond')  # type: logging.Logger
+
+#: Where the names of all actors are.
+NAMESPACE = 'lomond'
+
+# Signs of life of a shard in one ttl.
+_BEATS = 10
+
+# Seconds between two looks, if nothing happens.
+_TURN = 0.1
+
+# Seconds after which a hand-over ends though the new holder isn't live: it can't be.
+_PATIENCE = 30.0
+
+
+class _Host(object):
+    """A shard's actor, as the supervisor sees it."""
+
+    def __init__(self, name, actor):
+        # type: (str, Any) -> None
+        self.name = name
+        self.actor = actor
+        self.line = None  # type: Any       # its lifeline, while it is up
+        self.seen_at = 0.0
+        self.call = None  # type: Any       # the pending call of `report_to`
+        self.call_at = 0.0
+        self.is_draining = False
+        self.hello = {}  # type: Dict[str, Any]
+        self.said = {}  # type: Dict[str, Any]
+        #: The names of the feeds that it has, or has been sent.
+        self.held = set()  # type: Set[str]
+        self.live = set()  # type: Set[str]
+        self.starts = 0
+        # Since when it has another number of feeds than `held`.
+        self.differs_since = None  # type: Optional[float]
+
+    @property
+    def is_up(self):
+        # type: () -> bool
+        """True while it sends signs of life."""
+        return self.line is not None
+
+
+class Supervisor(object):
+    """Spreads feeds over shards, and watches these. It runs as a Ray actor.
+
+    One that Ray has started again finds the shards by their names, and asks them what they have,
+    and for the list of feeds.
+    """
+
+    def __init__(self, prefix, replicas, ttl):
+        # type: (str, int, float) -> None
+        self._prefix = prefix
+        self._hosts = {}  # type: Dict[str, _Host]
+        self._replicas = replicas
+        self._ttl = ttl
+        self._turned = threading.Condition()
+        self._find_hosts()
+        self._version, listed = max(
+            [(0, [])] + self._ask_known(),
+            key=lambda known: known[0])  # type: Tuple[int, List[Feed]]
+        self._feeds = {feed.name: feed for feed in listed}  # type: Dict[str, Feed]
+        # What each shard is to have: shards that are up, and don't drain.
+        self._plan = {}  # type: Dict[str, Set[str]]
+        self._is_planned = False
+        # Since when a feed has been with two shards, by name.
+        self._moving = {}  # type: Dict[str, float]
+        self._counts = {'deaths': 0, 'freezes': 0, 'moves': 0, 'forced_moves': 0}
+        self._is_closed = False
+        self._node = ray.get_runtime_context().get_node_id()
+        self._began = monotonic()
+        self._token = uuid.uuid4().hex
+        self._board = Board(
+            ray.util.get_node_ip_address(), self._token, self._on_message, self._lose)
+        thread = threading.Thread(target=self._run, name='lomond supervisor')
+        thread.daemon = True
+        thread.start()
+
+    def _find_hosts(self):
+        # type: () -> None
+        """Know the shards that there are."""
+        for found in ray.util.list_named_actors(all_namespaces=True):
+            if found['namespace'] == NAMESPACE and found['name'].startswith(self._prefix):
+                name = found['name'][len(self._prefix):]
+                if name not in self._hosts:
+                    self._hosts[name] = _Host(name, ray.get_actor(found['name'], NAMESPACE))
+
+    def _ask_known(self):
+        # type: () -> List[Tuple[int, List[Feed]]]
+        calls = [host.actor.known.remote() for host in self._hosts.values()]
+        if not calls:
+            return []
+        done, _late = ray.wait(calls, num_returns=len(calls), timeout=self._ttl)
+        known = []
+        for call in done:
+            try:
+                known.append(ray.get(call))
+            except ray.exceptions.RayError:
+                pass        # it has just died
+        return known
+
+    # -- what the fleet asks --
+
+    def set_feeds(self, feeds):
+        # type: (List[Feed]) -> None
+        """Have these feeds, and no others."""
+        with self._turned:
+            self._version += 1
+            self._feeds = {feed.name: feed for feed in feeds}
+            self._changed()
+        self._keep()
+
+    def change_feeds(self, added, removed):
+        # type: (List[Feed], List[str]) -> None
+        """Have further feeds, and some no more."""
+        with self._turned:
+            feeds = dict(self._feeds)
+            for name in removed:
+                feeds.pop(name, None)
+            feeds.update((feed.name, feed) for feed in added)
+        self.set_feeds(list(feeds.values()))
+
+    def join(self):
+        # type: () -> None
+        """Take further shards, that have just been made."""
+        with self._turned:
+            self._find_hosts()
+            self._turned.notify_all()
+        self._keep()
+
+    def drain(self, name):
+        # type: (str) -> None
+        """Have others take the feeds of a shard."""
+        with self._turned:
+            self._hosts[name].is_draining = True
+            self._changed()
+
+    def leave(self, name):
+        # type: (str) -> None
+        """Forget a shard, which the fleet is about to end."""
+        with self._turned:
+            self._hosts.pop(name, None)
+            self._changed()
+
+    def status(self):
+        # type: () -> Dict[str, Any]
+        """Return how all is, as `Fleet.status` describes it."""
+        now = monotonic()
+        with self._turned:
+            ready = {}  # type: Dict[str, int]
+            failed = {}  # type: Dict[str, str]
+            shards = []
+            for host in sorted(self._hosts.values(), key=lambda host: host.name):
+                for name in host.live:
+                    ready[name] = ready.get(name, 0) + 1
+                failed.update(host.said.get('failed', {}))
+                shards.append(dict(
+                    host.said.get('health', {}), name=host.name, up=host.is_up,
+                    draining=host.is_draining, pid=host.hello.get('pid'),
+                    node=host.hello.get('node'), held=len(host.held), live=len(host.live),
+                    starts=host.starts,
+                    silent=round(now - host.seen_at, 3) if host.is_up else None))
+            wanted = min(self._replicas, max(1, len(self._hosts)))
+            return {
+                'feeds': len(self._feeds), 'replicas': self._replicas,
+                'live': sum(ready.get(name, 0) >= wanted for name in self._feeds),
+                'moving': len(self._moving), 'failed': failed, 'shards': shards,
+                'pid': os.getpid(), 'counts': dict(self._counts)}
+
+    def holders(self):
+        # type: () -> Dict[str, List[str]]
+        """Return the names of the shards that have each feed."""
+        with self._turned:
+            return {name: sorted(host.name for host in self._hosts.values() if name in host.held)
+                    for name in self._feeds}
+
+    def close(self):
+        # type: () -> None
+        """Supervise no more."""
+        with self._turned:
+            self._is_closed = True
+            self._turned.notify_all()
+        self._board.close()
+
+    # -- signs of life; in the board's threads --
+
+    def _on_message(self, line, message):
+        # type: (Any, Dict[str, Any]) -> None
+        with self._turned:
+            if 'held' in message:
+                host = self._hosts.get(message['name'])
+                if host is None:
+                    return
+                if host.hello.get('incarnation') != message['incarnation']:
+                    host.starts += 1
+                host.line, host.hello = line, message
+                host.held = set(message['held'])
+                self._changed()
+            else:
+                host = self._find(line)
+                if host is None:
+                    return
+            host.seen_at = monotonic()
+            self._compare(host, message['health']['feeds'])
+            live = host.held.intersection(message['live'])
+            if live != host.live:
+                host.live = live
+                self._turned.notify_all()
+            host.said = message
+
+    def _compare(self, host, count):
+        # type: (_Host, int) -> None
+        """Ask a shard for all its feeds if a call to it seems to be lost."""
+        if count + len(host.said.get('failed', ())) == len(host.held):
+            host.differs_since = None
+        elif host.differs_since is None:
+            host.differs_since = host.seen_at
+        elif host.seen_at - host.differs_since > self._ttl:
+            host.differs_since = None
+            host.actor.name_all.remote()
+
+    def _lose(self, line):
+        # type: (Any) -> None
+        with self._turned:
+            host = self._find(line)
+            if host is not None and not self._is_closed:
+                self._counts['deaths'] += 1
+                self._drop(host)
+
+    def _find(self, line):
+        # type: (Any) -> Optional[_Host]
+        for host in self._hosts.values():
+            if host.line is line:
+                return host
+        return None
+
+    def _drop(self, host):
+        # type: (_Host) -> None
+        """Count on a shard no more, until it says hello."""
+        host.line, host.held, host.live = None, set(), set()
+        host.call = None
+        self._changed()
+
+    # -- the thread --
+
+    def _changed(self):
+        # type: () -> None
+        """Have a new plan made."""
+        self._is_planned = False
+        self._turned.notify_all()
+
+    def _run(self):
+        # type: () -> None
+        while True:
+            with self._turned:
+                if self._is_closed:
+                    return
+                try:
+                    self._turn()
+                except Exception:       # the supervisor goes on, whatever a call of Ray's raises
+                    log.exception('the supervisor could not do its turn')
+                self._turned.wait(_TURN)
+
+    def _turn(self):
+        # type: () -> None
+        now = monotonic()
+        for host in self._hosts.values():
+            if not host.is_up:
+                self._call(host, now)
+            elif now - host.seen_at > self._ttl:
+                self._counts['freezes'] += 1
+                self._kill(host)
+                self._drop(host)
+        if not self._is_planned and self._may_plan(now):
+            self._replan()
+        if self._plan:
+            self._follow_plan(now)
+
+    def _call(self, host, now):
+        # type: (_Host, float) -> None
+        """Call `report_to` of a shard, unless that was done a moment ago."""
+        if host.call is None or now - host.call_at > self._ttl:
+            host.call_at = now
+            host.call = host.actor.report_to.remote(
+                self._board.url, self._token, self._ttl / _BEATS)
+
+    def _kill(self, host):
+        # type: (_Host) -> None
+        """Kill a frozen shard, which Ray starts again."""
+        log.warning('shard %s gave no sign of life for %s s: it is killed', host.name, self._ttl)
+        if host.hello['node'] == self._node:
+            try:
+                os.kill(host.hello['pid'], signal.SIGKILL)      # Ray needs 10 seconds
+                return
+            except OSError:
+                pass        # it is gone
+        ray.kill(host.actor, no_restart=False)
+
+    def _may_plan(self, now):
+        # type: (float) -> bool
+        """Return False while shards still begin: else the first would have to take all feeds."""
+        return all(host.is_up for host in self._hosts.values()) \
+            or bool(self._plan) or now - self._began > self._ttl + _BEATS
+
+    def _replan(self):
+        # type: () -> None
+        usable = [host for host in self._hosts.values() if host.is_up and not host.is_draining]
+        if not usable:
+            usable = [host for host in self._hosts.values() if host.is_up]
+        self._plan = spread(
+            list(self._feeds), {host.name: self._plan.get(host.name, host.held) for host in usable},
+            self._replicas)
+        self._is_planned = True
+
+    def _follow_plan(self, now):
+        # type: (float) -> None
+        """Have shards take feeds, and let go of those that others have live."""
+        up = [host for host in self._hosts.values() if host.is_up]
+        holders = {}  # type: Dict[str, List[_Host]]
+        for host in up:
+            for name in host.held:
+                holders.setdefault(name, []).append(host)
+        for host in up:
+            taken = self._plan.get(host.name, set()) - host.held
+            for overlap, names in (
+                    (self._ttl, [name for name in taken if name in holders]),
+                    (0.0, [name for name in taken if name not in holders])):
+                if names:
+                    host.actor.take.remote([self._feeds[name] for name in names], overlap)
+            host.held |= taken
+        leaving = set()
+        for host in up:
+            gone = [name for name in host.held - self._plan.get(host.name, set())
+                    if name not in self._feeds or self._is_taken(name, now)]
+            leaving.update(host.held - self._plan.get(host.name, set()) - set(gone))
+            if gone:
+                host.actor.let_go.remote(gone)
+                host.held.difference_update(gone)
+                host.live.difference_update(gone)
+                self._counts['moves'] += sum(name in self._feeds for name in gone)
+        self._moving = {name: since for name, since in self._moving.items() if name in leaving}
+
+    def _is_taken(self, name, now):
+        # type: (str, float) -> bool
+        """Return whether all that are to have a feed have it live, or never will."""
+        if all(name in host.live for host in self._hosts.values()
+               if name in self._plan.get(host.name, ())):
+            return True
+        if now - self._moving.setdefault(name, now) < _PATIENCE:
+            return False
+        self._counts['forced_moves'] += 1
+        return True
+
+    def _keep(self):
+        # type: () -> None
+        """Have the shards keep the list of feeds."""
+        feeds = ray.put(list(self._feeds.values()))
+        for host in list(self._hosts.values()):
+            host.actor.keep.remote(self._version, feeds)

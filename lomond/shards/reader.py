@@ -1,0 +1,190 @@
+"""Reads the streams that `lomond.shards.redis` writes, as one consumer of a group.
+
+Needs redis-py (`pip install lomond[redis]`), 3.5 or newer, and Redis 6.2 or newer.
+"""
+
+from __future__ import absolute_import, division, print_function
+
+import logging
+
+import redis
+
+from lomond._compat import TYPE_CHECKING, monotonic, text_type
+from lomond.shards.redis import make_client, stream_key
+
+if TYPE_CHECKING:
+    from typing import Any, Dict, Iterable, Iterator, List, Optional, Tuple, Union  # noqa: F401
+
+log = logging.getLogger('lomond')  # type: logging.Logger
+
+
+class Entry(object):
+    """What a `Reader` yields: ``feed``, its name; ``id``, of the entry; ``number``; ``data``.
+
+    ``number`` is the feed's own number, or None if it has none; ``data``, text or bytes; ``time``,
+    when the message arrived at its shard, in seconds since the epoch.
+    """
+
+    __slots__ = ('data', 'feed', 'id', 'number', 'time')
+
+    def __init__(self, feed, entry_id, number, data, time):
+        # type: (text_type, text_type, Optional[int], Union[text_type, bytes], float) -> None
+        self.feed = feed
+        self.id = entry_id
+        self.number = number
+        self.data = data
+        self.time = time
+
+    def __repr__(self):
+        # type: () -> str
+        return 'Entry({!r}, {!r}, {!r})'.format(self.feed, str(self.id), self.data)
+
+
+class Reader(object):
+    """Reads the streams of feeds as one consumer of a group; iterating yields `Entry` objects.
+
+    An entry is acknowledged once the next batch is asked for: what a consumer that died had not
+    acknowledged is read by another one after ``claim_after`` seconds. So after a crash some
+    entries come twice: compare their numbers.
+
+    Parameters:
+
+    - ``source``: a URL, or a function that returns a client, as for `RedisSink`.
+    - ``feeds``: the names of the feeds.
+    - ``group`` and ``consumer``: names. A group is made at the beginning of the streams.
+    - ``prefix``: as for `RedisSink` ('feed:').
+    - ``count``: entries of one stream in a batch (200).
+    - ``block``: for how many seconds it waits for entries before it yields None (1.0), so that the
+      loop's body gets a turn; less than the client's ``socket_timeout``.
+    - ``claim_after``: after how many seconds an entry that another consumer hasn't acknowledged is
+      taken from it (30.0); None for never.
+
+    ``missed`` counts, by feed, the numbers that were left out: the feed sent them while no shard
+    held it, or the stream's ``maxlen`` had trimmed them before they were read; ``trimmed`` counts
+    entries that had been trimmed while they were pending; ``restarts``, how often a group was gone,
+    as after FLUSHALL, and was made again after the last entry that was read.
+    """
+
+    def __init__(self, source, feeds, group, consumer, prefix=u'feed:', count=200, block=1.0,
+                 claim_after=30.0):
+        # type: (Any, Iterable[text_type], text_type, text_type, text_type, int, float, Optional[float]) -> None
+        self._client = make_client(source)
+        timeout = self._client.connection_pool.connection_kwargs.get('socket_timeout')
+        if timeout is not None and block >= timeout:
+            raise ValueError('block must be less than the socket_timeout of the client, '
+                             '{} s, not {}'.format(timeout, block))
+        self._keys = {stream_key(prefix, name).encode('utf-8'): name for name in feeds}
+        self._group = group
+        self._consumer = consumer
+        self._count = count
+        self._block = block
+        self._claim_after = claim_after
+        self._claim_at = monotonic()
+        self._read = {}  # type: Dict[text_type, text_type]   # the last id, by feed
+        self.missed = {}  # type: Dict[text_type, int]
+        self.trimmed = 0
+        self.restarts = 0
+
+    def __iter__(self):
+        # type: () -> Iterator[Optional[Entry]]
+        for key in self._keys:
+            self._make_group(key, u'0')
+        while True:
+            batches = self._claim() + self._receive()
+            for key, entries in batches:
+                for entry in self._entries(self._keys[key], entries):
+                    yield entry
+            if batches:
+                self._acknowledge(batches)
+            else:
+                yield None
+
+    def close(self):
+        # type: () -> None
+        """Close the client's connections."""
+        self._client.close()
+
+    def _make_group(self, key, start):
+        # type: (bytes, text_type) -> None
+        try:
+            self._client.xgroup_create(key, self._group, id=start, mkstream=True)
+        except redis.ResponseError as error:
+            if not text_type(error).startswith('BUSYGROUP'):
+                raise
+
+    def _receive(self):
+        # type: () -> List[Tuple[bytes, Any]]
+        try:
+            found = self._client.xreadgroup(
+                self._group, self._consumer, dict.fromkeys(self._keys, '>'), count=self._count,
+                block=int(self._block * 1000))
+        except redis.ResponseError as error:
+            if not text_type(error).startswith(('NOGROUP', 'UNBLOCKED')):
+                raise
+            self._restart()
+            return []
+        return list(found.items() if isinstance(found, dict) else found or ())
+
+    def _restart(self):
+        # type: () -> None
+        """Make the groups again that are gone, after what was read of their streams."""
+        self.restarts += 1
+        log.warning('the group %r is gone from Redis, and is made again', self._group)
+        for key, name in self._keys.items():
+            self._make_group(key, self._read.get(name, u'0'))
+
+    def _claim(self):
+        # type: () -> List[Tuple[bytes, Any]]
+        """Return what other consumers have left unacknowledged for too long."""
+        if self._claim_after is None or monotonic() < self._claim_at:
+            return []
+        self._claim_at = monotonic() + self._claim_after / 2
+        claimed = []
+        for key in self._keys:
+            start = '0-0'  # type: Any
+            while True:
+                try:
+                    answer = self._client.xautoclaim(
+                        key, self._group, self._consumer, int(self._claim_after * 1000),
+                        start_id=start, count=self._count)
+                except redis.ResponseError as error:
+                    if not text_type(error).startswith('NOGROUP'):
+                        raise
+                    break
+                start, entries = answer[0], answer[1]
+                self.trimmed += len(answer[2]) if len(answer) > 2 else 0
+                if entries:
+                    claimed.append((key, entries))
+                if start in (b'0-0', '0-0'):
+                    break
+        return claimed
+
+    def _entries(self, name, entries):
+        # type: (text_type, Any) -> Iterator[Entry]
+        for raw_id, fields in entries:
+            if not fields:      # it was trimmed while it was pending
+                self.trimmed += 1
+                continue
+            entry_id = raw_id.decode('ascii')
+            first, second = (int(part) for part in entry_id.split('-'))
+            number = first if second == 0 else None
+            last = self._read.get(name)
+            if last is not None and number is not None:
+                left_out = number - int(last.split('-')[0]) - 1
+                if left_out > 0:
+                    self.missed[name] = self.missed.get(name, 0) + left_out
+            if last is None or (first, second) > tuple(int(part) for part in last.split('-')):
+                self._read[name] = entry_id
+            text = fields.get(b'text')
+            yield Entry(name, entry_id, number,
+                        fields.get(b'data') if text is None else text.decode('utf-8'),
+                        float(fields.get(b'time', 0)))
+
+    def _acknowledge(self, batches):
+        # type: (List[Tuple[bytes, Any]]) -> None
+        pipeline = self._client.pipeline(transaction=False)
+        for key, entries in batches:
+            pipeline.xack(key, self._group, *[entry_id for entry_id, _fields in entries])
+        for answer in pipeline.execute(raise_on_error=False):
+            if isinstance(answer, Exception) and 'NOGROUP' not in text_type(answer):
+                raise answer

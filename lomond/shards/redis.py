@@ -1,0 +1,206 @@
+"""Redis streams as a sink; `lomond.shards.reader` reads them.
+
+Each feed has a stream. An entry's id is `<number>-0` if the feed numbers its messages: Redis itself
+refuses an id that isn't greater than the last one, so two shards may publish the same feed at the
+same time, and a write may be tried again. A feed without numbers gets `<epoch>-<count>`: the epoch
+is a number that grows with each shard that takes the feed, so what its former holder still
+publishes is refused.
+
+Needs redis-py (`pip install lomond[redis]`), 3.5 or newer.
+"""
+
+from __future__ import absolute_import, division, print_function
+
+import logging
+
+import redis
+
+from lomond._compat import TYPE_CHECKING, text_type
+from lomond.shards.sink import Sink
+
+if TYPE_CHECKING:
+    from typing import Any, Dict, List, Optional, Set, Tuple  # noqa: F401
+
+    from lomond.shards.sink import Message, Outlet  # noqa: F401
+
+log = logging.getLogger('lomond')  # type: logging.Logger
+
+# What Redis answers to an id that isn't greater than the stream's last.
+_NOT_GREATER = 'equal or smaller than the target stream top item'
+
+# How answers begin that stay the same; others may change: no memory, a read-only replica, a start.
+_PERMANENT = ('WRONGTYPE', 'NOPERM', 'Invalid stream ID', 'wrong number of arguments',
+             'The ID specified in XADD must be greater than 0-0')
+
+# Makes the next epoch of a stream: greater than all before, and than the stream's last id.
+_NEXT_EPOCH = u'''
+local last = 0
+local found = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)
+if found[1] then last = tonumber(string.match(found[1][1], '^%d+')) end
+local epoch = math.max(tonumber(redis.call('GET', KEYS[2]) or '0'), last) + 1
+redis.call('SET', KEYS[2], string.format('%.0f', epoch))
+return string.format('%.0f', epoch)
+'''
+
+
+def stream_key(prefix, name):
+    # type: (text_type, text_type) -> text_type
+    """Return the key of a feed's stream."""
+    return u'{}{}'.format(prefix, name)
+
+
+class RedisSink(Sink):
+    """Adds each message to the stream of its feed, with the field ``text`` or ``data``.
+
+    Parameters:
+
+    - ``url``: where Redis is (redis://127.0.0.1:6379/0), as for `redis.Redis.from_url`; or a
+      function that returns a client, for Sentinel, a cluster, or options of your own.
+    - ``prefix``: of the streams' keys ('feed:').
+    - ``maxlen``: about how many entries a stream keeps (100000); None for all.
+    - ``options`` of `lomond.shards.Sink`.
+
+    Needs a client without ``retry``: an entry is kept until Redis has answered, and is sent again
+    with the same id if it hasn't.
+    """
+
+    def __init__(self, url=u'redis://127.0.0.1:6379/0', prefix=u'feed:', maxlen=100000, **options):
+        # type: (Any, text_type, Optional[int], **Any) -> None
+        super(RedisSink, self).__init__(**options)
+        self._url = url
+        self._prefix = prefix
+        self._maxlen = maxlen
+        self._client = None  # type: Any
+        # By outlet: the epoch and the count of entries, for a feed without numbers.
+        self._epochs = {}  # type: Dict[Outlet, List[int]]
+        # Ids whose answer never came: if Redis refuses them now, it has them.
+        self._unanswered = set()  # type: Set[Tuple[Outlet, text_type]]
+        # The last number that Redis has confirmed, by outlet.
+        self._confirmed = {}  # type: Dict[Outlet, int]
+        self._has_failed = False
+        #: How often a stream had lost entries that Redis had confirmed, as after a crash of its
+        #: machine or a fail-over.
+        self.rewound = 0
+
+    def begin(self):
+        # type: () -> None
+        """Make the client, and check how it evicts keys."""
+        self._client = make_client(self._url)
+        self._client.ping()
+        try:
+            policy = self._client.config_get('maxmemory-policy').get('maxmemory-policy', '')
+        except redis.ResponseError:     # a managed Redis has no CONFIG
+            policy = ''
+        if not policy.startswith('noeviction') and policy:
+            log.warning('Redis evicts keys (maxmemory-policy %s): it may drop whole streams; set '
+                        'noeviction, or a volatile policy', policy)
+
+    def end(self):
+        # type: () -> None
+        """Close the client's connections."""
+        self._client.close()
+
+    def _key(self, outlet):
+        # type: (Outlet) -> text_type
+        return stream_key(self._prefix, outlet.feed.name)
+
+    def last(self, outlet):
+        # type: (Outlet) -> Optional[int]
+        """Return the number of the stream's last entry, or None."""
+        found = self._client.xrevrange(self._key(outlet), count=1)
+        return int(found[0][0].split(b'-')[0]) if found else None
+
+    def publish(self, batch):
+        # type: (List[Tuple[Outlet, Message]]) -> List[Optional[str]]
+        """Add entries in one round trip."""
+        if self._has_failed:
+            self._look_for_loss({outlet for outlet, _message in batch})
+            self._has_failed = False
+        entries = [(outlet, self._id(outlet, message)) for outlet, message in batch]
+        pipeline = self._client.pipeline(transaction=False)
+        for (outlet, entry_id), (_outlet, message) in zip(entries, batch):
+            field = 'text' if isinstance(message.data, text_type) else 'data'
+            pipeline.xadd(
+                self._key(outlet), {field: message.data, 'time': '{:.6f}'.format(message.time)},
+                id=entry_id, maxlen=self._maxlen, approximate=True)
+        try:
+            answers = pipeline.execute(raise_on_error=False)
+        except Exception:
+            self._unanswered.update(entries)
+            self._has_failed = True
+            raise
+        return self._classify(batch, entries, answers)
+
+    def _id(self, outlet, message):
+        # type: (Outlet, Message) -> text_type
+        if outlet.feed.sequence is not None:
+            return u'{}-0'.format(message.number)
+        if outlet not in self._epochs:
+            key = self._key(outlet)
+            epoch = self._client.eval(_NEXT_EPOCH, 2, key, u'{{{}}}:epoch'.format(key))
+            self._epochs[outlet] = [int(epoch), 0]
+        if message.number is None:      # an entry that is tried again keeps its id
+            self._epochs[outlet][1] += 1
+            message.number = self._epochs[outlet][1]
+        return u'{}-{}'.format(self._epochs[outlet][0], message.number)
+
+    def _classify(self, batch, entries, answers):
+        # type: (Any, Any, List[Any]) -> List[Optional[str]]
+        """Return what to count for each entry, or None for those to be tried again."""
+        results = []  # type: List[Optional[str]]
+        for entry, answer in zip(entries, answers):
+            if not isinstance(answer, Exception):
+                results.append('published')
+            elif _NOT_GREATER in text_type(answer):
+                results.append('published' if entry in self._unanswered else 'duplicates')
+            elif text_type(answer).startswith(_PERMANENT):
+                log.error('Redis refused an entry of feed %r: %s', entry[0].feed.name, answer)
+                results.append('refused')
+            else:
+                self._has_failed = True
+                self.trouble = text_type(answer)
+                results.append(None)
+        self._unanswered.difference_update(
+            entry for entry, counter in zip(entries, results) if counter is not None)
+        last = {}  # type: Dict[Outlet, int]
+        for index in range(len(batch) - 1, -1, -1):
+            outlet = batch[index][0]
+            if results[index] is None and outlet in last:
+                # A later one is in the stream: Redis would always refuse this one.
+                log.error('Redis took an entry of feed %r, and not the one before: %s',
+                          outlet.feed.name, answers[index])
+                results[index] = 'refused'
+            elif results[index] in ('published', 'duplicates'):
+                last.setdefault(outlet, index)
+        for outlet, index in last.items():
+            if outlet.feed.sequence is not None:
+                self._confirmed[outlet] = batch[index][1].number
+        return results
+
+    def _look_for_loss(self, outlets):
+        # type: (Set[Outlet]) -> None
+        """Count the streams that have lost what Redis had confirmed before it failed."""
+        for outlet in outlets:
+            confirmed = self._confirmed.get(outlet)
+            if confirmed is None:
+                continue
+            last = self.last(outlet)
+            if last is None or last < confirmed:
+                self.rewound += 1
+                log.error('Redis has lost entries of feed %r that it had confirmed: from %s to %s',
+                          outlet.feed.name, 'the first' if last is None else last + 1, confirmed)
+                del self._confirmed[outlet]
+
+
+def make_client(source):
+    # type: (Any) -> Any
+    """Return a client of redis-py for a URL, or what a function returns."""
+    if callable(source):
+        return source()
+    try:
+        from redis.backoff import NoBackoff
+        from redis.retry import Retry
+    except ImportError:     # an older one never tries again
+        return redis.Redis.from_url(source, socket_timeout=10.0, socket_connect_timeout=5.0)
+    return redis.Redis.from_url(
+        source, socket_timeout=10.0, socket_connect_timeout=5.0, retry=Retry(NoBackoff(), 0))

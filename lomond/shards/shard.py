@@ -1,0 +1,285 @@
+"""A shard: some of many feeds, driven by one pool in a thread of its own.
+
+It uses no engine: whatever starts it, a Ray actor, a Dask task or a pod, adds and removes its
+feeds. Where their messages go is the business of its sink.
+"""
+
+from __future__ import absolute_import, division, print_function
+
+import logging
+import threading
+
+from lomond._compat import TYPE_CHECKING, monotonic
+from lomond.pool import Pool
+from lomond.shards.feed import Feed
+from lomond.shards.sink import COUNTERS, Sink
+from lomond.shards.sinks import CallSink
+from lomond.status import Status
+
+if TYPE_CHECKING:
+    from typing import Any, Dict, Iterable, List, Optional, Set, Union  # noqa: F401
+
+    from lomond._compat import text_type  # noqa: F401
+    from lomond.shards.sink import Outlet  # noqa: F401
+    from lomond.websocket import WebSocket  # noqa: F401
+
+log = logging.getLogger('lomond')  # type: logging.Logger
+
+# How often the pool's loop shows that it is alive, in seconds.
+_BEAT = 0.25
+
+# Seconds without a beat after which the shard says that its pool is stalled.
+_STALLED = 5.0
+
+# Seconds that peers have to answer the Close frame of feeds that leave.
+_FAREWELL = 1.0
+
+# Seconds after Ready from which a feed counts as live though it has sent nothing.
+_SETTLED = 1.0
+
+
+class _Held(object):
+    """A feed that the shard has: its WebSocket, its outlet, and how it is."""
+
+    def __init__(self, feed, websocket, outlet):
+        # type: (Feed, WebSocket, Outlet) -> None
+        self.feed = feed
+        self.websocket = websocket
+        self.outlet = outlet
+        self.ready_at = None  # type: Optional[float]
+        #: What the last Disconnected, ConnectFail, Rejected or GaveUp said, while it isn't open.
+        self.reason = None  # type: Optional[text_type]
+
+    @property
+    def is_live(self):
+        # type: () -> bool
+        """True once the sink gets its messages, or it is open and silent."""
+        ready_at = self.ready_at
+        return ready_at is not None and (
+            self.outlet.has_published.is_set()
+            or not self.outlet.queue and monotonic() - ready_at >= _SETTLED)
+
+
+class Shard(object):
+    """Drives feeds, and hands their messages to a sink.
+
+        with Shard(print) as shard:
+            shard.add(Feed('prices', 'wss://example.org/feed'))
+
+    Parameters: ``sink``, a `Sink`, or a function that is called with a feed's name and each
+    message; ``name``, for logs; ``options`` of `lomond.pool.Pool`, such as ``max_dialing``. The
+    sink belongs to this shard alone. Every method may be called from any thread. Leaving the
+    ``with`` block closes the shard. Raises TypeError and ValueError.
+    """
+
+    def __init__(self, sink, name=u'shard', **options):
+        # type: (Any, text_type, **Any) -> None
+        self._sink = sink if isinstance(sink, Sink) else CallSink(sink)  # type: Sink
+        self._pool = Pool(**dict(options, ends_when_empty=False))
+        self.name = name
+        self._lock = threading.Lock()
+        # A connection has ended, or a beat has come.
+        self._turned = threading.Condition(self._lock)
+        self._held = {}  # type: Dict[text_type, _Held]
+        # What feeds that have left have counted.
+        self._past = dict.fromkeys(COUNTERS, 0)  # type: Dict[str, int]
+        self._beat = monotonic()
+        self._error = None  # type: Optional[BaseException]
+        self._is_closed = False
+        self._sink.start()
+        self._thread = threading.Thread(target=self._run, name='lomond {}'.format(name))
+        self._thread.daemon = True
+        self._thread.start()
+
+    def __enter__(self):
+        # type: () -> Shard
+        return self
+
+    def __exit__(self, *_exc_info):
+        # type: (*Any) -> None
+        self.close()
+
+    # -- its feeds --
+
+    @property
+    def feeds(self):
+        # type: () -> List[Feed]
+        """The feeds that it has, in a new list."""
+        with self._lock:
+            return [held.feed for held in self._held.values()]
+
+    def add(self, feed, overlap=0.0):
+        # type: (Feed, float) -> None
+        """Hold a feed from now on; nothing happens if it has this feed already.
+
+        ``overlap``: at most how many seconds to wait, before it publishes, for another shard that
+        still publishes what comes before this one's first message. Pass it if another shard holds
+        the feed until this one is live. Raises TypeError, ValueError if it has another feed of that
+        name, and RuntimeError after `close`.
+        """
+        if not isinstance(feed, Feed):
+            raise TypeError(
+                'a shard takes feeds, not {!r}: write shard.add(Feed(name, url))'.format(feed))
+        with self._lock:
+            if self._is_closed:
+                raise RuntimeError('this shard was closed')
+            present = self._held.get(feed.name)
+            if present is not None:
+                return
+            held = _Held(feed, feed.make(), self._sink.open(feed, overlap))
+            self._held[feed.name] = held
+            self._pool.add(held.websocket, feed.policy, tag=held, **feed.options)
+
+    def remove(self, name, timeout=10.0):
+        # type: (text_type, Optional[float]) -> int
+        """Let go of a feed: close its connection, and wait until the sink has what came.
+
+        ``timeout``: for at most how many seconds; None to return at once, and have a thread do it.
+        Returns how many messages the sink didn't accept by then; 0 if the shard has no such feed.
+        """
+        held = self._pop([name])
+        if timeout is not None:
+            return self._let_go(held, timeout)
+        if held:
+            thread = threading.Thread(target=self._let_go, args=(held, 10.0))
+            thread.daemon = True
+            thread.start()
+        return 0
+
+    def _pop(self, names):
+        # type: (Iterable[text_type]) -> List[_Held]
+        """Have some feeds no more, from now on; return what is to be ended."""
+        with self._lock:
+            return [self._held.pop(name) for name in names if name in self._held]
+
+    def _let_go(self, gone, timeout):
+        # type: (List[_Held], float) -> int
+        deadline = monotonic() + timeout
+        self._end([held.websocket for held in gone], min(timeout, _FAREWELL))
+        left = self._sink.flush([held.outlet for held in gone], deadline - monotonic())
+        with self._lock:
+            for held in gone:
+                for name, count in held.outlet.counts.items():
+                    self._past[name] += count
+        return left
+
+    def _end(self, websockets, timeout):
+        # type: (List[WebSocket], float) -> None
+        """Close connections; break those that are left after ``timeout`` seconds."""
+        for websocket in websockets:
+            websocket.close(Status.GOING_AWAY, u'')
+        deadline = monotonic() + timeout
+        with self._lock:
+            while self._thread.is_alive() and monotonic() < deadline \
+                    and any(websocket in self._pool for websocket in websockets):
+                self._turned.wait(_BEAT)
+        for websocket in websockets:
+            self._pool.remove(websocket)
+
+    @property
+    def live(self):
+        # type: () -> Set[text_type]
+        """The names of the feeds that are live here.
+
+        That is: the sink has a message that came here, or a later one; or the feed is open since a
+        second, and silent.
+        """
+        with self._lock:
+            return {name for name, held in self._held.items() if held.is_live}
+
+    # -- how it is --
+
+    def health(self):
+        # type: () -> Dict[str, Any]
+        """Return how the shard is, at once.
+
+        A dict: ``state``, 'ok', 'stalled' (its loop hasn't turned for 5 seconds), 'failing' (the
+        sink accepts nothing, and ``failure`` says why) or 'ended' (``failure``: an exception ended
+        its loop); ``feeds`` and ``ready``, how many it has and how many are open; ``queued`` and
+        ``queued_bytes``, the messages that wait for the sink; and the sink's counters, since it
+        began.
+        """
+        now = monotonic()
+        with self._lock:
+            held = list(self._held.values())
+            numbers = dict(self._past)  # type: Dict[str, Any]
+        for one in held:
+            for name, count in one.outlet.counts.items():
+                numbers[name] += count
+        state, failure = 'ok', self._sink.failure  # type: str, Optional[str]
+        if self._error is not None:
+            state, failure = 'ended', repr(self._error)
+        elif now - self._beat > _STALLED:
+            state = 'stalled'
+        elif failure is not None:
+            state = 'failing'
+        numbers.update(
+            name=self.name, state=state, failure=failure, feeds=len(held),
+            ready=sum(one.websocket.is_open for one in held),
+            queued=sum(len(one.outlet.queue) for one in held),
+            queued_bytes=sum(one.outlet.size for one in held))
+        return numbers
+
+    def report(self):
+        # type: () -> Dict[text_type, Dict[str, Any]]
+        """Return, for each feed, its counters, whether it is open and live, and why it isn't."""
+        with self._lock:
+            held = dict(self._held)
+        return {name: dict(
+            one.outlet.counts, ready=one.websocket.is_open, live=one.is_live, reason=one.reason,
+            last=one.outlet.last_put, queued=len(one.outlet.queue)) for name, one in held.items()}
+
+    # -- the end --
+
+    def close(self, timeout=10.0):
+        # type: (float) -> int
+        """Close all connections, wait for the sink, and end both threads.
+
+        Returns how many messages the sink didn't take within ``timeout`` seconds.
+        """
+        with self._lock:
+            self._is_closed = True
+            names = list(self._held)
+        left = self._let_go(self._pop(names), timeout)
+        self._pool.close(timeout=0)
+        self._thread.join()
+        self._sink.close()
+        return left
+
+    # -- the thread --
+
+    def _run(self):
+        # type: () -> None
+        try:
+            for websocket, event in self._pool.polling(_BEAT):
+                if websocket is None:
+                    self._beat = monotonic()
+                    self._turn()
+                else:
+                    self._handle(websocket.tag, event)
+        except Exception as error:      # `health` reports it, as nobody waits for this thread
+            self._error = error
+            log.exception('%r ended', self)
+
+    def _turn(self):
+        # type: () -> None
+        with self._lock:
+            self._turned.notify_all()
+
+    def _handle(self, held, event):
+        # type: (_Held, Any) -> None
+        name = event.name
+        if name == 'text' or name == 'binary':
+            held.outlet.put(event)
+        elif name == 'ready':
+            held.ready_at, held.reason = monotonic(), None
+            held.outlet.resume(held.websocket)
+        elif name in ('disconnected', 'connect_fail', 'rejected', 'gave_up'):
+            held.ready_at = None
+            if name != 'gave_up' or held.reason is None:
+                held.reason = event.reason
+            self._turn()
+
+    def __repr__(self):
+        # type: () -> str
+        return '<Shard {!r}, {} feeds>'.format(self.name, len(self._held))

@@ -1,0 +1,401 @@
+"""What sinks share: a queue for each feed, and the thread that empties them all.
+
+A sink has an `Outlet` for each feed. A shard's thread puts messages into outlets and never waits
+for a sink; the sink's own thread takes them out.
+"""
+
+from __future__ import absolute_import, division, print_function
+
+import logging
+import threading
+from collections import deque
+
+from lomond._checks import check_count
+from lomond._compat import TYPE_CHECKING, monotonic, text_type
+from lomond.engine.outbox import MAX_QUEUE
+
+if TYPE_CHECKING:
+    from typing import Any, Callable, Deque, Dict, List, Optional, Tuple, Union  # noqa: F401
+
+    from lomond.shards.feed import Feed  # noqa: F401
+
+log = logging.getLogger('lomond')  # type: logging.Logger
+
+# What a message counts for in a queue, beside its payload, in bytes.
+_OVERHEAD = 64
+
+# Numbers are below this one, as in the ids of Redis.
+_NUMBERS = 2 ** 64
+
+# Messages of one feed that a sink takes at a time, so that no feed waits long for another.
+_SHARE = 200
+
+# Messages that a sink takes at a time, of all feeds.
+BATCH = 2000
+
+# Seconds until a sink tries again what has failed: the first time, and at most.
+_PAUSES = (0.05, 1.0)
+
+#: What a sink counts for each feed.
+COUNTERS = (
+    'received',     # messages that the shard has put in
+    'published',    # those that the sink has, put there by this shard
+    'duplicates',   # those that the sink had already
+    'dropped',      # those that the queue had no space for
+    'unnumbered',   # those for which the feed's ``sequence`` failed
+    'disordered',   # those whose number isn't greater than one before
+    'quarantined',  # those whose number jumps too far, or isn't one from 1 to 2**64 - 1
+    'refused',      # those that the sink refused, and always would
+)
+
+
+class Message(object):
+    """A message on its way: its number, or None; its payload; when it arrived."""
+
+    __slots__ = ('data', 'number', 'time')
+
+    def __init__(self, number, data, time):
+        # type: (Optional[int], Union[text_type, bytes], float) -> None
+        self.number = number
+        self.data = data
+        self.time = time
+
+
+class Outlet(object):
+    """The queue of one feed in a sink, and its counters. All that isn't said otherwise: any thread.
+
+    ``deadline``: by the monotonic clock, until when another shard may be behind; see `Sink.open`.
+    """
+
+    def __init__(self, sink, feed, deadline):
+        # type: (Sink, Feed, float) -> None
+        self.sink = sink
+        self.feed = feed
+        self.deadline = deadline
+        self.counts = dict.fromkeys(COUNTERS, 0)  # type: Dict[str, int]
+        #: Set once the sink has a message of this feed, of this shard or of another after it.
+        self.has_published = threading.Event()
+        #: The number of the last message that was put in, or None.
+        self.last_put = None  # type: Optional[int]
+        #: Queued: those that the sink has begun with are at its left end.
+        self.queue = deque()  # type: Deque[Message]
+        self.begun = 0
+        self.has_begun = False
+        self.size = 0
+        self.calls = deque()  # type: Deque[Callable[[], Any]]     # what the sink's thread is to call
+
+    def put(self, event):
+        # type: (Any) -> None
+        """Queue a Text or Binary event; never wait. Only the shard's thread calls this."""
+        data = event.text if event.name == 'text' else event.data
+        self.sink.put(self, data, event)
+
+    def resume(self, websocket):
+        # type: (Any) -> None
+        """Have the feed's ``on_ready`` called in the sink's thread, with the last number."""
+        if self.feed.on_ready is not None:
+            self.sink.call(self, lambda: self._resume(websocket))
+
+    def _resume(self, websocket):
+        # type: (Any) -> None
+        last = self.sink.last(self)
+        try:
+            self.feed.on_ready(websocket, last)
+        except Exception:       # an error in a function of the user's must not end the sink
+            log.exception('on_ready of feed %r failed', self.feed.name)
+
+
+class Sink(object):
+    """What takes the messages of feeds: a queue for each, and a thread that empties them all.
+
+    A subclass has `publish`, and may have `last`, `begin` and `end`; all of these are called in the
+    sink's thread.
+
+    Parameters:
+
+    - ``max_queue``: bytes that may wait for each feed (1 MiB), with 64 for each message; None for
+      no limit.
+    - ``overflow``: 'drop_oldest' drops the oldest messages of the queue for newer ones, 'latest'
+      all others. Both are counted. (To make a feed wait isn't possible: all feeds of a shard share
+      its thread, and a WebSocket that nobody reads is closed by its server sooner or later.)
+    - ``max_jump``: by how much a feed's number may grow from one message to the next (10**9); None
+      for no limit. One that grows further isn't published: it could block the feed's stream for
+      all that follow, as numbers must grow.
+    """
+
+    def __init__(self, max_queue=MAX_QUEUE, overflow='drop_oldest', max_jump=10 ** 9):
+        # type: (Optional[int], str, Optional[int]) -> None
+        if overflow not in ('drop_oldest', 'latest'):
+            raise ValueError(
+                "overflow must be 'drop_oldest' or 'latest', not {!r}".format(overflow))
+        self._max_queue = check_count('max_queue', max_queue, 1, none_for='no limit')
+        self._overflow = overflow
+        self._max_jump = check_count('max_jump', max_jump, 1, none_for='no limit')
+        self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)
+        self._waiting = deque()  # type: Deque[Outlet]      # those with something to do
+        self._is_waiting = set()  # type: Any
+        self._thread = None  # type: Optional[threading.Thread]
+        self._is_closing = False
+        #: What the sink failed by last, in words; None while it works.
+        self.failure = None  # type: Optional[text_type]
+        #: Why `publish` has just answered None, which it sets then.
+        self.trouble = None  # type: Optional[text_type]
+
+    # Threads and locks stay in the process that has them.
+    def __getstate__(self):
+        # type: () -> Dict[str, Any]
+        if self._thread is not None:
+            raise TypeError('this sink is in use: pass one that no shard has started')
+        state = self.__dict__.copy()
+        for name in '_lock', '_changed':
+            del state[name]
+        return state
+
+    def __setstate__(self, state):
+        # type: (Dict[str, Any]) -> None
+        self.__dict__.update(state)
+        self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)
+
+    # -- for subclasses --
+
+    def begin(self):
+        # type: () -> None
+        """Open what the sink needs; may raise, and is tried again then."""
+
+    def publish(self, batch):
+        # type: (List[Tuple[Outlet, Message]]) -> List[Optional[str]]
+        """Publish messages, in order; return for each what to count, or None to try again.
+
+        Names are those of `COUNTERS`. If it answers None, it sets ``trouble``. If it raises, all is
+        tried again.
+        """
+        raise NotImplementedError
+
+    def last(self, _outlet):
+        # type: (Outlet) -> Optional[int]
+        """Return the number of a feed's last message in the sink; None if unknown."""
+        return None
+
+    def end(self):
+        # type: () -> None
+        """Close what the sink has opened."""
+
+    # -- for shards --
+
+    def start(self):
+        # type: () -> None
+        """Start the sink's thread; once. Raises RuntimeError if it was started."""
+        if self._thread is not None:
+            raise RuntimeError('this sink belongs to another shard: make one for each')
+        self._thread = threading.Thread(target=self._run, name='lomond sink')
+        self._thread.daemon = True
+        self._thread.start()
+
+    def open(self, feed, overlap=0.0):
+        # type: (Feed, float) -> Outlet
+        """Return the outlet of a feed.
+
+        ``overlap``: for at most how many seconds another shard may still publish messages that come
+        before the first of this one, whose messages wait until then.
+        """
+        return Outlet(self, feed, monotonic() + overlap)
+
+    def put(self, outlet, data, event):
+        # type: (Outlet, Any, Any) -> None
+        """Queue a message; drop others if there is no space."""
+        counts = outlet.counts
+        counts['received'] += 1
+        number = None
+        if outlet.feed.sequence is not None:
+            try:
+                number = int(outlet.feed.sequence(event))
+            except Exception:       # any message may arrive, and any function fail on it
+                counts['unnumbered'] += 1
+                if counts['unnumbered'] == 1:
+                    log.exception('sequence of feed %r failed: this is logged once',
+                                  outlet.feed.name)
+                return
+            last = outlet.last_put
+            if last is not None and number <= last:
+                counts['disordered'] += 1
+                return
+            if not self._is_near(last, number):
+                counts['quarantined'] += 1
+                return
+            outlet.last_put = number
+        size = len(data) + _OVERHEAD
+        with self._lock:
+            self._make_space(outlet, size)
+            outlet.queue.append(Message(number, data, event.received_time))
+            outlet.size += size
+            self._add_waiting(outlet)
+
+    def _is_near(self, last, number):
+        # type: (Optional[int], int) -> bool
+        """Return whether a number may come after the last one."""
+        return 0 < number < _NUMBERS and (
+            last is None or self._max_jump is None or number - last <= self._max_jump)
+
+    def _make_space(self, outlet, size):
+        # type: (Outlet, int) -> None
+        if self._max_queue is None or outlet.size + size <= self._max_queue:
+            return
+        limit = 0 if self._overflow == 'latest' else self._max_queue - size
+        queue = outlet.queue
+        while len(queue) > outlet.begun and outlet.size > limit:
+            outlet.size -= len(queue[outlet.begun].data) + _OVERHEAD
+            del queue[outlet.begun]
+            outlet.counts['dropped'] += 1
+
+    def call(self, outlet, function):
+        # type: (Outlet, Callable[[], Any]) -> None
+        """Have a function called in the sink's thread, before later messages of the feed."""
+        with self._lock:
+            outlet.calls.append(function)
+            self._add_waiting(outlet)
+
+    def _add_waiting(self, outlet):
+        # type: (Outlet) -> None
+        if outlet not in self._is_waiting:
+            self._is_waiting.add(outlet)
+            self._waiting.append(outlet)
+            if len(self._waiting) == 1:
+                self._changed.notify_all()
+
+    def flush(self, outlets, timeout):
+        # type: (List[Outlet], float) -> int
+        """Wait at most ``timeout`` seconds until these queues are empty; return what is left."""
+        deadline = monotonic() + timeout
+        with self._lock:
+            while any(outlet.queue for outlet in outlets):
+                left = deadline - monotonic()
+                if left <= 0:
+                    break
+                self._changed.wait(left)
+            return sum(len(outlet.queue) for outlet in outlets)
+
+    def close(self):
+        # type: () -> None
+        """End the sink's thread; what is in the queues is lost."""
+        with self._lock:
+            self._is_closing = True
+            self._changed.notify_all()
+        if self._thread is not None:
+            self._thread.join()
+
+    # -- the thread --
+
+    def _run(self):
+        # type: () -> None
+        has_begun, pause = False, _PAUSES[0]
+        while True:
+            with self._lock:
+                while not self._waiting and not self._is_closing:
+                    self._changed.wait()
+                if self._is_closing:
+                    break
+            try:
+                if not has_begun:
+                    self.begin()
+                    has_begun = True
+                is_stuck = self._work()
+                trouble, self.trouble = self.trouble, None
+            except Exception as error:      # a sink's network, and any fault of its client
+                is_stuck, trouble = True, text_type(error) or type(error).__name__
+            self._report(trouble)
+            if is_stuck:
+                self._sleep(pause)
+            pause = min(pause * 2, _PAUSES[1]) if trouble else _PAUSES[0]
+        if has_begun:
+            self.end()
+
+    def _report(self, trouble):
+        # type: (Optional[text_type]) -> None
+        if trouble is not None and self.failure is None:
+            log.warning('the sink failed, and is tried again: %s', trouble)
+        elif trouble is None and self.failure is not None:
+            log.warning('the sink works again')
+        self.failure = trouble
+
+    def _sleep(self, seconds):
+        # type: (float) -> None
+        with self._lock:
+            if not self._is_closing:
+                self._changed.wait(seconds)
+
+    def _work(self):
+        # type: () -> bool
+        """Publish what waits; return True if some of it can't go on yet."""
+        batch, is_stuck = [], False  # type: List[Tuple[Outlet, Message]], bool
+        with self._lock:
+            outlets = [self._waiting.popleft() for _ in range(len(self._waiting))]
+            self._is_waiting.difference_update(outlets)
+        for outlet in outlets:
+            while outlet.calls:
+                outlet.calls.popleft()()
+        taken = {}
+        for outlet in outlets:
+            if outlet.queue and not outlet.has_begun:
+                self._begin_with(outlet)
+            if not outlet.queue:
+                continue
+            if not outlet.has_begun:
+                is_stuck = True
+                continue
+            count = min(len(outlet.queue), _SHARE, BATCH - len(batch))
+            with self._lock:
+                outlet.begun = count
+                batch.extend((outlet, outlet.queue[index]) for index in range(count))
+            taken[outlet] = count
+        try:
+            answers = self.publish(batch) if batch else []
+            self._count(batch, answers)
+            is_stuck = is_stuck or None in answers
+        finally:
+            with self._lock:
+                for outlet in outlets:
+                    outlet.begun = 0
+                    if outlet.queue or outlet.calls:
+                        self._add_waiting(outlet)
+                self._changed.notify_all()      # for `flush`
+        return is_stuck
+
+    def _begin_with(self, outlet):
+        # type: (Outlet) -> None
+        """Begin with an outlet, if its first message may go out: no other shard is behind it."""
+        number = outlet.queue[0].number
+        if number is None:
+            outlet.has_begun = True
+            return
+        last = self.last(outlet)
+        if not self._is_near(last, number):
+            with self._lock:
+                self._take_first(outlet, 'quarantined')
+                outlet.last_put = last
+            return
+        outlet.has_begun = last is None or last >= number - 1 or monotonic() >= outlet.deadline
+
+    def _count(self, batch, answers):
+        # type: (List[Tuple[Outlet, Message]], List[Optional[str]]) -> None
+        """Take out of the queues what was published, or never will be."""
+        stopped = set()
+        with self._lock:
+            for (outlet, _message), answer in zip(batch, answers):
+                if answer is None or outlet in stopped:
+                    if answer is None:
+                        stopped.add(outlet)
+                    continue
+                self._take_first(outlet, answer)
+                outlet.begun -= 1
+                if answer in ('published', 'duplicates'):
+                    outlet.has_published.set()
+
+    @staticmethod
+    def _take_first(outlet, counter):
+        # type: (Outlet, str) -> None
+        """Take the first message out of a queue, and count it."""
+        message = outlet.queue.popleft()
+        outlet.size -= len(message.data) + _OVERHEAD
+        outlet.counts[counter] += 1

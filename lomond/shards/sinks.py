@@ -1,0 +1,97 @@
+"""Sinks that need no other package: a function, and a file."""
+
+from __future__ import absolute_import, division, print_function
+
+import io
+import json
+import logging
+from base64 import b64encode
+
+from lomond._compat import TYPE_CHECKING, text_type
+from lomond.shards.sink import Sink
+
+if TYPE_CHECKING:
+    from typing import Any, Callable, Dict, List, Optional, Tuple  # noqa: F401
+
+    from lomond.shards.sink import Message, Outlet  # noqa: F401
+
+    Call = Callable[[text_type, Any], Any]
+
+log = logging.getLogger('lomond')  # type: logging.Logger
+
+
+class CallSink(Sink):
+    """Calls a function with a feed's name and each message, in the sink's thread, in order.
+
+    What the function raises is logged, and the message counted as ``refused``. Parameters:
+    ``function``; ``options`` of `Sink`.
+    """
+
+    def __init__(self, function, **options):
+        # type: (Call, **Any) -> None
+        super(CallSink, self).__init__(**options)
+        if not callable(function):
+            raise TypeError('the sink must be a function, not {!r}'.format(function))
+        self._function = function
+
+    def publish(self, batch):
+        # type: (List[Tuple[Outlet, Message]]) -> List[Optional[str]]
+        """Call the function for each message."""
+        answers = []  # type: List[Optional[str]]
+        for outlet, message in batch:
+            try:
+                self._function(outlet.feed.name, message.data)
+                answers.append('published')
+            except Exception:       # an error in a function of the user's must not end the sink
+                log.exception('the sink failed for a message of feed %r', outlet.feed.name)
+                answers.append('refused')
+        return answers
+
+
+class JSONLinesSink(Sink):
+    """Appends each message to a file, as a line of JSON with feed, number, time and text or data.
+
+    ``data`` is binary data in base64, ``time`` when it arrived, in seconds since the epoch. The
+    lines of a batch are written and flushed together. Parameters: ``path``; ``options`` of `Sink`.
+    """
+
+    def __init__(self, path, **options):
+        # type: (Any, **Any) -> None
+        super(JSONLinesSink, self).__init__(**options)
+        self._path = path
+        self._file = None  # type: Any
+
+    def begin(self):
+        # type: () -> None
+        """Open the file."""
+        self._file = io.open(self._path, 'ab', buffering=0)
+
+    def publish(self, batch):
+        # type: (List[Tuple[Outlet, Message]]) -> List[Optional[str]]
+        """Write a batch."""
+        lines = b''.join(
+            json.dumps(self._line(outlet, message)).encode('ascii') + b'\n'
+            for outlet, message in batch)
+        start = self._file.seek(0, 2)
+        try:
+            while lines:
+                lines = lines[self._file.write(lines):]
+        except EnvironmentError:
+            self._file.truncate(start)      # no part of it is written twice
+            raise
+        return ['published'] * len(batch)
+
+    @staticmethod
+    def _line(outlet, message):
+        # type: (Outlet, Message) -> Dict[str, Any]
+        data = message.data  # type: Any
+        is_text = isinstance(data, text_type)
+        return {
+            'feed': outlet.feed.name, 'number': message.number, 'time': message.time,
+            'text' if is_text else 'data':
+                data if is_text else b64encode(data).decode('ascii')}
+
+    def end(self):
+        # type: () -> None
+        """Close the file."""
+        self._file.close()

@@ -1,0 +1,178 @@
+"""A fleet of shards on a real Ray, with a real Redis: deaths, freezes, joining and draining.
+
+Ray takes seconds to start: all tests share it. Without Ray (`pip install ray`) they are skipped.
+"""
+
+from __future__ import absolute_import, division, print_function
+
+import os
+import signal
+
+import pytest
+
+from lomond.persist import ReconnectPolicy
+from lomond.shards import Feed
+from tests.programs import wait_until
+from tests.shards.feeds_server import Feeds
+from tests.shards.redis_server import entries_of, run_redis, url_of
+
+ray = pytest.importorskip('ray')
+pytest.importorskip('redis')
+from lomond.shards.ray import run  # noqa: E402
+from lomond.shards.redis import RedisSink  # noqa: E402
+
+pytestmark = pytest.mark.costly
+
+POLICY = ReconnectPolicy(min_wait=0.01, max_wait=0.1)
+NAMES = [u'feed-{}'.format(number) for number in range(6)]
+
+
+@pytest.fixture(scope='module')
+def ray_runs():
+    ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False)
+    yield
+    ray.shutdown()
+
+
+@pytest.fixture
+def feeds():
+    with Feeds() as feeds:
+        yield feeds
+
+
+@pytest.fixture
+def server():
+    with run_redis() as server:
+        yield server
+
+
+@pytest.fixture
+def fleet(ray_runs, feeds, server):
+    with run([feeds.feed(name, policy=POLICY) for name in NAMES], 2,
+             RedisSink(url_of(server))) as fleet:
+        fleet.wait_live()
+        yield fleet
+
+
+def shard_of(fleet, name):
+    return [shard for shard in fleet.status()['shards'] if shard['name'] == name][0]
+
+
+def send_all(feeds, server, count=2):
+    """Send messages of all feeds; wait until all are in Redis, with none missing."""
+    for name in NAMES:
+        last = feeds.send(name, count)
+    numbers = [(number, 0) for number in range(1, last + 1)]
+    for name in NAMES:
+        wait_until(lambda name=name: entries_of(server, name) == numbers, name)
+
+
+def test_feeds_are_spread_and_published(fleet, feeds, server):
+    assert [shard['held'] for shard in fleet.status()['shards']] == [3, 3]
+    assert {len(holders) for holders in fleet.holders().values()} == {1}
+    send_all(feeds, server)
+
+
+def test_the_feeds_of_a_shard_that_is_killed_go_to_the_others_and_back(fleet, feeds, server):
+    send_all(feeds, server)
+    os.kill(shard_of(fleet, 'shard-0')['pid'], signal.SIGKILL)
+    wait_until(lambda: shard_of(fleet, 'shard-1')['held'] == 6, 'the other one has them')
+    fleet.wait_live()
+    send_all(feeds, server)
+    wait_until(lambda: shard_of(fleet, 'shard-0')['starts'] == 2, 'Ray starts it again')
+    fleet.wait_live()
+    assert [shard['held'] for shard in fleet.status()['shards']] == [3, 3]
+    send_all(feeds, server)
+    assert fleet.status()['counts']['deaths'] == 1
+
+
+def test_a_shard_that_is_frozen_is_killed(fleet, feeds, server):
+    os.kill(shard_of(fleet, 'shard-0')['pid'], signal.SIGSTOP)
+    wait_until(lambda: fleet.status()['counts']['freezes'] == 1, 'it counts as dead')
+    fleet.wait_live()
+    send_all(feeds, server)
+    wait_until(lambda: shard_of(fleet, 'shard-0')['starts'] == 2, 'Ray starts it again')
+
+
+def test_joining_and_draining_miss_nothing(fleet, feeds, server):
+    send_all(feeds, server)
+    name, = fleet.grow()
+    wait_until(lambda: shard_of(fleet, name)['held'] == 2, 'it takes its share')
+    send_all(feeds, server)
+    fleet.wait_live()
+    fleet.drain('shard-0')
+    assert fleet.shards == ['shard-1', name]
+    assert [shard['held'] for shard in fleet.status()['shards']] == [3, 3]
+    send_all(feeds, server)
+    with pytest.raises(ValueError, match='shard-1, shard-2'):
+        fleet.drain('shard-0')
+
+
+def test_a_supervisor_that_is_killed_knows_all_again(fleet, feeds, server):
+    fleet.remove(NAMES[0])
+    name, = fleet.grow()
+    wait_until(lambda: shard_of(fleet, name)['held'], 'it takes its share')
+    fleet.wait_live()
+    before = fleet.status()
+    os.kill(before['pid'], signal.SIGKILL)
+    wait_until(lambda: fleet.status()['pid'] != before['pid'], 'Ray starts it again')
+    wait_until(lambda: fleet.status()['live'] == 5, 'it knows all feeds')
+    assert [shard['name'] for shard in fleet.status()['shards']] == ['shard-0', 'shard-1', name]
+    assert {shard['starts'] for shard in fleet.status()['shards']} == {1}   # none was touched
+    assert NAMES[0] not in fleet.holders()
+
+
+def test_feeds_come_and_go(fleet, feeds, server):
+    fleet.add(feeds.feed(u'new', policy=POLICY))
+    fleet.remove(NAMES[0], NAMES[1])
+    fleet.wait_live()
+    wait_until(lambda: len(feeds.listeners(u'new')) == 1, 'it listens')
+    wait_until(lambda: not feeds.listeners(NAMES[0]), 'it listens no more')
+    assert sorted(fleet.holders()) == sorted(NAMES[2:] + [u'new'])
+    fleet.set_feeds([feeds.feed(NAMES[0], policy=POLICY)])
+    wait_until(lambda: not feeds.listeners(u'new'), 'it listens no more')
+    with pytest.raises(TypeError, match='takes feeds'):
+        fleet.add(u'ws://x/')
+
+
+def test_two_replicas_miss_nothing_when_one_dies(ray_runs, feeds, server):
+    with run([feeds.feed(name, policy=POLICY) for name in NAMES], 2, RedisSink(url_of(server)),
+             replicas=2) as fleet:
+        fleet.wait_live()
+        assert {len(holders) for holders in fleet.holders().values()} == {2}
+        send_all(feeds, server)
+        os.kill(shard_of(fleet, 'shard-0')['pid'], signal.SIGKILL)
+        send_all(feeds, server, 20)
+        wait_until(lambda: shard_of(fleet, 'shard-0')['held'] == 6, 'both have all again')
+
+
+def test_a_feed_that_can_not_be_held_is_named(ray_runs, feeds, server):
+    def fail():
+        raise ValueError('no such market')
+
+    bad = Feed(u'bad', fail)
+    with run([feeds.feed(NAMES[0], policy=POLICY), bad], 1, RedisSink(url_of(server))) as fleet:
+        wait_until(lambda: u'bad' in fleet.status()['failed'], 'it is named')
+        wait_until(lambda: fleet.status()['live'] == 1, 'the other one is live')
+        assert 'no such market' in fleet.status()['failed'][u'bad']
+        with pytest.raises(RuntimeError, match='1 of 2 feeds are live'):
+            fleet.wait_live(timeout=0)
+
+
+def test_closing_leaves_nothing(ray_runs, feeds, server):
+    fleet = run([feeds.feed(name, policy=POLICY) for name in NAMES], 2, RedisSink(url_of(server)))
+    fleet.wait_live()
+    fleet.close()
+    wait_until(lambda: not any(feeds.listeners(name) for name in NAMES), 'all are closed')
+    wait_until(lambda: not ray.util.list_named_actors(all_namespaces=True), 'no actor is left')
+
+
+def test_wrong_arguments_are_refused_before_anything_starts(feeds):
+    feed = feeds.feed(u'a')
+    for arguments, error, words in (
+            (([feed, feed], 2, len), ValueError, 'comes twice'),
+            (([u'ws://x/'], 2, len), TypeError, 'takes feeds'),
+            (([feed], 0, len), ValueError, 'shards'),
+            (([feeds.feed(u'a', sequence=None)], 2, len, 2), ValueError, 'sequence')):
+        with pytest.raises(error, match=words):
+            run(*arguments)

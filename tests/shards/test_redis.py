@@ -1,0 +1,381 @@
+"""`RedisSink` and `Reader`, with a real Redis that is slow, restarted, full, emptied or cut off."""
+
+from __future__ import absolute_import, division, print_function
+
+import os
+import signal
+
+import pytest
+
+from lomond.persist import ReconnectPolicy
+from lomond.shards import Shard
+from tests.programs import wait_until
+from tests.shards.feeds_server import Feeds
+from tests.shards.redis_server import client_of, entries_of, run_redis, url_of
+from tests.support import PATIENCE
+
+redis = pytest.importorskip('redis')
+from lomond.shards.reader import Entry, Reader  # noqa: E402
+from lomond.shards.redis import RedisSink  # noqa: E402
+
+pytestmark = pytest.mark.costly
+
+SOON = ReconnectPolicy(min_wait=0.01, max_wait=0.05)
+
+
+@pytest.fixture
+def server():
+    with run_redis() as server:
+        yield server
+
+
+@pytest.fixture
+def feeds():
+    with Feeds() as feeds:
+        yield feeds
+
+
+def hold(shard, feeds, name, count=1, **options):
+    """Have a shard hold a feed; return once it listens."""
+    overlap = options.pop('overlap', 0)
+    feed = feeds.feed(name, **dict({'policy': SOON}, **options))
+    shard.add(feed, overlap)
+    feeds.await_listeners(name, count)
+    return feed
+
+
+def wait_for(shard, **numbers):
+    wait_until(lambda: {name: shard.health()[name] for name in numbers} == numbers, numbers)
+
+
+def read_all(reader):
+    """Return the entries that there are."""
+    entries = []
+    for entry in reader:
+        if entry is None:
+            return entries
+        entries.append(entry)
+
+
+def numbered(*numbers):
+    return [(number, 0) for number in numbers]
+
+
+# -- the sink --
+
+def test_entries_have_the_numbers_of_the_feed(server, feeds):
+    with Shard(RedisSink(url_of(server))) as shard:
+        hold(shard, feeds, u'a')
+        feeds.send(u'a', 3)
+        wait_for(shard, published=3)
+    assert entries_of(server, 'a') == numbered(1, 2, 3)
+    client = client_of(server)
+    _entry_id, fields = client.xrange('feed:a')[0]
+    client.close()
+    assert fields[b'text'] == b'1 of a' and float(fields[b'time']) > 1e9
+
+
+def test_two_shards_publish_each_number_once(server, feeds):
+    with Shard(RedisSink(url_of(server))) as one, Shard(RedisSink(url_of(server))) as other:
+        hold(one, feeds, u'a')
+        hold(other, feeds, u'a', 2)
+        feeds.send(u'a', 500)
+        wait_until(lambda: one.health()['published'] + one.health()['duplicates'] == 500, 'all')
+        wait_until(lambda: other.health()['published'] + other.health()['duplicates'] == 500, 'all')
+        assert one.health()['published'] + other.health()['published'] == 500
+    assert entries_of(server, 'a') == numbered(*range(1, 501))
+
+
+def test_a_new_holder_waits_for_what_the_old_one_still_publishes(server, feeds):
+    """Its first message overtakes nothing: Redis would refuse what comes after it for good."""
+    with Shard(RedisSink(url_of(server))) as new:
+        client = client_of(server)
+        client.xadd('feed:a', {'text': '1'}, id='1-0')
+        feeds.send(u'a', 4)         # nobody listens: an old holder is about to publish these
+        hold(new, feeds, u'a', overlap=PATIENCE)
+        feeds.send(u'a')
+        wait_for(new, received=1)
+        wait_until(lambda: not new.live and new.health()['queued'] == 1, 'it waits')
+        for number in 2, 3, 4:
+            client.xadd('feed:a', {'text': '1'}, id='{}-0'.format(number))
+        client.close()
+        wait_for(new, published=1)
+    assert entries_of(server, 'a') == numbered(1, 2, 3, 4, 5)
+
+
+def test_a_new_holder_waits_no_longer_than_the_overlap(server, feeds):
+    with Shard(RedisSink(url_of(server))) as new:
+        client = client_of(server)
+        client.xadd('feed:a', {'text': '1'}, id='1-0')
+        client.close()
+        feeds.send(u'a', 4)
+        hold(new, feeds, u'a', overlap=0.1)
+        feeds.send(u'a')
+        wait_for(new, published=1)
+    assert entries_of(server, 'a') == numbered(1, 5)
+
+
+def test_a_feed_without_numbers_is_published_by_its_last_holder(server, feeds):
+    with Shard(RedisSink(url_of(server))) as old, Shard(RedisSink(url_of(server))) as new:
+        hold(old, feeds, u'a', sequence=None)
+        feeds.send(u'a', 2)
+        wait_for(old, published=2)
+        hold(new, feeds, u'a', 2, sequence=None)
+        feeds.listeners(u'a')[1].send_text(u'to the new one')
+        wait_for(new, published=1)
+        feeds.listeners(u'a')[0].send_text(u'to the old one')
+        wait_for(old, duplicates=1)
+    assert entries_of(server, 'a') == [(1, 1), (1, 2), (2, 1)]
+
+
+def test_the_epoch_of_a_feed_without_numbers_is_above_what_is_there(server, feeds):
+    client = client_of(server)
+    client.xadd('feed:a', {'text': '1'}, id='7-3')
+    client.close()
+    with Shard(RedisSink(url_of(server))) as shard:
+        hold(shard, feeds, u'a', sequence=None)
+        feeds.send(u'a')
+        wait_for(shard, published=1)
+    assert entries_of(server, 'a') == [(7, 3), (8, 1)]
+
+
+def test_a_feed_is_resumed_after_the_last_number_that_redis_has(server, feeds):
+    with Shard(RedisSink(url_of(server))) as shard:
+        client = client_of(server)
+        client.xadd('feed:a', {'text': '1'}, id='41-0')
+        client.close()
+        hold(shard, feeds, u'a', on_ready=lambda websocket, last: websocket.send_text(
+            u'after {}'.format(last)))
+        wait_until(lambda: feeds.said == [(u'a', u'after 41')], 'resumed')
+
+
+def test_a_huge_first_number_does_not_block_the_stream(server, feeds):
+    with Shard(RedisSink(url_of(server))) as shard:
+        client = client_of(server)
+        client.xadd('feed:a', {'text': '1'}, id='3-0')
+        client.close()
+        hold(shard, feeds, u'a')
+        feeds.say(u'a', u'{}'.format(2 ** 63))
+        wait_for(shard, quarantined=1)
+        feeds.say(u'a', u'4')
+        wait_for(shard, published=1)
+    assert entries_of(server, 'a') == numbered(3, 4)
+
+
+def test_what_redis_had_taken_without_an_answer_is_no_duplicate(server, feeds):
+    """A client whose answers are lost: each number is there once, and counted as published."""
+    lost = []
+
+    class Losing(redis.Redis):
+        def pipeline(self, *args, **options):
+            pipeline = super(Losing, self).pipeline(*args, **options)
+            execute = pipeline.execute
+
+            def lose(**execute_options):
+                answers = execute(**execute_options)
+                if len(lost) < 3:
+                    lost.append(1)
+                    raise redis.ConnectionError('lost the answer')
+                return answers
+
+            pipeline.execute = lose
+            return pipeline
+
+    with Shard(RedisSink(lambda: Losing(port=server.port))) as shard:
+        hold(shard, feeds, u'a')
+        feeds.send(u'a', 20)
+        wait_for(shard, published=20, duplicates=0)
+    assert entries_of(server, 'a') == numbered(*range(1, 21))
+
+
+def test_redis_may_be_away_for_a_while(feeds, caplog):
+    with run_redis('--appendonly', 'yes') as server:
+        with Shard(RedisSink(url_of(server))) as shard:
+            hold(shard, feeds, u'a')
+            feeds.send(u'a', 3)
+            wait_for(shard, published=3)
+            server.stop(kill=True)
+            feeds.send(u'a', 3)
+            wait_until(lambda: shard.health()['state'] == 'failing', 'failing')
+            assert shard.health()['queued'] == 3
+            assert server.start()
+            wait_for(shard, published=6, queued=0, state='ok')
+        assert entries_of(server, 'a') == numbered(*range(1, 7))
+
+
+def test_redis_that_is_frozen_holds_up_neither_health_nor_the_feed(server, feeds):
+    with Shard(RedisSink(lambda: redis.Redis(port=server.port, socket_timeout=0.2),
+                         max_queue=20 * 70)) as shard:
+        hold(shard, feeds, u'a')
+        feeds.send(u'a')
+        wait_for(shard, published=1)
+        os.kill(server.process.pid, signal.SIGSTOP)
+        try:
+            feeds.send(u'a', 50)
+            wait_until(lambda: shard.health()['dropped'], 'dropped')
+            wait_until(lambda: shard.health()['state'] == 'failing', 'failing')
+            assert shard.health()['ready'] == 1
+        finally:
+            os.kill(server.process.pid, signal.SIGCONT)
+        wait_for(shard, queued=0, received=51)
+        health = shard.health()
+    assert health['published'] + health['dropped'] == 51
+    assert len(entries_of(server, 'a')) == health['published']
+
+
+def test_redis_that_is_full_takes_all_once_it_has_memory(server, feeds, caplog):
+    client = client_of(server)
+    with Shard(RedisSink(url_of(server))) as shard:
+        hold(shard, feeds, u'a')
+        feeds.send(u'a')
+        wait_for(shard, published=1)
+        client.config_set('maxmemory', 1)
+        feeds.send(u'a', 3)
+        wait_for(shard, received=4, queued=3, state='failing')
+        assert 'maxmemory' in shard.health()['failure']
+        client.config_set('maxmemory', 0)
+        wait_for(shard, published=4, queued=0)
+    client.close()
+    assert entries_of(server, 'a') == numbered(1, 2, 3, 4)
+
+
+def test_a_key_of_another_kind_is_an_error_that_is_counted_and_logged(server, feeds, caplog):
+    client = client_of(server)
+    with Shard(RedisSink(url_of(server))) as shard:
+        hold(shard, feeds, u'a')
+        feeds.send(u'a')
+        wait_for(shard, published=1)
+        client.set('feed:a', 'no stream')
+        feeds.send(u'a', 2)
+        wait_for(shard, refused=2, queued=0)
+    client.close()
+    assert 'WRONGTYPE' in caplog.records[0].getMessage()
+
+
+def test_entries_that_redis_lost_after_it_confirmed_them_are_reported(feeds, caplog):
+    with run_redis() as server:     # without a file: it comes back empty
+        sink = RedisSink(url_of(server))
+        with Shard(sink) as shard:
+            hold(shard, feeds, u'a')
+            feeds.send(u'a', 3)
+            wait_for(shard, published=3)
+            server.stop(kill=True)
+            feeds.send(u'a')
+            wait_until(lambda: shard.health()['state'] == 'failing', 'failing')
+            assert server.start()
+            wait_for(shard, published=4)
+        assert sink.rewound == 1
+        assert any('had confirmed' in record.getMessage() for record in caplog.records)
+
+
+def test_a_policy_that_evicts_streams_is_warned_of(feeds, caplog):
+    with run_redis('--maxmemory-policy', 'allkeys-lru') as server:
+        with Shard(RedisSink(url_of(server))) as shard:
+            hold(shard, feeds, u'a')
+            feeds.send(u'a')
+            wait_for(shard, published=1)
+    assert 'allkeys-lru' in caplog.records[0].getMessage()
+
+
+def test_a_stream_keeps_about_maxlen_entries(server, feeds):
+    with Shard(RedisSink(url_of(server), maxlen=100)) as shard:
+        hold(shard, feeds, u'a')
+        feeds.send(u'a', 1000)
+        wait_for(shard, published=1000)
+    assert 100 <= len(entries_of(server, 'a')) < 300
+
+
+# -- the reader --
+
+def add(client, name, *numbers):
+    for number in numbers:
+        client.xadd('feed:' + name, {'text': u'{}'.format(number)}, id='{}-0'.format(number))
+
+
+@pytest.fixture
+def client(server):
+    client = client_of(server)
+    yield client
+    client.close()
+
+
+def make_reader(server, consumer=u'one', **options):
+    return Reader(url_of(server), [u'a', u'b'], u'group', consumer,
+                  **dict({'block': 0.01}, **options))
+
+
+def test_a_reader_reads_all_feeds_and_counts_what_is_missed(server, client):
+    add(client, 'a', 1, 2, 5)
+    client.xadd('feed:b', {'data': b'\xff', 'time': '1.5'}, id='3-1')
+    reader = make_reader(server)
+    entries = read_all(reader)
+    assert [(entry.number, entry.data) for entry in entries if entry.feed == u'a'] \
+        == [(1, u'1'), (2, u'2'), (5, u'5')]
+    other, = [entry for entry in entries if entry.feed == u'b']
+    assert (other.id, other.number, other.data, other.time) == (u'3-1', None, b'\xff', 1.5)
+    assert reader.missed == {u'a': 2}
+    assert "'3-1'" in repr(other) and isinstance(other, Entry)
+    assert client.xpending('feed:a', 'group')['pending'] == 0
+    reader.close()
+
+
+def test_consumers_share_the_entries(server, client):
+    one, two = make_reader(server, u'one', count=1), make_reader(server, u'two', count=1)
+    readers = [iter(one), iter(two)]
+    add(client, 'a', 1, 2)
+    assert sorted(next(reader).number for reader in readers) == [1, 2]
+    for reader in one, two:
+        reader.close()
+
+
+def test_what_a_dead_consumer_left_is_claimed(server, client):
+    dead = make_reader(server, u'dead')
+    add(client, 'a', 1, 2)
+    assert next(iter(dead)).number == 1     # and never comes back
+    dead.close()
+    alive = make_reader(server, u'alive', claim_after=0.02)
+    numbers = []
+    for entry in alive:
+        if entry is not None:
+            numbers.append(entry.number)
+        if len(numbers) == 2:
+            break
+    assert sorted(numbers) == [1, 2]
+    alive.close()
+
+
+def test_entries_that_were_trimmed_while_pending_are_counted(server, client):
+    dead = make_reader(server, u'dead')
+    add(client, 'a', 1, 2, 3)
+    assert next(iter(dead)).number == 1
+    dead.close()
+    client.xtrim('feed:a', maxlen=1, approximate=False)
+    alive = make_reader(server, u'alive', claim_after=0.02)
+    for entry in alive:
+        if entry is not None:
+            assert entry.number == 3
+            break
+    wait_until(lambda: alive.trimmed == 2, 'counted')
+    alive.close()
+
+
+def test_a_group_that_is_gone_is_made_again_after_the_last_entry_that_was_read(
+        server, client, caplog):
+    reader = make_reader(server)
+    add(client, 'a', 1, 2)
+    entries = iter(reader)
+    assert [next(entries).number, next(entries).number, next(entries)] == [1, 2, None]
+    client.flushall()
+    add(client, 'a', 1, 2, 3)
+    found = None
+    while found is None:
+        found = next(entries)
+    assert found.number == 3
+    assert reader.restarts == 1
+    assert len(caplog.records) == 1
+    reader.close()
+
+
+def test_block_is_shorter_than_the_timeout_of_the_client(server):
+    with pytest.raises(ValueError, match='socket_timeout'):
+        make_reader(server, block=10)

@@ -1,0 +1,275 @@
+"""`Shard`: what it drives, counts, and says; sinks that need no other program."""
+
+from __future__ import absolute_import, division, print_function
+
+import json
+import pickle
+import threading
+
+import pytest
+
+from lomond import WebSocket
+from lomond._compat import monotonic
+from lomond.persist import ReconnectPolicy
+from lomond.shards import CallSink, Feed, JSONLinesSink, Shard
+from tests.programs import wait_until
+from tests.shards.feeds_server import Feeds, number_of
+from tests.support import PATIENCE
+
+pytestmark = pytest.mark.costly
+
+SOON = ReconnectPolicy(min_wait=0.01, max_wait=0.05)
+
+
+@pytest.fixture
+def feeds():
+    with Feeds() as feeds:
+        yield feeds
+
+
+class Got(object):
+    """A sink's function that keeps what it is called with, once it may."""
+
+    def __init__(self):
+        self.messages = []
+        self.may_go_on = threading.Event()
+        self.may_go_on.set()
+        self.has_begun = threading.Event()
+
+    def __call__(self, name, data):
+        self.has_begun.set()
+        assert self.may_go_on.wait(PATIENCE)
+        self.messages.append((name, data))
+
+    def wait(self, count):
+        wait_until(lambda: len(self.messages) >= count, '{} messages'.format(count))
+        return self.messages
+
+
+@pytest.fixture
+def got():
+    got = Got()
+    yield got
+    got.may_go_on.set()
+
+
+def test_the_messages_of_all_feeds_go_to_the_sink_in_order(feeds, got):
+    with Shard(got) as shard:
+        for name in u'ab':
+            shard.add(feeds.feed(name))
+            feeds.await_listeners(name)
+            feeds.send(name, 3)
+        got.wait(6)
+    for name in u'ab':
+        assert [data for feed, data in got.messages if feed == name] \
+            == [u'{} of {}'.format(number, name) for number in (1, 2, 3)]
+
+
+def test_a_feed_is_added_once_and_leaves_with_a_close_frame(feeds, got):
+    with Shard(got) as shard:
+        feed = feeds.feed(u'a')
+        shard.add(feed)
+        shard.add(feed)
+        feeds.await_listeners(u'a')
+        served, = feeds.listeners(u'a')
+        assert shard.feeds == [feed]
+        assert shard.remove(u'a') == 0
+        assert shard.feeds == []
+        wait_until(lambda: served.close_received, 'closed')
+        assert served.close_received.code == 1001
+        assert shard.remove(u'a') == 0
+        shard.add(feed)
+        feeds.await_listeners(u'a')
+
+
+def test_what_had_arrived_goes_to_the_sink_before_a_feed_leaves(feeds, got):
+    got.may_go_on.clear()
+    with Shard(got) as shard:
+        shard.add(feeds.feed(u'a'))
+        feeds.await_listeners(u'a')
+        feeds.send(u'a', 5)
+        wait_until(lambda: shard.health()['received'] == 5, 'all are there')
+        assert shard.remove(u'a', timeout=0.01) == 5
+        got.may_go_on.set()
+        got.wait(5)
+
+
+def test_a_feed_reconnects_and_its_sink_hears_of_it(feeds, got):
+    with Shard(got) as shard:
+        shard.add(feeds.feed(u'a', policy=SOON))
+        feeds.await_listeners(u'a')
+        feeds.send(u'a')
+        got.wait(1)
+        feeds.drop(u'a')
+        feeds.await_listeners(u'a')
+        feeds.send(u'a')
+        got.wait(2)
+
+
+def test_on_ready_may_subscribe_on_each_connection(feeds, got):
+    def subscribe(websocket, last):
+        websocket.send_text(u'from {}'.format(last))
+
+    with Shard(got) as shard:
+        shard.add(feeds.feed(u'a', policy=SOON, on_ready=subscribe))
+        wait_until(lambda: feeds.said == [(u'a', u'from None')], 'subscribed')
+        feeds.drop(u'a')
+        wait_until(lambda: len(feeds.said) == 2, 'subscribed again')
+
+
+def test_a_function_of_the_users_that_fails_is_logged_and_counted(feeds, got, caplog):
+    def fail(*_arguments):
+        raise ZeroDivisionError
+
+    with Shard(CallSink(fail)) as shard:
+        shard.add(feeds.feed(u'a', on_ready=fail))
+        shard.add(feeds.feed(u'b', sequence=fail))
+        feeds.await_listeners(u'a')
+        feeds.await_listeners(u'b')
+        feeds.send(u'a', 2)
+        feeds.send(u'b', 2)
+        wait_until(lambda: shard.health()['refused'] == 2, 'refused')
+        wait_until(lambda: shard.health()['unnumbered'] == 2, 'unnumbered')
+        assert shard.health()['state'] == 'ok'
+    assert len(caplog.records) == 4     # on_ready, twice the sink, once sequence
+
+
+def test_a_number_that_does_not_grow_or_jumps_too_far_is_counted(feeds, got):
+    with Shard(CallSink(got, max_jump=100)) as shard:
+        shard.add(feeds.feed(u'a'))
+        feeds.await_listeners(u'a')
+        for text in u'5', u'5', u'4', u'106', u'105', u'0', u'x', u'106':
+            feeds.say(u'a', text)
+        got.wait(3)
+        health = shard.health()
+    assert [data for _name, data in got.messages] == [u'5', u'105', u'106']
+    assert (health['disordered'], health['quarantined'], health['unnumbered']) == (3, 1, 1)
+
+
+@pytest.mark.parametrize('overflow, kept', [('drop_oldest', [1, 5, 6]), ('latest', [1, 6])])
+def test_a_sink_that_is_slow_drops_what_it_has_no_space_for_and_counts(
+        feeds, got, overflow, kept):
+    got.may_go_on.clear()
+    size = 64 + len(u'1 of a')
+    with Shard(CallSink(got, max_queue=3 * size, overflow=overflow)) as shard:
+        shard.add(feeds.feed(u'a'))
+        feeds.await_listeners(u'a')
+        feeds.send(u'a')
+        assert got.has_begun.wait(PATIENCE)     # so the first isn't dropped
+        feeds.send(u'a', 5)
+        wait_until(lambda: shard.health()['received'] == 6, 'all are there')
+        got.may_go_on.set()
+        wait_until(lambda: not shard.health()['queued'], 'all are out')
+        health = shard.health()
+    assert [int(data.split()[0]) for _name, data in got.messages] == kept
+    assert health['dropped'] == 6 - len(kept)
+    assert health['published'] + health['dropped'] == health['received']
+
+
+def test_a_sink_that_is_stuck_does_not_keep_health_waiting(feeds, got):
+    got.may_go_on.clear()
+    with Shard(got) as shard:
+        shard.add(feeds.feed(u'a'))
+        feeds.await_listeners(u'a')
+        feeds.send(u'a', 2)
+        wait_until(lambda: shard.health()['received'] == 2, 'both are there')
+        assert shard.health()['queued'] == 2 and shard.health()['state'] == 'ok'
+        got.may_go_on.set()
+
+
+def test_a_feed_is_live_after_a_message_or_a_while(feeds, got):
+    with Shard(got) as shard:
+        shard.add(feeds.feed(u'a'))
+        shard.add(Feed(u'b', u'ws://127.0.0.1:1/', policy=SOON))
+        feeds.await_listeners(u'a')
+        feeds.send(u'a')
+        wait_until(lambda: shard.live == {u'a'}, 'live')
+        report = shard.report()
+        assert report[u'a']['last'] == 1 and report[u'a']['ready']
+        wait_until(lambda: shard.report()[u'b']['reason'], 'the reason why not')
+        assert not shard.report()[u'b']['live']
+
+
+def test_a_shard_that_is_closed_takes_no_feed_and_leaves_no_thread(feeds, got):
+    before = threading.active_count()
+    shard = Shard(got)
+    shard.add(feeds.feed(u'a'))
+    assert shard.close() == 0
+    with pytest.raises(RuntimeError, match='closed'):
+        shard.add(feeds.feed(u'b'))
+    wait_until(lambda: threading.active_count() <= before + 1, 'no thread but the server\'s')
+
+
+def test_a_sink_belongs_to_one_shard(got):
+    sink = CallSink(got)
+    with Shard(sink):
+        with pytest.raises(RuntimeError, match='another shard'):
+            Shard(sink)
+        with pytest.raises(TypeError, match='in use'):
+            pickle.dumps(sink)
+
+
+def test_a_sink_and_a_feed_can_be_sent_to_another_process():
+    assert isinstance(pickle.loads(pickle.dumps(CallSink(len))), CallSink)
+    feed = pickle.loads(pickle.dumps(Feed(u'a', u'ws://x/', sequence=number_of), 2))
+    assert (feed.name, feed.sequence) == (u'a', number_of)
+
+
+def test_json_lines(feeds, tmpdir):
+    path = tmpdir.join('lines')
+    path.write(u'{}\n')
+    began = monotonic()
+    with Shard(JSONLinesSink(str(path))) as shard:
+        shard.add(feeds.feed(u'a'))
+        shard.add(feeds.feed(u'b', sequence=None))
+        for name in u'ab':
+            feeds.await_listeners(name)
+        feeds.send(u'a', 2)
+        feeds.listeners(u'b')[0].send_binary(b'\x00\xff')
+        wait_until(lambda: shard.health()['published'] == 3, 'written')
+    lines = [json.loads(line) for line in path.read_binary().decode('ascii').splitlines()]
+    assert lines[0] == {}
+    assert [(line['number'], line['text']) for line in lines[1:] if line['feed'] == u'a'] \
+        == [(1, u'1 of a'), (2, u'2 of a')]
+    assert [(line['number'], line['data']) for line in lines[1:] if line['feed'] == u'b'] \
+        == [(None, u'AP8=')]
+    assert monotonic() - began < PATIENCE
+
+
+def test_a_sink_that_fails_says_so_and_goes_on(feeds, tmpdir, caplog):
+    folder = tmpdir.join('folder')
+    with Shard(JSONLinesSink(str(folder.join('lines')))) as shard:
+        shard.add(feeds.feed(u'a'))
+        feeds.await_listeners(u'a')
+        feeds.send(u'a', 2)
+        wait_until(lambda: shard.health()['state'] == 'failing', 'failing')
+        assert 'lines' in shard.health()['failure']
+        folder.mkdir()
+        wait_until(lambda: shard.health()['published'] == 2, 'written')
+        wait_until(lambda: shard.health()['state'] == 'ok', 'ok')
+    assert [record.levelname for record in caplog.records] == ['WARNING'] * 2
+
+
+@pytest.mark.parametrize('make, error, words', [
+    (lambda: Feed(u'', u'ws://x/'), TypeError, 'name'),
+    (lambda: Feed(u'a', u'http://x/'), ValueError, 'ws'),
+    (lambda: Feed(u'a', None), TypeError, 'returns a WebSocket'),
+    (lambda: Feed(u'a', u'ws://x/', policy=3), TypeError, 'ReconnectPolicy'),
+    (lambda: Feed(u'a', u'ws://x/', sequence=3), TypeError, 'sequence'),
+    (lambda: Feed(u'a', lambda: None).make(), TypeError, 'must return a WebSocket'),
+    (lambda: CallSink(None), TypeError, 'function'),
+    (lambda: CallSink(len, overflow='raise'), ValueError, 'drop_oldest'),
+    (lambda: CallSink(len, max_queue=0), ValueError, 'max_queue'),
+    (lambda: Shard(len).add(u'ws://x/'), TypeError, 'Feed'),
+    (lambda: Shard(len, no_such=1), TypeError, 'no_such')])
+def test_wrong_arguments_are_refused(make, error, words):
+    with pytest.raises(error, match=words):
+        make()
+
+
+def test_a_source_may_make_websockets(feeds, got):
+    url = feeds.feed(u'a').source
+    with Shard(got) as shard:
+        shard.add(Feed(u'a', lambda: WebSocket(url, headers={'X': 'y'})))
+        feeds.await_listeners(u'a')
+        assert feeds.listeners(u'a')[0].request.get('X') == u'y'
