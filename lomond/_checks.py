@@ -2,6 +2,7 @@
 
 from __future__ import absolute_import, division, print_function
 
+import logging
 import numbers
 import operator
 
@@ -127,6 +128,18 @@ def check_callable(name, value):
     if value is not None and not callable(value):
         raise TypeError('{} must be callable, not {!r}'.format(name, value))
     return value
+
+
+def check_logger(logger):
+    # type: (Any) -> Any
+    """Return a logger, for None the one of the package; raises TypeError."""
+    if logger is None:
+        return logging.getLogger('lomond')
+    if not isinstance(logger, (logging.Logger, logging.LoggerAdapter)):
+        raise TypeError(
+            "logger must be a logging.Logger or LoggerAdapter, such as logging.getLogger('feed'), "
+            'or None for the logger lomond, not {!r}'.format(logger))
+    return logger
 
 
 def check_ssl_context(context):

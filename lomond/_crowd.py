@@ -6,7 +6,6 @@ waited for, for `lomond._multiplexer`.
 
 from __future__ import absolute_import, division, print_function
 
-import logging
 import weakref
 from functools import partial
 
@@ -44,9 +43,6 @@ if TYPE_CHECKING:
     from lomond.engine.outbox import OverflowName  # noqa: F401
 
     F = TypeVar('F', bound=Callable[..., Any])
-
-
-log = logging.getLogger('lomond')  # type: logging.Logger
 
 
 def _of_pools(method):
@@ -186,7 +182,8 @@ class Crowd(object):
         `waits_for` says.
         """
         if self._close_deadline is not None and not self._multiplexer:
-            log.warning('this pool or server was closed before: the loop over it ends at once')
+            self._multiplexer.logger.warning(
+                'this pool or server was closed before: the loop over it ends at once')
         own = []  # type: List[Any]
         loop = self._multiplexer.run(partial(self._is_over, own), poll, waits)
         if self._overflow == Overflow.BLOCK:

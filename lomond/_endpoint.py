@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     )
 
     from lomond._messages import BytesLike  # noqa: F401
-    from lomond._options import JSONDumps, JSONLoads, MessageParts  # noqa: F401
+    from lomond._options import JSONDumps, JSONLoads, Logger, MessageParts  # noqa: F401
     from lomond.engine.handover import Handover  # noqa: F401
     from lomond.engine.reconnect import PersistentSession  # noqa: F401
     from lomond.engine.session import Session  # noqa: F401
@@ -107,8 +107,8 @@ class Endpoint(object):
 
     Each parameter is an attribute, too. Setting it checks the value as the
     constructor does. It has an effect from the next connection on; ``write_timeout``,
-    ``json_dumps`` and a client's ``trace`` immediately. At a server's end the others raise
-    AttributeError: it has only one connection.
+    ``json_dumps``, ``logger`` and a client's ``trace`` immediately. At a server's end the others
+    raise AttributeError: it has only one connection.
     """
 
     _role = ''
@@ -116,6 +116,7 @@ class Endpoint(object):
 
     if TYPE_CHECKING:
         protocols = Option()  # type: Option[Optional[Iterable[str]], List[str]]
+        logger = Option()  # type: Option[Optional[Logger], Logger]
 
     #: Anything of the user's: what `Pool.add` was given.
     tag = None  # type: Any
@@ -153,6 +154,7 @@ class Endpoint(object):
         extensions,         # type: Iterable[Factory]
         message_parts,      # type: MessageParts
         text_as_bytes,      # type: bool
+        logger,             # type: Optional[Logger]
     ):
         # type: (...) -> None
         self.protocols = protocols
@@ -167,6 +169,7 @@ class Endpoint(object):
         self.extension_factories = extensions  # type: Iterable[Factory]
         self.message_parts = message_parts  # type: MessageParts
         self.text_as_bytes = text_as_bytes  # type: bool
+        self.logger = logger
         self._stats = Stats()
         self._session = None  # type: Optional[Session]
         # What sends for it: the session's writer, which saves a call for each message; or the
@@ -734,7 +737,7 @@ class Endpoint(object):
     def on_disconnect(self):
         # type: () -> None
         """Close the connection's state: the transport is gone; the session calls this."""
-        self.stream.disconnect()
+        self.stream.disconnect(self.logger)
         self._drop_handover()
 
     def _close_handover(self):

@@ -164,6 +164,8 @@ OTHER_NAMES = {
     'local_addr': 'use source_address=',
     'enable_multithread': 'remove it: every thread may send',
     'dumps': 'use json_dumps=',
+    'engineio_logger': 'use logger=',
+    'log': 'use logger=',
     'loads': 'use json_loads=',
 }
 

@@ -125,6 +125,8 @@ class Multiplexer(object):
         self._stepping = None  # type: Optional[Member]
         self._rest = ()  # type: Iterable[AnyEvent]
         self._next_poll = self._look_again = NEVER
+        #: Where what is about no single member is logged.
+        self.logger = log  # type: Any
         self._warnings = WarningLimit()
         self._waiter = None  # type: Optional[Waiter]   # while `run` runs
         self._waker = None  # type: Optional[Waker]
@@ -268,8 +270,10 @@ class Multiplexer(object):
                         was_removed = member.is_gone
                         is_misuse = isinstance(error, errors.WebSocketUnavailable)
                         # Another thread may have removed it in the middle of its step.
-                        log.log(logging.DEBUG if was_removed and is_misuse else logging.ERROR,
-                                '%r was given up: %s', websocket, error, exc_info=not is_misuse)
+                        logger = getattr(websocket, 'logger', self.logger)
+                        logger.log(logging.DEBUG if was_removed and is_misuse else logging.ERROR,
+                                   '%r was given up: %s', websocket, error,
+                                   exc_info=not is_misuse)
                         self._take_out(member)
                         if not was_removed:
                             yield websocket, events.Disconnected(
@@ -427,8 +431,9 @@ class Multiplexer(object):
         # type: (float, float) -> None
         """Log that the loop was held up; once in a minute."""
         if self._warnings.allows(now):
-            log.warning('the loop over %d connections was %.1f s late with pings and timeouts: the '
-                        'handling of an event takes too long', len(self), late)
+            self.logger.warning(
+                'the loop over %d connections was %.1f s late with pings and timeouts: the '
+                'handling of an event takes too long', len(self), late)
 
     # -- waiting --
 

@@ -4,7 +4,7 @@ from __future__ import absolute_import, division, print_function
 
 from functools import partial
 
-from lomond._checks import check_callable, check_count, check_flag, check_seconds
+from lomond._checks import check_callable, check_count, check_flag, check_logger, check_seconds
 from lomond._compat import TYPE_CHECKING, native_to_text, text_type
 from lomond.errors import HandshakeError
 from lomond.protocol.connection import CLIENT
@@ -16,6 +16,7 @@ from lomond.protocol.extensions.permessage_deflate import DeflateOptions, Permes
 from lomond.protocol.handshake import check_protocols
 
 if TYPE_CHECKING:
+    import logging
     from typing import Any, Callable, Dict, Iterable, List, Optional, Sequence, Tuple, Union  # noqa: F401
 
     from lomond.protocol.extensions.negotiation import Factory  # noqa: F401
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     JSONLoads = Callable[[text_type], Any]
     JSONDumps = Callable[[Any], Union[bytes, text_type]]
     MessageParts = Union[bool, Callable[[int, int], Any]]
+    Logger = Union[logging.Logger, logging.LoggerAdapter[Any]]
 
 #: The largest message accepted by default, in bytes.
 MAX_MESSAGE_SIZE = 64 * 1024 * 1024
@@ -126,4 +128,5 @@ CHECKS = {
     'extension_factories': check_factories,
     'message_parts': _check_parts,
     'text_as_bytes': partial(check_flag, 'text_as_bytes'),
+    'logger': check_logger,
 }  # type: Dict[str, Callable[[Any], Any]]

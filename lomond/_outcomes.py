@@ -11,6 +11,7 @@ from lomond import errors
 from lomond._compat import TYPE_CHECKING
 from lomond.engine.phases import EndKind
 from lomond.status import Status
+from lomond.timings import NO_TIMINGS
 
 if TYPE_CHECKING:
     from typing import Any, Callable, Optional, Text  # noqa: F401
@@ -62,7 +63,7 @@ def connect_fail(event):
     # type: (events.ConnectFail) -> errors.ConnectFail
     """Make the error of an attempt that failed."""
     error = errors.ConnectFail.during(event.phase, event.reason, event.cause)
-    error.response, error.tried = event.response, event.tried
+    error.response, error.tried, error.timings = event.response, event.tried, event.timings
     if event.cause is not None:
         error.__cause__ = event.cause
     return error
@@ -72,7 +73,7 @@ def rejected(event):
     # type: (events.Rejected) -> errors.Rejected
     """Make the error of a handshake that failed."""
     error = errors.Rejected(event.reason)
-    error.response, error.reason = event.response, event.reason
+    error.response, error.reason, error.timings = event.response, event.reason, event.timings
     return error
 
 
@@ -94,7 +95,14 @@ def explain_failure(session, event):
     # type: (Any, events.Disconnected) -> Callable[[], errors.ConnectFail]
     """Return what makes the error of a connection that ended before Ready."""
     cause = None if session.end is None else session.end.error
-    return partial(errors.ConnectFail.during, 'request', event.reason, cause)
+    return partial(_failure, event, cause)
+
+
+def _failure(event, cause):
+    # type: (events.Disconnected, Optional[BaseException]) -> errors.ConnectFail
+    error = errors.ConnectFail.during('request', event.reason, cause)
+    error.timings = event.timings or NO_TIMINGS
+    return error
 
 
 def explain_end(session, event):

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
         Union,
     )
 
-    from lomond._options import JSONDumps, JSONLoads, MessageParts  # noqa: F401
+    from lomond._options import JSONDumps, JSONLoads, Logger, MessageParts  # noqa: F401
     from lomond.events import AnyEvent  # noqa: F401
     from lomond.protocol.connection import Connection  # noqa: F401
     from lomond.protocol.extensions.base import Extension  # noqa: F401
@@ -69,8 +69,6 @@ if TYPE_CHECKING:
 else:
     ServerReady = events.Ready
     ServerEvent = events.Event
-
-log = logging.getLogger('lomond')  # type: logging.Logger
 
 # Parameters that can't change while a connection is open.
 _AGREED_ON = frozenset([
@@ -113,11 +111,12 @@ class ServerWebSocket(Endpoint):
         extensions=(),                      # type: Iterable[Factory]
         message_parts=False,                # type: MessageParts
         text_as_bytes=False,                # type: bool
+        logger=None,                        # type: Optional[Logger]
     ):
         # type: (...) -> None
         super(ServerWebSocket, self).__init__(
             protocols, compress, max_message_size, write_timeout, json_loads, json_dumps,
-            fragment_size, max_read_ahead, extensions, message_parts, text_as_bytes)
+            fragment_size, max_read_ahead, extensions, message_parts, text_as_bytes, logger)
         self.sock = sock  # type: Optional[socket.socket]
         #: The client's address, as `socket.accept` returns it.
         self.address = address  # type: Any
@@ -197,7 +196,7 @@ class ServerWebSocket(Endpoint):
         # A failed handshake is the client's fault, an earlier failure is the server's.
         is_ours = event.name == 'connect_fail' and event.phase == 'connect' \
             and event.cause is not None     # not an end that `Server.close` caused
-        log.log(logging.WARNING if is_ours else logging.DEBUG, '%r: %r', self, event)
+        self.logger.log(logging.WARNING if is_ours else logging.DEBUG, '%r: %r', self, event)
 
     def dispose(self):
         # type: () -> None
@@ -287,7 +286,7 @@ class ServerWebSocket(Endpoint):
         except errors.HandshakeError:
             raise
         except Exception:       # an error in the user's code must not end the server
-            log.exception('an extension, or a factory in extensions, failed for %r', self)
+            self.logger.exception('an extension, or a factory in extensions, failed for %r', self)
             return b'', None, [], Refusal(500, u'the server could not agree on extensions\n')
         return answer, protocol, agreed, self._refuse()
 
@@ -298,7 +297,7 @@ class ServerWebSocket(Endpoint):
             return refuse_origin(self.request, self._origins) \
                 or refuse_request(self.request, self._on_request)
         except Exception:       # an error in the user's function must not end the server
-            log.exception('on_request (or the function origins) failed for %r', self)
+            self.logger.exception('on_request (or the function origins) failed for %r', self)
             return Refusal(500, u'the server could not check the request\n')
 
     def take_answer(self):

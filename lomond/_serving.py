@@ -42,12 +42,11 @@ if TYPE_CHECKING:
     )
 
     from lomond._compat import text_type  # noqa: F401
+    from lomond._options import Logger  # noqa: F401
     from lomond.engine.outbox import OverflowName  # noqa: F401
     from lomond.events import AnyEvent  # noqa: F401
     from lomond.net.listen import SocketFile  # noqa: F401
     from lomond.net.waiter import Interest  # noqa: F401
-
-log = logging.getLogger('lomond')  # type: logging.Logger
 
 #: How long to wait before the next `accept` if the process has no descriptors left (seconds).
 PAUSE = 0.1
@@ -81,9 +80,10 @@ def close_failed(websocket, error):
     # type: (ServerWebSocket, Exception) -> None
     """Close the connection of a handler that raised, with 1011; for its ``except`` block."""
     if isinstance(error, _GONE) and not websocket.is_open:
-        log.debug('%r disconnected while its handler was sending', websocket, exc_info=True)
+        websocket.logger.debug(
+            '%r disconnected while its handler was sending', websocket, exc_info=True)
     else:
-        log.exception('the handler failed for %r', websocket)
+        websocket.logger.exception('the handler failed for %r', websocket)
     websocket.close(Status.UNEXPECTED_CONDITION, u'')
 
 
@@ -109,6 +109,8 @@ class Listener(object):
         self._sock = sock
         self._socket_file = socket_file
         self._options = options
+        #: Where faults that are no connection's are logged.
+        self.logger = options['logger']  # type: Logger
         self._warnings = WarningLimit()     # about a failed `accept`
         self._process = os.getpid()
         self.interest = ((sock.fileno(), READ),)  # type: Tuple[Tuple[int, int], ...]
@@ -168,7 +170,7 @@ class Listener(object):
         """
         if level > logging.DEBUG and not self._warnings.allows(monotonic()):
             level = logging.DEBUG
-        log.log(level, words, exc_info=level != logging.WARNING)
+        self.logger.log(level, words, exc_info=level != logging.WARNING)
 
     def close(self):
         # type: () -> None
@@ -304,7 +306,7 @@ class InThreads(object):
             if websocket.do_handshake(**self._session_options):
                 run_handler(self._handler, websocket)
         except Exception:       # an extension's, for a frame of no handler's
-            log.exception('%r failed outside its handler', websocket)
+            websocket.logger.exception('%r failed outside its handler', websocket)
         finally:
             websocket.dispose()
             # Without the lock: a signal handler that interrupts its holder may call `close`, which
@@ -364,6 +366,7 @@ class InOneThread(Crowd):
     def __init__(self, listener, max_connections, options, max_queue, overflow):
         # type: (Listener, int, Dict[str, Any], Optional[int], OverflowName) -> None
         super(InOneThread, self).__init__(max_queue, overflow)
+        self._multiplexer.logger = listener.logger
         self._listener = listener
         self._max_connections = max_connections
         self._session_options = dict(options, poll=None)
@@ -526,7 +529,7 @@ class Acceptor(object):
     def fail(self, error):
         # type: (EnvironmentError) -> None
         """Stop, as the driver can't wait for the listening socket."""
-        log.error(u'could not wait for connections: %s', describe(error))
+        self._listener.logger.error(u'could not wait for connections: %s', describe(error))
         self.close()
 
     def close(self):

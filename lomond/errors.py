@@ -14,12 +14,14 @@ if TYPE_CHECKING:
     from typing_extensions import Literal
 
     from lomond.response import Response  # noqa: F401
+    from lomond.timings import Timings  # noqa: F401
 
     TimedOut = TimeoutError
 else:
     from lomond._compat import TimedOut
 
 from lomond.status import Status
+from lomond.timings import NO_TIMINGS
 
 #: How far an attempt to connect came: for annotations. To a type checker it is one of these names.
 if TYPE_CHECKING:
@@ -60,11 +62,13 @@ class Rejected(HandshakeError):
 
     `WebSocket.open` raises it; in a loop it is an event.
 
-    Attributes: ``response``, the server's `Response`; ``reason``, as in the event Rejected.
+    Attributes: ``response``, the server's `Response`; ``reason`` and ``timings``, as in the event
+    Rejected.
     """
 
     response = None  # type: Any
     reason = u''  # type: Text
+    timings = NO_TIMINGS  # type: Timings
 
 
 class CompressionParameterError(HandshakeError):
@@ -99,13 +103,15 @@ class ConnectFail(WebSocketError):
     Attributes: ``phase``, one of 'resolve', 'connect', 'proxy' (connecting to the proxy and talking
     to it), 'tls' and 'request'; ``cause``, the original exception or None; ``response``, the
     `Response` of a proxy that refused, or None; ``tried``, pairs of an address and the outcome of
-    connecting to it as text, in the order of the attempts.
+    connecting to it as text, in the order of the attempts; ``timings``, if a call such as
+    `WebSocket.open` raised it, how long each phase took, a `lomond.timings.Timings`.
     """
 
     phase = 'connect'  # type: Phase
     cause = None  # type: Optional[BaseException]
     response = None  # type: Optional[Response]
     tried = ()  # type: Tuple[Tuple[Text, Text], ...]
+    timings = NO_TIMINGS  # type: Timings
 
     @classmethod
     def during(cls, phase, reason, cause=None):

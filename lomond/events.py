@@ -13,6 +13,7 @@ from time import time
 from weakref import WeakValueDictionary
 
 from lomond._compat import TYPE_CHECKING, decode_utf8, text_type
+from lomond.timings import NO_TIMINGS
 
 if TYPE_CHECKING:
     from typing import Any, Callable, ClassVar, Optional, Set, Tuple, Type, Union  # noqa: F401
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     from lomond.errors import Phase  # noqa: F401
     from lomond.response import Response  # noqa: F401
+    from lomond.timings import Timings  # noqa: F401
 
 
 EVENT_SIZE = 200    # bytes that an event takes beside what it holds, about
@@ -276,10 +278,11 @@ class ConnectFail(Event):
     it or None. ``response`` is what a proxy answered that won't let us
     through, such as one with the ``status_code`` 407, and its ``body``; else None. ``tried`` has
     a pair for each address tried, in this order: the address, and the
-    outcome in words.
+    outcome in words. ``timings`` says how long each phase took, the last of them until it failed:
+    a `lomond.timings.Timings`.
     """
 
-    __slots__ = ('reason', 'phase', 'cause', 'response', 'tried')
+    __slots__ = ('reason', 'phase', 'cause', 'response', 'tried', 'timings')
     __match_args__ = ('reason', 'phase', 'cause', 'response', 'tried')
 
     name = 'connect_fail'  # type: ClassVar[Literal['connect_fail']]
@@ -292,6 +295,7 @@ class ConnectFail(Event):
         response=None,          # type: Optional[Response]
         tried=(),               # type: Tuple[Tuple[text_type, text_type], ...]
         received_time=None,     # type: Optional[float]
+        timings=NO_TIMINGS,     # type: Timings
     ):
         # type: (...) -> None
         Event.__init__(self, received_time)
@@ -300,6 +304,7 @@ class ConnectFail(Event):
         self.cause = cause  # type: Optional[BaseException]
         self.response = response  # type: Optional[Response]
         self.tried = tried  # type: Tuple[Tuple[text_type, text_type], ...]
+        self.timings = timings  # type: Timings
 
 
 class Connected(Event):
@@ -324,40 +329,54 @@ class Ready(Event):
     or None, ``extensions`` the set of extension names it accepted. ``connection``
     is 1 for the WebSocket's first connection that became ready, 2 for the next,
     and so on: more than 1 is a reconnect. (On the server's side ``response`` is
-    the client's request, and ``connection`` always 1.)
+    the client's request, and ``connection`` always 1.) ``timings`` says how long each phase of
+    connecting took, a `lomond.timings.Timings`: at a server's end TLS and the handshake, and
+    nothing if the handshake was made elsewhere.
     """
 
-    __slots__ = ('response', 'protocol', 'extensions', 'connection')
+    __slots__ = ('response', 'protocol', 'extensions', 'connection', 'timings')
     __match_args__ = ('response', 'protocol', 'extensions', 'connection')
 
     name = 'ready'  # type: ClassVar[Literal['ready']]
 
-    def __init__(self, response, protocol, extensions, connection=1, received_time=None):
-        # type: (Response, Optional[text_type], Set[text_type], int, Optional[float]) -> None
+    def __init__(
+        self,
+        response,               # type: Response
+        protocol,               # type: Optional[text_type]
+        extensions,             # type: Set[text_type]
+        connection=1,           # type: int
+        received_time=None,     # type: Optional[float]
+        timings=NO_TIMINGS,     # type: Timings
+    ):
+        # type: (...) -> None
         Event.__init__(self, received_time)
         self.response = response  # type: Response
         self.protocol = protocol  # type: Optional[text_type]
         self.extensions = extensions  # type: Set[text_type]
         self.connection = connection  # type: int
+        self.timings = timings  # type: Timings
 
 
 class Rejected(Event):
     """The server answered, but didn't upgrade; Disconnected follows.
 
     ``response.body`` is the start of the body: up to 64 KiB, as far as it
-    arrived before a pause of a second.
+    arrived before a pause of a second. ``timings`` says how long each phase took, the body
+    included, as those of `Ready`.
     """
 
-    __slots__ = ('response', 'reason')
+    __slots__ = ('response', 'reason', 'timings')
+    # Without the timings, as in all events that have them: they say nothing about what happened.
     __match_args__ = ('response', 'reason')
 
     name = 'rejected'  # type: ClassVar[Literal['rejected']]
 
-    def __init__(self, response, reason, received_time=None):
-        # type: (Response, text_type, Optional[float]) -> None
+    def __init__(self, response, reason, received_time=None, timings=NO_TIMINGS):
+        # type: (Response, text_type, Optional[float], Timings) -> None
         Event.__init__(self, received_time)
         self.response = response  # type: Response
         self.reason = reason  # type: text_type
+        self.timings = timings  # type: Timings
 
 
 class Redirected(Event):
@@ -440,21 +459,32 @@ class Disconnected(Event):
     accepted isn't among them, and may be lost, too. ``cause`` is the exception behind an end that
     wasn't graceful: an error of the system (`socket.error`), a TransportFail, or the peer's fault,
     a `lomond.errors.ProtocolError`. None if there is no exception behind it, as after a timeout.
+    ``timings`` says how long each phase of connecting took, a `lomond.timings.Timings`, if the
+    attempt ended in the handshake without `Ready` and `Rejected`; else it is None.
     """
 
-    __slots__ = ('reason', 'graceful', 'unsent', 'cause')
+    __slots__ = ('reason', 'graceful', 'unsent', 'cause', 'timings')
     # Without the cause: its words are in the reason.
     __match_args__ = ('reason', 'graceful', 'unsent')
 
     name = 'disconnected'  # type: ClassVar[Literal['disconnected']]
 
-    def __init__(self, reason=u'closed', graceful=False, received_time=None, unsent=0, cause=None):
-        # type: (text_type, bool, Optional[float], int, Optional[BaseException]) -> None
+    def __init__(
+        self,
+        reason=u'closed',       # type: text_type
+        graceful=False,         # type: bool
+        received_time=None,     # type: Optional[float]
+        unsent=0,               # type: int
+        cause=None,             # type: Optional[BaseException]
+        timings=None,           # type: Optional[Timings]
+    ):
+        # type: (...) -> None
         Event.__init__(self, received_time)
         self.reason = reason  # type: text_type
         self.graceful = graceful  # type: bool
         self.unsent = unsent  # type: int
         self.cause = cause  # type: Optional[BaseException]
+        self.timings = timings  # type: Optional[Timings]
 
 
 class ProtocolError(Event):

@@ -22,7 +22,6 @@ How connections are served is in `lomond._serving`.
 
 from __future__ import absolute_import, division, print_function
 
-import logging
 from functools import partial
 
 from lomond import errors
@@ -30,6 +29,7 @@ from lomond._checks import (
     check_callable,
     check_count,
     check_flag,
+    check_logger,
     check_plain,
     check_seconds,
     check_ssl_context,
@@ -50,8 +50,6 @@ from lomond.protocol.extensions.negotiation import check_factories
 from lomond.protocol.handshake import Request, check_protocols
 from lomond.protocol.refusal import Refusal, check_origins
 
-log = logging.getLogger('lomond')  # type: logging.Logger
-
 __all__ = ['Refusal', 'Request', 'Server', 'ServerEvent', 'ServerReady', 'ServerWebSocket']
 
 if TYPE_CHECKING:
@@ -60,7 +58,7 @@ if TYPE_CHECKING:
     from typing import Any, Callable, Dict, Generator, Iterable, List, Optional, Tuple, Union  # noqa: F401
 
     from lomond._messages import BytesLike  # noqa: F401
-    from lomond._options import JSONDumps, JSONLoads, MessageParts  # noqa: F401
+    from lomond._options import JSONDumps, JSONLoads, Logger, MessageParts  # noqa: F401
     from lomond.engine.outbox import OverflowName  # noqa: F401
     from lomond.protocol.extensions.negotiation import Factory  # noqa: F401
     from lomond.protocol.extensions.permessage_deflate import DeflateOptions  # noqa: F401
@@ -111,6 +109,7 @@ class BaseServer(object):
         message_parts=False,                # type: MessageParts
         text_as_bytes=False,                # type: bool
         heartbeat=None,                     # type: Optional[float]
+        logger=None,                        # type: Optional[Logger]
     ):
         # type: (...) -> None
         threads = check_flag('threads', threads)
@@ -134,6 +133,7 @@ class BaseServer(object):
             'extensions': check_factories(extensions),
             'message_parts': message_parts,
             'text_as_bytes': text_as_bytes,
+            'logger': check_logger(logger),
         }  # type: Dict[str, Any]
         ServerWebSocket(None, None, **self._endpoint_options)   # raises for invalid options
         options = {
@@ -213,7 +213,8 @@ class BaseServer(object):
         # type: () -> None
         """Log that nobody is served; no error, as a signal's handler may close it at any moment."""
         if self._serving.is_closed:
-            log.warning('this server was closed before: make another one')
+            self._endpoint_options['logger'].warning(
+                'this server was closed before: make another one')
 
 
 class Server(BaseServer):
@@ -236,6 +237,8 @@ class Server(BaseServer):
     - ``compress``: True to accept permessage-deflate, or a `lomond.extensions.DeflateOptions`.
     - ``max_message_size``, ``write_timeout``, ``json_loads``, ``json_dumps``, ``fragment_size``,
       ``max_read_ahead``, ``message_parts``, ``text_as_bytes``: as for a client.
+    - ``logger``: the `logging.Logger` or `logging.LoggerAdapter` for what is logged about this and
+      its connections; None for the logger ``lomond``.
     - ``extensions``: factories of extensions to support, such as subclasses of
       `lomond.extensions.Extension` (none).
     - ``handshake_timeout``: seconds for TLS and the client's request (10).

@@ -59,7 +59,7 @@ if TYPE_CHECKING:
 
     from lomond._endpoint import Option
     from lomond._messages import BytesLike  # noqa: F401
-    from lomond._options import JSONDumps, JSONLoads, MessageParts
+    from lomond._options import JSONDumps, JSONLoads, Logger, MessageParts
     from lomond.events import AnyEvent  # noqa: F401
     from lomond.http.response import Response  # noqa: F401
     from lomond.http.url import Target  # noqa: F401
@@ -90,6 +90,7 @@ if TYPE_CHECKING:
         'message_parts': MessageParts,
         'text_as_bytes': bool,
         'trace': Trace,
+        'logger': Optional[Logger],
     }, total=False)
     Resolver = Callable[[str, int, int, int], Addresses]
 
@@ -114,7 +115,7 @@ _REQUEST = frozenset(['headers', 'cookies', 'netrc'])
 # The options that `WebSocket.attach` passes to the constructor.
 _ATTACHED = frozenset([
     'max_message_size', 'write_timeout', 'json_loads', 'json_dumps', 'fragment_size',
-    'max_read_ahead', 'message_parts', 'text_as_bytes', 'trace'])
+    'max_read_ahead', 'message_parts', 'text_as_bytes', 'trace', 'logger'])
 
 
 def _url_of(transport):
@@ -234,13 +235,15 @@ class WebSocket(Endpoint):
     - ``message_parts``: True to get messages in parts, as they arrive (False); or a function of
       an opcode and the bytes that a message's frames have announced so far, which says so.
     - ``text_as_bytes``: True to get texts as their UTF-8, checked, in ``event.data`` (False).
+    - ``logger``: the `logging.Logger` or `logging.LoggerAdapter` for what is logged about this
+      WebSocket, ``trace=True`` included; None for the logger ``lomond``.
 
     Raises TypeError and ValueError for invalid arguments.
 
     Each parameter is also an attribute. Setting it checks the value as the constructor does, and
-    has an effect from the next connection on (``write_timeout``, ``trace`` and ``json_dumps``:
-    immediately). A dict or list that you pass is read once: a later change of it has no effect, so
-    set another one. ``protocols`` is a list of its own, ``cookies`` the jar, or None.
+    has an effect from the next connection on (``write_timeout``, ``trace``, ``json_dumps`` and
+    ``logger``: immediately). A dict or list that you pass is read once: a later change of it has no
+    effect, so set another one. ``protocols`` is a list of its own, ``cookies`` the jar, or None.
     """
 
     _role = CLIENT
@@ -292,11 +295,12 @@ class WebSocket(Endpoint):
         extensions=(),                      # type: Iterable[Factory]
         message_parts=False,                # type: MessageParts
         text_as_bytes=False,                # type: bool
+        logger=None,                        # type: Optional[Logger]
     ):
         # type: (...) -> None
         super(WebSocket, self).__init__(
             protocols, compress, max_message_size, write_timeout, json_loads, json_dumps,
-            fragment_size, max_read_ahead, extensions, message_parts, text_as_bytes)
+            fragment_size, max_read_ahead, extensions, message_parts, text_as_bytes, logger)
         self.url = url
         self.agent = agent
         self.trace = trace  # type: Trace
@@ -304,7 +308,8 @@ class WebSocket(Endpoint):
         self.max_redirects = max_redirects  # type: int
         self._net_options = NetOptions(
             proxies=proxies, source_address=source_address, tcp_keepalive=tcp_keepalive,
-            socket_options=socket_options, sock=sock, resolver=resolver, tls=TLSOptions(
+            socket_options=socket_options, sock=sock, resolver=resolver, logger=logger,
+            tls=TLSOptions(
                 verify=ssl_verify, cafile=ssl_cafile, context=ssl_context, certfile=ssl_certfile,
                 keyfile=ssl_keyfile, server_hostname=ssl_server_hostname,
                 fingerprint=ssl_fingerprint))
@@ -395,8 +400,8 @@ class WebSocket(Endpoint):
         - ``url``: what the WebSocket is called by its repr and in logs, and its ``host``, ``port``,
           ``resource`` ...; None for one made of the other end's address.
         - ``options``: ``max_message_size``, ``write_timeout``, ``json_loads``, ``json_dumps``,
-          ``fragment_size``, ``max_read_ahead``, ``message_parts``, ``text_as_bytes`` and ``trace``,
-          as for a `WebSocket`.
+          ``fragment_size``, ``max_read_ahead``, ``message_parts``, ``text_as_bytes``, ``trace`` and
+          ``logger``, as for a `WebSocket`.
 
         Raises TypeError and ValueError for wrong arguments, and ConnectFail if the socket isn't
         connected, or not any more; then it stays yours.
@@ -754,7 +759,7 @@ class WebSocket(Endpoint):
             raise errors.ConnectFail.during(
                 'request', u'could not read random bytes for Sec-WebSocket-Key: {}'.format(
                     describe(error)), error)
-        own = self._request_options.fields(self._attempt.chain)
+        own = self._request_options.fields(self._attempt.chain, self.logger)
         target = self.target
         protocols = check_protocols(self.protocols)     # again, as the list may have been changed
         return build_request(
@@ -785,7 +790,7 @@ class WebSocket(Endpoint):
         if found is None:
             return
         response, rest = found
-        self._request_options.store_cookies(response, self._attempt.chain)
+        self._request_options.store_cookies(response, self._attempt.chain, self.logger)
         if reason is None:
             try:
                 protocol, extensions = self.on_response(response)
@@ -819,7 +824,7 @@ class WebSocket(Endpoint):
             return None, text_type(error)
         if chain is None:
             return None, None
-        self._request_options.store_cookies(response, self._attempt.chain)
+        self._request_options.store_cookies(response, self._attempt.chain, self.logger)
         self._attempt.begin_request(chain)
         return events.Redirected(response, chain.target.url), None
 

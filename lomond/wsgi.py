@@ -134,7 +134,8 @@ def upgrade(environ, headers=(), detach=False, **options):
       drive it, and return a response at once.
     - ``protocols``, ``compress``, ``origins``, ``on_request``, ``extensions``,
       ``max_message_size``, ``write_timeout``, ``json_loads``, ``json_dumps``, ``fragment_size``,
-      ``max_read_ahead``, ``message_parts``, ``text_as_bytes``: as for `lomond.server.Server`.
+      ``max_read_ahead``, ``message_parts``, ``text_as_bytes``, ``logger``: as for
+      `lomond.server.Server`.
       Without ``origins``, the pages of any web site can connect with the user's cookies.
     - ``poll`` (5), ``ping_rate`` (30), ``ping_timeout`` (30), ``close_timeout`` (10) and the other
       options of a loop: as for `lomond.WebSocket.connect`. A pool's `add` takes its own.
@@ -219,7 +220,8 @@ def _start(handler, websocket):
         start_thread(thread)
     except socket.error as error:
         del _threads[thread]
-        log.warning(u'could not start a thread for %r: %s', websocket, describe(error))
+        websocket.logger.warning(
+            u'could not start a thread for %r: %s', websocket, describe(error))
         websocket.force_disconnect()
 
 

@@ -8,7 +8,6 @@ from __future__ import absolute_import, division, print_function
 
 import asyncio
 import inspect
-import logging
 from collections import deque
 from functools import partial
 
@@ -44,7 +43,7 @@ if TYPE_CHECKING:
 
     from lomond._compat import text_type
     from lomond._messages import BytesLike  # noqa: F401
-    from lomond._options import JSONDumps, JSONLoads, MessageParts
+    from lomond._options import JSONDumps, JSONLoads, Logger, MessageParts
     from lomond._served import ServerEvent, ServerWebSocket  # noqa: F401
     from lomond._serving import Listener  # noqa: F401
     from lomond.protocol.extensions.negotiation import Factory
@@ -80,9 +79,8 @@ if TYPE_CHECKING:
         'extensions': Iterable[Factory],
         'message_parts': MessageParts,
         'text_as_bytes': bool,
+        'logger': Optional[Logger],
     }, total=False)
-
-log = logging.getLogger('lomond')  # type: logging.Logger
 
 # Flags of the code of generators and asynchronous generators.
 _NO_COROUTINE = 0x20 | 0x200
@@ -382,7 +380,7 @@ class InLoop(object):
         except asyncio.CancelledError:
             raise
         except Exception:       # an extension's, for a frame of no handler's
-            log.exception('%r failed outside its handler', websocket)
+            websocket.logger.exception('%r failed outside its handler', websocket)
 
     def _ended(self, connection):
         # type: (ServerConnection) -> None

@@ -5,7 +5,6 @@ Uses `Transport.send`, which does the waiting. Common rules of sending are in `w
 
 from __future__ import absolute_import, division, print_function
 
-import logging
 import threading
 
 from lomond import errors
@@ -21,8 +20,6 @@ if TYPE_CHECKING:
 
     from lomond.net.transport import Transport  # noqa: F401
     from lomond.protocol.connection import Connection  # noqa: F401
-
-log = logging.getLogger('lomond')  # type: logging.Logger
 
 # How often a waiting thread looks up: on 2.7 no signal's handler runs during one wait.
 _GLANCE = 1.0
@@ -346,7 +343,7 @@ class BlockingWriter(Writer):
         try:
             frame = self._encoder.encode(opcode, payload)
         except errors.WebSocketUnavailable as error:
-            log.debug('%s was not sent: %s', Opcode.to_str(opcode), error)
+            self.options.logger.debug('%s was not sent: %s', Opcode.to_str(opcode), error)
         else:
             self._hand_over(frame)
         if opcode == Opcode.CLOSE:
@@ -419,7 +416,7 @@ class BlockingWriter(Writer):
             try:
                 self._queue_control(opcode, payload)
             except errors.WebSocketError as error:
-                log.debug('%s was not sent: %s', Opcode.to_str(opcode), error)
+                self.options.logger.debug('%s was not sent: %s', Opcode.to_str(opcode), error)
                 return False
             return True
         try:
@@ -436,7 +433,7 @@ class BlockingWriter(Writer):
             self._send_as_user(opcode, payload)
             return True
         except errors.WebSocketError as error:
-            log.debug('%s was not sent: %s', Opcode.to_str(opcode), error)
+            self.options.logger.debug('%s was not sent: %s', Opcode.to_str(opcode), error)
             return False
 
     def _send_as_user(self, opcode, payload):

@@ -42,10 +42,11 @@ class ClientSession(Session):
     @operation
     def dial(self):
         # type: () -> Steps
-        websocket = self._websocket
+        websocket, progress = self._websocket, self._dial_progress
         transport, self._proxy = yield websocket.dialer.dial(
-            websocket.target, websocket.net_options, self._connect_deadline, self.trace)
+            websocket.target, websocket.net_options, self._connect_deadline, progress)
         try:
+            progress.enter('request')
             self._request = yield self._build_request()
         except BaseException:
             transport.close()
@@ -71,10 +72,18 @@ class ClientSession(Session):
     def _begin_handshake(self):
         # type: () -> Iterable[AnyEvent]
         request, self._request = self._request, b''
-        self.trace('request', head=request)
+        progress = self._dial_progress
+        progress.report('request', head=request)
+        progress.enter('handshake')
         self._send_head(request)
         proxy_url = self._proxy.url if self._proxy is not None else None
         return [events.Connected(self._websocket.target.url, proxy_url)]
+
+    def _measure(self, event):
+        # type: (Any) -> None
+        if self._dial_progress is not None and event.name in ('ready', 'rejected'):
+            self._dial_progress.report('handshake', status=event.response.status_code)
+        super(ClientSession, self)._measure(event)
 
     def _explain_silence(self, reason):
         # type: (Text) -> Text

@@ -6,7 +6,6 @@ No call waits, unless the user chose that for other threads than the driver's (`
 
 from __future__ import absolute_import, division, print_function
 
-import logging
 import threading
 
 from lomond import errors
@@ -39,8 +38,6 @@ if TYPE_CHECKING:
     from lomond.protocol.connection import Connection  # noqa: F401
 
     Piece = Union[bytes, bytearray, memoryview]
-
-log = logging.getLogger('lomond')  # type: logging.Logger
 
 # How often a waiting thread looks up: on 2.7 no signal's handler runs during one wait.
 _GLANCE = 1.0
@@ -471,7 +468,7 @@ class QueuedWriter(Writer):
                         yield frame
             except errors.WebSocketUnavailable as error:
                 self._cut_short += self._unfinished
-                log.debug('a queued message was not sent: %s', error)
+                self.options.logger.debug('a queued message was not sent: %s', error)
 
     def _hold_if_peer_is_done(self):
         # type: () -> None
@@ -520,7 +517,7 @@ class QueuedWriter(Writer):
             try:
                 yield self._encoder.encode(opcode, payload)
             except errors.WebSocketUnavailable as error:
-                log.debug('%s was not sent: %s', Opcode.to_str(opcode), error)
+                self.options.logger.debug('%s was not sent: %s', Opcode.to_str(opcode), error)
             if opcode == Opcode.CLOSE:
                 self._close_was_sent()
                 self.pending.close_sent()
@@ -540,7 +537,7 @@ class QueuedWriter(Writer):
             if not self.is_sending:     # else this is a signal's handler: the loop goes on after it
                 self._flush()
         except errors.WebSocketError as error:
-            log.debug('what waited was not sent: %s', error)
+            self.options.logger.debug('what waited was not sent: %s', error)
         finally:
             self._release()
 
@@ -554,7 +551,7 @@ class QueuedWriter(Writer):
                 self._flush()
             return True
         except errors.WebSocketError as error:
-            log.debug('%s was not sent: %s', Opcode.to_str(opcode), error)
+            self.options.logger.debug('%s was not sent: %s', Opcode.to_str(opcode), error)
             return False
         finally:
             self._release()

@@ -438,7 +438,7 @@ class PersistentSession(object):
         except Exception as error:
             # The hook may well ask the network for something, such as a token, and an outage
             # is what this is there to survive.
-            log.exception('before_attempt failed')
+            self._logger.exception('before_attempt failed')
             happened = [events.ConnectFail(
                 u'before_attempt failed: {}'.format(describe(error) or type(error).__name__),
                 'request', error)]
@@ -478,13 +478,18 @@ class PersistentSession(object):
             self.phase = self.FINISHED
             return ()
         event = self._attempts.conclude(is_aged)
-        log.debug('%s: %r', self._websocket, event)
+        self._logger.debug('%s: %r', self._websocket, event)
         if event.name == 'gave_up':
             self.phase = self.FINISHED
         else:
             self.phase = self.BACKING_OFF
             self._pause = Pause(event.delay, self._policy.clock)
         return [event]
+
+    @property
+    def _logger(self):
+        # type: () -> Any
+        return getattr(self._websocket, 'logger', log)      # what persist takes may be a stand-in
 
     def _end_session(self):
         # type: () -> None

@@ -6,8 +6,6 @@ nothing: the machine here has a session's members.
 
 from __future__ import absolute_import, division, print_function
 
-import logging
-
 from lomond._compat import TYPE_CHECKING, monotonic
 from lomond.engine.phases import Phase
 from lomond.engine.timers import NEVER
@@ -17,8 +15,6 @@ if TYPE_CHECKING:
 
     from lomond.events import AnyEvent  # noqa: F401
     from lomond.net.waiter import Interest  # noqa: F401
-
-log = logging.getLogger('lomond')  # type: logging.Logger
 
 # How long to wait, in seconds, after a successor failed to connect.
 _PAUSE = 10.0
@@ -176,8 +172,9 @@ class RenewedSession(object):
             if self.session is successor:
                 yield event
         if successor.is_finished and self.session is not successor:
-            log.warning('%r keeps its old connection, as no new one could be opened: %s',
-                        self._websocket, successor.end.reason if successor.end else u'')
+            self._websocket.logger.warning(
+                '%r keeps its old connection, as no new one could be opened: %s',
+                self._websocket, successor.end.reason if successor.end else u'')
             self._drop_successor()
             self._not_before = self._clock() + _PAUSE
 
@@ -223,8 +220,9 @@ class RenewedSession(object):
         lost += left
         if lost:
             self._unsent += lost
-            log.warning('%r: %d messages were not sent over the connection that was replaced: %s',
-                        self._websocket, lost, retired.end.reason if retired.end else u'')
+            self._websocket.logger.warning(
+                '%r: %d messages were not sent over the connection that was replaced: %s',
+                self._websocket, lost, retired.end.reason if retired.end else u'')
 
     def _drop_successor(self):
         # type: () -> None

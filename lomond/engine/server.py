@@ -47,6 +47,7 @@ class ServerSession(Session):
         if websocket.ssl_context is None:
             yield Transport(sock)
             return
+        self._dial_progress.enter('tls')
         from lomond.net.tls.handshake import TLS_ERRORS, handshake  # ssl takes long to import
         try:
             yield _check_for_tls(sock, self._connect_deadline)

@@ -12,7 +12,6 @@ classes say how that comes to be (`client`, `server`). Sending is in `writer`.
 
 from __future__ import absolute_import, division, print_function
 
-import logging
 import socket
 import struct
 from itertools import chain
@@ -27,6 +26,7 @@ from lomond.engine.phases import PHASES, End, EndKind, Phase
 from lomond.engine.timers import NEVER, IdleTimer, Timers
 from lomond.http.answer import RestTimer
 from lomond.http.redact import TraceRecord
+from lomond.net.progress import Progress
 from lomond.net.steps import Wait
 from lomond.net.transport import PROGRESS, RECEIVE_SIZE, is_broken_pipe
 from lomond.net.waiter import READ, WRITE, merge
@@ -46,8 +46,6 @@ if TYPE_CHECKING:
     from lomond.net.waiter import Interest  # noqa: F401
     from lomond.protocol.connection import Connection  # noqa: F401
     from lomond.stats import Span  # noqa: F401
-
-log = logging.getLogger('lomond')  # type: logging.Logger
 
 #: After a failed write, read at most this number of bytes that had already arrived.
 SALVAGE = 16 * 1024 * 1024
@@ -104,7 +102,7 @@ class Session(object):
     - ``handover``, a `Handover` to begin with instead of dialling, or None, and
       ``open_attached()``, the event that follows;
     - ``is_refused``, ``connect_timeout``, ``write_timeout``,
-      ``fragment_size``, ``read_ahead_limit``, ``trace`` and what the subclass names.
+      ``fragment_size``, ``read_ahead_limit``, ``trace``, ``logger`` and what the subclass names.
     """
 
     #: After the Close frames, how long to leave it to the peer to end TCP first, in seconds
@@ -170,9 +168,11 @@ class Session(object):
         #: What says when to dial, a `lomond.engine.gate.Gate`; None to dial at once.
         self.gate = None  # type: Any
         self._dialing = None  # type: Optional[Operation]
+        # From the first step to the end of the attempt to connect.
+        self._dial_progress = None  # type: Any     # an Optional[Progress]
         self._is_dialing = False        # a step is in the middle of dialling
-        self._has_received = False      # from the peer, on the present transport
-        self._rest_timer = None  # type: Any    # a RestTimer, once there is a transport
+        # Until Ready, once the peer has sent something on the present transport.
+        self._rest_timer = None  # type: Optional[RestTimer]
 
         #: Whether Poll follows Ready at once.
         self.begins_with_poll = True  # type: bool
@@ -448,6 +448,7 @@ class Session(object):
         finally:
             # Not earlier: from now on another thread may connect, with a connection of its own.
             self._enter(Phase.FINISHED)
+            self._dial_progress = None      # it refers to this
             if self._dialing is not None and not self._is_dialing:
                 self._dialing.close()
             self.interest = ()      # the descriptor may be another file's soon
@@ -585,6 +586,7 @@ class Session(object):
     def _begin_handshake(self):
         # type: () -> Iterable[AnyEvent]
         """Return the events of being connected; the transport is there."""
+        self._dial_progress.enter('handshake')
         return ()
 
     def _may_dial(self):
@@ -604,6 +606,7 @@ class Session(object):
         self._websocket.stats.attempts += 1
         handover = self._websocket.handover
         if handover is None or self._obstacle is not None:
+            self._dial_progress = Progress(self.trace, self._clock)
             return self._announce()
         return self._take_over(handover)
 
@@ -664,8 +667,7 @@ class Session(object):
         # type: (Transport) -> None
         transport.max_read_ahead = self._read_ahead_limit
         self.writer.attach(transport)
-        self._has_received = False
-        self._rest_timer = RestTimer()
+        self._rest_timer = None
         if transport.can_receive_into:
             self._decoder.offer_receive_buffer()
         if self._is_forced:         # it was called before there was a transport
@@ -676,11 +678,13 @@ class Session(object):
 
     def _connect_failed(self, error):
         # type: (errors.ConnectFail) -> Iterable[AnyEvent]
-        log.debug(u'%r: %s', self._websocket, text_type(error))
+        self._websocket.logger.debug(u'%r: %s', self._websocket, text_type(error))
         self._conclude(EndKind.FAILED, text_type(error), error)
+        event = events.ConnectFail(
+            text_type(error), error.phase, error.cause, error.response, error.tried)
+        self._measure(event)
         self.dispose()
-        return [events.ConnectFail(
-            text_type(error), error.phase, error.cause, error.response, error.tried)]
+        return [event]
 
     def _step_handshake(self):
         # type: () -> Iterable[AnyEvent]
@@ -692,14 +696,15 @@ class Session(object):
         if unsent:
             self.interest = merge(self.interest, unsent)
         if data is not None:
-            self._has_received = True
+            if self._rest_timer is None:
+                self._rest_timer = RestTimer()
             return self._follow(self._websocket.feed(data), None)
         if writer.head_error is not None:
             end = self._explain_break(end)
         if self._is_forced:     # just now, which is why the read failed
             return self._end_attempt()
         if end is not None:
-            if not self._has_received:
+            if self._rest_timer is None:
                 end = end._replace(reason=self._explain_silence(end.reason))
         elif self._clock() < self.deadline:
             return ()
@@ -746,11 +751,15 @@ class Session(object):
         # type: (Iterable[AnyEvent], Optional[End]) -> Iterator[AnyEvent]
         """Yield what the handshake leads to; Poll comes right after Ready."""
         for event in happened:
+            if event.name == 'ready' and self.writer.has_head:
+                end = End(EndKind.FAILED, u'the server accepted a request that it had not '
+                          u'received', None)
+                break
+            if event.name == 'ready' or event.name == 'rejected':
+                self._measure(event)
+                if self.is_finished:        # disposed of by the tracer
+                    return
             if event.name == 'ready':
-                if self.writer.has_head:
-                    end = End(EndKind.FAILED, u'the server accepted a request that it had not '
-                              u'received', None)
-                    break
                 self._open()
                 yield event
                 self.writer.opened()
@@ -758,7 +767,8 @@ class Session(object):
                     yield events.Poll()
                 continue
             if event.name == 'redirected':
-                self.trace('redirect', status=event.response.status_code, location=event.url)
+                self._dial_progress.report(
+                    'redirect', status=event.response.status_code, location=event.url)
                 yield event
                 if self.is_finished:        # disposed of meanwhile
                     return
@@ -775,9 +785,16 @@ class Session(object):
         if end is not None:
             for event in self._disconnect(*end):
                 yield event
-        elif self._websocket.is_refused:
+        elif self._rest_timer is not None and self._websocket.is_refused:
             self.deadline = min(
                 self._connect_deadline, self._rest_timer.progress(self._clock()))
+
+    def _measure(self, event):
+        # type: (Any) -> None
+        """Give the event that ends the attempt to connect its timings: no other one gets any."""
+        if self._dial_progress is not None:
+            event.timings = self._dial_progress.timings()
+            self._dial_progress = None      # a connection that is open is small
 
     def _redial(self):
         # type: () -> None
@@ -787,6 +804,7 @@ class Session(object):
         transport.close()
         self.interest = ()
         self._needs_step = True
+        self._dial_progress = Progress(self.trace, self._clock)
         self._enter(Phase.DIALING)
 
     def _open(self):
@@ -1025,10 +1043,12 @@ class Session(object):
             and self.writer.close_sent_at is not None and self.writer.error is None
         self._conclude(kind, reason, error)
         reason, cause = (u'closed', None) if graceful else self._ends[0][1:]
-        self.trace('disconnected', reason=reason, graceful=graceful)
-        unsent = self.writer.unsent
+        self.trace(
+            'disconnected', reason=reason, graceful=graceful, seconds=self.session_time)
+        event = events.Disconnected(reason, graceful, unsent=self.writer.unsent, cause=cause)
+        self._measure(event)
         self.dispose()
-        return [events.Disconnected(reason, graceful, unsent=unsent, cause=cause)]
+        return [event]
 
     def trace(self, stage, **fields):
         # type: (str, **Any) -> None
@@ -1038,9 +1058,9 @@ class Session(object):
             return
         record = TraceRecord(fields, stage=stage, url=self._websocket.target.url)
         if tracer is True:
-            log.debug('trace: %r', record.redacted())
+            self._websocket.logger.debug('trace: %r', record.redacted())
             return
         try:
             tracer(record)
         except Exception:       # the tracer isn't ours, and no reason to disconnect
-            log.exception('the tracer failed at %r', stage)
+            self._websocket.logger.exception('the tracer failed at %r', stage)

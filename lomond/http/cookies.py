@@ -79,8 +79,8 @@ class Cookies(object):
         fields = [(name, value) for name, value in fields if name.lower() != u'cookie']
         return fields + [(u'Cookie', found)]
 
-    def store(self, response, chain):
-        # type: (Response, RedirectChain) -> None
+    def store(self, response, chain, logger=log):
+        # type: (Response, RedirectChain, Any) -> None
         """Put the cookies that a response sets into the jar. Never raises."""
         values = [
             value for value in response.headers.get_all(u'Set-Cookie')
@@ -91,12 +91,12 @@ class Cookies(object):
             # One by one: a jar drops all cookies of a response if it fails at one.
             for value in values[:MAX_COOKIES_PER_RESPONSE]:
                 if self._limit is not None and len(self.jar) >= self._limit:
-                    log.debug('cookies from %s ignored: the jar is full (%d cookies)',
-                              chain.target.url, self._limit)
+                    logger.debug('cookies from %s ignored: the jar is full (%d cookies)',
+                                 chain.target.url, self._limit)
                     return
                 self.jar.extract_cookies(_Response([_drop_invalid(value)]), _Request(chain))
         except Exception:       # the user's jar or policy may raise anything
-            log.exception('the cookie jar failed for a response of %s', chain.target.url)
+            logger.exception('the cookie jar failed for a response of %s', chain.target.url)
 
 
 class _Request(object):

@@ -86,13 +86,14 @@ class RequestOptions(object):
         """Add a header to those of ``headers``; raises as `check_header`."""
         self._added += (check_header(name, value),)
 
-    def fields(self, chain):
-        # type: (RedirectChain) -> List[Field]
+    def fields(self, chain, logger=log):
+        # type: (RedirectChain, Any) -> List[Field]
         """Return the header fields for a request to the chain's target.
 
-        A header whose value is None isn't sent at all. Raises ConnectFail, in the phase 'request'.
+        A header whose value is None isn't sent at all. Raises ConnectFail, in the phase 'request',
+        after it has logged what a function of the user's raised.
         """
-        fields = self._user_fields()
+        fields = self._user_fields(logger)
         if chain.is_cross_origin:
             fields = [field for field in fields if field[0].lower() in _SENT_CROSS_ORIGIN]
         if not any(name.lower() == u'authorization' for name, _value in fields):
@@ -108,26 +109,26 @@ class RequestOptions(object):
         try:
             return self.cookies.add_to(fields, chain)
         except Exception as error:      # the user's jar or policy may raise anything
-            log.exception('the cookie jar failed')
+            logger.exception('the cookie jar failed')
             raise ConnectFail.during(
                 'request', u'the cookie jar failed: {}'.format(describe(error)), error)
 
-    def _user_fields(self):
-        # type: () -> List[Field]
+    def _user_fields(self, logger):
+        # type: (Any) -> List[Field]
         if not callable(self.headers):
             return list(self.headers) + list(self._added)
         try:
             return _check_request_headers(self.headers()) + list(self._added)
         except Exception as error:      # the user's function: the next attempt calls it again
-            log.exception('the headers function failed')
+            logger.exception('the headers function failed')
             raise ConnectFail.during(
                 'request', u'the headers function failed: {}'.format(describe(error)), error)
 
-    def store_cookies(self, response, chain):
-        # type: (Response, RedirectChain) -> None
+    def store_cookies(self, response, chain, logger=log):
+        # type: (Response, RedirectChain, Any) -> None
         """Keep the cookies that a response sets, if there is a jar. Never raises."""
         if self.cookies is not None:
-            self.cookies.store(response, chain)
+            self.cookies.store(response, chain, logger)
 
 
 def check_agent(agent):

@@ -9,6 +9,7 @@ from __future__ import absolute_import, division, print_function
 import errno
 import os
 import socket
+from functools import partial
 
 from lomond._compat import TYPE_CHECKING, monotonic, set_close_on_exec
 from lomond._describe import describe
@@ -23,29 +24,28 @@ from lomond.net.socket_options import OPTION_ERRORS, set_options
 from lomond.net.steps import Wait, operation
 
 if TYPE_CHECKING:
-    from typing import Any, Callable, List, Optional, Text, Tuple  # noqa: F401
+    from typing import Any, List, Optional, Text, Tuple  # noqa: F401
 
     from lomond.net.options import NetOptions  # noqa: F401
+    from lomond.net.progress import Progress  # noqa: F401
     from lomond.net.steps import Steps  # noqa: F401
-
-    Trace = Callable[..., None]
 
 # How often to try a Unix socket whose listener's queue is full (seconds).
 _UNIX_RETRY = 0.05
 
 
 @operation
-def connect(host, port, options, deadline, trace, abandoned=None):
-    # type: (Text, int, NetOptions, float, Trace, Optional[List[Any]]) -> Steps
+def connect(host, port, options, deadline, progress, abandoned=None):
+    # type: (Text, int, NetOptions, float, Progress, Optional[List[Any]]) -> Steps
     """Connect to a host; the result is a socket, of the address that answered first.
 
-    Parameters: ``trace``, called with ``(stage, **fields)``; ``abandoned``, for the lookup, a list
-    that `lomond.net.offload.offload` describes. Raises ConnectFail; then, and when the operation is
-    closed, nothing is left open.
+    Parameters: ``abandoned``, for the lookup, a list that `lomond.net.offload.offload` describes.
+    Raises ConnectFail; then, and when the operation is closed, nothing is left open.
     """
-    addresses = yield resolve(host, port, options.resolver, deadline, abandoned)
-    trace('resolve', host=host, addresses=[info[4][:2] for info in addresses])
+    addresses = yield resolve(host, port, options, deadline, progress, abandoned)
+    progress.report('resolve', host=host, addresses=[info[4][:2] for info in addresses])
 
+    progress.enter('connect')
     race = Race(addresses, options, deadline)
     try:
         winner = race.advance(monotonic())
@@ -55,7 +55,7 @@ def connect(host, port, options, deadline, trace, abandoned=None):
                 raise _failure(where, describe_tried(race.tried), race.cause, race.tried)
             yield race.wait
             winner = race.advance(monotonic())
-        trace('connect', address=winner.address[:2])
+        progress.report('connect', address=winner.address[:2])
         sock = winner.take_sock()
     finally:
         race.close()
@@ -63,12 +63,13 @@ def connect(host, port, options, deadline, trace, abandoned=None):
 
 
 @operation
-def connect_unix(path, options, deadline, trace):
-    # type: (Text, NetOptions, float, Trace) -> Steps
+def connect_unix(path, options, deadline, progress):
+    # type: (Text, NetOptions, float, Progress) -> Steps
     """Connect to a Unix socket; the result is a socket; raises as `connect` does."""
     if not hasattr(socket, 'AF_UNIX'):
         raise ConnectFail.during('connect', 'there are no Unix sockets on this system')
     sock = None  # type: Any
+    progress.enter('connect')
     try:
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         set_close_on_exec(sock)
@@ -85,7 +86,7 @@ def connect_unix(path, options, deadline, trace):
             code = sock.connect_ex(path.encode('utf-8'))
         if code not in (0, errno.EISCONN):
             raise socket.error(code, os.strerror(code))
-        trace('connect', address=path)
+        progress.report('connect', address=path)
     except BaseException as error:
         if sock is not None:
             close_socket(sock)
@@ -97,8 +98,8 @@ def connect_unix(path, options, deadline, trace):
 
 
 @operation
-def take_over(given, deadline, abandoned=None):
-    # type: (Any, float, Optional[List[Any]]) -> Steps
+def take_over(given, options, deadline, progress, abandoned=None):
+    # type: (Any, NetOptions, float, Progress, Optional[List[Any]]) -> Steps
     """Take the user's own socket; the result is that; raises as `connect` does.
 
     Parameters: ``given``, a socket, or a function that makes one; ``abandoned``, for that function,
@@ -107,7 +108,10 @@ def take_over(given, deadline, abandoned=None):
     sock = None if callable(given) else given
     try:
         if sock is None:
-            sock = yield offload(logged(given, 'sock'), deadline, _close, abandoned)
+            progress.enter('connect')
+            sock = yield offload(
+                logged(given, 'sock', options.logger), deadline,
+                partial(_close_late, options.logger), abandoned)
         check_sock(sock)
         sock.getpeername()
         sock = with_class(sock)
@@ -135,6 +139,17 @@ def _close(sock):
     # type: (Any) -> None
     if hasattr(sock, 'close'):
         sock.close()
+
+
+def _close_late(logger, sock):
+    # type: (Any, Any) -> None
+    """Close what the function returned after nobody waited for it any more; in its thread."""
+    try:
+        _close(sock)
+    except EnvironmentError:        # of a broken connection
+        logger.debug('could not close what sock returned too late', exc_info=True)
+    except Exception:               # there is nothing to raise it in
+        logger.exception('could not close what sock returned too late')
 
 
 def describe_tried(tried):

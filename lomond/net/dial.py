@@ -17,15 +17,14 @@ from lomond.net.steps import operation
 from lomond.net.transport import Transport
 
 if TYPE_CHECKING:
-    from typing import Any, Callable, List, Optional, Text  # noqa: F401
+    from typing import Any, List, Optional, Text  # noqa: F401
 
     from lomond.errors import Phase  # noqa: F401
     from lomond.http.url import ProxyTarget, Target  # noqa: F401
     from lomond.net.options import NetOptions, TLSOptions  # noqa: F401
+    from lomond.net.progress import Progress  # noqa: F401
     from lomond.net.steps import Steps  # noqa: F401
     from lomond.net.tls.client import TLSClient  # noqa: F401
-
-    Trace = Callable[..., None]
 
 #: A `Transport`, and the `ProxyTarget` that it leads through, or None.
 Dialed = NamedTuple('Dialed', [('transport', Transport), ('proxy', 'Optional[ProxyTarget]')])
@@ -64,45 +63,48 @@ class Dialer(object):
         self._tls = None
 
     @operation
-    def dial(self, target, options, deadline, trace):
-        # type: (Target, NetOptions, float, Trace) -> Steps
+    def dial(self, target, options, deadline, progress):
+        # type: (Target, NetOptions, float, Progress) -> Steps
         """Connect to the target, through the proxy if there is one; the result is `Dialed`.
 
-        Parameters: ``deadline``, by the monotonic clock, holds for all phases together;
-        ``trace`` is called with ``(stage, **fields)``.
+        Parameters: ``deadline``, by the monotonic clock, holds for all phases together.
 
         Raises ConnectFail; then, and when the operation is closed, nothing is left open.
         """
         proxy = _find_proxy(target, options)
-        opened = yield self._connect(target, proxy, options, deadline, trace)
+        opened = yield self._connect(target, proxy, options, deadline, progress)
         try:
             opened = Transport(opened)
             if proxy is not None:
-                opened = yield self._pass_proxy(opened, target, proxy, options, deadline, trace)
-                trace('proxy', proxy=proxy.url)
+                progress.enter('proxy')
+                opened = yield self._pass_proxy(opened, target, proxy, options, deadline, progress)
+                progress.report('proxy', proxy=proxy.url)
             if target.is_secure:
-                opened = yield self._secure(opened, target.host, options.tls, deadline, 'tls')
-                _trace_tls(trace, opened)
+                progress.enter('tls')
+                opened = yield self._secure(
+                    opened, target.host, options.tls, deadline, 'tls', options.logger)
+                _report_tls(progress, opened)
         except BaseException:
             opened.close()
             raise
         yield Dialed(opened, proxy)
 
     @operation
-    def _connect(self, target, proxy, options, deadline, trace):
-        # type: (Target, Optional[ProxyTarget], NetOptions, float, Trace) -> Steps
+    def _connect(self, target, proxy, options, deadline, progress):
+        # type: (Target, Optional[ProxyTarget], NetOptions, float, Progress) -> Steps
         """Connect to the first hop; the result is a socket."""
         if options.sock is not None:
-            yield (yield take_over(self._use(options.sock), deadline, self._abandoned))
+            yield (yield take_over(
+                self._use(options.sock), options, deadline, progress, self._abandoned))
         elif target.unix_path is not None:
-            yield (yield connect_unix(target.unix_path, options, deadline, trace))
+            yield (yield connect_unix(target.unix_path, options, deadline, progress))
         elif proxy is None:
             yield (yield connect(
-                target.host, target.port, options, deadline, trace, self._abandoned))
+                target.host, target.port, options, deadline, progress, self._abandoned))
         else:
             try:
                 sock = yield connect(
-                    proxy.host, proxy.port, options, deadline, trace, self._abandoned)
+                    proxy.host, proxy.port, options, deadline, progress, self._abandoned)
             except ConnectFail as error:
                 _blame_proxy(proxy, error)
                 raise
@@ -121,8 +123,8 @@ class Dialer(object):
         return sock
 
     @operation
-    def _pass_proxy(self, transport, target, proxy, options, deadline, trace):
-        # type: (Transport, Target, ProxyTarget, NetOptions, float, Trace) -> Steps
+    def _pass_proxy(self, transport, target, proxy, options, deadline, progress):
+        # type: (Transport, Target, ProxyTarget, NetOptions, float, Progress) -> Steps
         """Open a tunnel through the proxy; the result is the transport that leads through it.
 
         When it fails, neither this nor the transport that it was given is open.
@@ -132,11 +134,12 @@ class Dialer(object):
             if proxy.is_secure:
                 try:
                     way = yield self._secure(
-                        transport, proxy.host, options.tls.for_proxy(), deadline, 'proxy')
+                        transport, proxy.host, options.tls.for_proxy(), deadline, 'proxy',
+                        options.logger)
                 except ConnectFail as error:
                     _blame_proxy(proxy, error)
                     raise
-                _trace_tls(trace, way)
+                _report_tls(progress, way)
             try:
                 yield open_tunnel(way, target, proxy, deadline)
             except ConnectFail as error:
@@ -148,8 +151,8 @@ class Dialer(object):
         yield way
 
     @operation
-    def _secure(self, transport, host, options, deadline, phase):
-        # type: (Transport, Text, TLSOptions, float, Phase) -> Steps
+    def _secure(self, transport, host, options, deadline, phase, logger):
+        # type: (Transport, Text, TLSOptions, float, Phase, Any) -> Steps
         """Make TLS with a host on a transport; the result is the new transport."""
         try:
             tls = self.tls
@@ -159,7 +162,7 @@ class Dialer(object):
                 raise
             raise ConnectFail.during(
                 phase, u'could not import ssl: {}'.format(describe(shortage)), shortage)
-        yield (yield tls.secure(transport, str(host), options, deadline, phase))
+        yield (yield tls.secure(transport, str(host), options, deadline, phase, logger))
 
 
 def _find_proxy(target, options):
@@ -181,6 +184,7 @@ def _blame_proxy(proxy, error):
     error.phase = 'proxy'
 
 
-def _trace_tls(trace, transport):
-    # type: (Trace, Any) -> None
-    trace('tls', version=transport.version, cipher=transport.cipher, resumed=transport.is_resumed)
+def _report_tls(progress, transport):
+    # type: (Progress, Any) -> None
+    progress.report(
+        'tls', version=transport.version, cipher=transport.cipher, resumed=transport.is_resumed)

@@ -81,8 +81,8 @@ def _count_own(jobs):
     return sum(job.process == os.getpid() for job in jobs)
 
 
-def logged(function, name):
-    # type: (Callable[..., Any], str) -> Callable[..., Any]
+def logged(function, name, logger):
+    # type: (Callable[..., Any], str, Any) -> Callable[..., Any]
     """Return the user's function, made to log what it raises, except errors of the system.
 
     The thread logs: when the function raises, the loop may not wait for it any more.
@@ -94,7 +94,7 @@ def logged(function, name):
         except EnvironmentError:
             raise               # a fault of the network: an event will say so
         except Exception:
-            log.exception('the function given as %s failed', name)
+            logger.exception('the function given as %s failed', name)
             raise
     return call
 

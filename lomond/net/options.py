@@ -14,6 +14,7 @@ from functools import partial
 
 from lomond._checks import (
     check_callable,
+    check_logger,
     check_port,
     check_seconds,
     check_ssl_context,
@@ -86,14 +87,14 @@ class NetOptions(NamedTuple('NetOptions', [
         ('proxies', 'Optional[Dict[str, Any]]'), ('source_address', 'Optional[Tuple[str, int]]'),
         ('tcp_keepalive', 'Optional[int]'), ('socket_options', 'Tuple[Tuple[int, int, Any], ...]'),
         ('sock', 'Any'), ('resolver', 'Optional[Callable[..., Iterable[Any]]]'),
-        ('tls', TLSOptions)])):
+        ('tls', TLSOptions), ('logger', 'Any')])):
     """What a `lomond.net.dial.Dialer` needs besides the target.
 
     Parameters, by name only, are those of `lomond.websocket.WebSocket`, and ``tls``, `TLSOptions`;
     they are attributes, too. ``proxies`` is as `parse_proxies` returns it, None for the
     environment's; ``source_address``, None or a pair to bind to, whose address may be '', for any;
     ``tcp_keepalive``, whole seconds, or None; ``socket_options``, a tuple of triples for
-    `socket.setsockopt`.
+    `socket.setsockopt`; ``logger``, where the faults of the user's functions are logged.
 
     Raises TypeError and ValueError.
     """
@@ -254,8 +255,9 @@ _CHECKS = {
     'sock': _check_sock_or_function,
     'resolver': partial(check_callable, 'resolver'),
     'tls': lambda tls: tls,
+    'logger': check_logger,
 }  # type: Dict[str, Callable[[Any], Any]]
 
 # Shared by all whose options are these.
 _DEFAULT_TLS = TLSOptions._make([True, None, None, None, None, None, ()])
-_DEFAULT = NetOptions._make([None, None, 60, (), None, None, _DEFAULT_TLS])
+_DEFAULT = NetOptions._make([None, None, 60, (), None, None, _DEFAULT_TLS, check_logger(None)])

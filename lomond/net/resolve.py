@@ -22,17 +22,19 @@ from lomond.net.steps import operation
 if TYPE_CHECKING:
     from typing import Any, Callable, Iterable, List, Optional, Text  # noqa: F401
 
+    from lomond.net.options import NetOptions  # noqa: F401
+    from lomond.net.progress import Progress  # noqa: F401
     from lomond.net.steps import Steps  # noqa: F401
 
 
 @operation
-def resolve(host, port, resolver, deadline, abandoned=None):
-    # type: (Text, int, Optional[Callable[..., Any]], float, Optional[List[Any]]) -> Steps
+def resolve(host, port, options, deadline, progress, abandoned=None):
+    # type: (Text, int, NetOptions, float, Progress, Optional[List[Any]]) -> Steps
     """Find the addresses of a host: at least one, in the form of `socket.getaddrinfo`.
 
-    An address is never looked up. Parameters: ``resolver``, called in the thread instead of
-    `socket.getaddrinfo`, or None; ``abandoned``, a list that `offload` describes. Raises
-    ConnectFail.
+    An address is never looked up. Parameters: ``options``, whose ``resolver`` is called in the
+    thread instead of `socket.getaddrinfo`; ``progress``, which a lookup enters; ``abandoned``, a
+    list that `offload` describes. Raises ConnectFail.
     """
     name = str(host)
     try:
@@ -42,10 +44,11 @@ def resolve(host, port, resolver, deadline, abandoned=None):
             raise _failed(host, describe(error), error)
         addresses = None
     if addresses is None:
+        progress.enter('resolve')
         look_up = functools.partial(
-            _look_up, resolver or socket.getaddrinfo, name, port)  # type: Callable[[], Any]
-        if resolver is not None:
-            look_up = logged(look_up, 'resolver')
+            _look_up, options.resolver or socket.getaddrinfo, name, port)  # type: Callable[[], Any]
+        if options.resolver is not None:
+            look_up = logged(look_up, 'resolver', options.logger)
         try:
             addresses = yield offload(look_up, deadline, abandoned=abandoned)
         except socket.timeout as error:

@@ -6,7 +6,6 @@ Each system has its own names for keepalive. Connects to nothing, and looks noth
 from __future__ import absolute_import, division, print_function
 
 import errno
-import logging
 import os
 import socket
 import sys
@@ -20,8 +19,6 @@ if TYPE_CHECKING:
     from typing import Any, Optional, Text, Tuple  # noqa: F401
 
     from lomond.net.options import NetOptions  # noqa: F401
-
-log = logging.getLogger('lomond')  # type: logging.Logger
 
 #: Seconds between two keepalive probes, once the first had no answer ...
 PROBE_INTERVAL = 10
@@ -47,7 +44,7 @@ def prepare_tcp(sock, family, options):
     # Frames are whole when they are sent: waiting for more bytes gains nothing.
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     if options.tcp_keepalive is not None:
-        _keep_alive(sock, options.tcp_keepalive)
+        _keep_alive(sock, options.tcp_keepalive, options.logger)
     set_options(sock, options.socket_options)
     _bind(sock, family, options.source_address)
 
@@ -62,8 +59,8 @@ def set_options(sock, socket_options):
             raise _named(u'socket option {!r}'.format(option), error)
 
 
-def _keep_alive(sock, seconds):
-    # type: (Any, int) -> None
+def _keep_alive(sock, seconds, logger):
+    # type: (Any, int, Any) -> None
     """Have the system probe the peer after this many seconds without traffic.
 
     Where the times can't be set, the system's own are used (RFC 1122
@@ -81,7 +78,7 @@ def _keep_alive(sock, seconds):
             if option is not None:
                 sock.setsockopt(socket.IPPROTO_TCP, option, value)
     except socket.error as error:   # pragma: no cover  (sandboxes that allow a part of TCP)
-        log.debug('the options of tcp_keepalive could not be set: %s', error)
+        logger.debug('the options of tcp_keepalive could not be set: %s', error)
 
 
 def _bind(sock, family, source_address):

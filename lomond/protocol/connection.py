@@ -13,7 +13,7 @@ from lomond._compat import TYPE_CHECKING
 from lomond.opcode import Opcode
 from lomond.protocol.close import encode_close
 from lomond.protocol.decoder import Decoder
-from lomond.protocol.encoder import Encoder
+from lomond.protocol.encoder import Encoder, log
 from lomond.protocol.extensions import permessage_deflate
 from lomond.protocol.limits import DEFAULT_LIMITS
 from lomond.protocol.state import Lifecycle, NoLock, Trigger
@@ -138,12 +138,15 @@ class Connection(object):
         """Close, after the opening handshake failed."""
         self.lifecycle.move(Trigger.REJECTED)
 
-    def disconnect(self):
-        # type: () -> None
-        """Close, after the transport has ended or was given up."""
+    def disconnect(self, logger=log):
+        # type: (Any) -> None
+        """Close, after the transport has ended or was given up.
+
+        Parameters: ``logger``, where an extension's failure is logged.
+        """
         self.lifecycle.move(Trigger.DISCONNECTED)
         self.decoder.is_receiving = False
-        self.encoder.release()
+        self.encoder.release(logger)
 
     def stop_receiving(self):
         # type: () -> None

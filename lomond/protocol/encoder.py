@@ -31,7 +31,7 @@ from lomond.protocol.frame import (
 from lomond.protocol.state import Trigger, cut_short, unavailable
 
 if TYPE_CHECKING:
-    from typing import Callable, Iterable, Iterator, List, Optional, Sequence, Tuple, Union  # noqa: F401
+    from typing import Any, Callable, Iterable, Iterator, List, Optional, Sequence, Tuple, Union  # noqa: F401
 
     from lomond.protocol.extensions.base import Extension  # noqa: F401
     from lomond.protocol.extensions.deflate import DeflateCodec  # noqa: F401
@@ -100,8 +100,8 @@ class Encoder(object):
         return self.deflate is not None or any(
             extension.name == permessage_deflate.NAME for extension in self._extensions)
 
-    def release(self):
-        # type: () -> None
+    def release(self, logger=log):
+        # type: (Any) -> None
         """Free what the extensions hold: nothing is sent any more."""
         if self.deflate is not None:
             self.deflate.release()
@@ -109,7 +109,8 @@ class Encoder(object):
             try:
                 extension.release()
             except Exception:
-                log.exception('the extension %s failed to release what it holds', extension.name)
+                logger.exception(
+                    'the extension %s failed to release what it holds', extension.name)
 
     def encode(self, opcode, payload, compress=False):
         # type: (int, bytes, bool) -> bytes

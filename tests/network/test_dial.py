@@ -25,6 +25,7 @@ from lomond.http.url import parse_url
 from lomond.net.dial import Dialer
 from lomond.net.offload import MAX_ABANDONED
 from lomond.net.options import NetOptions
+from lomond.net.progress import Progress
 from lomond.net.socket_options import PROBE_INTERVAL, PROBES
 from lomond.net.steps import Wait
 from lomond.net.workers import MAX_WORKERS
@@ -66,7 +67,7 @@ def start(addresses, timeout=PATIENCE, told=None, **options):
 
     target = parse_url(u'ws://far.invalid/')
     return Dialer().dial(
-        target, NetOptions(resolver=resolve, **options), monotonic() + timeout, trace)
+        target, NetOptions(resolver=resolve, **options), monotonic() + timeout, Progress(trace))
 
 
 def fail(websocket):
@@ -108,7 +109,7 @@ def test_fault_of_the_resolver_is_a_connect_fail(error):
         raise error
     steps = Dialer().dial(
         parse_url(u'ws://far.invalid/'), NetOptions(resolver=resolve), monotonic() + 1,
-        lambda *_a: None)
+        Progress())
     with pytest.raises(ConnectFail) as caught:
         drive(steps)
     assert caught.value.phase == 'resolve'
@@ -189,7 +190,7 @@ def test_look_up_that_is_left_leaves_no_descriptor(stuck):
     """The fixture counts them while the look-up still goes on."""
     steps = Dialer().dial(
         parse_url(u'ws://far.invalid/'), NetOptions(resolver=stuck), monotonic() + PATIENCE,
-        lambda *_a: None)
+        Progress())
     assert isinstance(next(steps), Wait)
     wait_for(stuck.is_asked)
     steps.close()
@@ -213,7 +214,7 @@ def test_many_websockets_that_connect_at_once_ask_by_few_threads():
         for number in range(1, 401)]
     dials = [
         websocket.dialer.dial(
-            websocket.target, websocket.net_options, monotonic() + PATIENCE, lambda *_a, **_k: None)
+            websocket.target, websocket.net_options, monotonic() + PATIENCE, Progress())
         for websocket in websockets]
     try:
         for dialling in dials:

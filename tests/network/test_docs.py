@@ -43,7 +43,7 @@ WSGI = 'docs/wsgi.md'
 PAGES = [
     'README.md', 'CHANGELOG.md', 'CONTRIBUTING.md', 'SECURITY.md', GUIDE, 'docs/migrating.md',
     'docs/architecture.md', SECURITY, SANSIO, WSPROTO, WSGI, 'docs/command-line.md',
-    'docs/recording.md', 'docs/serving-and-measuring.md']
+    'docs/recording.md', 'docs/serving-and-measuring.md', 'docs/metrics.md']
 
 #: Whose links are followed, too. (`test_docs_ws4py` runs the programs of its page.)
 LINKED_PAGES = PAGES + [
@@ -110,7 +110,8 @@ class Playground(object):
 def test_the_block_runs(needs, source, authority_file, monkeypatch):
     if sys.version_info < needs:
         pytest.skip('a newer Python has this')
-    for module in ('orjson', 'trio', 'h2', 'flask'):     # PyPy has not all of them
+    # PyPy has not all of them.
+    for module in ('orjson', 'trio', 'h2', 'flask', 'prometheus_client', 'opentelemetry.metrics'):
         if 'import {}'.format(module) in source or 'from {} import'.format(module) in source:
             with warnings.catch_warnings():
                 warnings.simplefilter('ignore')
@@ -274,7 +275,7 @@ def test_every_stage_of_a_trace_is_in_the_guide(server_tls, authority_file):
     documented = {names_in(row[0])[0]: set(names_in(row[1])) for row in table}
 
     def trace(record):
-        stages[record['stage']] = set(record) - {'stage', 'url'}
+        stages[record['stage']] = set(record) - {'stage', 'url', 'seconds'}
 
     def hang_up(websocket):
         pass

@@ -20,6 +20,7 @@ from lomond.http.url import parse_url
 from lomond.net import tls
 from lomond.net.dial import Dialer
 from lomond.net.options import NetOptions
+from lomond.net.progress import Progress
 from lomond.net.tls.advice import speaks_no_tls
 from lomond.net.tls.handshake import handshake
 from lomond.net.waiter import READ, wait
@@ -161,7 +162,7 @@ def test_attempt_to_connect_that_was_answered_and_reset_is_a_connection(listener
     """The loop comes to look at it late, when the system has an error for it already."""
     port = listener.getsockname()[1]
     steps = Dialer().dial(parse_url(u'ws://127.0.0.1:{}/'.format(port)), NetOptions(),
-                          monotonic() + PATIENCE, lambda *_args, **_fields: None)
+                          monotonic() + PATIENCE, Progress())
     step = next(steps)
     sock, _address = listener.accept()
     sock.sendall(BUSY)
@@ -175,7 +176,7 @@ def test_attempt_to_connect_that_was_answered_and_reset_is_a_connection(listener
 def test_attempt_to_connect_that_was_reset_with_no_word_fails(listener):
     port = listener.getsockname()[1]
     steps = Dialer().dial(parse_url(u'ws://127.0.0.1:{}/'.format(port)), NetOptions(),
-                          monotonic() + PATIENCE, lambda *_args, **_fields: None)
+                          monotonic() + PATIENCE, Progress())
     step = next(steps)
     sock, _address = listener.accept()
     reset(sock)

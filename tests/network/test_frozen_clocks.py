@@ -104,6 +104,7 @@ polls = 0
 websocket = WebSocket(url, **options)
 for event in websocket.connect(poll=0.02, ping_rate=0.02):
     if event.name == 'ready':
+        timings = event.timings
         websocket.send_text(u'hello')
     elif event.name == 'poll':
         polls += 1
@@ -114,6 +115,8 @@ for event in websocket.connect(poll=0.02, ping_rate=0.02):
 tell(event.graceful)
 assert 0 <= websocket.stats.round_trips.mean < 20
 assert 0 < websocket.stats.time_connected < 20
+assert 0 <= timings.connect + timings.handshake < 20
+assert 0 <= timings.total < 20
 """
 
 WHOLE_SESSION = ['connecting', 'connected', 'ready', 'text', 'disconnected', 'True']

@@ -18,6 +18,7 @@ from lomond._compat import monotonic
 from lomond.errors import ConnectFail
 from lomond.net.connect import connect
 from lomond.net.options import NetOptions
+from lomond.net.progress import Progress
 from lomond.net.race import ATTEMPT_DELAY, MAX_ATTEMPTS, Race, interleave
 from lomond.net.steps import Wait
 from lomond.net.waiter import wait
@@ -50,7 +51,7 @@ class Host(object):
             return [(V6 if len(address) == 4 else V4, socket.SOCK_STREAM, 0, '', address)
                     for address in self._addresses]
         for step in connect(u'far.invalid', 80, NetOptions(resolver=resolve, **options), deadline,
-                            lambda stage, **fields: self.told.append(stage)):
+                            Progress(lambda stage, **fields: self.told.append(stage))):
             # The resolver's waits don't count here.
             if isinstance(step, Wait) and 'resolve' not in self.told:
                 wait(step.interest, step.deadline - monotonic())
@@ -337,7 +338,7 @@ def test_tracer_that_ends_the_program_leaves_nothing_open(good):
     def trace(stage, **_fields):
         if stage == 'connect':
             raise SystemExit
-    steps = connect(u'127.0.0.1', good[1], NetOptions(), monotonic() + PATIENCE, trace)
+    steps = connect(u'127.0.0.1', good[1], NetOptions(), monotonic() + PATIENCE, Progress(trace))
     with pytest.raises(SystemExit):
         for step in steps:
             wait(step.interest, PATIENCE)
@@ -362,7 +363,7 @@ def test_deadline_holds_for_all_addresses_together(full):
 
 
 def test_address_for_which_there_was_no_time_is_told(good):
-    steps = connect(u'127.0.0.1', good[1], NetOptions(), monotonic() - 1, lambda *_a, **_k: None)
+    steps = connect(u'127.0.0.1', good[1], NetOptions(), monotonic() - 1, Progress())
     with pytest.raises(ConnectFail) as caught:
         list(steps)
     assert caught.value.tried == ((u'127.0.0.1', u'not tried before the timeout'),)

@@ -691,7 +691,7 @@ def test_trace_tells_the_stages_in_order():
     with RawServer(accept_and_send(make_close(1000))) as server:
         list(WebSocket(server.url, trace=records.append))
     assert [record['stage'] for record in records] == [
-        'resolve', 'connect', 'request', 'disconnected']
+        'resolve', 'connect', 'request', 'handshake', 'disconnected']
     assert {record['url'] for record in records} == {server.url}
     fields = {record['stage']: record for record in records}
     assert fields['resolve']['host'] == u'127.0.0.1'

@@ -15,6 +15,7 @@ import threading
 import pytest
 
 from lomond._compat import monotonic
+from lomond.net.progress import Progress
 from lomond.net.waiter import wait
 from lomond.websocket import WebSocket
 
@@ -272,7 +273,8 @@ def test_trace_tells_of_both_tls_and_the_proxy(secure_way):
     with RawServer(greet) as server, secure_way.proxy() as proxy:
         live(secure_way.connect(
             server.url, proxy, trace=lambda record: stages.append(record['stage'])))
-    assert stages == ['resolve', 'connect', 'tls', 'proxy', 'request', 'disconnected']
+    assert stages == [
+        'resolve', 'connect', 'tls', 'proxy', 'request', 'handshake', 'disconnected']
 
 
 # -- credentials --
@@ -502,7 +504,7 @@ def test_dialling_that_is_given_up_closes_the_connection_to_the_proxy(way):
         websocket = way.connect(u'ws://far.invalid/', proxy)
         steps = websocket.dialer.dial(
             websocket.target, websocket.net_options, monotonic() + PATIENCE,
-            lambda _stage, **_fields: None)
+            Progress())
         while not asked.is_set():
             wait(next(steps).interest, 0.05)
         steps.close()
@@ -558,7 +560,7 @@ def test_socks_proxy_is_reached_as_a_server_is(needs_socks):
                     websocket.close()
     assert asked == ['proxy.invalid']
     assert received in ([8192], [16384])        # Linux doubles it
-    assert stages == ['resolve', 'connect', 'proxy', 'request', 'disconnected']
+    assert stages == ['resolve', 'connect', 'proxy', 'request', 'handshake', 'disconnected']
 
 
 def socks5(reply):

@@ -131,7 +131,7 @@ def test_trace_tells_of_tls(connect, server_tls):
     with RawServer(accept_and_send(make_close(1000)), server_tls) as server:
         list(connect(server.url, trace=records.append))
     assert [record['stage'] for record in records] == [
-        'resolve', 'connect', 'tls', 'request', 'disconnected']
+        'resolve', 'connect', 'tls', 'request', 'handshake', 'disconnected']
     assert records[2]['version'].startswith('TLSv1')
     assert records[2]['resumed'] is False
 

@@ -13,6 +13,7 @@ from lomond._compat import monotonic
 from lomond.errors import ConnectFail
 from lomond.net.connect import connect_unix
 from lomond.net.options import NetOptions
+from lomond.net.progress import Progress
 from lomond.net.steps import Wait
 from lomond.websocket import WebSocket
 
@@ -75,7 +76,8 @@ def test_server_on_a_path_is_reached(path):
     assert events[1].proxy is None
     assert requests[0].startswith(b'GET /prices?of=tea HTTP/1.1\r\n')
     assert get_header(requests[0], b'Host') == b'localhost'
-    assert [fields['stage'] for fields in records] == ['connect', 'request', 'disconnected']
+    assert [fields['stage'] for fields in records] == [
+        'connect', 'request', 'handshake', 'disconnected']
     assert records[0]['address'] == path
 
 
@@ -191,7 +193,7 @@ def test_listener_with_a_full_queue_is_waited_for(full, path):
             finally:
                 sock.close()
 
-    steps = connect_unix(path, NetOptions(), monotonic() + PATIENCE, lambda *_a, **_k: None)
+    steps = connect_unix(path, NetOptions(), monotonic() + PATIENCE, Progress())
     assert isinstance(next(steps), Wait)        # its queue is full, and so ...
     steps.close()
     loop = Background(list, WebSocket(u'ws+unix://{}'.format(path)))
@@ -204,7 +206,7 @@ def test_listener_with_a_full_queue_is_waited_for(full, path):
 
 def test_a_full_queue_is_tried_on_the_same_socket_again_and_again(full, path):
     listener, clients = full
-    steps = connect_unix(path, NetOptions(), monotonic() + PATIENCE, lambda *_a, **_k: None)
+    steps = connect_unix(path, NetOptions(), monotonic() + PATIENCE, Progress())
     for _ in range(3):
         step = next(steps)
         assert isinstance(step, Wait)
@@ -238,5 +240,5 @@ def test_loop_left_while_the_queue_is_full_leaves_nothing_open(full, path):
 def test_system_without_unix_sockets_is_a_connect_fail(path, monkeypatch):
     monkeypatch.delattr(socket, 'AF_UNIX')
     with pytest.raises(ConnectFail) as caught:
-        next(connect_unix(path, NetOptions(), monotonic() + 1, lambda *_a, **_k: None))
+        next(connect_unix(path, NetOptions(), monotonic() + 1, Progress()))
     assert 'no Unix sockets' in str(caught.value)

@@ -11,6 +11,8 @@ import pytest
 from lomond._compat import monotonic
 from lomond.errors import ConnectFail
 from lomond.net.address import read_address
+from lomond.net.options import NetOptions
+from lomond.net.progress import Progress
 from lomond.net.resolve import resolve
 
 from ..shortages import few_descriptors
@@ -21,7 +23,8 @@ ANSWER = (socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, '', ('127.0.0.
 
 def resolve_now(host, resolver=None, timeout=PATIENCE):
     """Resolve a host, port 80; return the addresses."""
-    return drive(resolve(host, 80, resolver, monotonic() + timeout))
+    return drive(resolve(
+        host, 80, NetOptions(resolver=resolver), monotonic() + timeout, Progress()))
 
 
 def fail(host, resolver=None, timeout=PATIENCE):
@@ -47,7 +50,7 @@ def never(*_args):
 ])
 def test_address_is_read_on_the_spot(host, family, address):
     """No thread, and no wait: it is the first step."""
-    step = next(resolve(host, 80, never, 0))
+    step = next(resolve(host, 80, NetOptions(resolver=never), 0, Progress()))
     assert [(info[0], info[4][:2]) for info in step] == [(family, (address, 80))]
 
 
@@ -57,7 +60,8 @@ def test_address_with_a_zone_is_read_on_the_spot():
     except (AttributeError, OSError):
         scope = 1   # on Linux
     try:
-        info, = next(resolve(u'fe80::1%lo', 80, never, 0))
+        info, = next(resolve(
+            u'fe80::1%lo', 80, NetOptions(resolver=never), 0, Progress()))
     except ConnectFail:
         pytest.skip('there is no interface lo')
     assert info[4][3] == scope

@@ -1,5 +1,6 @@
 """WebSockets over sockets whose handshake was made elsewhere."""
 
+import logging
 import socket
 import ssl
 from typing import Optional
@@ -28,7 +29,7 @@ def attach(sock: socket.socket, tls: ssl.SSLSocket, response: Response, request:
     Pool().add(WebSocket.attach(
         sock, role='client', extensions='permessage-deflate', response=response,
         url='ws://example.org/', max_message_size=None, write_timeout=1, message_parts=True))
-    aio.connect(WebSocket.attach(sock, rest=b'', trace=True))
+    aio.connect(WebSocket.attach(sock, rest=b'', trace=True, logger=logging.getLogger('feed')))
 
 
 def wrong(sock: socket.socket) -> None:

@@ -7,6 +7,7 @@ from typing_extensions import assert_type
 from lomond import WebSocket, errors, events
 from lomond.response import Headers, Response
 from lomond.status import Status
+from lomond.timings import Timings
 
 
 def send(websocket: WebSocket) -> bool:
@@ -27,6 +28,9 @@ def send(websocket: WebSocket) -> bool:
 def explain(event: events.ConnectFail) -> str:
     assert_type(event.cause, Optional[BaseException])
     assert_type(event.response, Optional[Response])
+    assert_type(event.timings, Timings)
+    assert_type(event.timings.tls, Optional[float])
+    assert_type(event.timings.total, float)
     if event.phase == 'resolve':
         return 'no such name'
     if event.phase == 'dns':  # error: comparison-overlap reportUnnecessaryComparison
@@ -35,6 +39,11 @@ def explain(event: events.ConnectFail) -> str:
         assert_type(address, str)
         assert_type(words, str)
     return event.phase
+
+
+def measure(event: events.Disconnected) -> Optional[float]:
+    assert_type(event.timings, Optional[Timings])
+    return event.timings.total if event.timings is not None else None
 
 
 def explain_phase(event: events.ConnectFail) -> errors.Phase:

@@ -1,5 +1,6 @@
 """Options of a WebSocket: as arguments, and as attributes."""
 
+import logging
 import socket
 import ssl
 from http.cookiejar import CookieJar
@@ -64,6 +65,8 @@ def make(context: ssl.SSLContext, sock: socket.socket, jar: CookieJar) -> None:
     WebSocket(URL, sock=connect)
     WebSocket(URL, resolver=resolve, max_read_ahead=None, fragment_size=None)
     WebSocket(URL, resolver=socket.getaddrinfo)
+    WebSocket(URL, logger=logging.getLogger('feed'))
+    WebSocket(URL, logger=logging.LoggerAdapter(logging.getLogger('feed'), {'feed': 'BTC'}))
 
 
 def make_wrong() -> None:
@@ -79,6 +82,7 @@ def make_wrong() -> None:
     WebSocket(URL, ssl_context='/etc/ssl/ca.pem')  # error: arg-type reportArgumentType
     WebSocket(URL, ssl_cafile=5)  # error: arg-type reportArgumentType
     WebSocket(URL, sock=('127.0.0.1', 80))  # error: arg-type reportArgumentType
+    WebSocket(URL, logger='feed')  # error: arg-type reportArgumentType
     WebSocket(URL, resolver=socket.gethostbyname)  # error: arg-type reportArgumentType
 
 
@@ -97,6 +101,8 @@ def change(websocket: WebSocket) -> None:
     assert_type(websocket.cookies, Optional[CookieJar])
     websocket.headers = [('X-One', 'a')]
     websocket.add_header('X-One', b'a')
+    websocket.logger = None
+    websocket.logger.warning('%s is late', websocket)
     websocket.write_timeout = None
     websocket.write_timeout = '5'  # error: assignment reportAttributeAccessIssue
     websocket.max_size = 1  # error: attr-defined reportAttributeAccessIssue

@@ -1,5 +1,6 @@
 """A server and its handlers."""
 
+import logging
 from pathlib import Path
 from typing import FrozenSet, List, Optional, Tuple, Union
 
@@ -80,7 +81,7 @@ def serve() -> None:
     server.close(timeout='5')  # error: arg-type reportArgumentType
     Server(echo, origins=['https://example.org', None], on_request=check, reuse_port=True)
     Server(echo, origins=is_ours, unix_path='/run/feed.sock')
-    Server(echo, origins=None, unix_path=Path('/run/feed.sock'))
+    Server(echo, origins=None, unix_path=Path('/run/feed.sock'), logger=logging.getLogger('feed'))
 
 
 def serve_in_one_thread() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import absolute_import, division, print_function
 
+import logging
 import socket
 import ssl
 
@@ -17,6 +18,8 @@ from tests.unit.test_surface import parameters_of
 URL = u'wss://example.org/feed'
 
 CONTEXT = ssl.create_default_context()
+
+ADAPTER = logging.LoggerAdapter(logging.getLogger('feed'), {})
 
 
 def first_resolver(*_args):
@@ -61,6 +64,7 @@ PARAMETERS = {
     'extensions': ((), (PermessageDeflate,), PermessageDeflate, TypeError),
     'message_parts': (False, max, 'yes', TypeError),
     'text_as_bytes': (False, True, 'yes', TypeError),
+    'logger': (logging.getLogger('lomond'), ADAPTER, 'feed', TypeError),
 }
 
 #: Of parameters whose attribute has another name: that name.
@@ -206,5 +210,6 @@ def test_what_was_agreed_on_with_a_client_can_not_be_set():
         assert 'Server(handler, {}='.format(name) in str(caught.value)
     websocket.write_timeout = 5
     websocket.json_dumps = repr
+    websocket.logger = ADAPTER
     with pytest.raises(TypeError):
         websocket.write_timeout = 'x'

@@ -25,7 +25,7 @@ HOME = os.path.dirname(os.path.abspath(lomond.__file__))
 HOUSE = [
     ['_compat'],
     ['_checks', '_console', '_core', '_describe', '_hints', '_locks'],
-    ['constants', 'errors', 'events', 'opcode', 'stats', 'status'],
+    ['constants', 'errors', 'events', 'opcode', 'stats', 'status', 'timings'],
     ['http'],
     ['net', 'protocol'],
     ['engine'],

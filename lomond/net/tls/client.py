@@ -54,8 +54,8 @@ class TLSClient(object):
         self.sessions = {}  # type: Dict[Any, Any]
         self._resumptions = 0
 
-    def context(self, options):
-        # type: (TLSOptions) -> ssl.SSLContext
+    def context(self, options, logger=log):
+        # type: (TLSOptions, Any) -> ssl.SSLContext
         """Return the user's context, or one of our own.
 
         Options that are equal share one, until a file that it was made of changes. Raises
@@ -67,14 +67,14 @@ class TLSClient(object):
             context = shared_context(
                 options.cafile, options.verify, options.certfile, options.keyfile)
             if is_first and not (options.verify or options.fingerprint):
-                log.warning('TLS certificates are not verified: anyone on the way can read and '
-                            'change what is sent')
+                logger.warning('TLS certificates are not verified: anyone on the way can read and '
+                               'change what is sent')
         self._contexts[options] = context
         return context      # type: ignore[no-any-return]
 
     @operation
-    def secure(self, transport, host, options, deadline, phase):
-        # type: (Transport, str, TLSOptions, float, Phase) -> Steps
+    def secure(self, transport, host, options, deadline, phase, logger=log):
+        # type: (Transport, str, TLSOptions, float, Phase, Any) -> Steps
         """Make TLS with a host on a transport, and check the host's certificate by the options.
 
         The result is the new transport, which replaces the other. Raises ConnectFail, with the
@@ -82,7 +82,7 @@ class TLSClient(object):
         """
         secured = None  # type: Any
         try:
-            context = self.context(options)
+            context = self.context(options, logger)
             name = options.server_hostname or _server_name(host)
             # A handshake that resumes checks no certificate: what was checked when the session
             # was made must be what would be checked now.
