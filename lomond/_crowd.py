@@ -17,7 +17,6 @@ from lomond._endpoint import Endpoint
 from lomond._messages import message_of
 from lomond._multiplexer import Multiplexer
 from lomond.engine.outbox import OVERFLOWS, Driver, Outbox, Overflow
-from lomond.engine.stepped import QueuedSession
 from lomond.engine.timers import NEVER
 from lomond.net.ways import WAYS
 from lomond.protocol.close import encode_close
@@ -265,7 +264,7 @@ class Crowd(object):
         # type: (Any) -> Any
         """Return what sends for a member, None if it hasn't begun or isn't one."""
         session = websocket.session if websocket in self else None
-        return session.writer if isinstance(session, QueuedSession) else None
+        return session.writer if getattr(session, 'is_queued', False) else None
 
     @_of_pools
     def close(self, code=Status.GOING_AWAY, reason=u'', timeout=10.0):

@@ -1,0 +1,88 @@
+"""A certificate authority of this process's own, and the certificates of a test server.
+
+Made by trustme, an optional package. Nothing outside the process trusts it.
+"""
+
+from __future__ import absolute_import, division, print_function
+
+import os
+import shutil
+import tempfile
+
+from lomond._compat import TYPE_CHECKING, native_to_text
+from lomond._locks import ProcessLock
+from lomond.net.tls.contexts import server_context
+
+if TYPE_CHECKING:
+    from typing import Any, Dict, List  # noqa: F401
+
+    from lomond._compat import text_type  # noqa: F401
+
+#: Whom a certificate names that a client gets which asks for no name, or for an unknown one.
+LOCAL = (u'localhost', u'127.0.0.1', u'::1')
+
+_authority = []  # type: List[Any]
+_lock = ProcessLock()
+
+
+def find_authority():
+    # type: () -> Any
+    """Return the authority, a `trustme.CA`; raises ImportError, which says what to install."""
+    with _lock():
+        if not _authority:
+            try:
+                import trustme  # few programs need it
+            except ImportError as error:
+                raise ImportError(
+                    'TLS in lomond.testing needs trustme, which makes certificates: '
+                    'pip install trustme ({})'.format(error))
+            _authority.append(trustme.CA())
+        return _authority[0]
+
+
+class Certificates(object):
+    """The certificates of one server: for this machine, and for each name that was added.
+
+    Attributes: ``cafile``, the path of the authority's certificate; ``context``, a server's.
+    """
+
+    def __init__(self):
+        # type: () -> None
+        self._authority = find_authority()
+        self._folder = tempfile.mkdtemp(prefix='lomond-testing-')
+        self._contexts = {}  # type: Dict[text_type, Any]
+        self._lock = ProcessLock()
+        #: The path of the authority's certificate, in PEM.
+        self.cafile = os.path.join(self._folder, 'authority.pem')  # type: str
+        self._authority.cert_pem.write_to_path(self.cafile)
+        #: A server's TLS context.
+        self.context = self._new_context(*LOCAL)  # type: Any
+        # The newer `sni_callback` isn't on 2.7 and 3.6.
+        self.context.set_servername_callback(self._choose)
+
+    def add(self, name):
+        # type: (str) -> None
+        """Have a certificate for a name; an address that is one of this machine has it already."""
+        name = native_to_text(name).lower()
+        with self._lock():
+            if name not in self._contexts:
+                self._contexts[name] = self._new_context(name)
+
+    def _new_context(self, *names):
+        # type: (*text_type) -> Any
+        path = os.path.join(self._folder, 'server-{}.pem'.format(len(self._contexts)))
+        certificate = self._authority.issue_cert(*names)
+        certificate.private_key_and_cert_chain_pem.write_to_path(path)
+        return server_context(path)
+
+    def _choose(self, sock, name, _context):
+        # type: (Any, Any, Any) -> None
+        """Answer with the certificate for the name that the client asks for."""
+        found = self._contexts.get(native_to_text(name).lower() if name else u'')
+        if found is not None:
+            sock.context = found
+
+    def close(self):
+        # type: () -> None
+        """Remove the files."""
+        shutil.rmtree(self._folder, ignore_errors=True)
