@@ -263,7 +263,7 @@ class Crowd(object):
     def _writer_of(self, websocket):
         # type: (Any) -> Any
         """Return what sends for a member, None if it hasn't begun or isn't one."""
-        session = websocket.session if websocket in self else None
+        session = websocket.session if websocket in self else None  # type: Any
         return session.writer if getattr(session, 'is_queued', False) else None
 
     @_of_pools

@@ -43,7 +43,8 @@ _HASHED = (bytes, text_type, int, float)
 def _values(event):
     # type: (Event) -> List[Any]
     """Return what an event's fields are compared by."""
-    return [_compared(getattr(event, field)) for field in event.__match_args__]
+    fields = event.__match_args__  # type: Tuple[str, ...]
+    return [_compared(getattr(event, field)) for field in fields]
 
 
 def _compared(value):

@@ -11,8 +11,8 @@ from lomond._compat import TYPE_CHECKING
 if TYPE_CHECKING:
     from typing import Callable, List, Optional, Tuple  # noqa: F401
 
-    from lomond.http.url import Target  # noqa: F401
-    from lomond.net.options import NetOptions  # noqa: F401
+    from lomond.http.url import Target
+    from lomond.net.options import NetOptions
 
     Detour = Callable[[Target, NetOptions], Optional[Tuple[Target, NetOptions]]]
 
@@ -27,7 +27,7 @@ def find_detour(target, options):
     """Return where to connect to, and with which options, instead of these, or these."""
     if options.sock is None and target.unix_path is None:
         for detour in reversed(list(detours)):
-            found = detour(target, options)
+            found = detour(target, options)  # type: Optional[Tuple[Target, NetOptions]]
             if found is not None:
                 return found
     return target, options

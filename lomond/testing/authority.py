@@ -8,6 +8,7 @@ from __future__ import absolute_import, division, print_function
 import os
 import shutil
 import tempfile
+import warnings
 
 from lomond._compat import TYPE_CHECKING, native_to_text
 from lomond._locks import ProcessLock
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
     from lomond._compat import text_type  # noqa: F401
 
-#: Whom a certificate names that a client gets which asks for no name, or for an unknown one.
+#: The names in the certificate for a client that asks for no name, or for an unknown one.
 LOCAL = (u'localhost', u'127.0.0.1', u'::1')
 
 _authority = []  # type: List[Any]
@@ -31,7 +32,9 @@ def find_authority():
     with _lock():
         if not _authority:
             try:
-                import trustme  # few programs need it
+                with warnings.catch_warnings():
+                    warnings.simplefilter('ignore')     # what it is made with warns of old Pythons
+                    import trustme  # few programs need it
             except ImportError as error:
                 raise ImportError(
                     'TLS in lomond.testing needs trustme, which makes certificates: '

@@ -25,7 +25,7 @@ from lomond.websocket import WebSocket
 if TYPE_CHECKING:
     from typing import Any, Callable, Deque, Generator, Iterable, Iterator, List, Optional, Union  # noqa: F401
 
-    from lomond.events import AnyEvent  # noqa: F401
+    from lomond.events import AnyEvent
     from lomond.protocol.close import CloseFrame  # noqa: F401
     from lomond.testing.matching import Expected, Message, Sendable  # noqa: F401
 
@@ -53,9 +53,9 @@ class FakeWebSocket(WebSocket):
 
     Each positional argument has the events of one connection: an iterable of events, and of
     messages, which become Text and Binary (a dict or list: its JSON); or a function, called with
-    the FakeWebSocket, that returns or yields these while the program sends. After the last one,
-    ``persist`` and a pool end, as if the program had closed; beginning another connection raises
-    AssertionError.
+    the FakeWebSocket, that returns or yields these while the program sends. What reconnects doesn't
+    wait, and ends instead of beginning a connection that has no events; a loop raises
+    AssertionError then.
 
     What the events leave out is added: Ready before the first other event; at the end Disconnected.
     After ``close()`` of the program no further event comes, but Closed and Disconnected.
@@ -85,6 +85,8 @@ class FakeWebSocket(WebSocket):
         #: The payloads of the pings, and of the pongs, that were sent.
         self.pings = []  # type: List[bytes]
         self.pongs = []  # type: List[bytes]
+        #: The delays after which ``persist`` or a pool would have reconnected, in seconds.
+        self.back_offs = []  # type: List[float]
         #: The client's request, where this is a server's end; else None.
         self.request = None  # type: Any
         if request is not None:
@@ -122,24 +124,37 @@ class FakeWebSocket(WebSocket):
     def new_session(self, _session_class):
         # type: (Any) -> Any
         """Return what takes the place of a session, whatever its class should be."""
-        return super(FakeWebSocket, self).new_session(_FakeSession)
+        make = _FakeSession  # type: Any
+        return super(FakeWebSocket, self).new_session(make)
 
     def begin_script(self):
-        # type: () -> Iterator[Any]
-        """Return an iterator over the next connection's events; its session calls this."""
+        # type: () -> Optional[Iterator[Any]]
+        """Return an iterator over the next connection's events; its session calls this.
+
+        None if there is no connection, as what reconnects is about to end.
+        """
         if not self._scripts:
             raise AssertionError(
                 'this FakeWebSocket has the events of {} connections, and another one was begun: '
                 'give it more, FakeWebSocket(events, more_events)'.format(self._number))
         self._number += 1
         script = self._scripts.popleft()
+        if script is None:
+            return None
         return iter(script(self) if callable(script) else script)
 
-    def end_script(self):
-        # type: () -> None
-        """Let what reconnects end after the last connection; its session calls this."""
-        if not self._scripts:
+    def attach_machine(self, machine):
+        # type: (Any) -> None
+        """Let what reconnects this end, if there is nothing to connect to; it calls this."""
+        super(FakeWebSocket, self).attach_machine(machine)
+        if self._number and not self._scripts:
             self.last_close = object()
+            self._scripts.append(None)      # the attempt that ends it has no events
+
+    def skip_back_off(self, delay):
+        # type: (float) -> None
+        """Record a delay; what reconnects this calls it, and doesn't wait."""
+        self.back_offs.append(delay)
 
     def _make_calls(self):
         # type: () -> Any
@@ -213,9 +228,11 @@ class _FakeSession(object):
     def begin_checked(self, wake, *_timing):
         # type: (Any, *Any) -> None
         """Begin; options of time have no effect."""
-        self._websocket.claim(self)
+        websocket = self._websocket  # type: Any
+        websocket.claim(self)
         self._wake_driver = wake
-        self._playing = self._play(self._websocket.begin_script())
+        script = self._websocket.begin_script()
+        self._playing = iter(()) if script is None else self._play(script)
 
     def claimed(self):
         # type: () -> None
@@ -266,7 +283,7 @@ class _FakeSession(object):
         """End, whatever it is doing."""
         if not self.is_finished:
             self.is_finished, self.is_running = True, False
-            if self._playing is not None and not self._playing.gi_running:
+            if not getattr(self._playing, 'gi_running', True):
                 self._playing.close()
             self._end(EndKind.FORCED, u'disposed of')
             self._websocket.on_disconnect()
@@ -380,7 +397,6 @@ class _FakeSession(object):
                 kind = EndKind.CLOSED
             self._end(kind, event.reason, event.cause)
             self.is_finished, self.is_running = True, False
-            self._websocket.end_script()
             self._websocket.on_disconnect()
 
     def _receive_close(self, code, reason):

@@ -11,7 +11,7 @@ from lomond._compat import TYPE_CHECKING, text_type, to_bytes
 from lomond._describe import describe_with_type
 
 if TYPE_CHECKING:
-    from typing import Any, Callable, Dict, List, Pattern, Union  # noqa: F401
+    from typing import Any, Callable, Dict, List, Pattern, Union
 
     Message = Union[text_type, bytes]
     Sendable = Union[text_type, bytes, bytearray, Dict[Any, Any], List[Any]]

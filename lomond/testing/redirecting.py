@@ -58,8 +58,8 @@ class _Redirection(object):
         self._by_name = {}  # type: Dict[str, Any]
         self._for_all = None  # type: Any
         if hasattr(servers, 'items'):
-            for name, server in servers.items():
-                name = native_to_text(name)
+            for key, server in servers.items():
+                name = native_to_text(key)
                 if u'/' in name or not name:
                     raise ValueError('redirect takes host names, such as api.example.com, not '
                                      '{!r}'.format(name))

@@ -8,7 +8,7 @@ import threading
 
 from lomond import sansio
 from lomond._checks import check_flag
-from lomond._compat import TYPE_CHECKING, text_type
+from lomond._compat import TYPE_CHECKING
 from lomond.net.listen import listen
 from lomond.net.waiter import READ, wait
 from lomond.net.waker import Waker
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from types import TracebackType  # noqa: F401
     from typing import Any, List, Optional, Tuple, Type, Union  # noqa: F401
 
+    from lomond._compat import text_type  # noqa: F401
     from lomond.protocol.handshake import Request  # noqa: F401
     from lomond.testing.steps import Step  # noqa: F401
 
@@ -142,7 +143,7 @@ class ScriptedServer(object):
 
     def __exit__(self, exc_type, error, traceback):
         # type: (Optional[Type[BaseException]], Optional[BaseException], Optional[TracebackType]) -> None
-        self._stop(error is None and not self._failures)
+        self.stop(error is None)
         if error is None:
             self.check()
             return
@@ -169,11 +170,15 @@ class ScriptedServer(object):
                     len(self._scripts), len(self._ends))
             return None
 
-    def _stop(self, waits):
+    def stop(self, waits=True):
         # type: (bool) -> None
-        """End all connections, if it ``waits`` once their scripts are over; free everything."""
+        """End the server, as leaving the block does, but raise nothing; see `check`.
+
+        Parameters: ``waits``, False to break off the steps that have begun.
+        """
         with self._lock:
             self.stopping.set()
+            waits = waits and not self._failures
         self._waker.wake()
         self._threads[0].join()     # after that there is no other connection
         with self._lock:
