@@ -7,15 +7,19 @@ from __future__ import absolute_import, division, print_function
 
 import os
 import shutil
+import socket
 import tempfile
 import warnings
+from itertools import count
 
 from lomond._compat import TYPE_CHECKING, native_to_text
 from lomond._locks import ProcessLock
+from lomond.http.url import to_ascii
+from lomond.net.address import read_address
 from lomond.net.tls.contexts import server_context
 
 if TYPE_CHECKING:
-    from typing import Any, Dict, List  # noqa: F401
+    from typing import Any, Dict, List, Sequence  # noqa: F401
 
     from lomond._compat import text_type  # noqa: F401
 
@@ -53,27 +57,35 @@ class Certificates(object):
         # type: () -> None
         self._authority = find_authority()
         self._folder = tempfile.mkdtemp(prefix='lomond-testing-')
-        self._contexts = {}  # type: Dict[text_type, Any]
+        self._count = count()
+        self._by_name = {}  # type: Dict[text_type, Any]    # TLS contexts
+        # A client asks for no address: one certificate names them all.
+        self._addresses = list(LOCAL)
         self._lock = ProcessLock()
         #: The path of the authority's certificate, in PEM.
         self.cafile = os.path.join(self._folder, 'authority.pem')  # type: str
         self._authority.cert_pem.write_to_path(self.cafile)
         #: A server's TLS context.
-        self.context = self._new_context(*LOCAL)  # type: Any
+        self.context = self._without_name = self._new_context(LOCAL)  # type: Any
         # The newer `sni_callback` isn't on 2.7 and 3.6.
         self.context.set_servername_callback(self._choose)
 
     def add(self, name):
         # type: (str) -> None
-        """Have a certificate for a name; an address that is one of this machine has it already."""
+        """Have a certificate for a name in ASCII, or for an address."""
         name = native_to_text(name).lower()
         with self._lock():
-            if name not in self._contexts:
-                self._contexts[name] = self._new_context(name)
+            if name in self._by_name or name in self._addresses:
+                return
+            if _is_address(name):
+                self._addresses.append(name)
+                self._without_name = self._new_context(self._addresses)
+            else:
+                self._by_name[name] = self._new_context([name])
 
-    def _new_context(self, *names):
-        # type: (*text_type) -> Any
-        path = os.path.join(self._folder, 'server-{}.pem'.format(len(self._contexts)))
+    def _new_context(self, names):
+        # type: (Sequence[text_type]) -> Any
+        path = os.path.join(self._folder, 'server-{}.pem'.format(next(self._count)))
         certificate = self._authority.issue_cert(*names)
         certificate.private_key_and_cert_chain_pem.write_to_path(path)
         return server_context(path)
@@ -81,11 +93,20 @@ class Certificates(object):
     def _choose(self, sock, name, _context):
         # type: (Any, Any, Any) -> None
         """Answer with the certificate for the name that the client asks for."""
-        found = self._contexts.get(native_to_text(name).lower() if name else u'')
-        if found is not None:
-            sock.context = found
+        # Some Pythons have decoded it from IDNA.
+        key = to_ascii(native_to_text(name)).lower() if name else None
+        sock.context = self._by_name.get(key, self._without_name)
 
     def close(self):
         # type: () -> None
         """Remove the files."""
         shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def _is_address(name):
+    # type: (text_type) -> bool
+    try:
+        read_address(str(name), 0)
+    except (socket.error, UnicodeError):
+        return False
+    return True

@@ -7,6 +7,7 @@ errors are those of a real `lomond.websocket.WebSocket`. It opens no socket and 
 from __future__ import absolute_import, division, print_function
 
 from collections import deque
+from itertools import chain
 
 from lomond import events
 from lomond._compat import TYPE_CHECKING, decode_utf8, encode_utf8, text_type
@@ -94,7 +95,9 @@ class FakeWebSocket(WebSocket):
                 request = rebuild_request('GET', request, {'Host': 'fake.example'})
             self.request = request
             self._role = SERVER
-            self.reset()
+            self._loop = self.connect()
+            # A handler is called once it is open.
+            self._events = chain([next(self._loop)], self._loop)
 
     def assert_sent(self, *expected):
         # type: (*Expected) -> None
@@ -160,9 +163,12 @@ class FakeWebSocket(WebSocket):
         # type: () -> Any
         calls = super(FakeWebSocket, self)._make_calls()
         if self.request is not None:        # as in a handler: it is open already
-            loop = self.connect()
-            calls.adopt(loop, loop, self.session)
+            calls.adopt(self._loop, self._events, self.session)
         return calls
+
+    def __iter__(self):
+        # type: () -> Any
+        return self.connect() if self.request is None else self._events
 
 
 def _check_script(script):
@@ -327,6 +333,8 @@ class _FakeSession(object):
         # type: (Iterator[Any]) -> Iterator[AnyEvent]
         is_connected, reason = False, None  # type: bool, Optional[text_type]
         for event in self._completed(script):
+            if self.connection.state == State.CLOSED and event.name != 'disconnected':
+                break
             is_connected = is_connected or event.name != 'connecting'
             if event.name == 'rejected':
                 reason = event.reason
@@ -337,7 +345,7 @@ class _FakeSession(object):
             if event.name == 'closing' and self.connection.lifecycle.may_close:
                 self.connection.encode(Opcode.CLOSE, encode_close(
                     None if event.code == 1005 else event.code, u''))
-            if self._is_given_up or self.connection.state != State.OPEN and self.has_opened:
+            if self._is_given_up or self.connection.state == State.CLOSING:
                 break
         for event in self._ending(is_connected, reason):
             self._before(event)
@@ -346,7 +354,9 @@ class _FakeSession(object):
     def _completed(self, script):
         # type: (Iterator[Any]) -> Iterator[AnyEvent]
         """Yield the events of the script, as events, with a Ready."""
-        is_expected = True
+        is_expected = self._websocket.request is None
+        if not is_expected:
+            yield self._ready()
         for item in script:
             event = self._to_event(item)
             if is_expected and event.name not in _BEFORE_READY:
