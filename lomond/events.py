@@ -44,7 +44,7 @@ def _values(event):
     # type: (Event) -> List[Any]
     """Return what an event's fields are compared by."""
     fields = event.__match_args__  # type: Tuple[str, ...]
-    return [_compared(getattr(event, field)) for field in fields]
+    return [_compared(getattr(event, field, None)) for field in fields]
 
 
 def _compared(value):

@@ -12,6 +12,7 @@ from collections import deque
 
 from lomond._compat import TYPE_CHECKING, monotonic, text_type
 from lomond._describe import describe
+from lomond.errors import WebSocketError
 from lomond.opcode import Opcode
 from lomond.testing.matching import matches, show
 from lomond.testing.steps import cut
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 _RESET = struct.pack('ii', 1, 0)
 
 
-class Unmet(Exception):
+class Unmet(WebSocketError):
     """The client did something else than the script says, or nothing; the text says what."""
 
 

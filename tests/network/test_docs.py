@@ -42,7 +42,7 @@ WSPROTO = 'docs/from-wsproto.md'
 WSGI = 'docs/wsgi.md'
 PAGES = [
     'README.md', 'CHANGELOG.md', 'CONTRIBUTING.md', 'SECURITY.md', GUIDE, 'docs/migrating.md',
-    'docs/architecture.md', SECURITY, SANSIO, WSPROTO, WSGI]
+    'docs/architecture.md', SECURITY, SANSIO, WSPROTO, WSGI, 'docs/testing.md']
 
 #: Whose links are followed, too. (`test_docs_ws4py` runs the programs of its page.)
 LINKED_PAGES = PAGES + [
