@@ -94,7 +94,7 @@ class Certificates(object):
         # type: (Any, Any, Any) -> None
         """Answer with the certificate for the name that the client asks for."""
         # Some Pythons have decoded it from IDNA.
-        key = to_ascii(native_to_text(name)).lower() if name else None
+        key = to_ascii(native_to_text(name)).lower() if name else u''
         sock.context = self._by_name.get(key, self._without_name)
 
     def close(self):

@@ -141,10 +141,10 @@ class FakeWebSocket(WebSocket):
                 'this FakeWebSocket has the events of {} connections, and another one was begun: '
                 'give it more, FakeWebSocket(events, more_events)'.format(self._number))
         self._number += 1
-        script = self._scripts.popleft()
-        if script is None:
-            return None
-        return iter(script(self) if callable(script) else script)
+        script = self._scripts.popleft()  # type: Any
+        if callable(script):
+            script = script(self)
+        return None if script is None else iter(script)
 
     def attach_machine(self, machine):
         # type: (Any) -> None

@@ -82,8 +82,8 @@ class ScriptedServer(object):
         self.received = []  # type: List[Union[text_type, bytes]]
         #: What happened so far: ``str()`` of it is text.
         self.transcript = Transcript()  # type: Transcript
-        #: Set once each script has come to its end, or something has failed. (What was sent last may
-        #: not have arrived: as an ``exit_event`` it could end a loop too early.)
+        #: Set once each script has come to its end, or something has failed. (As an ``exit_event``
+        #: it could end a loop too early: what was sent last may not have arrived.)
         self.done = threading.Event()  # type: threading.Event
         #: Set once the block ends.
         self.stopping = threading.Event()  # type: threading.Event

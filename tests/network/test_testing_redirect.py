@@ -128,7 +128,8 @@ def test_other_hosts_are_refused_and_this_machine_is_not():
 
 
 def test_blocks_may_be_nested():
-    with ScriptedServer([say(u'a'), close()]) as outer, ScriptedServer([say(u'b'), close()]) as inner:
+    with ScriptedServer([say(u'a'), close()]) as outer, \
+            ScriptedServer([say(u'b'), close()]) as inner:
         with redirect({'a.example': outer, 'b.example': outer}):
             with redirect({'b.example': inner}):
                 assert [event.text for url in (u'ws://a.example/', u'ws://b.example/')

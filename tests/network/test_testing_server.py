@@ -59,7 +59,8 @@ def answer(text):
 
 @pytest.mark.parametrize('tls', [False, True])
 def test_steps_follow_one_after_the_other(tls):
-    script = [say(u'hello'), expect(u'hi'), ping(b'x'), say(b'\0'), say({'a': 1}), close(3001, u'z')]
+    script = [say(u'hello'), expect(u'hi'), ping(b'x'), say(b'\0'), say({'a': 1}),
+              close(3001, u'z')]
     with ScriptedServer(script, tls=tls) as server:
         assert server.url.startswith(u'wss://' if tls else u'ws://')
         seen = connect(server, lambda websocket, event: (
