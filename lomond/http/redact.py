@@ -1,4 +1,4 @@
-"""Removes secrets from URLs, HTTP heads and traces before errors, reprs and the log show them.
+"""Removes secrets from URLs, HTTP heads and traces before errors, the log or a file shows them.
 
 It never changes what is sent.
 """
@@ -34,6 +34,23 @@ _BARE_SCHEME = re.compile(u'["\'<(=]*[A-Za-z][A-Za-z0-9+.-]{0,20}\\Z')
 # Not secret: a nonce (RFC 6455 11.3.1).
 _PUBLIC_NAME = u'sec-websocket-key'
 
+# The start of a URL without credentials: a host, or an address in brackets, and a port.
+_PLAIN_AUTHORITY = re.compile(
+    u'(?:[A-Za-z][A-Za-z0-9+.-]*:)?//(?:[^/?#@:\\[\\]]*|\\[[^/?#@\\[\\]]*\\])(?::[0-9]*)?'
+    u'(?:[/?#]|\\Z)')
+
+_QUERY = re.compile(u'\\?([^\\s"\'<>]+)')
+_FRAGMENT = re.compile(u'#[^?\\s]+\\Z')
+_PARAMETER = re.compile(u'([A-Za-z_$][A-Za-z0-9_.:$-]{0,40})=(?!=*\\Z)')
+
+# A name has parts such as v1, ocpp2, k8s, json, Bearer, MBWS. A token has longer ones, of any
+# characters.
+_PROTOCOL = u'sec-websocket-protocol'
+_NAME_PART = re.compile(
+    u'(?:[A-Za-z]?[a-z]{0,19}|[A-Z]{1,5}|[A-Za-z]{0,5}[0-9]{1,3}|[a-z][0-9][a-z])\\Z')
+_BETWEEN_PARTS = re.compile(u'[-._/+:]')
+_SECRET_PROTOCOL = re.compile(u'bearer|{}'.format(_WORDS), re.IGNORECASE)
+
 
 def hide_credentials(url):
     # type: (Text) -> Text
@@ -58,8 +75,53 @@ def redact_text(text):
         word = max(before.rfind(u' '), before.rfind(u'\t')) + 1
         start = before.find(u':', word) + 1
         if not start or not _BARE_SCHEME.match(before[word:start - 1]):
-            return text
-    return before[:start] + HIDDEN + mark + after
+            return _hide_queries(text)
+    return _hide_queries(before[:start] + HIDDEN + mark + after)
+
+
+def redact_url(url):
+    # type: (Text) -> Text
+    """Return a URL without its credentials, the values in its query, and its fragment."""
+    if not _PLAIN_AUTHORITY.match(url):
+        url = hide_credentials(url)
+    return _hide_queries(_FRAGMENT.sub(u'#' + HIDDEN, url))
+
+
+def _hide_queries(text):
+    # type: (Text) -> Text
+    """Return a text without the values of parameters, and what isn't certain to be a name.
+
+    A value of any parameter may be a secret: servers take tokens under all kinds of names.
+    """
+    return _QUERY.sub(lambda match: u'?' + u''.join(
+        part if part in (u'&', u';', u'#', u'') else _hide_parameter(part)
+        for part in re.split(u'([&;#])', match.group(1))), text)
+
+
+def _hide_parameter(parameter):
+    # type: (Text) -> Text
+    name = _PARAMETER.match(parameter)
+    return HIDDEN if name is None else name.group() + HIDDEN
+
+
+def _redact_protocols(value):
+    # type: (Text) -> Text
+    """Return a Sec-WebSocket-Protocol without items that are not certain to be names.
+
+    Pages send tokens in it, as browsers let them set no other header: alone, after a name such as
+    bearer, or as a part of an item.
+    """
+    shown = []
+    is_secret = False
+    for item in value.split(u','):
+        name = item.strip(u' \t')
+        word = _SECRET_PROTOCOL.search(name)
+        if is_secret or not all(_NAME_PART.match(part) for part in _BETWEEN_PARTS.split(name)) \
+                or word is not None and word.end() < len(name):
+            name = HIDDEN
+        is_secret = word is not None
+        shown.append(name)
+    return u', '.join(shown)
 
 
 def redact_line(line):
@@ -74,6 +136,9 @@ def redact_line(line):
         return HIDDEN       # folded: it continues the value of an unknown header
     name = _SECRET_NAME.match(line)
     if name is None or name.group().lower() == _PUBLIC_NAME:
+        field, colon, value = line.partition(u':')
+        if field.lower() == _PROTOCOL:
+            return u'{}: {}'.format(field, _redact_protocols(value))
         return redact_text(line)
     return u'{}: {}'.format(name.group(), HIDDEN)
 
@@ -88,7 +153,12 @@ def redact_head(head):
     # type: (bytes) -> bytes
     """Return the head of a request or a response without the secrets in it."""
     lines = head.decode('latin-1').split(u'\r\n')
-    return u'\r\n'.join(lines[:1] + [redact_line(line) for line in lines[1:]]).encode('latin-1')
+    shown = [redact_text(lines[0])] + [redact_line(line) for line in lines[1:]]
+    return u'\r\n'.join(shown).encode('latin-1')
+
+
+#: The fields of a trace that hold a URL.
+_URLS = ('url', 'location', 'proxy')
 
 
 class TraceRecord(Fields):
@@ -105,10 +175,13 @@ class TraceRecord(Fields):
 
     def redacted(self):
         # type: () -> Dict[str, Any]
-        """Return a dict for the log, whose ``head`` is the redacted one."""
+        """Return a dict for the log, whose ``head`` is the redacted one, and so are its URLs."""
         shown = dict(self)
         if 'head' in shown:
             shown['head'] = shown.pop('redacted_head')
+        for name in _URLS:
+            if name in shown:
+                shown[name] = redact_url(shown[name])
         return shown
 
     def __repr__(self):

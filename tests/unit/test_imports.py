@@ -33,7 +33,7 @@ HOUSE = [
     ['_messages', '_options'],
     ['_calls', '_endpoint', '_multiplexer', '_outcomes', 'session', 'websocket'],
     ['_crowd', '_served', '_serving', '_upgraded', '_wsgi_servers', 'sansio'],
-    ['aio', 'persist', 'pool', 'server', 'wsgi'],
+    ['_har_writer', 'aio', 'har', 'persist', 'pool', 'server', 'wsgi'],
     ['__main__', '_pyinstaller', 'examples', 'testing'],
 ]
 

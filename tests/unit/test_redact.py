@@ -9,7 +9,14 @@ import pytest
 
 from lomond.errors import HandshakeError
 from lomond.http.headers import parse_head
-from lomond.http.redact import TraceRecord, hide_credentials, redact_head, redact_line, redact_text
+from lomond.http.redact import (
+    TraceRecord,
+    hide_credentials,
+    redact_head,
+    redact_line,
+    redact_text,
+    redact_url,
+)
 from lomond.http.response import Response
 from lomond.protocol.handshake import Request
 
@@ -37,7 +44,9 @@ def test_nothing_before_the_last_at_sign_of_a_url_is_left_but_its_scheme(url, sh
 
 @pytest.mark.parametrize('text, shown', [
     (u'', u''),
-    (u'/path?mail=me@example.org', u'/path?mail=me@example.org'),
+    (u'/path?mail=me@example.org', u'/path?mail=***'),
+    (u'GET /?a=SECRET&b=SECRET;c=#d=SECRET HTTP/1.1', u'GET /?a=***&b=***;***#d=*** HTTP/1.1'),
+    (u'is /?SECRET right? no', u'is /?*** right? no'),
     (u'GET http://me:SEC RET@a/ HTTP/2', u'GET http://***@a/ HTTP/2'),
     (u'me@b, http://a', u'me@b, http://a'),
     (u'http://a:S@b, http://c:S@d', u'http://***@d'),
@@ -62,7 +71,18 @@ def test_credentials_of_urls_in_a_text_are_hidden(text, shown):
     (u'X-Auth-Token: SECRET', u'X-Auth-Token: ***'),
     (u'X-Amz-Signature: SECRET', u'X-Amz-Signature: ***'),
     (u'Sec-WebSocket-Key: nonce', u'Sec-WebSocket-Key: nonce'),
-    (u'Sec-WebSocket-Protocol: key, token', u'Sec-WebSocket-Protocol: key, token'),
+    (u'Sec-WebSocket-Protocol: chat', u'Sec-WebSocket-Protocol: chat'),
+    (u'Sec-WebSocket-Protocol: graphql-transport-ws,v12.stomp , ocpp2.0.1, MBWS, base64',
+     u'Sec-WebSocket-Protocol: graphql-transport-ws, v12.stomp, ocpp2.0.1, MBWS, base64'),
+    (u'Sec-WebSocket-Protocol: v4.channel.k8s.io, base64url.bearer.authorization.k8s.io.c2VjcmV0',
+     u'Sec-WebSocket-Protocol: v4.channel.k8s.io, ***'),
+    (u'Sec-WebSocket-Protocol: Bearer, hidden, chat', u'Sec-WebSocket-Protocol: Bearer, ***, chat'),
+    (u'sec-websocket-protocol:access_token,hidden', u'sec-websocket-protocol: access_token, ***'),
+    (u'Sec-WebSocket-Protocol: chat, hunter2', u'Sec-WebSocket-Protocol: chat, ***'),
+    (u'Sec-WebSocket-Protocol: eyJhbGciOi.eyJzdWIi.SflKxwRJ, 0f4d88a1c0',
+     u'Sec-WebSocket-Protocol: ***, ***'),
+    (u'Sec-WebSocket-Protocol: token-hidden, HIDDEN', u'Sec-WebSocket-Protocol: ***, ***'),
+    (u'Location: ws://example.org/?a=SECRET', u'Location: ws://example.org/?a=***'),
     (u'WWW-Authenticate: Basic realm="a"', u'WWW-Authenticate: Basic realm="a"'),
     (u'Location: ws://me:SECRET@example.org/', u'Location: ws://***@example.org/'),
     (u'From: me@example.org', u'From: me@example.org'),
@@ -80,12 +100,31 @@ def test_secret_of_a_header_is_hidden_by_its_name(line, shown):
     assert redact_line(line) == shown
 
 
+@pytest.mark.parametrize('url, shown', [
+    (u'ws://example.org', u'ws://example.org'),
+    (u'ws://[::1]:80/a', u'ws://[::1]:80/a'),
+    (u'ws://me:SECRET@example.org/a?b=SECRET', u'ws://***@example.org/a?b=***'),
+    (u'ws://example.org/?mail=SECRET@example.com', u'ws://example.org/?mail=***'),
+    (u'ws://example.org/?a=1&SECRET', u'ws://example.org/?a=***&***'),
+    (u'ws://example.org/?U0VDUkVU=', u'ws://example.org/?***'),
+    (u'ws://example.org/?U0VDUkVUCg==', u'ws://example.org/?***'),
+    (u'wss://example.org/a#token=SECRET', u'wss://example.org/a#***'),
+    (u'ws://me:SEC?RET@example.org/', u'ws://***@example.org/'),
+    (u'//me:SECRET@example.org/', u'***@example.org/'),
+    (u'/a?b=SECRET', u'/a?b=***'),
+    (u'ws+unix:///run/a.sock:/b?c=SECRET', u'ws+unix:///run/a.sock:/b?c=***'),
+    (u'', u''),
+])
+def test_url_is_shown_without_the_secrets_in_any_part_of_it(url, shown):
+    assert redact_url(url) == shown
+
+
 def test_head_is_unchanged_except_for_secrets():
     head = (
         b'GET /a?b=c@d HTTP/1.1\r\nHost: \xfc\r\nAuthorization: Basic SECRET\r\n'
         b'X-A: caf\xc3\xa9\r\ncookie: SECRET\r\n\r\n')
     assert redact_head(head) == (
-        b'GET /a?b=c@d HTTP/1.1\r\nHost: \xfc\r\nAuthorization: ***\r\n'
+        b'GET /a?b=*** HTTP/1.1\r\nHost: \xfc\r\nAuthorization: ***\r\n'
         b'X-A: caf\xc3\xa9\r\ncookie: ***\r\n\r\n')
 
 
@@ -150,6 +189,15 @@ def test_record_of_a_trace_has_both_forms_of_a_head_and_shows_one():
     shown = logging.LogRecord('name', logging.DEBUG, 'path', 1, '%s %r', (record, record), None)
     for text in (repr(record), str(record), '{}'.format(record), shown.getMessage()):
         assert 'SECRET' not in text
+
+
+def test_record_of_a_trace_hides_what_is_secret_in_its_urls():
+    record = TraceRecord(
+        stage='redirect', url=u'ws://a/?b=SECRET', location=u'ws://a/?c=SECRET', status=302)
+    assert record['url'] == u'ws://a/?b=SECRET'
+    assert 'SECRET' not in repr(record)
+    assert record.redacted() == {
+        'stage': 'redirect', 'url': u'ws://a/?b=***', 'location': u'ws://a/?c=***', 'status': 302}
 
 
 def test_record_without_a_head_is_a_dict_like_any_other():
