@@ -36,7 +36,8 @@ if TYPE_CHECKING:
 #: The URL of one that was given none.
 URL = u'ws://fake.example/'
 
-_SWITCHING = b'HTTP/1.1 101 Switching Protocols\r\n\r\n'
+#: The head of an answer that accepts.
+SWITCHING = b'HTTP/1.1 101 Switching Protocols\r\n\r\n'
 
 # What may come before Ready, or instead of it.
 _BEFORE_READY = frozenset(['connecting', 'connected', 'redirected', 'rejected', 'connect_fail'])
@@ -129,6 +130,15 @@ class FakeWebSocket(WebSocket):
         """Return what takes the place of a session, whatever its class should be."""
         make = _FakeSession  # type: Any
         return super(FakeWebSocket, self).new_session(make)
+
+    def make_event(self, message, received_time=None):
+        # type: (Sendable, Optional[float]) -> Union[events.Text, events.Binary]
+        """Return the event of a message, as the options say; its time is now, or another one."""
+        message = to_message(message)
+        if isinstance(message, bytes):
+            return events.Binary(message, received_time)
+        made = text_class(self.json_loads, self.text_as_bytes)
+        return made(made.from_utf8(encode_utf8(message)), received_time)
 
     def begin_script(self):
         # type: () -> Optional[Iterator[Any]]
@@ -359,6 +369,8 @@ class _FakeSession(object):
             yield self._ready()
         for item in script:
             event = self._to_event(item)
+            if event.name == 'ready' and self.has_opened:
+                continue
             if is_expected and event.name not in _BEFORE_READY:
                 is_expected = False
                 if event.name not in ('ready', 'disconnected'):
@@ -376,18 +388,14 @@ class _FakeSession(object):
         # type: () -> events.Ready
         websocket = self._websocket
         return events.Ready(
-            websocket.request or Response(_SWITCHING), None, set(),
+            websocket.request or Response(SWITCHING), None, set(),
             websocket.stats.connections + 1)
 
     def _to_event(self, item):
         # type: (Any) -> Any
         if isinstance(item, events.Event):
             return item
-        message = to_message(item)
-        if isinstance(message, bytes):
-            return events.Binary(message)
-        made = text_class(self._websocket.json_loads, self._websocket.text_as_bytes)
-        return made(made.from_utf8(encode_utf8(message)))
+        return self._websocket.make_event(item)
 
     def _before(self, event):
         # type: (Any) -> None
