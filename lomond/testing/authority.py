@@ -66,7 +66,8 @@ class Certificates(object):
         self.cafile = os.path.join(self._folder, 'authority.pem')  # type: str
         self._authority.cert_pem.write_to_path(self.cafile)
         #: A server's TLS context.
-        self.context = self._without_name = self._new_context(LOCAL)  # type: Any
+        self.context = self._new_context(LOCAL)  # type: Any
+        self._without_name = self.context
         # The newer `sni_callback` isn't on 2.7 and 3.6.
         self.context.set_servername_callback(self._choose)
 

@@ -161,7 +161,7 @@ class FakeWebSocket(WebSocket):
         """Let what reconnects this end, if there is nothing to connect to; it calls this."""
         super(FakeWebSocket, self).attach_machine(machine)
         if self._number and not self._scripts:
-            self.last_close = object()
+            self.last_close = object()  # type: Optional[object]
             self._scripts.append(None)      # the attempt that ends it has no events
 
     def skip_back_off(self, delay):

@@ -71,10 +71,16 @@ def test_plain_url_reaches_a_plain_server():
 def test_several_hosts_have_servers_and_certificates_of_their_own():
     with ScriptedServer([say(u'a'), close()], tls=True) as one, \
             ScriptedServer([say(u'b'), close()], [say(u'c'), close()], tls=True) as other, \
-            redirect({'a.example': one, u'b.example': other, u'b\xfccher.example': other}):
+            redirect({'a.example': one, u'b.example': other, u'c.example': other}):
         texts = [[event.text for event in connect(url) if event.name == 'text']
-                 for url in (u'wss://a.example/', u'wss://b.example/', u'wss://b\xfccher.example/')]
+                 for url in (u'wss://a.example/', u'wss://b.example/', u'wss://c.example/')]
     assert texts == [[u'a'], [u'b'], [u'c']]
+
+
+def test_name_may_have_other_letters_than_ascii():
+    with ScriptedServer([close()]) as server, redirect({u'b\xfccher.example': server}):
+        assert connect(u'ws://b\xfccher.example/')[-1].graceful
+    assert server.requests[0].get(u'Host') == u'xn--bcher-kva.example'
 
 
 def test_one_server_takes_all_hosts():

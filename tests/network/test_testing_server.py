@@ -436,7 +436,7 @@ def test_without_trustme_the_error_says_what_to_install():
 # -- skip_back_offs --
 
 def test_skipped_back_offs_count_as_time_for_the_policy(dead_port):
-    policy = ReconnectPolicy(min_wait=100, max_wait=100, max_outage=1000)
+    policy = ReconnectPolicy(min_wait=100, max_wait=100, max_outage=950)
     websocket = WebSocket(u'ws://127.0.0.1:{}/'.format(dead_port))
     with skip_back_offs() as delays:
         seen = names(persist(websocket, policy=policy))
