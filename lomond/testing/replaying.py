@@ -15,7 +15,8 @@ from lomond.har import read_har
 from lomond.http.response import Response
 from lomond.opcode import Opcode
 from lomond.protocol.close import decode_close
-from lomond.testing.fake import SWITCHING, FakeWebSocket
+from lomond.testing.fake import FakeWebSocket
+from lomond.testing.playing import SWITCHING
 from lomond.testing.scripted import ScriptedServer
 from lomond.testing.steps import close, drop, expect, ping, say
 

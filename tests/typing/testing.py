@@ -3,6 +3,8 @@
 import re
 from typing import Iterator, List, Optional, Union
 
+from typing_extensions import assert_type
+
 from lomond.persist import persist
 from lomond.server import Request
 from lomond.testing import (
@@ -15,7 +17,6 @@ from lomond.testing import (
     say,
     skip_back_offs,
 )
-from typing_extensions import assert_type
 
 
 def test_server() -> None:
