@@ -16,7 +16,6 @@ from lomond._endpoint import Endpoint
 from lomond._messages import message_of
 from lomond._multiplexer import Multiplexer
 from lomond.engine.outbox import OVERFLOWS, Driver, Outbox, Overflow
-from lomond.engine.stepped import QueuedSession
 from lomond.engine.timers import NEVER
 from lomond.net.ways import WAYS
 from lomond.protocol.close import encode_close
@@ -261,8 +260,8 @@ class Crowd(object):
     def _writer_of(self, websocket):
         # type: (Any) -> Any
         """Return what sends for a member, None if it hasn't begun or isn't one."""
-        session = websocket.session if websocket in self else None
-        return session.writer if isinstance(session, QueuedSession) else None
+        session = websocket.session if websocket in self else None  # type: Any
+        return session.writer if getattr(session, 'is_queued', False) else None
 
     @_of_pools
     def close(self, code=Status.GOING_AWAY, reason=u'', timeout=10.0):

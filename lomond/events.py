@@ -16,7 +16,7 @@ from lomond._compat import TYPE_CHECKING, decode_utf8, text_type
 from lomond.timings import NO_TIMINGS
 
 if TYPE_CHECKING:
-    from typing import Any, Callable, ClassVar, Optional, Set, Tuple, Type, Union  # noqa: F401
+    from typing import Any, Callable, ClassVar, List, Optional, Set, Tuple, Type, Union  # noqa: F401
 
     from typing_extensions import Literal  # noqa: F401  # type checkers know it on any Python
 
@@ -38,8 +38,32 @@ def _short_repr(value):
     return repr(value)
 
 
+# The fields of these types count for the hash; others may have none, as a set of extensions.
+_HASHED = (bytes, text_type, int, float)
+
+
+def _values(event):
+    # type: (Event) -> List[Any]
+    """Return what an event's fields are compared by."""
+    fields = event.__match_args__  # type: Tuple[str, ...]
+    return [_compared(getattr(event, field, None)) for field in fields]
+
+
+def _compared(value):
+    # type: (Any) -> Any
+    """Return what a field is compared by: an exception by its class and words, a head by bytes."""
+    if isinstance(value, BaseException):
+        return type(value), value.args
+    raw = getattr(value, 'raw', None)       # of a Response, or of a server's Request
+    return value if raw is None else (raw, getattr(value, 'body', b''))
+
+
 class Event(object):
-    """Base of all events."""
+    """Base of all events.
+
+    Two are equal if their names and their fields are; ``received_time`` isn't compared, nor the
+    ``cause`` of Disconnected.
+    """
 
     __slots__ = ('received_time',)
     __match_args__ = ()
@@ -55,6 +79,27 @@ class Event(object):
         fields = self.__match_args__  # type: Tuple[str, ...]
         return '{}({})'.format(type(self).__name__, ', '.join(
             '{}={}'.format(field, _short_repr(getattr(self, field))) for field in fields))
+
+    # Tests compare events with those that they expect: by name and value, not by time.
+
+    def __eq__(self, other):
+        # type: (object) -> bool
+        if not isinstance(other, Event):
+            return NotImplemented
+        # Classes differ for one event, see `text_class`; and Utf8Text has other fields than Text.
+        return self is other or (
+            self.name == other.name and self.__match_args__ == other.__match_args__
+            and _values(self) == _values(other))
+
+    def __ne__(self, other):        # 2.7 doesn't derive it
+        # type: (object) -> bool
+        is_equal = self.__eq__(other)
+        return is_equal if is_equal is NotImplemented else not is_equal
+
+    def __hash__(self):
+        # type: () -> int
+        values = tuple(value for value in _values(self) if isinstance(value, _HASHED))
+        return hash((self.name, values))
 
     def __reduce_ex__(self, protocol):
         # type: (Any) -> Any

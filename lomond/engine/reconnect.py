@@ -30,6 +30,10 @@ log = logging.getLogger('lomond')  # type: logging.Logger
 #: The names of the events that a policy's decisions depend on.
 OBSERVED = frozenset(['ready', 'rejected', 'closing', 'disconnected', 'connect_fail'])
 
+#: Called with each back-off's delay, the last one first, instead of waiting: for tests, see
+#: `lomond.testing.skip_back_offs`. Empty otherwise.
+skippers = []  # type: List[Callable[[float], Any]]
+
 
 def _do_nothing():
     # type: () -> None
@@ -45,6 +49,7 @@ class Attempts(object):
     def __init__(self, policy):
         # type: (ReconnectPolicy) -> None
         self._policy = policy
+        self._skipped = 0.0     # seconds of back-offs that nothing waited for
         self._since = policy.clock()    # when the last success ended
         self._failures = 0
         self._waits = 0
@@ -52,6 +57,16 @@ class Attempts(object):
         # Of each URL's server: when it asked for a pause by Retry-After, and how long a pause.
         self._retry_after = [
             None for _url in policy.urls or (None,)]  # type: List[Optional[Tuple[float, float]]]
+
+    def clock(self):
+        # type: () -> float
+        """Return the time by the policy's clock, put forward by what was skipped."""
+        return self._policy.clock() + self._skipped
+
+    def skip(self, seconds):
+        # type: (float) -> None
+        """Count a back-off as over that nothing waited for."""
+        self._skipped += seconds
 
     @property
     def number(self):
@@ -92,14 +107,14 @@ class Attempts(object):
             if event.code in policy.stop_on_code:
                 self._stop_reason = self._reason
         elif event.name == 'disconnected' or event.name == 'connect_fail':
-            self._ended_at = policy.clock()
+            self._ended_at = self.clock()
             if self._reason is None:
                 self._reason = event.reason
 
     def opened(self):
         # type: () -> None
         """Record that the attempt has led to a connection."""
-        self._ready_at = self._policy.clock()
+        self._ready_at = self.clock()
 
     def conclude(self, is_aged=False):
         # type: (bool) -> Union[events.BackOff, events.GaveUp]
@@ -109,7 +124,7 @@ class Attempts(object):
         next attempt begins immediately.
         """
         policy = self._policy
-        now = policy.clock()
+        now = self.clock()
         if self._asked is not None and policy.max_retry_after is not None:
             self._retry_after[self._index] = now, min(self._asked, policy.max_retry_after)
         ended_at = now if self._ended_at is None else self._ended_at
@@ -216,7 +231,8 @@ class PersistentSession(object):
     Parameters:
 
     - ``websocket``: its ``url`` is set if the policy has several. Its ``attach_machine``, if it has
-      that, is called before each attempt.
+      that, is called before each attempt; a ``skip_back_off``, which a test's stand-in has, with
+      each delay instead of waiting.
     - ``start``: returns a session for the next attempt, which has begun. If that has an ``is_aged``
       which is true at its end, the next attempt follows without a wait.
     - ``policy``: a `ReconnectPolicy`.
@@ -484,12 +500,22 @@ class PersistentSession(object):
         else:
             self.phase = self.BACKING_OFF
             self._pause = Pause(event.delay, self._policy.clock)
+            self._skip_back_off(event.delay)
         return [event]
 
     @property
     def _logger(self):
         # type: () -> Any
         return getattr(self._websocket, 'logger', log)      # what persist takes may be a stand-in
+
+    def _skip_back_off(self, delay):
+        # type: (float) -> None
+        """Have the back-off pass at once, in a test that asks for it."""
+        skip = skippers[-1] if skippers else getattr(self._websocket, 'skip_back_off', None)
+        if skip is not None:
+            skip(delay)
+            self._attempts.skip(delay)
+            self._pause.end()
 
     def _end_session(self):
         # type: () -> None

@@ -30,6 +30,9 @@ class QueuedSession(Session):
 
     writer_class = QueuedWriter  # type: Callable[..., Any]
 
+    #: Whether its writer takes what a pool sends to all.
+    is_queued = True  # type: bool
+
     def __init__(self, websocket, outbox=None, clock=monotonic, max_queue=MAX_QUEUE):
         # type: (Any, Optional[Outbox], Callable[[], float], Optional[int]) -> None
         max_queue = check_count('max_queue', max_queue, 1, none_for='no limit')

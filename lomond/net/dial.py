@@ -10,6 +10,7 @@ from lomond._compat import TYPE_CHECKING, NamedTuple, text_type
 from lomond._describe import describe
 from lomond.errors import ConnectFail
 from lomond.net.connect import connect, connect_unix, describe_tried, take_over
+from lomond.net.detour import detours, find_detour
 from lomond.net.proxy.settings import find_proxy
 from lomond.net.proxy.tunnel import open_tunnel
 from lomond.net.shortage import find_shortage
@@ -71,8 +72,11 @@ class Dialer(object):
 
         Raises ConnectFail; then, and when the operation is closed, nothing is left open.
         """
-        proxy = _find_proxy(target, options)
-        opened = yield self._connect(target, proxy, options, deadline, progress)
+        hop = target
+        if detours:
+            hop, options = find_detour(target, options)
+        proxy = _find_proxy(hop, options)
+        opened = yield self._connect(hop, proxy, options, deadline, progress)
         try:
             opened = Transport(opened)
             if proxy is not None:

@@ -43,7 +43,8 @@ WSGI = 'docs/wsgi.md'
 PAGES = [
     'README.md', 'CHANGELOG.md', 'CONTRIBUTING.md', 'SECURITY.md', GUIDE, 'docs/migrating.md',
     'docs/architecture.md', SECURITY, SANSIO, WSPROTO, WSGI, 'docs/command-line.md',
-    'docs/recording.md', 'docs/serving-and-measuring.md', 'docs/metrics.md']
+    'docs/recording.md', 'docs/serving-and-measuring.md', 'docs/metrics.md',
+    'docs/testing.md']
 
 #: Whose links are followed, too. (`test_docs_ws4py` runs the programs of its page.)
 LINKED_PAGES = PAGES + [

@@ -8,7 +8,7 @@ import threading
 import pytest
 
 from tests.network.driving import accept_and_hang_up, drain, run_program, wait_for
-from tests.support import IS_PYPY, answer_upgrade, make_frame, read_frame, read_head
+from tests.support import IS_PYPY, RawServer, answer_upgrade, make_frame, read_frame, read_head
 
 pytestmark = [pytest.mark.costly, pytest.mark.usefixtures('clean_environment')]
 
@@ -269,3 +269,23 @@ def test_a_date_to_retry_after_is_one_of_the_frozen_clock(link, run):
                     tell(event.delay)
                     break
             """) == ['120.0']
+
+
+@pytest.mark.parametrize('early', [IMPORTED_BEFORE, ''], ids=['imported before', 'imported after'])
+def test_the_test_kit_works_on_a_frozen_clock(run, early):
+    with RawServer(echo) as server:     # which nothing connects to
+        assert run(server, """
+            from lomond.testing import FakeWebSocket, ScriptedServer, drop, ping, say
+            from lomond.testing import redirect, skip_back_offs
+            with ScriptedServer([say(u'a'), drop()], [ping()], tls=True) as server:
+                with redirect({'api.example.com': server}), skip_back_offs() as delays:
+                    websocket = WebSocket(u'wss://api.example.com/')
+                    for event in persist(websocket, min_wait=1000):
+                        if event.name in ('text', 'back_off', 'ping'):
+                            tell(event.name)
+                        if event.name == 'ping':
+                            websocket.close()
+            tell(len(delays), delays[0] >= 1000)
+            tell(event.graceful)
+            tell(len(list(persist(FakeWebSocket([u'a'], [])))))
+            """, early=early) == ['text', 'back_off', 'ping', '1 True', 'True', '7']

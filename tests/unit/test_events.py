@@ -293,6 +293,62 @@ def test_event_without_all_its_fields_is_pickled_too(event):
         assert set(look(blank)[1].values()) <= ({None} if lomond.accelerated else set())
 
 
+# -- equality --
+
+@pytest.mark.parametrize('event', FILLED, ids=lambda event: event.name)
+def test_events_with_the_same_fields_are_equal_whenever_they_came(event):
+    twin = copy.deepcopy(event)
+    twin.received_time = -1.0
+    assert twin == event
+    assert not twin != event
+    assert hash(twin) == hash(event)
+    assert len({twin, event}) == 1
+
+
+def test_events_are_equal_only_if_name_and_fields_are():
+    blank = [type(event).__new__(type(event)) for event in FILLED]
+    distinct = [event for event in FILLED if event.name not in ('connect_fail', 'disconnected')]
+    for one in distinct + blank:
+        assert one != distinct and one is not None
+        assert [other for other in distinct if other == one] == ([one] if one in distinct else [])
+        assert not one == one.name
+
+
+@pytest.mark.parametrize('one, other', [
+    (events.Closing(1000, u'a'), events.Closed(1000, u'a')),
+    (events.Text(u'a'), events.Text(u'b')),
+    (events.Text(u'a'), events.Binary(b'a')),
+    (events.Text(u'a'), events.Utf8Text(b'a')),
+    (events.Text(u'a'), events.TextPart(u'a', True, True)),
+    (events.Ping(b'a'), events.Pong(b'a')),
+    (events.Disconnected(u'a', True), events.Disconnected(u'a', False)),
+    (events.ConnectFail(u'a', cause=ValueError(1)), events.ConnectFail(u'a', cause=ValueError(2))),
+    (events.Rejected(RESPONSE, u''), events.Rejected(Response(b'HTTP/1.1 500 No\r\n\r\n'), u'')),
+], ids=repr)
+def test_these_events_differ(one, other):
+    assert one != other
+    assert not one == other
+
+
+def test_cause_of_an_end_is_compared_by_class_and_words_and_that_of_disconnected_is_not():
+    assert events.ConnectFail(u'a', cause=ValueError(1)) \
+        == events.ConnectFail(u'a', cause=ValueError(1))
+    assert events.Disconnected(u'a', cause=ValueError(1)) == events.Disconnected(u'a')
+
+
+def test_text_with_a_reader_of_its_own_equals_one_without():
+    assert events.text_class(float)(u'1') == events.Text(u'1')
+    assert events.text_class(float, True)(b'1') == events.Utf8Text(b'1')
+
+
+def test_response_is_compared_by_its_bytes_and_its_body():
+    head = b'HTTP/1.1 404 No\r\n\r\n'
+    one, other = Response(head), Response(head)
+    assert events.Rejected(one, u'no') == events.Rejected(other, u'no')
+    other.body = b'more'
+    assert events.Rejected(one, u'no') != events.Rejected(other, u'no')
+
+
 class Tagged(events.Binary):
     """An event of an application's own, with a dict."""
 

@@ -1,0 +1,3 @@
+"""Ask for the fixtures whose names begin with lomond_."""
+
+pytest_plugins = ['lomond.testing.fixtures']
