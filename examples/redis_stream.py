@@ -3,7 +3,7 @@
     pip install lomond redis
     python redis_stream.py [--redis redis://127.0.0.1:6379] [--stream feed] [URL]
 
-The feed numbers its messages, and a client says after which number it wants to go on. A message's
+The feed numbers its messages, and a client says after which number to begin. A message's
 number is the id of its entry in Redis, so Redis itself has the last number, and refuses one that it
 has already. If Redis fails, the program ends with status 1. Let a service manager start it again:
 it goes on after the last entry. Ctrl-C or SIGTERM ends it with status 0.

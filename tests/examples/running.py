@@ -2,9 +2,11 @@
 
 from __future__ import absolute_import, division, print_function
 
+import io
 import os
 import subprocess
 import sys
+import types
 
 from tests.network.driving import ROOT
 
@@ -59,3 +61,12 @@ class Program(object):
             self._process.returncode,
             (output or b'').decode('utf-8').splitlines(),
             (errors or b'').decode('utf-8').splitlines())
+
+
+def load(name):
+    """Return an example as a module, which isn't run as a program."""
+    module = types.ModuleType(name)
+    path = os.path.join(ROOT, 'examples', name + '.py')
+    with io.open(path, 'rb') as source:
+        exec(compile(source.read(), path, 'exec', dont_inherit=True), module.__dict__)
+    return module

@@ -44,11 +44,13 @@ def numbers(database):
 
 
 def serve_flood(websocket):
-    """Send one number after the other, as fast as it can."""
+    """Send numbers as fast as the client takes them, and look for its Close frame at times."""
+    number = None
     for event in websocket:
         if event.name == 'text':
             number = event.json['after']
-            while True:
+        elif event.name == 'poll' and number is not None and websocket.is_open:
+            for _ in range(50):
                 number += 1
                 websocket.send_json(sequence=number, price='1.00')
 
@@ -59,7 +61,7 @@ def has_grown(database, count):
 
 
 def test_each_number_is_stored_once_though_the_program_is_killed(database):
-    with Server(serve_flood) as server:
+    with Server(serve_flood, poll=0.01) as server:
         for _ in range(3):
             with run(database, server.url) as program:
                 assert program.read_line().startswith('connected: storing what comes after')
@@ -76,7 +78,7 @@ def test_each_number_is_stored_once_though_the_program_is_killed(database):
 
 
 def test_each_number_is_stored_once_though_redis_is_killed(database):
-    with Server(serve_flood) as server:
+    with Server(serve_flood, poll=0.01) as server:
         with run(database, server.url) as program:
             wait_until(has_grown(database, 200), '200 messages in Redis')
             database.stop(kill=True)
