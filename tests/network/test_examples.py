@@ -41,15 +41,6 @@ FIELDS = {
 
 
 @pytest.fixture
-def unread_pipe():
-    """The descriptor of a pipe that nobody reads."""
-    reading, writing = os.pipe()
-    os.close(reading)
-    yield writing
-    os.close(writing)
-
-
-@pytest.fixture
 def listening_port():
     """A port of 127.0.0.1 on which another program listens."""
     sock = socket.socket()
