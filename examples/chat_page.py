@@ -71,9 +71,11 @@ def application(environ, start_response):
 
 def drive():
     # type: () -> None
-    """Send to all what one says."""
+    """Send to all what one says, and that one has come."""
     for _websocket, event in pool:
-        if event.name == 'text':
+        if event.name == 'ready':
+            pool.broadcast(u'(one more is here)')
+        elif event.name == 'text':
             pool.broadcast(event.text)
 
 

@@ -79,9 +79,10 @@ def test_chat_page_between_a_page_and_a_client(browser):
     with run_example('chat_page.py') as server:
         url = u'http://127.0.0.1:{}'.format(server.port)
         browser.show(url + u'/')
-        wait_for_text(browser, 'state', 'open')
+        wait_for_text(browser, 'said', '(one more is here)')
         with WebSocket(url.replace(u'http', u'ws') + u'/chat', headers={'Origin': url}) as client:
             client.open(PATIENCE)
+            assert client.receive(PATIENCE) == u'(one more is here)'
             browser.evaluate('line.value = "hello client"; form.requestSubmit()')
             assert client.receive(PATIENCE) == u'hello client'
             client.send_text(u'hello <b>page</b> \u2603')

@@ -26,6 +26,7 @@ def chat():
 def connect(chat, **options):
     websocket = WebSocket(chat.url.replace('http', 'ws') + u'/chat', **options)
     websocket.open(PATIENCE)
+    assert websocket.receive(PATIENCE) == u'(one more is here)'
     return websocket
 
 
@@ -38,7 +39,7 @@ def test_the_page_is_served(chat):
 def test_what_one_says_goes_to_all_until_a_signal_ends_it(chat, number):
     clients = [connect(chat, headers={'Origin': chat.url}) for _ in range(2)]
     clients[0].send_text(u'hello')
-    assert clients[0].receive(PATIENCE) == u'hello'
+    assert clients[1].receive(PATIENCE) == u'hello'
     chat.send_signal(number)
     for client in clients:
         with pytest.raises(errors.WebSocketClosed) as caught:

@@ -14,7 +14,7 @@ import ssl
 import pytest
 import six
 
-from lomond import WebSocket, sansio
+from lomond import WebSocket, sansio, wsgi  # noqa: F401  # CALLS has the functions of wsgi, too
 from lomond._hints import CALLS, OTHER_NAMES, OTHER_NAMES_OF
 from lomond.drivers import QueuedClientSession
 from lomond.persist import ReconnectPolicy, persist
