@@ -3,7 +3,7 @@
     python daemon.py URL
 
 It reconnects after every outage. SIGTERM or Ctrl-C ends it, after a proper closing handshake. The
-exit status is 0 then, and 2 for wrong arguments.
+exit status is 0 then, and 2 for wrong arguments. daemon.service has systemd run it.
 """
 
 import argparse

@@ -1,6 +1,6 @@
 """Watch several feeds, and serve their numbers to Prometheus.
 
-    python prometheus_metrics.py [--port PORT] URL ...
+    python prometheus_metrics.py URL ...
 
 It shows a collector, which reads `websocket.stats` of each member of a pool whenever Prometheus
 asks, and a histogram of how long each phase of connecting took. Both need no code where messages

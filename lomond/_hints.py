@@ -79,6 +79,9 @@ _PERSIST = 'persist(websocket) reconnects: for event in persist(websocket, polic
 _PROXIES = "use proxies={'http': 'http://user:password@host:port'} for ws, 'https' for wss"
 _AUTH = 'write the URL as ws://user:password@host/, or use headers='
 _URL = 'it is part of the URL'
+_PARTS = 'use message_parts=True to receive messages in parts'
+_MANY = 'use lomond.pool for many connections in one thread, lomond.aio in an event loop'
+_QUEUE = 'use max_queue= of Pool() or aio.connect(), in bytes'
 _ORIGINS = 'use origins=, a list such as ["https://example.org"], or a function'
 _SERVER_PINGS = 'pings are sent automatically: use ping_rate=, in seconds'
 _SERVER_SILENCE = 'use ping_timeout=, the seconds that a client may stay silent'
@@ -167,6 +170,22 @@ OTHER_NAMES = {
     'engineio_logger': 'use logger=',
     'log': 'use logger=',
     'loads': 'use json_loads=',
+    'proxy_auth': _PROXIES,
+    'proxy_ssl': 'TLS with a proxy is checked as TLS with the server: by ssl_verify=, ssl_cafile= '
+                 'and ssl_context=',
+    'http_proxy_timeout': 'use connect_timeout= of WebSocket(), which includes the proxy',
+    'params': _URL,
+    'suppress_origin': "remove it: there is no Origin unless headers= has one",
+    'skip_utf8_validation': 'remove it: every text is checked, also with text_as_bytes=True',
+    'decode_text': 'use text_as_bytes=True to receive text as bytes',
+    'autoclose': 'remove it: every Close frame is answered',
+    'fire_cont_frame': _PARTS,
+    'on_cont_message': _PARTS,
+    'dispatcher': _MANY,
+    'process_exception': _PERSIST,
+    'reconnect_delays': _PERSIST,
+    'write_limit': _QUEUE,
+    'writer_limit': _QUEUE,
 }
 
 
@@ -205,6 +224,7 @@ OTHER_NAMES_OF = {
         'cors_allowed_origins': _ORIGINS,
         'check_origin': _ORIGINS,
         'process_request': 'use on_request=',
+        'select_subprotocol': 'use protocols=, the preferred one first',
         'path': 'use unix_path= to listen on a Unix socket, or on_request= to refuse other paths',
         'uds': 'use unix_path=',
         'on_connect': "use on_request=, or the event 'ready'",

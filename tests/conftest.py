@@ -107,6 +107,15 @@ def dead_port():
     sock.close()
 
 
+@pytest.fixture
+def unread_pipe():
+    """The descriptor of a pipe that nobody reads."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    yield writing
+    os.close(writing)
+
+
 @pytest.fixture(scope='module', params=['zlib', 'zlib-ng'])
 def deflate_library(request):
     """The module that deflates and inflates, each in turn."""

@@ -1,1 +1,1 @@
-"""Programs to run and to read: ``python -m lomond.examples.NAME``."""
+"""Programs to run and to read: ``python -m lomond.examples`` lists them."""

@@ -1,4 +1,6 @@
-"""Print the price of Bitcoin, as it changes: ``python -m lomond.examples.btcticker``.
+"""Print the price of Bitcoin, as it changes.
+
+    python -m lomond.examples.btcticker [--local [--outage]] [--product BTC-USD] [--count N]
 
 It subscribes to the ticker channel of Coinbase Exchange's public feed, and reconnects for as long
 as it runs. With ``--local`` it needs no network: it starts its own feed, with simulated prices.

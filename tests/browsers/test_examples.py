@@ -9,8 +9,10 @@ from contextlib import contextmanager
 
 import pytest
 
+from lomond import WebSocket, errors
 from tests.browsers.browser import Chromium, Firefox
 from tests.programs import Program, wait_until
+from tests.support import PATIENCE
 
 pytestmark = [pytest.mark.costly, pytest.mark.usefixtures('clean_environment')]
 
@@ -71,6 +73,26 @@ def test_chat_between_a_page_and_a_terminal(browser):
             wait_for_text(browser, 'state', 'closed: 1001 the server is shutting down')
             assert chat.stdout.read() == b''
             assert chat.wait() == 0
+
+
+def test_chat_page_between_a_page_and_a_client(browser):
+    with run_example('chat_page.py') as server:
+        url = u'http://127.0.0.1:{}'.format(server.port)
+        browser.show(url + u'/')
+        wait_for_text(browser, 'said', '(one more is here)')
+        with WebSocket(url.replace(u'http', u'ws') + u'/chat', headers={'Origin': url}) as client:
+            client.open(PATIENCE)
+            assert client.receive(PATIENCE) == u'(one more is here)'
+            browser.evaluate('line.value = "hello client"; form.requestSubmit()')
+            assert client.receive(PATIENCE) == u'hello client'
+            client.send_text(u'hello <b>page</b> \u2603')
+            wait_for_text(browser, 'said', u'hello <b>page</b> \u2603')
+            server.process.terminate()
+            wait_for_text(browser, 'state', 'closed: 1001 the server is shutting down')
+            with pytest.raises(errors.WebSocketClosed):
+                while client.receive(PATIENCE):
+                    pass
+        assert server.process.wait() == 0
 
 
 def test_sensor_s_readings_are_drawn(browser):

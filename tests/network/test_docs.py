@@ -48,8 +48,9 @@ PAGES = [
 
 #: Whose links are followed, too. (`test_docs_ws4py` runs the programs of its page.)
 LINKED_PAGES = PAGES + [
-    'docs/from-ws4py.md', 'compliance/README.md', 'benchmarks/README.md', 'benchmarks/RESULTS.md',
-    'benchmarks/NOTES.md']
+    'docs/from-ws4py.md', 'docs/from-websocket-client.md', 'docs/from-websockets.md',
+    'docs/from-aiohttp.md', 'docs/examples.md', 'compliance/README.md', 'benchmarks/README.md',
+    'benchmarks/RESULTS.md', 'benchmarks/NOTES.md']
 
 _BLOCK = re.compile(r'(?:<!-- needs ([0-9.]+) -->\n)?```python\n(.*?)```', re.DOTALL)
 _URL = re.compile(r"'wss?://[^']*'")

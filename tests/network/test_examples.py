@@ -10,7 +10,6 @@ import shlex
 import signal
 import socket
 import subprocess
-import sys
 import threading
 from datetime import datetime
 
@@ -23,6 +22,7 @@ from lomond.examples.outage import UnsteadyFeed
 from lomond.persist import ReconnectPolicy, persist
 from lomond.server import Server
 
+from ..examples.running import Program
 from ..support import RawServer, answer_upgrade, make_close, make_frame, read_frame, read_head
 from .driving import drain, wait_for
 
@@ -38,67 +38,6 @@ FIELDS = {
     'volume_30d', 'best_bid', 'best_bid_size', 'best_ask', 'best_ask_size', 'side', 'time',
     'trade_id', 'last_size',
 }
-
-
-class Program(object):
-    """Runs a program of this repository in a process of its own.
-
-    Options: ``environ``, more of the environment; ``stdout`` and ``stderr``, as `subprocess` has
-    them.
-    """
-
-    def __init__(self, *arguments, **options):
-        environ = dict(os.environ, PYTHONPATH=ROOT)
-        for name in ('http_proxy', 'HTTP_PROXY', 'all_proxy', 'ALL_PROXY', 'PYTHONIOENCODING',
-                     'PYTHONUNBUFFERED'):
-            environ.pop(name, None)
-        environ.update(options.pop('environ', {}))
-        options.setdefault('stdout', subprocess.PIPE)
-        options.setdefault('stderr', subprocess.PIPE)
-        self._process = subprocess.Popen(
-            [sys.executable, '-W', 'error'] + list(arguments), cwd=ROOT, env=environ, **options)
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_exc_info):
-        if self._process.poll() is None:
-            self._process.kill()
-        self._process.wait()
-        for stream in (self._process.stdout, self._process.stderr):
-            if stream is not None:
-                stream.close()
-
-    def close_output(self):
-        """Read no more of stdout, as ``head`` does when it has its lines."""
-        self._process.stdout.close()
-        self._process.stdout = None
-
-    def read_line(self):
-        return self._process.stdout.readline().decode('utf-8').rstrip()
-
-    def read_error(self):
-        return self._process.stderr.readline().decode('utf-8').rstrip()
-
-    def send_signal(self, number):
-        self._process.send_signal(number)
-
-    def finish(self):
-        """Return the exit status, and the lines of stdout and stderr that weren't read."""
-        output, errors = self._process.communicate()
-        return (
-            self._process.returncode,
-            (output or b'').decode('utf-8').splitlines(),
-            (errors or b'').decode('utf-8').splitlines())
-
-
-@pytest.fixture
-def unread_pipe():
-    """The descriptor of a pipe that nobody reads."""
-    reading, writing = os.pipe()
-    os.close(reading)
-    yield writing
-    os.close(writing)
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from tests.unit.test_imports import MODULES, is_in, parse
 BY_THE_PACKAGE = {
     'lomond.net.offload',       # a result for nobody, of a call whose `discard` fails
     'lomond.net.tls.contexts',  # a file for keys, which all share
+    'lomond.testing.scripted',  # what went over all connections of a server of the test's
     'lomond.wsgi',              # once in a process: what the server's workers can't do
 }
 

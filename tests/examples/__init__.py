@@ -1,0 +1,1 @@
+"""The programs of `examples/`, each run with the real program that is its other end."""
