@@ -37,15 +37,15 @@ finally:
 SECURITY = 'docs/explanation/security.md'
 SANSIO = 'docs/howto/sansio.md'
 
-#: Whose programs `test_docs_ws4py` runs.
-WS4PY = 'docs/coming-from/ws4py.md'
+#: Whose programs `test_docs_ws4py` and `test_docs_tutorial` run.
+OTHERS = ['docs/coming-from/ws4py.md', 'docs/tutorial/daemon.md']
 
 PAGES = ['README.md', 'CHANGELOG.md', 'CONTRIBUTING.md', 'SECURITY.md'] + [
-    page for page in find_pages('docs') if page != WS4PY]
+    page for page in find_pages('docs') if page not in OTHERS]
 
 #: Whose links are followed, too.
-LINKED_PAGES = PAGES + [
-    WS4PY, 'compliance/README.md', 'benchmarks/README.md', 'benchmarks/RESULTS.md',
+LINKED_PAGES = PAGES + OTHERS + [
+    'compliance/README.md', 'benchmarks/README.md', 'benchmarks/RESULTS.md',
     'benchmarks/NOTES.md']
 
 _BLOCK = re.compile(r'(?:<!-- needs ([0-9.]+) -->\n)?```python\n(.*?)```', re.DOTALL)
