@@ -11,7 +11,9 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 
 # Functions of compiled modules have no types and no source to read.
 os.environ['LOMOND_COMPILED'] = 'no'
-sys.path.insert(0, os.path.dirname(HERE))
+sys.path[:0] = [os.path.dirname(HERE), os.path.join(os.path.dirname(HERE), '.ci')]
+
+import draw_svg  # noqa: E402
 
 import lomond  # noqa: E402
 
@@ -19,15 +21,16 @@ project = 'lomond'
 copyright = 'the authors of lomond'
 release = version = lomond.__version__
 
-extensions = ['myst_parser', 'sphinx.ext.autodoc', 'sphinx_copybutton', 'sphinxcontrib.mermaid']
+extensions = ['myst_parser', 'sphinx.ext.autodoc', 'sphinx_copybutton']
 source_suffix = {'.md': 'markdown'}
 exclude_patterns = ['_build']
 nitpicky = True
 
 myst_heading_anchors = 4
-myst_fence_as_directive = ['mermaid']
 
 html_theme = 'furo'
+html_static_path = ['_static']
+html_css_files = ['diagrams.css']
 html_title = 'lomond {}'.format(release)
 html_copy_source = False
 html_show_sourcelink = False
@@ -47,11 +50,12 @@ suppress_warnings = ['ref.python']      # a name in two modules, such as Connect
 _FENCED = re.compile(r'(^```.*?^```$)', re.DOTALL | re.MULTILINE)
 _LINK = re.compile(r'\[([^\]]+)\]\(([^)#:]+)(#[^)]*)?\)')
 _LIST_ITEM = re.compile(r'^- \[[^\]]+\]\(([^)#:]+)\.md\)', re.MULTILINE)
+_DIAGRAM = re.compile(r'^```mermaid\n(.*?)^```$', re.DOTALL | re.MULTILINE)
 _AUTODOC = re.compile(r'^<!-- autodoc: (.*) -->$', re.MULTILINE)
 
 
 def complete(_app, name, source):
-    """Add to a page what a code host doesn't need: a toctree, docstrings, links that hold."""
+    """Add to a page what a code host doesn't need: a toctree, docstrings, pictures."""
     parts = _FENCED.split(source[0])
     folder = os.path.dirname(name)
     parts[::2] = [
@@ -59,6 +63,7 @@ def complete(_app, name, source):
     text = ''.join(parts)
     if os.path.basename(name) == 'index':
         text += _toctree(_LIST_ITEM.findall(source[0]))
+    text = _DIAGRAM.sub(lambda match: draw_svg.draw(match.group(1)), text)
     source[0] = _AUTODOC.sub(_directive, text)
 
 

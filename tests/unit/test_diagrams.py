@@ -5,6 +5,7 @@ from __future__ import absolute_import, division, print_function
 import os
 import re
 import sys
+from xml.etree import ElementTree
 
 import pytest
 
@@ -19,6 +20,7 @@ sys.path.insert(0, CI)
 try:
     import draw_diagrams
     import draw_options
+    import draw_svg
 finally:
     sys.path.remove(CI)
 
@@ -83,6 +85,28 @@ def test_the_layers_are_drawn_from_the_highest_to_the_lowest():
     assert drawn[0] == '__main__  _pyinstaller  examples  testing'
     assert drawn[-1] == '_compat'
     assert 'net  protocol' in drawn
+
+
+# -- the pictures of `make docs` --
+
+@pytest.mark.parametrize('name', ['states', 'phases', 'events'])
+def test_a_picture_has_every_node_and_every_label(name):
+    mermaid = draw_diagrams.DRAWN[name]()
+    picture = ElementTree.fromstring(draw_svg.draw(mermaid))
+    texts = {text.text.strip('()') for text in picture.iter('{http://www.w3.org/2000/svg}text')}
+    graph = draw_svg.Graph(mermaid)
+    assert texts == set(graph.labels.values()).union(
+        label for _before, _after, label in graph.edges + graph.loops if label)
+
+
+@pytest.mark.parametrize('name', ['states', 'phases', 'events'])
+def test_the_boxes_of_a_picture_are_apart(name):
+    picture = ElementTree.fromstring(draw_svg.draw(draw_diagrams.DRAWN[name]()))
+    boxes = [[float(box.get(key)) for key in ('x', 'y', 'width', 'height')]
+             for box in picture.iter('{http://www.w3.org/2000/svg}rect')]
+    for index, (x, y, width, _height) in enumerate(boxes):
+        for other_x, other_y, other_width, height in boxes[:index]:
+            assert abs(y - other_y) >= height or x + width < other_x or other_x + other_width < x
 
 
 # -- the options --
