@@ -10,7 +10,8 @@
 #                    half an hour
 #   make lint        ruff, bandit, and words to avoid (.ci/check_words.py)
 #   make typecheck   mypy --strict; and what mypy and pyright say of programs that use lomond
-#   make diagrams    docs/architecture.md's diagrams, drawn from the tables in the code
+#   make diagrams    the diagrams and the tables of options in docs/, drawn from the code
+#   make docs        docs/ as web pages, in build/docs
 #   make dist        the sdist and the wheels, built twice: the same bytes?
 #   make audit       known vulnerabilities in what lomond needs, where somebody can be asked
 #   make mutants     changes in lomond/protocol, each to be caught by a test; a quarter of an hour
@@ -30,7 +31,7 @@ PYTHON ?= python3
 LOMOND = setup.py setup.cfg pyproject.toml $(shell find lomond -name '*.py' -o -name py.typed)
 PYENV_ROOT ?= $(or $(shell pyenv root 2>/dev/null),$(HOME)/.pyenv)
 
-.PHONY: demo check compiled pure test test-all lint typecheck diagrams dist audit soak fuzz bench \
+.PHONY: demo check compiled pure test test-all lint typecheck docs diagrams dist audit soak fuzz bench \
     compliance faults races mutants peers programs clean
 
 demo: .venv/demo/ready
@@ -84,8 +85,13 @@ typecheck: .venv/lint/ready .venv/typing/lomond
 	.venv/lint/bin/mypy
 	.venv/typing/bin/python tests/typing/check.py
 
+docs: .venv/docs/ready
+	.venv/docs/bin/sphinx-build --fail-on-warning --keep-going --quiet docs build/docs
+	@echo 'Open build/docs/index.html.'
+
 diagrams: .venv/check/ready
 	.venv/check/bin/python .ci/draw_diagrams.py
+	.venv/check/bin/python .ci/draw_options.py
 
 dist: .venv/dist/ready
 	.venv/dist/bin/python .ci/build_dist.py dist

@@ -49,7 +49,7 @@ def read_description():
     """
     parts = CODE_BLOCK.split(read('README.md'))
     parts[::2] = [RELATIVE_LINK.sub(name_path, part) for part in parts[::2]]
-    return u'{}\nFiles named here, such as docs/guide.md, are in the source distribution.\n'.format(
+    return u'{}\nFiles named here, such as docs/index.md, are in the source distribution.\n'.format(
         u''.join(parts))
 
 

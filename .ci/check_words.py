@@ -18,7 +18,8 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 #: What is looked at, by glob; `**` isn't known to 2.7.
 SCANNED = [
-    '*.md', 'docs/*.md', 'benchmarks/*.md', 'compliance/*.md', 'Makefile', 'tox.ini', 'setup.cfg',
+    '*.md', 'docs/*.md', 'docs/*/*.md', 'docs/conf.py', 'benchmarks/*.md', 'compliance/*.md',
+    'Makefile', 'tox.ini', 'setup.cfg',
     'setup.py', 'pyproject.toml', '.ci/*.py', '.ci/run', '.ci/install_programs', 'examples/*.py',
     'lomond/*.py', 'lomond/*/*.py', 'lomond/*/*/*.py']
 

@@ -1,8 +1,8 @@
-"""Draw the diagrams of docs/architecture.md from the tables in the code: `make diagrams`.
+"""Draw the diagrams of docs/ from the tables in the code: `make diagrams`.
 
-    python .ci/draw_diagrams.py         # rewrites the page
+    python .ci/draw_diagrams.py         # rewrites the pages
 
-tests/unit/test_diagrams.py fails while the page and the tables differ.
+tests/unit/test_diagrams.py fails while a page and the tables differ.
 """
 
 from __future__ import absolute_import, division, print_function
@@ -14,7 +14,28 @@ import re
 import sys
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-PAGE = os.path.join(ROOT, 'docs', 'architecture.md')
+PAGES = ['docs/architecture.md', 'docs/explanation/life-of-a-connection.md']
+
+#: What comes between Ready and the end.
+MESSAGES = 'Poll, Text, Binary, Ping, Pong'
+
+#: Which events may follow each; the last two come from `persist`, or with a policy.
+FOLLOWING = [
+    ('Connecting', ['ConnectFail', 'Connected']),
+    ('Connected', ['Redirected', 'Rejected', 'ProtocolError', 'Ready', 'Disconnected']),
+    ('Redirected', ['Connecting']),
+    ('Rejected', ['Disconnected']),
+    ('Ready', [MESSAGES]),
+    (MESSAGES, ['Stale', 'Closing', 'Closed', 'ProtocolError', 'Unresponsive', 'Disconnected']),
+    ('Stale', [MESSAGES, 'Disconnected']),
+    ('Closing', ['Disconnected']),
+    ('Closed', ['Disconnected']),
+    ('ProtocolError', ['Disconnected']),
+    ('Unresponsive', ['Disconnected']),
+    ('ConnectFail', ['BackOff', 'GaveUp']),
+    ('Disconnected', ['BackOff', 'GaveUp']),
+    ('BackOff', ['Connecting']),
+]
 
 #: A diagram in the page: its name in a comment, then a fenced block.
 DIAGRAM = re.compile(r'(<!-- diagram: (\w+) -->\n```\w*\n)(.*?)(?=^```$)', re.DOTALL | re.MULTILINE)
@@ -46,13 +67,25 @@ def draw_phases():
     return _text(lines + ['    {} --> [*]'.format(Phase.FINISHED)])
 
 
+def draw_events():
+    """Return which event may follow which, for Mermaid."""
+    lines = [
+        'stateDiagram-v2', '    state "{}" as Messages'.format(MESSAGES), '    [*] --> Connecting']
+    lines.extend('    {} --> {}'.format(*(
+        'Messages' if name == MESSAGES else name for name in (event, following)))
+        for event, all_following in FOLLOWING for following in all_following)
+    return _text(lines + ['    {} --> [*]'.format(name)
+                          for name in ('ConnectFail', 'Disconnected', 'GaveUp')])
+
+
 def draw_layers():
     """Return the layers of modules, the highest first, as tests/unit/test_imports.py lists them."""
     return _text('  '.join(names) for names in reversed(_read_constant(
         os.path.join('tests', 'unit', 'test_imports.py'), 'HOUSE')))
 
 
-DRAWN = {'states': draw_states, 'phases': draw_phases, 'layers': draw_layers}
+DRAWN = {
+    'states': draw_states, 'phases': draw_phases, 'layers': draw_layers, 'events': draw_events}
 
 
 def _in_order(cls):
@@ -82,16 +115,17 @@ def draw(page):
     return DIAGRAM.sub(lambda match: match.group(1) + DRAWN[match.group(2)](), page)
 
 
-def read_page():
-    with io.open(PAGE, encoding='utf-8') as page_file:
+def read_page(page):
+    with io.open(os.path.join(ROOT, page), encoding='utf-8') as page_file:
         return page_file.read()
 
 
 def main():
     sys.path.insert(0, ROOT)
-    drawn = draw(read_page())
-    with io.open(PAGE, 'w', encoding='utf-8', newline='\n') as page_file:
-        page_file.write(drawn)
+    for page in PAGES:
+        drawn = draw(read_page(page))
+        with io.open(os.path.join(ROOT, page), 'w', encoding='utf-8', newline='\n') as page_file:
+            page_file.write(drawn)
 
 
 if __name__ == '__main__':

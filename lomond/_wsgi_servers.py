@@ -1,7 +1,7 @@
 """Finds the client's socket behind a WSGI request, and what the server has read beyond the request.
 
-PEP 3333 has neither, so each server keeps them elsewhere: docs/wsgi.md says what was tried. Sends
-nothing, and reads nothing of the connection but what a server's buffered reader would.
+PEP 3333 has neither, so each server keeps them elsewhere: docs/howto/wsgi.md says what was tried.
+Sends nothing, and reads nothing of the connection but what a server's buffered reader would.
 """
 
 from __future__ import absolute_import, division, print_function
@@ -61,8 +61,8 @@ def find_socket(environ):
             return stream
     raise WebSocketUnavailable(
         'this WSGI server gives no access to the socket of a request (mod_wsgi does not, nor does '
-        "an ASGI server's adapter for WSGI): use one that lomond's docs/wsgi.md lists, such as "
-        "gunicorn or cheroot, or put the socket into environ['lomond.socket']")
+        "an ASGI server's adapter for WSGI): use one that lomond's docs/howto/wsgi.md lists, such "
+        "as gunicorn or cheroot, or put the socket into environ['lomond.socket']")
 
 
 def _streams(environ):

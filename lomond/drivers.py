@@ -1,6 +1,7 @@
 """What a driver of your own needs: sessions that never wait, and what they wait for.
 
-A driver owns the waiting, and calls a session's `begin`, `step` and `dispose`; the guide shows one.
+A driver owns the waiting, and calls a session's `begin`, `step` and `dispose`;
+docs/howto/own-driver.md shows one.
 """
 
 from __future__ import absolute_import, division, print_function

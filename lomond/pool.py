@@ -78,7 +78,7 @@ class Pool(Crowd):
 
     - ``max_queue``: bytes that may wait for each connection (1 MiB), with 64 for each message; None
       for no limit.
-    - ``overflow``: see above.
+    - ``overflow``: what a message beyond that does: 'raise', 'block', 'drop_oldest' or 'latest'.
     - ``keep_outbox``: True to send what is left of a queue when a connection ends over the
       next one, after its Ready has been handled (False).
     - ``max_dialing``: how many attempts to connect may run at a time (100); the others wait.
@@ -163,6 +163,7 @@ class Pool(Crowd):
 
         Parameters:
 
+        - ``websocket``: a `WebSocket` without a loop of its own, or such an end.
         - ``policy``: a `lomond.persist.ReconnectPolicy` to connect again whenever a connection
           ends; None for one connection.
         - ``tag``: anything, for your own use: the WebSocket's ``tag`` from now on; None leaves it.

@@ -228,9 +228,9 @@ class Server(BaseServer):
 
     Parameters:
 
-    - ``handler``: called with a `ServerWebSocket`. When it returns, an open connection is closed
-      with 1000. If it raises, the exception is logged with its traceback, and the connection is
-      closed with 1011.
+    - ``handler``: called with a `ServerWebSocket`; not with ``threads=False``. When it returns, an
+      open connection is closed with 1000. If it raises, the exception is logged with its
+      traceback, and the connection is closed with 1011.
     - ``host`` (127.0.0.1), ``port`` (0): where to listen; port 0 uses any free one.
     - ``ssl_context``: an `ssl.SSLContext` for wss, see `lomond.tls.server_context`.
     - ``protocols``: names of subprotocols, the preferred one first.
@@ -247,7 +247,7 @@ class Server(BaseServer):
     - ``close_timeout``: seconds to wait for the answer to a Close frame, and in `close` for the
       handlers (10).
     - ``poll``, ``ping_rate``, ``ping_timeout``, ``auto_pong``, ``heartbeat``: as for
-      `WebSocket.connect`.
+      `WebSocket.connect`. With ``threads=False`` there is no ``poll``: iterate over `polling`.
     - ``origins``: the origins of the web pages that may connect, such as ``https://example.org``,
       and None to allow requests without an Origin, which don't come from a browser; or a function
       that is called with the Origin or None, and returns whether it is allowed. Any other request
@@ -261,9 +261,9 @@ class Server(BaseServer):
       removes the file.
     - ``reuse_port``: share the port with other processes that have this option (False), by
       SO_REUSEPORT; each accepts a part of the connections.
-
-    - ``threads``: see above (True).
-    - ``max_queue`` and ``overflow``, with ``threads=False``: as for `lomond.pool.Pool`.
+    - ``threads``: True for a thread for each connection, False for one thread for all, the one
+      that iterates over the server.
+    - ``max_queue``, ``overflow``: with ``threads=False``, as for `lomond.pool.Pool`.
 
     It listens from the start; `start` or `serve_forever` accept connections. Raises TypeError and
     ValueError for invalid arguments, and socket.error, which names the address, if it can't listen.

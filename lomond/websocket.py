@@ -198,15 +198,15 @@ class WebSocket(Endpoint):
     - ``max_message_size``: bytes of the largest message to accept, on the wire and inflated
       (64 MiB); None for no limit. A larger one ends the connection with 1009.
     - ``connect_timeout``: seconds for the DNS lookup, connecting, TLS and the handshake together
-      (30); None for no limit.
+      (30); None or 0 for no limit.
     - ``write_timeout``: seconds that a send may wait while the server reads less than 16 KiB (30);
-      None for no limit.
+      None or 0 for no limit.
     - ``headers``: headers to add to the request: a mapping, whose values may be lists, a list of
       pairs, or a function that returns either, which is called for each request. ``{'User-Agent':
       None}`` leaves that header out.
     - ``cookies``: an `http.cookiejar.CookieJar`, or True for a new one; None for no cookies.
     - ``netrc``: True to read the host's password from ``~/.netrc``, or the path of such a file.
-    - ``max_redirects``: how many redirects to follow in one attempt (5).
+    - ``max_redirects``: how many redirects to follow in one attempt (5); 0 for none.
     - ``ssl_certfile``, ``ssl_keyfile``: files with the client's own certificate and its key, in
       PEM; the key may be in the first. These files and those of the authorities are read again for
       a connection if they have changed.
@@ -216,7 +216,7 @@ class WebSocket(Endpoint):
       these; another certificate is refused. With ``ssl_verify=False`` nothing else is checked.
     - ``source_address``: the address to connect from, or a pair of it and a port.
     - ``tcp_keepalive``: seconds without traffic before the system probes the other end (60); None
-      for never.
+      or 0 for never.
     - ``socket_options``: triples for `socket.setsockopt`.
     - ``sock``: a connected socket to use as it is, instead of connecting, or a function that
       returns one for each attempt, called in a thread.
@@ -549,7 +549,7 @@ class WebSocket(Endpoint):
         Parameters, all times in seconds, None or 0 for never:
 
         - ``session_class``: the class that drives the connection, `WebsocketSession` or a subclass.
-        - ``poll``: how often Poll comes (5).
+        - ``poll``: how often Poll comes (5); with None or 0 it comes once, after Ready.
         - ``ping_rate``: how often a ping is sent (30).
         - ``ping_timeout``: how long the server may stay silent, although a ping was sent, before
           Unresponsive (None). After half of it a silent server gets a ping, even before

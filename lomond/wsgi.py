@@ -12,7 +12,7 @@
         return []
 
 Or ``application = wsgi.websocket_app(handler, origins=[...])``. Which servers give access to their
-sockets, and what each costs, is in docs/wsgi.md; how, in `lomond._wsgi_servers`.
+sockets, and what each costs, is in docs/howto/wsgi.md; how, in `lomond._wsgi_servers`.
 """
 
 from __future__ import absolute_import, division, print_function

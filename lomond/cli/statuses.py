@@ -28,7 +28,7 @@ TIMED_OUT = 7
 INTERRUPTED = 130
 TERMINATED = 143
 
-#: (status, what happened), for ``--help`` and for docs/command-line.md.
+#: (status, what happened), for ``--help`` and for docs/reference/command-line.md.
 STATUSES = (
     (OK, (
         'closed, by either side, with 1000, 1001 or no code; --count was reached; the reader of '

@@ -1,4 +1,4 @@
-"""docs/command-line.md and the completions: they have what the parsers have."""
+"""docs/reference/command-line.md and the completions: they have what the parsers have."""
 
 from __future__ import absolute_import, division, print_function
 
@@ -18,7 +18,7 @@ from tests.programs import find_program
 
 from .driving import environ, run
 
-PAGE = os.path.join(ROOT, 'docs', 'command-line.md')
+PAGE = os.path.join(ROOT, 'docs', 'reference', 'command-line.md')
 
 
 def read_page():

@@ -416,3 +416,4 @@ while True:
         assert client.ping(PATIENCE) >= 0
         client.close()
         assert close_of(client)[0] == 1000
+        assert end(program)[0] == 143       # once the program is over

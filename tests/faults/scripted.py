@@ -396,11 +396,11 @@ def as_tuple(event):
         getattr(event, field) for field in event.__match_args__ if field != 'unsent')
 
 
-# docs/guide.md, "Events"
+# docs/explanation/life-of-a-connection.md
 _OPEN = (
     'ready poll( text| binary| ping| pong| poll)*'
     '( closing( poll)*| closed| protocol_error( poll)*| unresponsive)? disconnected')
-_ORDER = {
+ORDER = {
     CLIENT: re.compile(
         'connecting (connect_fail|connected (disconnected|(rejected|protocol_error) disconnected'
         '|{}))$'.format(_OPEN)),
@@ -412,7 +412,7 @@ _ORDER = {
 def check_order(role, told):
     """Assert that the events come in the documented order, and say something."""
     order = ' '.join(event.name for event in told)
-    assert _ORDER[role].match(order), order
+    assert ORDER[role].match(order), order
     for event in told:
         for field in ('reason', 'error'):
             if event.name not in ('closing', 'closed') and hasattr(event, field):

@@ -14,8 +14,19 @@ _COMMENT = re.compile(r'<!--.*?-->')
 
 
 def read_page(name):
-    with io.open(os.path.join(ROOT, 'docs', name), encoding='utf-8') as page:
+    with io.open(os.path.join(ROOT, 'docs', *name.split('/')), encoding='utf-8') as page:
         return page.read()
+
+
+def find_pages(folder):
+    """Return the paths of the Markdown files in a folder of the checkout and under it, sorted."""
+    found = []
+    for path, folders, files in os.walk(os.path.join(ROOT, folder)):
+        folders[:] = [name for name in folders if not name.startswith(('.', '_'))]
+        found.extend(
+            os.path.relpath(os.path.join(path, name), ROOT).replace(os.sep, '/')
+            for name in files if name.endswith('.md'))
+    return sorted(found)
 
 
 def rows(text):

@@ -1,10 +1,8 @@
-"""The guide's recipes for requests and replies and for callbacks, as they stand there."""
+"""The recipes of the docs for requests and replies and for callbacks, as they stand there."""
 
 from __future__ import absolute_import, division, print_function
 
-import io
 import json
-import os
 import re
 import threading
 
@@ -12,6 +10,7 @@ import pytest
 
 from lomond import WebSocket, errors
 from lomond._compat import TimedOut
+from tests.network.doc_cells import read_page
 from tests.network.driving import Background, drain, read_to_close, wait_for
 from tests.support import (
     PATIENCE,
@@ -25,16 +24,15 @@ from tests.support import (
 
 pytestmark = pytest.mark.usefixtures('clean_environment', 'nothing_is_left_open')
 
-ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-
 THREADS = 8
 
 
 def recipe(name):
-    """Return a class of the guide's, without running the program that follows it."""
-    with io.open(os.path.join(ROOT, 'docs', 'guide.md'), encoding='utf-8') as guide:
-        block, = [block for block in re.findall('```python\n(.*?)```', guide.read(), re.DOTALL)
-                  if 'class {}('.format(name) in block]
+    """Return a class of the docs, without running the program that follows it."""
+    pages = [read_page('howto/requests-and-replies.md'), read_page('howto/callbacks.md')]
+    block, = [block for page in pages
+              for block in re.findall('```python\n(.*?)```', page, re.DOTALL)
+              if 'class {}('.format(name) in block]
     block = re.split('\n\n\n(?=with|Greeter\\(\\))', block)[0]
     space = {}
     exec(block, space)

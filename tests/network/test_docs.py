@@ -20,10 +20,9 @@ import warnings
 import pytest
 
 from lomond import WebSocket, __version__, errors, events
-from lomond._compat import monotonic
-from lomond.persist import ReconnectPolicy, persist
 from lomond.pool import Pool
 from lomond.server import Server
+from tests.network.doc_cells import find_pages
 from tests.support import RawServer, read_head
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -35,22 +34,21 @@ try:
 finally:
     sys.path.remove(CI)
 
-GUIDE = 'docs/guide.md'
-SECURITY = 'docs/security.md'
-SANSIO = 'docs/sansio.md'
-WSPROTO = 'docs/from-wsproto.md'
-WSGI = 'docs/wsgi.md'
-PAGES = [
-    'README.md', 'CHANGELOG.md', 'CONTRIBUTING.md', 'SECURITY.md', GUIDE, 'docs/migrating.md',
-    'docs/architecture.md', SECURITY, SANSIO, WSPROTO, WSGI, 'docs/command-line.md',
-    'docs/recording.md', 'docs/serving-and-measuring.md', 'docs/metrics.md',
-    'docs/testing.md']
+SECURITY = 'docs/explanation/security.md'
+SANSIO = 'docs/howto/sansio.md'
 
-#: Whose links are followed, too. (`test_docs_ws4py` runs the programs of its page.)
-LINKED_PAGES = PAGES + [
-    'docs/from-ws4py.md', 'docs/from-websocket-client.md', 'docs/from-websockets.md',
-    'docs/from-aiohttp.md', 'docs/examples.md', 'compliance/README.md', 'benchmarks/README.md',
-    'benchmarks/RESULTS.md', 'benchmarks/NOTES.md']
+#: Whose programs `test_docs_ws4py`, `test_docs_tutorial` and `tests/peers/test_coming_from` run.
+OTHERS = ['docs/coming-from/{}.md'.format(name)
+          for name in ('aiohttp', 'websocket-client', 'websockets', 'ws4py')] + [
+              'docs/tutorial/daemon.md']
+
+PAGES = ['README.md', 'CHANGELOG.md', 'CONTRIBUTING.md', 'SECURITY.md'] + [
+    page for page in find_pages('docs') if page not in OTHERS]
+
+#: Whose links are followed, too.
+LINKED_PAGES = PAGES + OTHERS + ['examples/tested_daemon/README.md'] + [
+    'compliance/README.md', 'benchmarks/README.md', 'benchmarks/RESULTS.md',
+    'benchmarks/NOTES.md']
 
 _BLOCK = re.compile(r'(?:<!-- needs ([0-9.]+) -->\n)?```python\n(.*?)```', re.DOTALL)
 _URL = re.compile(r"'wss?://[^']*'")
@@ -146,14 +144,13 @@ def test_a_driver_loop_over_a_socket_runs_byte_by_byte(source, authority_file):
 # -- the blocks that a reader tries first, with no server to be reached --
 
 def first_blocks():
-    """Yield README's programs that run a loop, the guide's first one, and that of Threads."""
-    readme, guide = read('README.md'), read(GUIDE)
-    threads = guide[guide.index('\n## Threads'):]
-    for name, text, number in (
-            ('README', readme, 0), ('README, persist', readme, 1), ('README, pool', readme, 2),
-            ('README, errors', readme, 5),
-            ('guide', guide, 0), ('guide, threads', threads, 0)):
-        yield pytest.param(_BLOCK.findall(text)[number][1], id=name)
+    """Yield README's programs that run a loop, the tutorial's first one, and that of threads."""
+    for page, numbers in (
+            ('README.md', (0, 1, 2, 5)), ('docs/index.md', (0,)),
+            ('docs/tutorial/first-program.md', (0,)), ('docs/howto/threads.md', (0,))):
+        found = _BLOCK.findall(read(page))
+        for number in numbers:
+            yield pytest.param(found[number][1], id='{}, {}'.format(page, number))
 
 
 def refuse(sock):
@@ -202,9 +199,9 @@ def names_in(cell):
     return re.findall(r'`([^`]+)`', cell)
 
 
-def table_after(words):
-    """Return the rows of the guide's first table after some words, without its head."""
-    text = read(GUIDE)
+def table_after(words, page):
+    """Return the rows of a page's first table after some words, without its head."""
+    text = read(page)
     text = text[text.index(words):]
     text = text[text.index('\n| ') + 1:]
     return list(rows(text.split('\n\n')[0]))[1:]
@@ -216,21 +213,9 @@ def public_classes(module, base):
         if isinstance(value, type) and issubclass(value, base) and not name.startswith('_')]
 
 
-def parameters_of(function):
-    """Return a function's parameters as a dict, with their defaults as text."""
-    function = getattr(function, '__wrapped__', function)
-    code = function.__code__
-    names = code.co_varnames[:code.co_argcount]
-    defaults = [''] * (len(names) - len(function.__defaults__))
-    defaults += ['monotonic' if value is monotonic else getattr(value, '__name__', str(value))
-                 for value in function.__defaults__]
-    parameters = dict(zip(names, defaults))
-    parameters.pop('self', None)
-    return parameters
-
-
-def test_every_event_is_in_the_guide_with_its_attributes():
-    table = {names_in(row[0])[0]: row for row in table_after('## Events')}
+def test_every_event_is_documented_with_its_attributes():
+    table = {names_in(row[0])[0]: row
+             for row in table_after('# Events', 'docs/reference/events.md')}
     for event_class in public_classes(events, events.Event):
         if event_class is events.Event:
             continue
@@ -240,40 +225,23 @@ def test_every_event_is_in_the_guide_with_its_attributes():
     assert not table
 
 
-def test_every_exception_is_in_the_guide():
-    documented = {name for row in table_after('## Errors') for name in names_in(row[0])}
+def test_every_exception_is_documented():
+    documented = {name for row in table_after('# Errors', 'docs/reference/errors.md')
+                  for name in names_in(row[0])}
     assert documented | {'WebSocketError'} == {
         error_class.__name__ for error_class in public_classes(errors, errors.WebSocketError)}
 
 
-@pytest.mark.parametrize('words, expected', [
-    ('`WebSocket(url, ...)`:', parameters_of(WebSocket.__init__)),
-    ('`websocket.connect(...)`:', parameters_of(WebSocket.connect)),
-    ('It ends when you call', parameters_of(persist)),
-    ('`ReconnectPolicy(...)`;', parameters_of(ReconnectPolicy.__init__)),
-    ('What isn\'t a WebSocket upgrade', parameters_of(Server.__init__)),
-    ('`Pool(...)`:', parameters_of(Pool.__init__)),
-    ('`pool.add(...)`:', parameters_of(Pool.add)),
-], ids=['WebSocket', 'connect', 'persist', 'ReconnectPolicy', 'Server', 'Pool', 'add'])
-def test_every_option_is_in_the_guide_with_its_default(words, expected):
-    documented = {}
-    for row in table_after(words):
-        names = names_in(row[0])
-        defaults = [text.strip().strip("'") for text in row[1].split(',')]
-        assert len(names) == len(defaults), row
-        documented.update(zip(names, defaults))
-    assert documented == expected
-
-
-def test_every_number_is_in_the_guide():
-    documented = {name for row in table_after('## Numbers') for name in names_in(row[0] + row[1])}
+def test_every_number_is_documented():
+    documented = {name for row in table_after('# Numbers', 'docs/reference/stats.md')
+                  for name in names_in(row[0] + row[1])}
     stats = WebSocket('ws://localhost/').stats.as_dict()
     numbers = set(stats).union(*[value for value in stats.values() if isinstance(value, dict)])
     assert numbers <= documented <= numbers | {'Ready'}
 
 
-def test_every_stage_of_a_trace_is_in_the_guide(server_tls, authority_file):
-    table = table_after('at its end, with a dict')
+def test_every_stage_of_a_trace_is_documented(server_tls, authority_file):
+    table = table_after('at its end, with a dict', 'docs/reference/logging.md')
     documented = {names_in(row[0])[0]: set(names_in(row[1])) for row in table}
 
     def trace(record):
@@ -298,10 +266,20 @@ def test_every_stage_of_a_trace_is_in_the_guide(server_tls, authority_file):
 # -- the rest --
 
 def test_every_page_is_looked_at():
-    folders = ['', 'docs', 'compliance', 'benchmarks', 'fuzz', 'examples']
-    found = {os.path.join(folder, name) for folder in folders
-             for name in os.listdir(os.path.join(ROOT, folder)) if name.endswith('.md')}
+    found = {name for name in os.listdir(ROOT) if name.endswith('.md')}
+    for folder in ('docs', 'compliance', 'benchmarks', 'fuzz', 'examples'):
+        found.update(find_pages(folder))
     assert found == set(LINKED_PAGES)
+
+
+@pytest.mark.parametrize('page', [page for page in find_pages('docs') if page != 'docs/index.md'])
+def test_an_index_leads_to_every_page(page):
+    """`make docs` makes the tables of contents of these lists."""
+    folder, name = os.path.split(page)
+    if name == 'index.md':
+        folder, name = os.path.dirname(folder), os.path.relpath(page, os.path.dirname(folder))
+    assert re.search(
+        r'^- \[[^]]+\]\({}\)'.format(re.escape(name)), read(folder + '/index.md'), re.MULTILINE)
 
 
 @pytest.mark.parametrize('page', LINKED_PAGES)

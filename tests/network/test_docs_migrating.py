@@ -1,4 +1,4 @@
-"""docs/migrating.md: what the documents of Lomond 0.3 offer is in code of the docs that runs.
+"""docs/coming-from/lomond-0.3.md: what the documents of 0.3 offer is in code that runs.
 
 Each thing has a number here, in the order of those documents.
 """
@@ -103,7 +103,7 @@ PROGRAMS = {4: 'python -m lomond.examples.btcticker'}
 
 
 def table():
-    page = read_page('migrating.md')
+    page = read_page('coming-from/lomond-0.3.md')
     return list(rows(page[page.index('\n## What stays'):]))
 
 

@@ -1,4 +1,4 @@
-"""docs/from-ws4py.md: nothing of ws4py is missing, and every block and every cell of code runs.
+"""docs/coming-from/ws4py.md: nothing of ws4py is missing, and every piece of code runs.
 
 Each thing that ws4py's documentation offers has a number here, in its order; comments in the page
 say where it is.
@@ -38,7 +38,7 @@ from tests.support import PATIENCE, read_source
 
 pytestmark = [pytest.mark.costly, pytest.mark.usefixtures('clean_environment')]
 
-PAGE = read_page('from-ws4py.md')
+PAGE = read_page('coming-from/ws4py.md')
 
 #: How many things ws4py's documentation offers.
 COUNT = 110

@@ -1,4 +1,4 @@
-"""docs/from-wsproto.md: every row is there, and every cell of lomond's code runs."""
+"""docs/coming-from/wsproto.md: every row is there, and every cell of lomond's code runs."""
 
 from __future__ import absolute_import, division, print_function
 
@@ -24,7 +24,7 @@ class MyExtension(Extension):
 
 def cells():
     """Yield the number of each row, and its code."""
-    for number, _theirs, ours, _words in rows(read_page('from-wsproto.md')):
+    for number, _theirs, ours, _words in rows(read_page('coming-from/wsproto.md')):
         yield int(number), ours
 
 

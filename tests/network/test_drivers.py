@@ -19,7 +19,7 @@ pytestmark = pytest.mark.usefixtures('clean_environment', 'nothing_is_left_open'
 
 
 class Driver(object):
-    """The guide's, as a class."""
+    """That of docs/howto/own-driver.md, as a class."""
 
     def __init__(self, websocket, **options):
         self._reader, self._writer = socket.socketpair()

@@ -191,7 +191,7 @@ def test_the_opentelemetry_program_exports_at_the_end():
 
 
 def test_each_program_is_named_on_the_page():
-    with io.open(os.path.join(ROOT, 'docs', 'metrics.md'), encoding='utf-8') as page:
+    with io.open(os.path.join(ROOT, 'docs', 'howto', 'metrics.md'), encoding='utf-8') as page:
         text = page.read()
     for path in (PROMETHEUS, OPENTELEMETRY):
         assert os.path.basename(path) in text

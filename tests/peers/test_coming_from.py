@@ -1,4 +1,4 @@
-"""docs/from-websocket-client.md, from-websockets.md and from-aiohttp.md: both sides run.
+"""docs/coming-from: websocket-client, websockets and aiohttp. Both sides run.
 
 Under each headline are two programs, one for the other library and one for lomond: the clients
 print the same, and the servers answer the same. The tables of options are compared with the
@@ -29,7 +29,7 @@ pytestmark = [pytest.mark.costly, pytest.mark.usefixtures('clean_environment')]
 #: The module of each library, by its page.
 MODULES = {'websocket-client': 'websocket', 'websockets': 'websockets', 'aiohttp': 'aiohttp'}
 
-PAGES = {name: read_page('from-{}.md'.format(name)) for name in MODULES}
+PAGES = {name: read_page('coming-from/{}.md'.format(name)) for name in MODULES}
 
 _BLOCK = re.compile(r'(?:<!-- needs ([0-9.]+) -->\n)?```python\n(.*?)```', re.DOTALL)
 _SECTION = re.compile(r'^## (.*?)\n(.*?)(?=^## |\Z)', re.MULTILINE | re.DOTALL)

@@ -1,4 +1,4 @@
-"""The program for Dask in docs/beyond-one-machine.md: the feeds of a dead worker go to another."""
+"""The program for Dask in docs/howto/beyond-one-machine.md: another worker takes the feeds."""
 
 from __future__ import absolute_import, division, print_function
 
@@ -23,7 +23,8 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 
 
 def program():
-    with io.open(os.path.join(ROOT, 'docs', 'beyond-one-machine.md'), encoding='utf-8') as page:
+    path = os.path.join(ROOT, 'docs', 'howto', 'beyond-one-machine.md')
+    with io.open(path, encoding='utf-8') as page:
         section = page.read().split(u'\n## Dask\n')[1]
     return textwrap.dedent(re.search(r'\n\n((?:    .*\n|\n)+)', section).group(1))
 

@@ -14,8 +14,9 @@ DOCS = os.path.join(os.path.dirname(os.path.dirname(os.path.dirname(__file__))),
 
 #: The page of each command.
 PAGES = {
-    'record': 'recording.md', 'replay': 'recording.md', 'serve': 'serving-and-measuring.md',
-    'bench': 'serving-and-measuring.md', 'shard': 'beyond-one-machine.md'}
+    'record': 'howto/recording.md', 'replay': 'howto/recording.md',
+    'serve': 'howto/serving-and-measuring.md', 'bench': 'howto/serving-and-measuring.md',
+    'shard': 'howto/beyond-one-machine.md'}
 
 
 def read_options(page):

@@ -1,4 +1,4 @@
-"""Events and counters as objects: the same, compiled or not, except for what the guide lists."""
+"""Events and counters as objects: the same, compiled or not, except for what docs/ list."""
 
 from __future__ import absolute_import, division, print_function
 
@@ -214,7 +214,7 @@ def test_functions_methods_and_other_classes_have_signatures(function, expected)
     assert str(inspect.signature(function)) == expected
 
 
-# -- what differs: each is in the guide --
+# -- what differs: each is in docs/howto/compiled-core.md --
 
 @BY_TYPED_CLASS
 def test_class_with_c_types_cannot_be_changed(value):

@@ -51,7 +51,7 @@ def run_gunicorn(application, port, tls, *options):
 
 
 def closing_settings():
-    """Return gunicorn's settings as docs/wsgi.md recommends: all clients get a Close frame."""
+    """Return gunicorn's settings as docs/howto/wsgi.md recommends: all get a Close frame."""
     import signal
 
     from lomond import wsgi

@@ -37,7 +37,7 @@ SERVERS = {
     'uwsgi': ('uwsgi',),
 }
 
-#: They take frames that come with a request for a second request: docs/wsgi.md says so.
+#: They take frames that come with a request for a second request: docs/howto/wsgi.md says so.
 READ_TOO_MUCH = ['uwsgi', 'waitress']
 
 MODULES = {'gunicorn-gevent': ['gunicorn', 'gevent'], 'uwsgi': []}
@@ -168,7 +168,7 @@ def test_client_that_is_gone_is_no_error(server, path):
 @pytest.mark.parametrize('path', PATHS)
 def test_frames_that_come_with_the_request_are_not_lost(server, path, name):
     if name in READ_TOO_MUCH:
-        pytest.skip('it takes them for a second request: docs/wsgi.md says so')
+        pytest.skip('it takes them for a second request: docs/howto/wsgi.md says so')
     early = make_frame(1, b'early', key=MASK) + make_frame(2, b'bird', key=MASK)
     with closing(upgrade(server, path, early)) as client:
         assert read_frame(client.sock) == (0x81, b'early')

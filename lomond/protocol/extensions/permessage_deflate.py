@@ -37,12 +37,16 @@ _WINDOW_VALUES = {text_type(bits): bits for bits in range(8, 16)}
 class DeflateOptions(object):
     """What one side asks for, or allows, of permessage-deflate.
 
-    Parameters, each for what that side sends: ``server_no_context_takeover``
-    and ``client_no_context_takeover`` (bool, False), to forget the window
-    between messages; ``server_max_window_bits`` and ``client_max_window_bits``
-    (8 to 15, 15), to limit it. ``level`` (-1 to 9, -1) and ``mem_level`` (1 to
-    9, 8) are zlib's, for what this side sends. Raises ValueError for other
-    numbers.
+    Parameters:
+
+    - ``server_no_context_takeover``, ``client_no_context_takeover``: True to forget the window
+      between messages that this side sends, which saves memory and costs bytes.
+    - ``server_max_window_bits``, ``client_max_window_bits``: the size of the window for what this
+      side sends, as a power of two: 8 to 15.
+    - ``level``: zlib's, for what is sent: -1 for its default, or 0 to 9.
+    - ``mem_level``: zlib's, for what is sent: 1 to 9.
+
+    Raises ValueError for other numbers.
     """
 
     def __init__(self, server_no_context_takeover=False, client_no_context_takeover=False,
