@@ -21,6 +21,8 @@
 #   make compliance  the Autobahn test suite against clients and servers; an hour
 #   make faults      faults at each byte, any input, all ways to close; some minutes
 #   make races       many threads on live connections, 2 minutes on each Python found
+#   make shards      a fleet of shards on Ray and Redis, broken at random for ten minutes, or
+#                    CHAOS='--minutes 1'; Python 3.11 and newer
 #   make bench       lomond beside its peers, on every Python found; 35 minutes
 #   make programs    the servers and proxies that tests start, where apt-get may install them
 #   make clean       take away what these made
@@ -32,7 +34,7 @@ LOMOND = setup.py setup.cfg pyproject.toml $(shell find lomond -name '*.py' -o -
 PYENV_ROOT ?= $(or $(shell pyenv root 2>/dev/null),$(HOME)/.pyenv)
 
 .PHONY: demo check compiled pure test test-all lint typecheck docs diagrams dist audit soak fuzz bench \
-    compliance faults races mutants peers programs clean
+    compliance faults races shards mutants peers programs clean
 
 demo: .venv/demo/ready
 	.venv/demo/bin/python -m lomond.examples.btcticker --local --outage --count 12
@@ -129,6 +131,11 @@ faults: .venv/faults/ready
 RACED ?= py27 py36 py37 py38 py39 py310 py311 py312 py313 py314
 races: .venv/tox/ready
 	$(TOX) -e $$(echo $(RACED:%=%-races) | tr ' ' ,) -- $(RACES)
+
+# `ray` and `distributed` are large: no other target installs them.
+shards: .venv/shards/ready
+	.venv/shards/bin/python -b -m pytest -q tests/shards tests/cli/test_shard.py
+	.venv/shards/bin/python -m tests.shards.chaos $(CHAOS)
 
 # It makes its own environments, .venv/bench-X.Y, by the virtualenv that comes with tox.
 bench: .venv/tox/ready

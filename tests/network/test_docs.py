@@ -146,11 +146,18 @@ def test_a_driver_loop_over_a_socket_runs_byte_by_byte(source, authority_file):
 def first_blocks():
     """Yield README's programs that run a loop, the tutorial's first one, and that of threads."""
     for page, numbers in (
-            ('README.md', (0, 1, 2, 5)), ('docs/index.md', (0,)),
+            ('README.md', (1, 2)), ('docs/index.md', (0,)),
             ('docs/tutorial/first-program.md', (0,)), ('docs/howto/threads.md', (0,))):
         found = _BLOCK.findall(read(page))
         for number in numbers:
             yield pytest.param(found[number][1], id='{}, {}'.format(page, number))
+
+
+def test_the_first_block_prints_what_readme_shows(capsys):
+    source, shown = re.search(
+        r'```python\n(.*?)```\n\n```text\n(.*?)```', read('README.md'), re.DOTALL).groups()
+    exec(source, {'__name__': '__main__'})
+    assert capsys.readouterr()[0] == shown
 
 
 def refuse(sock):
