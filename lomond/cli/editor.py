@@ -47,8 +47,8 @@ class Line(object):
 
     def __init__(self):
         # type: () -> None
-        self.text = u''
-        self.cursor = 0
+        self.text = u''  # type: Text
+        self.cursor = 0  # type: int
         self._history = []  # type: List[Text]
         self._place = 0         # in the history: its length for the line that is being typed
         self._typed = u''       # that line, while an earlier one is shown

@@ -30,9 +30,9 @@ class Histogram(object):
 
     def __init__(self):
         # type: () -> None
-        self.count = 0
-        self.maximum = 0.0
-        self.minimum = float('inf')
+        self.count = 0  # type: int
+        self.maximum = 0.0  # type: float
+        self.minimum = float('inf')  # type: float
         self._sum = 0.0
         self._counts = {}  # type: Dict[int, int]
 

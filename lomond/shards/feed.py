@@ -58,12 +58,12 @@ class Feed(object):
             raise TypeError('a feed needs a URL, or a function that returns a WebSocket, '
                             'not {!r}'.format(source))
         check_policy(policy, '')
-        self.name = text_type(name)
-        self.source = source
-        self.policy = ReconnectPolicy() if policy is None else policy
-        self.sequence = check_callable('sequence', sequence)
-        self.on_ready = check_callable('on_ready', on_ready)
-        self.options = dict(options or {})
+        self.name = text_type(name)  # type: text_type
+        self.source = source  # type: Source
+        self.policy = ReconnectPolicy() if policy is None else policy  # type: ReconnectPolicy
+        self.sequence = check_callable('sequence', sequence)  # type: Optional[Sequence]
+        self.on_ready = check_callable('on_ready', on_ready)  # type: Optional[OnReady]
+        self.options = dict(options or {})  # type: Dict[str, Any]
 
     def make(self):
         # type: () -> WebSocket

@@ -29,11 +29,11 @@ class Entry(object):
 
     def __init__(self, feed, entry_id, number, data, time):
         # type: (text_type, text_type, Optional[int], Union[text_type, bytes], float) -> None
-        self.feed = feed
-        self.id = entry_id
-        self.number = number
-        self.data = data
-        self.time = time
+        self.feed = feed  # type: text_type
+        self.id = entry_id  # type: text_type
+        self.number = number  # type: Optional[int]
+        self.data = data  # type: Union[text_type, bytes]
+        self.time = time  # type: float
 
     def __repr__(self):
         # type: () -> str
@@ -82,8 +82,8 @@ class Reader(object):
         self._claim_at = monotonic()
         self._read = {}  # type: Dict[text_type, text_type]   # the last id, by feed
         self.missed = {}  # type: Dict[text_type, int]
-        self.trimmed = 0
-        self.restarts = 0
+        self.trimmed = 0  # type: int
+        self.restarts = 0  # type: int
 
     def __iter__(self):
         # type: () -> Iterator[Optional[Entry]]

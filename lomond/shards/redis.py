@@ -80,7 +80,7 @@ class RedisSink(Sink):
         self._has_failed = False
         #: How often a stream had lost entries that Redis had confirmed, as after a crash of its
         #: machine or a fail-over.
-        self.rewound = 0
+        self.rewound = 0  # type: int
 
     def begin(self):
         # type: () -> None
@@ -158,7 +158,7 @@ class RedisSink(Sink):
                 results.append('refused')
             else:
                 self._has_failed = True
-                self.trouble = text_type(answer)
+                self.stuck_at(text_type(answer))
                 results.append(None)
         self._unanswered.difference_update(
             entry for entry, counter in zip(entries, results) if counter is not None)

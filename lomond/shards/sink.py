@@ -56,9 +56,9 @@ class Message(object):
 
     def __init__(self, number, data, time):
         # type: (Optional[int], Union[text_type, bytes], float) -> None
-        self.number = number
-        self.data = data
-        self.time = time
+        self.number = number  # type: Optional[int]
+        self.data = data  # type: Union[text_type, bytes]
+        self.time = time  # type: float
 
 
 class Outlet(object):
@@ -74,7 +74,7 @@ class Outlet(object):
         self.deadline = deadline
         self.counts = dict.fromkeys(COUNTERS, 0)  # type: Dict[str, int]
         #: Set once the sink has a message of this feed, of this shard or of another after it.
-        self.has_published = threading.Event()
+        self.has_published = threading.Event()  # type: threading.Event
         #: The number of the last message that was put in, or None.
         self.last_put = None  # type: Optional[int]
         #: Queued: those that the sink has begun with are at its left end.
@@ -93,14 +93,15 @@ class Outlet(object):
     def resume(self, websocket):
         # type: (Any) -> None
         """Have the feed's ``on_ready`` called in the sink's thread, with the last number."""
-        if self.feed.on_ready is not None:
-            self.sink.call(self, lambda: self._resume(websocket))
+        on_ready = self.feed.on_ready
+        if on_ready is not None:
+            self.sink.call(self, lambda: self._resume(on_ready, websocket))
 
-    def _resume(self, websocket):
-        # type: (Any) -> None
+    def _resume(self, on_ready, websocket):
+        # type: (Callable[[Any, Optional[int]], Any], Any) -> None
         last = self.sink.last(self)
         try:
-            self.feed.on_ready(websocket, last)
+            on_ready(websocket, last)
         except Exception:       # an error in a function of the user's must not end the sink
             log.exception('on_ready of feed %r failed', self.feed.name)
 
@@ -139,8 +140,8 @@ class Sink(object):
         self._is_closing = False
         #: What the sink failed by last, in words; None while it works.
         self.failure = None  # type: Optional[text_type]
-        #: Why `publish` has just answered None, which it sets then.
-        self.trouble = None  # type: Optional[text_type]
+        # Why `publish` has just answered None.
+        self._trouble = None  # type: Optional[text_type]
 
     # Threads and locks stay in the process that has them.
     def __getstate__(self):
@@ -168,7 +169,7 @@ class Sink(object):
         # type: (List[Tuple[Outlet, Message]]) -> List[Optional[str]]
         """Publish messages, in order; return for each what to count, or None to try again.
 
-        Names are those of `COUNTERS`. If it answers None, it sets ``trouble``. If it raises, all is
+        Names are those of `COUNTERS`. If it answers None, it calls `stuck_at`. If it raises, all is
         tried again.
         """
         raise NotImplementedError
@@ -177,6 +178,11 @@ class Sink(object):
         # type: (Outlet) -> Optional[int]
         """Return the number of a feed's last message in the sink; None if unknown."""
         return None
+
+    def stuck_at(self, trouble):
+        # type: (text_type) -> None
+        """Say why messages are to be tried again; `publish` calls this."""
+        self._trouble = trouble
 
     def end(self):
         # type: () -> None
@@ -301,7 +307,7 @@ class Sink(object):
                     self.begin()
                     has_begun = True
                 is_stuck = self._work()
-                trouble, self.trouble = self.trouble, None
+                trouble, self._trouble = self._trouble, None
             except Exception as error:      # a sink's network, and any fault of its client
                 is_stuck, trouble = True, text_type(error) or type(error).__name__
             self._report(trouble)

@@ -19,10 +19,11 @@ from lomond.protocol.connection import CLIENT, SERVER, Connection
 from lomond.protocol.state import State
 
 if TYPE_CHECKING:
-    from typing import Any, Deque, Generator, Iterable, Iterator, Optional  # noqa: F401
+    from typing import Any, Deque, Generator, Iterable, Iterator, Optional, Tuple  # noqa: F401
 
     from lomond._compat import text_type  # noqa: F401
     from lomond.events import AnyEvent  # noqa: F401
+    from lomond.net.waiter import Interest  # noqa: F401
     from lomond.testing.fake import FakeWebSocket  # noqa: F401
 
 #: The head of an answer that accepts.
@@ -36,23 +37,26 @@ class PlayedSession(object):
     """Plays the events of one connection, with a session's members."""
 
     # What a driver, or `lomond._calls`, may ask for.
-    interest = ()
-    deadline = -NEVER
+    interest = ()  # type: Interest
+    deadline = -NEVER  # type: float
     is_queued = True
-    is_ending = is_forced = is_aged = is_due = is_replaceable = is_releasable = False
-    is_running = is_finished = has_opened = False
+    is_ending = is_aged = is_due = is_replaceable = is_releasable = False
+    is_forced = False  # type: bool
+    is_running = False  # type: bool
+    is_finished = False  # type: bool
+    has_opened = False  # type: bool
     call_deadline = NEVER
     gate = transport = None
     sent_close_time = None
-    session_time = 0.0
+    session_time = 0.0  # type: float
     end = None  # type: Optional[End]
-    waits_to_flush = (), None
+    waits_to_flush = (), None  # type: Tuple[Interest, Optional[float]]
 
     def __init__(self, websocket):
         # type: (FakeWebSocket) -> None
         self._websocket = websocket
         self.connection = websocket.stream  # type: Connection
-        self.writer = _Recorder(self)
+        self.writer = _Recorder(self)  # type: _Recorder
         self._wake_driver = None  # type: Any
         self._playing = None  # type: Any
         self._pongs = deque()  # type: Deque[bytes]
