@@ -1107,4 +1107,4 @@ def test_ends_show_what_they_are():
     server = Server()
     assert repr(server) == 'Server()'
     feed(server, request_bytes())
-    assert repr(server) == 'Server(<request GET /feed?a=1>)'
+    assert repr(server) == 'Server(<request GET /feed?a=***>)'

@@ -197,7 +197,7 @@ http {{''' + NGINX_HTTP + u'''
 def test_the_block_of_the_docs_makes_nginx_pass_an_upgrade_on():
     """And pings keep what is silent for longer than nginx allows."""
     program = find_program('nginx')
-    with io.open(os.path.join(ROOT, 'docs', 'wsgi.md'), encoding='utf-8') as page:
+    with io.open(os.path.join(ROOT, 'docs', 'howto', 'wsgi.md'), encoding='utf-8') as page:
         block = re.search(r'```nginx\n(.*?)```', page.read(), re.DOTALL).group(1)
 
     with run_server(*THREADS + ('threads=2',)) as server:
