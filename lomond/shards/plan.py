@@ -2,6 +2,8 @@
 
 from __future__ import absolute_import, division, print_function
 
+import heapq
+
 from lomond._compat import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -33,9 +35,18 @@ def spread(names, held, replicas=1):
             if missing.get(name) and len(planned[shard]) < quota[shard]:
                 planned[shard].add(name)
                 missing[name] -= 1
-    for name in sorted(missing):
-        free = [shard for shard in shards if name not in planned[shard]]
-        free.sort(key=lambda shard: len(planned[shard]) - quota[shard])
-        for shard in free[:missing[name]]:
-            planned[shard].add(name)
+    # Those with the most space first; the index decides among equal ones.
+    space = [(len(planned[shard]) - quota[shard], index) for index, shard in enumerate(shards)]
+    heapq.heapify(space)
+    for name in sorted(name for name, count in missing.items() if count):
+        passed = []     # those that have it already
+        while missing[name]:
+            taken, index = heapq.heappop(space)
+            if name not in planned[shards[index]]:
+                planned[shards[index]].add(name)
+                taken += 1
+                missing[name] -= 1
+            passed.append((taken, index))
+        for item in passed:
+            heapq.heappush(space, item)
     return planned

@@ -29,6 +29,7 @@ from lomond.shards import Feed
 from lomond.shards.ray import run
 from lomond.shards.reader import Reader
 from lomond.shards.redis import RedisSink
+from tests.programs import wait_until
 from tests.shards.redis_server import run_redis, url_of
 
 TTL = 3.0
@@ -141,12 +142,12 @@ class Chaos(object):
 
     def restart_redis(self):
         self._server.stop()
-        assert self._server.start()
+        wait_until(self._server.start, 'it starts again')
 
     def stop_redis(self):
         self._server.stop(kill=True)
         time.sleep(20)
-        assert self._server.start()
+        wait_until(self._server.start, 'it starts again')
 
 
 def missing_ranges(seen, first, last):

@@ -198,7 +198,7 @@ def test_redis_may_be_away_for_a_while(feeds, caplog):
             feeds.send(u'a', 3)
             wait_until(lambda: shard.health()['state'] == 'failing', 'failing')
             assert shard.health()['queued'] == 3
-            assert server.start()
+            wait_until(server.start, 'it starts again')
             wait_for(shard, published=6, queued=0, state='ok')
         assert entries_of(server, 'a') == numbered(*range(1, 7))
 
@@ -262,7 +262,7 @@ def test_entries_that_redis_lost_after_it_confirmed_them_are_reported(feeds, cap
             server.stop(kill=True)
             feeds.send(u'a')
             wait_until(lambda: shard.health()['state'] == 'failing', 'failing')
-            assert server.start()
+            wait_until(server.start, 'it starts again')
             wait_for(shard, published=4)
         assert sink.rewound == 1
         assert any('had confirmed' in record.getMessage() for record in caplog.records)

@@ -13,7 +13,7 @@ from lomond.shards.lifeline import Lifeline
 from lomond.shards.shard import Shard
 
 if TYPE_CHECKING:
-    from typing import Any, Dict, Iterable, List, Optional, Tuple  # noqa: F401
+    from typing import Any, Dict, Iterable, List, Optional, Set, Tuple  # noqa: F401
 
     from lomond.shards.feed import Feed  # noqa: F401
 
@@ -32,6 +32,7 @@ class ShardHost(object):
         self._failed = {}  # type: Dict[str, str]
         self._lifeline = None  # type: Optional[Lifeline]
         self._names_all = False
+        self._live = None  # type: Optional[Set[str]]   # as it was said last
 
     def name_all(self):
         # type: () -> None
@@ -49,13 +50,17 @@ class ShardHost(object):
 
     def _say(self, is_first):
         # type: (bool) -> Dict[str, Any]
-        message = {'health': self._shard.health(), 'live': sorted(self._shard.live),
-                   'failed': self._failed}  # type: Dict[str, Any]
+        message = {'health': self._shard.health(), 'failed': self._failed}  # type: Dict[str, Any]
         if is_first or self._names_all:
             self._names_all = False
+            self._live = None
             message.update(
                 name=self._shard.name, incarnation=self._incarnation, pid=os.getpid(),
                 node=self._node, held=[feed.name for feed in self._shard.feeds])
+        live = self._shard.live
+        if live != self._live:      # it may be long
+            self._live = live
+            message['live'] = sorted(live)
         return message
 
     def known(self):

@@ -33,6 +33,9 @@ _BEATS = 10
 # Seconds between two looks, if nothing happens.
 _TURN = 0.1
 
+# How many shards keep the list of feeds, for a supervisor that begins again.
+_KEEPERS = 3
+
 # Seconds after which a hand-over ends though the new holder isn't live: it can't be.
 _PATIENCE = 30.0
 
@@ -55,6 +58,7 @@ class _Host(object):
         self.held = set()  # type: Set[str]
         self.live = set()  # type: Set[str]
         self.starts = 0
+        self.kept = 0       # the version of the list of feeds that it keeps
         # Since when it has another number of feeds than `held`.
         self.differs_since = None  # type: Optional[float]
 
@@ -84,6 +88,7 @@ class Supervisor(object):
             [(0, [])] + self._ask_known(),
             key=lambda known: known[0])  # type: Tuple[int, List[Feed]]
         self._feeds = {feed.name: feed for feed in listed}  # type: Dict[str, Feed]
+        self._list = None  # type: Any      # the feeds, where Ray has them
         # What each shard is to have: shards that are up, and don't drain.
         self._plan = {}  # type: Dict[str, Set[str]]
         self._is_planned = False
@@ -131,8 +136,9 @@ class Supervisor(object):
         with self._turned:
             self._version += 1
             self._feeds = {feed.name: feed for feed in feeds}
+            self._list = None
             self._changed()
-        self._keep()
+            self._keep()
 
     def change_feeds(self, added, removed):
         # type: (List[Feed], List[str]) -> None
@@ -150,7 +156,6 @@ class Supervisor(object):
         with self._turned:
             self._find_hosts()
             self._turned.notify_all()
-        self._keep()
 
     def drain(self, name):
         # type: (str) -> None
@@ -226,9 +231,8 @@ class Supervisor(object):
                     return
             host.seen_at = monotonic()
             self._compare(host, message['health']['feeds'])
-            live = host.held.intersection(message['live'])
-            if live != host.live:
-                host.live = live
+            if 'live' in message:
+                host.live = host.held.intersection(message['live'])
                 self._turned.notify_all()
             host.said = message
 
@@ -262,7 +266,7 @@ class Supervisor(object):
         # type: (_Host) -> None
         """Count on a shard no more, until it says hello."""
         host.line, host.held, host.live = None, set(), set()
-        host.call = None
+        host.call, host.kept = None, 0
         self._changed()
 
     # -- the thread --
@@ -299,6 +303,7 @@ class Supervisor(object):
             self._replan()
         if self._plan:
             self._follow_plan(now)
+        self._keep()
 
     def _call(self, host, now):
         # type: (_Host, float) -> None
@@ -377,7 +382,12 @@ class Supervisor(object):
 
     def _keep(self):
         # type: () -> None
-        """Have the shards keep the list of feeds."""
-        feeds = ray.put(list(self._feeds.values()))
-        for host in list(self._hosts.values()):
-            host.actor.keep.remote(self._version, feeds)
+        """Have some shards keep the list of feeds; a shard that begins again has none."""
+        up = sorted((host for host in self._hosts.values() if host.is_up),
+                    key=lambda host: host.name)
+        for host in up[:_KEEPERS]:
+            if host.kept != self._version:
+                if self._list is None:
+                    self._list = ray.put(list(self._feeds.values()))
+                host.actor.keep.remote(self._version, self._list)
+                host.kept = self._version
