@@ -75,6 +75,7 @@ def test_feeds_are_spread_and_published(fleet, feeds, server):
 
 def test_the_feeds_of_a_shard_that_is_killed_go_to_the_others_and_back(fleet, feeds, server):
     send_all(feeds, server)
+    actors = len(ray.util.list_named_actors(all_namespaces=True))
     os.kill(shard_of(fleet, 'shard-0')['pid'], signal.SIGKILL)
     wait_until(lambda: shard_of(fleet, 'shard-1')['held'] == 6, 'the other one has them')
     fleet.wait_live()
@@ -84,6 +85,7 @@ def test_the_feeds_of_a_shard_that_is_killed_go_to_the_others_and_back(fleet, fe
     assert [shard['held'] for shard in fleet.status()['shards']] == [3, 3]
     send_all(feeds, server)
     assert fleet.status()['counts']['deaths'] == 1
+    assert len(ray.util.list_named_actors(all_namespaces=True)) == actors
 
 
 def test_a_shard_that_is_frozen_is_killed(fleet, feeds, server):

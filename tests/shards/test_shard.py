@@ -177,6 +177,22 @@ def test_a_sink_that_is_stuck_does_not_keep_health_waiting(feeds, got):
         got.may_go_on.set()
 
 
+def test_a_function_that_blocks_the_loop_shows_in_health(feeds, got):
+    may_go_on = threading.Event()
+
+    def block(event):
+        assert may_go_on.wait(PATIENCE)
+        return number_of(event)
+
+    with Shard(got) as shard:
+        shard.add(feeds.feed(u'a', sequence=block))
+        feeds.await_listeners(u'a')
+        feeds.send(u'a')
+        wait_until(lambda: shard.health()['state'] == 'stalled', 'stalled')
+        may_go_on.set()
+        wait_until(lambda: shard.health()['state'] == 'ok', 'ok again')
+
+
 def test_a_feed_is_live_after_a_message_or_a_while(feeds, got):
     with Shard(got) as shard:
         shard.add(feeds.feed(u'a'))
