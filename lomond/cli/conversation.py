@@ -300,7 +300,6 @@ class Conversation(object):
             self._recorder.send(message)
             self._check_recorder()
         send(self._websocket, message)
-        self._display.show_sent(message)
 
     def end_input(self, is_empty):
         # type: (bool) -> None

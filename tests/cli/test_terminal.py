@@ -109,6 +109,7 @@ def test_a_typed_line_is_sent_and_shown_with_time_and_kind(echo_url):
         program.type(b'\x04')
         assert program.finish() == 0
         assert b'closed with 1000 NORMAL' in program.output
+        assert program.output.count(b'> text   hello') == 1
 
 
 def test_10_kb_typed_are_one_message(echo_url, editor):
