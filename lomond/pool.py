@@ -163,7 +163,7 @@ class Pool(Crowd):
 
         Parameters:
 
-        - ``websocket``: a `WebSocket` without a loop of its own, or such an end.
+        - ``websocket``: a `WebSocket` without a loop of its own, or a server's end as above.
         - ``policy``: a `lomond.persist.ReconnectPolicy` to connect again whenever a connection
           ends; None for one connection.
         - ``tag``: anything, for your own use: the WebSocket's ``tag`` from now on; None leaves it.
