@@ -14,11 +14,12 @@ if TYPE_CHECKING:
     from lomond.http.url import Target
     from lomond.net.options import NetOptions
 
-    Detour = Callable[[Target, NetOptions], Optional[Tuple[Target, NetOptions]]]
+    Detour = Callable[[Target, NetOptions, bool], Optional[Tuple[Target, NetOptions]]]
 
-#: Functions of a target and its options, the latest last: each returns the target to connect to
-#: and the options to do that with, or None to leave the decision to the one before it. It may raise
-#: ConnectFail. Any thread may add or remove one, which has an effect from the next dial on.
+#: Functions of a target, its options, and whether no other one is asked after this; the latest
+#: last. Each returns the target to connect to and the options to do that with, or None to leave the
+#: decision to the one before it. It may raise ConnectFail. Any thread may add or remove one, which
+#: has an effect from the next dial on.
 detours = []  # type: List[Detour]
 
 
@@ -26,8 +27,10 @@ def find_detour(target, options):
     # type: (Target, NetOptions) -> Tuple[Target, NetOptions]
     """Return where to connect to, and with which options, instead of these, or these."""
     if options.sock is None and target.unix_path is None:
-        for detour in reversed(list(detours)):
-            found = detour(target, options)  # type: Optional[Tuple[Target, NetOptions]]
+        waiting = list(detours)
+        while waiting:
+            detour = waiting.pop()
+            found = detour(target, options, not waiting)
             if found is not None:
                 return found
     return target, options

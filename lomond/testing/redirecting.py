@@ -2,11 +2,13 @@
 
 from __future__ import absolute_import, division, print_function
 
+import re
 from contextlib import contextmanager
 
-from lomond._compat import TYPE_CHECKING, native_to_text
+from lomond._compat import TYPE_CHECKING, native_to_text, text_type
 from lomond.errors import ConnectFail
 from lomond.http.url import to_ascii
+from lomond.net.address import read_address
 from lomond.net.detour import detours
 
 if TYPE_CHECKING:
@@ -15,6 +17,9 @@ if TYPE_CHECKING:
     from lomond.http.url import Target  # noqa: F401
     from lomond.net.options import NetOptions  # noqa: F401
     from lomond.testing.scripted import ScriptedServer  # noqa: F401
+
+# A name may begin like an address.
+_LOOPBACK = re.compile(r'127(\.[0-9]+){1,3}\Z')
 
 
 @contextmanager
@@ -59,26 +64,29 @@ class _Redirection(object):
         self._for_all = None  # type: Any
         if hasattr(servers, 'items'):
             for key, server in servers.items():
-                name = native_to_text(key)
-                if u'/' in name or not name:
-                    raise ValueError('redirect takes host names, such as api.example.com, not '
-                                     '{!r}'.format(name))
-                self._by_name[_fold(name if u':' in name else to_ascii(name))] = _check(server)
+                name = _read_name(key)
+                self._by_name[name] = _check(server)
         else:
             self._for_all = _check(servers)
 
-    def __call__(self, target, options):
-        # type: (Target, NetOptions) -> Optional[Tuple[Target, NetOptions]]
+    def __call__(self, target, options, is_outermost):
+        # type: (Target, NetOptions, bool) -> Optional[Tuple[Target, NetOptions]]
         host = _fold(target.host)
-        server = self._by_name.get(host, self._for_all)
-        if _is_local(host) and host not in self._by_name:
-            return None
+        is_local = _is_local(host) and host not in self._by_name
+        server = None if is_local else self._by_name.get(host, self._for_all)
         if server is None:
-            if detours[0] is not self:      # an outer block may have it
+            if not is_outermost:        # an outer block may have it
                 return None
+            if is_local:                # a proxy may be in a network
+                return target, options.replace(proxies={})
             raise ConnectFail.during(
                 'connect', u'{0} is not redirected, and a test is running: add it to '
                 u'lomond.testing.redirect({{{0!r}: server}})'.format(str(target.host)))
+        try:
+            hop = target._replace(host=server.host, port=server.port)
+        except RuntimeError as error:   # it has been stopped
+            raise ConnectFail.during('connect', u'{} is redirected to a server that does not '
+                                     u'listen any more'.format(target.url), error)
         cafile = getattr(server, 'cafile', None)
         if target.is_secure:
             if cafile is None:
@@ -93,13 +101,31 @@ class _Redirection(object):
             raise ConnectFail.during(
                 'connect', u'{} has no TLS, and the server that it is redirected to speaks it: '
                 u'use ScriptedServer(...) without tls=True'.format(target.url))
-        hop = target._replace(host=server.host, port=server.port)
         return hop, options.replace(proxies={}, source_address=None)
+
+
+def _read_name(key):
+    # type: (Any) -> str
+    """Return a host name, or an address, as it is compared."""
+    name = native_to_text(key) if isinstance(key, str) else key
+    if not isinstance(name, text_type):
+        raise TypeError('redirect takes host names, such as api.example.com, not {!r}'.format(key))
+    try:
+        if u':' in name:
+            read_address(str(name), 0)
+        if name and u'/' not in name:
+            return _fold(name if u':' in name else to_ascii(name))
+    except (EnvironmentError, UnicodeError):
+        pass
+    raise ValueError('redirect takes host names without a port, such as api.example.com, not '
+                     '{!r}'.format(name))
 
 
 def _check(server):
     # type: (Any) -> Any
-    if not (hasattr(server, 'host') and hasattr(server, 'port')):
+    try:
+        server.host, server.port        # noqa: B018    # RuntimeError outside of its block
+    except AttributeError:
         raise TypeError('redirect takes a ScriptedServer, or a mapping of host names to such '
                         'servers, not {!r}'.format(server))
     return server
@@ -113,4 +139,4 @@ def _fold(host):
 
 def _is_local(host):
     # type: (str) -> bool
-    return host in ('localhost', '::1') or host.startswith('127.')
+    return host in ('localhost', '::1') or _LOOPBACK.match(host) is not None

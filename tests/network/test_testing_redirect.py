@@ -133,6 +133,55 @@ def test_other_hosts_are_refused_and_this_machine_is_not():
             assert connect(local.url)[-1].graceful
 
 
+@pytest.mark.parametrize('host', [u'127.example', u'127.0.0.1.example'])
+def test_name_that_begins_like_an_address_of_this_machine_is_none(host):
+    with ScriptedServer() as server, redirect({'api.example.com': server}):
+        assert 'is not redirected' in connect(u'ws://{}/'.format(host))[-1].reason
+
+
+def test_this_machine_is_reached_without_the_programs_proxy(dead_port):
+    proxies = {'ws': 'http://127.0.0.1:{}'.format(dead_port)}
+    with ScriptedServer([close()]) as local, ScriptedServer() as server:
+        with redirect({'api.example.com': server}), redirect(server):
+            assert connect(local.url, proxies=proxies)[-1].graceful
+
+
+def test_block_that_another_thread_ends_while_a_connection_is_dialled_still_decides():
+    def end_block(_target, _options, _is_outermost):
+        block.__exit__(None, None, None)
+
+    with ScriptedServer() as server:
+        block = redirect({'api.example.com': server})
+        block.__enter__()
+        detours.append(end_block)       # as if it were the thread's own block
+        try:
+            assert 'is not redirected' in connect(u'ws://other.example/')[-1].reason
+        finally:
+            detours.remove(end_block)
+
+
+@pytest.mark.parametrize('tls', [False, True])
+def test_server_that_was_stopped_meanwhile_is_a_connect_fail(tls):
+    with ScriptedServer(tls=tls) as server, redirect(server):
+        server.stop()
+        failed = connect(u'wss://a.example/' if tls else u'ws://a.example/')[-1]
+    assert failed.name == 'connect_fail'
+    assert 'does not listen any more' in failed.reason
+
+
+def test_server_outside_of_its_block_is_refused():
+    with pytest.raises(RuntimeError, match='in its block only'):
+        with redirect({'a.example': ScriptedServer()}):
+            pass
+
+
+def test_address_may_be_named():
+    with ScriptedServer([close()], [close()]) as server:
+        with redirect({u'192.0.2.1': server, '2001:db8::1': server}):
+            for host in (u'192.0.2.1', u'[2001:db8::1]'):
+                assert connect(u'ws://{}/'.format(host))[-1].graceful
+
+
 def test_blocks_may_be_nested():
     with ScriptedServer([say(u'a'), close()]) as outer, \
             ScriptedServer([say(u'b'), close()]) as inner:
@@ -192,7 +241,8 @@ def test_scheme_that_the_server_does_not_speak_is_explained(tls, url, words):
 
 
 @pytest.mark.parametrize('servers, error', [
-    (1, TypeError), ({'a': 1}, TypeError), ({'wss://a/': 1}, ValueError), ({'': 1}, ValueError)])
+    (1, TypeError), ({'a': 1}, TypeError), ({'wss://a/': 1}, ValueError), ({'': 1}, ValueError),
+    ({'a:443': 1}, ValueError), ({'[::1]': 1}, ValueError), ({1: 1}, TypeError)])
 def test_wrong_argument_is_refused(servers, error):
     with pytest.raises(error):
         with redirect(servers):
