@@ -48,7 +48,9 @@ class FakeWebSocket(WebSocket):
     AssertionError then.
 
     What the events leave out is added: Ready before the first other event; at the end Disconnected.
-    After ``close()`` of the program no further event comes, but Closed and Disconnected.
+    After ``close()`` of the program no further event comes, but Closed and Disconnected. (A function
+    runs up to its first event before Ready, as that may be a ConnectFail. To look at what the
+    program sends at Ready, it yields a Poll first. At a server's end Ready comes before it runs.)
 
     Parameters, by name:
 
@@ -142,6 +144,9 @@ class FakeWebSocket(WebSocket):
         script = self._scripts.popleft()  # type: Any
         if callable(script):
             script = script(self)
+            if not _is_script(script):
+                raise TypeError('a function given to FakeWebSocket returns or yields events, and '
+                                'not {!r}'.format(script))
         return None if script is None else iter(script)
 
     def attach_machine(self, machine):
@@ -169,10 +174,17 @@ class FakeWebSocket(WebSocket):
         return self.connect() if self.request is None else self._events
 
 
+def _is_script(script):
+    # type: (Any) -> bool
+    return hasattr(script, '__iter__') and not isinstance(script, (bytes, text_type, dict))
+
+
 def _check_script(script):
     # type: (Any) -> Any
-    if callable(script) or (hasattr(script, '__iter__')
-                            and not isinstance(script, (bytes, text_type, dict))):
+    if callable(script) or _is_script(script):
+        for item in script if isinstance(script, (list, tuple)) else ():
+            if not isinstance(item, events.Event):
+                to_message(item)        # raises
         return script
     raise TypeError('FakeWebSocket takes the events of each connection as a list, or a function '
                     'that returns them, not {!r}: write FakeWebSocket([...])'.format(script))

@@ -93,7 +93,11 @@ class PlayedSession(object):
         websocket = self._websocket  # type: Any
         websocket.claim(self)
         self._wake_driver = wake
-        script = self._websocket.begin_script()
+        try:
+            script = self._websocket.begin_script()
+        except BaseException:       # of the test's function
+            self.dispose()
+            raise
         self._playing = iter(()) if script is None else self._play(script)
 
     def claimed(self):

@@ -294,6 +294,22 @@ def test_client_of_a_handler_may_be_a_function():
     websocket.assert_sent(u'hello me', u'a')
 
 
+def test_function_sees_what_is_sent_at_ready_after_an_event():
+    seen = []
+
+    def server(websocket):
+        seen.append(list(websocket.sent))
+        yield events.Poll()
+        seen.append(list(websocket.sent))
+        yield u'a'
+
+    websocket = FakeWebSocket(server)
+    for event in websocket:
+        if event.name == 'ready':
+            websocket.send_text(u'hello')
+    assert seen == [[], [u'hello']]
+
+
 # -- used wrongly --
 
 def test_connection_without_events_is_an_error():
@@ -303,17 +319,36 @@ def test_connection_without_events_is_an_error():
         list(websocket)
 
 
-@pytest.mark.parametrize('given', [u'a', {'a': 1}, 1, events.Text(u'a')])
+@pytest.mark.parametrize('given', [u'a', {'a': 1}, 1, None, events.Text(u'a')])
 def test_events_must_be_a_list(given):
     with pytest.raises(TypeError, match=r'FakeWebSocket\(\[...\]\)'):
         FakeWebSocket(given)
+    # A function that does not yield, for example.
+    with pytest.raises(TypeError, match='returns or yields events'):
+        list(FakeWebSocket(lambda _websocket: given))
 
 
-def test_unknown_event_and_option_are_refused():
-    with pytest.raises(TypeError):
-        list(FakeWebSocket([1]))
+@pytest.mark.parametrize('given', [[1], [u'a', None], (events.Text,)])
+def test_unknown_event_in_a_list_is_refused_at_once(given):
+    with pytest.raises(TypeError, match='a message is text'):
+        FakeWebSocket(given)
+    with pytest.raises(TypeError, match='a message is text'):
+        list(FakeWebSocket(lambda _websocket: given))
+
+
+def test_unknown_option_is_refused():
     with pytest.raises(TypeError):
         FakeWebSocket([], poll=1)
+
+
+def test_connection_that_could_not_begin_is_over():
+    websocket = FakeWebSocket(lambda _websocket: 1 / 0, [u'a'])
+    with pytest.raises(ZeroDivisionError):
+        list(websocket)
+    assert names(websocket) == ['ready', 'text', 'disconnected']
+    for _time in range(2):
+        with pytest.raises(AssertionError, match='has the events of 2 connections'):
+            list(websocket)
 
 
 def test_there_is_no_descriptor_and_no_address():
