@@ -29,17 +29,20 @@ def skip_back_offs(limit=100):
     takes; see `Clock` for its pings and timeouts.
 
     Parameters: ``limit``, the number of back-offs after which the next one raises AssertionError
-    in the loop (100): a program that never gets through would try without an end.
+    in the loop (100): a program that never gets through would try without an end. The end of the
+    block raises it, too, as a pool logs what one of its WebSockets raises.
     """
     check_count('limit', limit, 1)
     delays = []  # type: List[float]
+    failures = []  # type: List[AssertionError]
 
     def skip(delay):
         # type: (float) -> None
         if len(delays) >= limit:
-            raise AssertionError(
+            failures.append(AssertionError(
                 '{} back-offs were skipped, and the program still reconnects: if it should, use '
-                'skip_back_offs(limit=...)'.format(limit))
+                'skip_back_offs(limit=...)'.format(limit)))
+            raise failures[-1]
         delays.append(delay)
 
     skippers.append(skip)
@@ -47,3 +50,5 @@ def skip_back_offs(limit=100):
         yield delays
     finally:
         skippers.remove(skip)
+    if failures:
+        raise failures[0]

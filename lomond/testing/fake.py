@@ -48,9 +48,9 @@ class FakeWebSocket(WebSocket):
     AssertionError then.
 
     What the events leave out is added: Ready before the first other event; at the end Disconnected.
-    After ``close()`` of the program no further event comes, but Closed and Disconnected. (A function
-    runs up to its first event before Ready, as that may be a ConnectFail. To look at what the
-    program sends at Ready, it yields a Poll first. At a server's end Ready comes before it runs.)
+    After ``close()`` of the program no further event comes, but Closed and Disconnected. (A
+    function runs up to its first event before Ready, as that may be a ConnectFail. To look at what
+    the program sends at Ready, it yields a Poll first. At a server's end Ready comes before it.)
 
     Parameters, by name:
 

@@ -470,11 +470,29 @@ def test_back_offs_of_a_pool_are_skipped(dead_port):
 
 def test_program_that_never_gets_through_is_stopped(dead_port):
     websocket = WebSocket(u'ws://127.0.0.1:{}/'.format(dead_port))
-    with skip_back_offs(limit=5) as delays:
-        with pytest.raises(AssertionError, match='5 back-offs were skipped'):
+    with pytest.raises(AssertionError, match='5 back-offs were skipped'):
+        with skip_back_offs(limit=5) as delays:
             for _event in persist(websocket):
                 pass
     assert len(delays) == 5
+
+
+def test_program_whose_pool_never_gets_through_fails_its_test(dead_port, caplog):
+    pool = Pool()
+    pool.add(WebSocket(u'ws://127.0.0.1:{}/'.format(dead_port)), ReconnectPolicy(min_wait=5))
+    with caplog.at_level(logging.CRITICAL, logger='lomond'):        # it logs the exception
+        with pytest.raises(AssertionError, match='5 back-offs were skipped'):
+            with skip_back_offs(limit=5):
+                assert [event.name for _websocket, event in pool][-1] == 'disconnected'
+
+
+def test_exception_of_the_block_goes_before_that_of_the_limit(dead_port):
+    websocket = WebSocket(u'ws://127.0.0.1:{}/'.format(dead_port))
+    with pytest.raises(ZeroDivisionError), skip_back_offs(limit=1):
+        try:
+            list(persist(websocket))
+        except AssertionError:
+            1 / 0       # noqa: B018
 
 
 def test_after_the_block_back_offs_wait_again(dead_port):
