@@ -25,6 +25,12 @@ if TYPE_CHECKING:
 
 _RESET = struct.pack('ii', 1, 0)
 
+#: How often, in seconds, a step that waits for an event looks whether it should end.
+_LOOK = 0.05
+
+# What ssl raises on 2.7 instead of socket.timeout.
+_TLS_TIMEOUT = ('The read operation timed out',)
+
 
 class Unmet(WebSocketError):
     """The client did something else than the script says, or nothing; the text says what."""
@@ -116,9 +122,9 @@ class ScriptedEnd(object):
             self._sock.settimeout(left)
         try:
             data = self._sock.recv(65536)
-        except socket.timeout:
-            raise Unmet(u'{} in {:g} s'.format(what, self._server.timeout))
         except socket.error as error:
+            if isinstance(error, socket.timeout) or error.args == _TLS_TIMEOUT:
+                raise Unmet(u'{} in {:g} s'.format(what, self._server.timeout))
             self._end = self._end or u'the client broke the connection: {}'.format(describe(error))
             return
         for event in self._protocol.receive(data):
@@ -260,14 +266,18 @@ class ScriptedEnd(object):
     def wait(self, event):
         # type: (Any) -> None
         """Wait for the test's event."""
-        if not event.wait(self._server.timeout):
-            raise Unmet(u'the event was not set in {:g} s'.format(self._server.timeout))
+        deadline = monotonic() + self._server.timeout
+        while not event.wait(max(0.0, min(_LOOK, deadline - monotonic()))):
+            if self._server.is_broken_off:
+                raise Unmet(u'the block has ended before the event was set')
+            if monotonic() >= deadline:
+                raise Unmet(u'the event was not set in {:g} s'.format(self._server.timeout))
 
     def close(self, code, reason):
         # type: (Any, text_type) -> None
         """Send a Close frame, and wait for the client's."""
         self._protocol.close(code, reason)
-        self._note('sent     Close {} {}'.format(code, reason).rstrip())
+        self._note('sent     Close {} {}'.format(code, show(reason) if reason else '').rstrip())
         self._send(self._protocol.data_to_send())
         deadline = monotonic() + self._server.timeout
         while self._protocol.close_received is None:

@@ -3,11 +3,12 @@
 from __future__ import absolute_import, division, print_function
 
 import logging
+import os
 import socket
 import threading
 
 from lomond import sansio
-from lomond._checks import check_flag
+from lomond._checks import check_flag, check_seconds
 from lomond._compat import TYPE_CHECKING
 from lomond.net.listen import listen
 from lomond.net.waiter import READ, wait
@@ -67,7 +68,9 @@ class ScriptedServer(object):
         #: Whether what no step expects is a failure.
         self.is_strict = check_flag('strict', options.pop('strict', True))  # type: bool
         #: How long a step may take, in seconds.
-        self.timeout = float(options.pop('timeout', TIMEOUT))  # type: float
+        self.timeout = check_seconds('timeout', options.pop('timeout', TIMEOUT)) or 0.0  # type: float
+        if not self.timeout:
+            raise ValueError('timeout must be more than 0 seconds')
         unknown = sorted(set(options) - {'protocols', 'compress'})
         if unknown:
             raise TypeError('ScriptedServer has no option {}: its options are tls, protocols, '
@@ -87,6 +90,8 @@ class ScriptedServer(object):
         self.done = threading.Event()  # type: threading.Event
         #: Set once the block ends.
         self.stopping = threading.Event()  # type: threading.Event
+        #: Whether the steps that have begun are to end at once.
+        self.is_broken_off = False  # type: bool
         self._lock = threading.RLock()
         self._failures = []  # type: List[text_type]
         self._ends = []  # type: List[ScriptedEnd]
@@ -130,11 +135,14 @@ class ScriptedServer(object):
     def __enter__(self):
         # type: () -> ScriptedServer
         if self._threads:
-            raise RuntimeError('this server has run its scripts: make another one')
+            raise RuntimeError(
+                'this server {}: make another one'.format(
+                    'runs already' if self._listener is not None else 'has run its scripts'))
         if not self._scripts:
             self.done.set()
         self._listener = listen(self.host, 0, False)
         self._port = self._listener.getsockname()[1]  # type: int
+        self._process = os.getpid()  # type: int
         self._waker = Waker()
         if self._is_secure:
             self._certificates = Certificates()
@@ -143,11 +151,14 @@ class ScriptedServer(object):
 
     def __exit__(self, exc_type, error, traceback):
         # type: (Optional[Type[BaseException]], Optional[BaseException], Optional[TracebackType]) -> None
+        with self._lock:
+            failures = self._failures[:1]       # before it breaks off what is left
         self.stop(error is None)
         if error is None:
             self.check()
             return
-        words = 'what its ScriptedServer saw:\n{}'.format(self.transcript)
+        words = u'what its ScriptedServer saw:\n{}'.format(
+            u'\n'.join(failures + [u'{}'.format(self.transcript)]))
         if hasattr(error, 'add_note'):
             error.add_note(words)
         else:
@@ -176,9 +187,12 @@ class ScriptedServer(object):
 
         Parameters: ``waits``, False to break off the steps that have begun.
         """
+        if self._listener is None or self._process != os.getpid():     # a fork's
+            return
         with self._lock:
             self.stopping.set()
             waits = waits and not self._failures
+            self.is_broken_off = not waits
         self._waker.wake()
         self._threads[0].join()     # after that there is no other connection
         with self._lock:

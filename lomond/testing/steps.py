@@ -64,6 +64,7 @@ def say(message):
 def fragment(message, sizes):
     # type: (Sendable, Union[int, Iterable[int]]) -> Step
     """Send a message in fragments of these sizes, in characters or bytes; the rest is the last."""
+    sizes = _keep(sizes)
     parts = cut(to_message(message), sizes)
     return Step('fragment', [message, sizes], lambda end: end.say_in_parts(parts))
 
@@ -74,7 +75,7 @@ def split(message, sizes):
 
     A client that is slow may read several pieces at once: TCP doesn't keep them apart.
     """
-    made = to_message(message)
+    made, sizes = to_message(message), _keep(sizes)
     cut(b'', sizes)        # raises
     return Step('split', [message, sizes], lambda end: end.say_in_pieces(made, sizes))
 
@@ -152,6 +153,12 @@ def stall(handshake=True):
     With ``handshake=False`` the request isn't answered either.
     """
     return Step('stall', [], lambda end: end.stall(), True, handshake)
+
+
+def _keep(sizes):
+    # type: (Union[int, Iterable[int]]) -> Union[int, Iterable[int]]
+    """Return sizes that can be read again: a step may run more than once."""
+    return sizes if isinstance(sizes, int) else tuple(sizes)
 
 
 def cut(message, sizes):

@@ -3,6 +3,7 @@
 from __future__ import absolute_import, division, print_function
 
 import logging
+import os
 import re
 import socket
 import struct
@@ -138,6 +139,21 @@ def test_message_in_fragments_and_in_pieces_arrives_whole():
     with ScriptedServer([fragment(b'abcd', 3), close()]) as server:
         parts = [event for event in connect(server, message_parts=True) if event.name == 'binary']
     assert [event.frame_finished for event in parts].count(True) == 2
+
+
+def test_sizes_may_be_an_iterator_in_a_step_of_several_scripts():
+    steps = [split(u'abc', iter([1, 2])), fragment(u'abc', iter([1, 2]))]
+    assert [repr(step) for step in steps] == [
+        '{}({!r}, (1, 2))'.format(name, u'abc') for name in ('split', 'fragment')]
+    with ScriptedServer(*[[steps[0], steps[1], close()]] * 2) as server:
+        for _connection in range(2):
+            assert [event.text for event in connect(server) if event.name == 'text'] \
+                == [u'abc'] * 2
+
+
+def test_reason_of_a_close_may_have_other_letters_than_ascii():
+    with ScriptedServer([close(4000, u'tsch\xfc\xdf')]) as server:
+        assert events.Closing(4000, u'tsch\xfc\xdf') in connect(server)
 
 
 def test_raw_bytes_go_as_they_are():
@@ -337,6 +353,17 @@ def test_step_has_a_time_limit(script, words):
             loop.close()
 
 
+def test_tls_does_not_change_the_words_of_a_time_limit():
+    with pytest.raises(AssertionError, match='no message came in 0.1 s'):
+        with ScriptedServer([expect(u'a')], tls=True, timeout=0.1) as server:
+            loop = WebSocket(server.url, ssl_cafile=server.cafile).connect()
+            for event in loop:
+                if event.name == 'ready':
+                    assert server.done.wait(PATIENCE)
+                    break
+            loop.close()
+
+
 def test_first_failure_is_raised():
     with pytest.raises(AssertionError, match=r'\Aconnection 1'):
         with ScriptedServer([say(u'a'), expect(u'b')], [say(u'a'), expect(u'b')]) as server:
@@ -360,6 +387,7 @@ def test_exception_of_the_block_goes_through_with_the_transcript(caplog):
                 connect(server, answer(u'ha'))
                 1 / 0       # noqa: B018
     notes = getattr(caught.value, '__notes__', None) or [caplog.text]
+    assert 'another message came' in notes[0]
     assert 'expect(' in notes[0]
     assert 'received GET /' in notes[0]
 
@@ -373,6 +401,14 @@ def test_exception_of_the_block_does_not_wait_for_the_script():
                 1 / 0       # noqa: B018
             finally:
                 sock.close()
+
+
+def test_exception_of_the_block_ends_a_wait_for_an_event():
+    with pytest.raises(ZeroDivisionError):
+        with ScriptedServer([wait(threading.Event())], timeout=100000) as server:
+            for event in WebSocket(server.url):
+                if event.name == 'ready':
+                    1 / 0       # noqa: B018
 
 
 def test_done_is_set_by_a_failure_so_that_a_loop_can_end():
@@ -403,6 +439,11 @@ def test_wrong_script_is_refused(scripts, error, words):
     (lambda: call(1), TypeError), (lambda: raw(u'a'), TypeError), (lambda: reject(101), ValueError),
     (lambda: close(1005), ValueError), (lambda: ping(b'x' * 126), ValueError),
     (lambda: split(u'a', [0]), ValueError), (lambda: fragment(u'ab', 0), ValueError),
+    (lambda: split(u'a', 1.5), TypeError), (lambda: fragment(u'abc', [u'x']), TypeError),
+    (lambda: ScriptedServer(timeout=0), ValueError),
+    (lambda: ScriptedServer(timeout=-1), ValueError),
+    (lambda: ScriptedServer(timeout=None), ValueError),
+    (lambda: ScriptedServer(timeout='1'), TypeError),
     (lambda: ScriptedServer(tsl=True), TypeError), (lambda: ScriptedServer(tls='yes'), TypeError)])
 def test_wrong_argument_is_refused(make, error):
     with pytest.raises(error):
@@ -411,12 +452,34 @@ def test_wrong_argument_is_refused(make, error):
 
 def test_server_is_for_one_block():
     server = ScriptedServer()
+    server.stop()       # it has not begun
     with pytest.raises(RuntimeError, match='in its block only'):
         server.url      # noqa: B018
     with server:
-        pass
+        with pytest.raises(RuntimeError, match='runs already'):
+            server.__enter__()
+    server.stop()       # it has ended
     with pytest.raises(RuntimeError, match='make another one'):
         server.__enter__()
+
+
+@pytest.mark.skipif(not hasattr(os, 'fork'), reason='there is no fork here')
+def test_forked_child_that_leaves_the_block_leaves_the_server_alone():
+    assert 'child left, True' in run_program("""if 1:
+        import os, warnings
+        from lomond import WebSocket
+        from lomond.testing import ScriptedServer, close
+
+        warnings.simplefilter('ignore', DeprecationWarning)     # 3.12: it has threads
+        with ScriptedServer([close()], tls=True) as server:
+            websocket = WebSocket(server.url, ssl_cafile=server.cafile)
+            child = os.fork()
+            if not child:
+                server.stop()
+                os._exit(0)
+            os.waitpid(child, 0)
+            print('child left, {}'.format(list(websocket)[-1].graceful))
+        """)
 
 
 def test_without_trustme_the_error_says_what_to_install():
