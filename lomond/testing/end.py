@@ -288,9 +288,9 @@ class ScriptedEnd(object):
         # type: () -> None
         """End TCP, and read what the client still sends."""
         self._note('sent     the end of TCP')
+        self._server.finished(self)     # before it may fail, as the client has ended TCP
         # Not SSLSocket's own, which would send an alert first, or drop TLS from what is read.
         socket.socket.shutdown(self._sock, socket.SHUT_WR)
-        self._server.finished(self)
         self._sock.settimeout(None)
         while self._sock.recv(65536):
             pass

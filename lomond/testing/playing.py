@@ -193,7 +193,9 @@ class PlayedSession(object):
         # type: (Iterator[Any]) -> Iterator[AnyEvent]
         is_connected, reason = False, None  # type: bool, Optional[text_type]
         for event in self._completed(script):
-            if self.connection.state == State.CLOSED and event.name != 'disconnected':
+            # The script, or another thread, may have closed it meanwhile.
+            if self._is_over() or self.connection.state == State.CLOSED \
+                    and event.name != 'disconnected':
                 break
             is_connected = is_connected or event.name != 'connecting'
             if event.name == 'rejected':
@@ -205,11 +207,16 @@ class PlayedSession(object):
             if event.name == 'closing' and self.connection.lifecycle.may_close:
                 self.connection.encode(Opcode.CLOSE, encode_close(
                     None if event.code == 1005 else event.code, u''))
-            if self._is_given_up or self.connection.state == State.CLOSING:
+            if self._is_over():
                 break
         for event in self._ending(is_connected, reason):
             self._before(event)
             yield event
+
+    def _is_over(self):
+        # type: () -> bool
+        """Return whether the program has ended it, and it waits for nothing but its end."""
+        return self._is_given_up or self.connection.state == State.CLOSING
 
     def _completed(self, script):
         # type: (Iterator[Any]) -> Iterator[AnyEvent]

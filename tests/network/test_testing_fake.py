@@ -74,6 +74,15 @@ def test_close_of_the_program_is_answered():
     assert websocket.close_sent == (4000, u'enough')
 
 
+def test_no_event_comes_after_a_close_while_the_function_runs():
+    def server(websocket):
+        yield u'a'
+        websocket.close()       # as another thread of the program would
+        yield u'b'
+
+    assert names(FakeWebSocket(server)) == ['ready', 'text', 'closed', 'disconnected']
+
+
 def test_connection_that_the_program_breaks_ends():
     websocket = FakeWebSocket([u'a', u'b'])
     seen = []

@@ -15,6 +15,7 @@ from lomond import WebSocket, events
 from lomond.persist import ReconnectPolicy, persist
 from lomond.pool import Pool
 from lomond.testing import (
+    Inside,
     ScriptedServer,
     accept,
     call,
@@ -110,6 +111,21 @@ def test_connection_ends_without_a_close_frame(step, last, tls):
 def test_what_was_said_before_a_drop_arrives():
     with ScriptedServer([say(u'a'), say(u'b'), drop()]) as server:
         assert names(connect(server))[-3:] == ['text', 'text', 'disconnected']
+
+
+@pytest.mark.parametrize('step', [drop(), reset(), stall()])
+def test_client_that_has_reset_tcp_does_not_matter_to_a_script_that_ends_it_too(step):
+    left = threading.Event()
+    with ScriptedServer([wait(left), step]) as server:
+        websocket = WebSocket(server.url)
+        loop = websocket.connect()
+        for event in loop:
+            if event.name == 'ready':
+                Inside(websocket).sock.setsockopt(
+                    socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 0))
+                break
+        loop.close()
+        left.set()
 
 
 def test_request_is_rejected_with_status_headers_and_body():
