@@ -9,6 +9,7 @@ from __future__ import absolute_import, division, print_function
 
 import json
 from functools import partial
+from numbers import Number
 from time import time
 from weakref import WeakValueDictionary
 
@@ -39,7 +40,7 @@ def _short_repr(value):
 
 
 # The fields of these types count for the hash; others may have none, as a set of extensions.
-_HASHED = (bytes, text_type, int, float)
+_HASHED = (bytes, text_type, Number)
 
 
 def _values(event):

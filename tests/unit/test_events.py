@@ -14,8 +14,10 @@ import sys
 import time
 import weakref
 from decimal import Decimal
+from fractions import Fraction
 
 import pytest
+from six import integer_types
 from six.moves import cPickle
 
 import lomond
@@ -328,6 +330,14 @@ def test_events_are_equal_only_if_name_and_fields_are():
 def test_these_events_differ(one, other):
     assert one != other
     assert not one == other
+
+
+@pytest.mark.parametrize('one, other', [
+    (events.Stale(2), events.Stale(Fraction(2))), (events.BackOff(2.0), events.BackOff(Decimal(2))),
+    (events.Closing(1000, u''), events.Closing(integer_types[-1](1000), u''))], ids=repr)
+def test_events_that_are_equal_have_one_hash_whatever_their_numbers_are(one, other):
+    assert one == other
+    assert hash(one) == hash(other)
 
 
 def test_cause_of_an_end_is_compared_by_class_and_words_and_that_of_disconnected_is_not():
