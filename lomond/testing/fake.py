@@ -19,7 +19,7 @@ from lomond.testing.playing import PlayedSession
 from lomond.websocket import WebSocket
 
 if TYPE_CHECKING:
-    from typing import Any, Callable, Iterable, Iterator, List, Optional, Union  # noqa: F401
+    from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Union  # noqa: F401
 
     from lomond.events import AnyEvent
     from lomond.testing.matching import Expected, Message, Sendable  # noqa: F401
@@ -81,6 +81,8 @@ class FakeWebSocket(WebSocket):
         self.back_offs = []  # type: List[float]
         #: The client's request, where this is a server's end; else None.
         self.request = None  # type: Any
+        #: The WSGI environ that a handler of `lomond.wsgi` looks at: a test may set it.
+        self.environ = None  # type: Optional[Dict[str, Any]]
         if request is not None:
             if not isinstance(request, Request):
                 request = rebuild_request('GET', request, {'Host': 'fake.example'})

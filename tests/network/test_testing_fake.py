@@ -293,6 +293,12 @@ def test_handler_takes_it():
         websocket.assert_sent(u'hello me', u'a', u'b')
 
 
+def test_handler_of_wsgi_finds_the_environ_that_the_test_sets():
+    websocket = FakeWebSocket([], request=u'/')
+    assert websocket.environ is None        # as on a Server
+    websocket.environ = {'wsgi.url_scheme': 'http'}
+
+
 def test_client_of_a_handler_may_be_a_function():
     def client(websocket):
         assert websocket.sent == [u'hello me']      # the handler has begun
