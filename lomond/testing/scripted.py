@@ -10,6 +10,7 @@ import threading
 from lomond import sansio
 from lomond._checks import check_flag, check_seconds
 from lomond._compat import TYPE_CHECKING
+from lomond._describe import describe_with_type
 from lomond.net.listen import listen
 from lomond.net.waiter import READ, wait
 from lomond.net.waker import Waker
@@ -212,8 +213,8 @@ class ScriptedServer(object):
         # type: (Any, *Any) -> None
         thread = threading.Thread(target=target, args=args, name='lomond-scripted-server')
         thread.daemon = True
-        self._threads.append(thread)
         thread.start()
+        self._threads.append(thread)
 
     def _accept_all(self):
         # type: () -> None
@@ -247,7 +248,11 @@ class ScriptedServer(object):
                         number, len(self._scripts)))
             end = ScriptedEnd(self, number, sock, steps, sansio.Server(**self._options))
             self._ends.append(end)
-        self._start(end.run)
+        try:
+            self._start(end.run)
+        except Exception as error:      # Pythons differ in how they have no further thread
+            sock.close()
+            self.fail(u'connection {}: {}'.format(number, describe_with_type(error)))
 
     # -- for a connection's thread --
 

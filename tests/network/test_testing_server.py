@@ -34,6 +34,7 @@ from lomond.testing import (
     wait,
 )
 from tests.network.driving import Background, run_program
+from tests.shortages import no_threads
 from tests.support import PATIENCE, names
 
 pytestmark = pytest.mark.usefixtures('nothing_is_left_open', 'clean_environment')
@@ -341,6 +342,14 @@ def test_request_that_is_none_fails():
             sock.settimeout(PATIENCE)
             sock.recv(100)
             sock.close()
+
+
+def test_connection_that_gets_no_thread_fails_and_is_closed():
+    with pytest.raises(AssertionError, match='connection 1: .*thread'):
+        with ScriptedServer([close()]) as server:
+            with no_threads():
+                assert not connect(server)[-1].graceful
+            assert server.done.wait(PATIENCE)
 
 
 def test_client_that_resets_in_the_middle_of_a_script_fails():
