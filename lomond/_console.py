@@ -8,6 +8,7 @@ from __future__ import absolute_import, division, print_function
 
 import argparse
 import errno
+import io
 import os
 import sys
 
@@ -18,8 +19,12 @@ if TYPE_CHECKING:
 
     Value = TypeVar('Value')
 
-__all__ = ['argument', 'complain', 'number', 'occupy_standard_streams', 'port', 'run', 'say',
-           'seconds']
+__all__ = ['STDOUT', 'argument', 'complain', 'number', 'occupy_standard_streams', 'port', 'run',
+           'say', 'seconds']
+
+
+#: The ``filename`` of the IOError of `say`.
+STDOUT = '<stdout>'
 
 
 def run(main):
@@ -45,40 +50,48 @@ def run(main):
 
 def say(line):
     # type: (Text) -> bool
-    """Print a line, and flush it; return False if stdout is a closed pipe."""
-    return _write(sys.stdout, line)
-
-
-def complain(line):
-    # type: (Text) -> bool
-    """Print an error on stderr, and flush it; return False if stderr is a closed pipe."""
-    return _write(sys.stderr, line)
-
-
-def _write(stream, line):
-    # type: (Any, Text) -> bool
+    """Print a line, and flush it; return False if stdout is a closed pipe. Raises IOError."""
     try:
-        stream.write(text_to_native(line) + '\n')
-        stream.flush()
+        _write(sys.stdout, line)
     except IOError as error:
         if error.errno != errno.EPIPE:
-            raise
+            raise IOError(error.errno, error.strerror, STDOUT)
         return False
     return True
 
 
+def complain(line):
+    # type: (Text) -> bool
+    """Print an error on stderr, and flush it; return False if that failed. Never raises."""
+    try:
+        _write(sys.stderr, line)
+    except IOError:
+        return False        # there is no other place to say it
+    return True
+
+
+def _write(stream, line):
+    # type: (Any, Text) -> None
+    native = text_to_native(line)
+    try:
+        stream.write(native + '\n')
+    except UnicodeEncodeError:      # the locale is C, for example
+        encoding = stream.encoding
+        stream.write(native.encode(encoding, 'backslashreplace').decode(encoding) + '\n')
+    stream.flush()
+
+
 def _drop_unread(stream):
     # type: (Any) -> None
-    """Drop the output that is buffered for a closed pipe, which Python would report at exit."""
+    """Drop the output that can't be written, which Python would report again at exit."""
     if stream is None:      # it was closed when Python started
         return
     try:
         stream.flush()
-    except IOError as error:
-        if error.errno == errno.EPIPE:
-            nowhere = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(nowhere, stream.fileno())
-            os.close(nowhere)
+    except IOError:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)
 
 
 def occupy_standard_streams():
@@ -93,6 +106,9 @@ def occupy_standard_streams():
             os.fstat(descriptor)
         except OSError:
             os.open(os.devnull, flags)      # the lowest free number: this one
+    for descriptor, name in ((1, 'stdout'), (2, 'stderr')):
+        if getattr(sys, name) is None:      # Python 3 has no object for one that was closed
+            setattr(sys, name, io.open(descriptor, 'w', closefd=False))
 
 
 def argument(read):

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from lomond.http.response import Response  # noqa: F401
 
 # Without O_BINARY Windows writes \r\n.
-_FLAGS = os.O_WRONLY | os.O_CREAT | getattr(os, 'O_BINARY', 0) | getattr(os, 'O_CLOEXEC', 0)
+_FLAGS = os.O_WRONLY | os.O_CREAT | getattr(os, 'O_BINARY', 0) | getattr(os, 'O_CLOEXEC', 0) \
+    | getattr(os, 'O_NONBLOCK', 0)      # without it the open of a FIFO waits for a reader
 
 
 class HarWriter(object):

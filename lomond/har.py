@@ -93,7 +93,9 @@ def read_har(path):
         found = [_read_entry(entry) for entry in entries if _is_websocket(entry)]
     except (ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
         # RuntimeError: for thousands of brackets in one another.
-        raise ValueError('{} is not a HAR file: {!r}'.format(path, error))
+        # Not its repr, which has the whole file if that is not UTF-8.
+        raise ValueError('{} is not a HAR file: {}: {}'.format(
+            path, type(error).__name__, error))
     if not any(recording.messages for recording in found):
         raise ValueError(
             'no WebSocket messages in {}: save it while the developer tools show the messages, or '
@@ -127,7 +129,7 @@ def _is_whole(line):
     is_entry = line.endswith(u'[')
     try:
         item = json.loads(line.lstrip(u',') + (u']}' if is_entry else u''))
-    except ValueError:
+    except (ValueError, RuntimeError):
         return False
     return isinstance(item, dict) and (u'request' if is_entry else u'type') in item
 
@@ -215,7 +217,10 @@ def _parse_date(text):
     if match is None:
         return None
     year, month, day, hour, minute = map(int, match.group(1, 2, 3, 4, 5))
-    seconds = calendar.timegm((year, month, day, hour, minute, 0)) + float(match.group(6) or 0)
+    try:
+        seconds = calendar.timegm((year, month, day, hour, minute, 0)) + float(match.group(6) or 0)
+    except ValueError:      # there is no such month
+        return None
     if match.group(7):
         offset = 60 * (60 * int(match.group(8)) + int(match.group(9)))
         seconds -= offset if match.group(7) == u'+' else -offset

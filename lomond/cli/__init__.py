@@ -11,8 +11,8 @@ import pkgutil
 import sys
 
 from lomond import _console
-from lomond._compat import TYPE_CHECKING
-from lomond.cli.statuses import INTERRUPTED
+from lomond._compat import TYPE_CHECKING, native_to_text
+from lomond.cli.statuses import FAILED, INTERRUPTED
 
 if TYPE_CHECKING:
     from typing import Any, List, Optional, Tuple  # noqa: F401
@@ -41,14 +41,20 @@ def _run(argv):
         argv = ['--help']
     if argv[0] in COMMANDS:
         name, argv = argv[0], argv[1:]
-    command = load(name)
     try:
+        command = load(name)
         arguments = make_parser(name, command).parse_args(argv)
         return command.run(arguments)   # type: ignore[no-any-return]
     except SystemExit as error:     # of argparse, which has said why
         return error.code if isinstance(error.code, int) else 0
     except KeyboardInterrupt:
         return INTERRUPTED
+    except IOError as error:
+        if error.filename != _console.STDOUT:
+            raise
+        _console.complain(u'lomond: could not write the output: {}'.format(
+            native_to_text(error.strerror)))
+        return FAILED
 
 
 def load(name):
@@ -64,10 +70,20 @@ def available_commands():
     return tuple(name for name in COMMANDS if name in found)
 
 
+class _Parser(argparse.ArgumentParser):
+    """Prints its help as the commands print what they have to say."""
+
+    def _print_message(self, message, file=None):
+        # type: (str, Any) -> None
+        if message:
+            print_line = _console.say if file is sys.stdout else _console.complain
+            print_line(message.rstrip('\n'))
+
+
 def make_parser(name, command):
     # type: (str, Any) -> argparse.ArgumentParser
     """Return the parser of a command's arguments."""
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog='lomond' if name == CONNECT else 'lomond ' + name,
         description=command.DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.set_defaults(parser=parser)

@@ -35,8 +35,14 @@ trips. Each connection has one message on its way, and sends the next one when t
 with --rate, messages are sent at their times, whether the server keeps up or not. Only measure
 servers of your own."""
 
+# The largest message (1 GiB).
+_MOST_SIZE = 1024 * 1024 * 1024
+
 # How often to look what is due (seconds): with --rate, and without.
 _TICKS = {True: 0.001, False: 0.05}
+
+# How long to send what is due before looking at what has come, the time and signals (seconds).
+_MOST_SENDING = 0.05
 
 # How long to wait for answers at the end (seconds).
 _LAST_ANSWERS = 5.0
@@ -51,8 +57,8 @@ def add_arguments(parser):
     group = parser.add_argument_group('what is measured')
     group.add_argument('--connections', '-c', metavar='N', type=_console.number(1), default=1,
                        help='default: 1')
-    group.add_argument('--size', metavar='BYTES', type=_console.number(0), default=32, help=(
-        'of a message; default: 32'))
+    group.add_argument('--size', metavar='BYTES', type=_console.number(0, _MOST_SIZE), default=32,
+                       help='of a message; default: 32')
     group.add_argument('--binary', action='store_true', help='send binary messages, not texts')
     group.add_argument('--duration', metavar='S', type=_console.seconds, default=5.0, help=(
         'how long to measure once all are connected; default: 5'))
@@ -134,7 +140,8 @@ class _Measurement(object):
         """The exit status."""
         if self._signal is not None:
             return _STATUSES[self._signal]
-        return self._failure or (FAILED if self._counts['wrong'] else OK)
+        is_echoed = self._round_trips.count or not self._counts['unanswered']
+        return self._failure or (FAILED if self._counts['wrong'] or not is_echoed else OK)
 
     def on_signal(self, number, _frame):
         # type: (int, Any) -> None
@@ -176,7 +183,7 @@ class _Measurement(object):
 
     def _notice_end(self, websocket, event):
         # type: (WebSocket, Any) -> None
-        status = exit_status(event)
+        status = exit_status(event, websocket in self._ready)
         if event.name == 'disconnected':
             self._counts['broken'] += 1
             self._counts['unanswered'] += len(websocket.tag.waiting)
@@ -244,7 +251,8 @@ class _Measurement(object):
         # type: (float) -> None
         """Send what is due: the next message, of the next connection."""
         rate = self._arguments.rate  # type: float
-        while self._start + self._due / rate <= now:
+        until = stopwatch() + _MOST_SENDING
+        while self._start + self._due / rate <= now and stopwatch() < until:
             websocket = self._ready[self._due % len(self._ready)]
             self._send(websocket, self._start + self._due / rate)
             self._due += 1

@@ -41,6 +41,6 @@ def read_command(line):
     code, _space, reason = rest.partition(u' ')
     if not code:
         return Status.NORMAL, u''
-    if not code.isdigit() or not 1000 <= int(code) <= 4999:
+    if not code.isdecimal() or not 1000 <= int(code) <= 4999:
         raise ValueError('after /close comes a code from 1000 to 4999')
     return int(code), reason

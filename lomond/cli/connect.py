@@ -12,7 +12,7 @@ import threading
 
 import lomond
 from lomond import _console
-from lomond._compat import TYPE_CHECKING
+from lomond._compat import TYPE_CHECKING, native_to_text
 from lomond._core import why_pure
 from lomond.cli import reading
 from lomond.cli.commands import HELP
@@ -145,7 +145,7 @@ class _Version(argparse.Action):
 
     def __call__(self, parser, *_arguments):
         # type: (argparse.ArgumentParser, *Any) -> None
-        print('lomond {}, {} {}, {}'.format(
+        _console.say(u'lomond {}, {} {}, {}'.format(
             lomond.__version__, platform.python_implementation(), sys.version.split()[0],
             'compiled' if why_pure is None else 'pure Python: {}'.format(why_pure)))
         parser.exit()
@@ -160,7 +160,7 @@ class _Completion(argparse.Action):
         if shell not in completion.SHELLS:
             parser.error('argument --completion: must be {}'.format(
                 ' or '.join(sorted(completion.SHELLS))))
-        sys.stdout.write(completion.SHELLS[shell]())
+        _console.say(native_to_text(completion.SHELLS[shell]().rstrip('\n')))
         parser.exit()
 
 
@@ -179,7 +179,8 @@ def run(arguments, open_writer=None):
     websocket.trace = _make_trace(display if arguments.verbose else None, recorder)
     conversation = Conversation(
         websocket, display, first, arguments.count, None if arguments.wait else arguments.linger,
-        is_persistent=policy is not None, recorder=recorder)
+        is_persistent=policy is not None, recorder=recorder,
+        close_timeout=arguments.close_timeout)
     source = _make_input(screen, arguments)
     options = loop_options(arguments)
     options['poll'] = 1.0 if arguments.stats else None

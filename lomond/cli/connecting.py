@@ -20,25 +20,28 @@ if TYPE_CHECKING:
 
     Header = Tuple[Text, Text]
 
-__all__ = ['add_connection_arguments', 'loop_options', 'make_websocket']
+__all__ = ['add_connection_arguments', 'loop_options', 'make_websocket', 'read_text']
 
 
 def add_connection_arguments(parser):
     # type: (argparse.ArgumentParser) -> None
     """Add the argument URL and the options that say how to connect."""
-    parser.add_argument('url', metavar='URL', type=_text, help='ws://... or wss://...')
+    parser.add_argument(
+        'url', metavar='URL', type=_console.argument(read_text), help='ws://... or wss://...')
     group = parser.add_argument_group('the connection')
     group.add_argument(
         '--header', '-H', metavar='NAME:VALUE', action='append', default=[], dest='headers',
         type=_console.argument(read_headers), help=(
             'add a header to the request, or, with @FILE, those in the lines of a file, which '
             'other users of the machine cannot see; repeatable'))
-    group.add_argument('--origin', metavar='ORIGIN', type=_text, help='the Origin header')
     group.add_argument(
-        '--subprotocol', metavar='NAME', action='append', type=_text, dest='subprotocols',
+        '--origin', metavar='ORIGIN', type=_console.argument(read_text), help='the Origin header')
+    group.add_argument(
+        '--subprotocol', metavar='NAME', action='append', type=_console.argument(read_text),
+        dest='subprotocols',
         help='offer a subprotocol, the preferred one first; repeatable')
     group.add_argument(
-        '--proxy', metavar='URL', type=_text, help=(
+        '--proxy', metavar='URL', type=_console.argument(read_text), help=(
             'connect through an http, https or socks5 proxy; none: not even that of the '
             'environment (HTTP_PROXY, HTTPS_PROXY, ALL_PROXY)'))
     group.add_argument(
@@ -123,10 +126,13 @@ def _websocket_options(arguments):
     return options
 
 
-def _text(argument):
+def read_text(argument):
     # type: (str) -> Text
-    """Return an argument as text: 2.7 has the bytes that the shell passed."""
-    return native_to_text(argument)     # type: ignore[no-any-return]
+    """Return an argument as text: 2.7 has the bytes that the shell passed. Raises ValueError."""
+    try:
+        return native_to_text(argument)     # type: ignore[no-any-return]
+    except UnicodeDecodeError:
+        raise ValueError('it is not UTF-8')
 
 
 def read_headers(argument):
@@ -136,10 +142,10 @@ def read_headers(argument):
     No error shows a value, as it may be secret.
     """
     if not argument.startswith('@'):
-        return [_read_header(_text(argument), 'it')]
+        return [_read_header(read_text(argument), 'it')]
     path = argument[1:]
     try:
-        with io.open(os.path.expanduser(path), encoding='utf-8') as lines:
+        with io.open(os.path.expanduser(path), encoding='utf-8-sig') as lines:
             return [_read_header(line.rstrip(u'\r\n'), 'line {} of {}'.format(number, path))
                     for number, line in enumerate(lines, 1) if line.strip()]
     except EnvironmentError as error:
@@ -151,7 +157,7 @@ def read_headers(argument):
 def _read_header(line, what):
     # type: (Text, str) -> Header
     name, colon, value = line.partition(u':')
-    if not colon or not is_line(line.encode('utf-8')):
+    if not colon or not is_line(line.encode('utf-8', 'replace')):
         raise ValueError('{} is not NAME:VALUE, a name and a value with a colon in between'.format(
             what))
     return name, value.strip()
@@ -167,7 +173,7 @@ def _read_resolve(argument):
         except (socket.error, ValueError):
             continue
         if host:
-            return _text(host).lower(), address
+            return read_text(host).lower(), address
     raise ValueError('must be HOST:ADDRESS, with an IP address, not {}'.format(argument))
 
 
@@ -176,7 +182,7 @@ def _make_resolver(addresses):
     """Return a function like `socket.getaddrinfo` that knows these hosts' addresses."""
     def resolve(host, *arguments):
         # type: (str, *Any) -> Any
-        return socket.getaddrinfo(addresses.get(_text(host).lower(), host), *arguments)
+        return socket.getaddrinfo(addresses.get(native_to_text(host).lower(), host), *arguments)
 
     return resolve
 

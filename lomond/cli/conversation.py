@@ -20,6 +20,7 @@ from lomond.cli.statuses import (
 )
 from lomond.errors import TransportFail, WebSocketError
 from lomond.opcode import Opcode
+from lomond.protocol.close import encode_close
 from lomond.status import Status
 
 if TYPE_CHECKING:
@@ -100,12 +101,13 @@ class Conversation(object):
     - ``linger``: seconds without a message after the last input until the end, or None to stay.
     - ``is_persistent``: whether messages wait for the next connection.
     - ``recorder``: what is called with all events and all that is sent, or None.
+    - ``close_timeout``: how many seconds a connection that is closed has to end, 0 for no limit.
     """
 
     def __init__(
             self, websocket, display, first=(), count=None, linger=None, is_persistent=False,
-            recorder=None):
-        # type: (WebSocket, Display, Iterable[Message], Optional[int], Optional[float], bool, Optional[Recorder]) -> None
+            recorder=None, close_timeout=0.0):
+        # type: (WebSocket, Display, Iterable[Message], Optional[int], Optional[float], bool, Optional[Recorder], float) -> None
         self._websocket = websocket
         self._display = display
         self._first = list(first)
@@ -114,6 +116,8 @@ class Conversation(object):
         self._linger = linger
         self._is_persistent = is_persistent
         self._recorder = recorder
+        self._close_timeout = close_timeout
+        self._breaker = None  # type: Optional[threading.Timer]
         self._outcome = Outcome()
         self._openings = Openings()
         self._over = threading.Event()
@@ -141,6 +145,9 @@ class Conversation(object):
         finally:
             self._over.set()
             self._openings.end()
+            if self._breaker is not None:
+                self._breaker.cancel()
+                self._breaker.join()    # 2.7 prints an error for a thread that ends with Python
             for number, handler in before.items():
                 signal.signal(number, handler)
         return self._status()
@@ -240,8 +247,24 @@ class Conversation(object):
     def close(self, code=Status.NORMAL, reason=u''):
         # type: (int, Any) -> None
         """Close the connection, or end the attempt to connect, and end the loop."""
+        encode_close(code, reason)      # raises ValueError before anything has changed
         self._close = (code, reason)
+        self._limit_end()
         self._websocket.close(code, reason)
+
+    def _limit_end(self):
+        # type: () -> None
+        """Break the connection if it has not ended in time.
+
+        `WebSocket.close` waits for a message that is being sent: forever, if the server doesn't
+        read.
+        """
+        if self._breaker is None and self._close_timeout and not self._over.is_set():
+            # Later than the loop's own limit, which says what happened.
+            self._breaker = threading.Timer(
+                self._close_timeout + 0.5, self._websocket.force_disconnect)
+            self._breaker.daemon = True
+            self._breaker.start()
 
     def interrupt(self):
         # type: () -> None

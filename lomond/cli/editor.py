@@ -15,8 +15,9 @@ import struct
 import sys
 import unicodedata
 
-from lomond._compat import TYPE_CHECKING, is_interrupt
+from lomond._compat import TYPE_CHECKING
 from lomond.cli.output import escape
+from lomond.cli.reading import read_stdin
 
 try:
     import fcntl
@@ -29,8 +30,17 @@ if TYPE_CHECKING:
 
 __all__ = ['Editor', 'Line', 'can_edit', 'saved_modes', 'set_raw']
 
-# One key: an escape sequence, of which the rest may still be on its way, or a character.
-_KEY = re.compile(u'\x1b(?:\\[[0-9;]*[A-Za-z~]|O[A-Za-z]|[^\\[O])|[^\x1b]')
+# One key: an escape sequence, of which the rest may still be on its way, or a character. A sequence
+# that goes on as none does is over: otherwise all that is typed later would seem a part of it.
+_KEY = re.compile(
+    u'\x1b(?:'
+    u'\\[\\[[ -~]'                       # a function key of the Linux console
+    u'|\\[[ -?]+[@-~]|\\[[@-Z\\\\-~]'    # ECMA-48 5.4
+    u'|O[ -~]'
+    u'|(?:\\[[ -?\\[]*|O)(?=[^ -~])'
+    u'|(?=[\x00-\x1f\x7f])'
+    u'|[^\\[O\x00-\x1f\x7f])'
+    u'|[^\x1b]')
 
 _MOST_HISTORY = 500
 
@@ -247,12 +257,10 @@ class Editor(object):
 
 def _read_keys():
     # type: () -> bytes
-    while True:
-        try:
-            return os.read(0, 65536)
-        except OSError as error:
-            if not is_interrupt(error):
-                return b''
+    try:
+        return read_stdin()
+    except OSError:
+        return b''
 
 
 def _columns():

@@ -12,6 +12,7 @@ import re
 
 from lomond._compat import TYPE_CHECKING, NamedTuple, decode_utf8, encode_text, text_type
 from lomond.opcode import Opcode
+from lomond.protocol.frame import MAX_CONTROL_PAYLOAD
 
 if TYPE_CHECKING:
     from typing import Any, Dict, Iterator, List, Optional, Text  # noqa: F401
@@ -114,7 +115,10 @@ def read_item(item):
         return Message(Opcode.TEXT, encode_text(data))
     if opcode not in (Opcode.BINARY, Opcode.PING, Opcode.PONG):
         raise ValueError('its opcode is not 1 (text), 2 (binary), 9 (ping) or 10 (pong)')
-    return Message(opcode, decode_binary(encode_text(data), 'base64'))
+    payload = decode_binary(encode_text(data), 'base64')
+    if opcode != Opcode.BINARY and len(payload) > MAX_CONTROL_PAYLOAD:
+        raise ValueError('a ping or pong has 125 bytes at most')
+    return Message(opcode, payload)
 
 
 # A string, a bracket, comma or colon, or any other value: what comes between is white space.
@@ -129,7 +133,7 @@ def format_json(text, indent=None):
     """
     try:
         json.loads(text)
-    except ValueError:
+    except (ValueError, RuntimeError):      # RuntimeError: for thousands of brackets in one another
         return text
     tokens = _TOKEN.findall(text)
     return u''.join(tokens) if indent is None else u''.join(_indent(tokens, indent))

@@ -12,12 +12,12 @@ import re
 import select
 import sys
 
-from lomond._compat import TYPE_CHECKING, RLock, is_interrupt, native_to_text
+from lomond._compat import TYPE_CHECKING, RLock, is_interrupt
 
 if TYPE_CHECKING:
     from typing import Any, Match, Text  # noqa: F401
 
-__all__ = ['COLOURS', 'Screen', 'Sink', 'escape', 'has_colours']
+__all__ = ['COLOURS', 'Screen', 'Sink', 'escape', 'has_colours', 'readable']
 
 #: Codes of SGR, by what they are used for.
 COLOURS = {'time': u'2', 'in': u'32', 'out': u'36', 'notice': u'33', 'error': u'31'}
@@ -37,6 +37,12 @@ def _escape_one(found):
     # type: (Match[Text]) -> Text
     code = ord(found.group())
     return (u'\\x{:02x}' if code < 256 else u'\\u{:04x}').format(code)
+
+
+def readable(value):
+    # type: (Any) -> Text
+    """Return what is to be printed as text: a path on 2.7, for example, is bytes of any kind."""
+    return value.decode('utf-8', 'replace') if isinstance(value, bytes) else u'{}'.format(value)
 
 
 def has_colours(sink):
@@ -137,7 +143,7 @@ class Screen(object):
         # type: (Text, str) -> None
         """Print a line on stderr, of any text; never raises."""
         line = u'{}{}'.format(
-            u'' if self.is_interactive else u'lomond: ', escape(native_to_text(text)))
+            u'' if self.is_interactive else u'lomond: ', escape(readable(text)))
         try:
             self._print(self.err, self.err.encode(self.paint(colour, line, self.err) + u'\n'))
         except EnvironmentError:

@@ -13,7 +13,7 @@ import signal
 import subprocess
 import threading
 
-from lomond._compat import NEW_SESSION, TYPE_CHECKING, monotonic, text_to_native
+from lomond._compat import NEW_SESSION, TYPE_CHECKING, encode_text, monotonic, text_to_native
 from lomond.errors import WebSocketError
 from lomond.net.waiter import READ, WRITE, wait
 from lomond.status import Status
@@ -210,13 +210,17 @@ class _Program(object):
         # type: () -> Iterator[bytes]
         """Yield the lines of stdout; raises ValueError for one that is too long."""
         rest = b''
+        has_ended = False
         while not self._is_over:
             try:
                 data = os.read(self._stdout.fileno(), _READ_SIZE)
             except OSError as error:
                 if error.errno not in (errno.EAGAIN, errno.EINTR):
                     raise
+                if has_ended:
+                    break       # what it has started holds its stdout
                 wait(((self._stdout.fileno(), READ),), _LOOK)
+                has_ended = self._ends_within(0)
                 continue
             if not data:
                 break
@@ -236,8 +240,8 @@ def _environment(websocket):
     """Return the environment of a program, with what it may need of the request, as in CGI."""
     request, address = websocket.request, websocket.address
     return dict(
-        os.environ, PATH_INFO=text_to_native(request.path),
-        QUERY_STRING=text_to_native(request.query),
+        # As bytes: in the locale C Python would refuse characters that are not ASCII.
+        os.environ, PATH_INFO=encode_text(request.path), QUERY_STRING=encode_text(request.query),
         REMOTE_ADDR=text_to_native(address[0] if isinstance(address, tuple) else ''))
 
 

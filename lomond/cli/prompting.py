@@ -6,6 +6,7 @@ It is for a terminal that has all three streams.
 from __future__ import absolute_import, division, print_function
 
 import contextlib
+import re
 import sys
 import threading
 
@@ -21,6 +22,9 @@ __all__ = ['Prompt']
 
 # Texts that wait to be printed above the line, at most: then the loop waits for the terminal.
 _MOST_WAITING = 1000
+
+# What is typed and isn't UTF-8.
+_SURROGATES = re.compile(u'[\ud800-\udfff]')
 
 
 def _make_session():
@@ -80,8 +84,8 @@ class Prompt(object):
         with self._changed:
             self._is_prompting = True
         try:
-            return self._session.prompt(    # type: ignore[no-any-return]
-                lambda: self.prompt, pre_run=self._attend, handle_sigint=False)
+            return _SURROGATES.sub(u'\ufffd', self._session.prompt(
+                lambda: self.prompt, pre_run=self._attend, handle_sigint=False))
         finally:
             with self._changed:
                 self._is_prompting = False

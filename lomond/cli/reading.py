@@ -5,19 +5,34 @@ It sends nothing. A line that isn't a message is a ValueError that says why, wit
 
 from __future__ import absolute_import, division, print_function
 
+import errno
 import json
 import os
 
 from lomond._compat import TYPE_CHECKING, decode_utf8, encode_text, is_interrupt, native_to_text
 from lomond.cli.formats import Message, Records, decode_binary, read_item, text_of
+from lomond.net.waiter import READ, wait
 from lomond.opcode import Opcode
 
 if TYPE_CHECKING:
     from typing import Callable, Iterator, Optional, Text  # noqa: F401
 
-__all__ = ['decoder', 'read_argument', 'read_file', 'read_records']
+__all__ = ['decoder', 'read_argument', 'read_file', 'read_records', 'read_stdin']
 
 _READ_SIZE = 65536
+
+
+def read_stdin():
+    # type: () -> bytes
+    """Return bytes of stdin as soon as there are any, b'' at its end; raises OSError."""
+    while True:
+        try:
+            return os.read(0, _READ_SIZE)
+        except OSError as error:
+            if error.errno == errno.EAGAIN:     # another process made it non-blocking
+                wait(((0, READ),), None)
+            elif not is_interrupt(error):
+                raise
 
 
 def read_records(separator):
@@ -29,12 +44,7 @@ def read_records(separator):
     """
     records = Records(separator)
     while True:
-        try:
-            data = os.read(0, _READ_SIZE)
-        except OSError as error:
-            if is_interrupt(error):
-                continue
-            raise
+        data = read_stdin()
         for record in records.feed(data):
             yield record
         if not data:
@@ -70,7 +80,7 @@ def _decode_item(record):
         return None
     try:
         item = json.loads(decode_utf8(record))
-    except ValueError:
+    except (ValueError, RuntimeError):      # RuntimeError: for thousands of brackets in one another
         raise ValueError('it is not JSON')
     return read_item(item)
 

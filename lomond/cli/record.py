@@ -9,10 +9,10 @@ import argparse
 import errno
 
 from lomond import _console
-from lomond._compat import TYPE_CHECKING, native_to_text
+from lomond._compat import TYPE_CHECKING
 from lomond._har_writer import HarWriter, repair_file
 from lomond.cli import connect
-from lomond.cli.output import escape
+from lomond.cli.output import escape, readable
 from lomond.cli.statuses import FAILED, describe_statuses
 
 if TYPE_CHECKING:
@@ -68,5 +68,5 @@ def _open(arguments):
     except EnvironmentError as error:
         advice = u': choose another name, or --overwrite' if error.errno == errno.EEXIST else u''
         _console.complain(escape(u'lomond: could not write {}: {}{}'.format(
-            native_to_text(arguments.har), native_to_text(error.strerror), advice)))
+            readable(arguments.har), readable(error.strerror), advice)))
         raise SystemExit(FAILED)

@@ -9,8 +9,9 @@ import argparse
 import threading
 
 from lomond import _console
-from lomond._compat import TYPE_CHECKING, native_to_text
-from lomond.cli.output import escape
+from lomond._compat import TYPE_CHECKING
+from lomond.cli.connecting import read_text
+from lomond.cli.output import escape, readable
 from lomond.cli.playing import Difference, play
 from lomond.cli.serving import add_server_arguments, make_server, serve_until_signal
 from lomond.cli.statuses import FAILED, OK, describe_statuses
@@ -42,7 +43,7 @@ def add_arguments(parser):
     group = parser.add_argument_group('what it plays')
     group.add_argument('--list', action='store_true', help=(
         'print the recordings in the file, and end'))
-    group.add_argument('--url', metavar='TEXT', help=(
+    group.add_argument('--url', metavar='TEXT', type=_console.argument(read_text), help=(
         'play only recordings whose URL contains this text. Clients get the one with the path of '
         'their own URL; if the file has one URL only, with any path. Several recordings of '
         'the same URL are played in turn'))
@@ -82,15 +83,14 @@ def run(arguments):
         recordings = read_har(arguments.har)
     except EnvironmentError as error:
         return _fail(u'could not read {}: {}'.format(
-            native_to_text(arguments.har), native_to_text(error.strerror)))
+            readable(arguments.har), readable(error.strerror)))
     except ValueError as error:
-        return _fail(native_to_text(str(error)))
+        return _fail(readable(str(error)))
     if arguments.url is not None:
-        text = native_to_text(arguments.url)
-        recordings = [recording for recording in recordings if text in recording.url]
-        if not recordings:
-            return _fail(u'no recording in {} has a URL that contains {}: see --list'.format(
-                native_to_text(arguments.har), text))
+        recordings = [recording for recording in recordings if arguments.url in recording.url]
+        if not any(recording.messages for recording in recordings):
+            return _fail(u'no recording in {} with messages has a URL that contains {}: see --list'
+                         .format(readable(arguments.har), arguments.url))
     if arguments.list:
         for recording in recordings:
             _console.say(_describe(recording))

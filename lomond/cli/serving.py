@@ -9,7 +9,9 @@ import re
 import signal
 
 from lomond import _console
-from lomond._compat import TYPE_CHECKING, native_to_text
+from lomond._compat import TYPE_CHECKING
+from lomond.cli.connecting import read_text
+from lomond.cli.output import readable
 from lomond.cli.statuses import FAILED, INTERRUPTED, OK, TERMINATED
 from lomond.http.url import parse_origin
 from lomond.server import Server
@@ -36,10 +38,12 @@ def add_server_arguments(parser):
     parser.add_argument('port', metavar='PORT', nargs='?', type=_console.port, default=0, help=(
         'default: a free one; the first line on stdout is the URL'))
     group = parser.add_argument_group('the server')
-    group.add_argument('--host', default='127.0.0.1', metavar='ADDRESS', help=(
+    group.add_argument('--host', default=u'127.0.0.1', metavar='ADDRESS',
+                       type=_console.argument(_read_host), help=(
         'listen on this address; default: 127.0.0.1, which only this machine reaches; 0.0.0.0: '
         'all addresses'))
-    group.add_argument('--unix', metavar='PATH', help='listen on a Unix socket instead')
+    group.add_argument('--unix', metavar='PATH', type=_console.argument(read_text),
+                       help='listen on a Unix socket instead')
     group.add_argument('--cert', metavar='FILE', help='serve wss:// with this certificate (PEM)')
     group.add_argument('--key', metavar='FILE', help=(
         'its key (PEM), if it is not in the same file'))
@@ -54,11 +58,18 @@ def add_server_arguments(parser):
                        help='refuse more clients at a time; default: 100')
 
 
+def _read_host(argument):
+    # type: (str) -> Text
+    if not argument:    # of a variable that isn't set; for the system it is all addresses
+        raise ValueError('must be an address; 0.0.0.0: all addresses')
+    return read_text(argument)
+
+
 def _read_origin(argument):
     # type: (str) -> Text
     if argument in ('any', 'null'):     # null: of files, and of pages in a sandbox
-        return native_to_text(argument)     # type: ignore[no-any-return]
-    return parse_origin(native_to_text(argument))
+        return read_text(argument)
+    return parse_origin(read_text(argument))
 
 
 def make_server(arguments, handler=None, **options):
@@ -74,16 +85,16 @@ def make_server(arguments, handler=None, **options):
     if arguments.key is not None and arguments.cert is None:
         arguments.parser.error('argument --key: requires --cert')
     if arguments.unix is not None:
-        options['unix_path'] = native_to_text(arguments.unix)
+        options['unix_path'] = arguments.unix
     else:
-        options.update(host=native_to_text(arguments.host), port=arguments.port)
+        options.update(host=arguments.host, port=arguments.port)
     try:
         if arguments.cert is not None:
             options['ssl_context'] = server_context(arguments.cert, arguments.key)
         return Server(handler, **options)
     except (EnvironmentError, ValueError) as error:     # ssl.SSLError is both on some Pythons
         words = getattr(error, 'strerror', None) or error
-        _console.complain(u'lomond: {}'.format(native_to_text(str(words))))
+        _console.complain(u'lomond: {}'.format(readable(words)))
         raise SystemExit(FAILED)
 
 

@@ -12,7 +12,8 @@ import signal
 import threading
 
 from lomond import _console
-from lomond._compat import TYPE_CHECKING, text_type
+from lomond._compat import TYPE_CHECKING, text_to_native, text_type
+from lomond.cli.output import readable
 
 if TYPE_CHECKING:
     import argparse  # noqa: F401
@@ -62,7 +63,8 @@ def run(arguments):
         config = read_config(arguments.config)
         feeds = make_feeds(config)
     except (ValueError, ImportError, EnvironmentError) as error:
-        arguments.parser.error(u'{}: {}'.format(arguments.config, error))
+        arguments.parser.error(text_to_native(u'{}: {}'.format(
+            readable(arguments.config), readable(error))))
     try:
         from lomond.shards.ray import run as run_fleet
         from lomond.shards.redis import RedisSink
@@ -135,7 +137,8 @@ def _reload(fleet, path):
     try:
         fleet.set_feeds(make_feeds(read_config(path)))
     except (ValueError, TypeError, ImportError, EnvironmentError) as error:
-        _console.complain(u'lomond shard: {} stays as it was: {}'.format(path, error))
+        _console.complain(u'lomond shard: {} stays as it was: {}'.format(
+            readable(path), readable(error)))
 
 
 def read_config(path):
@@ -144,7 +147,10 @@ def read_config(path):
     with io.open(path, 'rb') as source:
         text = source.read().decode('utf-8')
     if path.endswith('.json'):
-        config = json.loads(text)
+        try:
+            config = json.loads(text)
+        except RuntimeError as error:   # for thousands of brackets in one another
+            raise ValueError(str(error))
     else:
         try:
             import tomllib
@@ -182,7 +188,11 @@ def _find(path):
     # type: (str) -> Any
     """Return the function that MODULE:FUNCTION names."""
     module, _colon, name = path.partition(':')
-    function = getattr(importlib.import_module(str(module)), str(name), None) if name else None
+    try:
+        function = getattr(importlib.import_module(str(module)), str(name), None) if name else None
+    except Exception as error:      # of any kind: the module is the user's
+        raise ValueError('{!r} can not be imported: {}: {}'.format(
+            str(path), type(error).__name__, error))
     if not callable(function):
         raise ValueError('{!r} names no function: MODULE:FUNCTION'.format(str(path)))
     return function

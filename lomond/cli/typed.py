@@ -122,7 +122,7 @@ class Input(object):
         except (EnvironmentError, ValueError) as error:
             conversation.fail(u'could not read stdin: {}'.format(
                 getattr(error, 'strerror', None) or error))
-        if self.is_typed and self._editor is not None and not conversation.stays:
+        if self.is_typed and not conversation.stays and (self._editor is not None or is_empty):
             conversation.close()        # Ctrl-D
             return
         conversation.end_input(is_empty)

@@ -40,6 +40,8 @@ _PLAIN_AUTHORITY = re.compile(
     u'(?:[/?#]|\\Z)')
 
 _QUERY = re.compile(u'\\?([^\\s"\'<>]+)')
+_AFTER_PATH = re.compile(u'([?#]).+', re.DOTALL)
+_BLANK = re.compile(u'[ \t].*', re.DOTALL)
 _FRAGMENT = re.compile(u'#[^?\\s]+\\Z')
 _PARAMETER = re.compile(u'([A-Za-z_$][A-Za-z0-9_.:$-]{0,40})=(?!=*\\Z)')
 
@@ -64,6 +66,12 @@ def hide_credentials(url):
         return url
     scheme = _SCHEME.match(url)
     return (u'' if scheme is None else scheme.group()) + HIDDEN + mark + after
+
+
+def hide_secrets(url):
+    # type: (Text) -> Text
+    """Return a URL, well-formed or not, without its credentials, its query and its fragment."""
+    return _AFTER_PATH.sub(lambda match: match.group(1) + HIDDEN, hide_credentials(url))
 
 
 def redact_text(text):
@@ -137,6 +145,10 @@ def redact_line(line):
     name = _SECRET_NAME.match(line)
     if name is None or name.group().lower() == _PUBLIC_NAME:
         field, colon, value = line.partition(u':')
+        if field.lower() == u'location':
+            # A blank ends no query: it is a mistake in it.
+            return u'{}: {}'.format(field, _BLANK.sub(
+                u' ' + HIDDEN, redact_url(value.strip(u' \t'))))
         if field.lower() == _PROTOCOL:
             return u'{}: {}'.format(field, _redact_protocols(value))
         return redact_text(line)

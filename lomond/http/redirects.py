@@ -9,7 +9,7 @@ import re
 
 from lomond._compat import TYPE_CHECKING, NamedTuple, text_type
 from lomond.errors import HandshakeError
-from lomond.http.redact import hide_credentials
+from lomond.http.redact import hide_secrets
 from lomond.http.url import parse_url
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ class RedirectChain(NamedTuple('RedirectChain', [
         if is_cross_origin and (has_socket or _is_local(self.target)):
             raise _refusal(
                 response, u'it leads to {}, which sock or the Unix socket does not reach'.format(
-                    hide_credentials(target.url)[:200]))
+                    hide_secrets(target.url)[:200]))
         return self._replace(
             target=target, redirects=self.redirects + 1,
             is_cross_origin=self.is_cross_origin or is_cross_origin)
@@ -91,7 +91,7 @@ def resolve(location, target):
         scheme = _SCHEMES.get(match.group(1).lower())
         if scheme is None:
             raise ValueError('it leads to {!r}, which is not a ws, wss, http or https URL'.format(
-                hide_credentials(location)[:80]))
+                hide_secrets(location)[:80]))
         url = scheme + location[match.end(1):]
     elif location.startswith(u'//'):
         url = u'{}:{}'.format(u'wss' if target.is_secure else u'ws', location)

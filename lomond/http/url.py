@@ -14,7 +14,7 @@ from lomond._compat import (
     text_type,
     unquote,
 )
-from lomond.http.redact import HIDDEN, hide_credentials
+from lomond.http.redact import HIDDEN, hide_secrets
 
 if TYPE_CHECKING:
     from typing import Any, Dict, Optional, Tuple, Union  # noqa: F401
@@ -141,7 +141,7 @@ def parse_url(url, drops_fragment=False):
     don't show the credentials.
     """
     text = _to_text(url)
-    shown = hide_credentials(text)
+    shown = hide_secrets(text)
     scheme, authority, path, query, fragment = _URL.match(text).groups()  # type: ignore[union-attr]
     scheme = (scheme or u'').lower()
     if scheme not in _DEFAULT_PORTS:
@@ -181,7 +181,7 @@ def parse_proxy_url(url):
     ``#`` and ``@``. Errors don't show them.
     """
     text = _to_text(url)
-    shown = hide_credentials(text)
+    shown = hide_secrets(text)
     scheme, rest = _PROXY_URL.match(text).groups()      # type: ignore[union-attr]
     scheme = (scheme or u'http').lower()
     if scheme not in _PROXY_PORTS:
@@ -205,7 +205,7 @@ def parse_origin(origin):
     Raises TypeError, ValueError.
     """
     text = _to_text(origin, 'an origin')
-    shown = hide_credentials(text)
+    shown = hide_secrets(text)
     scheme, place, path, query, fragment = _URL.match(text).groups()    # type: ignore[union-attr]
     scheme = (scheme or u'').lower()
     if not scheme or scheme in _DEFAULT_PORTS or not place or u'*' in place \
@@ -246,7 +246,7 @@ def _to_text(url, what='the URL'):
             '{} is not UTF-8: percent-encode all bytes that are not ASCII'.format(what))
     # They could inject a header.
     if _NOT_ALLOWED.search(text):
-        raise ValueError('control characters in {} {!r}'.format(what, hide_credentials(text)))
+        raise ValueError('control characters in {} {!r}'.format(what, hide_secrets(text)))
     return text.strip()
 
 

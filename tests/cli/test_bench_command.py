@@ -11,6 +11,8 @@ import pytest
 from lomond.server import Refusal
 from tests.cli.driving import Lomond, run, serving
 from tests.network.driving import echo_handler, wait_for
+from tests.programs import wait_until
+from tests.support import PATIENCE, RawServer
 
 pytestmark = pytest.mark.costly
 
@@ -94,6 +96,34 @@ def test_server_that_does_not_echo_is_noticed():
     assert errors == b''
 
 
+def test_server_that_answers_nothing_is_noticed():
+    def ignore(websocket):
+        for _event in websocket:
+            pass
+
+    with serving(ignore) as server:
+        status, output, _errors = run('bench', server.url, '--duration', '0.1', '--json')
+    assert (status, json.loads(output.decode('ascii'))['unanswered']) == (1, 1)
+
+
+def test_handshake_that_is_not_answered_is_no_measurement():
+    is_over = threading.Event()
+    with RawServer(lambda _sock: is_over.wait(PATIENCE)) as server:
+        status, output, errors = run('bench', server.url, '--connect-timeout', '0.2')
+        is_over.set()
+    assert (status, output) == (3, b'')
+    assert b'connect_timeout' in errors
+
+
+def test_rate_that_is_too_high_delays_neither_the_end_nor_signals():
+    with serving(echo_handler) as server:
+        assert run('bench', server.url, '--rate', '100000000', '--duration', '0.2')[0] == 0
+        with Lomond('bench', server.url, '--rate', '100000000', '--duration', '1000') as program:
+            wait_until(lambda: server.connections, 'a connection')
+            program.process.send_signal(signal.SIGTERM)
+            assert program.finish()[0] == 143
+
+
 def test_server_that_is_not_there_is_no_measurement(dead_port):
     status, output, errors = run(
         'bench', 'ws://127.0.0.1:{}/?token=SECRET'.format(dead_port), '-c', '3')
@@ -147,6 +177,7 @@ def test_signal_ends_it_with_the_figures_so_far(number, status):
 
 
 @pytest.mark.parametrize('arguments', [
-    ['--connections', '0'], ['--rate', '0'], ['--size', '-1'], ['--duration', 'x']])
+    ['--connections', '0'], ['--rate', '0'], ['--size', '-1'], ['--size', '1' + '0' * 13],
+    ['--duration', 'x']])
 def test_wrong_arguments_are_refused(arguments):
     assert run('bench', 'ws://127.0.0.1/', *arguments)[:2] == (2, b'')

@@ -4,11 +4,13 @@ from __future__ import absolute_import, division, print_function
 
 import contextlib
 import signal
+import sys
 import threading
 
 import pytest
 
 from lomond import events
+from lomond.cli.connecting import read_headers
 from lomond.cli.statuses import STATUSES, Outcome, exit_status
 from lomond.server import Refusal, Server
 from tests.network.driving import (
@@ -207,6 +209,11 @@ def requests(answer=None):
         yield server.url, heads
 
 
+def test_headers_of_a_file_that_begins_with_a_byte_order_mark(tmpdir):
+    tmpdir.join('headers').write_binary(b'\xef\xbb\xbfX-Test: 1\r\n')
+    assert read_headers('@' + str(tmpdir.join('headers'))) == [(u'X-Test', u'1')]
+
+
 def test_headers_of_arguments_and_files(tmpdir):
     path = tmpdir.join('headers')
     path.write_text(u'Authorization: Bearer s3cret\n\nX-Name: \xe9\n', encoding='utf-8')
@@ -243,6 +250,36 @@ def test_a_password_in_the_url_is_not_shown(dead_port):
     assert status == 3
     assert b's3cret' not in errors
     assert b's3cret' not in run('ws://me:s3cret@[/')[2]
+
+
+@pytest.mark.parametrize('url', [
+    'ws://example.org:port/?token=s3cret', 'ws://example.org:99999/?token=s3cret',
+    'http://example.org/?token=s3cret', 'ws:///?token=s3cret', 'ws://example.org/?token=s3cret\n\ts3cret',
+    'ws://example.org/#s3cret'])
+def test_a_token_in_a_wrong_url_is_not_shown(url):
+    def script(sock):
+        read_head(sock)
+        sock.sendall(b'HTTP/1.1 302 Found\r\nLocation: ' + url.replace('\n', '').encode('ascii')
+                     + b'\r\nContent-Length: 0\r\n\r\n')
+
+    status, _output, errors = run(url)
+    assert status == 2
+    assert b's3cret' not in errors
+    with RawServer(script) as server:
+        status, _output, errors = run(server.url, '-vv', '--connect-timeout', '0.5')
+    assert status in (3, 4)
+    assert b's3cret' not in errors
+
+
+@pytest.mark.skipif(sys.version_info[0] > 2, reason='later ones read any bytes')
+@pytest.mark.parametrize('arguments', [
+    [b'ws://me:s3cret@\xff/'], [b'--proxy', b'http://me:s3cret@\xff/', b'ws://example.org/'],
+    [b'--origin', b's3cret\xff', b'ws://example.org/'],
+    [b'--header', b'Authorization: s3cret\xff', b'ws://example.org/']])
+def test_an_argument_that_is_not_utf_8_is_not_shown(arguments):
+    status, _output, errors = run(*arguments)
+    assert status == 2
+    assert b's3cret' not in errors and b'it is not UTF-8' in errors
 
 
 def test_insecure_warns_each_time(server_tls):

@@ -2,8 +2,10 @@
 
 from __future__ import absolute_import, division, print_function
 
+import fcntl
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -15,7 +17,14 @@ from lomond._compat import text_type
 from lomond.server import Server
 from tests.network.driving import Background, echo_handler, read_to_close, wait_for
 from tests.sampling import IS_THOROUGH
-from tests.support import RawServer, answer_upgrade, make_close, make_frame, read_frame
+from tests.support import (
+    PATIENCE,
+    RawServer,
+    answer_upgrade,
+    make_close,
+    make_frame,
+    read_frame,
+)
 
 from .driving import LOMOND, Lomond, environ, run
 
@@ -217,7 +226,9 @@ def test_lines_of_json_have_the_fields_of_a_har_file_in_and_out(echo_url):
     (b'{"data": 1}', b'it is not a JSON object with "data", a string'),
     (b'{"data": "", "opcode": 8}', b'its opcode is not 1'),
     (b'{"data": "%", "opcode": 2}', b'it is not base64'), (b'\xff', b'it is not JSON'),
-])
+    (b'{"data": "' + b'YWFh' * 42 + b'", "opcode": 9}', b'a ping or pong has 125 bytes at most'),
+    (b'[' * 100000, b'it is not JSON'),
+], ids=[str(number) for number in range(8)])
 def test_a_line_that_is_no_message_is_named(echo_url, line, words):
     status, output, errors = run(echo_url, '--format', 'jsonl', '--linger', '0', given=line + b'\n')
     assert (status, output) == (1, b'')
@@ -228,6 +239,28 @@ def test_json_is_compact_and_otherwise_unchanged(echo_url):
     lines = b'{"b": 1.10, "a": [ ], "a": {"x": "1, 2"}}\nnot json\n123456789012345678901234567890\n'
     assert run(echo_url, '--json', '--count', '3', given=lines) == (0, (
         b'{"b":1.10,"a":[],"a":{"x":"1, 2"}}\nnot json\n123456789012345678901234567890\n'), b'')
+
+
+def test_json_of_any_depth_is_no_error():
+    deep = b'[' * 100000 + b']' * 100000
+
+    def script(sock):
+        answer_upgrade(sock)
+        sock.sendall(make_frame(0x81, deep) + make_close(1000))
+        read_to_close(sock)
+
+    with RawServer(script) as server:
+        assert run(server.url, '--json') == (0, deep + b'\n', b'')
+
+
+def test_stdin_that_does_not_block_is_read():
+    reading, writing = os.pipe()
+    fcntl.fcntl(reading, fcntl.F_SETFL, fcntl.fcntl(reading, fcntl.F_GETFL) | os.O_NONBLOCK)
+    with Server(feed) as server, Lomond(server.url, '--count', '1', stdin=reading) as program:
+        os.close(reading)
+        assert program.read_line() == b'1\n'   # it has found nothing to read, and waits
+        os.close(writing)
+        assert program.finish()[0] == 0
 
 
 # -- bytes, whatever the system's encoding is --
@@ -302,6 +335,31 @@ def test_a_closed_stdout_is_an_error_and_no_message_goes_to_the_server(echo_url)
     assert errors == b'lomond: could not write the output: Bad file descriptor\n'
 
 
+@pytest.mark.parametrize('arguments', [
+    ['--help'], ['--version'], ['--completion', 'bash'], ['serve', '--help'], ['serve']])
+def test_a_full_disk_is_an_error_for_all_that_is_printed(arguments):
+    with open('/dev/full', 'wb') as full:
+        status, _output, errors = run(*arguments, stdout=full)
+    assert (status, errors) == (
+        1, b'lomond: could not write the output: No space left on device\n')
+
+
+@pytest.mark.parametrize('arguments', [['--version'], ['serve']])
+def test_a_closed_stdout_is_an_error_for_all_that_is_printed(arguments):
+    status, _output, errors = run(
+        *arguments, stdout=None, preexec_fn=lambda: os.close(1))
+    assert (status, errors) == (1, b'lomond: could not write the output: Bad file descriptor\n')
+
+
+def test_without_stderr_the_status_says_what_went_wrong(dead_port):
+    options = {'stderr': None, 'preexec_fn': lambda: os.close(2)}
+    url = 'ws://127.0.0.1:{}/'.format(dead_port)
+    assert run('--nonsense', **options)[:2] == (2, b'')
+    assert run('bench', url, **options)[:2] == (3, b'')
+    with open('/dev/full', 'wb') as full:
+        assert run('bench', url, stderr=full)[:2] == (3, b'')
+
+
 @pytest.mark.parametrize('arguments', [['--help'], ['--version'], ['--completion', 'bash']])
 def test_help_for_a_reader_that_has_left_prints_no_error(arguments):
     reading, writing = os.pipe()
@@ -355,3 +413,29 @@ def test_a_signal_closes_the_connection(number, code, status):
         program.process.send_signal(number)
         assert program.finish() == (status, b'last words\n', b'')
     assert frames == [(0x88, bytes(bytearray([code >> 8, code & 255])))]
+
+
+@pytest.mark.parametrize('arguments, number, status', [
+    ([], signal.SIGINT, 130), ([], signal.SIGTERM, 143), (['--timeout', '1'], None, 0)])
+def test_a_server_that_does_not_read_holds_up_no_end(arguments, number, status):
+    is_over = threading.Event()
+    is_open = threading.Event()
+
+    def script(sock):
+        answer_upgrade(sock)
+        sock.sendall(make_frame(0x81, b'open'))
+        is_open.set()
+        is_over.wait(PATIENCE)
+
+    with RawServer(script) as server, Lomond(
+            server.url, '--close-timeout', '0.5', *arguments) as program:
+        assert program.read_line() == b'open\n'
+        descriptor = program.process.stdin.fileno()
+        line = b'x' * 4095 + b'\n'
+        # Once no more fits into the pipe, the program is waiting for the server to read.
+        while select.select([], [descriptor], [], 0.5)[1]:
+            os.write(descriptor, line)
+        if number is not None:
+            program.process.send_signal(number)
+        assert program.finish()[::2] == (status, b'')
+        is_over.set()

@@ -210,6 +210,28 @@ def test_file_of_another_program_is_not_repaired(path):
     assert read(path) == b'{"log": {'
 
 
+def test_file_of_any_depth_is_not_repaired(path):
+    with io.open(path, 'wb') as har:
+        har.write(b'{"log": {"entries": [\n' + b'[' * 100000)
+    assert run('record', '--repair', path)[0] in (0, 1)
+    assert b'Traceback' not in run('record', '--repair', path)[2]
+
+
+def test_fifo_without_a_reader_is_refused(path):
+    os.mkfifo(path)
+    status, output, errors = run('record', 'ws://127.0.0.1:1/', path, '--overwrite')
+    assert (status, output) == (1, b'')
+    assert b'could not write' in errors
+
+
+def test_path_of_any_bytes_is_named(tmpdir):
+    path = os.path.join(str(tmpdir).encode('utf-8'), b'\xff', b'session.har')
+    for arguments in ['record', 'ws://127.0.0.1:1/', path], ['replay', path]:
+        status, output, errors = run(*arguments)
+        assert (status, output) == (1, b'')
+        assert errors.startswith(b'lomond: could not ') and errors.count(b'\n') == 1
+
+
 def test_file_that_exists_is_kept_without_overwrite(path):
     with io.open(path, 'wb') as existing:
         existing.write(b'precious')

@@ -159,6 +159,22 @@ def test_list_shows_what_is_in_a_file(path):
         b'wss://a.example/b  0 received, 0 sent\n'), b'')
 
 
+def test_list_is_printed_in_any_locale(path):
+    write(path, (u'/\u6f22', DIALOGUE))
+    status, output, errors = run(
+        'replay', '--list', path, env={'PYTHONIOENCODING': 'ascii:strict'})
+    assert (status, errors) == (0, b'')
+    assert output in (b'wss://a.example/\\u6f22  3 received, 2 sent\n',
+                      u'wss://a.example/\u6f22  3 received, 2 sent\n'.encode('utf-8'))    # 2.7
+
+
+def test_recordings_without_messages_are_nothing_to_play(path):
+    write(path, (u'/a', DIALOGUE), (u'/b', []))
+    status, output, errors = run('replay', path, '--url', '/b', '--check')
+    assert (status, output) == (1, b'')
+    assert b'with messages' in errors
+
+
 def test_once_ends_when_each_was_played(path):
     write(path, (u'/a', [('receive', 0, u'of a')]), (u'/b', [('receive', 0, u'of b')]))
     with replaying(path, '--once') as program:
@@ -300,6 +316,7 @@ def test_recorded_subprotocol_is_chosen(path):
 
 @pytest.mark.parametrize('content, words', [
     (make_har([_HTTP]), b'no WebSocket messages in '), (b'{', b'is not a HAR file'),
+    (b'\xff' + b'SECRET', b'is not a HAR file'),
     (None, b'could not read')])
 def test_file_without_messages_is_refused(tmpdir, content, words):
     path = tmpdir.join('session.har')
@@ -308,6 +325,7 @@ def test_file_without_messages_is_refused(tmpdir, content, words):
     status, output, errors = run('replay', str(path))
     assert (status, output) == (1, b'')
     assert words in errors and errors.count(b'\n') == 1 and b'session.har' in errors
+    assert b'SECRET' not in errors
 
 
 @pytest.mark.parametrize('arguments', [

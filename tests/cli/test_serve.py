@@ -16,7 +16,7 @@ from lomond.errors import Rejected, WebSocketClosed
 from tests.cli.driving import Lomond, run
 from tests.network.driving import needs_proc
 from tests.programs import pause, wait_until
-from tests.support import PATIENCE
+from tests.support import PATIENCE, read_frame, read_head
 
 pytestmark = pytest.mark.costly
 
@@ -125,7 +125,8 @@ def test_it_serves_tls(server_pem, authority_file):
 @pytest.mark.parametrize('arguments, words', [
     (['--key', 'x'], b'requires --cert'), (['--command'], b'requires a program'),
     (['--broadcast', '--command', 'cat'], b'no --broadcast'), (['70000'], b'PORT'),
-    (['--origin', 'example.org'], b'https://example.org')])
+    (['--origin', 'example.org'], b'https://example.org'),
+    (['--host', ''], b'0.0.0.0: all addresses')])
 def test_wrong_arguments_are_refused(arguments, words):
     status, output, errors = run('serve', *arguments)
     assert (status, output) == (2, b'')
@@ -137,6 +138,15 @@ def test_certificate_that_cannot_be_read_is_an_error(tmpdir):
     status, output, errors = run('serve', '--cert', path)
     assert (status, output) == (1, b'')
     assert errors.startswith(b'lomond: ') and errors.count(b'\n') == 1
+
+
+@pytest.mark.parametrize('arguments', [[], ['--broadcast']])
+def test_errors_that_can_not_be_written_end_nothing(arguments):
+    with open('/dev/full', 'wb') as full, \
+            serving('--verbose', *arguments, stderr=full) as program, \
+            connected(program.url) as one, connected(program.url) as two:
+        two.send_text(u'x')
+        assert (one if arguments else two).receive(PATIENCE) == u'x'
 
 
 # -- origins --
@@ -326,6 +336,26 @@ def test_program_gets_what_the_client_asked_for():
               '("PATH_INFO", "QUERY_STRING", "REMOTE_ADDR")))')
     with serving(*python(source)) as program, connected(program.url + 'a%20b?c=d') as client:
         assert client.receive(PATIENCE) == u'/a%20b|c=d|127.0.0.1'
+
+
+def test_program_gets_what_is_not_ascii_in_any_locale():
+    with serving('--command', 'sh', '-c', 'echo "$PATH_INFO"', env={
+            'LC_ALL': 'C', 'PYTHONUTF8': '0', 'PYTHONCOERCECLOCALE': '0'}) as program:
+        with contextlib.closing(socket.create_connection(
+                ('127.0.0.1', int(program.url.rpartition(':')[2].strip('/'))))) as sock:
+            sock.sendall(
+                b'GET /\xe9 HTTP/1.1\r\nHost: a.example\r\nConnection: Upgrade\r\n'
+                b'Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n'
+                b'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n')
+            assert read_head(sock).startswith(b'HTTP/1.1 101 ')
+            assert read_frame(sock) == (0x81, u'/\xe9'.encode('utf-8'))
+
+
+def test_connection_ends_with_its_program_although_another_one_has_its_stdout():
+    with serving('--command', 'sh', '-c', 'echo bye; sleep 1000 & exit 3') as program, \
+            connected(program.url) as client:
+        assert client.receive(PATIENCE) == u'bye'
+        assert close_of(client)[0] == 1011
 
 
 @pytest.mark.parametrize('arguments, message', [([], u'h\xe9'), (['--binary'], b'h\xc3\xa9')])

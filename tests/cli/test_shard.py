@@ -11,6 +11,7 @@ import sys
 import pytest
 
 from lomond.cli.shard import make_feeds, read_config, table
+from tests.cli.driving import run
 from tests.programs import wait_until
 from tests.shards.feeds_server import Feeds
 from tests.shards.redis_server import entries_of, run_redis, url_of
@@ -40,6 +41,27 @@ def write(tmpdir, config):
 def test_a_mistake_in_the_file_is_named(tmpdir, changes, words):
     with pytest.raises(ValueError, match=words):
         make_feeds(read_config(write(tmpdir, dict(GOOD, **changes))))
+
+
+@pytest.mark.parametrize('source, words', [
+    ('raise NameError("x")', 'NameError'), ('def(', 'SyntaxError')])
+def test_module_that_can_not_be_imported_is_a_mistake(tmpdir, monkeypatch, source, words):
+    tmpdir.join('its_own_module.py').write(source)
+    monkeypatch.syspath_prepend(str(tmpdir))
+    with pytest.raises(ValueError, match=words):
+        make_feeds(read_config(write(tmpdir, dict(GOOD, sequence='its_own_module:f'))))
+    with pytest.raises(ValueError, match='can not be imported'):
+        make_feeds(read_config(write(tmpdir, dict(GOOD, sequence='.module:f'))))
+
+
+def test_file_of_any_depth_or_name_is_wrong_arguments(tmpdir):
+    path = os.path.join(str(tmpdir).encode('utf-8'), u'\xe9.json'.encode('utf-8'))
+    for content in b'[' * 100000, u'{"\xe9": 1}'.encode('utf-8'):
+        with open(path, 'wb') as config:
+            config.write(content)
+        status, output, errors = run('shard', path)
+        assert (status, output) == (2, b'')
+        assert b'Traceback' not in errors
 
 
 def test_functions_are_found_by_name(tmpdir):

@@ -10,6 +10,7 @@ import threading
 
 import pytest
 
+from lomond.cli.editor import Editor
 from lomond.server import Server
 from tests.network.driving import echo_handler, read_to_close, wait_for
 from tests.programs import find_program, wait_until
@@ -108,6 +109,7 @@ def test_a_typed_line_is_sent_and_shown_with_time_and_kind(echo_url):
         program.wait_for(CLOCK + b'< text   hello\r\n')
         program.type(b'\x04')
         assert program.finish() == 0
+        assert len(re.findall(CLOCK + b'> text   hello', program.output)) == 1
         assert b'closed with 1000 NORMAL' in program.output
         assert program.output.count(b'> text   hello') == 1
 
@@ -129,6 +131,44 @@ def test_keys_edit_the_line(echo_url):
         program.wait_for(u'< text   \xe9 world!\r\n'.encode('utf-8'))
         program.type(b'x y\x17\x1b[A\x1b[A\n')
         program.wait_for(u'world!\r\n.*world!\r\n.*world!\r\n.*world!\r\n'.encode('utf-8'))
+        program.type(b'\x04')
+        assert program.finish() == 0
+
+
+def test_ctrl_d_without_an_editor_ends_it_if_nothing_was_typed(echo_url):
+    with OnTerminal(echo_url, editor='none') as program:
+        program.wait_for(b'open')
+        program.type(b'\x04')
+        assert program.finish() == 0
+
+
+@pytest.mark.parametrize('keys', [
+    b'\x1b[[A', b'\x1b[?62;c', b'\x1b[<0;1;1M', b'\x1b[1;5A', b'\x1bO1', b'\x1bOP', b'\x1b[I',
+    b'\x1b', b'\x1b[', b'\x1b[1;', b'\x1bO', b'\x1b[[', b'\x1b\x1b',
+], ids=[str(number) for number in range(13)])
+def test_keys_that_mean_nothing_are_ignored(keys):
+    """Those of a Linux console, answers of a terminal, and sequences that were cut off."""
+    lines = []
+    editor = Editor(lambda text, column: None)
+    reading, writing = os.pipe()
+    stdin = os.dup(0)
+    try:
+        os.dup2(reading, 0)
+        os.write(writing, keys + b'\n' + b'x\n')
+        os.close(writing)
+        lines.extend(editor.lines())
+    finally:
+        os.dup2(stdin, 0)
+        os.close(stdin)
+        os.close(reading)
+    assert lines == [u'', u'x']
+
+
+def test_what_is_typed_and_is_not_utf_8_is_replaced(echo_url, editor):
+    with OnTerminal(echo_url, editor=editor) as program:
+        program.wait_for(b'>[ \b]')
+        program.type(b'a\xffb\n')
+        program.wait_for(u'< text   a\ufffdb'.encode('utf-8'))
         program.type(b'\x04')
         assert program.finish() == 0
 
