@@ -11,7 +11,7 @@
 #   make lint        ruff, bandit, and words to avoid (.ci/check_words.py)
 #   make typecheck   mypy --strict; and what mypy and pyright say of programs that use lomond
 #   make diagrams    the diagrams and the tables of options in docs/, drawn from the code
-#   make docs        docs/ as web pages, in site
+#   make docs        docs/ as web pages, in docs-html
 #   make dist        the sdist and the wheels, built twice: the same bytes?
 #   make audit       known vulnerabilities in what lomond needs, where somebody can be asked
 #   make mutants     changes in lomond/protocol, each to be caught by a test; a quarter of an hour
@@ -88,8 +88,8 @@ typecheck: .venv/lint/ready .venv/typing/lomond
 	.venv/typing/bin/python tests/typing/check.py
 
 docs: .venv/docs/ready
-	.venv/docs/bin/sphinx-build --fail-on-warning --keep-going --quiet docs site
-	@echo 'Open site/index.html.'
+	.venv/docs/bin/sphinx-build --fail-on-warning --keep-going --quiet docs docs-html
+	@echo 'Open docs-html/index.html.'
 
 diagrams: .venv/check/ready
 	.venv/check/bin/python .ci/draw_diagrams.py
@@ -184,4 +184,4 @@ export VIRTUALENV_OVERRIDE_APP_DATA = $(CURDIR)/.venv/app-data
 export VIRTUALENV_NO_PERIODIC_UPDATE = 1
 
 clean: pure
-	rm -rf .venv .tox .fuzz build dist site *.egg-info tests/peers/node_modules
+	rm -rf .venv .tox .fuzz build dist docs-html *.egg-info tests/peers/node_modules

@@ -146,6 +146,18 @@ def number(least, most=None):
     return read_number
 
 
+def positive(text):
+    # type: (str) -> float
+    """Read a number above 0, as a ``type`` for argparse."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < 1e9:
+        raise argparse.ArgumentTypeError('must be a number above 0, not {!r}'.format(text))
+    return value
+
+
 def seconds(text):
     # type: (str) -> float
     """Read a number of seconds, 0 or more: a ``type`` for argparse."""

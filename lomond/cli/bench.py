@@ -62,22 +62,11 @@ def add_arguments(parser):
     group.add_argument('--binary', action='store_true', help='send binary messages, not texts')
     group.add_argument('--duration', metavar='S', type=_console.seconds, default=5.0, help=(
         'how long to measure once all are connected; default: 5'))
-    group.add_argument('--rate', metavar='N', type=_read_rate, help=(
+    group.add_argument('--rate', metavar='N', type=_console.positive, help=(
         'send N messages a second, of all connections together. A round trip then counts from '
         'when its message was due. Default: as fast as possible'))
     group.add_argument('--json', action='store_true', help='print the figures as JSON, in seconds')
     add_connection_arguments(parser)
-
-
-def _read_rate(text):
-    # type: (str) -> float
-    try:
-        rate = float(text)
-    except ValueError:
-        rate = 0.0
-    if not 0 < rate < 1e9:
-        raise argparse.ArgumentTypeError('must be a number above 0, not {!r}'.format(text))
-    return rate
 
 
 def run(arguments):

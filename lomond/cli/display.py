@@ -221,9 +221,19 @@ def _closing(event):
     return u'the server closed {}'.format(_close_words(event.code, event.reason))
 
 
+def _rejected(event):
+    # type: (Any) -> Text
+    """Return the words of a rejection, with the first line of the body, which says why."""
+    body = (event.response.body or b'').decode('utf-8', 'replace').strip()
+    line = body.split(u'\n')[0].strip()[:200]
+    is_html = line.startswith(u'<')
+    return u'rejected: {}{}'.format(
+        event.reason, u': {}'.format(line) if line and not is_html else u'')
+
+
 _FAILURES = {
     'connect_fail': lambda event: u'no connection: {}'.format(event.reason),
-    'rejected': lambda event: u'rejected: {}'.format(event.reason),
+    'rejected': _rejected,
     'unresponsive': lambda event: u'the server is silent, although it was pinged: ping-timeout',
     'protocol_error': lambda event: u'the server broke the protocol: {}'.format(event.error),
     'closing': _closing,

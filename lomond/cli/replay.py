@@ -5,7 +5,6 @@ Which recording a client gets is decided here; how it is played in `lomond.cli.p
 
 from __future__ import absolute_import, division, print_function
 
-import argparse
 import threading
 
 from lomond import _console
@@ -48,7 +47,7 @@ def add_arguments(parser):
         'their own URL; if the file has one URL only, with any path. Several recordings of '
         'the same URL are played in turn'))
     pace = group.add_mutually_exclusive_group()
-    pace.add_argument('--speed', metavar='N', type=_read_speed, default=1.0, help=(
+    pace.add_argument('--speed', metavar='N', type=_console.positive, default=1.0, help=(
         'play N times as fast; default: 1'))
     pace.add_argument('--at-once', action='store_const', const=None, dest='speed', help=(
         'play without pauses'))
@@ -63,17 +62,6 @@ def add_arguments(parser):
         'play each recording once, then end'))
     group.add_argument('--stay', action='store_true', help=(
         'leave connections open after the last message'))
-
-
-def _read_speed(text):
-    # type: (str) -> float
-    try:
-        speed = float(text)
-    except ValueError:
-        speed = 0.0
-    if not 0 < speed < 1e9:
-        raise argparse.ArgumentTypeError('must be a number above 0, not {!r}'.format(text))
-    return speed
 
 
 def run(arguments):
