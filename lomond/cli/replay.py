@@ -20,6 +20,7 @@ from lomond.http.redact import HIDDEN, redact_url
 from lomond.server import Refusal
 
 if TYPE_CHECKING:
+    import argparse  # noqa: F401
     from typing import Any, Dict, List, Optional, Text  # noqa: F401
 
     from lomond.har import Recording  # noqa: F401
