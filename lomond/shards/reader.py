@@ -88,7 +88,7 @@ class Reader(object):
     def __iter__(self):
         # type: () -> Iterator[Optional[Entry]]
         for key in self._keys:
-            self._make_group(key, u'0')
+            self._make_group(key, self._read.get(self._keys[key], u'0'))
         while True:
             batches = self._claim() + self._receive()
             for key, entries in batches:
@@ -117,7 +117,7 @@ class Reader(object):
         try:
             found = self._client.xreadgroup(
                 self._group, self._consumer, dict.fromkeys(self._keys, '>'), count=self._count,
-                block=int(self._block * 1000))
+                block=max(1, int(self._block * 1000)))      # 0: without a limit
         except redis.ResponseError as error:
             if not text_type(error).startswith(('NOGROUP', 'UNBLOCKED')):
                 raise
