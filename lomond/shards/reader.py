@@ -59,10 +59,14 @@ class Reader(object):
     - ``claim_after``: after how many seconds an entry that another consumer hasn't acknowledged is
       taken from it (30.0); None for never.
 
-    ``missed`` counts, by feed, the numbers that were left out: the feed sent them while no shard
-    held it, or the stream's ``maxlen`` had trimmed them before they were read; ``trimmed`` counts
-    entries that had been trimmed while they were pending; ``restarts``, how often a group was gone,
-    as after FLUSHALL, and was made again after the last entry that was read.
+    Iterating raises what redis-py raises, as when Redis is away; iterate again, and it goes on
+    after the last entry that was read.
+
+    ``missed`` counts, by feed, the numbers that were left out here, so with several consumers also
+    those that another one reads; with one, the feed sent them while no shard held it, or the
+    stream's ``maxlen`` had trimmed them before they were read. ``trimmed`` counts entries that had
+    been trimmed while they were pending; ``restarts``, how often a group was gone, as after
+    FLUSHALL, and was made again after the last entry that was read.
     """
 
     def __init__(self, source, feeds, group, consumer, prefix=u'feed:', count=200, block=1.0,

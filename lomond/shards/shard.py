@@ -129,6 +129,9 @@ class Shard(object):
                 raise RuntimeError('this shard was closed')
             present = self._holding.get(feed.name)
             if present is not None:
+                if present.feed is not feed:
+                    raise ValueError(
+                        'the shard has another feed {!r}: remove that one first'.format(feed.name))
                 return
             held = _Held(feed, feed.make(), self._sink.open(feed, overlap))
             self._pool.add(held.websocket, feed.policy, tag=held, **feed.options)

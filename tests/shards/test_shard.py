@@ -387,3 +387,12 @@ def test_a_jump_that_blocks_a_feed_is_logged_once(feeds, got, caplog):
         wait_until(lambda: shard.health()['quarantined'] == 2, 'left out')
     record, = caplog.records
     assert 'number 106 after 5' in record.getMessage() and 'max_jump' in record.getMessage()
+
+
+def test_another_feed_of_a_name_is_refused(feeds, got):
+    with Shard(got) as shard:
+        feed = feeds.feed(u'a')
+        shard.add(feed)
+        with pytest.raises(ValueError, match='another feed'):
+            shard.add(feeds.feed(u'a'))
+        assert shard.feeds == [feed]

@@ -79,7 +79,10 @@ class ShardHost(object):
     def take(self, feeds, overlap):
         # type: (List[Feed], float) -> None
         """Hold these feeds, too."""
+        held = {feed.name for feed in self._shard.feeds}
         for feed in feeds:
+            if feed.name in held:       # a call that came twice brings a copy
+                continue
             try:
                 self._shard.add(feed, overlap)
                 self._failed.pop(feed.name, None)
