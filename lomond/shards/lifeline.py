@@ -34,7 +34,6 @@ class Lifeline(object):
 
     def __init__(self, url, token, beat, say):
         # type: (text_type, text_type, float, Callable[[bool], Dict[str, Any]]) -> None
-        self.url = url
         self._websocket = WebSocket(url, headers={'Authorization': token}, proxies={})
         self._beat = beat
         self._say = say

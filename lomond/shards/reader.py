@@ -59,10 +59,14 @@ class Reader(object):
     - ``claim_after``: after how many seconds an entry that another consumer hasn't acknowledged is
       taken from it (30.0); None for never.
 
-    ``missed`` counts, by feed, the numbers that were left out: the feed sent them while no shard
-    held it, or the stream's ``maxlen`` had trimmed them before they were read; ``trimmed`` counts
-    entries that had been trimmed while they were pending; ``restarts``, how often a group was gone,
-    as after FLUSHALL, and was made again after the last entry that was read.
+    Iterating raises what redis-py raises, as when Redis is away; iterate again, and it goes on
+    after the last entry that was read.
+
+    ``missed`` counts, by feed, the numbers that were left out here, so with several consumers also
+    those that another one reads; with one, the feed sent them while no shard held it, or the
+    stream's ``maxlen`` had trimmed them before they were read. ``trimmed`` counts entries that had
+    been trimmed while they were pending; ``restarts``, how often a group was gone, as after
+    FLUSHALL, and was made again after the last entry that was read.
     """
 
     def __init__(self, source, feeds, group, consumer, prefix=u'feed:', count=200, block=1.0,
@@ -88,7 +92,7 @@ class Reader(object):
     def __iter__(self):
         # type: () -> Iterator[Optional[Entry]]
         for key in self._keys:
-            self._make_group(key, u'0')
+            self._make_group(key, self._read.get(self._keys[key], u'0'))
         while True:
             batches = self._claim() + self._receive()
             for key, entries in batches:
@@ -117,7 +121,7 @@ class Reader(object):
         try:
             found = self._client.xreadgroup(
                 self._group, self._consumer, dict.fromkeys(self._keys, '>'), count=self._count,
-                block=int(self._block * 1000))
+                block=max(1, int(self._block * 1000)))      # 0: without a limit
         except redis.ResponseError as error:
             if not text_type(error).startswith(('NOGROUP', 'UNBLOCKED')):
                 raise

@@ -12,6 +12,7 @@ Needs redis-py (`pip install lomond[redis]`), 3.5 or newer.
 from __future__ import absolute_import, division, print_function
 
 import logging
+from weakref import WeakKeyDictionary
 
 import redis
 
@@ -19,7 +20,7 @@ from lomond._compat import TYPE_CHECKING, text_type
 from lomond.shards.sink import Sink
 
 if TYPE_CHECKING:
-    from typing import Any, Dict, List, Optional, Set, Tuple  # noqa: F401
+    from typing import Any, Dict, List, MutableMapping, Optional, Set, Tuple  # noqa: F401
 
     from lomond.shards.sink import Message, Outlet  # noqa: F401
 
@@ -35,7 +36,7 @@ _PERMANENT = ('WRONGTYPE', 'NOPERM', 'Invalid stream ID', 'wrong number of argum
 # Makes the next epoch of a stream: greater than all before, and than the stream's last id.
 _NEXT_EPOCH = u'''
 local last = 0
-local found = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)
+local found = redis.pcall('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)
 if found[1] then last = tonumber(string.match(found[1][1], '^%d+')) end
 local epoch = math.max(tonumber(redis.call('GET', KEYS[2]) or '0'), last) + 1
 redis.call('SET', KEYS[2], string.format('%.0f', epoch))
@@ -71,13 +72,12 @@ class RedisSink(Sink):
         self._prefix = prefix
         self._maxlen = maxlen
         self._client = None  # type: Any
-        # By outlet: the epoch and the count of entries, for a feed without numbers.
-        self._epochs = {}  # type: Dict[Outlet, List[int]]
-        # Ids whose answer never came: if Redis refuses them now, it has them.
-        self._unanswered = set()  # type: Set[Tuple[Outlet, text_type]]
-        # The last number that Redis has confirmed, by outlet.
-        self._confirmed = {}  # type: Dict[Outlet, int]
-        self._has_failed = False
+        # `begin` makes both, as they can't be sent to another process. By outlet: the epoch and
+        # the count of entries, for a feed without numbers;
+        self._epochs = {}  # type: MutableMapping[Outlet, List[int]]
+        # and the last number that Redis has confirmed, with the failures until then.
+        self._confirmed = {}  # type: MutableMapping[Outlet, Tuple[int, int]]
+        self._failures = 0
         #: How often a stream had lost entries that Redis had confirmed, as after a crash of its
         #: machine or a fail-over.
         self.rewound = 0  # type: int
@@ -85,6 +85,7 @@ class RedisSink(Sink):
     def begin(self):
         # type: () -> None
         """Make the client, and check how it evicts keys."""
+        self._epochs, self._confirmed = WeakKeyDictionary(), WeakKeyDictionary()
         self._client = make_client(self._url)
         self._client.ping()
         try:
@@ -107,15 +108,18 @@ class RedisSink(Sink):
     def last(self, outlet):
         # type: (Outlet) -> Optional[int]
         """Return the number of the stream's last entry, or None."""
-        found = self._client.xrevrange(self._key(outlet), count=1)
+        try:
+            found = self._client.xrevrange(self._key(outlet), count=1)
+        except redis.ResponseError as error:
+            if text_type(error).startswith(_PERMANENT):     # it refuses each entry, too
+                return None
+            raise
         return int(found[0][0].split(b'-')[0]) if found else None
 
     def publish(self, batch):
         # type: (List[Tuple[Outlet, Message]]) -> List[Optional[str]]
         """Add entries in one round trip."""
-        if self._has_failed:
-            self._look_for_loss({outlet for outlet, _message in batch})
-            self._has_failed = False
+        self._look_for_loss({outlet for outlet, _message in batch})
         entries = [(outlet, self._id(outlet, message)) for outlet, message in batch]
         pipeline = self._client.pipeline(transaction=False)
         for (outlet, entry_id), (_outlet, message) in zip(entries, batch):
@@ -126,10 +130,11 @@ class RedisSink(Sink):
         try:
             answers = pipeline.execute(raise_on_error=False)
         except Exception:
-            self._unanswered.update(entries)
-            self._has_failed = True
+            for _outlet, message in batch:
+                message.is_unanswered = True
+            self._failures += 1
             raise
-        return self._classify(batch, entries, answers)
+        return self._classify(batch, answers)
 
     def _id(self, outlet, message):
         # type: (Outlet, Message) -> text_type
@@ -144,24 +149,22 @@ class RedisSink(Sink):
             message.number = self._epochs[outlet][1]
         return u'{}-{}'.format(self._epochs[outlet][0], message.number)
 
-    def _classify(self, batch, entries, answers):
-        # type: (Any, Any, List[Any]) -> List[Optional[str]]
+    def _classify(self, batch, answers):
+        # type: (Any, List[Any]) -> List[Optional[str]]
         """Return what to count for each entry, or None for those to be tried again."""
         results = []  # type: List[Optional[str]]
-        for entry, answer in zip(entries, answers):
+        for (outlet, message), answer in zip(batch, answers):
             if not isinstance(answer, Exception):
                 results.append('published')
             elif _NOT_GREATER in text_type(answer):
-                results.append('published' if entry in self._unanswered else 'duplicates')
+                results.append('published' if message.is_unanswered else 'duplicates')
             elif text_type(answer).startswith(_PERMANENT):
-                log.error('Redis refused an entry of feed %r: %s', entry[0].feed.name, answer)
+                log.error('Redis refused an entry of feed %r: %s', outlet.feed.name, answer)
                 results.append('refused')
             else:
-                self._has_failed = True
+                self._failures += 1
                 self.stuck_at(text_type(answer))
                 results.append(None)
-        self._unanswered.difference_update(
-            entry for entry, counter in zip(entries, results) if counter is not None)
         last = {}  # type: Dict[Outlet, int]
         for index in range(len(batch) - 1, -1, -1):
             outlet = batch[index][0]
@@ -174,15 +177,15 @@ class RedisSink(Sink):
                 last.setdefault(outlet, index)
         for outlet, index in last.items():
             if outlet.feed.sequence is not None:
-                self._confirmed[outlet] = batch[index][1].number
+                self._confirmed[outlet] = batch[index][1].number, self._failures
         return results
 
     def _look_for_loss(self, outlets):
         # type: (Set[Outlet]) -> None
         """Count the streams that have lost what Redis had confirmed before it failed."""
         for outlet in outlets:
-            confirmed = self._confirmed.get(outlet)
-            if confirmed is None:
+            confirmed, failures = self._confirmed.get(outlet, (None, 0))
+            if confirmed is None or failures == self._failures:
                 continue
             last = self.last(outlet)
             if last is None or last < confirmed:
@@ -190,6 +193,8 @@ class RedisSink(Sink):
                 log.error('Redis has lost entries of feed %r that it had confirmed: from %s to %s',
                           outlet.feed.name, 'the first' if last is None else last + 1, confirmed)
                 del self._confirmed[outlet]
+            else:
+                self._confirmed[outlet] = confirmed, self._failures
 
 
 def make_client(source):

@@ -49,6 +49,8 @@ class _Held(object):
         self.ready_at = None  # type: Optional[float]
         #: What the last Disconnected, ConnectFail, Rejected or GaveUp said, while it isn't open.
         self.reason = None  # type: Optional[text_type]
+        #: True once its connection is closed, after `Shard.remove`.
+        self.has_ended = False
 
     @property
     def is_live(self):
@@ -81,6 +83,8 @@ class Shard(object):
         # A connection has ended, or a beat has come.
         self._turned = threading.Condition(self._lock)
         self._holding = {}  # type: Dict[text_type, _Held]
+        # Feeds that leave, while the sink hasn't all of their messages.
+        self._leaving = []  # type: List[_Held]
         # What feeds that have left have counted.
         self._past = dict.fromkeys(COUNTERS, 0)  # type: Dict[str, int]
         self._beat = monotonic()
@@ -125,10 +129,13 @@ class Shard(object):
                 raise RuntimeError('this shard was closed')
             present = self._holding.get(feed.name)
             if present is not None:
+                if present.feed is not feed:
+                    raise ValueError(
+                        'the shard has another feed {!r}: remove that one first'.format(feed.name))
                 return
             held = _Held(feed, feed.make(), self._sink.open(feed, overlap))
-            self._holding[feed.name] = held
             self._pool.add(held.websocket, feed.policy, tag=held, **feed.options)
+            self._holding[feed.name] = held
 
     def remove(self, name, timeout=10.0):
         # type: (text_type, Optional[float]) -> int
@@ -150,18 +157,26 @@ class Shard(object):
         # type: (Iterable[text_type]) -> List[_Held]
         """Have some feeds no more, from now on; return what is to be ended."""
         with self._lock:
-            return [self._holding.pop(name) for name in names if name in self._holding]
+            gone = [self._holding.pop(name) for name in names if name in self._holding]
+            self._leaving.extend(gone)
+            return gone
 
     def _let_go(self, gone, timeout):
         # type: (List[_Held], float) -> int
         deadline = monotonic() + timeout
         self._end([held.websocket for held in gone], min(timeout, _FAREWELL))
-        left = self._sink.flush([held.outlet for held in gone], deadline - monotonic())
-        with self._lock:
-            for held in gone:
-                for name, count in held.outlet.counts.items():
-                    self._past[name] += count
-        return left
+        for held in gone:
+            held.has_ended = True
+        return self._sink.flush([held.outlet for held in gone], deadline - monotonic())
+
+    def _forget(self):
+        # type: () -> None
+        """Forget feeds that have left, and keep what they counted. The lock is held."""
+        done = [held for held in self._leaving if held.has_ended and not held.outlet.queue]
+        for held in done:
+            self._leaving.remove(held)
+            for name, count in held.outlet.counts.items():
+                self._past[name] += count
 
     def _end(self, websockets, timeout):
         # type: (List[WebSocket], float) -> None
@@ -170,7 +185,7 @@ class Shard(object):
             websocket.close(Status.GOING_AWAY, u'')
         deadline = monotonic() + timeout
         with self._lock:
-            while self._thread.is_alive() and monotonic() < deadline \
+            while self._thread.is_alive() and not self._is_current() and monotonic() < deadline \
                     and any(websocket in self._pool for websocket in websockets):
                 self._turned.wait(_BEAT)
         for websocket in websockets:
@@ -201,9 +216,11 @@ class Shard(object):
         """
         now = monotonic()
         with self._lock:
+            self._forget()
             held = list(self._holding.values())
+            waiting = held + self._leaving
             numbers = dict(self._past)  # type: Dict[str, Any]
-        for one in held:
+        for one in waiting:
             for name, count in one.outlet.counts.items():
                 numbers[name] += count
         state, failure = 'ok', self._sink.failure  # type: str, Optional[str]
@@ -216,8 +233,8 @@ class Shard(object):
         numbers.update(
             name=self.name, state=state, failure=failure, feeds=len(held),
             ready=sum(one.websocket.is_open for one in held),
-            queued=sum(len(one.outlet.queue) for one in held),
-            queued_bytes=sum(one.outlet.size for one in held))
+            queued=sum(len(one.outlet.queue) for one in waiting),
+            queued_bytes=sum(one.outlet.size for one in waiting))
         return numbers
 
     def report(self):
@@ -235,16 +252,26 @@ class Shard(object):
         # type: (float) -> int
         """Close all connections, wait for the sink, and end both threads.
 
-        Returns how many messages the sink didn't take within ``timeout`` seconds.
+        Returns how many messages the sink didn't take within ``timeout`` seconds, those of feeds
+        that had left among them. A thread that a function of the user's blocks ends after it.
         """
+        deadline = monotonic() + timeout
         with self._lock:
             self._is_closed = True
             names = list(self._holding)
-        left = self._let_go(self._pop(names), timeout)
+        self._let_go(self._pop(names), timeout)
+        with self._lock:
+            outlets = [held.outlet for held in self._leaving]
+        left = self._sink.flush(outlets, deadline - monotonic())
         self._pool.close(timeout=0)
-        self._thread.join()
-        self._sink.close()
+        if not self._is_current():
+            self._thread.join(max(deadline - monotonic(), _FAREWELL))
+        self._sink.close(max(deadline - monotonic(), _FAREWELL))
         return left
+
+    def _is_current(self):
+        # type: () -> bool
+        return self._thread is threading.current_thread()
 
     # -- the thread --
 
@@ -257,7 +284,7 @@ class Shard(object):
                     self._turn()
                 else:
                     self._handle(websocket.tag, event)
-        except Exception as error:      # `health` reports it, as nobody waits for this thread
+        except BaseException as error:      # `health` reports it, as nobody waits for this thread
             self._error = error
             log.exception('%r ended', self)
 

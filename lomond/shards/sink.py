@@ -52,26 +52,31 @@ COUNTERS = (
 class Message(object):
     """A message on its way: its number, or None; its payload; when it arrived."""
 
-    __slots__ = ('data', 'number', 'time')
+    __slots__ = ('data', 'is_unanswered', 'number', 'time')
 
     def __init__(self, number, data, time):
         # type: (Optional[int], Union[text_type, bytes], float) -> None
         self.number = number  # type: Optional[int]
         self.data = data  # type: Union[text_type, bytes]
         self.time = time  # type: float
+        #: True if it was sent, and no answer came: the sink may have it.
+        self.is_unanswered = False  # type: bool
 
 
 class Outlet(object):
     """The queue of one feed in a sink, and its counters. All that isn't said otherwise: any thread.
 
-    ``deadline``: by the monotonic clock, until when another shard may be behind; see `Sink.open`.
+    ``overlap``: for how many seconds another shard may be behind; see `Sink.open`.
     """
 
-    def __init__(self, sink, feed, deadline):
+    def __init__(self, sink, feed, overlap):
         # type: (Sink, Feed, float) -> None
         self.sink = sink
         self.feed = feed
-        self.deadline = deadline
+        self.overlap = overlap
+        # When the overlap is over; None until the sink has answered: what the other shard has
+        # queued waits for the sink, too.
+        self.deadline = None  # type: Optional[float]
         self.counts = dict.fromkeys(COUNTERS, 0)  # type: Dict[str, int]
         #: Set once the sink has a message of this feed, of this shard or of another after it.
         self.has_published = threading.Event()  # type: threading.Event
@@ -204,9 +209,10 @@ class Sink(object):
         """Return the outlet of a feed.
 
         ``overlap``: for at most how many seconds another shard may still publish messages that come
-        before the first of this one, whose messages wait until then.
+        before the first of this one, whose messages wait until then. It begins once the sink
+        answers.
         """
-        return Outlet(self, feed, monotonic() + overlap)
+        return Outlet(self, feed, overlap)
 
     def put(self, outlet, data, event):
         # type: (Outlet, Any, Any) -> None
@@ -229,6 +235,7 @@ class Sink(object):
                 return
             if not self._is_near(last, number):
                 counts['quarantined'] += 1
+                self._warn_of_jump(outlet, last, number)
                 return
             outlet.last_put = number
         size = len(data) + _OVERHEAD
@@ -243,6 +250,14 @@ class Sink(object):
         """Return whether a number may come after the last one."""
         return 0 < number < _NUMBERS and (
             last is None or self._max_jump is None or number - last <= self._max_jump)
+
+    def _warn_of_jump(self, outlet, last, number):
+        # type: (Outlet, Optional[int], int) -> None
+        if outlet.counts['quarantined'] == 1:
+            log.warning(
+                'feed %r: number %s after %s is left out, and so is each that is more than '
+                'max_jump (%s) after %s: this is logged once', outlet.feed.name, number, last,
+                self._max_jump, last)
 
     def _make_space(self, outlet, size):
         # type: (Outlet, int) -> None
@@ -273,23 +288,31 @@ class Sink(object):
     def flush(self, outlets, timeout):
         # type: (List[Outlet], float) -> int
         """Wait at most ``timeout`` seconds until these queues are empty; return what is left."""
-        deadline = monotonic() + timeout
+        # In a function that the sink calls there is nothing to wait for.
+        deadline = monotonic() + (0 if self._is_current() else timeout)
         with self._lock:
-            while any(outlet.queue for outlet in outlets):
+            while not self._is_closing and any(outlet.queue for outlet in outlets):
                 left = deadline - monotonic()
                 if left <= 0:
                     break
                 self._changed.wait(left)
             return sum(len(outlet.queue) for outlet in outlets)
 
-    def close(self):
-        # type: () -> None
-        """End the sink's thread; what is in the queues is lost."""
+    def close(self, timeout=None):
+        # type: (Optional[float]) -> None
+        """End the sink's thread, and wait for that; what is in the queues is lost.
+
+        It waits for at most ``timeout`` seconds: the thread may be in a call that blocks.
+        """
         with self._lock:
             self._is_closing = True
             self._changed.notify_all()
-        if self._thread is not None:
-            self._thread.join()
+        if self._thread is not None and not self._is_current():
+            self._thread.join(timeout)
+
+    def _is_current(self):
+        # type: () -> bool
+        return self._thread is threading.current_thread()
 
     # -- the thread --
 
@@ -308,7 +331,8 @@ class Sink(object):
                     has_begun = True
                 is_stuck = self._work()
                 trouble, self._trouble = self._trouble, None
-            except Exception as error:      # a sink's network, and any fault of its client
+            # A sink's network, any fault of its client, and sys.exit() in a function of the user's.
+            except BaseException as error:
                 is_stuck, trouble = True, text_type(error) or type(error).__name__
             self._report(trouble)
             if is_stuck:
@@ -334,14 +358,41 @@ class Sink(object):
     def _work(self):
         # type: () -> bool
         """Publish what waits; return True if some of it can't go on yet."""
-        batch, is_stuck = [], False  # type: List[Tuple[Outlet, Message]], bool
         with self._lock:
             outlets = [self._waiting.popleft() for _ in range(len(self._waiting))]
             self._is_waiting.difference_update(outlets)
-        for outlet in outlets:
-            while outlet.calls:
-                outlet.calls.popleft()()
-        taken = {}
+        try:
+            for outlet in outlets:
+                self._make_calls(outlet)
+            batch, is_stuck = self._take(outlets)
+            answers = self.publish(batch) if batch else []
+            self._count(batch, answers)
+            return is_stuck or None in answers
+        finally:
+            with self._lock:
+                for outlet in outlets:
+                    outlet.begun = 0
+                    if outlet.queue or outlet.calls:
+                        self._add_waiting(outlet)
+                self._changed.notify_all()      # for `flush`
+
+    def _make_calls(self, outlet):
+        # type: (Outlet) -> None
+        """Call what is to be called; what fails, as the sink is away, is called again."""
+        while outlet.calls:
+            function = outlet.calls.popleft()
+            try:
+                function()
+            except Exception:
+                with self._lock:
+                    if not outlet.calls:    # else a later Ready has come, and one call is enough
+                        outlet.calls.append(function)
+                raise
+
+    def _take(self, outlets):
+        # type: (List[Outlet]) -> Tuple[List[Tuple[Outlet, Message]], bool]
+        """Return the next messages to publish, and whether an outlet can't begin yet."""
+        batch, is_stuck = [], False  # type: List[Tuple[Outlet, Message]], bool
         for outlet in outlets:
             if outlet.queue and not outlet.has_begun:
                 self._begin_with(outlet)
@@ -354,19 +405,7 @@ class Sink(object):
             with self._lock:
                 outlet.begun = count
                 batch.extend((outlet, outlet.queue[index]) for index in range(count))
-            taken[outlet] = count
-        try:
-            answers = self.publish(batch) if batch else []
-            self._count(batch, answers)
-            is_stuck = is_stuck or None in answers
-        finally:
-            with self._lock:
-                for outlet in outlets:
-                    outlet.begun = 0
-                    if outlet.queue or outlet.calls:
-                        self._add_waiting(outlet)
-                self._changed.notify_all()      # for `flush`
-        return is_stuck
+        return batch, is_stuck
 
     def _begin_with(self, outlet):
         # type: (Outlet) -> None
@@ -376,10 +415,13 @@ class Sink(object):
             outlet.has_begun = True
             return
         last = self.last(outlet)
+        if outlet.deadline is None:
+            outlet.deadline = monotonic() + outlet.overlap
         if not self._is_near(last, number):
             with self._lock:
                 self._take_first(outlet, 'quarantined')
                 outlet.last_put = last
+            self._warn_of_jump(outlet, last, number)
             return
         outlet.has_begun = last is None or last >= number - 1 or monotonic() >= outlet.deadline
 

@@ -7,6 +7,8 @@ from __future__ import absolute_import, division, print_function
 
 import os
 import signal
+import threading
+import time
 
 import pytest
 
@@ -15,6 +17,7 @@ from lomond.shards import Feed
 from tests.programs import wait_until
 from tests.shards.feeds_server import Feeds
 from tests.shards.redis_server import entries_of, run_redis, url_of
+from tests.support import PATIENCE
 
 ray = pytest.importorskip('ray')
 pytest.importorskip('redis')
@@ -135,6 +138,59 @@ def test_feeds_come_and_go(fleet, feeds, server):
     wait_until(lambda: not feeds.listeners(u'new'), 'it listens no more')
     with pytest.raises(TypeError, match='takes feeds'):
         fleet.add(u'ws://x/')
+
+
+def test_a_feed_that_is_added_again_replaces_the_one_before(fleet, feeds, server):
+    with Feeds() as others:
+        fleet.add(others.feed(NAMES[0], policy=POLICY))
+        wait_until(lambda: others.listeners(NAMES[0]), 'it listens')
+        wait_until(lambda: not feeds.listeners(NAMES[0]), 'the one before listens no more')
+        alike = [feeds.feed(name, policy=POLICY) for name in NAMES[1:]]
+        before = [feeds.listeners(name) for name in NAMES[1:]]
+        fleet.set_feeds([others.feed(NAMES[0], policy=POLICY)] + alike)
+        fleet.wait_live()
+        assert [feeds.listeners(name) for name in NAMES[1:]] == before     # none was touched
+        fleet.remove(NAMES[0])
+        wait_until(lambda: not others.listeners(NAMES[0]), 'it listens no more')
+
+
+def test_feeds_that_threads_add_at_once_are_all_there(fleet, feeds, server):
+    threads = [threading.Thread(target=fleet.add, args=(feeds.feed(u'new-{}'.format(number)),))
+               for number in range(20)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(PATIENCE)
+    assert fleet.status()['feeds'] == len(NAMES) + 20
+
+
+def test_a_supervisor_that_stood_still_kills_no_shard(ray_runs, feeds, server):
+    with run([feeds.feed(name, policy=POLICY) for name in NAMES], 2, RedisSink(url_of(server)),
+             ttl=1.0) as fleet:
+        fleet.wait_live()
+        pid = fleet.status()['pid']
+        os.kill(pid, signal.SIGSTOP)
+        time.sleep(2)       # longer than ttl
+        os.kill(pid, signal.SIGCONT)
+        fleet.wait_live()
+        wait_until(lambda: all(
+            shard['silent'] < 0.5 for shard in fleet.status()['shards']), 'alive')
+        assert fleet.status()['counts']['freezes'] == 0
+        assert {shard['starts'] for shard in fleet.status()['shards']} == {1}
+
+
+def test_a_drain_goes_on_with_a_supervisor_that_begins_again(ray_runs, feeds, server):
+    names = [u'feed-{}'.format(number) for number in range(60)]
+    with run([feeds.feed(name, policy=POLICY) for name in names], 3,
+             RedisSink(url_of(server))) as fleet:
+        fleet.wait_live()
+        pid = fleet.status()['pid']
+        draining = threading.Thread(target=fleet.drain, args=('shard-0',))
+        draining.start()
+        wait_until(lambda: shard_of(fleet, 'shard-0')['draining'], 'it drains')
+        os.kill(pid, signal.SIGKILL)
+        draining.join(PATIENCE)
+        assert fleet.shards == ['shard-1', 'shard-2']
 
 
 def test_two_replicas_miss_nothing_when_one_dies(ray_runs, feeds, server):

@@ -2,15 +2,18 @@
 
 from __future__ import absolute_import, division, print_function
 
+import gc
 import os
 import signal
+import time
+import weakref
 
 import pytest
 
 from lomond.persist import ReconnectPolicy
 from lomond.shards import Shard
 from tests.programs import wait_until
-from tests.shards.feeds_server import Feeds
+from tests.shards.feeds_server import Feeds, number_of
 from tests.shards.redis_server import client_of, entries_of, run_redis, url_of
 from tests.support import PATIENCE
 
@@ -285,6 +288,93 @@ def test_a_stream_keeps_about_maxlen_entries(server, feeds):
     assert 100 <= len(entries_of(server, 'a')) < 300
 
 
+def test_on_ready_is_called_though_redis_was_away_at_ready(feeds):
+    with run_redis('--appendonly', 'yes') as server:
+        with Shard(RedisSink(url_of(server))) as shard:
+            hold(shard, feeds, u'a',
+                 on_ready=lambda websocket, last: websocket.send_text(u'after {}'.format(last)))
+            feeds.send(u'a')
+            wait_for(shard, published=1)
+            server.stop(kill=True)
+            feeds.drop(u'a')
+            feeds.await_listeners(u'a')
+            wait_until(lambda: shard.health()['state'] == 'failing', 'failing')
+            wait_until(server.start, 'it starts again')
+            wait_until(lambda: u'after 1' in [text for _name, text in feeds.said], 'resumed')
+            wait_for(shard, state='ok')
+
+
+def test_a_key_of_another_kind_holds_up_no_other_feed(server, feeds, client, caplog):
+    client.set('feed:a', 'no stream')
+    client.set('feed:b', 'no stream')
+    with Shard(RedisSink(url_of(server))) as shard:
+        hold(shard, feeds, u'a')
+        hold(shard, feeds, u'b', sequence=None)
+        hold(shard, feeds, u'c')
+        for name in u'abc':
+            feeds.send(name, 2)
+        wait_for(shard, published=2, refused=4, queued=0, state='ok')
+    assert entries_of(server, 'c') == numbered(1, 2)
+
+
+def test_a_new_holder_does_not_overtake_what_waits_for_redis(server, feeds, client):
+    """Redis is away for longer than the overlap: the old holder's queue goes first even so."""
+    with Shard(RedisSink(url_of(server))) as old, Shard(RedisSink(url_of(server))) as new:
+        hold(old, feeds, u'a')
+        hold(new, feeds, u'b')
+        feeds.send(u'a')
+        feeds.send(u'b')
+        wait_for(old, published=1)
+        wait_for(new, published=1)
+        os.kill(server.process.pid, signal.SIGSTOP)
+        try:
+            feeds.send(u'a', 3000)
+            wait_for(old, received=3001)
+            hold(new, feeds, u'a', 2, overlap=2)
+            feeds.send(u'a')
+            wait_for(new, received=2)
+            time.sleep(2.1)         # the overlap, while nobody can publish
+        finally:
+            os.kill(server.process.pid, signal.SIGCONT)
+        wait_for(old, queued=0)
+        wait_for(new, queued=0)
+    assert entries_of(server, 'a') == numbered(*range(1, 3003))
+
+
+def test_what_redis_lost_of_a_feed_that_was_silent_is_reported_too(feeds, caplog):
+    with run_redis() as server:     # without a file: it comes back empty
+        sink = RedisSink(url_of(server))
+        with Shard(sink) as shard:
+            for name in u'ab':
+                hold(shard, feeds, name)
+                feeds.send(name, 3)
+            wait_for(shard, published=6)
+            server.stop(kill=True)
+            feeds.send(u'a')
+            wait_until(lambda: shard.health()['state'] == 'failing', 'failing')
+            wait_until(server.start, 'it starts again')
+            wait_for(shard, published=7)
+            feeds.send(u'b')
+            wait_for(shard, published=8)
+        assert sink.rewound == 2
+
+
+def test_a_sink_keeps_nothing_of_feeds_that_have_left(server, feeds):
+    sink = RedisSink(url_of(server))
+    with Shard(sink) as shard:
+        for name in u'abcdef':
+            hold(shard, feeds, name, sequence=number_of if name < u'd' else None)
+            feeds.send(name)
+        wait_for(shard, published=6)
+        outlets = [weakref.ref(held.outlet) for held in shard._holding.values()]
+        for name in u'abcdef':
+            shard.remove(name)
+        assert shard.health()['published'] == 6
+        gc.collect()
+        # The pool's loop may have the last one still at hand.
+        assert sum(outlet() is not None for outlet in outlets) <= 1
+
+
 # -- the reader --
 
 def add(client, name, *numbers):
@@ -373,6 +463,22 @@ def test_a_group_that_is_gone_is_made_again_after_the_last_entry_that_was_read(
     assert found.number == 3
     assert reader.restarts == 1
     assert len(caplog.records) == 1
+    reader.close()
+
+
+def test_a_reader_that_is_iterated_again_goes_on_where_it_was(server, client):
+    reader = make_reader(server)
+    add(client, 'a', 1, 2)
+    assert [entry.number for entry in read_all(reader)] == [1, 2]
+    client.flushall()
+    add(client, 'a', 1, 2, 3)
+    assert [entry.number for entry in read_all(reader)] == [3]
+    reader.close()
+
+
+def test_a_reader_that_does_not_wait_yields_none(server, client):
+    reader = make_reader(server, block=0)
+    assert next(iter(reader)) is None
     reader.close()
 
 

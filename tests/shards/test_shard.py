@@ -289,3 +289,110 @@ def test_a_source_may_make_websockets(feeds, got):
         shard.add(Feed(u'a', lambda: WebSocket(url, headers={'X': 'y'})))
         feeds.await_listeners(u'a')
         assert feeds.listeners(u'a')[0].request.get('X') == u'y'
+
+
+def test_close_waits_no_longer_for_a_sink_that_blocks(feeds, got):
+    got.may_go_on.clear()
+    shard = Shard(got)
+    shard.add(feeds.feed(u'a'))
+    feeds.await_listeners(u'a')
+    feeds.send(u'a', 3)
+    assert got.has_begun.wait(PATIENCE)
+    wait_until(lambda: shard.health()['received'] == 3, 'all are there')
+    began = monotonic()
+    assert shard.close(timeout=0.1) == 3
+    assert monotonic() - began < PATIENCE / 2
+    got.may_go_on.set()
+    assert shard.close() <= 3
+    assert monotonic() - began < PATIENCE / 2
+
+
+def test_a_sinks_function_may_close_its_shard(feeds):
+    left, done = [], threading.Event()
+
+    def close(_name, _data):
+        left.append(shard.close())
+        done.set()
+
+    shard = Shard(close)
+    shard.add(feeds.feed(u'a'))
+    feeds.await_listeners(u'a')
+    feeds.send(u'a')
+    assert done.wait(PATIENCE)
+    assert left == [1]      # the one that it was called with
+    shard.close()
+    assert shard.health()['published'] == 1
+
+
+def test_sequence_may_close_its_shard(feeds, got):
+    left, done = [], threading.Event()
+
+    def close(_event):
+        left.append(shard.close())
+        done.set()
+        return 1
+
+    shard = Shard(got)
+    shard.add(feeds.feed(u'a', sequence=close))
+    feeds.await_listeners(u'a')
+    feeds.send(u'a')
+    assert done.wait(PATIENCE)
+    assert left == [0]
+    shard.close()
+
+
+def test_close_waits_for_the_messages_of_feeds_that_have_left(feeds, got):
+    got.may_go_on.clear()
+    shard = Shard(got)
+    shard.add(feeds.feed(u'a'))
+    feeds.await_listeners(u'a')
+    feeds.send(u'a', 500)       # more than the sink takes at a time
+    wait_until(lambda: shard.health()['received'] == 500, 'all are there')
+    shard.remove(u'a', timeout=None)
+    assert shard.health()['queued'] == 500
+    got.may_go_on.set()
+    assert shard.close() == 0
+    assert len(got.messages) == 500 == shard.health()['published']
+
+
+def test_a_feed_with_a_wrong_option_is_not_held(got):
+    with Shard(got) as shard:
+        with pytest.raises(TypeError, match='no_such'):
+            shard.add(Feed(u'a', u'ws://127.0.0.1:1/', options={'no_such': 1}))
+        assert shard.feeds == []
+
+
+def test_an_exit_in_a_function_of_the_users_ends_nothing_silently(feeds, caplog):
+    def leave(*_arguments):
+        raise SystemExit('left')
+
+    with Shard(leave) as shard:
+        shard.add(feeds.feed(u'a'))
+        feeds.await_listeners(u'a')
+        feeds.send(u'a')
+        wait_until(lambda: shard.health()['failure'] == 'left', 'failing')
+        shard.add(feeds.feed(u'b', sequence=leave))
+        feeds.await_listeners(u'b')
+        feeds.send(u'b')
+        wait_until(lambda: shard.health()['state'] == 'ended', 'ended')
+        assert shard.close(timeout=0.1) == 1
+
+
+def test_a_jump_that_blocks_a_feed_is_logged_once(feeds, got, caplog):
+    with Shard(CallSink(got, max_jump=100)) as shard:
+        shard.add(feeds.feed(u'a'))
+        feeds.await_listeners(u'a')
+        for text in u'5', u'106', u'107':
+            feeds.say(u'a', text)
+        wait_until(lambda: shard.health()['quarantined'] == 2, 'left out')
+    record, = caplog.records
+    assert 'number 106 after 5' in record.getMessage() and 'max_jump' in record.getMessage()
+
+
+def test_another_feed_of_a_name_is_refused(feeds, got):
+    with Shard(got) as shard:
+        feed = feeds.feed(u'a')
+        shard.add(feed)
+        with pytest.raises(ValueError, match='another feed'):
+            shard.add(feeds.feed(u'a'))
+        assert shard.feeds == [feed]

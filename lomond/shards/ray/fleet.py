@@ -123,11 +123,14 @@ class Fleet(object):
         if name not in self._hosts or len(self._hosts) == 1:
             raise ValueError('there is no shard {!r} that could be drained: {}'.format(
                 name, ', '.join(self.shards)))
-        self._ask(self._supervisor.drain.remote(name))
         deadline = monotonic() + timeout
         waiting = threading.Event()
-        while any(shard['held'] or not shard['up'] for shard in self.status()['shards']
-                  if shard['name'] == name):
+        while True:
+            # Each time: a supervisor that Ray has started again was never asked.
+            self._ask(self._supervisor.drain.remote(name))
+            if not any(shard['held'] or not shard['up'] for shard in self.status()['shards']
+                       if shard['name'] == name):
+                break
             if monotonic() >= deadline:
                 raise RuntimeError('{} still has feeds after {} s'.format(name, timeout))
             waiting.wait(_TURN)

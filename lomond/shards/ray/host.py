@@ -31,6 +31,7 @@ class ShardHost(object):
         self._known = (0, [])  # type: Tuple[int, List[Feed]]
         self._failed = {}  # type: Dict[str, str]
         self._lifeline = None  # type: Optional[Lifeline]
+        self._supervisor = None  # type: Optional[Tuple[str, str]]
         self._names_all = False
         self._live = None  # type: Optional[Set[str]]   # as it was said last
 
@@ -42,10 +43,11 @@ class ShardHost(object):
     def report_to(self, url, token, beat):
         # type: (str, str, float) -> None
         """Send signs of life to a supervisor, and to no other any more."""
+        if self._supervisor == (url, token):
+            return
         if self._lifeline is not None:
-            if self._lifeline.url == url:
-                return
             self._lifeline.close()
+        self._supervisor = url, token
         self._lifeline = Lifeline(url, token, beat, self._say)
 
     def _say(self, is_first):
@@ -77,7 +79,10 @@ class ShardHost(object):
     def take(self, feeds, overlap):
         # type: (List[Feed], float) -> None
         """Hold these feeds, too."""
+        held = {feed.name for feed in self._shard.feeds}
         for feed in feeds:
+            if feed.name in held:       # a call that came twice brings a copy
+                continue
             try:
                 self._shard.add(feed, overlap)
                 self._failed.pop(feed.name, None)

@@ -82,7 +82,7 @@ class Supervisor(object):
         self._hosts = {}  # type: Dict[str, _Host]
         self._replicas = replicas
         self._ttl = ttl
-        self._turned = threading.Condition()
+        self._turned = threading.Condition(threading.RLock())
         self._find_hosts()
         self._version, listed = max(
             [(0, [])] + self._ask_known(),
@@ -97,7 +97,7 @@ class Supervisor(object):
         self._counts = {'deaths': 0, 'freezes': 0, 'moves': 0, 'forced_moves': 0}
         self._is_closed = False
         self._node = ray.get_runtime_context().get_node_id()
-        self._began = monotonic()
+        self._began = self._turned_at = monotonic()
         self._token = uuid.uuid4().hex
         self._board = Board(
             ray.util.get_node_ip_address(), self._token, self._on_message, self._lose)
@@ -134,11 +134,23 @@ class Supervisor(object):
         # type: (List[Feed]) -> None
         """Have these feeds, and no others."""
         with self._turned:
+            before, self._feeds = self._feeds, {feed.name: feed for feed in feeds}
             self._version += 1
-            self._feeds = {feed.name: feed for feed in feeds}
             self._list = None
+            self._let_go_of([name for name, feed in self._feeds.items()
+                             if name in before and not _is_same(feed, before[name])])
             self._changed()
             self._keep()
+
+    def _let_go_of(self, names):
+        # type: (List[str]) -> None
+        """Have shards let go of feeds that are others now; the plan has them taken again."""
+        for host in self._hosts.values():
+            held = host.held.intersection(names)
+            if held and host.is_up:
+                host.actor.let_go.remote(sorted(held))
+                host.held -= held
+                host.live -= held
 
     def change_feeds(self, added, removed):
         # type: (List[Feed], List[str]) -> None
@@ -148,7 +160,7 @@ class Supervisor(object):
             for name in removed:
                 feeds.pop(name, None)
             feeds.update((feed.name, feed) for feed in added)
-        self.set_feeds(list(feeds.values()))
+            self.set_feeds(list(feeds.values()))
 
     def join(self):
         # type: () -> None
@@ -161,8 +173,10 @@ class Supervisor(object):
         # type: (str) -> None
         """Have others take the feeds of a shard."""
         with self._turned:
-            self._hosts[name].is_draining = True
-            self._changed()
+            host = self._hosts[name]
+            if not host.is_draining:
+                host.is_draining = True
+                self._changed()
 
     def leave(self, name):
         # type: (str) -> None
@@ -292,6 +306,11 @@ class Supervisor(object):
     def _turn(self):
         # type: () -> None
         now = monotonic()
+        if now - self._turned_at > self._ttl / 2:
+            # It was this process that stood still: the signs of life are still unread.
+            for host in self._hosts.values():
+                host.seen_at = now
+        self._turned_at = now
         for host in self._hosts.values():
             if not host.is_up:
                 self._call(host, now)
@@ -391,3 +410,13 @@ class Supervisor(object):
                     self._list = ray.put(list(self._feeds.values()))
                 host.actor.keep.remote(self._version, self._list)
                 host.kept = self._version
+
+
+def _is_same(feed, other):
+    # type: (Feed, Feed) -> bool
+    """Return whether two feeds are alike; both have come from another process."""
+    for name in feed.__slots__:
+        one, another = getattr(feed, name), getattr(other, name)
+        if one != another and ray.cloudpickle.dumps(one) != ray.cloudpickle.dumps(another):
+            return False
+    return True
