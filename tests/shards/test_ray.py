@@ -127,6 +127,14 @@ def test_a_supervisor_that_is_killed_knows_all_again(fleet, feeds, server):
     assert NAMES[0] not in fleet.holders()
 
 
+def test_all_that_are_killed_at_once_have_all_feeds_again(fleet, feeds, server):
+    status = fleet.status()
+    for pid in [status['pid']] + [shard['pid'] for shard in status['shards']]:
+        os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: fleet.status()['live'] == len(NAMES), 'live again')
+    send_all(feeds, server)
+
+
 def test_feeds_come_and_go(fleet, feeds, server):
     fleet.add(feeds.feed(u'new', policy=POLICY))
     fleet.remove(NAMES[0], NAMES[1])

@@ -30,13 +30,16 @@ _TURN = 0.1
 class Fleet(object):
     """What `run` returns: shards that run. Leaving a ``with`` block ends them, as `close` does."""
 
-    def __init__(self, name, supervisor, hosts, make_host):
-        # type: (str, Any, Dict[str, Any], Any) -> None
+    def __init__(self, name, supervisor, hosts, make_host, feeds):
+        # type: (str, Any, Dict[str, Any], Any, List[Feed]) -> None
         self.name = name
         self._supervisor = supervisor
         self._hosts = hosts
         self._make_host = make_host
         self._next = len(hosts)
+        # For a supervisor that begins again at the same time as those shards that keep the list.
+        self._feeds = {feed.name: feed for feed in feeds}  # type: Dict[str, Feed]
+        self._lock = threading.Lock()
 
     def __enter__(self):
         # type: () -> Fleet
@@ -61,7 +64,11 @@ class Fleet(object):
         ``pid``, ``node``, ``held``, ``live``, ``starts`` and ``silent``, seconds since its last
         sign of life.
         """
-        return self._ask(self._supervisor.status.remote())      # type: ignore[no-any-return]
+        status = self._ask(self._supervisor.status.remote())  # type: Dict[str, Any]
+        if not status['version']:       # it has begun again, and so have those that kept the list
+            self.set_feeds(list(self._feeds.values()))
+            status = self._ask(self._supervisor.status.remote())
+        return status
 
     def holders(self):
         # type: () -> Dict[str, List[str]]
@@ -85,17 +92,26 @@ class Fleet(object):
     def add(self, *feeds):
         # type: (*Feed) -> None
         """Have further feeds; one whose name is there replaces that one."""
-        self._ask(self._supervisor.change_feeds.remote(_check_feeds(feeds), []))
+        added = _check_feeds(feeds)
+        with self._lock:
+            self._feeds.update((feed.name, feed) for feed in added)
+            self._ask(self._supervisor.change_feeds.remote(added, []))
 
     def remove(self, *names):
         # type: (*str) -> None
         """Have these feeds no more."""
-        self._ask(self._supervisor.change_feeds.remote([], list(names)))
+        with self._lock:
+            for name in names:
+                self._feeds.pop(name, None)
+            self._ask(self._supervisor.change_feeds.remote([], list(names)))
 
     def set_feeds(self, feeds):
         # type: (Iterable[Feed]) -> None
         """Have these feeds, and no others."""
-        self._ask(self._supervisor.set_feeds.remote(_check_feeds(feeds)))
+        listed = _check_feeds(feeds)
+        with self._lock:
+            self._feeds = {feed.name: feed for feed in listed}
+            self._ask(self._supervisor.set_feeds.remote(listed))
 
     @property
     def shards(self):
@@ -225,7 +241,7 @@ def run(feeds, shards, sink, replicas=1, ttl=3.0, address=None, name=u'lomond', 
         scheduling_strategy=NodeAffinitySchedulingStrategy(
             ray.get_runtime_context().get_node_id(), soft=True),
     ).remote(prefix, replicas, ttl)
-    fleet = Fleet(name, supervisor, hosts, make_host)
+    fleet = Fleet(name, supervisor, hosts, make_host, listed)
     try:
         ray.get(supervisor.set_feeds.remote(listed), timeout=_START)
     except ray.exceptions.RayError as error:

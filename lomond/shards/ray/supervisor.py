@@ -205,7 +205,8 @@ class Supervisor(object):
                     silent=round(now - host.seen_at, 3) if host.is_up else None))
             wanted = min(self._replicas, max(1, len(self._hosts)))
             return {
-                'feeds': len(self._feeds), 'replicas': self._replicas,
+                'version': self._version, 'feeds': len(self._feeds),
+                'replicas': self._replicas,
                 'live': sum(ready.get(name, 0) >= wanted for name in self._feeds),
                 'moving': len(self._moving), 'failed': failed, 'shards': shards,
                 'pid': os.getpid(), 'counts': dict(self._counts)}
