@@ -139,18 +139,18 @@ def format_json(text, indent=None):
     return u''.join(tokens) if indent is None else u''.join(_indent(tokens, indent))
 
 
-def _indent(tokens, indent):
+def _indent(pieces, indent):
     # type: (List[Text], int) -> Iterator[Text]
     depth = 0
-    for index, token in enumerate(tokens):
-        before = tokens[index - 1] if index else u''
-        if token in u']}':
+    for index, piece in enumerate(pieces):
+        before = pieces[index - 1] if index else u''
+        if piece in u']}':
             depth -= 1
-        is_empty = before in (u'[', u'{') and token in (u']', u'}')
-        if not is_empty and (before in (u'[', u'{', u',') or token in (u']', u'}')):
+        is_empty = before in (u'[', u'{') and piece in (u']', u'}')
+        if not is_empty and (before in (u'[', u'{', u',') or piece in (u']', u'}')):
             yield u'\n' + u' ' * (indent * depth)
-        yield token + u' ' if token == u':' else token
-        if token in u'[{':
+        yield piece + u' ' if piece == u':' else piece
+        if piece in u'[{':
             depth += 1
 
 

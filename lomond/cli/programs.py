@@ -10,7 +10,7 @@ import errno
 import fcntl
 import os
 import signal
-import subprocess
+import subprocess    # nosec B404
 import threading
 
 from lomond._compat import NEW_SESSION, TYPE_CHECKING, encode_text, monotonic, text_to_native
@@ -91,7 +91,7 @@ class _Program(object):
         self._is_binary = is_binary
         self._is_over = False       # the connection has ended
         self._lock = threading.Lock()       # on 2.7 two threads may not ask for the status at once
-        self._process = subprocess.Popen(
+        self._process = subprocess.Popen(   # nosec B603  # the user's own command
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0, close_fds=True,
             env=_environment(websocket), **NEW_SESSION)
         pipes = self._process.stdin, self._process.stdout  # type: Any
