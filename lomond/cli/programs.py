@@ -10,7 +10,7 @@ import errno
 import fcntl
 import os
 import signal
-import subprocess    # nosec B404
+import subprocess  # nosec B404
 import threading
 
 from lomond._compat import NEW_SESSION, TYPE_CHECKING, encode_text, monotonic, text_to_native
