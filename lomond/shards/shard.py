@@ -208,11 +208,11 @@ class Shard(object):
         # type: () -> Dict[str, Any]
         """Return how the shard is, at once.
 
-        A dict: ``state``, 'ok', 'stalled' (its loop hasn't turned for 5 seconds), 'failing' (the
-        sink accepts nothing, and ``failure`` says why) or 'ended' (``failure``: an exception ended
-        its loop); ``feeds`` and ``ready``, how many it has and how many are open; ``queued`` and
-        ``queued_bytes``, the messages that wait for the sink; and the sink's counters, since it
-        began.
+        A dict: ``state``, 'ok', 'stalled' (its loop hasn't turned, or what the sink does hasn't
+        ended, for 5 seconds), 'failing' (the sink accepts nothing) or 'ended' (an exception ended
+        its loop), and ``failure``, why; ``feeds`` and ``ready``, how many it has and how many are
+        open; ``queued`` and ``queued_bytes``, the messages that wait for the sink; and the sink's
+        counters, since it began.
         """
         now = monotonic()
         with self._lock:
@@ -223,11 +223,14 @@ class Shard(object):
         for one in waiting:
             for name, count in one.outlet.counts.items():
                 numbers[name] += count
-        state, failure = 'ok', self._sink.failure  # type: str, Optional[str]
+        state, failure = 'ok', self._sink.failure  # type: str, Optional[text_type]
+        busy_since = self._sink.busy_since
         if self._error is not None:
-            state, failure = 'ended', repr(self._error)
+            state, failure = 'ended', u'{!r}'.format(self._error)
         elif now - self._beat > _STALLED:
-            state = 'stalled'
+            state, failure = 'stalled', u'a function of the user holds up the loop'
+        elif busy_since is not None and now - busy_since > _STALLED:
+            state, failure = 'stalled', u'the sink is slow, or a function that it calls'
         elif failure is not None:
             state = 'failing'
         numbers.update(

@@ -143,6 +143,8 @@ class Sink(object):
         self._is_waiting = set()  # type: Any
         self._thread = None  # type: Optional[threading.Thread]
         self._is_closing = False
+        #: Since when its thread has been at its present work, by the monotonic clock, or None.
+        self.busy_since = None  # type: Optional[float]
         #: What the sink failed by last, in words; None while it works.
         self.failure = None  # type: Optional[text_type]
         # Why `publish` has just answered None.
@@ -326,6 +328,7 @@ class Sink(object):
                 if self._is_closing:
                     break
             try:
+                self.busy_since = monotonic()
                 if not has_begun:
                     self.begin()
                     has_begun = True
@@ -334,6 +337,7 @@ class Sink(object):
             # A sink's network, any fault of its client, and sys.exit() in a function of the user's.
             except BaseException as error:
                 is_stuck, trouble = True, text_type(error) or type(error).__name__
+            self.busy_since = None
             self._report(trouble)
             if is_stuck:
                 self._sleep(pause)

@@ -173,8 +173,11 @@ def test_a_sink_that_is_stuck_does_not_keep_health_waiting(feeds, got):
         feeds.await_listeners(u'a')
         feeds.send(u'a', 2)
         wait_until(lambda: shard.health()['received'] == 2, 'both are there')
-        assert shard.health()['queued'] == 2 and shard.health()['state'] == 'ok'
+        assert shard.health()['queued'] == 2 and shard.health()['ready'] == 1
+        wait_until(lambda: shard.health()['state'] == 'stalled', 'stalled')
+        assert 'sink' in shard.health()['failure']
         got.may_go_on.set()
+        wait_until(lambda: shard.health()['state'] == 'ok', 'ok again')
 
 
 def test_a_function_that_blocks_the_loop_shows_in_health(feeds, got):
