@@ -178,6 +178,8 @@ class Pool(Crowd):
         After `remove` with ``close=False`` it goes on with the open connection and the options that
         that has: those here are for the connections that a ``policy`` makes later.
 
+        Nothing happens if a server's end was closed before, as by `lomond.wsgi.close_all`.
+
         Raises TypeError and ValueError for invalid arguments, and WebSocketUnavailable if a loop
         over the WebSocket is running, if it is a member of a pool, or after `close`.
         """
@@ -191,6 +193,8 @@ class Pool(Crowd):
         if self._close_deadline is not None:
             raise errors.WebSocketUnavailable('the pool was closed: make another one')
         is_released = _is_released(websocket)
+        if not is_released and websocket.handover is not None and websocket.is_closed:
+            return websocket    # a server that ends has closed it meanwhile
         if websocket not in self:
             self._multiplexer.check_free(websocket)
             if not (is_released or self._multiplexer.is_leaving(websocket)):
@@ -199,7 +203,12 @@ class Pool(Crowd):
                 websocket.tag = tag
             if not is_released and websocket.handover is not None:
                 # Now, as it is connected: what closes it before its first step sends a Close frame.
-                websocket.new_session(partial(QueuedClientSession, outbox=self._new_outbox()))
+                try:
+                    websocket.new_session(partial(QueuedClientSession, outbox=self._new_outbox()))
+                except errors.WebSocketUnavailable:
+                    if websocket.is_closed:
+                        return websocket
+                    raise
         close_before = websocket.last_close
         member = Member(websocket, partial(
             self._begin, websocket, policy, timing,

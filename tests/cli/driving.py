@@ -46,14 +46,17 @@ def environ(**changes):
 class Lomond(object):
     """The program in a process of its own, on pipes: a context manager.
 
-    Options: ``env``, changes of the environment; all else as for `subprocess.Popen`.
+    Options: ``env``, changes of the environment; ``script``, of a shell that runs the program as
+    ``"$@"``; all else as for `subprocess.Popen`.
     """
 
     def __init__(self, *arguments, **options):
+        script = options.pop('script', None)
+        shell = [] if script is None else ['sh', '-c', script, 'sh']
         for name in ('stdin', 'stdout', 'stderr'):
             options.setdefault(name, subprocess.PIPE)
         self.process = subprocess.Popen(
-            LOMOND + list(arguments), cwd=ROOT, env=environ(**options.pop('env', {})),
+            shell + LOMOND + list(arguments), cwd=ROOT, env=environ(**options.pop('env', {})),
             close_fds=True, **options)
         self._killer = threading.Timer(2 * PATIENCE, self.process.kill)
 

@@ -346,13 +346,12 @@ def test_a_full_disk_is_an_error_for_all_that_is_printed(arguments):
 
 @pytest.mark.parametrize('arguments', [['--version'], ['serve']])
 def test_a_closed_stdout_is_an_error_for_all_that_is_printed(arguments):
-    status, _output, errors = run(
-        *arguments, stdout=None, preexec_fn=lambda: os.close(1))
+    status, _output, errors = run(*arguments, script='exec "$@" >&-')
     assert (status, errors) == (1, b'lomond: could not write the output: Bad file descriptor\n')
 
 
 def test_without_stderr_the_status_says_what_went_wrong(dead_port):
-    options = {'stderr': None, 'preexec_fn': lambda: os.close(2)}
+    options = {'script': 'exec "$@" 2>&-'}
     url = 'ws://127.0.0.1:{}/'.format(dead_port)
     assert run('--nonsense', **options)[:2] == (2, b'')
     assert run('bench', url, **options)[:2] == (3, b'')

@@ -360,13 +360,21 @@ def test_what_redis_lost_of_a_feed_that_was_silent_is_reported_too(feeds, caplog
 
 
 def test_a_sink_keeps_nothing_of_feeds_that_have_left(server, feeds):
-    sink = RedisSink(url_of(server))
+    opened = weakref.WeakSet()
+
+    class Noting(RedisSink):
+        def open(self, feed, overlap=0.0):
+            outlet = super(Noting, self).open(feed, overlap)
+            opened.add(outlet)
+            return outlet
+
+    sink = Noting(url_of(server))
     with Shard(sink) as shard:
         for name in u'abcdef':
             hold(shard, feeds, name, sequence=number_of if name < u'd' else None)
             feeds.send(name)
         wait_for(shard, published=6)
-        outlets = [weakref.ref(held.outlet) for held in shard._holding.values()]
+        outlets = [weakref.ref(outlet) for outlet in opened]
         for name in u'abcdef':
             shard.remove(name)
         assert shard.health()['published'] == 6

@@ -295,6 +295,14 @@ def test_close_before_the_first_step_of_a_pool_sends_a_close_frame(taking, close
     assert not caplog.records
 
 
+def test_a_pool_leaves_out_what_was_closed_before(taking):
+    pool = Pool()
+    websocket = taking.take()
+    wsgi.close_all(timeout=0)
+    assert pool.add(websocket) is websocket
+    assert websocket not in pool and list(pool) == []
+
+
 def test_a_server_with_one_thread_drives_it(taking):
     with Server(threads=False) as server:
         websocket = taking.take()
