@@ -193,7 +193,7 @@ class Pool(Crowd):
         if self._close_deadline is not None:
             raise errors.WebSocketUnavailable('the pool was closed: make another one')
         is_released = _is_released(websocket)
-        if not is_released and websocket.handover is not None and websocket.is_closed:
+        if not isinstance(websocket, WebSocket) and not is_released and websocket.is_closed:
             return websocket    # a server that ends has closed it meanwhile
         if websocket not in self:
             self._multiplexer.check_free(websocket)
@@ -206,7 +206,7 @@ class Pool(Crowd):
                 try:
                     websocket.new_session(partial(QueuedClientSession, outbox=self._new_outbox()))
                 except errors.WebSocketUnavailable:
-                    if websocket.is_closed:
+                    if websocket.is_closed and not isinstance(websocket, WebSocket):
                         return websocket
                     raise
         close_before = websocket.last_close

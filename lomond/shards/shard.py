@@ -32,7 +32,7 @@ _BEAT = 0.25
 _STALLED = 5.0
 
 # Seconds that peers have to answer the Close frame of feeds that leave.
-_FAREWELL = 1.0
+_FAREWELL = 5.0
 
 # Seconds after Ready from which a feed counts as live though it has sent nothing.
 _SETTLED = 1.0
