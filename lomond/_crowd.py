@@ -100,6 +100,21 @@ class Crowd(object):
         # type: () -> Outbox
         return Outbox(self._max_queue, self._overflow, driver=self._driver)
 
+    def _claim(self, websocket, session_class):
+        # type: (Any, Callable[..., Any]) -> bool
+        """Make the session of a connection that is open already, and that nothing drives.
+
+        Now: then what closes it before its first step sends a Close frame. Returns False if a
+        server that ends has closed it meanwhile; raises WebSocketUnavailable if it is driven.
+        """
+        try:
+            websocket.new_session(partial(session_class, outbox=self._new_outbox()))
+        except errors.WebSocketUnavailable:
+            if websocket.is_closed:
+                return False
+            raise
+        return True
+
     @_of_pools
     def remove(self, websocket, close=True):
         # type: (Any, bool) -> bool

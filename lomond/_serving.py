@@ -415,10 +415,8 @@ class InOneThread(Crowd):
         # type: (Any) -> None
         """Serve a connection as `lomond.server.Server.add` describes."""
         self._multiplexer.check_free(websocket)
-        if websocket.is_closed:
-            return      # another server, which ends, has closed it meanwhile
-        websocket.new_session(partial(ServedSession, outbox=self._new_outbox()))
-        self._admit(Member(websocket, partial(self._begin, websocket)))
+        if self._claim(websocket, ServedSession):
+            self._admit(Member(websocket, partial(self._begin, websocket)))
 
     def _admit(self, member):
         # type: (Member) -> None

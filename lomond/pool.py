@@ -193,22 +193,16 @@ class Pool(Crowd):
         if self._close_deadline is not None:
             raise errors.WebSocketUnavailable('the pool was closed: make another one')
         is_released = _is_released(websocket)
-        if not isinstance(websocket, WebSocket) and not is_released and websocket.is_closed:
-            return websocket    # a server that ends has closed it meanwhile
         if websocket not in self:
             self._multiplexer.check_free(websocket)
-            if not (is_released or self._multiplexer.is_leaving(websocket)):
+            is_client = isinstance(websocket, WebSocket)
+            if is_client and not (is_released or self._multiplexer.is_leaving(websocket)):
                 websocket.check_idle()
             if tag is not None:
                 websocket.tag = tag
-            if not is_released and websocket.handover is not None:
-                # Now, as it is connected: what closes it before its first step sends a Close frame.
-                try:
-                    websocket.new_session(partial(QueuedClientSession, outbox=self._new_outbox()))
-                except errors.WebSocketUnavailable:
-                    if websocket.is_closed and not isinstance(websocket, WebSocket):
-                        return websocket
-                    raise
+            if not is_released and websocket.handover is not None \
+                    and not self._claim(websocket, QueuedClientSession):
+                return websocket
         close_before = websocket.last_close
         member = Member(websocket, partial(
             self._begin, websocket, policy, timing,

@@ -341,7 +341,8 @@ class Server(BaseServer):
         # type: (ServerWebSocket) -> None
         """Serve a connection of `lomond.wsgi.upgrade`, too, from any thread.
 
-        It counts in ``max_connections``, and isn't refused because of it. Raises TypeError for
+        It counts in ``max_connections``, and isn't refused because of it. Nothing happens if its
+        own server has closed it before, as by `lomond.wsgi.close_all`. Raises TypeError for
         another WebSocket, and WebSocketUnavailable for one that is driven already, or after
         `close`.
         """

@@ -301,6 +301,9 @@ def test_a_pool_leaves_out_what_was_closed_before(taking):
     wsgi.close_all(timeout=0)
     assert pool.add(websocket) is websocket
     assert websocket not in pool and list(pool) == []
+    with Server(threads=False) as server:
+        server.add(websocket)
+        assert server.connections == []
 
 
 def test_a_server_with_one_thread_drives_it(taking):
