@@ -300,10 +300,10 @@ class Shard(object):
         # type: (_Held, Any) -> None
         name = event.name
         if name == 'text' or name == 'binary':
-            held.outlet.put(event)
+            self._sink.put(held.outlet, event)
         elif name == 'ready':
             held.ready_at, held.reason = monotonic(), None
-            held.outlet.resume(held.websocket)
+            self._sink.resume(held.outlet, held.websocket)
         elif name in ('disconnected', 'connect_fail', 'rejected', 'gave_up'):
             held.ready_at = None
             if name != 'gave_up' or held.reason is None:

@@ -31,7 +31,7 @@ _NUMBERS = 2 ** 64
 _SHARE = 200
 
 # Messages that a sink takes at a time, of all feeds.
-BATCH = 2000
+_BATCH = 2000
 
 # Seconds until a sink tries again what has failed: the first time, and at most.
 _PAUSES = (0.05, 1.0)
@@ -64,14 +64,13 @@ class Message(object):
 
 
 class Outlet(object):
-    """The queue of one feed in a sink, and its counters. All that isn't said otherwise: any thread.
+    """The queue of one feed in a sink, and its counters.
 
     ``overlap``: for how many seconds another shard may be behind; see `Sink.open`.
     """
 
-    def __init__(self, sink, feed, overlap):
-        # type: (Sink, Feed, float) -> None
-        self.sink = sink
+    def __init__(self, feed, overlap):
+        # type: (Feed, float) -> None
         self.feed = feed
         self.overlap = overlap
         # When the overlap is over; None until the sink has answered: what the other shard has
@@ -87,28 +86,8 @@ class Outlet(object):
         self.begun = 0
         self.has_begun = False
         self.size = 0
-        self.calls = deque()  # type: Deque[Callable[[], Any]]     # what the sink's thread is to call
-
-    def put(self, event):
-        # type: (Any) -> None
-        """Queue a Text or Binary event; never wait. Only the shard's thread calls this."""
-        data = event.text if event.name == 'text' else event.data
-        self.sink.put(self, data, event)
-
-    def resume(self, websocket):
-        # type: (Any) -> None
-        """Have the feed's ``on_ready`` called in the sink's thread, with the last number."""
-        on_ready = self.feed.on_ready
-        if on_ready is not None:
-            self.sink.call(self, lambda: self._resume(on_ready, websocket))
-
-    def _resume(self, on_ready, websocket):
-        # type: (Callable[[Any, Optional[int]], Any], Any) -> None
-        last = self.sink.last(self)
-        try:
-            on_ready(websocket, last)
-        except Exception:       # an error in a function of the user's must not end the sink
-            log.exception('on_ready of feed %r failed', self.feed.name)
+        #: WebSockets that are Ready, for which the sink's thread is to call ``on_ready``.
+        self.ready = deque()  # type: Deque[Any]
 
 
 class Sink(object):
@@ -214,11 +193,15 @@ class Sink(object):
         before the first of this one, whose messages wait until then. It begins once the sink
         answers.
         """
-        return Outlet(self, feed, overlap)
+        return Outlet(feed, overlap)
 
-    def put(self, outlet, data, event):
-        # type: (Outlet, Any, Any) -> None
-        """Queue a message; drop others if there is no space."""
+    def put(self, outlet, event):
+        # type: (Outlet, Any) -> None
+        """Queue a Text or Binary event; drop others if there is no space, and never wait.
+
+        Only the shard's thread calls this.
+        """
+        data = event.text if event.name == 'text' else event.data
         counts = outlet.counts
         counts['received'] += 1
         number = None
@@ -272,12 +255,13 @@ class Sink(object):
             del queue[outlet.begun]
             outlet.counts['dropped'] += 1
 
-    def call(self, outlet, function):
-        # type: (Outlet, Callable[[], Any]) -> None
-        """Have a function called in the sink's thread, before later messages of the feed."""
-        with self._lock:
-            outlet.calls.append(function)
-            self._add_waiting(outlet)
+    def resume(self, outlet, websocket):
+        # type: (Outlet, Any) -> None
+        """Have the feed's ``on_ready`` called in the sink's thread, with the last number."""
+        if outlet.feed.on_ready is not None:
+            with self._lock:
+                outlet.ready.append(websocket)
+                self._add_waiting(outlet)
 
     def _add_waiting(self, outlet):
         # type: (Outlet) -> None
@@ -367,7 +351,7 @@ class Sink(object):
             self._is_waiting.difference_update(outlets)
         try:
             for outlet in outlets:
-                self._make_calls(outlet)
+                self._call_on_ready(outlet)
             batch, is_stuck = self._take(outlets)
             answers = self.publish(batch) if batch else []
             self._count(batch, answers)
@@ -376,22 +360,27 @@ class Sink(object):
             with self._lock:
                 for outlet in outlets:
                     outlet.begun = 0
-                    if outlet.queue or outlet.calls:
+                    if outlet.queue or outlet.ready:
                         self._add_waiting(outlet)
                 self._changed.notify_all()      # for `flush`
 
-    def _make_calls(self, outlet):
+    def _call_on_ready(self, outlet):
         # type: (Outlet) -> None
-        """Call what is to be called; what fails, as the sink is away, is called again."""
-        while outlet.calls:
-            function = outlet.calls.popleft()
+        """Call ``on_ready``; while the sink can't say what it has, keep that for later."""
+        on_ready = outlet.feed.on_ready  # type: Any
+        while outlet.ready:
+            websocket = outlet.ready.popleft()
             try:
-                function()
+                last = self.last(outlet)
             except Exception:
                 with self._lock:
-                    if not outlet.calls:    # else a later Ready has come, and one call is enough
-                        outlet.calls.append(function)
+                    if not outlet.ready:    # else a later Ready has come, and one call is enough
+                        outlet.ready.append(websocket)
                 raise
+            try:
+                on_ready(websocket, last)
+            except Exception:       # an error in a function of the user's must not end the sink
+                log.exception('on_ready of feed %r failed', outlet.feed.name)
 
     def _take(self, outlets):
         # type: (List[Outlet]) -> Tuple[List[Tuple[Outlet, Message]], bool]
@@ -405,7 +394,7 @@ class Sink(object):
             if not outlet.has_begun:
                 is_stuck = True
                 continue
-            count = min(len(outlet.queue), _SHARE, BATCH - len(batch))
+            count = min(len(outlet.queue), _SHARE, _BATCH - len(batch))
             with self._lock:
                 outlet.begun = count
                 batch.extend((outlet, outlet.queue[index]) for index in range(count))
@@ -436,8 +425,7 @@ class Sink(object):
         with self._lock:
             for (outlet, _message), answer in zip(batch, answers):
                 if answer is None or outlet in stopped:
-                    if answer is None:
-                        stopped.add(outlet)
+                    stopped.add(outlet)     # what comes after it waits, too
                     continue
                 self._take_first(outlet, answer)
                 outlet.begun -= 1

@@ -199,8 +199,7 @@ def test_redis_may_be_away_for_a_while(feeds, caplog):
             wait_for(shard, published=3)
             server.stop(kill=True)
             feeds.send(u'a', 3)
-            wait_until(lambda: shard.health()['state'] == 'failing', 'failing')
-            assert shard.health()['queued'] == 3
+            wait_for(shard, state='failing', queued=3)
             wait_until(server.start, 'it starts again')
             wait_for(shard, published=6, queued=0, state='ok')
         assert entries_of(server, 'a') == numbered(*range(1, 7))

@@ -15,7 +15,7 @@ from lomond.shards.ray.host import ShardHost
 from lomond.shards.ray.supervisor import NAMESPACE, Supervisor
 
 if TYPE_CHECKING:
-    from typing import Any, Dict, Iterable, List, Optional  # noqa: F401
+    from typing import Any, Dict, Iterable, Iterator, List, Optional  # noqa: F401
 
 # Seconds in which all actors begin.
 _START = 120.0
@@ -78,16 +78,21 @@ class Fleet(object):
     def wait_live(self, timeout=60.0):
         # type: (float) -> None
         """Wait until all feeds are live, and none is being handed over; else raise RuntimeError."""
-        deadline = monotonic() + timeout
-        waiting = threading.Event()
-        while True:
-            status = self.status()
+        for status in self._watch(timeout):
             if status['live'] == status['feeds'] and not status['moving']:
                 return
-            if monotonic() >= deadline:
-                raise RuntimeError('{live} of {feeds} feeds are live, {moving} are being handed '
-                                   'over; failed: {failed}'.format(**status))
+        raise RuntimeError('{live} of {feeds} feeds are live, {moving} are being handed over; '
+                           'failed: {failed}'.format(**status))
+
+    def _watch(self, timeout):
+        # type: (float) -> Iterator[Dict[str, Any]]
+        """Yield the status again and again, for ``timeout`` seconds, at least once."""
+        deadline = monotonic() + timeout
+        waiting = threading.Event()
+        yield self.status()
+        while monotonic() < deadline:
             waiting.wait(_TURN)
+            yield self.status()
 
     def add(self, *feeds):
         # type: (*Feed) -> None
@@ -139,27 +144,17 @@ class Fleet(object):
         if name not in self._hosts or len(self._hosts) == 1:
             raise ValueError('there is no shard {!r} that could be drained: {}'.format(
                 name, ', '.join(self.shards)))
-        deadline = monotonic() + timeout
-        waiting = threading.Event()
-        while True:
-            # Each time: a supervisor that Ray has started again was never asked.
-            self._ask(self._supervisor.drain.remote(name))
-            if not any(shard['held'] or not shard['up'] for shard in self.status()['shards']
+        self._ask(self._supervisor.drain.remote(name))
+        for status in self._watch(timeout):
+            if not any(shard['held'] or not shard['up'] for shard in status['shards']
                        if shard['name'] == name):
                 break
-            if monotonic() >= deadline:
-                raise RuntimeError('{} still has feeds after {} s'.format(name, timeout))
-            waiting.wait(_TURN)
+            # Again: a supervisor that Ray has started again was never asked.
+            self._ask(self._supervisor.drain.remote(name))
+        else:
+            raise RuntimeError('{} still has feeds after {} s'.format(name, timeout))
         self._ask(self._supervisor.leave.remote(name))
-        self._end(self._hosts.pop(name))
-
-    def _end(self, actor, timeout=10.0):
-        # type: (Any, float) -> None
-        try:
-            ray.get(actor.close.remote(timeout), timeout=timeout + 5)
-        except ray.exceptions.RayError:
-            pass        # it has died, or is stuck
-        ray.kill(actor, no_restart=True)
+        _end([self._hosts.pop(name)], 10.0)
 
     def close(self, timeout=10.0):
         # type: (float) -> None
@@ -170,23 +165,29 @@ class Fleet(object):
             pass
         ray.kill(self._supervisor, no_restart=True)
         actors, self._hosts = list(self._hosts.values()), {}
-        closing = [actor.close.remote(timeout) for actor in actors]
-        ray.wait(closing, num_returns=len(closing), timeout=timeout + 5) if closing else None
-        for actor in actors:
-            ray.kill(actor, no_restart=True)
+        _end(actors, timeout)
+
+
+def _end(actors, timeout):
+    # type: (List[Any], float) -> None
+    """Close shards, all at a time, and end their actors; some may have died, or be stuck."""
+    closing = [actor.close.remote(timeout) for actor in actors]
+    if closing:
+        ray.wait(closing, num_returns=len(closing), timeout=timeout + 5)
+    for actor in actors:
+        ray.kill(actor, no_restart=True)
 
 
 def _check_feeds(feeds):
     # type: (Iterable[Any]) -> List[Feed]
     listed = list(feeds)
+    names = set()
     for feed in listed:
         if not isinstance(feed, Feed):
             raise TypeError('a fleet takes feeds, not {!r}: Feed(name, url)'.format(feed))
-    names = [feed.name for feed in listed]
-    double = sorted({name for name in names if names.count(name) > 1}) if len(
-        set(names)) < len(names) else []
-    if double:
-        raise ValueError('the names of feeds must differ: {} comes twice'.format(double[0]))
+        if feed.name in names:
+            raise ValueError('the names of feeds must differ: {} comes twice'.format(feed.name))
+        names.add(feed.name)
     return listed
 
 

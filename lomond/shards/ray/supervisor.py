@@ -33,6 +33,9 @@ _BEATS = 10
 # Seconds between two looks, if nothing happens.
 _TURN = 0.1
 
+# Seconds beyond a ttl after which those shards that have begun take all feeds.
+_ALL_BEGIN = 10.0
+
 # How many shards keep the list of feeds, for a supervisor that begins again.
 _KEEPERS = 3
 
@@ -349,7 +352,7 @@ class Supervisor(object):
         # type: (float) -> bool
         """Return False while shards still begin: else the first would have to take all feeds."""
         return all(host.is_up for host in self._hosts.values()) \
-            or bool(self._plan) or now - self._began > self._ttl + _BEATS
+            or bool(self._plan) or now - self._began > self._ttl + _ALL_BEGIN
 
     def _replan(self):
         # type: () -> None
