@@ -92,7 +92,7 @@ class RedisSink(Sink):
             policy = self._client.config_get('maxmemory-policy').get('maxmemory-policy', '')
         except redis.ResponseError:     # a managed Redis has no CONFIG
             policy = ''
-        if not policy.startswith('noeviction') and policy:
+        if policy.startswith('allkeys'):        # those that begin with volatile leave streams alone
             log.warning('Redis evicts keys (maxmemory-policy %s): it may drop whole streams; set '
                         'noeviction, or a volatile policy', policy)
 

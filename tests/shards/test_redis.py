@@ -270,13 +270,15 @@ def test_entries_that_redis_lost_after_it_confirmed_them_are_reported(feeds, cap
         assert any('had confirmed' in record.getMessage() for record in caplog.records)
 
 
-def test_a_policy_that_evicts_streams_is_warned_of(feeds, caplog):
-    with run_redis('--maxmemory-policy', 'allkeys-lru') as server:
+@pytest.mark.parametrize('policy, is_warned_of', [
+    ('allkeys-lru', True), ('volatile-lru', False), ('noeviction', False)])
+def test_a_policy_that_evicts_streams_is_warned_of(feeds, caplog, policy, is_warned_of):
+    with run_redis('--maxmemory-policy', policy) as server:
         with Shard(RedisSink(url_of(server))) as shard:
             hold(shard, feeds, u'a')
             feeds.send(u'a')
             wait_for(shard, published=1)
-    assert 'allkeys-lru' in caplog.records[0].getMessage()
+    assert [policy in record.getMessage() for record in caplog.records] == [True] * is_warned_of
 
 
 def test_a_stream_keeps_about_maxlen_entries(server, feeds):
