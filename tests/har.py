@@ -1,4 +1,4 @@
-"""The rules by which Chrome's developer tools open a HAR file, for the tests of what writes one.
+"""A server to be recorded, and the rules by which Chrome's developer tools open a HAR file.
 
 What breaks a rule makes Chrome refuse the whole file; a message that breaks one isn't shown.
 """
@@ -12,6 +12,15 @@ import re
 import six
 
 _ISO_DATE = re.compile(r'\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}(Z|[+-]\d\d:\d\d)\Z')
+
+
+def answer(websocket):
+    """Answer each message; a handler of `Server`."""
+    for event in websocket:
+        if event.name == 'text':
+            websocket.send_text(u'got ' + event.text)
+        elif event.name == 'binary':
+            websocket.send_binary(event.data)
 
 
 def load(path, shows_all=True):

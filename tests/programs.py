@@ -16,16 +16,12 @@ import tempfile
 import threading
 
 import pytest
-import six
 
-from lomond._compat import monotonic
+from lomond._compat import NEW_SESSION, monotonic
 from tests.support import PATIENCE
 
 # Where Debian has its daemons; not every user's PATH names them.
 _SBIN = ['/usr/local/sbin', '/usr/sbin', '/sbin']
-
-# A group of its own for each program, so that its children can be ended with it.
-_NEW_SESSION = {'preexec_fn': os.setsid} if six.PY2 else {'start_new_session': True}
 
 # Below the ports that a system gives to connections on their way out: there, one that comes
 # back from a restart could find its port taken.
@@ -114,7 +110,7 @@ class Program(object):
                 open(os.devnull, 'rb') as nothing:
             self.process = subprocess.Popen(
                 command, stdin=nothing, stdout=output, stderr=output, cwd=self.folder,
-                close_fds=True, **_NEW_SESSION)
+                close_fds=True, **NEW_SESSION)      # its children can be ended with it
         deadline = monotonic() + PATIENCE
         while self.process.poll() is None:
             if not self._listens or self._answers():

@@ -12,6 +12,7 @@ from lomond.har import read_har
 from lomond.server import Server
 from tests.browsers.browser import Chromium
 from tests.cli.driving import Lomond, run
+from tests.har import answer
 from tests.programs import wait_until
 from tests.support import PATIENCE
 
@@ -99,14 +100,6 @@ class DevTools(Chromium):
 def tools():
     with DevTools() as running:
         yield running
-
-
-def answer(websocket):
-    for event in websocket:
-        if event.name == 'text':
-            websocket.send_text(u'got ' + event.text)
-        elif event.name == 'binary':
-            websocket.send_binary(event.data)
 
 
 def test_what_lomond_records_opens_in_chromium(tools, tmpdir):

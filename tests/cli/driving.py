@@ -14,6 +14,7 @@ import sys
 import termios
 import threading
 
+from lomond import WebSocket
 from lomond._compat import monotonic
 from lomond.server import Server
 from tests.network.driving import ROOT
@@ -188,6 +189,26 @@ class OnTerminal(object):
         while self._read(0):
             pass
         return self.process.returncode
+
+
+@contextlib.contextmanager
+def listening(*arguments, **options):
+    """A command that serves, while the block runs; its URL is ``url``."""
+    with Lomond(*arguments, **options) as program:
+        program.url = program.read_line().decode('ascii').strip()
+        assert program.url, program.finish()
+        yield program
+
+
+@contextlib.contextmanager
+def connected(url, **options):
+    """A client of this URL; it is broken at the end, if it is still there."""
+    client = WebSocket(url, proxies={}, **options)
+    client.open(PATIENCE)
+    try:
+        yield client
+    finally:
+        client.force_disconnect()
 
 
 @contextlib.contextmanager

@@ -15,7 +15,7 @@ import pytest
 from lomond.har import read_har
 from lomond.server import Refusal
 from tests.cli.driving import Lomond, environ, run, serving
-from tests.har import load
+from tests.har import answer, load
 from tests.network.driving import ROOT
 from tests.programs import wait_until
 from tests.support import RawServer, answer_upgrade, make_close, make_frame, read_frame, read_head
@@ -26,14 +26,6 @@ pytestmark = pytest.mark.costly
 @pytest.fixture
 def path(tmpdir):
     return str(tmpdir.join('session.har'))
-
-
-def answer(websocket):
-    for event in websocket:
-        if event.name == 'text':
-            websocket.send_text(u'got ' + event.text)
-        elif event.name == 'binary':
-            websocket.send_binary(event.data)
 
 
 def data_of(path):

@@ -3,18 +3,16 @@
 
 from __future__ import absolute_import, division, print_function
 
-import contextlib
 import json
 import signal
 
 import pytest
 
-from lomond import WebSocket
 from lomond._compat import monotonic
 from lomond._har_writer import HarWriter
 from lomond.errors import Rejected, WebSocketClosed
 from lomond.http.response import Response
-from tests.cli.driving import Lomond, run, serving
+from tests.cli.driving import connected, listening, run, serving
 from tests.support import PATIENCE
 
 pytestmark = pytest.mark.costly
@@ -42,22 +40,9 @@ def write(path, *sessions, **options):
             writer.end(T + 1000)
 
 
-@contextlib.contextmanager
 def replaying(path, *arguments):
-    with Lomond('replay', path, *arguments) as program:
-        program.url = program.read_line().decode('ascii').strip()
-        assert program.url, program.finish()
-        yield program
-
-
-@contextlib.contextmanager
-def connected(url, **options):
-    client = WebSocket(url, proxies={}, **options)
-    client.open(PATIENCE)
-    try:
-        yield client
-    finally:
-        client.force_disconnect()
+    """`lomond replay` while the block runs; its URL is ``url``."""
+    return listening('replay', path, *arguments)
 
 
 def received(url, **options):

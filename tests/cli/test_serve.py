@@ -13,7 +13,7 @@ import pytest
 from lomond import WebSocket
 from lomond.cli.serving import make_origins
 from lomond.errors import Rejected, WebSocketClosed
-from tests.cli.driving import Lomond, run
+from tests.cli.driving import connected, listening, run
 from tests.network.driving import needs_proc
 from tests.programs import pause, wait_until
 from tests.support import PATIENCE, read_frame, read_head
@@ -21,24 +21,9 @@ from tests.support import PATIENCE, read_frame, read_head
 pytestmark = pytest.mark.costly
 
 
-@contextlib.contextmanager
 def serving(*arguments, **options):
-    """The program while the block runs; its URL is ``url``."""
-    with Lomond('serve', *arguments, **options) as program:
-        program.url = program.read_line().decode('ascii').strip()
-        assert program.url, program.finish()
-        yield program
-
-
-@contextlib.contextmanager
-def connected(url, **options):
-    """A client of this URL; it is broken at the end, if it is still there."""
-    client = WebSocket(url, proxies={}, **options)
-    client.open(PATIENCE)
-    try:
-        yield client
-    finally:
-        client.force_disconnect()
+    """`lomond serve` while the block runs; its URL is ``url``."""
+    return listening('serve', *arguments, **options)
 
 
 def end(program, number=signal.SIGTERM):

@@ -13,8 +13,8 @@ import pytest
 from lomond.cli.shard import make_feeds, read_config, table
 from tests.cli.driving import run
 from tests.programs import wait_until
+from tests.redis_server import entries_of, run_redis, url_of
 from tests.shards.feeds_server import Feeds
-from tests.shards.redis_server import entries_of, run_redis, url_of
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 

@@ -9,8 +9,8 @@ import pytest
 
 from lomond.server import Server
 from tests.examples.running import Program
-from tests.programs import Program as Daemon
-from tests.programs import find_program, wait_until
+from tests.programs import wait_until
+from tests.redis_server import run_redis
 from tests.support import RawServer, answer_upgrade, make_frame, read_frame
 
 redis = pytest.importorskip('redis')
@@ -21,10 +21,7 @@ pytestmark = pytest.mark.costly
 @pytest.fixture
 def database():
     """A Redis that is empty; ``client`` reads it."""
-    path = find_program('redis-server')
-    with Daemon(lambda folder, port: [
-            path, '--port', str(port), '--bind', '127.0.0.1', '--save', '', '--dir', folder,
-            '--appendonly', 'yes']) as daemon:
+    with run_redis('--appendonly', 'yes') as daemon:
         daemon.url = 'redis://127.0.0.1:{}'.format(daemon.port)
         with redis.Redis.from_url(daemon.url) as client:
             daemon.client = client

@@ -13,7 +13,13 @@ from lomond.extensions import Extension, PermessageDeflate
 from lomond.opcode import Opcode
 from lomond.pool import Pool
 from lomond.server import Server
-from tests.network.driving import Background, accept_and_send, echo, read_to_close
+from tests.network.driving import (
+    Background,
+    accept_and_send,
+    echo,
+    echo_handler,
+    read_to_close,
+)
 from tests.protocol.examples import Checksum, Doubled
 from tests.support import (
     RawServer,
@@ -29,14 +35,6 @@ pytestmark = pytest.mark.usefixtures('clean_environment', 'nothing_is_left_open'
 
 BOTH = [Doubled, Checksum]
 LARGE = b'0123456789abcdef' * 16384
-
-
-def echo_handler(websocket):
-    for event in websocket:
-        if event.name == 'text':
-            websocket.send_text(event.text)
-        elif event.name == 'binary':
-            websocket.send_binary(event.data)
 
 
 def accept_with(extensions):

@@ -26,6 +26,7 @@ from tests.network.driving import (
     answer_with,
     drain,
     echo,
+    echo_handler,
     wait_for,
 )
 from tests.network.pools import (
@@ -54,12 +55,6 @@ NEVER_AGAIN = ReconnectPolicy(min_wait=3600, max_wait=3600)
 needs_unix = pytest.mark.skipif(
     not hasattr(socket, 'AF_UNIX'), reason='there are no Unix sockets here')
 AT_ONCE = {'min_wait': 0, 'max_wait': 0, 'spread': 0}
-
-
-def echo_handler(websocket):
-    for event in websocket:
-        if event.name == 'text':
-            websocket.send_text(event.text)
 
 
 @pytest.fixture(scope='module')

@@ -31,7 +31,7 @@ from lomond.shards.ray import run
 from lomond.shards.reader import Reader
 from lomond.shards.redis import RedisSink
 from tests.programs import wait_until
-from tests.shards.redis_server import run_redis, url_of
+from tests.redis_server import run_redis, url_of
 
 TTL = 3.0
 

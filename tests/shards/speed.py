@@ -15,7 +15,7 @@ import time
 from lomond.server import Server
 from lomond.shards import Feed, Shard
 from lomond.shards.redis import RedisSink
-from tests.shards.redis_server import run_redis, url_of
+from tests.redis_server import run_redis, url_of
 
 MESSAGES = 100000
 SIZE = 120

@@ -11,8 +11,8 @@ import textwrap
 import pytest
 
 from tests.programs import wait_until
+from tests.redis_server import entries_of, run_redis, url_of
 from tests.shards.feeds_server import Feeds
-from tests.shards.redis_server import entries_of, run_redis, url_of
 
 distributed = pytest.importorskip('distributed')
 pytest.importorskip('redis')

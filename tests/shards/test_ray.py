@@ -15,8 +15,8 @@ import pytest
 from lomond.persist import ReconnectPolicy
 from lomond.shards import Feed
 from tests.programs import wait_until
+from tests.redis_server import entries_of, url_of
 from tests.shards.feeds_server import Feeds
-from tests.shards.redis_server import entries_of, run_redis, url_of
 from tests.support import PATIENCE
 
 ray = pytest.importorskip('ray')
@@ -35,18 +35,6 @@ def ray_runs():
     ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False)
     yield
     ray.shutdown()
-
-
-@pytest.fixture
-def feeds():
-    with Feeds() as feeds:
-        yield feeds
-
-
-@pytest.fixture
-def server():
-    with run_redis() as server:
-        yield server
 
 
 @pytest.fixture

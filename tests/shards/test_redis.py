@@ -13,8 +13,8 @@ import pytest
 from lomond.persist import ReconnectPolicy
 from lomond.shards import Shard
 from tests.programs import wait_until
-from tests.shards.feeds_server import Feeds, number_of
-from tests.shards.redis_server import client_of, entries_of, run_redis, url_of
+from tests.redis_server import client_of, entries_of, run_redis, url_of
+from tests.shards.feeds_server import number_of
 from tests.support import PATIENCE
 
 redis = pytest.importorskip('redis')
@@ -24,18 +24,6 @@ from lomond.shards.redis import RedisSink  # noqa: E402
 pytestmark = pytest.mark.costly
 
 SOON = ReconnectPolicy(min_wait=0.01, max_wait=0.05)
-
-
-@pytest.fixture
-def server():
-    with run_redis() as server:
-        yield server
-
-
-@pytest.fixture
-def feeds():
-    with Feeds() as feeds:
-        yield feeds
 
 
 def hold(shard, feeds, name, count=1, **options):

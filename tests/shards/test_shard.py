@@ -13,18 +13,12 @@ from lomond._compat import monotonic
 from lomond.persist import ReconnectPolicy
 from lomond.shards import CallSink, Feed, JSONLinesSink, Shard
 from tests.programs import wait_until
-from tests.shards.feeds_server import Feeds, number_of
+from tests.shards.feeds_server import number_of
 from tests.support import PATIENCE
 
 pytestmark = pytest.mark.costly
 
 SOON = ReconnectPolicy(min_wait=0.01, max_wait=0.05)
-
-
-@pytest.fixture
-def feeds():
-    with Feeds() as feeds:
-        yield feeds
 
 
 class Got(object):

@@ -8,17 +8,12 @@ import sys
 import pytest
 
 from lomond import WebSocket, errors
-from tests.programs import Program, find_program
+from tests.programs import Program
+from tests.redis_server import run_redis
 from tests.support import PATIENCE
 from tests.wsgi.conftest import ROOT
 
 pytestmark = pytest.mark.costly
-
-
-def run_redis():
-    program = find_program('redis-server')
-    return Program(lambda folder, port: [
-        program, '--port', str(port), '--bind', '127.0.0.1', '--save', '', '--dir', folder])
 
 
 def run_workers(redis, count):
