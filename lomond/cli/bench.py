@@ -9,7 +9,6 @@ import argparse
 import binascii
 import json
 import os
-import signal
 from collections import deque
 
 from lomond import _console
@@ -17,7 +16,8 @@ from lomond._compat import TYPE_CHECKING, stopwatch
 from lomond.cli.connecting import add_connection_arguments, loop_options, make_websocket
 from lomond.cli.measuring import Histogram, describe, environment
 from lomond.cli.output import escape
-from lomond.cli.statuses import FAILED, INTERRUPTED, OK, TERMINATED, describe_statuses, exit_status
+from lomond.cli.signals import STATUSES, catching
+from lomond.cli.statuses import FAILED, OK, describe_statuses, exit_status
 from lomond.errors import OutboxFull, WebSocketError
 from lomond.http.redact import redact_url
 from lomond.pool import Pool
@@ -47,8 +47,6 @@ _MOST_SENDING = 0.05
 # How long to wait for answers at the end (seconds).
 _LAST_ANSWERS = 5.0
 
-_STATUSES = {signal.SIGINT: INTERRUPTED, signal.SIGTERM: TERMINATED}  # type: Dict[int, int]
-
 
 def add_arguments(parser):
     # type: (argparse.ArgumentParser) -> None
@@ -73,14 +71,11 @@ def run(arguments):
     # type: (argparse.Namespace) -> int
     """Measure, and print the figures; return the exit status."""
     measurement = _Measurement(arguments)
-    before = {number: signal.signal(number, measurement.on_signal) for number in _STATUSES}
-    try:
-        figures = measurement.run()
-    except KeyboardInterrupt:       # a second signal
-        figures = None
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    with catching(measurement.on_signal):
+        try:
+            figures = measurement.run()
+        except KeyboardInterrupt:       # a second signal
+            figures = None
     if figures is not None:
         lines = [u'' + json.dumps(figures, sort_keys=True)] if arguments.json \
             else describe(figures)
@@ -128,7 +123,7 @@ class _Measurement(object):
         # type: () -> int
         """The exit status."""
         if self._signal is not None:
-            return _STATUSES[self._signal]
+            return STATUSES[self._signal]
         is_echoed = self._round_trips.count or not self._counts['unanswered']
         return self._failure or (FAILED if self._counts['wrong'] or not is_echoed else OK)
 

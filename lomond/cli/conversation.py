@@ -10,14 +10,8 @@ import signal
 import threading
 
 from lomond._compat import TYPE_CHECKING, monotonic
-from lomond.cli.statuses import (
-    FAILED,
-    INTERRUPTED,
-    OK,
-    TERMINATED,
-    TIMED_OUT,
-    Outcome,
-)
+from lomond.cli.signals import STATUSES, catching
+from lomond.cli.statuses import FAILED, OK, TIMED_OUT, Outcome
 from lomond.errors import TransportFail, WebSocketError
 from lomond.opcode import Opcode
 from lomond.protocol.close import encode_close
@@ -33,10 +27,9 @@ if TYPE_CHECKING:
 
 __all__ = ['Conversation', 'send']
 
-# The code of the Close frame, and the exit status, for each signal.
-_SIGNALS = {
-    signal.SIGINT: (Status.NORMAL, INTERRUPTED),
-    signal.SIGTERM: (Status.GOING_AWAY, TERMINATED)}  # type: Dict[int, Tuple[int, int]]
+# The code of the Close frame for each signal.
+_CODES = {
+    signal.SIGINT: Status.NORMAL, signal.SIGTERM: Status.GOING_AWAY}  # type: Dict[int, int]
 
 
 def send(websocket, message):
@@ -135,27 +128,25 @@ class Conversation(object):
     def run(self, events):
         # type: (Iterable[Any]) -> int
         """Follow the events of a loop to their end; return the exit status."""
-        before = self._catch_signals()
-        try:
-            for event in events:
-                self._outcome.observe(event)
-                self._handle(event)
-        except KeyboardInterrupt:
-            pass        # a second signal
-        finally:
-            self._over.set()
-            self._openings.end()
-            if self._breaker is not None:
-                self._breaker.cancel()
-                self._breaker.join()    # 2.7 prints an error for a thread that ends with Python
-            for number, handler in before.items():
-                signal.signal(number, handler)
+        with catching(self._on_signal):
+            try:
+                for event in events:
+                    self._outcome.observe(event)
+                    self._handle(event)
+            except KeyboardInterrupt:
+                pass        # a second signal
+            finally:
+                self._over.set()
+                self._openings.end()
+                if self._breaker is not None:
+                    self._breaker.cancel()
+                    self._breaker.join()    # 2.7 prints an error for a thread that ends with Python
         return self._status()
 
     def _status(self):
         # type: () -> int
         if self._signal is not None:
-            return _SIGNALS[self._signal][1]
+            return STATUSES[self._signal]
         if self._has_failed:
             return FAILED
         if self._ends_well:
@@ -164,23 +155,13 @@ class Conversation(object):
             return OK if self._was_open and not self._has_count else TIMED_OUT
         return self._outcome.status
 
-    def _catch_signals(self):
-        # type: () -> Dict[int, Any]
-        try:
-            # A shell has what runs in the background ignore Ctrl-C.
-            return {
-                number: signal.signal(number, self._on_signal) for number in _SIGNALS
-                if signal.getsignal(number) not in (signal.SIG_IGN, None)}
-        except ValueError:      # this isn't the main thread
-            return {}
-
     def _on_signal(self, number, _frame):
         # type: (int, Any) -> None
         if self._signal is not None:
             raise KeyboardInterrupt
         self._signal = number
         self._display.is_ending = True
-        self.close(_SIGNALS[number][0])
+        self.close(_CODES[number])
 
     def _handle(self, event):
         # type: (Any) -> None

@@ -6,13 +6,13 @@ It serves nothing itself: each command has its own handler.
 from __future__ import absolute_import, division, print_function
 
 import re
-import signal
 
 from lomond import _console
 from lomond._compat import TYPE_CHECKING
 from lomond.cli.connecting import read_text
 from lomond.cli.output import readable
-from lomond.cli.statuses import FAILED, INTERRUPTED, OK, TERMINATED
+from lomond.cli.signals import STATUSES, catching
+from lomond.cli.statuses import FAILED, OK
 from lomond.http.url import parse_origin
 from lomond.server import Server
 from lomond.tls import server_context
@@ -28,8 +28,6 @@ MAX_SIZE = 16 * 1024 * 1024
 
 #: The origins of pages that this machine serves, in any port.
 _LOOPBACK = re.compile(u'https?://(localhost|127\\.0\\.0\\.1|\\[::1\\])(:[0-9]+)?\\Z')
-
-_STATUSES = {signal.SIGINT: INTERRUPTED, signal.SIGTERM: TERMINATED}  # type: Dict[int, int]
 
 
 def add_server_arguments(parser):
@@ -131,18 +129,13 @@ def serve_until_signal(server, serve=None):
         # Not by an exception, which would break the connections of a server with one thread.
         server.close()
 
-    before = {}  # type: Dict[int, Any]
-    try:
-        for number in _STATUSES:
-            if signal.getsignal(number) != signal.SIG_IGN:      # as for a job in background
-                before[number] = signal.signal(number, on_signal)
-        _console.say(server.url)
-        if not caught:
-            (serve or server.serve_forever)()
-    except KeyboardInterrupt:
-        server.close(timeout=0)
-    finally:
-        server.close()
-        for number, handler in before.items():
-            signal.signal(number, handler)
-    return _STATUSES[caught[0]] if caught else OK
+    with catching(on_signal):
+        try:
+            _console.say(server.url)
+            if not caught:
+                (serve or server.serve_forever)()
+        except KeyboardInterrupt:
+            server.close(timeout=0)
+        finally:
+            server.close()
+    return STATUSES[caught[0]] if caught else OK

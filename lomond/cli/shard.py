@@ -14,10 +14,11 @@ import threading
 from lomond import _console
 from lomond._compat import TYPE_CHECKING, text_to_native, text_type
 from lomond.cli.output import readable
+from lomond.cli.signals import STATUSES, catching
 
 if TYPE_CHECKING:
     import argparse  # noqa: F401
-    from typing import Any, Dict, Iterator, List, Optional, Tuple  # noqa: F401
+    from typing import Any, Dict, Iterator, List, Optional, Set, Tuple  # noqa: F401
 
 __all__ = ['DESCRIPTION', 'add_arguments', 'run']
 
@@ -43,6 +44,9 @@ FIELDS = {
     'shards': int, 'replicas': int, 'ttl': (int, float), 'sink': text_type, 'address': text_type,
     'sequence': text_type, 'on_ready': text_type, 'feeds': dict,
 }  # type: Dict[str, Any]
+
+# Windows has none.
+_RELOADING = {signal.SIGHUP} if hasattr(signal, 'SIGHUP') else set()  # type: Set[int]
 
 _COLUMNS = ('name', 'state', 'pid', 'held', 'live', 'queued', 'received', 'published', 'duplicates',
             'dropped')
@@ -70,11 +74,13 @@ def run(arguments):
         from lomond.shards.redis import RedisSink
     except ImportError as error:
         arguments.parser.error('{}: pip install lomond[ray,redis]'.format(error))
+    signals = _Signals()
     # Ray has handlers of its own: these come after.
     with run_fleet(
             feeds, config.get('shards', 2), RedisSink(config['sink']),
             replicas=config.get('replicas', 1), ttl=config.get('ttl', 3.0),
-            address=config.get('address')) as fleet, _Signals() as signals:
+            address=config.get('address')) as fleet, catching(
+                signals.on_signal, set(STATUSES) | _RELOADING):
         while signals.wait(arguments.status):
             if signals.take_reload():
                 _reload(fleet, arguments.config)
@@ -84,37 +90,17 @@ def run(arguments):
 
 
 class _Signals(object):
-    """Waits for signals. SIGTERM and Ctrl-C end it, SIGHUP has the file read again."""
+    """Waits for signals: SIGHUP asks for the file to be read again, any other one for the end."""
 
     def __init__(self):
         # type: () -> None
         self._happened = threading.Event()
-        self._has_ended = False
-        self._has_reload = False
-        self._before = {}  # type: Dict[int, Any]
+        self._caught = set()  # type: Set[int]
 
-    def __enter__(self):
-        # type: () -> _Signals
-        for name, handler in (
-                ('SIGTERM', self._end), ('SIGINT', self._end), ('SIGHUP', self._reload)):
-            number = getattr(signal, name, None)    # Windows has no SIGHUP
-            if number is not None:
-                self._before[number] = signal.signal(number, handler)
-        return self
-
-    def __exit__(self, *_exc_info):
-        # type: (*Any) -> None
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-
-    def _end(self, *_arguments):
-        # type: (*Any) -> None
-        self._has_ended = True
-        self._happened.set()
-
-    def _reload(self, *_arguments):
-        # type: (*Any) -> None
-        self._has_reload = True
+    def on_signal(self, number, _frame):
+        # type: (int, Any) -> None
+        """Remember a signal, and end the wait."""
+        self._caught.add(number)
         self._happened.set()
 
     def wait(self, seconds):
@@ -122,13 +108,14 @@ class _Signals(object):
         """Wait for a signal, or this long; return False if it is to end."""
         self._happened.wait(seconds)
         self._happened.clear()
-        return not self._has_ended
+        return self._caught <= _RELOADING
 
     def take_reload(self):
         # type: () -> bool
         """Return whether the file is to be read again."""
-        has_reload, self._has_reload = self._has_reload, False
-        return has_reload
+        asked = self._caught & _RELOADING
+        self._caught -= asked
+        return bool(asked)
 
 
 def _reload(fleet, path):
