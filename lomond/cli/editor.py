@@ -227,9 +227,10 @@ class Editor(object):
                 signal.signal(signal.SIGCONT, before)
 
     def stop(self):
-        # type: () -> None
-        """Remove the line from the terminal. (A thread that waits in `lines` can't be woken.)"""
+        # type: () -> bool
+        """Remove the line from the terminal; False, as a thread that waits in `lines` goes on."""
         self._set_line(u'', 0)
+        return False
 
     def lines(self):
         # type: () -> Iterator[Text]

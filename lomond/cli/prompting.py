@@ -10,7 +10,7 @@ import re
 import sys
 import threading
 
-from lomond._compat import TYPE_CHECKING
+from lomond._compat import TYPE_CHECKING, monotonic
 from lomond.cli.editor import saved_modes, set_raw
 
 if TYPE_CHECKING:
@@ -22,6 +22,9 @@ __all__ = ['Prompt']
 
 # Texts that wait to be printed above the line, at most: then the loop waits for the terminal.
 _MOST_WAITING = 1000
+
+# Seconds that `stop` waits for the thread that reads.
+_PATIENCE = 1.0
 
 # What is typed and isn't UTF-8.
 _SURROGATES = re.compile(u'[\ud800-\udfff]')
@@ -88,9 +91,10 @@ class Prompt(object):
                 lambda: self.prompt, pre_run=self._attend, handle_sigint=False))
         finally:
             with self._changed:
-                self._is_prompting = False
                 for text in self._take():
                     self._print(text)
+                self._is_prompting = False
+                self._changed.notify_all()
 
     def _attend(self):
         # type: () -> None
@@ -155,10 +159,13 @@ class Prompt(object):
                 sys.stdout.flush()
 
     def stop(self):
-        # type: () -> None
-        """End `lines` in its thread, and wait for that."""
+        # type: () -> bool
+        """End `lines` in its thread, wait for that, and return whether it ended."""
         self._is_over = True
         self._wake()
+        deadline = monotonic() + _PATIENCE
         with self._changed:
-            if self._is_prompting:
-                self._changed.wait(1)
+            # Each text that is printed notifies, too.
+            while self._is_prompting and monotonic() < deadline:
+                self._changed.wait(max(0.0, deadline - monotonic()))
+            return not self._is_prompting

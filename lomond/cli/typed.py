@@ -99,12 +99,13 @@ class Input(object):
 
     def _end(self, thread):
         # type: (threading.Thread) -> None
-        if self._editor is not None:
-            self._editor.stop()
+        has_stopped = self._editor is not None and self._editor.stop()
         self._screen.set_line(u'')
-        # Unless it waits for input, it has an end; 2.7 prints an error if it ends with Python.
+        # Unless it waits for input, it has an end. A thread that ends with Python may hold stdout,
+        # which aborts the process; 2.7 prints an error.
         deadline = monotonic() + _PATIENCE
-        while thread.is_alive() and not self._is_reading and monotonic() < deadline:
+        while thread.is_alive() and (has_stopped or not self._is_reading) \
+                and monotonic() < deadline:
             thread.join(0.05)
 
     def _read(self, conversation):

@@ -131,17 +131,18 @@ def test_reloader_of_flask_restarts_though_a_websocket_is_open():
 
     with Program(make_command, prefix=['env', 'PYTHONPATH=' + ROOT]) as server:
         wait_until(lambda: is_answer(server, b'old'), 'the first version')
-        websocket = connect(server, '/feed')
-        write_file(server.folder, 'app.py', RELOADED.format('a newer one'))
-        wait_until(lambda: is_answer(server, b'a newer one'), 'the second version')
-        with pytest.raises(errors.WebSocketClosed):
-            websocket.receive(PATIENCE)
+        with connect(server, '/feed') as websocket:
+            write_file(server.folder, 'app.py', RELOADED.format('a newer one'))
+            wait_until(lambda: is_answer(server, b'a newer one'), 'the second version')
+            with pytest.raises(errors.WebSocketClosed):
+                websocket.receive(PATIENCE)
 
 
 def is_answer(server, body):
+    """Return whether a server that may be restarting answers with this."""
     try:
         return get(server, '/')[1].endswith(body)
-    except (socket.error, IndexError):
+    except (socket.error, EOFError):
         return False
 
 
