@@ -13,7 +13,8 @@ import os
 import re
 import sys
 
-ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+from pages import ROOT, rewrite
+
 PAGES = ['docs/architecture.md', 'docs/explanation/life-of-a-connection.md']
 
 #: What comes between Ready and the end.
@@ -115,18 +116,6 @@ def draw(page):
     return DIAGRAM.sub(lambda match: match.group(1) + DRAWN[match.group(2)](), page)
 
 
-def read_page(page):
-    with io.open(os.path.join(ROOT, page), encoding='utf-8') as page_file:
-        return page_file.read()
-
-
-def main():
-    sys.path.insert(0, ROOT)
-    for page in PAGES:
-        drawn = draw(read_page(page))
-        with io.open(os.path.join(ROOT, page), 'w', encoding='utf-8', newline='\n') as page_file:
-            page_file.write(drawn)
-
-
 if __name__ == '__main__':
-    main()
+    sys.path.insert(0, ROOT)
+    rewrite(PAGES, lambda text, _page: draw(text))

@@ -14,12 +14,11 @@ from __future__ import absolute_import, division, print_function
 
 import importlib
 import inspect
-import io
 import os
 import re
 import sys
 
-ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+from pages import ROOT, rewrite
 
 #: A table in a page: what takes the options, and what is there now.
 TABLE = re.compile(r'(<!-- options: ([\w.]+):([\w.]+) -->\n)((?:\|.*\n)*)')
@@ -158,18 +157,6 @@ def draw(text, page):
     return HINTS.sub(lambda match: match.group(1) + draw_hints(), text)
 
 
-def read_page(page):
-    with io.open(os.path.join(ROOT, page), encoding='utf-8') as page_file:
-        return page_file.read()
-
-
-def main():
-    sys.path.insert(0, ROOT)
-    for page in PAGES:
-        drawn = draw(read_page(page), page)
-        with io.open(os.path.join(ROOT, page), 'w', encoding='utf-8', newline='\n') as page_file:
-            page_file.write(drawn)
-
-
 if __name__ == '__main__':
-    main()
+    sys.path.insert(0, ROOT)
+    rewrite(PAGES, draw)

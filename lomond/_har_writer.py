@@ -92,11 +92,10 @@ class HarWriter(object):
         """
         if self._began is None:
             return
-        if not isinstance(data, text_type):
-            data = base64.b64encode(data).decode('ascii')
-        item = _dump({'type': kind, 'time': round(time, 6), 'opcode': opcode, 'data': data})
+        item = make_item(kind, time, opcode, data)
         self._write(
-            u'\n{}{}'.format(u',' if self._messages else u'', item), self._end_of_entry(time))
+            u'\n{}{}'.format(u',' if self._messages else u'', _dump(item)),
+            self._end_of_entry(time))
         self._messages += 1
 
     def error(self, time, words):
@@ -156,6 +155,17 @@ class HarWriter(object):
         os.lseek(self._descriptor, place, os.SEEK_SET)
         while data:
             data = data[os.write(self._descriptor, data):]
+
+
+def make_item(kind, time, opcode, data):
+    # type: (str, float, int, Union[Text, BytesLike]) -> Dict[str, Any]
+    """Return a message as ``_webSocketMessages`` has it; bytes become base64.
+
+    Parameters: as for `HarWriter.message`.
+    """
+    if not isinstance(data, text_type):
+        data = base64.b64encode(data).decode('ascii')
+    return {'type': kind, 'time': round(time, 6), 'opcode': int(opcode), 'data': data}
 
 
 def repair_file(path):

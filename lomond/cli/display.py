@@ -9,7 +9,8 @@ import json
 import time
 
 from lomond._compat import TYPE_CHECKING, decode_utf8, encode_text
-from lomond.cli.formats import encode_binary, format_json, make_item
+from lomond._har_writer import make_item
+from lomond.cli.formats import encode_binary, format_json
 from lomond.cli.output import escape
 from lomond.http.redact import redact_head, redact_url, redact_value
 from lomond.opcode import Opcode

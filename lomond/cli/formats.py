@@ -15,11 +15,11 @@ from lomond.opcode import Opcode
 from lomond.protocol.frame import MAX_CONTROL_PAYLOAD
 
 if TYPE_CHECKING:
-    from typing import Any, Dict, Iterator, List, Optional, Text  # noqa: F401
+    from typing import Any, Iterator, List, Optional, Text  # noqa: F401
 
 __all__ = [
     'BINARY', 'MAX_RECORD', 'Message', 'Records', 'decode_binary', 'encode_binary', 'format_json',
-    'make_item', 'read_item', 'text_of']
+    'read_item', 'text_of']
 
 #: How binary data is written as text.
 BINARY = ('hex', 'base64', 'raw')
@@ -86,18 +86,6 @@ def decode_binary(data, how):
     except (binascii.Error, TypeError, ValueError):
         pass
     raise ValueError('it is not {}'.format(how))
-
-
-def make_item(kind, time, opcode, data):
-    # type: (str, float, int, Any) -> Dict[str, Any]
-    """Return a message as browsers write it into ``_webSocketMessages`` of a HAR file.
-
-    Parameters: ``kind``, 'send' or 'receive'; ``time``, in seconds since the epoch; ``opcode``;
-    ``data``: text for `Opcode.TEXT`, else bytes, which become base64.
-    """
-    if opcode != Opcode.TEXT:
-        data = base64.b64encode(data).decode('ascii')
-    return {'type': kind, 'time': time, 'opcode': int(opcode), 'data': data}
 
 
 def read_item(item):

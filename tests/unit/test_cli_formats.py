@@ -7,6 +7,7 @@ import json
 import pytest
 
 from lomond._compat import text_type
+from lomond._har_writer import make_item
 from lomond.cli.commands import read_command
 from lomond.cli.editor import Line
 from lomond.cli.figures import Figures, format_seconds, format_size
@@ -16,7 +17,6 @@ from lomond.cli.formats import (
     decode_binary,
     encode_binary,
     format_json,
-    make_item,
     read_item,
 )
 from lomond.cli.frames import FrameHeads

@@ -21,6 +21,7 @@ try:
     import draw_diagrams
     import draw_options
     import draw_svg
+    import pages
 finally:
     sys.path.remove(CI)
 
@@ -29,7 +30,7 @@ def test_the_diagrams_are_up_to_date():
     """`make diagrams` draws them."""
     names = set()
     for path in draw_diagrams.PAGES:
-        page = draw_diagrams.read_page(path)
+        page = pages.read_page(path)
         names.update(match.group(2) for match in draw_diagrams.DIAGRAM.finditer(page))
         assert draw_diagrams.draw(page) == page
     assert names == set(draw_diagrams.DRAWN)
@@ -114,7 +115,7 @@ def test_the_boxes_of_a_picture_are_apart(name):
 def tables():
     """Yield the page, and what takes the options, of each table."""
     for page in draw_options.PAGES:
-        for match in draw_options.TABLE.finditer(draw_options.read_page(page)):
+        for match in draw_options.TABLE.finditer(pages.read_page(page)):
             yield pytest.param(page, match, id=match.group(3))
 
 
@@ -137,9 +138,9 @@ def test_a_docstring_describes_every_parameter(page, match):
 def test_the_names_of_other_libraries_are_up_to_date():
     """`make diagrams` draws them."""
     page = 'docs/coming-from/index.md'
-    assert draw_options.draw(draw_options.read_page(page), page) == draw_options.read_page(page)
+    assert draw_options.draw(pages.read_page(page), page) == pages.read_page(page)
 
 
 def test_every_page_that_says_more_about_an_option_is_there():
     for page in draw_options.MORE.values():
-        assert os.path.exists(os.path.join(draw_options.ROOT, 'docs', page + '.md')), page
+        assert os.path.exists(os.path.join(pages.ROOT, 'docs', page + '.md')), page
