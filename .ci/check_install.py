@@ -21,6 +21,12 @@ freeze = subprocess.check_output([sys.executable, '-m', 'pip', 'list', '--format
 installed = {line.split('==')[0] for line in freeze.decode('ascii').splitlines()}
 assert installed - SEEDED == NEEDED, installed
 
+#: Modules and packages that need another package, or that 2.7 can't compile.
+EXCEPTIONS = {'lomond.shards.ray', 'lomond.shards.reader', 'lomond.shards.redis',
+              'lomond.testing.fixtures'}
+if sys.version_info[0] == 2:
+    EXCEPTIONS.add('lomond.aio')
+
 home = os.path.dirname(lomond.__file__)
 for folder, _, names in os.walk('lomond'):
     for name in names:
@@ -28,7 +34,7 @@ for folder, _, names in os.walk('lomond'):
             assert os.path.exists(os.path.join(home, '..', folder, name)), name
 
 for _, name, _ in pkgutil.walk_packages(lomond.__path__, 'lomond.'):
-    if name != 'lomond.aio' or sys.version_info[0] > 2:     # 2.7 can't compile that
+    if name not in EXCEPTIONS and name.rpartition('.')[0] not in EXCEPTIONS:
         importlib.import_module(name)
 
 obstacle = compiled.find_obstacle()

@@ -10,7 +10,7 @@ import logging
 import redis
 
 from lomond._compat import TYPE_CHECKING, monotonic, text_type
-from lomond.shards.redis import make_client, stream_key
+from lomond.shards.redis import connection_options, is_cluster, make_client, stream_key
 
 if TYPE_CHECKING:
     from typing import Any, Dict, Iterable, Iterator, List, Optional, Tuple, Union  # noqa: F401
@@ -50,7 +50,7 @@ class Reader(object):
     Parameters:
 
     - ``source``: a URL, or a function that returns a client, as for `RedisSink`.
-    - ``feeds``: the names of the feeds.
+    - ``feeds``: the names of the feeds; in a cluster, of one hash slot.
     - ``group`` and ``consumer``: names. A group is made at the beginning of the streams.
     - ``prefix``: as for `RedisSink` ('feed:').
     - ``count``: entries of one stream in a batch (200).
@@ -73,11 +73,15 @@ class Reader(object):
                  claim_after=30.0):
         # type: (Any, Iterable[text_type], text_type, text_type, text_type, int, float, Optional[float]) -> None
         self._client = make_client(source)
-        timeout = self._client.connection_pool.connection_kwargs.get('socket_timeout')
+        timeout = connection_options(self._client).get('socket_timeout')
         if timeout is not None and block >= timeout:
             raise ValueError('block must be less than the socket_timeout of the client, '
                              '{} s, not {}'.format(timeout, block))
-        self._keys = {stream_key(prefix, name).encode('utf-8'): name for name in feeds}
+        self._keys = {stream_key(prefix, name): name for name in feeds}
+        if is_cluster(self._client) and len({self._client.keyslot(key) for key in self._keys}) > 1:
+            raise ValueError('in a cluster a reader reads feeds of one hash slot, and these are in '
+                             'several: make a reader for each feed, or give their names a common '
+                             'part in braces, such as {tea}-1')
         self._group = group
         self._consumer = consumer
         self._count = count
@@ -109,7 +113,7 @@ class Reader(object):
         self._client.close()
 
     def _make_group(self, key, start):
-        # type: (bytes, text_type) -> None
+        # type: (text_type, text_type) -> None
         try:
             self._client.xgroup_create(key, self._group, id=start, mkstream=True)
         except redis.ResponseError as error:
@@ -117,7 +121,7 @@ class Reader(object):
                 raise
 
     def _receive(self):
-        # type: () -> List[Tuple[bytes, Any]]
+        # type: () -> List[Tuple[text_type, Any]]
         try:
             found = self._client.xreadgroup(
                 self._group, self._consumer, dict.fromkeys(self._keys, '>'), count=self._count,
@@ -127,7 +131,8 @@ class Reader(object):
                 raise
             self._restart()
             return []
-        return list(found.items() if isinstance(found, dict) else found or ())
+        found = found.items() if isinstance(found, dict) else found or ()
+        return [(key.decode('utf-8'), entries) for key, entries in found]
 
     def _restart(self):
         # type: () -> None
@@ -138,7 +143,7 @@ class Reader(object):
             self._make_group(key, self._read.get(name, u'0'))
 
     def _claim(self):
-        # type: () -> List[Tuple[bytes, Any]]
+        # type: () -> List[Tuple[text_type, Any]]
         """Return what other consumers have left unacknowledged for too long."""
         if self._claim_after is None or monotonic() < self._claim_at:
             return []
@@ -185,7 +190,7 @@ class Reader(object):
                         float(fields.get(b'time', 0)))
 
     def _acknowledge(self, batches):
-        # type: (List[Tuple[bytes, Any]]) -> None
+        # type: (List[Tuple[text_type, Any]]) -> None
         pipeline = self._client.pipeline(transaction=False)
         for key, entries in batches:
             pipeline.xack(key, self._group, *[entry_id for entry_id, _fields in entries])

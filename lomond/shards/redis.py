@@ -12,11 +12,12 @@ Needs redis-py (`pip install lomond[redis]`), 3.5 or newer.
 from __future__ import absolute_import, division, print_function
 
 import logging
+import re
 from weakref import WeakKeyDictionary
 
 import redis
 
-from lomond._compat import TYPE_CHECKING, text_type
+from lomond._compat import TYPE_CHECKING, monotonic, text_type
 from lomond.shards.sink import Sink
 
 if TYPE_CHECKING:
@@ -32,6 +33,13 @@ _NOT_GREATER = 'equal or smaller than the target stream top item'
 # How answers begin that stay the same; others may change: no memory, a read-only replica, a start.
 _PERMANENT = ('WRONGTYPE', 'NOPERM', 'Invalid stream ID', 'wrong number of arguments',
              'The ID specified in XADD must be greater than 0-0')
+
+# Seconds without an answer in which Redis may have been restarted: then it is asked, as redis-py
+# connects again in silence.
+_QUIET = 0.005
+
+# What decides on the slot of a key in a cluster, if the key has it.
+_HASH_TAG = re.compile('{[^}]+}')
 
 # Makes the next epoch of a stream: greater than all before, and than the stream's last id.
 _NEXT_EPOCH = u'''
@@ -50,19 +58,26 @@ def stream_key(prefix, name):
     return u'{}{}'.format(prefix, name)
 
 
+def _epoch_key(key):
+    # type: (text_type) -> text_type
+    """Return the key of a stream's last epoch, in the same hash slot of a cluster."""
+    return u'epoch:{}'.format(key if _HASH_TAG.search(key) else u'{{{}}}'.format(key))
+
+
 class RedisSink(Sink):
     """Adds each message to the stream of its feed, with the field ``text`` or ``data``.
 
     Parameters:
 
     - ``url``: where Redis is (redis://127.0.0.1:6379/0), as for `redis.Redis.from_url`; or a
-      function that returns a client, for Sentinel, a cluster, or options of your own.
+      function that returns a client, for Sentinel, a cluster, or options of your own (without
+      ``decode_responses``).
     - ``prefix``: of the streams' keys ('feed:').
     - ``maxlen``: about how many entries a stream keeps (100000); None for all.
     - ``options`` of `lomond.shards.Sink`.
 
-    Needs a client without ``retry``: an entry is kept until Redis has answered, and is sent again
-    with the same id if it hasn't.
+    An entry is kept until Redis has answered, and is sent again with the same id if it hasn't. (If
+    the client has a ``retry`` that sends it again, it counts as a duplicate.)
     """
 
     def __init__(self, url=u'redis://127.0.0.1:6379/0', prefix=u'feed:', maxlen=100000, **options):
@@ -75,9 +90,12 @@ class RedisSink(Sink):
         # `begin` makes both, as they can't be sent to another process. By outlet: the epoch and
         # the count of entries, for a feed without numbers;
         self._epochs = {}  # type: MutableMapping[Outlet, List[int]]
-        # and the last number that Redis has confirmed, with the failures until then.
+        # and the last number that Redis has confirmed, with the breaks until then.
         self._confirmed = {}  # type: MutableMapping[Outlet, Tuple[int, int]]
-        self._failures = 0
+        # How often Redis has failed, or was another one than before.
+        self._breaks = 0
+        self._run_ids = None  # type: Any
+        self._answered_at = 0.0
         #: How often a stream had lost entries that Redis had confirmed, as after a crash of its
         #: machine or a fail-over.
         self.rewound = 0  # type: int
@@ -119,6 +137,8 @@ class RedisSink(Sink):
     def publish(self, batch):
         # type: (List[Tuple[Outlet, Message]]) -> List[Optional[str]]
         """Add entries in one round trip."""
+        if monotonic() - self._answered_at > _QUIET:
+            self._look_for_restart()
         self._look_for_loss({outlet for outlet, _message in batch})
         entries = [(outlet, self._id(outlet, message)) for outlet, message in batch]
         pipeline = self._client.pipeline(transaction=False)
@@ -132,8 +152,9 @@ class RedisSink(Sink):
         except Exception:
             for _outlet, message in batch:
                 message.is_unanswered = True
-            self._failures += 1
+            self._breaks += 1
             raise
+        self._answered_at = monotonic()
         return self._classify(batch, answers)
 
     def _id(self, outlet, message):
@@ -142,7 +163,7 @@ class RedisSink(Sink):
             return u'{}-0'.format(message.number)
         if outlet not in self._epochs:
             key = self._key(outlet)
-            epoch = self._client.eval(_NEXT_EPOCH, 2, key, u'{{{}}}:epoch'.format(key))
+            epoch = self._client.eval(_NEXT_EPOCH, 2, key, _epoch_key(key))
             self._epochs[outlet] = [int(epoch), 0]
         if message.number is None:      # an entry that is tried again keeps its id
             self._epochs[outlet][1] += 1
@@ -162,7 +183,7 @@ class RedisSink(Sink):
                 log.error('Redis refused an entry of feed %r: %s', outlet.feed.name, answer)
                 results.append('refused')
             else:
-                self._failures += 1
+                self._breaks += 1
                 self.stuck_at(text_type(answer))
                 results.append(None)
         last = {}  # type: Dict[Outlet, int]
@@ -177,15 +198,32 @@ class RedisSink(Sink):
                 last.setdefault(outlet, index)
         for outlet, index in last.items():
             if outlet.feed.sequence is not None:
-                self._confirmed[outlet] = batch[index][1].number, self._failures
+                self._confirmed[outlet] = batch[index][1].number, self._breaks
         return results
+
+    def _look_for_restart(self):
+        # type: () -> None
+        """Count a break if Redis was started since the last question, or another one is there."""
+        try:
+            if is_cluster(self._client):
+                info = self._client.info('server', target_nodes='primaries')
+            else:
+                info = self._client.info('server')
+        except redis.RedisError:    # it is away, which the write will show; or may not be asked
+            return
+        # A cluster of one primary answers as that does.
+        infos = info.values() if 'run_id' not in info and is_cluster(self._client) else [info]
+        run_ids = sorted(info.get('run_id', '') for info in infos)
+        if run_ids != self._run_ids:
+            self._run_ids = run_ids
+            self._breaks += 1
 
     def _look_for_loss(self, outlets):
         # type: (Set[Outlet]) -> None
-        """Count the streams that have lost what Redis had confirmed before it failed."""
+        """Count the streams that have lost what Redis had confirmed before a break."""
         for outlet in outlets:
-            confirmed, failures = self._confirmed.get(outlet, (None, 0))
-            if confirmed is None or failures == self._failures:
+            confirmed, breaks = self._confirmed.get(outlet, (None, 0))
+            if confirmed is None or breaks == self._breaks:
                 continue
             last = self.last(outlet)
             if last is None or last < confirmed:
@@ -194,18 +232,41 @@ class RedisSink(Sink):
                           outlet.feed.name, 'the first' if last is None else last + 1, confirmed)
                 del self._confirmed[outlet]
             else:
-                self._confirmed[outlet] = confirmed, self._failures
+                self._confirmed[outlet] = confirmed, self._breaks
 
 
 def make_client(source):
     # type: (Any) -> Any
-    """Return a client of redis-py for a URL, or what a function returns."""
-    if callable(source):
-        return source()
-    try:
-        from redis.backoff import NoBackoff
-        from redis.retry import Retry
-    except ImportError:     # an older one never tries again
-        return redis.Redis.from_url(source, socket_timeout=10.0, socket_connect_timeout=5.0)
-    return redis.Redis.from_url(
-        source, socket_timeout=10.0, socket_connect_timeout=5.0, retry=Retry(NoBackoff(), 0))
+    """Return a client of redis-py for a URL, or what a function returns.
+
+    Raises ValueError for one that decodes what Redis answers: payloads may be any bytes.
+    """
+    if not callable(source):
+        options = {'socket_timeout': 10.0, 'socket_connect_timeout': 5.0}  # type: Dict[str, Any]
+        try:
+            from redis.backoff import NoBackoff
+            from redis.retry import Retry
+        except ImportError:     # an older one never tries again
+            pass
+        else:
+            options['retry'] = Retry(NoBackoff(), 0)
+        client = redis.Redis.from_url(source, **options)
+    else:
+        client = source()
+    if connection_options(client).get('decode_responses'):
+        raise ValueError('the client must not have decode_responses: messages may be any bytes')
+    return client
+
+
+def is_cluster(client):
+    # type: (Any) -> bool
+    """Return whether a client is for a cluster."""
+    return hasattr(client, 'keyslot')
+
+
+def connection_options(client):
+    # type: (Any) -> Dict[str, Any]
+    """Return the options of a client's connections, such as ``socket_timeout``."""
+    if is_cluster(client):
+        return client.get_connection_kwargs()       # type: ignore[no-any-return]
+    return client.connection_pool.connection_kwargs     # type: ignore[no-any-return]

@@ -4,6 +4,8 @@ from __future__ import absolute_import, division, print_function
 
 import threading
 
+from six.moves.urllib.parse import unquote
+
 from lomond._compat import monotonic
 from lomond.errors import WebSocketError
 from lomond.server import Server
@@ -14,6 +16,11 @@ from tests.support import PATIENCE
 def number_of(event):
     """Return the number with which a message begins."""
     return int(event.text.split()[0])
+
+
+def _name_of(websocket):
+    """Return the name of the feed that a client listens to."""
+    return unquote(websocket.request.path[1:])
 
 
 class Feeds(object):
@@ -40,7 +47,7 @@ class Feeds(object):
 
     def listeners(self, name):
         return [websocket for websocket in self._server.connections
-                if websocket.is_open and websocket.request.path == u'/' + name]
+                if websocket.is_open and _name_of(websocket) == name]
 
     def await_listeners(self, name, count=1):
         """Wait until so many clients listen to a feed."""
@@ -73,5 +80,5 @@ class Feeds(object):
         for event in websocket:
             if event.name == 'text':
                 with self._changed:
-                    self.said.append((websocket.request.path[1:], event.text))
+                    self.said.append((_name_of(websocket), event.text))
                     self._changed.notify_all()

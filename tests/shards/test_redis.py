@@ -2,6 +2,7 @@
 
 from __future__ import absolute_import, division, print_function
 
+import contextlib
 import gc
 import os
 import signal
@@ -13,7 +14,16 @@ import pytest
 from lomond.persist import ReconnectPolicy
 from lomond.shards import Shard
 from tests.programs import wait_until
-from tests.redis_server import client_of, entries_of, run_redis, url_of
+from tests.redis_server import (
+    SLOTS,
+    client_of,
+    entries_of,
+    ids_of,
+    run_cluster,
+    run_redis,
+    run_sentinel,
+    url_of,
+)
 from tests.shards.feeds_server import number_of
 from tests.support import PATIENCE
 
@@ -50,6 +60,10 @@ def read_all(reader):
 
 def numbered(*numbers):
     return [(number, 0) for number in numbers]
+
+
+def cluster_client(server):
+    return redis.RedisCluster(host='127.0.0.1', port=server.port, socket_timeout=0.5)
 
 
 # -- the sink --
@@ -330,6 +344,23 @@ def test_a_new_holder_does_not_overtake_what_waits_for_redis(server, feeds, clie
     assert entries_of(server, 'a') == numbered(*range(1, 3003))
 
 
+def test_a_restart_between_two_writes_is_noticed(feeds, caplog):
+    """redis-py connects again in silence: no write fails."""
+    with run_redis() as server:     # without a file: it comes back empty
+        sink = RedisSink(url_of(server))
+        with Shard(sink) as shard:
+            hold(shard, feeds, u'a')
+            feeds.send(u'a', 3)
+            wait_for(shard, published=3)
+            server.stop(kill=True)
+            wait_until(server.start, 'it starts again')
+            feeds.send(u'a')
+            wait_for(shard, published=4)
+        assert sink.rewound == 1
+        assert ['from the first to 3' in record.getMessage() for record in caplog.records] == [True]
+        assert entries_of(server, 'a') == numbered(4)
+
+
 def test_what_redis_lost_of_a_feed_that_was_silent_is_reported_too(feeds, caplog):
     with run_redis() as server:     # without a file: it comes back empty
         sink = RedisSink(url_of(server))
@@ -370,6 +401,140 @@ def test_a_sink_keeps_nothing_of_feeds_that_have_left(server, feeds):
         gc.collect()
         # The pool's loop may have the last one still at hand.
         assert sum(outlet() is not None for outlet in outlets) <= 1
+
+
+# -- Sentinel and Cluster --
+
+def test_a_cluster_has_the_streams_of_all_feeds(feeds, caplog):
+    names = [u'feed-{}'.format(number) for number in range(8)] + [u'{tea}-1', u'a}b']
+    with run_cluster() as (one, other):
+        with Shard(RedisSink(lambda: cluster_client(one))) as shard:
+            for name in names:
+                hold(shard, feeds, name)
+            hold(shard, feeds, u'{tea}-2', sequence=None)
+            hold(shard, feeds, u'plain', sequence=None)
+            for _ in range(3):
+                for name in names + [u'{tea}-2', u'plain']:
+                    feeds.send(name)
+            wait_for(shard, published=36, queued=0, state='ok')
+            for name in names:
+                feeds.drop(name)        # and each asks for its last number
+        with contextlib.closing(cluster_client(other)) as client:
+            assert {name: ids_of(client, name) for name in names} == dict.fromkeys(
+                names, numbered(1, 2, 3))
+            assert ids_of(client, u'plain') == ids_of(client, u'{tea}-2') == [
+                (1, 1), (1, 2), (1, 3)]
+            assert len({client.keyslot('feed:' + name) // (SLOTS // 2) for name in names}) == 2
+            for server in one, other:
+                with contextlib.closing(client_of(server)) as node:
+                    assert node.dbsize()
+        assert not caplog.records
+
+
+def test_a_cluster_of_which_a_part_was_away_has_all(feeds, caplog):
+    names = [u'feed-{}'.format(number) for number in range(8)]
+    with run_cluster() as (one, other):
+        sink = RedisSink(lambda: cluster_client(one))
+        with Shard(sink) as shard:
+            for name in names:
+                hold(shard, feeds, name)
+                feeds.send(name)
+            wait_for(shard, published=8)
+            os.kill(other.process.pid, signal.SIGSTOP)
+            try:
+                for name in names:
+                    feeds.send(name, 3)
+                wait_until(lambda: shard.health()['state'] == 'failing', 'failing')
+            finally:
+                os.kill(other.process.pid, signal.SIGCONT)
+            wait_for(shard, received=32, queued=0)
+            assert shard.health()['published'] + shard.health()['duplicates'] == 32
+        with contextlib.closing(cluster_client(one)) as client:
+            assert {name: ids_of(client, name) for name in names} == dict.fromkeys(
+                names, numbered(1, 2, 3, 4))
+        assert sink.rewound == 0
+
+
+# redis-py formats its own bytes, for which python -b warns.
+@pytest.mark.filterwarnings('ignore:str.. on a bytes instance:BytesWarning')
+def test_a_reader_reads_feeds_of_one_slot_of_a_cluster():
+    with run_cluster() as (one, _other):
+        with pytest.raises(ValueError, match='one hash slot'):
+            Reader(lambda: cluster_client(one), [u'a', u'b'], u'group', u'one', block=0.01)
+        with contextlib.closing(cluster_client(one)) as client:
+            add(client, '{tea}-1', 1, 2)
+            add(client, '{tea}-2', 1)
+            reader = Reader(lambda: cluster_client(one), [u'{tea}-1', u'{tea}-2'], u'group',
+                            u'dead', block=0.01)
+            assert len(read_all(reader)) == 3
+            assert client.xpending('feed:{tea}-1', 'group')['pending'] == 0
+            add(client, '{tea}-1', 3)
+            assert next(iter(reader)).number == 3       # and never comes back
+            reader.close()
+        alive = Reader(lambda: cluster_client(one), [u'{tea}-1'], u'group', u'alive', block=0.01,
+                       claim_after=0.02)
+        assert next(entry for entry in alive if entry is not None).number == 3
+        alive.close()
+
+
+def test_a_sentinel_that_names_another_primary_holds_up_nothing(feeds, caplog):
+    with run_sentinel() as (primary, replica, sentinel):
+        def make_client():
+            return redis.Sentinel([('127.0.0.1', sentinel.port)]).master_for(
+                'feeds', socket_timeout=5)
+
+        sink = RedisSink(make_client)
+        with Shard(sink) as shard:
+            hold(shard, feeds, u'a')
+            feeds.send(u'a', 3)
+            wait_for(shard, published=3)
+            reader = Reader(make_client, [u'a'], u'group', u'one', block=0.01)
+            assert len(read_all(reader)) == 3
+            with contextlib.closing(client_of(replica)) as client:
+                wait_until(lambda: ids_of(client, 'a') == numbered(1, 2, 3), 'the replica has all')
+            primary.stop(kill=True)
+            feeds.send(u'a', 3)
+            wait_for(shard, received=6, queued=0)
+            health = shard.health()
+            assert health['published'] + health['duplicates'] == 6
+            assert [entry.number for entry in read_all(reader)] == [4, 5, 6]
+            reader.close()
+        assert entries_of(replica, 'a') == numbered(*range(1, 7))
+        assert sink.rewound == 0
+
+
+def test_what_a_primary_had_not_passed_on_is_reported(feeds, caplog):
+    with run_sentinel() as (primary, replica, sentinel):
+        sink = RedisSink(lambda: redis.Sentinel([('127.0.0.1', sentinel.port)]).master_for('feeds'))
+        with Shard(sink) as shard:
+            hold(shard, feeds, u'a')
+            feeds.send(u'a', 3)
+            wait_for(shard, published=3)
+            with contextlib.closing(client_of(replica)) as client:
+                wait_until(lambda: ids_of(client, 'a') == numbered(1, 2, 3), 'the replica has all')
+            os.kill(replica.process.pid, signal.SIGSTOP)
+            try:
+                with contextlib.closing(client_of(primary)) as client:
+                    client.execute_command('CLIENT', 'KILL', 'TYPE', 'replica')
+                feeds.send(u'a', 2)
+                wait_for(shard, published=5)
+                primary.stop(kill=True)
+            finally:
+                os.kill(replica.process.pid, signal.SIGCONT)
+            feeds.send(u'a')
+            wait_for(shard, received=6, queued=0)
+        assert entries_of(replica, 'a') == numbered(1, 2, 3, 6)
+        assert sink.rewound == 1
+
+
+def test_a_client_that_decodes_is_refused(server, caplog):
+    def make_client():
+        return redis.Redis(port=server.port, decode_responses=True)
+
+    with pytest.raises(ValueError, match='decode_responses'):
+        Reader(make_client, [u'a'], u'group', u'one')
+    with pytest.raises(ValueError, match='decode_responses'):
+        Reader(url_of(server) + u'?decode_responses=1', [u'a'], u'group', u'one')
 
 
 # -- the reader --
