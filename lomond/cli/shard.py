@@ -82,11 +82,20 @@ def run(arguments):
             address=config.get('address')) as fleet, catching(
                 signals.on_signal, set(STATUSES) | _RELOADING):
         while signals.wait(arguments.status):
-            if signals.take_reload():
-                _reload(fleet, arguments.config)
-            elif not _console.say(u'\n'.join(table(fleet.status())) + u'\n'):
-                break
+            try:
+                if signals.take_reload():
+                    _reload(fleet, arguments.config)
+                elif not _console.say(u'\n'.join(_describe(fleet)) + u'\n'):
+                    break
+            except RuntimeError as error:       # the supervisor may be about to begin again
+                _console.complain(u'lomond shard: {}'.format(readable(error)))
     return 0
+
+
+def _describe(fleet):
+    # type: (Any) -> List[str]
+    status = fleet.status()
+    return list(table(status, fleet.waiting() if status['live'] < status['feeds'] else {}))
 
 
 class _Signals(object):
@@ -185,9 +194,9 @@ def _find(path):
     return function
 
 
-def table(status):
-    # type: (Dict[str, Any]) -> Iterator[str]
-    """Yield the lines of a table of a fleet's status."""
+def table(status, waiting):
+    # type: (Dict[str, Any], Dict[str, str]) -> Iterator[str]
+    """Yield the lines of a table of a fleet's status, and why feeds aren't live, by name."""
     yield '{live} of {feeds} feeds are live, {moving} are being handed over'.format(**status)
     rows = [_COLUMNS] + [
         tuple(_cell(shard, column) for column in _COLUMNS)
@@ -197,8 +206,8 @@ def table(status):
         yield '  '.join(
             cell.ljust(width) if index < 2 else cell.rjust(width)
             for index, (cell, width) in enumerate(zip(row, widths))).rstrip()
-    for name, reason in sorted(status['failed'].items()):
-        yield '{} can not be held: {}'.format(name, reason)
+    for name, reason in sorted(waiting.items()):
+        yield '{} is not live: {}'.format(name, reason)
 
 
 def _cell(shard, column):

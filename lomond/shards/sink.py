@@ -208,7 +208,8 @@ class Sink(object):
         if outlet.feed.sequence is not None:
             try:
                 number = int(outlet.feed.sequence(event))
-            except Exception:       # any message may arrive, and any function fail on it
+            # Any message may arrive, and any function fail on it, or end in sys.exit().
+            except (Exception, SystemExit):
                 counts['unnumbered'] += 1
                 if counts['unnumbered'] == 1:
                     log.exception('sequence of feed %r failed: this is logged once',

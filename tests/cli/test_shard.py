@@ -83,12 +83,12 @@ def test_toml_is_read_where_python_has_it(tmpdir):
 def test_the_table_has_a_line_for_each_shard():
     shard = {'name': 'shard-0', 'state': 'ok', 'up': True, 'draining': False, 'pid': 7, 'held': 3}
     lines = list(table({
-        'live': 2, 'feeds': 3, 'moving': 0, 'failed': {'tea': 'why'},
-        'shards': [shard, dict(shard, name='shard-1', up=False)]}))
+        'live': 2, 'feeds': 3, 'moving': 0,
+        'shards': [shard, dict(shard, name='shard-1', up=False)]}, {'tea': 'why'}))
     assert lines[0] == '2 of 3 feeds are live, 0 are being handed over'
     assert lines[2].split()[:4] == ['shard-0', 'ok', '7', '3']
     assert lines[3].split()[:2] == ['shard-1', 'down']
-    assert lines[4] == 'tea can not be held: why'
+    assert lines[4] == 'tea is not live: why'
 
 
 @pytest.mark.costly

@@ -7,6 +7,8 @@ from __future__ import absolute_import, division, print_function
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 
@@ -14,9 +16,9 @@ import pytest
 
 from lomond.persist import ReconnectPolicy
 from lomond.shards import Feed
-from tests.programs import wait_until
+from tests.programs import free_ports, wait_until
 from tests.redis_server import entries_of, url_of
-from tests.shards.feeds_server import Feeds
+from tests.shards.feeds_server import Feeds, number_of
 from tests.support import PATIENCE
 
 ray = pytest.importorskip('ray')
@@ -25,6 +27,8 @@ from lomond.shards.ray import run  # noqa: E402
 from lomond.shards.redis import RedisSink  # noqa: E402
 
 pytestmark = pytest.mark.costly
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 POLICY = ReconnectPolicy(min_wait=0.01, max_wait=0.1)
 NAMES = [u'feed-{}'.format(number) for number in range(6)]
@@ -209,8 +213,79 @@ def test_a_feed_that_can_not_be_held_is_named(ray_runs, feeds, server):
         wait_until(lambda: u'bad' in fleet.status()['failed'], 'it is named')
         wait_until(lambda: fleet.status()['live'] == 1, 'the other one is live')
         assert 'no such market' in fleet.status()['failed'][u'bad']
-        with pytest.raises(RuntimeError, match='1 of 2 feeds are live'):
+        with pytest.raises(RuntimeError, match='1 of 2 feeds are live.*; bad: .*no such market'):
             fleet.wait_live(timeout=0)
+
+
+def test_a_feed_that_can_not_connect_is_named_with_the_reason(ray_runs, feeds, server):
+    closed, = free_ports(1)
+    bad = Feed(u'bad', u'ws://127.0.0.1:{}/'.format(closed), sequence=number_of, policy=POLICY)
+    with run([feeds.feed(NAMES[0], policy=POLICY), bad], 2, RedisSink(url_of(server)),
+             replicas=2) as fleet:
+        wait_until(lambda: fleet.status()['live'] == 1, 'the other one is live')
+        wait_until(lambda: 'refused' in fleet.waiting().get(u'bad', ''), 'the reason')
+        assert fleet.report()[NAMES[0]]['live']
+        assert fleet.report()[u'bad']['shard'] in fleet.shards
+        with pytest.raises(RuntimeError, match='bad: .*refused'):
+            fleet.wait_live(timeout=0)
+
+
+def end_at_zero(event):
+    """A fault of which a shard's loop ends."""
+    number = number_of(event)
+    if number == 0:
+        raise KeyboardInterrupt
+    return number
+
+
+def test_a_shard_whose_loop_has_ended_is_started_again(ray_runs, feeds, server):
+    with run([feeds.feed(name, policy=POLICY, sequence=end_at_zero) for name in NAMES], 2,
+             RedisSink(url_of(server))) as fleet:
+        fleet.wait_live()
+        send_all(feeds, server)
+        feeds.say(NAMES[0], u'0')
+        wait_until(lambda: fleet.status()['counts']['deaths'] == 1, 'it counts as dead')
+        fleet.wait_live()
+        send_all(feeds, server)
+        wait_until(lambda: sorted(shard['starts'] for shard in fleet.status()['shards']) == [1, 2],
+                   'Ray starts it again')
+
+
+DRIVER = u"""
+import threading
+
+import ray
+from lomond.shards.ray import run
+from tests.shards.test_ray import POLICY, RedisSink, Feed, number_of
+
+fleet = run([Feed(u'feed-0', {feed!r}, sequence=number_of, policy=POLICY)], 2, RedisSink({redis!r}),
+            address={address!r})
+fleet.wait_live()
+print('live', flush=True)
+threading.Event().wait()
+"""
+
+
+def test_a_program_that_crashes_leaves_nothing_that_is_in_the_way(ray_runs, feeds, server):
+    """Each runs a fleet of the same name on the same cluster; one of them is killed."""
+    source = DRIVER.format(feed=feeds.feed(NAMES[0]).source, redis=url_of(server),
+                           address=ray.get_runtime_context().gcs_address)
+    program = subprocess.Popen([sys.executable, '-c', source], cwd=ROOT, stdout=subprocess.PIPE)
+    try:
+        assert program.stdout.readline() == b'live\n'
+        feeds.await_listeners(NAMES[0])
+        program.kill()
+        program.wait()
+        with run([feeds.feed(name, policy=POLICY) for name in NAMES], 2,
+                 RedisSink(url_of(server))) as fleet:
+            fleet.wait_live()
+            wait_until(lambda: len(feeds.listeners(NAMES[0])) == 1, 'the crashed one has it no more')
+            send_all(feeds, server)
+            assert len(ray.util.list_named_actors(all_namespaces=True)) == 3
+    finally:
+        program.kill()
+        program.wait()
+        program.stdout.close()
 
 
 def test_closing_leaves_nothing(ray_runs, feeds, server):

@@ -352,6 +352,10 @@ def test_close_waits_for_the_messages_of_feeds_that_have_left(feeds, got):
     assert len(got.messages) == 500 == shard.health()['published']
 
 
+def interrupt(_event):
+    raise KeyboardInterrupt
+
+
 def test_a_feed_with_a_wrong_option_is_not_held(got):
     with Shard(got) as shard:
         with pytest.raises(TypeError, match='no_such'):
@@ -371,8 +375,16 @@ def test_an_exit_in_a_function_of_the_users_ends_nothing_silently(feeds, caplog)
         shard.add(feeds.feed(u'b', sequence=leave))
         feeds.await_listeners(u'b')
         feeds.send(u'b')
+        wait_until(lambda: shard.health()['unnumbered'] == 1, 'counted')
+
+
+def test_a_loop_that_has_ended_shows_in_health(feeds, got, caplog):
+    with Shard(got) as shard:
+        shard.add(feeds.feed(u'a', sequence=interrupt))
+        feeds.await_listeners(u'a')
+        feeds.send(u'a')
         wait_until(lambda: shard.health()['state'] == 'ended', 'ended')
-        assert shard.close(timeout=0.1) == 1
+        assert 'KeyboardInterrupt' in shard.health()['failure']
 
 
 def test_a_jump_that_blocks_a_feed_is_logged_once(feeds, got, caplog):

@@ -23,6 +23,9 @@ _START = 120.0
 # Seconds for an answer of the supervisor.
 _ANSWER = 30.0
 
+# Seconds for those of all shards, when they are asked how their feeds are.
+_REPORT = 5.0
+
 # Seconds between two questions, while a call waits.
 _TURN = 0.1
 
@@ -51,7 +54,10 @@ class Fleet(object):
 
     def _ask(self, call):
         # type: (Any) -> Any
-        return ray.get(call, timeout=_ANSWER)
+        try:
+            return ray.get(call, timeout=_ANSWER)
+        except ray.exceptions.RayError as error:
+            raise RuntimeError('the supervisor of the fleet does not answer: {}'.format(error))
 
     def status(self):
         # type: () -> Dict[str, Any]
@@ -75,14 +81,43 @@ class Fleet(object):
         """Return the names of the shards that have each feed, by its name."""
         return self._ask(self._supervisor.holders.remote())     # type: ignore[no-any-return]
 
+    def report(self):
+        # type: () -> Dict[str, Dict[str, Any]]
+        """Return how each feed is: what `Shard.report` says of it, by its name, with ``shard``.
+
+        Of a feed that several shards have, it is one that isn't live. Shards that don't answer
+        within 5 seconds are left out.
+        """
+        calls = {host.report.remote(): name for name, host in self._hosts.items()}
+        answered, _late = ray.wait(list(calls), num_returns=len(calls), timeout=_REPORT)
+        found = {}  # type: Dict[str, Dict[str, Any]]
+        for call in answered:
+            try:
+                report = ray.get(call)
+            except ray.exceptions.RayError:     # it has just died
+                continue
+            for name, line in report.items():
+                if name not in found or not line['live']:
+                    found[name] = dict(line, shard=calls[call])
+        return found
+
+    def waiting(self):
+        # type: () -> Dict[str, str]
+        """Return why feeds aren't live, by their names; at most 10 of them."""
+        reasons = dict(self.status()['failed'])
+        for name, line in sorted(self.report().items()):
+            if not line['live']:
+                reasons.setdefault(name, line['reason'] or 'it is connecting')
+        return {name: reasons[name] for name in sorted(reasons)[:10]}
+
     def wait_live(self, timeout=60.0):
         # type: (float) -> None
         """Wait until all feeds are live, and none is being handed over; else raise RuntimeError."""
         for status in self._watch(timeout):
             if status['live'] == status['feeds'] and not status['moving']:
                 return
-        raise RuntimeError('{live} of {feeds} feeds are live, {moving} are being handed over; '
-                           'failed: {failed}'.format(**status))
+        raise RuntimeError(u'{live} of {feeds} feeds are live, {moving} are being handed over'.format(
+            **status) + u''.join(u'; {}: {}'.format(*item) for item in self.waiting().items()))
 
     def _watch(self, timeout):
         # type: (float) -> Iterator[Dict[str, Any]]
@@ -161,7 +196,7 @@ class Fleet(object):
         """End the supervisor and all shards: connections are closed, and the sinks flushed."""
         try:
             self._ask(self._supervisor.close.remote())
-        except ray.exceptions.RayError:
+        except RuntimeError:
             pass
         ray.kill(self._supervisor, no_restart=True)
         actors, self._hosts = list(self._hosts.values()), {}

@@ -86,7 +86,8 @@ class ShardHost(object):
             try:
                 self._shard.add(feed, overlap)
                 self._failed.pop(feed.name, None)
-            except Exception as error:      # an error in the user's function: `status` has it
+            # An error in the user's function: `status` has it. sys.exit() would end the actor.
+            except (Exception, SystemExit) as error:
                 self._failed[feed.name] = repr(error)
                 log.exception('feed %r can not be held', feed.name)
 

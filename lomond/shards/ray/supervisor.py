@@ -1,6 +1,6 @@
 """The actor that supervises a fleet: which shard has which feeds, and whether each is alive.
 
-Ray starts dead actors again, never this: it only kills those that are frozen.
+Ray starts dead actors again, never this: it only kills those that are frozen or do nothing.
 """
 
 from __future__ import absolute_import, division, print_function
@@ -320,8 +320,10 @@ class Supervisor(object):
                 self._call(host, now)
             elif now - host.seen_at > self._ttl:
                 self._counts['freezes'] += 1
-                self._kill(host)
-                self._drop(host)
+                self._kill(host, 'gave no sign of life for {} s'.format(self._ttl))
+            elif host.said['health']['state'] == 'ended':
+                self._counts['deaths'] += 1
+                self._kill(host, 'ended by {}'.format(host.said['health']['failure']))
         if not self._is_planned and self._may_plan(now):
             self._replan()
         if self._plan:
@@ -336,10 +338,11 @@ class Supervisor(object):
             host.call = host.actor.report_to.remote(
                 self._board.url, self._token, self._ttl / _BEATS)
 
-    def _kill(self, host):
-        # type: (_Host) -> None
-        """Kill a frozen shard, which Ray starts again."""
-        log.warning('shard %s gave no sign of life for %s s: it is killed', host.name, self._ttl)
+    def _kill(self, host, why):
+        # type: (_Host, str) -> None
+        """Kill a shard that is frozen, or does nothing any more; Ray starts it again."""
+        log.warning('shard %s %s: it is killed', host.name, why)
+        self._drop(host)
         if host.hello['node'] == self._node:
             try:
                 os.kill(host.hello['pid'], signal.SIGKILL)      # Ray needs 10 seconds

@@ -1,0 +1,69 @@
+"""A fleet over several nodes of a Ray cluster, each a raylet of its own on this machine."""
+
+from __future__ import absolute_import, division, print_function
+
+import os
+import signal
+
+import pytest
+
+from tests.programs import wait_until
+from tests.redis_server import url_of
+
+ray = pytest.importorskip('ray')
+pytest.importorskip('redis')
+from ray.cluster_utils import Cluster  # noqa: E402
+
+from lomond.shards.ray import run  # noqa: E402
+from lomond.shards.redis import RedisSink  # noqa: E402
+from tests.shards.test_ray import NAMES, POLICY, send_all  # noqa: E402
+
+pytestmark = [pytest.mark.costly, pytest.mark.timeout(180)]
+
+
+@pytest.fixture
+def cluster():
+    cluster = Cluster(initialize_head=True, head_node_args={'num_cpus': 1})
+    try:
+        ray.init(address=cluster.address, log_to_driver=False)
+        yield cluster
+    finally:
+        ray.shutdown()
+        cluster.shutdown()
+
+
+def nodes_of(fleet):
+    """Return the node of each shard that is up, by its name."""
+    return {shard['name']: shard['node'] for shard in fleet.status()['shards'] if shard['up']}
+
+
+def test_a_fleet_uses_all_nodes_and_outlives_one(cluster, feeds, server):
+    node = cluster.add_node(num_cpus=1)
+    cluster.wait_for_nodes()
+    with run([feeds.feed(name, policy=POLICY) for name in NAMES], 4,
+             RedisSink(url_of(server))) as fleet:
+        fleet.wait_live()
+        assert len(set(nodes_of(fleet).values())) == 2
+        send_all(feeds, server)
+
+        # A shard that is frozen, on the node where the supervisor isn't.
+        here = ray.get_runtime_context().get_node_id()
+        frozen, = [shard for shard in fleet.status()['shards'] if shard['node'] != here][:1]
+        os.kill(frozen['pid'], signal.SIGSTOP)
+        wait_until(lambda: fleet.status()['counts']['freezes'] == 1, 'it counts as dead')
+        fleet.wait_live()
+        send_all(feeds, server)
+        wait_until(lambda: len(nodes_of(fleet)) == 4, 'Ray starts it again')
+        fleet.wait_live()
+
+        cluster.remove_node(node, allow_graceful=False)
+        wait_until(lambda: set(nodes_of(fleet).values()) == {here}, 'the node is gone')
+        fleet.wait_live()
+        send_all(feeds, server)
+
+        cluster.add_node(num_cpus=1)
+        cluster.wait_for_nodes()
+        name, = fleet.grow()
+        wait_until(lambda: nodes_of(fleet).get(name, here) != here, 'the new node has a shard')
+        fleet.wait_live()
+        send_all(feeds, server)
