@@ -279,7 +279,7 @@ def test_a_program_that_crashes_leaves_nothing_that_is_in_the_way(ray_runs, feed
         with run([feeds.feed(name, policy=POLICY) for name in NAMES], 2,
                  RedisSink(url_of(server))) as fleet:
             fleet.wait_live()
-            wait_until(lambda: len(feeds.listeners(NAMES[0])) == 1, 'the crashed one has it no more')
+            wait_until(lambda: len(feeds.listeners(NAMES[0])) == 1, 'the crashed one is gone')
             send_all(feeds, server)
             assert len(ray.util.list_named_actors(all_namespaces=True)) == 3
     finally:

@@ -116,8 +116,9 @@ class Fleet(object):
         for status in self._watch(timeout):
             if status['live'] == status['feeds'] and not status['moving']:
                 return
-        raise RuntimeError(u'{live} of {feeds} feeds are live, {moving} are being handed over'.format(
-            **status) + u''.join(u'; {}: {}'.format(*item) for item in self.waiting().items()))
+        words = u'{live} of {feeds} feeds are live, {moving} are being handed over'.format(**status)
+        raise RuntimeError(u'; '.join(
+            [words] + [u'{}: {}'.format(*item) for item in self.waiting().items()]))
 
     def _watch(self, timeout):
         # type: (float) -> Iterator[Dict[str, Any]]
