@@ -267,19 +267,23 @@ class Tmux(object):
         self._call('new-session', '-d', '-x', '80', '-y', '24', ' '.join(
             ['exec'] + ["'{}'".format(word) for word in LOMOND + list(arguments)]))
 
-    def _call(self, *arguments):
+    def _run(self, *arguments):
         process = subprocess.Popen(
             self._command + list(arguments), env=environ(LANG='C.UTF-8'), stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT)
         output = process.communicate()[0].decode('utf-8')
-        assert process.returncode == 0, output
+        return process.returncode, output
+
+    def _call(self, *arguments):
+        status, output = self._run(*arguments)
+        assert status == 0, output
         return output
 
     def __enter__(self):
         return self
 
     def __exit__(self, *_exc_info):
-        self._call('kill-server')
+        self._run('kill-server')        # which has ended if the program has
 
     def type(self, *keys):
         self._call('send-keys', *keys)
