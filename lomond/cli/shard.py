@@ -29,6 +29,7 @@ Needs lomond[ray,redis]. CONFIG is a file in TOML (from Python 3.11 on) or JSON:
   shards = 4                      # how many processes
   replicas = 1                    # how many of them hold each feed
   ttl = 3.0                       # seconds of silence after which one counts as dead
+  overlap = 0.0                   # seconds for a fleet that still runs, and that this one replaces
   sink = "redis://127.0.0.1:6379/0"
   address = "auto"                # of a Ray cluster; leave it out to start Ray here
   sequence = "feeds:number_of"    # MODULE:FUNCTION, for all feeds
@@ -41,8 +42,9 @@ It runs until Ctrl-C or SIGTERM. After a change in [feeds], SIGHUP has it read t
 
 #: What may be in the file, and of which type.
 FIELDS = {
-    'shards': int, 'replicas': int, 'ttl': (int, float), 'sink': text_type, 'address': text_type,
-    'sequence': text_type, 'on_ready': text_type, 'feeds': dict,
+    'shards': int, 'replicas': int, 'ttl': (int, float), 'overlap': (int, float),
+    'sink': text_type, 'address': text_type, 'sequence': text_type, 'on_ready': text_type,
+    'feeds': dict,
 }  # type: Dict[str, Any]
 
 # Windows has none.
@@ -79,7 +81,7 @@ def run(arguments):
     with run_fleet(
             feeds, config.get('shards', 2), RedisSink(config['sink']),
             replicas=config.get('replicas', 1), ttl=config.get('ttl', 3.0),
-            address=config.get('address')) as fleet, catching(
+            overlap=config.get('overlap', 0.0), address=config.get('address')) as fleet, catching(
                 signals.on_signal, set(STATUSES) | _RELOADING):
         while signals.wait(arguments.status):
             try:

@@ -2,8 +2,8 @@
 
     python -m tests.shards.chaos --minutes 10       # `make shards` does this
 
-Each feed sends consecutive numbers, whoever listens. Shards are killed, frozen, joined and
-drained; Redis is restarted, and once away for 20 seconds. At the end each number has been read once
+Each feed sends consecutive numbers, whoever listens. Shards are killed, frozen, terminated, joined
+and drained; Redis is restarted, and once away for 20 seconds. At the end each number has been read once
 from Redis, or is missing in a window that the promise allows: 2 s after a kill, ttl + 2 s after a
 freeze, none after anything else; none at all with two replicas. The exit status says whether that
 holds.
@@ -133,6 +133,9 @@ class Chaos(object):
     def freeze(self):
         os.kill(self._victim(), signal.SIGSTOP)
 
+    def terminate(self):
+        os.kill(self._victim(), signal.SIGTERM)
+
     def join(self):
         self._fleet.grow()
 
@@ -203,7 +206,7 @@ def main():
     parser.add_argument('--replicas', type=int, default=1)
     parser.add_argument('--rate', type=float, default=10, help='numbers a second, of each feed')
     parser.add_argument('--pause', type=float, default=12, help='seconds between two events')
-    parser.add_argument('--events', default='kill freeze join drain restart_redis')
+    parser.add_argument('--events', default='kill freeze terminate join drain restart_redis')
     parser.add_argument('--seed', type=int, default=random.randrange(10 ** 6))
     options = parser.parse_args()
     logging.basicConfig(level=logging.ERROR)

@@ -5,6 +5,7 @@ Ray takes seconds to start: all tests share it. Without Ray (`pip install ray`) 
 
 from __future__ import absolute_import, division, print_function
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -51,6 +52,25 @@ def fleet(ray_runs, feeds, server):
 
 def shard_of(fleet, name):
     return [shard for shard in fleet.status()['shards'] if shard['name'] == name][0]
+
+
+@contextlib.contextmanager
+def sending(feeds):
+    """Send messages of all feeds, in a thread, while the block runs."""
+    is_over = threading.Event()
+
+    def send():
+        while not is_over.wait(0.005):
+            for name in NAMES:
+                feeds.send(name)
+
+    thread = threading.Thread(target=send)
+    thread.start()
+    try:
+        yield
+    finally:
+        is_over.set()
+        thread.join()
 
 
 def send_all(feeds, server, count=2):
@@ -191,6 +211,34 @@ def test_a_drain_goes_on_with_a_supervisor_that_begins_again(ray_runs, feeds, se
         os.kill(pid, signal.SIGKILL)
         draining.join(PATIENCE)
         assert fleet.shards == ['shard-1', 'shard-2']
+
+
+def test_a_shard_that_gets_sigterm_hands_its_feeds_over_before_it_ends(fleet, feeds, server):
+    send_all(feeds, server)
+    with sending(feeds):
+        os.kill(shard_of(fleet, 'shard-0')['pid'], signal.SIGTERM)
+        wait_until(lambda: shard_of(fleet, 'shard-0')['starts'] == 2, 'Ray starts it again')
+        fleet.wait_live()
+    assert fleet.status()['counts']['deaths'] == 0
+    assert [shard['held'] for shard in fleet.status()['shards']] == [3, 3]
+    send_all(feeds, server)
+
+
+def test_a_new_fleet_takes_over_from_one_that_still_runs(ray_runs, feeds, server):
+    """As in a deploy: the new program is live before the old one ends."""
+    def start(**options):
+        fleet = run([feeds.feed(name, policy=POLICY) for name in NAMES], 2,
+                    RedisSink(url_of(server)), **options)
+        fleet.wait_live()
+        return fleet
+
+    old = start()
+    send_all(feeds, server)
+    with sending(feeds):
+        new = start(overlap=5)
+        old.close()
+    send_all(feeds, server)
+    new.close()
 
 
 def test_two_replicas_miss_nothing_when_one_dies(ray_runs, feeds, server):

@@ -227,8 +227,9 @@ def _check_feeds(feeds):
     return listed
 
 
-def run(feeds, shards, sink, replicas=1, ttl=3.0, address=None, name=u'lomond', options=None):
-    # type: (Iterable[Feed], int, Any, int, float, Optional[str], str, Optional[Dict[str, Any]]) -> Fleet
+def run(feeds, shards, sink, replicas=1, ttl=3.0, address=None, name=u'lomond', overlap=0.0,
+        options=None):
+    # type: (Iterable[Feed], int, Any, int, float, Optional[str], str, float, Optional[Dict[str, Any]]) -> Fleet
     """Start shards as Ray actors, and spread feeds over them; return a `Fleet`.
 
     Parameters:
@@ -243,6 +244,9 @@ def run(feeds, shards, sink, replicas=1, ttl=3.0, address=None, name=u'lomond', 
     - ``address``: of a Ray cluster; None to start Ray on this machine, unless `ray.init` was
       called.
     - ``name``: of the fleet, with which the names of its actors begin.
+    - ``overlap``: at most how many seconds each feed waits, before its first message is published
+      here, for another fleet that still publishes what comes before (0). Set it for a program that
+      takes the place of one that still runs.
     - ``options``: of `lomond.pool.Pool`, for each shard.
 
     The actors end with the program that calls this. Raises TypeError and ValueError for wrong
@@ -252,6 +256,7 @@ def run(feeds, shards, sink, replicas=1, ttl=3.0, address=None, name=u'lomond', 
     check_count('shards', shards, 1)
     check_count('replicas', replicas, 1)
     check_seconds('ttl', ttl)
+    check_seconds('overlap', overlap)
     if replicas > 1 and any(feed.sequence is None for feed in listed):
         raise ValueError('replicas need feeds with a sequence: without numbers the sink accepts '
                          'each message twice')
@@ -277,7 +282,7 @@ def run(feeds, shards, sink, replicas=1, ttl=3.0, address=None, name=u'lomond', 
         name='supervisor-of-{}'.format(prefix), namespace=NAMESPACE,
         scheduling_strategy=NodeAffinitySchedulingStrategy(
             ray.get_runtime_context().get_node_id(), soft=True),
-    ).remote(prefix, replicas, ttl)
+    ).remote(prefix, replicas, ttl, overlap)
     fleet = Fleet(name, supervisor, hosts, make_host, listed)
     try:
         ray.get(supervisor.set_feeds.remote(listed), timeout=_START)

@@ -1,14 +1,19 @@
-"""What runs in each of the actors: a shard, and its signs of life. It decides nothing."""
+"""What runs in each of the actors: a shard, and its signs of life.
+
+It decides nothing, but for its own end: after SIGTERM it waits until others have its feeds.
+"""
 
 from __future__ import absolute_import, division, print_function
 
 import logging
 import os
+import signal
+import threading
 import uuid
 
 import ray
 
-from lomond._compat import TYPE_CHECKING
+from lomond._compat import TYPE_CHECKING, monotonic
 from lomond.shards.lifeline import Lifeline
 from lomond.shards.shard import Shard
 
@@ -18,6 +23,13 @@ if TYPE_CHECKING:
     from lomond.shards.feed import Feed  # noqa: F401
 
 log = logging.getLogger('lomond')  # type: logging.Logger
+
+
+# Seconds after SIGTERM in which other shards may take the feeds; Kubernetes waits for 30.
+_GRACE = 20.0
+
+# Seconds for the shard to close, after these.
+_FAREWELL = 5.0
 
 
 class ShardHost(object):
@@ -34,6 +46,25 @@ class ShardHost(object):
         self._supervisor = None  # type: Optional[Tuple[str, str]]
         self._names_all = False
         self._live = None  # type: Optional[Set[str]]   # as it was said last
+        self._is_leaving = False
+        signal.signal(signal.SIGTERM, self._on_sigterm)     # Ray makes actors in the main thread
+
+    def _on_sigterm(self, _number, _frame):
+        # type: (int, Any) -> None
+        """Leave: the next sign of life says so, and a thread ends the process."""
+        if not self._is_leaving:
+            self._is_leaving = True
+            threading.Thread(target=self._leave, name='lomond leaving').start()
+
+    def _leave(self):
+        # type: () -> None
+        """End the process once it has no feeds; Ray starts it again, there or elsewhere."""
+        deadline = monotonic() + _GRACE
+        waiting = threading.Event()
+        while self._shard.feeds and monotonic() < deadline:
+            waiting.wait(0.05)
+        self.close(_FAREWELL)
+        os._exit(0)
 
     def name_all(self):
         # type: () -> None
@@ -52,7 +83,9 @@ class ShardHost(object):
 
     def _say(self, is_first):
         # type: (bool) -> Dict[str, Any]
-        message = {'health': self._shard.health(), 'failed': self._failed}  # type: Dict[str, Any]
+        message = {
+            'health': self._shard.health(), 'failed': self._failed,
+            'leaving': self._is_leaving}  # type: Dict[str, Any]
         if is_first or self._names_all:
             self._names_all = False
             self._live = None

@@ -71,6 +71,12 @@ class _Host(object):
         """True while it sends signs of life."""
         return self.line is not None
 
+    @property
+    def is_leaving(self):
+        # type: () -> bool
+        """True if others are to take its feeds."""
+        return self.is_draining or self.is_up and bool(self.said.get('leaving'))
+
 
 class Supervisor(object):
     """Spreads feeds over shards, and watches these. It runs as a Ray actor.
@@ -79,12 +85,15 @@ class Supervisor(object):
     and for the list of feeds.
     """
 
-    def __init__(self, prefix, replicas, ttl):
-        # type: (str, int, float) -> None
+    def __init__(self, prefix, replicas, ttl, overlap):
+        # type: (str, int, float, float) -> None
         self._prefix = prefix
         self._hosts = {}  # type: Dict[str, _Host]
         self._replicas = replicas
         self._ttl = ttl
+        self._overlap = overlap
+        # The names of feeds that have been live here: what comes is this fleet's to publish.
+        self._begun = set()  # type: Set[str]
         self._turned = threading.Condition(threading.RLock())
         self._find_hosts()
         self._version, listed = max(
@@ -202,7 +211,7 @@ class Supervisor(object):
                 failed.update(host.said.get('failed', {}))
                 shards.append(dict(
                     host.said.get('health', {}), name=host.name, up=host.is_up,
-                    draining=host.is_draining, pid=host.hello.get('pid'),
+                    draining=host.is_leaving, pid=host.hello.get('pid'),
                     node=host.hello.get('node'), held=len(host.held), live=len(host.live),
                     starts=host.starts,
                     silent=round(now - host.seen_at, 3) if host.is_up else None))
@@ -251,7 +260,10 @@ class Supervisor(object):
             self._compare(host, message['health']['feeds'])
             if 'live' in message:
                 host.live = host.held.intersection(message['live'])
+                self._begun |= host.live
                 self._turned.notify_all()
+            if message['leaving'] and not host.is_leaving:
+                self._changed()
             host.said = message
 
     def _compare(self, host, count):
@@ -270,7 +282,7 @@ class Supervisor(object):
         with self._turned:
             host = self._find(line)
             if host is not None and not self._is_closed:
-                self._counts['deaths'] += 1
+                self._counts['deaths'] += bool(host.held or not host.is_leaving)
                 self._drop(host)
 
     def _find(self, line):
@@ -359,7 +371,7 @@ class Supervisor(object):
 
     def _replan(self):
         # type: () -> None
-        usable = [host for host in self._hosts.values() if host.is_up and not host.is_draining]
+        usable = [host for host in self._hosts.values() if host.is_up and not host.is_leaving]
         if not usable:
             usable = [host for host in self._hosts.values() if host.is_up]
         self._plan = spread(
@@ -377,9 +389,11 @@ class Supervisor(object):
                 holders.setdefault(name, []).append(host)
         for host in up:
             taken = self._plan.get(host.name, set()) - host.held
+            new = taken - self._begun       # another fleet may still have these
             for overlap, names in (
                     (self._ttl, [name for name in taken if name in holders]),
-                    (0.0, [name for name in taken if name not in holders])):
+                    (self._overlap, [name for name in new if name not in holders]),
+                    (0.0, [name for name in taken - new if name not in holders])):
                 if names:
                     host.actor.take.remote([self._feeds[name] for name in names], overlap)
             host.held |= taken
