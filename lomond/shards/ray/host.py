@@ -1,6 +1,6 @@
 """What runs in each of the actors: a shard, and its signs of life.
 
-It decides nothing, but for its own end: after SIGTERM it waits until others have its feeds.
+It decides on nothing except its own end: after SIGTERM it waits until others have its feeds.
 """
 
 from __future__ import absolute_import, division, print_function
