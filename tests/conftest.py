@@ -18,12 +18,15 @@ import lomond
 from lomond._core import why_pure
 from lomond.protocol import accel
 from tests import sources
-from tests.sampling import IS_BETWEEN, share
+from tests.sampling import IS_BETWEEN, IS_COMPILED, share
 
 try:
     from zlib_ng import zlib_ng
 except ImportError:
     zlib_ng = None
+
+# Folders of tests without sockets and processes.
+QUICK = ('tests/unit/', 'tests/protocol/', 'tests/property/')
 
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     # A shell has what runs in the background ignore Ctrl-C, and its children too: some tests
@@ -44,12 +47,16 @@ def pytest_configure():
 
 
 def pytest_collection_modifyitems(config, items):
-    """Leave most of the costly tests to other Pythons, in `make test-all`."""
-    if IS_BETWEEN:
-        costly = [item for item in items if item.get_closest_marker('costly')]
-        others = set(costly) - set(share(costly))
-        config.hook.pytest_deselected(items=list(others))
-        items[:] = [item for item in items if item not in others]
+    """Leave most of the tests that take long to other Pythons, in `make test-all`."""
+    if IS_COMPILED:
+        shared = [item for item in items if item.get_closest_marker('costly')]
+    elif IS_BETWEEN:
+        shared = [item for item in items if not item.nodeid.startswith(QUICK)]
+    else:
+        return
+    others = set(shared) - set(share(shared))
+    config.hook.pytest_deselected(items=list(others))
+    items[:] = [item for item in items if item not in others]
 
 
 def pytest_collection_finish():

@@ -40,7 +40,7 @@ def echo_url():
 # -- the end of the input --
 
 class Late(object):
-    """A handler that answers a message once the client has been idle for half a second."""
+    """A handler that answers a message half a second later, and then closes."""
 
     def __call__(self, websocket):
         waiting = []
@@ -51,6 +51,7 @@ class Late(object):
                 waiting[1] -= 1
                 if not waiting[1]:
                     websocket.send_text(waiting[0].upper())
+                    websocket.close(1000, u'')
                     waiting = []
 
 
@@ -59,7 +60,7 @@ def test_a_reply_that_comes_after_the_end_of_the_input_is_never_lost():
     count = 10 if IS_THOROUGH else 2
 
     def ask():
-        return [run(server.url, given=b'x\n') for _ in range(count)]
+        return [run(server.url, '--linger', str(PATIENCE), given=b'x\n') for _ in range(count)]
 
     with Server(Late(), poll=0.25) as server:
         for results in [worker.result() for worker in [Background(ask) for _ in range(10)]]:

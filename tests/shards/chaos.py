@@ -3,10 +3,10 @@
     python -m tests.shards.chaos --minutes 10       # `make shards` does this
 
 Each feed sends consecutive numbers, whoever listens. Shards are killed, frozen, terminated, joined
-and drained; Redis is restarted, and once away for 20 seconds. At the end each number has been read once
-from Redis, or is missing in a window that the promise allows: 2 s after a kill, ttl + 2 s after a
-freeze, none after anything else; none at all with two replicas. The exit status says whether that
-holds.
+and drained; Redis is restarted, and once away for 20 seconds. At the end each number has been read
+once from Redis, or is missing in a window that the promise allows: 2 s after a kill, ttl + 2 s
+after a freeze, none after anything else; none at all with two replicas. The exit status says
+whether that holds.
 """
 
 from __future__ import absolute_import, division, print_function
