@@ -61,11 +61,11 @@ def pause(seconds=0.02):
     threading.Event().wait(seconds)
 
 
-def wait_until(condition, what):
+def wait_until(condition, what, patience=PATIENCE):
     """Wait until ``condition()`` is true, not for ever; ``what`` says what for."""
-    deadline = monotonic() + PATIENCE
+    deadline = monotonic() + patience
     while not condition():
-        assert monotonic() < deadline, 'not within {} seconds: {}'.format(PATIENCE, what)
+        assert monotonic() < deadline, 'not within {} seconds: {}'.format(patience, what)
         pause()
 
 

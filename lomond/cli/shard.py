@@ -15,6 +15,8 @@ from lomond import _console
 from lomond._compat import TYPE_CHECKING, text_to_native, text_type
 from lomond.cli.output import readable
 from lomond.cli.signals import STATUSES, catching
+from lomond.cli.statuses import FAILED, OK
+from lomond.shards.sink import LOST
 
 if TYPE_CHECKING:
     import argparse  # noqa: F401
@@ -38,7 +40,8 @@ Needs lomond[ray,redis]. CONFIG is a file in TOML (from Python 3.11 on) or JSON:
   [feeds]                         # NAME = URL
   tea = "wss://example.org/tea"
 
-It runs until Ctrl-C or SIGTERM. After a change in [feeds], SIGHUP has it read the file again."""
+It runs until Ctrl-C or SIGTERM; SIGHUP has it read [feeds], and nothing else, from the file again.
+It says on stderr which feeds aren't live, and why."""
 
 #: What may be in the file, and of which type.
 FIELDS = {
@@ -51,7 +54,10 @@ FIELDS = {
 _RELOADING = {signal.SIGHUP} if hasattr(signal, 'SIGHUP') else set()  # type: Set[int]
 
 _COLUMNS = ('name', 'state', 'pid', 'held', 'live', 'queued', 'received', 'published', 'duplicates',
-            'dropped')
+            'lost')
+
+# Seconds between two looks at which feeds aren't live, without ``--status``.
+_LOOK = 10.0
 
 
 def add_arguments(parser):
@@ -77,31 +83,49 @@ def run(arguments):
     except ImportError as error:
         arguments.parser.error('{}: pip install lomond[ray,redis]'.format(error))
     signals = _Signals()
-    # Ray has handlers of its own: these come after.
-    with run_fleet(
-            feeds, config.get('shards', 2), RedisSink(config['sink']),
-            replicas=config.get('replicas', 1), ttl=config.get('ttl', 3.0),
-            overlap=config.get('overlap', 0.0), address=config.get('address')) as fleet, catching(
-                signals.on_signal, set(STATUSES) | _RELOADING):
-        while signals.wait(arguments.status):
-            try:
-                if signals.take_reload():
-                    _reload(fleet, arguments.config)
-                elif not _console.say(u'\n'.join(_describe(fleet)) + u'\n'):
-                    break
-            except RuntimeError as error:       # the supervisor may be about to begin again
-                _console.complain(u'lomond shard: {}'.format(readable(error)))
-    return 0
+    with catching(signals.on_signal, signals.numbers):
+        try:
+            fleet = run_fleet(
+                feeds, config.get('shards', 2), RedisSink(config['sink']),
+                replicas=config.get('replicas', 1), ttl=config.get('ttl', 3.0),
+                overlap=config.get('overlap', 0.0), address=config.get('address'))
+        except (ValueError, TypeError) as error:
+            arguments.parser.error(text_to_native(u'{}: {}'.format(
+                readable(arguments.config), readable(error))))
+        except RuntimeError as error:
+            _console.complain(u'lomond shard: {}'.format(readable(error)))
+            return FAILED
+        with fleet, catching(signals.on_signal, signals.numbers):      # after those of Ray
+            return _watch(fleet, signals, arguments)
 
 
-def _describe(fleet):
-    # type: (Any) -> List[str]
-    status = fleet.status()
-    return list(table(status, fleet.waiting() if status['live'] < status['feeds'] else {}))
+def _watch(fleet, signals, arguments):
+    # type: (Any, _Signals, argparse.Namespace) -> int
+    """Show how the fleet is, until a signal; return the exit status."""
+    complained = set()  # type: Set[str]
+    while signals.wait(arguments.status or _LOOK):
+        try:
+            if signals.take_reload():
+                _reload(fleet, arguments.config)
+                continue
+            status = fleet.status()
+            waiting = fleet.waiting() if status['live'] < status['feeds'] else {}
+        except RuntimeError as error:       # the supervisor may be about to begin again
+            _console.complain(u'lomond shard: {}'.format(readable(error)))
+            continue
+        for name in sorted(set(waiting) - complained):
+            _console.complain(u'lomond shard: {} is not live: {}'.format(name, waiting[name]))
+        complained = set(waiting)
+        if arguments.status and not _console.say(u'\n'.join(table(status)) + u'\n'):
+            return OK
+    return signals.status
 
 
 class _Signals(object):
     """Waits for signals: SIGHUP asks for the file to be read again, any other one for the end."""
+
+    #: Which signals it waits for.
+    numbers = frozenset(STATUSES) | _RELOADING
 
     def __init__(self):
         # type: () -> None
@@ -120,6 +144,12 @@ class _Signals(object):
         self._happened.wait(seconds)
         self._happened.clear()
         return self._caught <= _RELOADING
+
+    @property
+    def status(self):
+        # type: () -> int
+        """The exit status for the signal that asked for the end."""
+        return STATUSES[min(self._caught - _RELOADING)]
 
     def take_reload(self):
         # type: () -> bool
@@ -196,9 +226,9 @@ def _find(path):
     return function
 
 
-def table(status, waiting):
-    # type: (Dict[str, Any], Dict[str, str]) -> Iterator[str]
-    """Yield the lines of a table of a fleet's status, and why feeds aren't live, by name."""
+def table(status):
+    # type: (Dict[str, Any]) -> Iterator[str]
+    """Yield the lines of a table of a fleet's status."""
     yield '{live} of {feeds} feeds are live, {moving} are being handed over'.format(**status)
     rows = [_COLUMNS] + [
         tuple(_cell(shard, column) for column in _COLUMNS)
@@ -208,12 +238,15 @@ def table(status, waiting):
         yield '  '.join(
             cell.ljust(width) if index < 2 else cell.rjust(width)
             for index, (cell, width) in enumerate(zip(row, widths))).rstrip()
-    for name, reason in sorted(waiting.items()):
-        yield '{} is not live: {}'.format(name, reason)
+    for shard in status['shards']:
+        if shard.get('failure'):
+            yield '{}: {}'.format(shard['name'], shard['failure'])
 
 
 def _cell(shard, column):
     # type: (Dict[str, Any], str) -> str
     if column == 'state':
         return 'down' if not shard['up'] else 'draining' if shard['draining'] else shard['state']
+    if column == 'lost' and 'received' in shard:
+        return '{}'.format(sum(shard[name] for name in LOST))
     return '{}'.format(shard.get(column, ''))

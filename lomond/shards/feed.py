@@ -25,8 +25,9 @@ class Feed(object):
     - ``source``: a URL, or a function that returns a new `WebSocket` at each call.
     - ``policy``: when to connect again, a `ReconnectPolicy`; None for the default one.
     - ``sequence``: a function that returns the feed's own number of a Text or Binary event, an
-      integer that grows with each message; None if the feed has none. If it raises, the message is
-      counted as ``unnumbered``, and isn't published.
+      integer that grows with each message; None if the feed has none. A message for which it
+      returns None is ``skipped``; if it raises, or returns anything else, the message is counted
+      as ``unnumbered``, and isn't published.
     - ``on_ready``: a function that is called with the WebSocket after each Ready, and with the
       number of the last message that the sink has, or None: it subscribes, and asks a feed that can
       be resumed for what came after that number. It runs in the sink's thread.

@@ -9,6 +9,7 @@ import logging
 
 import redis
 
+from lomond._checks import check_count, check_seconds
 from lomond._compat import TYPE_CHECKING, monotonic, text_type
 from lomond.shards.redis import connection_options, is_cluster, make_client, stream_key
 
@@ -16,6 +17,10 @@ if TYPE_CHECKING:
     from typing import Any, Dict, Iterable, Iterator, List, Optional, Tuple, Union  # noqa: F401
 
 log = logging.getLogger('lomond')  # type: logging.Logger
+
+
+# From where XREADGROUP reads: what this consumer was given and hasn't acknowledged, or new entries.
+_UNACKNOWLEDGED, _NEW = '0', '>'
 
 
 class Entry(object):
@@ -51,7 +56,8 @@ class Reader(object):
 
     - ``source``: a URL, or a function that returns a client, as for `RedisSink`.
     - ``feeds``: the names of the feeds; in a cluster, of one hash slot.
-    - ``group`` and ``consumer``: names. A group is made at the beginning of the streams.
+    - ``group`` and ``consumer``: names. A group is made at the beginning of the streams; streams
+      that don't exist are made.
     - ``prefix``: as for `RedisSink` ('feed:').
     - ``count``: entries of one stream in a batch (200).
     - ``block``: for how many seconds it waits for entries before it yields None (1.0), so that the
@@ -59,8 +65,8 @@ class Reader(object):
     - ``claim_after``: after how many seconds an entry that another consumer hasn't acknowledged is
       taken from it (30.0); None for never.
 
-    Iterating raises what redis-py raises, as when Redis is away; iterate again, and it goes on
-    after the last entry that was read.
+    Iterating raises what redis-py raises, as when Redis is away. Iterate again, and it goes on with
+    the entries that weren't acknowledged; so does another reader of this consumer's name.
 
     ``missed`` counts, by feed, the numbers that were left out here, so with several consumers also
     those that another one reads; with one, the feed sent them while no shard held it, or the
@@ -72,6 +78,13 @@ class Reader(object):
     def __init__(self, source, feeds, group, consumer, prefix=u'feed:', count=200, block=1.0,
                  claim_after=30.0):
         # type: (Any, Iterable[text_type], text_type, text_type, text_type, int, float, Optional[float]) -> None
+        if isinstance(feeds, (bytes, text_type)):
+            raise TypeError('feeds must be a list of names, not {!r}'.format(feeds))
+        feeds = list(feeds)
+        if not feeds:
+            raise ValueError('feeds must have at least one name')
+        check_count('count', count, 1)
+        check_seconds('claim_after', claim_after)
         self._client = make_client(source)
         timeout = connection_options(self._client).get('socket_timeout')
         if timeout is not None and block >= timeout:
@@ -97,15 +110,18 @@ class Reader(object):
         # type: () -> Iterator[Optional[Entry]]
         for key in self._keys:
             self._make_group(key, self._read.get(self._keys[key], u'0'))
+        start = _UNACKNOWLEDGED
         while True:
-            batches = self._claim() + self._receive()
+            batches = (self._claim() if start == _NEW else []) + self._receive(start)
             for key, entries in batches:
                 for entry in self._entries(self._keys[key], entries):
                     yield entry
             if batches:
                 self._acknowledge(batches)
-            else:
+            elif start == _NEW:
                 yield None
+            else:
+                start = _NEW
 
     def close(self):
         # type: () -> None
@@ -120,11 +136,11 @@ class Reader(object):
             if not text_type(error).startswith('BUSYGROUP'):
                 raise
 
-    def _receive(self):
-        # type: () -> List[Tuple[text_type, Any]]
+    def _receive(self, start):
+        # type: (str) -> List[Tuple[text_type, Any]]
         try:
             found = self._client.xreadgroup(
-                self._group, self._consumer, dict.fromkeys(self._keys, '>'), count=self._count,
+                self._group, self._consumer, dict.fromkeys(self._keys, start), count=self._count,
                 block=max(1, int(self._block * 1000)))      # 0: without a limit
         except redis.ResponseError as error:
             if not text_type(error).startswith(('NOGROUP', 'UNBLOCKED')):
@@ -132,7 +148,7 @@ class Reader(object):
             self._restart()
             return []
         found = found.items() if isinstance(found, dict) else found or ()
-        return [(key.decode('utf-8'), entries) for key, entries in found]
+        return [(key.decode('utf-8'), entries) for key, entries in found if entries]
 
     def _restart(self):
         # type: () -> None

@@ -17,6 +17,7 @@ from weakref import WeakKeyDictionary
 
 import redis
 
+from lomond._checks import check_count
 from lomond._compat import TYPE_CHECKING, monotonic, text_type
 from lomond.shards.sink import Sink
 
@@ -77,15 +78,20 @@ class RedisSink(Sink):
     - ``options`` of `lomond.shards.Sink`.
 
     An entry is kept until Redis has answered, and is sent again with the same id if it hasn't. (If
-    the client has a ``retry`` that sends it again, it counts as a duplicate.)
+    the client has a ``retry`` that sends it again, it counts as a duplicate.) Raises TypeError and
+    ValueError.
     """
 
     def __init__(self, url=u'redis://127.0.0.1:6379/0', prefix=u'feed:', maxlen=100000, **options):
         # type: (Any, text_type, Optional[int], **Any) -> None
         super(RedisSink, self).__init__(**options)
+        if not callable(url):
+            make_client(url).close()        # raises ValueError; it doesn't connect
+        if not isinstance(prefix, (text_type, str)):
+            raise TypeError('prefix must be text, not {!r}'.format(prefix))
         self._url = url
         self._prefix = prefix
-        self._maxlen = maxlen
+        self._maxlen = check_count('maxlen', maxlen, 1, none_for='all entries')
         self._client = None  # type: Any
         # `begin` makes both, as they can't be sent to another process. By outlet: the epoch and
         # the count of entries, for a feed without numbers;
@@ -174,13 +180,17 @@ class RedisSink(Sink):
         # type: (Any, List[Any]) -> List[Optional[str]]
         """Return what to count for each entry, or None for those to be tried again."""
         results = []  # type: List[Optional[str]]
+        refused = set()
         for (outlet, message), answer in zip(batch, answers):
             if not isinstance(answer, Exception):
                 results.append('published')
             elif _NOT_GREATER in text_type(answer):
                 results.append('published' if message.is_unanswered else 'duplicates')
             elif text_type(answer).startswith(_PERMANENT):
-                log.error('Redis refused an entry of feed %r: %s', outlet.feed.name, answer)
+                if not outlet.counts['refused'] and outlet not in refused:
+                    log.error('Redis refused an entry of feed %r: %s; this is logged once',
+                              outlet.feed.name, answer)
+                refused.add(outlet)
                 results.append('refused')
             else:
                 self._breaks += 1

@@ -12,7 +12,7 @@ import threading
 from lomond._compat import TYPE_CHECKING, monotonic
 from lomond.pool import Pool
 from lomond.shards.feed import Feed
-from lomond.shards.sink import COUNTERS, Sink
+from lomond.shards.sink import COUNTERS, LOST, Sink
 from lomond.shards.sinks import CallSink
 from lomond.status import Status
 
@@ -59,7 +59,29 @@ class _Held(object):
         ready_at = self.ready_at
         return ready_at is not None and (
             self.outlet.has_published.is_set()
-            or not self.outlet.queue and monotonic() - ready_at >= _SETTLED)
+            or not self._came and monotonic() - ready_at >= _SETTLED)
+
+    @property
+    def _came(self):
+        # type: () -> int
+        """How many messages have come for the sink."""
+        return self.outlet.counts['received'] - self.outlet.counts['skipped']
+
+    def obstacle(self, failure):
+        # type: (Optional[text_type]) -> Optional[text_type]
+        """Return why it isn't live, or None; ``failure``: that of the sink."""
+        if self.is_live:
+            return None
+        if self.ready_at is None:
+            return self.reason or u'it is connecting'
+        if not self._came:
+            return u'it has just connected'
+        if failure is not None:
+            return u'the sink fails: {}'.format(failure)
+        lost = [u'{} {}'.format(self.outlet.counts[name], name)
+                for name in LOST if self.outlet.counts[name]]
+        return u'none of {} messages is published yet: {}'.format(
+            self._came, u', '.join(lost) or u'they wait for the sink')
 
 
 class Shard(object):
@@ -197,7 +219,7 @@ class Shard(object):
         """The names of the feeds that are live here.
 
         That is: the sink has a message that came here, or a later one; or the feed is open since a
-        second, and silent.
+        second, and no message has come for the sink.
         """
         with self._lock:
             return {name for name, held in self._holding.items() if held.is_live}
@@ -246,8 +268,9 @@ class Shard(object):
         with self._lock:
             held = dict(self._holding)
         return {name: dict(
-            one.outlet.counts, ready=one.websocket.is_open, live=one.is_live, reason=one.reason,
-            last=one.outlet.last_put, queued=len(one.outlet.queue)) for name, one in held.items()}
+            one.outlet.counts, ready=one.websocket.is_open, live=one.is_live,
+            reason=one.obstacle(self._sink.failure), last=one.outlet.last_put,
+            queued=len(one.outlet.queue)) for name, one in held.items()}
 
     # -- the end --
 
@@ -266,6 +289,8 @@ class Shard(object):
         with self._lock:
             outlets = [held.outlet for held in self._leaving]
         left = self._sink.flush(outlets, deadline - monotonic())
+        if left:
+            log.warning('%r was closed with %s messages that the sink had not taken', self, left)
         self._pool.close(timeout=0)
         if not self._is_current():
             self._thread.join(max(deadline - monotonic(), _FAREWELL))

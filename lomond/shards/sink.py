@@ -7,6 +7,7 @@ for a sink; the sink's own thread takes them out.
 from __future__ import absolute_import, division, print_function
 
 import logging
+import operator
 import threading
 from collections import deque
 
@@ -42,11 +43,16 @@ COUNTERS = (
     'published',    # those that the sink has, put there by this shard
     'duplicates',   # those that the sink had already
     'dropped',      # those that the queue had no space for
-    'unnumbered',   # those for which the feed's ``sequence`` failed
+    'skipped',      # those for which the feed's ``sequence`` returned None
+    'unnumbered',   # those for which it failed
     'disordered',   # those whose number isn't greater than one before
     'quarantined',  # those whose number jumps too far, or isn't one from 1 to 2**64 - 1
     'refused',      # those that the sink refused, and always would
 )
+
+
+#: Those of them that count messages which the sink doesn't have, and was to have.
+LOST = ('dropped', 'unnumbered', 'disordered', 'quarantined', 'refused')
 
 
 class Message(object):
@@ -207,7 +213,11 @@ class Sink(object):
         number = None
         if outlet.feed.sequence is not None:
             try:
-                number = int(outlet.feed.sequence(event))
+                number = outlet.feed.sequence(event)
+                if number is None:
+                    counts['skipped'] += 1
+                    return
+                number = operator.index(number)
             # Any message may arrive, and any function fail on it, or end in sys.exit().
             except (Exception, SystemExit):
                 counts['unnumbered'] += 1
@@ -239,7 +249,12 @@ class Sink(object):
 
     def _warn_of_jump(self, outlet, last, number):
         # type: (Outlet, Optional[int], int) -> None
-        if outlet.counts['quarantined'] == 1:
+        if outlet.counts['quarantined'] > 1:
+            return
+        if not 0 < number < _NUMBERS:
+            log.warning('feed %r: number %s is left out: numbers are from 1 to 2**64 - 1; this is '
+                        'logged once', outlet.feed.name, number)
+        else:
             log.warning(
                 'feed %r: number %s after %s is left out, and so is each that is more than '
                 'max_jump (%s) after %s: this is logged once', outlet.feed.name, number, last,

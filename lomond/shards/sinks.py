@@ -23,8 +23,8 @@ log = logging.getLogger('lomond')  # type: logging.Logger
 class CallSink(Sink):
     """Calls a function with a feed's name and each message, in the sink's thread, in order.
 
-    What the function raises is logged, and the message counted as ``refused``. Parameters:
-    ``function``; ``options`` of `Sink`.
+    What the function raises is logged once for each feed, and the message counted as ``refused``.
+    Parameters: ``function``; ``options`` of `Sink`.
     """
 
     def __init__(self, function, **options):
@@ -38,12 +38,16 @@ class CallSink(Sink):
         # type: (List[Tuple[Outlet, Message]]) -> List[Optional[str]]
         """Call the function for each message."""
         answers = []  # type: List[Optional[str]]
+        failed = set()
         for outlet, message in batch:
             try:
                 self._function(outlet.feed.name, message.data)
                 answers.append('published')
             except Exception:       # an error in a function of the user's must not end the sink
-                log.exception('the sink failed for a message of feed %r', outlet.feed.name)
+                if not outlet.counts['refused'] and outlet not in failed:
+                    log.exception('the sink failed for a message of feed %r: this is logged once',
+                                  outlet.feed.name)
+                failed.add(outlet)
                 answers.append('refused')
         return answers
 
@@ -58,6 +62,8 @@ class JSONLinesSink(Sink):
     def __init__(self, path, **options):
         # type: (Any, **Any) -> None
         super(JSONLinesSink, self).__init__(**options)
+        if not isinstance(path, (bytes, text_type)) and not hasattr(path, '__fspath__'):
+            raise TypeError('path must be a path, not {!r}'.format(path))
         self._path = path
         self._file = None  # type: Any
 

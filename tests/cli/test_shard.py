@@ -2,6 +2,7 @@
 
 from __future__ import absolute_import, division, print_function
 
+import contextlib
 import json
 import os
 import signal
@@ -11,8 +12,9 @@ import sys
 import pytest
 
 from lomond.cli.shard import make_feeds, read_config, table
+from lomond.shards.sink import LOST
 from tests.cli.driving import run
-from tests.programs import wait_until
+from tests.programs import free_ports, wait_until
 from tests.redis_server import entries_of, run_redis, url_of
 from tests.shards.feeds_server import Feeds
 
@@ -25,6 +27,20 @@ def write(tmpdir, config):
     path = tmpdir.join('config.json')
     path.write(json.dumps(config))
     return str(path)
+
+
+@contextlib.contextmanager
+def running(*arguments, **streams):
+    """Run `lomond shard` while the block runs, and end it by SIGTERM."""
+    options = dict.fromkeys(('stdout', 'stderr'), subprocess.DEVNULL)
+    process = subprocess.Popen(
+        [sys.executable, '-m', 'lomond', 'shard'] + list(arguments), cwd=ROOT,
+        **dict(options, **streams))
+    try:
+        yield process
+    finally:
+        process.terminate()
+        process.communicate()
 
 
 @pytest.mark.parametrize('changes, words', [
@@ -81,14 +97,43 @@ def test_toml_is_read_where_python_has_it(tmpdir):
 
 
 def test_the_table_has_a_line_for_each_shard():
-    shard = {'name': 'shard-0', 'state': 'ok', 'up': True, 'draining': False, 'pid': 7, 'held': 3}
+    shard = {'name': 'shard-0', 'state': 'ok', 'up': True, 'draining': False, 'pid': 7, 'held': 3,
+             'failure': None}
     lines = list(table({
         'live': 2, 'feeds': 3, 'moving': 0,
-        'shards': [shard, dict(shard, name='shard-1', up=False)]}, {'tea': 'why'}))
+        'shards': [dict(shard, received=20, **dict.fromkeys(LOST, 3)),
+                   dict(shard, name='shard-1', up=False, failure='why')]}))
     assert lines[0] == '2 of 3 feeds are live, 0 are being handed over'
-    assert lines[2].split()[:4] == ['shard-0', 'ok', '7', '3']
+    assert lines[2].split() == ['shard-0', 'ok', '7', '3', '20', '15']
     assert lines[3].split()[:2] == ['shard-1', 'down']
-    assert lines[4] == 'tea is not live: why'
+    assert lines[4] == 'shard-1: why'
+
+
+@pytest.mark.costly
+@pytest.mark.parametrize('changes, words', [
+    ({'shards': 0}, b'shards must be an integer, 1 or more'),
+    ({'replicas': 2}, b'replicas need feeds with a sequence'),
+    ({'ttl': 0}, b'ttl must be a number of seconds, more than 0'),
+    ({'sink': 'out.jsonl'}, b'Redis URL must')])
+def test_wrong_values_are_wrong_arguments(tmpdir, changes, words):
+    for module in 'ray', 'redis':
+        pytest.importorskip(module)
+    status, output, errors = run('shard', write(tmpdir, dict(GOOD, **changes)))
+    assert (status, output) == (2, b'')
+    assert words in errors and b'Traceback' not in errors
+
+
+@pytest.mark.costly
+def test_feeds_that_are_not_live_are_named_with_the_reason(tmpdir):
+    for module in 'ray', 'redis':
+        pytest.importorskip(module)
+    closed, = free_ports(1)
+    path = write(tmpdir, {
+        'sink': 'redis://127.0.0.1:{}/0'.format(closed), 'shards': 1,
+        'feeds': {u'a': u'ws://127.0.0.1:{}/'.format(closed)}})
+    with running(path, '--status', '0.5', stderr=subprocess.PIPE) as process:
+        lines = iter(process.stderr.readline, b'')
+        assert any(b'a is not live' in line and b'refused' in line for line in lines)
 
 
 @pytest.mark.costly
@@ -99,25 +144,15 @@ def test_a_fleet_runs_from_a_file_until_sigterm(tmpdir):
         config = {'sink': url_of(server), 'shards': 2, 'feeds': {u'a': feeds.feed(u'a').source},
                   'sequence': 'tests.shards.feeds_server:number_of'}
         path = write(tmpdir, config)
-        process = subprocess.Popen(
-            [sys.executable, '-m', 'lomond', 'shard', path, '--status', '0.5'], cwd=ROOT,
-            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
-        try:
+        with running(path, '--status', '0.5', stdout=subprocess.PIPE) as process:
             feeds.await_listeners(u'a')
             feeds.send(u'a')
             wait_until(lambda: entries_of(server, 'a') == [(1, 0)], 'published')
-            while b'1 of 1 feeds are live' not in process.stdout.readline():
-                pass
+            lines = iter(process.stdout.readline, b'')
+            assert any(b'1 of 1 feeds are live' in line for line in lines)
             config['feeds'] = {u'b': feeds.feed(u'b').source}
             write(tmpdir, config)
             process.send_signal(signal.SIGHUP)
             feeds.await_listeners(u'b')
             feeds.await_listeners(u'a', 0)
-            process.terminate()
-            process.stdout.read()
-            assert process.wait() == 0
-        finally:
-            if process.poll() is None:
-                process.kill()
-            process.stdout.close()
-            process.wait()
+        assert process.returncode == 143

@@ -18,7 +18,10 @@ from lomond.shards.ray import run  # noqa: E402
 from lomond.shards.redis import RedisSink  # noqa: E402
 from tests.shards.test_ray import NAMES, POLICY, send_all  # noqa: E402
 
-pytestmark = [pytest.mark.costly, pytest.mark.timeout(180)]
+# Seconds: Ray takes a while to notice that a node is gone, and to start processes on another one.
+LONG = 120
+
+pytestmark = [pytest.mark.costly, pytest.mark.timeout(400)]
 
 
 @pytest.fixture
@@ -42,7 +45,7 @@ def test_a_fleet_uses_all_nodes_and_outlives_one(cluster, feeds, server):
     cluster.wait_for_nodes()
     with run([feeds.feed(name, policy=POLICY) for name in NAMES], 4,
              RedisSink(url_of(server))) as fleet:
-        fleet.wait_live()
+        fleet.wait_live(LONG)
         assert len(set(nodes_of(fleet).values())) == 2
         send_all(feeds, server)
 
@@ -50,20 +53,20 @@ def test_a_fleet_uses_all_nodes_and_outlives_one(cluster, feeds, server):
         here = ray.get_runtime_context().get_node_id()
         frozen, = [shard for shard in fleet.status()['shards'] if shard['node'] != here][:1]
         os.kill(frozen['pid'], signal.SIGSTOP)
-        wait_until(lambda: fleet.status()['counts']['freezes'] == 1, 'it counts as dead')
-        fleet.wait_live()
+        wait_until(lambda: fleet.status()['counts']['freezes'] == 1, 'it counts as dead', LONG)
+        fleet.wait_live(LONG)
         send_all(feeds, server)
-        wait_until(lambda: len(nodes_of(fleet)) == 4, 'Ray starts it again')
-        fleet.wait_live()
+        wait_until(lambda: len(nodes_of(fleet)) == 4, 'Ray starts it again', LONG)
+        fleet.wait_live(LONG)
 
         cluster.remove_node(node, allow_graceful=False)
-        wait_until(lambda: set(nodes_of(fleet).values()) == {here}, 'the node is gone')
-        fleet.wait_live()
+        wait_until(lambda: set(nodes_of(fleet).values()) == {here}, 'the node is gone', LONG)
+        fleet.wait_live(LONG)
         send_all(feeds, server)
 
         cluster.add_node(num_cpus=1)
         cluster.wait_for_nodes()
-        name, = fleet.grow()
-        wait_until(lambda: nodes_of(fleet).get(name, here) != here, 'the new node has a shard')
-        fleet.wait_live()
+        name, = fleet.grow(timeout=LONG)
+        assert nodes_of(fleet)[name] != here
+        fleet.wait_live(LONG)
         send_all(feeds, server)

@@ -114,9 +114,9 @@ def test_a_shard_that_is_frozen_is_killed(fleet, feeds, server):
 def test_joining_and_draining_miss_nothing(fleet, feeds, server):
     send_all(feeds, server)
     name, = fleet.grow()
-    wait_until(lambda: shard_of(fleet, name)['held'] == 2, 'it takes its share')
-    send_all(feeds, server)
     fleet.wait_live()
+    assert shard_of(fleet, name)['held'] == 2       # its share
+    send_all(feeds, server)
     fleet.drain('shard-0')
     assert fleet.shards == ['shard-1', name]
     assert [shard['held'] for shard in fleet.status()['shards']] == [3, 3]
@@ -339,7 +339,11 @@ def test_a_program_that_crashes_leaves_nothing_that_is_in_the_way(ray_runs, feed
 def test_closing_leaves_nothing(ray_runs, feeds, server):
     fleet = run([feeds.feed(name, policy=POLICY) for name in NAMES], 2, RedisSink(url_of(server)))
     fleet.wait_live()
+    with pytest.raises(ValueError, match='Ray runs already'):
+        run([], 1, len, address='127.0.0.1:1')
     fleet.close()
+    with pytest.raises(RuntimeError, match='the fleet was closed'):
+        fleet.status()
     wait_until(lambda: not any(feeds.listeners(name) for name in NAMES), 'all are closed')
     wait_until(lambda: not ray.util.list_named_actors(all_namespaces=True), 'no actor is left')
 
@@ -350,6 +354,10 @@ def test_wrong_arguments_are_refused_before_anything_starts(feeds):
             (([feed, feed], 2, len), ValueError, 'comes twice'),
             (([u'ws://x/'], 2, len), TypeError, 'takes feeds'),
             (([feed], 0, len), ValueError, 'shards'),
+            (([feed], 2, len, 3), ValueError, '3 replicas need as many shards'),
+            (([feed], 2, len, 1, 0), ValueError, 'ttl'),
+            (([feed], 2, u'redis://x/'), TypeError, 'sink'),
+            (([feed], 2, len, 1, 3, None, u'x', 0, {'no_such': 1}), TypeError, 'no_such'),
             (([feeds.feed(u'a', sequence=None)], 2, len, 2), ValueError, 'sequence')):
         with pytest.raises(error, match=words):
             run(*arguments)

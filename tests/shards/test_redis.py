@@ -644,6 +644,37 @@ def test_a_reader_that_does_not_wait_yields_none(server, client):
     reader.close()
 
 
+def test_a_reader_that_left_the_loop_gets_again_what_it_did_not_acknowledge(server, client):
+    reader = make_reader(server)
+    add(client, 'a', 1, 2, 3)
+    assert next(iter(reader)).number == 1
+    assert [entry.number for entry in read_all(reader)] == [1, 2, 3]
+    add(client, 'a', 4, 5)
+    assert next(iter(reader)).number == 4
+    reader.close()
+    again = make_reader(server)         # as after a crash: the same name
+    assert [entry.number for entry in read_all(again)] == [4, 5]
+    assert read_all(again) == []
+    again.close()
+
+
+@pytest.mark.parametrize('feeds, options, error', [
+    (u'tea', {}, TypeError), ([], {}, ValueError), ([u'tea'], {'count': 0}, ValueError),
+    ([u'tea'], {'claim_after': u'1'}, TypeError)])
+def test_wrong_arguments_of_a_reader_are_refused(server, feeds, options, error):
+    with pytest.raises(error):
+        Reader(url_of(server), feeds, u'group', u'one', **options)
+
+
+@pytest.mark.parametrize('arguments, options, error', [
+    ((u'127.0.0.1:6379',), {}, ValueError), ((u'http://x/',), {}, ValueError),
+    ((u'redis://x/?decode_responses=1',), {}, ValueError),
+    ((), {'prefix': 5}, TypeError), ((), {'maxlen': 0}, ValueError)])
+def test_wrong_arguments_of_a_sink_are_refused(arguments, options, error):
+    with pytest.raises(error):
+        RedisSink(*arguments, **options)
+
+
 def test_block_is_shorter_than_the_timeout_of_the_client(server):
     with pytest.raises(ValueError, match='socket_timeout'):
         make_reader(server, block=10)

@@ -12,7 +12,7 @@ from lomond import WebSocket
 from lomond._compat import monotonic
 from lomond.persist import ReconnectPolicy
 from lomond.shards import CallSink, Feed, JSONLinesSink, Shard
-from tests.programs import wait_until
+from tests.programs import free_ports, wait_until
 from tests.shards.feeds_server import number_of
 from tests.support import PATIENCE
 
@@ -125,7 +125,55 @@ def test_a_function_of_the_users_that_fails_is_logged_and_counted(feeds, got, ca
         wait_until(lambda: shard.health()['refused'] == 2, 'refused')
         wait_until(lambda: shard.health()['unnumbered'] == 2, 'unnumbered')
         assert shard.health()['state'] == 'ok'
-    assert len(caplog.records) == 4     # on_ready, twice the sink, once sequence
+    assert len(caplog.records) == 3     # on_ready, the sink, sequence: each once
+
+
+def test_what_sequence_returns_is_an_integer_or_none(feeds, got, caplog):
+    """A welcome has no number, and isn't published; a time in seconds is no number of a message."""
+    numbers = iter([None, 1, 2.5, u'3', None, 4])
+    with Shard(got) as shard:
+        shard.add(feeds.feed(u'a', sequence=lambda event: next(numbers)))
+        feeds.await_listeners(u'a')
+        feeds.send(u'a', 6)
+        wait_until(lambda: shard.health()['received'] == 6, 'received')
+        wait_until(lambda: shard.health()['published'] == 2, 'published')
+        assert (shard.health()['skipped'], shard.health()['unnumbered']) == (2, 2)
+    record, = caplog.records
+    assert 'sequence of feed' in record.getMessage()
+
+
+def test_a_feed_whose_messages_are_all_lost_is_not_live(feeds, caplog):
+    def refuse(_name, _message):
+        raise ValueError
+
+    with Shard(refuse) as shard:
+        shard.add(feeds.feed(u'silent', sequence=lambda event: None))
+        shard.add(feeds.feed(u'lost', sequence=lambda event: event.nothing))
+        shard.add(feeds.feed(u'refused'))
+        shard.add(feeds.feed(u'huge', sequence=lambda event: 2 ** 64))
+        for name in u'silent', u'lost', u'refused', u'huge':
+            feeds.await_listeners(name)
+            feeds.send(name, 3)
+        wait_until(lambda: shard.health()['received'] == 12, 'received')
+        wait_until(lambda: shard.live == {u'silent'}, 'live')
+        reasons = {name: line['reason'] for name, line in shard.report().items()}
+        assert reasons == {
+            u'silent': None, u'lost': u'none of 3 messages is published yet: 3 unnumbered',
+            u'refused': u'none of 3 messages is published yet: 3 refused',
+            u'huge': u'none of 3 messages is published yet: 3 quarantined'}
+
+
+def test_why_a_feed_is_not_live(feeds, tmpdir, caplog):
+    closed, = free_ports(1)
+    with Shard(JSONLinesSink(str(tmpdir.join('missing', 'lines')))) as shard:
+        shard.add(Feed(u'away', u'ws://127.0.0.1:{}/'.format(closed)))
+        shard.add(feeds.feed(u'a'))
+        feeds.await_listeners(u'a')
+        feeds.send(u'a')
+        wait_until(lambda: 'the sink fails: ' in (shard.report()[u'a']['reason'] or ''), 'why')
+        wait_until(lambda: 'refused' in (shard.report()[u'away']['reason'] or ''), 'why')
+        assert shard.close(timeout=0.1) == 1
+    assert '1 messages that the sink had not taken' in caplog.records[-1].getMessage()
 
 
 def test_a_number_that_does_not_grow_or_jumps_too_far_is_counted(feeds, got):

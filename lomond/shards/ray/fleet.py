@@ -10,9 +10,12 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from lomond._checks import check_count, check_seconds
 from lomond._compat import TYPE_CHECKING, monotonic
+from lomond.pool import Pool
 from lomond.shards.feed import Feed
 from lomond.shards.ray.host import ShardHost
 from lomond.shards.ray.supervisor import NAMESPACE, Supervisor
+from lomond.shards.sink import Sink
+from lomond.shards.sinks import CallSink
 
 if TYPE_CHECKING:
     from typing import Any, Dict, Iterable, Iterator, List, Optional  # noqa: F401
@@ -43,6 +46,7 @@ class Fleet(object):
         # For a supervisor that begins again at the same time as those shards that keep the list.
         self._feeds = {feed.name: feed for feed in feeds}  # type: Dict[str, Feed]
         self._lock = threading.Lock()
+        self._is_closed = False
 
     def __enter__(self):
         # type: () -> Fleet
@@ -57,18 +61,20 @@ class Fleet(object):
         try:
             return ray.get(call, timeout=_ANSWER)
         except ray.exceptions.RayError as error:
-            raise RuntimeError('the supervisor of the fleet does not answer: {}'.format(error))
+            raise RuntimeError('the fleet was closed' if self._is_closed else (
+                'the supervisor of the fleet does not answer: {}'.format(
+                    str(error).strip().split('\n')[0] or type(error).__name__)))
 
     def status(self):
         # type: () -> Dict[str, Any]
         """Return how all is.
 
         A dict: ``feeds``, how many there are, ``live``, how many of them are live at as many shards
-        as they should be, ``moving``, how many are being handed over, ``failed``, why feeds can't
-        be held, by name; ``counts`` of ``deaths``, ``freezes``, ``moves`` and ``forced_moves``;
-        ``shards``, a list of what `Shard.health` returns for each, with ``up``, ``draining``,
-        ``pid``, ``node``, ``held``, ``live``, ``starts`` and ``silent``, seconds since its last
-        sign of life.
+        as they should be, ``moving``, how many are being handed over, ``planned``, False while a
+        change isn't yet followed, ``failed``, why feeds can't be held, by name; ``counts`` of
+        ``deaths``, ``freezes``, ``moves`` and ``forced_moves``; ``shards``, a list of what
+        `Shard.health` returns for each, with ``up``, ``draining``, ``pid``, ``node``, ``held``,
+        ``live``, ``starts`` and ``silent``, seconds since its last sign of life.
         """
         status = self._ask(self._supervisor.status.remote())  # type: Dict[str, Any]
         if not status['version']:       # it has begun again, and so have those that kept the list
@@ -107,14 +113,14 @@ class Fleet(object):
         reasons = dict(self.status()['failed'])
         for name, line in sorted(self.report().items()):
             if not line['live']:
-                reasons.setdefault(name, line['reason'] or 'it is connecting')
+                reasons.setdefault(name, line['reason'])
         return {name: reasons[name] for name in sorted(reasons)[:10]}
 
     def wait_live(self, timeout=60.0):
         # type: (float) -> None
         """Wait until all feeds are live, and none is being handed over; else raise RuntimeError."""
         for status in self._watch(timeout):
-            if status['live'] == status['feeds'] and not status['moving']:
+            if status['live'] == status['feeds'] and status['planned'] and not status['moving']:
                 return
         words = u'{live} of {feeds} feeds are live, {moving} are being handed over'.format(**status)
         raise RuntimeError(u'; '.join(
@@ -160,15 +166,21 @@ class Fleet(object):
         """The names of the shards, in a new list."""
         return sorted(self._hosts)
 
-    def grow(self, count=1):
-        # type: (int) -> List[str]
-        """Start further shards, which take their part of the feeds; return their names."""
+    def grow(self, count=1, timeout=60.0):
+        # type: (int, float) -> List[str]
+        """Start further shards, and return their names; then they take their part of the feeds.
+
+        Raises RuntimeError if they haven't begun after ``timeout`` seconds; they may do so later.
+        """
         names = ['shard-{}'.format(self._next + index)
                  for index in range(check_count('count', count, 1))]
         self._next += count
         self._hosts.update((name, self._make_host(name)) for name in names)
         self._ask(self._supervisor.join.remote())
-        return names
+        for status in self._watch(timeout):
+            if set(names) <= {shard['name'] for shard in status['shards'] if shard['up']}:
+                return names
+        raise RuntimeError('not all of {} have begun after {} s'.format(', '.join(names), timeout))
 
     def drain(self, name, timeout=60.0):
         # type: (str, float) -> None
@@ -199,6 +211,7 @@ class Fleet(object):
             self._ask(self._supervisor.close.remote())
         except RuntimeError:
             pass
+        self._is_closed = True
         ray.kill(self._supervisor, no_restart=True)
         actors, self._hosts = list(self._hosts.values()), {}
         _end(actors, timeout)
@@ -254,15 +267,23 @@ def run(feeds, shards, sink, replicas=1, ttl=3.0, address=None, name=u'lomond', 
     """
     listed = _check_feeds(feeds)
     check_count('shards', shards, 1)
-    check_count('replicas', replicas, 1)
-    check_seconds('ttl', ttl)
+    if check_count('replicas', replicas, 1) > shards:
+        raise ValueError('{} replicas need as many shards, not {}'.format(replicas, shards))
+    if not check_seconds('ttl', ttl):
+        raise ValueError('ttl must be a number of seconds, more than 0, not {!r}'.format(ttl))
     check_seconds('overlap', overlap)
+    # Each shard makes both; a mistake is to show here.
+    sink = sink if isinstance(sink, Sink) else CallSink(sink)
+    Pool(**dict(options or {})).close()
     if replicas > 1 and any(feed.sequence is None for feed in listed):
         raise ValueError('replicas need feeds with a sequence: without numbers the sink accepts '
                          'each message twice')
     if not ray.is_initialized():
         ray.init(address=address, include_dashboard=False if address is None else None,
-                 log_to_driver=False, namespace=NAMESPACE)
+                 namespace=NAMESPACE)
+    elif address not in (None, 'auto', ray.get_runtime_context().gcs_address):
+        raise ValueError('Ray runs already, at {}, so not at {}'.format(
+            ray.get_runtime_context().gcs_address, address))
 
     # Names of a program that has crashed may still be taken.
     prefix = '{}-{}-'.format(name, uuid.uuid4().hex[:8])

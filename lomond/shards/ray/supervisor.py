@@ -220,7 +220,8 @@ class Supervisor(object):
                 'version': self._version, 'feeds': len(self._feeds),
                 'replicas': self._replicas,
                 'live': sum(ready.get(name, 0) >= wanted for name in self._feeds),
-                'moving': len(self._moving), 'failed': failed, 'shards': shards,
+                'moving': len(self._moving), 'planned': self._is_planned, 'failed': failed,
+                'shards': shards,
                 'pid': os.getpid(), 'counts': dict(self._counts)}
 
     def holders(self):
