@@ -66,6 +66,7 @@ class AsyncioLoop:
         self._is_debug = is_debug
         self._complaints = []
         self.asyncio_loop = None
+        self._tasks_before = 0
 
     def run(self, scenario):
         loop = self.asyncio_loop = self._new_loop()
@@ -74,10 +75,14 @@ class AsyncioLoop:
         loop.set_exception_handler(lambda _loop, context: self._complaints.append(context))
         asyncio.set_event_loop(loop)
         try:
-            return loop.run_until_complete(asyncio.wait_for(scenario(self), PATIENCE))
+            return loop.run_until_complete(asyncio.wait_for(self._begin(scenario), PATIENCE))
         finally:
             self._clear_up(loop)
-            assert not self._complaints
+            assert not self._complaints, self._complaints
+
+    async def _begin(self, scenario):
+        self._tasks_before = len(self.tasks())      # up to 3.11 two: one waits for the other
+        return await scenario(self)
 
     def _clear_up(self, loop):
         """Do what `asyncio.run` does at its end."""
@@ -97,7 +102,7 @@ class AsyncioLoop:
 
     def count_own_tasks(self):
         """Return how many tasks there are beside the scenario's."""
-        return len(self.tasks()) - 2       # the one that waits for the scenario, and the scenario
+        return len(self.tasks()) - self._tasks_before
 
     @staticmethod
     async def sleep(seconds):
