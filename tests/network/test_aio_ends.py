@@ -409,7 +409,7 @@ def test_finished_connections_need_no_collector(loop_name):
             await collect(aio.connect(WebSocket(server.url)))
             # Those of other tests may be in a traceback that pytest keeps.
             counts.append(sum(
-                isinstance(thing, aio.Connection) and thing.websocket.url == server.url
+                type(thing) is aio.Connection and thing.websocket.url == server.url
                 for thing in gc.get_objects()))
 
     counts = []

@@ -767,7 +767,7 @@ def test_connections_that_have_ended_need_no_collector(loop_name):
                 await collect(client)
                 await wait_until(loop, lambda: not server.connections)
                 counts.append(sum(
-                    isinstance(thing, aio.ServerConnection) for thing in gc.get_objects()))
+                    type(thing) is aio.ServerConnection for thing in gc.get_objects()))
 
     counts = []
     gc.collect()
