@@ -18,7 +18,7 @@ import lomond
 from lomond._core import why_pure
 from lomond.protocol import accel
 from tests import sources
-from tests.sampling import IS_BETWEEN, IS_COMPILED, share
+from tests.sampling import SHARES_SOCKETS, SHARES_COSTLY, share
 
 try:
     from zlib_ng import zlib_ng
@@ -48,9 +48,9 @@ def pytest_configure():
 
 def pytest_collection_modifyitems(config, items):
     """Leave most of the tests that take long to other Pythons, in `make test-all`."""
-    if IS_COMPILED:
+    if SHARES_COSTLY:
         shared = [item for item in items if item.get_closest_marker('costly')]
-    elif IS_BETWEEN:
+    elif SHARES_SOCKETS:
         shared = [item for item in items if not item.nodeid.startswith(QUICK)]
     else:
         return

@@ -2,9 +2,9 @@
 
 `make faults` tries all (LOMOND_THOROUGH); `make test` all bytes, and some lines. In `make test-all`
 each of the other Pythons takes one byte of four (LOMOND_SHARE), with another remainder than its
-neighbours, so that together they take all. The tests of compiled modules take one of four tests
-that are marked as costly, too; the Pythons between the oldest and the newest take one of four tests
-that use sockets or processes.
+neighbours, so that together they take all. Compiled modules and 3.6 take one of four tests that are
+marked as costly, too; the Pythons between 3.6 and 3.13 take one of four tests that use sockets or
+processes.
 """
 
 from __future__ import absolute_import, division, print_function
@@ -22,11 +22,12 @@ SHARE = 1 if IS_THOROUGH else int(os.environ.get('LOMOND_SHARE') or 1)
 #: How far it is from one line that a test tries to the next: all of them take a minute.
 LINE_STEP = 1 if IS_THOROUGH else 7 * SHARE
 
-#: True if each costly test is run on pure Python.
-IS_COMPILED = SHARE > 1 and os.environ.get('LOMOND_TESTED') == 'compiled'
+#: True if each costly test is run by others.
+SHARES_COSTLY = SHARE > 1 and (
+    os.environ.get('LOMOND_TESTED') == 'compiled' or sys.version_info[:2] == (3, 6))
 
-#: True if each test that uses sockets or processes is run on older and on newer Pythons.
-IS_BETWEEN = SHARE > 1 and not IS_COMPILED and (3, 6) < sys.version_info[:2] < (3, 13)
+#: True if each test that uses sockets or processes is run by others.
+SHARES_SOCKETS = SHARE > 1 and not SHARES_COSTLY and (3, 6) < sys.version_info[:2] < (3, 13)
 
 
 def share(cases):
