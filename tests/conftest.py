@@ -18,7 +18,7 @@ import lomond
 from lomond._core import why_pure
 from lomond.protocol import accel
 from tests import sources
-from tests.sampling import SHARES_SOCKETS, SHARES_COSTLY, share
+from tests.sampling import SHARES_COSTLY, SHARES_SOCKETS, share
 
 try:
     from zlib_ng import zlib_ng
