@@ -12,10 +12,10 @@ import signal
 import threading
 
 from lomond import _console
-from lomond._compat import TYPE_CHECKING, text_to_native, text_type
+from lomond._compat import TYPE_CHECKING, monotonic, text_to_native, text_type
 from lomond.cli.output import readable
 from lomond.cli.signals import STATUSES, catching
-from lomond.cli.statuses import FAILED, OK
+from lomond.cli.statuses import FAILED, OK, TERMINATED
 from lomond.shards.sink import LOST
 
 if TYPE_CHECKING:
@@ -59,6 +59,9 @@ _COLUMNS = ('name', 'state', 'pid', 'held', 'live', 'queued', 'received', 'publi
 # Seconds between two looks at which feeds aren't live, without ``--status``.
 _LOOK = 10.0
 
+# Seconds between two looks for a signal.
+_TURN = 0.1
+
 
 def add_arguments(parser):
     # type: (argparse.ArgumentParser) -> None
@@ -95,8 +98,13 @@ def run(arguments):
         except RuntimeError as error:
             _console.complain(u'lomond shard: {}'.format(readable(error)))
             return FAILED
-        with fleet, catching(signals.on_signal, signals.numbers):      # after those of Ray
-            return _watch(fleet, signals, arguments)
+        except SystemExit:      # of Ray's own handler of SIGTERM, while it starts
+            return TERMINATED
+        try:
+            with catching(signals.on_signal, signals.numbers), fleet:      # after those of Ray
+                return _watch(fleet, signals, arguments)
+        except KeyboardInterrupt:
+            return signals.status
 
 
 def _watch(fleet, signals, arguments):
@@ -122,27 +130,34 @@ def _watch(fleet, signals, arguments):
 
 
 class _Signals(object):
-    """Waits for signals: SIGHUP asks for the file to be read again, any other one for the end."""
+    """Waits for signals: SIGHUP asks for the file to be read again, any other one for the end.
+
+    A second one of the others breaks off what is going on.
+    """
 
     #: Which signals it waits for.
     numbers = frozenset(STATUSES) | _RELOADING
 
     def __init__(self):
         # type: () -> None
-        self._happened = threading.Event()
         self._caught = set()  # type: Set[int]
 
     def on_signal(self, number, _frame):
         # type: (int, Any) -> None
-        """Remember a signal, and end the wait."""
+        """Remember a signal; raises KeyboardInterrupt for the second one that asks for the end."""
+        is_second = bool(self._caught - _RELOADING)
         self._caught.add(number)
-        self._happened.set()
+        if is_second and number not in _RELOADING:
+            raise KeyboardInterrupt
 
     def wait(self, seconds):
-        # type: (Optional[float]) -> bool
+        # type: (float) -> bool
         """Wait for a signal, or this long; return False if it is to end."""
-        self._happened.wait(seconds)
-        self._happened.clear()
+        deadline = monotonic() + seconds
+        waiting = threading.Event()
+        # Not until the handler sets an event: the main thread may hold the lock of that.
+        while not self._caught and monotonic() < deadline:
+            waiting.wait(_TURN)
         return self._caught <= _RELOADING
 
     @property

@@ -1,6 +1,7 @@
 """Reads the streams that `lomond.shards.redis` writes, as one consumer of a group.
 
-Needs redis-py (`pip install lomond[redis]`), 3.5 or newer, and Redis 6.2 or newer.
+Needs redis-py (`pip install lomond[redis]`), 4.0 or newer, and Redis 6.2 or newer; with
+``claim_after=None``, redis-py 3.5 and Redis 5.
 """
 
 from __future__ import absolute_import, division, print_function
@@ -45,6 +46,13 @@ class Entry(object):
         return 'Entry({!r}, {!r}, {!r})'.format(self.feed, str(self.id), self.data)
 
 
+def _pair(entry_id):
+    # type: (text_type) -> Tuple[int, int]
+    """Return the two numbers of an id."""
+    first, second = entry_id.split('-')
+    return int(first), int(second)
+
+
 class Reader(object):
     """Reads the streams of feeds as one consumer of a group; iterating yields `Entry` objects.
 
@@ -72,7 +80,8 @@ class Reader(object):
     those that another one reads; with one, the feed sent them while no shard held it, or the
     stream's ``maxlen`` had trimmed them before they were read. ``trimmed`` counts entries that had
     been trimmed while they were pending; ``restarts``, how often a group was gone, as after
-    FLUSHALL, and was made again after the last entry that was read.
+    FLUSHALL, and was made again: after the last entry that was read, or at the beginning of a
+    stream that doesn't go so far.
     """
 
     def __init__(self, source, feeds, group, consumer, prefix=u'feed:', count=200, block=1.0,
@@ -108,8 +117,7 @@ class Reader(object):
 
     def __iter__(self):
         # type: () -> Iterator[Optional[Entry]]
-        for key in self._keys:
-            self._make_group(key, self._read.get(self._keys[key], u'0'))
+        self._make_groups()
         start = _UNACKNOWLEDGED
         while True:
             batches = (self._claim() if start == _NEW else []) + self._receive(start)
@@ -128,13 +136,33 @@ class Reader(object):
         """Close the client's connections."""
         self._client.close()
 
-    def _make_group(self, key, start):
-        # type: (text_type, text_type) -> None
-        try:
-            self._client.xgroup_create(key, self._group, id=start, mkstream=True)
-        except redis.ResponseError as error:
-            if not text_type(error).startswith('BUSYGROUP'):
-                raise
+    def _make_groups(self):
+        # type: () -> None
+        """Make the groups that aren't there: one that was there begins after what was read."""
+        was_there = False
+        for key, name in self._keys.items():
+            start = self._start(key)
+            try:
+                self._client.xgroup_create(key, self._group, id=start, mkstream=True)
+            except redis.ResponseError as error:
+                if not text_type(error).startswith('BUSYGROUP'):
+                    raise
+            else:
+                was_there = was_there or name in self._read
+                if start == u'0':
+                    self._read.pop(name, None)
+        if was_there:
+            self.restarts += 1
+            log.warning('the group %r was gone from Redis, and is made again', self._group)
+
+    def _start(self, key):
+        # type: (text_type) -> text_type
+        """Return the last id that was read of a stream, or 0 if the stream doesn't go so far."""
+        read = self._read.get(self._keys[key])
+        if read is None:
+            return u'0'
+        last = self._client.xrevrange(key, count=1)
+        return read if last and _pair(last[0][0].decode('ascii')) >= _pair(read) else u'0'
 
     def _receive(self, start):
         # type: (str) -> List[Tuple[text_type, Any]]
@@ -143,20 +171,13 @@ class Reader(object):
                 self._group, self._consumer, dict.fromkeys(self._keys, start), count=self._count,
                 block=max(1, int(self._block * 1000)))      # 0: without a limit
         except redis.ResponseError as error:
-            if not text_type(error).startswith(('NOGROUP', 'UNBLOCKED')):
+            if not text_type(error).startswith('NOGROUP') \
+                    and 'no longer exists' not in text_type(error):
                 raise
-            self._restart()
+            self._make_groups()
             return []
         found = found.items() if isinstance(found, dict) else found or ()
         return [(key.decode('utf-8'), entries) for key, entries in found if entries]
-
-    def _restart(self):
-        # type: () -> None
-        """Make the groups again that are gone, after what was read of their streams."""
-        self.restarts += 1
-        log.warning('the group %r is gone from Redis, and is made again', self._group)
-        for key, name in self._keys.items():
-            self._make_group(key, self._read.get(name, u'0'))
 
     def _claim(self):
         # type: () -> List[Tuple[text_type, Any]]
@@ -176,7 +197,10 @@ class Reader(object):
                     if not text_type(error).startswith('NOGROUP'):
                         raise
                     break
-                start, entries = answer[0], answer[1]
+                start = answer[0]
+                # Redis 6.2 has no ids of those that were trimmed, newer ones list them apart.
+                entries = [entry for entry in answer[1] if entry[0] is not None]
+                self.trimmed += len(answer[1]) - len(entries)
                 self.trimmed += len(answer[2]) if len(answer) > 2 else 0
                 if entries:
                     claimed.append((key, entries))
@@ -191,14 +215,14 @@ class Reader(object):
                 self.trimmed += 1
                 continue
             entry_id = raw_id.decode('ascii')
-            first, second = (int(part) for part in entry_id.split('-'))
+            first, second = _pair(entry_id)
             number = first if second == 0 else None
             last = self._read.get(name)
             if last is not None and number is not None:
-                left_out = number - int(last.split('-')[0]) - 1
+                left_out = number - _pair(last)[0] - 1
                 if left_out > 0:
                     self.missed[name] = self.missed.get(name, 0) + left_out
-            if last is None or (first, second) > tuple(int(part) for part in last.split('-')):
+            if last is None or (first, second) > _pair(last):
                 self._read[name] = entry_id
             text = fields.get(b'text')
             yield Entry(name, entry_id, number,

@@ -32,15 +32,15 @@ log = logging.getLogger('lomond')  # type: logging.Logger
 _NOT_GREATER = 'equal or smaller than the target stream top item'
 
 # How answers begin that stay the same; others may change: no memory, a read-only replica, a start.
-_PERMANENT = ('WRONGTYPE', 'NOPERM', 'Invalid stream ID', 'wrong number of arguments',
+_PERMANENT = ('WRONGTYPE', 'Invalid stream ID', 'wrong number of arguments',
              'The ID specified in XADD must be greater than 0-0')
 
 # Seconds without an answer in which Redis may have been restarted: then it is asked, as redis-py
 # connects again in silence.
 _QUIET = 0.005
 
-# What decides on the slot of a key in a cluster, if the key has it.
-_HASH_TAG = re.compile('{[^}]+}')
+# A key whose slot in a cluster is decided by the part in braces.
+_HAS_TAG = re.compile('[^{]*{[^}]+}')
 
 # Makes the next epoch of a stream: greater than all before, and than the stream's last id.
 _NEXT_EPOCH = u'''
@@ -53,6 +53,13 @@ return string.format('%.0f', epoch)
 '''
 
 
+def _is_permanent(error):
+    # type: (Exception) -> bool
+    """Return whether Redis would always answer so."""
+    return isinstance(error, redis.exceptions.NoPermissionError) \
+        or text_type(error).startswith(_PERMANENT)
+
+
 def stream_key(prefix, name):
     # type: (text_type, text_type) -> text_type
     """Return the key of a feed's stream."""
@@ -62,7 +69,7 @@ def stream_key(prefix, name):
 def _epoch_key(key):
     # type: (text_type) -> text_type
     """Return the key of a stream's last epoch, in the same hash slot of a cluster."""
-    return u'epoch:{}'.format(key if _HASH_TAG.search(key) else u'{{{}}}'.format(key))
+    return u'epoch:{}'.format(key if _HAS_TAG.match(key) else u'{{{}}}'.format(key))
 
 
 class RedisSink(Sink):
@@ -102,8 +109,8 @@ class RedisSink(Sink):
         self._breaks = 0
         self._run_ids = None  # type: Any
         self._answered_at = 0.0
-        #: How often a stream had lost entries that Redis had confirmed, as after a crash of its
-        #: machine or a fail-over.
+        #: How often the stream of a feed with numbers had lost entries that Redis had confirmed, as
+        #: after a crash of its machine or a fail-over.
         self.rewound = 0  # type: int
 
     def begin(self):
@@ -135,7 +142,7 @@ class RedisSink(Sink):
         try:
             found = self._client.xrevrange(self._key(outlet), count=1)
         except redis.ResponseError as error:
-            if text_type(error).startswith(_PERMANENT):     # it refuses each entry, too
+            if _is_permanent(error):    # it refuses each entry, too
                 return None
             raise
         return int(found[0][0].split(b'-')[0]) if found else None
@@ -186,7 +193,7 @@ class RedisSink(Sink):
                 results.append('published')
             elif _NOT_GREATER in text_type(answer):
                 results.append('published' if message.is_unanswered else 'duplicates')
-            elif text_type(answer).startswith(_PERMANENT):
+            elif _is_permanent(answer):
                 if not outlet.counts['refused'] and outlet not in refused:
                     log.error('Redis refused an entry of feed %r: %s; this is logged once',
                               outlet.feed.name, answer)
@@ -219,7 +226,10 @@ class RedisSink(Sink):
                 info = self._client.info('server', target_nodes='primaries')
             else:
                 info = self._client.info('server')
-        except redis.RedisError:    # it is away, which the write will show; or may not be asked
+        except redis.ResponseError:     # it may not be asked
+            return
+        except redis.RedisError:
+            self._breaks += 1
             return
         # A cluster of one primary answers as that does.
         infos = info.values() if 'run_id' not in info and is_cluster(self._client) else [info]

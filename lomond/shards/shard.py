@@ -267,10 +267,13 @@ class Shard(object):
         """Return, for each feed, its counters, whether it is open and live, and why it isn't."""
         with self._lock:
             held = dict(self._holding)
-        return {name: dict(
-            one.outlet.counts, ready=one.websocket.is_open, live=one.is_live,
-            reason=one.obstacle(self._sink.failure), last=one.outlet.last_put,
-            queued=len(one.outlet.queue)) for name, one in held.items()}
+        report = {}
+        for name, one in held.items():
+            obstacle = one.obstacle(self._sink.failure)
+            report[name] = dict(
+                one.outlet.counts, ready=one.websocket.is_open, live=obstacle is None,
+                reason=obstacle, last=one.outlet.last_put, queued=len(one.outlet.queue))
+        return report
 
     # -- the end --
 
@@ -283,13 +286,13 @@ class Shard(object):
         """
         deadline = monotonic() + timeout
         with self._lock:
-            self._is_closed = True
+            was_closed, self._is_closed = self._is_closed, True
             names = list(self._holding)
         self._let_go(self._pop(names), timeout)
         with self._lock:
             outlets = [held.outlet for held in self._leaving]
         left = self._sink.flush(outlets, deadline - monotonic())
-        if left:
+        if left and not was_closed:
             log.warning('%r was closed with %s messages that the sink had not taken', self, left)
         self._pool.close(timeout=0)
         if not self._is_current():
@@ -315,6 +318,9 @@ class Shard(object):
         except BaseException as error:      # `health` reports it, as nobody waits for this thread
             self._error = error
             log.exception('%r ended', self)
+            with self._lock:
+                for held in self._holding.values():
+                    held.ready_at, held.reason = None, u'the loop of the shard has ended'
 
     def _turn(self):
         # type: () -> None

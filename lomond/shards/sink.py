@@ -7,11 +7,10 @@ for a sink; the sink's own thread takes them out.
 from __future__ import absolute_import, division, print_function
 
 import logging
-import operator
 import threading
 from collections import deque
 
-from lomond._checks import check_count
+from lomond._checks import check_count, whole_number
 from lomond._compat import TYPE_CHECKING, monotonic, text_type
 from lomond.engine.outbox import MAX_QUEUE
 
@@ -213,11 +212,13 @@ class Sink(object):
         number = None
         if outlet.feed.sequence is not None:
             try:
-                number = outlet.feed.sequence(event)
-                if number is None:
+                returned = outlet.feed.sequence(event)
+                if returned is None:
                     counts['skipped'] += 1
                     return
-                number = operator.index(number)
+                number = whole_number(returned)
+                if number is None:
+                    raise TypeError('it returned {!r}, which is no integer'.format(returned))
             # Any message may arrive, and any function fail on it, or end in sys.exit().
             except (Exception, SystemExit):
                 counts['unnumbered'] += 1
@@ -395,7 +396,7 @@ class Sink(object):
                 raise
             try:
                 on_ready(websocket, last)
-            except Exception:       # an error in a function of the user's must not end the sink
+            except (Exception, SystemExit):     # of a function of the user's
                 log.exception('on_ready of feed %r failed', outlet.feed.name)
 
     def _take(self, outlets):
@@ -419,7 +420,9 @@ class Sink(object):
     def _begin_with(self, outlet):
         # type: (Outlet) -> None
         """Begin with an outlet, if its first message may go out: no other shard is behind it."""
-        number = outlet.queue[0].number
+        with self._lock:
+            message = outlet.queue[0]
+        number = message.number
         if number is None:
             outlet.has_begun = True
             return
@@ -428,8 +431,9 @@ class Sink(object):
             outlet.deadline = monotonic() + outlet.overlap
         if not self._is_near(last, number):
             with self._lock:
-                self._take_first(outlet, 'quarantined')
-                outlet.last_put = last
+                if outlet.queue[0] is message:      # else it was dropped meanwhile
+                    self._take_first(outlet, 'quarantined')
+                    outlet.last_put = last
             self._warn_of_jump(outlet, last, number)
             return
         outlet.has_begun = last is None or last >= number - 1 or monotonic() >= outlet.deadline

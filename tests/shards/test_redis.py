@@ -611,6 +611,32 @@ def test_entries_that_were_trimmed_while_pending_are_counted(server, client):
     alive.close()
 
 
+def test_a_reader_goes_on_with_a_stream_that_begins_again_before_what_was_read(
+        server, client, caplog):
+    """As after Redis has come back empty: the epochs of a feed without numbers begin again."""
+    reader = make_reader(server)
+    client.xadd('feed:a', {'text': 'old'}, id='7-30')
+    assert [entry.id for entry in read_all(reader)] == [u'7-30']
+    client.flushall()
+    assert read_all(reader) == []       # here the group is made again
+    client.xadd('feed:a', {'text': 'new'}, id='1-1')
+    assert [entry.id for entry in read_all(reader)] == [u'1-1']
+    assert reader.restarts == 1
+    assert ['was gone' in record.getMessage() for record in caplog.records] == [True]
+    reader.close()
+
+
+def test_a_feed_that_redis_permits_no_entries_of_holds_up_no_other(server, feeds, client, caplog):
+    client.execute_command('ACL', 'SETUSER', 'writer', 'on', '>secret', '+@all', '~feed:b')
+    with Shard(RedisSink(lambda: redis.Redis(
+            port=server.port, username='writer', password='secret'))) as shard:
+        for name in u'ab':
+            hold(shard, feeds, name)
+            feeds.send(name, 2)
+        wait_for(shard, published=2, refused=2, queued=0, state='ok')
+    assert entries_of(server, 'b') == numbered(1, 2)
+
+
 def test_a_group_that_is_gone_is_made_again_after_the_last_entry_that_was_read(
         server, client, caplog):
     reader = make_reader(server)

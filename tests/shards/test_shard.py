@@ -155,6 +155,7 @@ def test_a_feed_whose_messages_are_all_lost_is_not_live(feeds, caplog):
             feeds.await_listeners(name)
             feeds.send(name, 3)
         wait_until(lambda: shard.health()['received'] == 12, 'received')
+        wait_until(lambda: shard.health()['refused'] == 3, 'refused')
         wait_until(lambda: shard.live == {u'silent'}, 'live')
         reasons = {name: line['reason'] for name, line in shard.report().items()}
         assert reasons == {
@@ -433,6 +434,8 @@ def test_a_loop_that_has_ended_shows_in_health(feeds, got, caplog):
         feeds.send(u'a')
         wait_until(lambda: shard.health()['state'] == 'ended', 'ended')
         assert 'KeyboardInterrupt' in shard.health()['failure']
+        wait_until(lambda: not shard.live, 'not live')
+        assert 'ended' in shard.report()[u'a']['reason']
 
 
 def test_a_jump_that_blocks_a_feed_is_logged_once(feeds, got, caplog):

@@ -18,7 +18,10 @@ from lomond.shards.sink import Sink
 from lomond.shards.sinks import CallSink
 
 if TYPE_CHECKING:
-    from typing import Any, Dict, Iterable, Iterator, List, Optional  # noqa: F401
+    from typing import Any, Dict, Iterable, Iterator, List, Optional, Set  # noqa: F401
+
+# The addresses of clusters that this program has joined, as they were given.
+_joined = set()  # type: Set[Optional[str]]
 
 # Seconds in which all actors begin.
 _START = 120.0
@@ -26,7 +29,7 @@ _START = 120.0
 # Seconds for an answer of the supervisor.
 _ANSWER = 30.0
 
-# Seconds for those of all shards, when they are asked how their feeds are.
+# Seconds for the answers of shards, when they are asked how their feeds are.
 _REPORT = 5.0
 
 # Seconds between two questions, while a call waits.
@@ -60,6 +63,8 @@ class Fleet(object):
         # type: (Any) -> Any
         try:
             return ray.get(call, timeout=_ANSWER)
+        except ray.exceptions.RayTaskError as error:
+            raise RuntimeError('the supervisor of the fleet failed: {!r}'.format(error.cause))
         except ray.exceptions.RayError as error:
             raise RuntimeError('the fleet was closed' if self._is_closed else (
                 'the supervisor of the fleet does not answer: {}'.format(
@@ -78,7 +83,8 @@ class Fleet(object):
         """
         status = self._ask(self._supervisor.status.remote())  # type: Dict[str, Any]
         if not status['version']:       # it has begun again, and so have those that kept the list
-            self.set_feeds(list(self._feeds.values()))
+            with self._lock:
+                self._ask(self._supervisor.set_feeds.remote(list(self._feeds.values())))
             status = self._ask(self._supervisor.status.remote())
         return status
 
@@ -110,10 +116,14 @@ class Fleet(object):
     def waiting(self):
         # type: () -> Dict[str, str]
         """Return why feeds aren't live, by their names; at most 10 of them."""
-        reasons = dict(self.status()['failed'])
+        status = self.status()
+        reasons = dict(status['failed'])
         for name, line in sorted(self.report().items()):
             if not line['live']:
                 reasons.setdefault(name, line['reason'])
+        for name, holders in self.holders().items():
+            if len(holders) < min(status['replicas'], len(status['shards'])):
+                reasons.setdefault(name, '{} shards have it'.format(len(holders) or 'no'))
         return {name: reasons[name] for name in sorted(reasons)[:10]}
 
     def wait_live(self, timeout=60.0):
@@ -207,11 +217,13 @@ class Fleet(object):
     def close(self, timeout=10.0):
         # type: (float) -> None
         """End the supervisor and all shards: connections are closed, and the sinks flushed."""
+        if self._is_closed:
+            return
+        self._is_closed = True
         try:
             self._ask(self._supervisor.close.remote())
         except RuntimeError:
             pass
-        self._is_closed = True
         ray.kill(self._supervisor, no_restart=True)
         actors, self._hosts = list(self._hosts.values()), {}
         _end(actors, timeout)
@@ -278,12 +290,7 @@ def run(feeds, shards, sink, replicas=1, ttl=3.0, address=None, name=u'lomond', 
     if replicas > 1 and any(feed.sequence is None for feed in listed):
         raise ValueError('replicas need feeds with a sequence: without numbers the sink accepts '
                          'each message twice')
-    if not ray.is_initialized():
-        ray.init(address=address, include_dashboard=False if address is None else None,
-                 namespace=NAMESPACE)
-    elif address not in (None, 'auto', ray.get_runtime_context().gcs_address):
-        raise ValueError('Ray runs already, at {}, so not at {}'.format(
-            ray.get_runtime_context().gcs_address, address))
+    _join(address)
 
     # Names of a program that has crashed may still be taken.
     prefix = '{}-{}-'.format(name, uuid.uuid4().hex[:8])
@@ -307,7 +314,25 @@ def run(feeds, shards, sink, replicas=1, ttl=3.0, address=None, name=u'lomond', 
     fleet = Fleet(name, supervisor, hosts, make_host, listed)
     try:
         ray.get(supervisor.set_feeds.remote(listed), timeout=_START)
-    except ray.exceptions.RayError as error:
+    except BaseException as error:      # SIGTERM, too, for which Ray calls sys.exit()
         fleet.close(timeout=0)
-        raise RuntimeError('the fleet did not start: {}'.format(error))
+        if isinstance(error, ray.exceptions.RayError):
+            raise RuntimeError('the fleet did not start: {}'.format(error))
+        raise
     return fleet
+
+
+def _join(address):
+    # type: (Optional[str]) -> None
+    """Start Ray here, or join a cluster, unless this program has done so."""
+    if ray.is_initialized():
+        present = ray.get_runtime_context().gcs_address
+        if address not in (None, 'auto', present) and address not in _joined:
+            raise ValueError('Ray runs already, at {}, so not at {}'.format(present, address))
+        return
+    try:
+        ray.init(address=address, include_dashboard=False if address is None else None,
+                 namespace=NAMESPACE)
+    except ConnectionError as error:
+        raise RuntimeError('there is no Ray cluster at {}: {}'.format(address, error))
+    _joined.add(address)

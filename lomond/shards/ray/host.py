@@ -28,8 +28,11 @@ log = logging.getLogger('lomond')  # type: logging.Logger
 # Seconds after SIGTERM in which other shards may take the feeds; Kubernetes waits for 30.
 _GRACE = 20.0
 
-# Seconds for the shard to close, after these.
+# Seconds for the shard to close, at least.
 _FAREWELL = 5.0
+
+# Seconds between two looks for SIGTERM, and whether it has feeds.
+_LOOK = 0.1
 
 
 class ShardHost(object):
@@ -47,23 +50,26 @@ class ShardHost(object):
         self._names_all = False
         self._live = None  # type: Optional[Set[str]]   # as it was said last
         self._is_leaving = False
+        thread = threading.Thread(target=self._leave, name='lomond leaving')
+        thread.daemon = True
+        thread.start()
         signal.signal(signal.SIGTERM, self._on_sigterm)     # Ray makes actors in the main thread
 
     def _on_sigterm(self, _number, _frame):
         # type: (int, Any) -> None
         """Leave: the next sign of life says so, and a thread ends the process."""
-        if not self._is_leaving:
-            self._is_leaving = True
-            threading.Thread(target=self._leave, name='lomond leaving').start()
+        self._is_leaving = True     # no lock: the main thread may hold it
 
     def _leave(self):
         # type: () -> None
-        """End the process once it has no feeds; Ray starts it again, there or elsewhere."""
-        deadline = monotonic() + _GRACE
+        """After SIGTERM, end the process once it has no feeds; Ray starts it again somewhere."""
         waiting = threading.Event()
+        while not self._is_leaving:
+            waiting.wait(_LOOK)
+        deadline = monotonic() + _GRACE
         while self._shard.feeds and monotonic() < deadline:
-            waiting.wait(0.05)
-        self.close(_FAREWELL)
+            waiting.wait(_LOOK)
+        self.close(max(deadline - monotonic(), _FAREWELL))
         os._exit(0)
 
     def name_all(self):
