@@ -63,6 +63,8 @@ class UpgradedWebSocket(ServerWebSocket):
         # type: () -> Iterator[ServerEvent]
         if self._events is not None:        # in a handler
             return super(UpgradedWebSocket, self).__iter__()
+        if self.is_closed and not self._is_iterated:    # before anything drove it: its server ends
+            return iter(())
         loop = self._run()      # not kept: leaving the loop ends the connection
         self._is_iterated = True
         return loop     # type: ignore[no-any-return]

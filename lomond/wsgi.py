@@ -144,6 +144,7 @@ def upgrade(environ, headers=(), detach=False, **options):
     WebSocketUnavailable if this server gives no access to its socket, or was upgraded already;
     TypeError and ValueError for wrong options.
     """
+    closing = _closing
     check_flag('detach', detach)
     loop_options, endpoint_options = _sort_options('wsgi.upgrade', options)
     fields = check_headers(headers)
@@ -169,6 +170,8 @@ def upgrade(environ, headers=(), detach=False, **options):
         name: value for name, value in environ.items() if name not in HOLDERS + (_SINK_KEY,)}
     environ[WEBSOCKET_KEY] = websocket
     _add(websocket)
+    if _closing is not closing:     # `close_all` has come meanwhile, and didn't know of it
+        websocket.close(*_closing)
     return websocket
 
 
@@ -349,6 +352,9 @@ _LONG = 3600.0
 _upgraded = weakref.WeakValueDictionary()  # type: weakref.WeakValueDictionary[int, UpgradedWebSocket]
 _process = None  # type: Optional[int]
 
+# The code and the reason of the last `close_all`: a new list for each call.
+_closing = []  # type: List[Any]
+
 # The threads that run the handlers of detached connections.
 _threads = {}  # type: Dict[threading.Thread, None]
 
@@ -386,8 +392,10 @@ def close_all(code=SHUTDOWN[0], reason=SHUTDOWN[1], timeout=10.0):
     raises; ``timeout``: seconds to wait, after which those that are left are broken (10); 0 not to
     wait, and to break none; None to wait as long as it takes.
     """
+    global _closing     # noqa: PLW0603
     payload = encode_close(code, reason)
     seconds = check_seconds('timeout', timeout)
+    _closing = [code, reason]
     websockets = []
     for websocket in _open_now():
         session = websocket.session

@@ -18,7 +18,8 @@ from lomond.persist import ReconnectPolicy
 from lomond.pool import Pool
 from lomond.server import Refusal, Server, ServerWebSocket
 from tests.programs import wait_until
-from tests.support import PATIENCE, needs_refcounts
+from tests.support import PATIENCE, needs_refcounts, read_frame, read_head
+from tests.tracing import LineTracer
 
 
 class Threaded(ThreadingMixIn, WSGIServer):
@@ -242,6 +243,25 @@ def test_one_that_nothing_drives_is_closed_at_once(end):
         request['lomond.socket'].close()
         while theirs.recv(4096):
             pass
+
+
+def test_close_all_in_the_middle_of_an_upgrade_closes_that_too():
+    """As by SIGTERM's handler, while another thread has just sent the answer."""
+    moment = 1
+    has_acted = True
+    while has_acted:
+        moment += 1     # at the first line nothing has begun
+        with paired() as (request, theirs):
+            with LineTracer([wsgi], moment, lambda: wsgi.close_all(timeout=0)) as tracer:
+                websocket = wsgi.upgrade(request)
+            has_acted = tracer.has_acted
+            if has_acted:
+                assert list(websocket) == []
+                request['lomond.socket'].close()
+                assert read_head(theirs).startswith(b'HTTP/1.1 101 ')
+                assert read_frame(theirs) == (0x88, b'\x03\xe9server shutting down')
+            websocket.force_disconnect()
+    assert moment > 20
 
 
 def test_nothing_is_received_before_it_is_driven(taking):
