@@ -12,10 +12,17 @@ import sys
 
 import compiled
 
-#: What a clone has that isn't tracked, Node's packages excepted, which some tests run.
-UNTRACKED = shutil.ignore_patterns(
-    '.git', '.tox', '.venv', '.*_cache', '.hypothesis', '.fuzz', '__pycache__', 'build', 'dist',
-    '*.egg-info', '*.so')
+#: What a clone has that isn't tracked, in any folder, and beside these in the first one. Some tests
+#: run Node's packages, which have folders of such names.
+UNTRACKED = shutil.ignore_patterns('__pycache__', '*.so')
+UNTRACKED_AT_TOP = shutil.ignore_patterns(
+    '.git', '.tox', '.venv', '.*_cache', '.hypothesis', '.fuzz', 'build', 'dist', '*.egg-info')
+
+
+def find_untracked(folder, names):
+    """Return what isn't to be copied from a folder."""
+    found = UNTRACKED(folder, names)
+    return found | UNTRACKED_AT_TOP(folder, names) if folder == compiled.ROOT else found
 
 
 def main(folder, arguments):
@@ -24,7 +31,7 @@ def main(folder, arguments):
         print('Nothing is tested compiled: {}.'.format(obstacle))
         return 0
     shutil.rmtree(folder, ignore_errors=True)
-    shutil.copytree(compiled.ROOT, folder, ignore=UNTRACKED, symlinks=True)
+    shutil.copytree(compiled.ROOT, folder, ignore=find_untracked, symlinks=True)
     subprocess.check_call(
         [sys.executable, 'setup.py', '--quiet', 'build_ext', '--inplace'], cwd=folder,
         env=dict(os.environ, LOMOND_COMPILED='required'))

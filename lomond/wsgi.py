@@ -170,7 +170,7 @@ def upgrade(environ, headers=(), detach=False, **options):
         name: value for name, value in environ.items() if name not in HOLDERS + (_SINK_KEY,)}
     environ[WEBSOCKET_KEY] = websocket
     _add(websocket)
-    if _closing is not closing:     # `close_all` has come meanwhile, and didn't know of it
+    if _closing is not closing:     # `close_all` has come meanwhile, too early for this one
         websocket.close(*_closing)
     return websocket
 
