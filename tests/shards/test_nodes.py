@@ -60,7 +60,8 @@ def test_a_fleet_uses_all_nodes_and_outlives_one(cluster, feeds, server):
         send_all(feeds, server)
 
         # A shard that is frozen, on the node where the supervisor isn't.
-        frozen, = [shard for shard in fleet.status()['shards'] if shard['up'] and shard['node'] != here][:1]
+        frozen = [shard for shard in fleet.status()['shards']
+                  if shard['up'] and shard['node'] != here][0]
         os.kill(frozen['pid'], signal.SIGSTOP)
         wait_until(lambda: fleet.status()['counts']['freezes'] == 1, 'it counts as dead', LONG)
         fleet.wait_live(LONG)
