@@ -31,6 +31,9 @@ log = logging.getLogger('lomond')  # type: logging.Logger
 # What Redis answers to an id that isn't greater than the stream's last.
 _NOT_GREATER = 'equal or smaller than the target stream top item'
 
+# What is raised if no answer came.
+_NO_ANSWER = (redis.ConnectionError, redis.TimeoutError)
+
 # How answers begin that stay the same; others may change: no memory, a read-only replica, a start.
 _PERMANENT = ('WRONGTYPE', 'Invalid stream ID', 'wrong number of arguments',
              'The ID specified in XADD must be greater than 0-0')
@@ -202,11 +205,16 @@ class RedisSink(Sink):
             else:
                 self._breaks += 1
                 self.stuck_at(text_type(answer))
+                # A cluster answers so for the entries of a node that is away.
+                message.is_unanswered |= isinstance(answer, _NO_ANSWER)
                 results.append(None)
         last = {}  # type: Dict[Outlet, int]
         for index in range(len(batch) - 1, -1, -1):
-            outlet = batch[index][0]
-            if results[index] is None and outlet in last:
+            outlet, message = batch[index]
+            if results[index] is None and outlet in last \
+                    and message.is_unanswered and self._has(outlet, message):
+                results[index] = 'published'
+            elif results[index] is None and outlet in last:
                 # A later one is in the stream: Redis would always refuse this one.
                 log.error('Redis took an entry of feed %r, and not the one before: %s',
                           outlet.feed.name, answers[index])
@@ -217,6 +225,12 @@ class RedisSink(Sink):
             if outlet.feed.sequence is not None:
                 self._confirmed[outlet] = batch[index][1].number, self._breaks
         return results
+
+    def _has(self, outlet, message):
+        # type: (Outlet, Message) -> bool
+        """Return whether Redis has an entry."""
+        entry_id = self._id(outlet, message)
+        return bool(self._client.xrange(self._key(outlet), entry_id, entry_id))
 
     def _look_for_restart(self):
         # type: () -> None
