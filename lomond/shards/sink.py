@@ -207,40 +207,46 @@ class Sink(object):
         Only the shard's thread calls this.
         """
         data = event.text if event.name == 'text' else event.data
+        has_numbers = outlet.feed.sequence is not None
+        number = self._number(outlet, event) if has_numbers else None
+        if number is not None or not has_numbers:
+            size = len(data) + _OVERHEAD
+            with self._lock:
+                self._make_space(outlet, size)
+                outlet.queue.append(Message(number, data, event.received_time))
+                outlet.size += size
+                self._add_waiting(outlet)
+        outlet.counts['received'] += 1      # last: now it is queued, or counted otherwise
+
+    def _number(self, outlet, event):
+        # type: (Outlet, Any) -> Optional[int]
+        """Return the feed's number of a message, or None, counted, for one that is left out."""
         counts = outlet.counts
-        counts['received'] += 1
-        number = None
-        if outlet.feed.sequence is not None:
-            try:
-                returned = outlet.feed.sequence(event)
-                if returned is None:
-                    counts['skipped'] += 1
-                    return
-                number = whole_number(returned)
-                if number is None:
-                    raise TypeError('it returned {!r}, which is no integer'.format(returned))
-            # Any message may arrive, and any function fail on it, or end in sys.exit().
-            except (Exception, SystemExit):
-                counts['unnumbered'] += 1
-                if counts['unnumbered'] == 1:
-                    log.exception('sequence of feed %r failed: this is logged once',
-                                  outlet.feed.name)
-                return
-            last = outlet.last_put
-            if last is not None and number <= last:
-                counts['disordered'] += 1
-                return
-            if not self._is_near(last, number):
-                counts['quarantined'] += 1
-                self._warn_of_jump(outlet, last, number)
-                return
-            outlet.last_put = number
-        size = len(data) + _OVERHEAD
-        with self._lock:
-            self._make_space(outlet, size)
-            outlet.queue.append(Message(number, data, event.received_time))
-            outlet.size += size
-            self._add_waiting(outlet)
+        sequence = outlet.feed.sequence  # type: Any
+        try:
+            returned = sequence(event)
+            if returned is None:
+                counts['skipped'] += 1
+                return None
+            number = whole_number(returned)
+            if number is None:
+                raise TypeError('it returned {!r}, which is no integer'.format(returned))
+        # Any message may arrive, and any function fail on it, or end in sys.exit().
+        except (Exception, SystemExit):
+            counts['unnumbered'] += 1
+            if counts['unnumbered'] == 1:
+                log.exception('sequence of feed %r failed: this is logged once', outlet.feed.name)
+            return None
+        last = outlet.last_put
+        if last is not None and number <= last:
+            counts['disordered'] += 1
+            return None
+        if not self._is_near(last, number):
+            counts['quarantined'] += 1
+            self._warn_of_jump(outlet, last, number)
+            return None
+        outlet.last_put = number
+        return number
 
     def _is_near(self, last, number):
         # type: (Optional[int], int) -> bool
