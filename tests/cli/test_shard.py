@@ -18,6 +18,8 @@ from tests.programs import free_ports, wait_until
 from tests.redis_server import entries_of, run_redis, url_of
 from tests.shards.feeds_server import Feeds
 
+pytestmark = pytest.mark.timeout(300)     # Ray takes its time to start
+
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 GOOD = {'sink': 'redis://127.0.0.1:1/0', 'feeds': {'tea': 'wss://example.org/tea'}}

@@ -31,7 +31,8 @@ redis = pytest.importorskip('redis')
 from lomond.shards.reader import Entry, Reader  # noqa: E402
 from lomond.shards.redis import RedisSink  # noqa: E402
 
-pytestmark = pytest.mark.costly
+# Some wait for what redis-py does when a server is frozen: it tries again, for tens of seconds.
+pytestmark = [pytest.mark.costly, pytest.mark.timeout(300)]
 
 SOON = ReconnectPolicy(min_wait=0.01, max_wait=0.05)
 
