@@ -211,11 +211,11 @@ class RedisSink(Sink):
         last = {}  # type: Dict[Outlet, int]
         for index in range(len(batch) - 1, -1, -1):
             outlet, message = batch[index]
-            if results[index] is None and outlet in last \
-                    and message.is_unanswered and self._has(outlet, message):
-                results[index] = 'published'
-            elif results[index] is None and outlet in last:
+            if results[index] is None and outlet in last:
                 # A later one is in the stream: Redis would always refuse this one.
+                if message.is_unanswered and self._has(outlet, message):
+                    results[index] = 'published'
+                    continue
                 log.error('Redis took an entry of feed %r, and not the one before: %s',
                           outlet.feed.name, answers[index])
                 results[index] = 'refused'
@@ -235,18 +235,16 @@ class RedisSink(Sink):
     def _look_for_restart(self):
         # type: () -> None
         """Count a break if Redis was started since the last question, or another one is there."""
+        options = {'target_nodes': 'primaries'} if is_cluster(self._client) else {}
         try:
-            if is_cluster(self._client):
-                info = self._client.info('server', target_nodes='primaries')
-            else:
-                info = self._client.info('server')
+            info = self._client.info('server', **options)
         except redis.ResponseError:     # it may not be asked
             return
         except redis.RedisError:
             self._breaks += 1
             return
         # A cluster of one primary answers as that does.
-        infos = info.values() if 'run_id' not in info and is_cluster(self._client) else [info]
+        infos = info.values() if options and 'run_id' not in info else [info]
         run_ids = sorted(info.get('run_id', '') for info in infos)
         if run_ids != self._run_ids:
             self._run_ids = run_ids
