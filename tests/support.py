@@ -15,6 +15,7 @@ import socket
 import ssl
 import struct
 import threading
+from select import POLLIN, POLLOUT, poll  # some tests take the module's away
 
 import pytest
 
@@ -171,6 +172,59 @@ def shut_down(sock):
         pass
 
 
+class TlsSocket(object):
+    """A blocking TLS socket that one thread may read while another one writes.
+
+    OpenSSL doesn't allow that: each call of the real socket, which doesn't block, has a lock.
+    """
+
+    def __init__(self, sock):
+        self._sock = sock
+        self._lock = threading.Lock()
+        self.settimeout(sock.gettimeout())
+
+    def settimeout(self, seconds):
+        self._timeout = seconds
+        self._sock.setblocking(False)
+
+    def recv(self, size):
+        return self._call(self._sock.recv, size)
+
+    def sendall(self, data):
+        rest = memoryview(data)
+        while rest:
+            # Python 2.7's returns 0 for what else raises an error: that the socket is full.
+            rest = rest[self._call(self._sock.send, rest) or self._await(POLLOUT):]
+
+    def unwrap(self):
+        return self._call(self._sock.unwrap)
+
+    def shutdown(self, how):
+        """End TCP, behind TLS."""
+        socket.socket.shutdown(self._sock, how)
+
+    def __getattr__(self, name):
+        return getattr(self._sock, name)
+
+    def _call(self, method, *args):
+        while True:
+            try:
+                with self._lock:
+                    return method(*args)
+            except ssl.SSLWantReadError:
+                awaited = POLLIN
+            except ssl.SSLWantWriteError:
+                awaited = POLLOUT
+            self._await(awaited)
+
+    def _await(self, awaited):
+        waiter = poll()
+        waiter.register(self._sock, awaited)
+        if not waiter.poll(None if self._timeout is None else self._timeout * 1000):
+            raise socket.timeout('timed out')
+        return 0
+
+
 class RawServer(object):
     """A peer on loopback that does what the test says, byte for byte.
 
@@ -251,6 +305,7 @@ class RawServer(object):
             if self._ssl_context is not None:
                 sock = self._ssl_context.wrap_socket(sock, server_side=True)
                 self._socks.append(sock)    # on 3.x the plain one is an empty shell now
+                sock = TlsSocket(sock)
             self._script(sock)
         except (EOFError, socket.error):
             pass

@@ -26,7 +26,7 @@ from tests.faults.scripted import (
     check_order,
 )
 from tests.network.driving import drain, wait_for
-from tests.support import PATIENCE, accept_for, get_header, read_head
+from tests.support import PATIENCE, TlsSocket, accept_for, get_header, read_head
 
 pytestmark = pytest.mark.usefixtures('nothing_is_left_open')
 
@@ -48,7 +48,7 @@ def cut_off(sock, fault):
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 0))
         sock.close()
     else:
-        socket.socket.shutdown(sock, socket.SHUT_WR)
+        sock.shutdown(socket.SHUT_WR)
         try:
             drain(sock)
         except socket.error:
@@ -104,7 +104,7 @@ def test_server_is_cut_off_at_some_bytes(server_tls, authority_file, fault, is_s
         if not is_secure:
             return sock
         context = ssl.create_default_context(cafile=authority_file)
-        return context.wrap_socket(sock, server_hostname='localhost')
+        return TlsSocket(context.wrap_socket(sock, server_hostname='localhost'))
 
     ssl_context = server_tls if is_secure else None
     with Server(handler, compress=True, ssl_context=ssl_context) as server:

@@ -7,7 +7,6 @@ import os
 import random
 import re
 import socket
-import ssl
 import struct
 import zlib
 
@@ -149,7 +148,7 @@ class Peer(object):
                 if self.closes:
                     assert not self._received, 'bytes after a Close frame'
                     if self._key is None:       # a server ends TCP first
-                        if isinstance(sock, ssl.SSLSocket):
+                        if hasattr(sock, 'unwrap'):     # TLS has an end of its own
                             break
                         sock.shutdown(socket.SHUT_WR)
         except Hangup:
