@@ -280,6 +280,14 @@ def talk_to_three(port):
         client.force_disconnect()
 
 
+def await_idle(port):
+    """Wait until a server in wsgiref has handled all requests: until then it ignores Ctrl-C."""
+    with contextlib.closing(socket.create_connection(('localhost', port), PATIENCE)) as sock:
+        sock.sendall(b'GET / HTTP/1.0\r\n\r\n')
+        while sock.recv(4096):
+            pass
+
+
 def test_wsgiref_serves_many_and_closes_them_at_its_end():
     with run_server(
             'A server in wsgiref', (' 8000, application', ' 0, application'),
@@ -288,6 +296,7 @@ def test_wsgiref_serves_many_and_closes_them_at_its_end():
         clients = [connect(port) for _ in range(3)]
         for client in clients:
             assert ask(client, u'hello') == u'hello'
+        await_idle(port)
         process.send_signal(signal.SIGINT)
         for client in clients:
             assert last_of(client) == (1001, u'shutting down')
