@@ -31,7 +31,7 @@ from tests.support import make_frame, names
 pytestmark = [
     pytest.mark.costly, pytest.mark.usefixtures('clean_environment', 'nothing_is_left_open')]
 
-HUNDREDS = 300
+HUNDREDS = 200
 
 KEY = b'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n'
 
@@ -115,20 +115,22 @@ def test_it_echoes_for_hundreds_of_clients(
         await connection.send_text('message {}'.format(number))
         assert await connection.receive() == 'message {}'.format(number)
         assert connection.websocket.supports_compression is compress
-        all_open.append(connection)
-        await wait_until(loops[0], lambda: len(all_open) == HUNDREDS)
+        return connection
+
+    async def end(connection):
         await connection.close()
         return (await collect(connection))[-1].graceful
 
     async def scenario(loop):
-        loops.append(loop)
         async with serve(echo, **server_options) as server:
             assert server.url.startswith(scheme + ':')
-            clients = [loop.start(talk, server.url, number) for number in range(HUNDREDS)]
-            assert [await client.result() for client in clients] == [True] * HUNDREDS
+            talking = [loop.start(talk, server.url, number) for number in range(HUNDREDS)]
+            connections = [await task.result() for task in talking]
+            assert len(server.connections) == HUNDREDS
+            ending = [loop.start(end, connection) for connection in connections]
+            assert [await task.result() for task in ending] == [True] * HUNDREDS
             await wait_until(loop, lambda: not server.connections)
 
-    loops, all_open = [], []
     run_in(loop_name, scenario)
 
 
