@@ -18,7 +18,7 @@ import lomond
 from lomond._core import why_pure
 from lomond.protocol import accel
 from tests import sources
-from tests.sampling import SHARES_COSTLY, SHARES_SOCKETS, share
+from tests.sampling import SHARES_COSTLY, SHARES_SOCKETS, share, share_costly
 
 try:
     from zlib_ng import zlib_ng
@@ -48,22 +48,35 @@ def pytest_configure():
 
 def pytest_collection_modifyitems(config, items):
     """Leave most of the tests that take long to other Pythons, in `make test-all`."""
-    if SHARES_COSTLY:
-        shared = [item for item in items if item.get_closest_marker('costly')]
-    elif SHARES_SOCKETS:
+    if SHARES_SOCKETS:
         shared = [item for item in items if not item.nodeid.startswith(QUICK)]
+        taken = set(share(shared))
+    elif SHARES_COSTLY:
+        shared = [item for item in items if item.get_closest_marker('costly')]
+        taken = set(share_costly(shared))
     else:
         return
-    others = set(shared) - set(share(shared))
+    others = set(shared) - taken
     config.hook.pytest_deselected(items=list(others))
     items[:] = [item for item in items if item not in others]
 
 
 def pytest_collection_finish():
     """Let no collection of garbage look at the thousands of tests again: many tests make one."""
+    # Hypothesis looks for referrers of random generators, once: then they can't be frozen yet.
+    _draw_nothing()
+    _freeze()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown(item, nextitem):
+    """Nor at what the tests of this module have left to stay, such as modules."""
+    if nextitem is None or nextitem.location[0] != item.location[0]:
+        _freeze()
+
+
+def _freeze():
     if hasattr(gc, 'freeze'):       # not on 2.7, 3.6, and PyPy
-        # Hypothesis looks for referrers of random generators, once: then they can't be frozen yet.
-        _draw_nothing()
         gc.collect()
         gc.freeze()
 

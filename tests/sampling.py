@@ -2,9 +2,9 @@
 
 `make faults` tries all (LOMOND_THOROUGH); `make test` all bytes, and some lines. In `make test-all`
 each of the other Pythons takes one byte of four (LOMOND_SHARE), with another remainder than its
-neighbours, so that together they take all. Compiled modules and 3.6 take one of four tests that are
-marked as costly, too; the Pythons between 3.6 and 3.13 take one of four tests that use sockets or
-processes.
+neighbours, so that together they take all. The Pythons between 3.6 and 3.13 take one of four tests
+that use sockets or processes, too; 3.6, 3.13 and those with compiled modules take one of three
+tests that are marked as costly: 3.9, 3.11 and 3.13 together run each of them on compiled modules.
 """
 
 from __future__ import absolute_import, division, print_function
@@ -23,13 +23,19 @@ SHARE = 1 if IS_THOROUGH else int(os.environ.get('LOMOND_SHARE') or 1)
 LINE_STEP = 1 if IS_THOROUGH else 7 * SHARE
 
 #: True if each costly test is run by others.
-SHARES_COSTLY = SHARE > 1 and (
-    os.environ.get('LOMOND_TESTED') == 'compiled' or sys.version_info[:2] == (3, 6))
+SHARES_COSTLY = SHARE > 1 and sys.version_info[0] > 2
 
 #: True if each test that uses sockets or processes is run by others.
-SHARES_SOCKETS = SHARE > 1 and not SHARES_COSTLY and (3, 6) < sys.version_info[:2] < (3, 13)
+SHARES_SOCKETS = (
+    SHARE > 1 and (3, 6) < sys.version_info[:2] < (3, 13)
+    and os.environ.get('LOMOND_TESTED') != 'compiled')
 
 
 def share(cases):
     """Return this Python's share of the cases, as an iterator."""
     return itertools.islice(cases, sys.version_info[1] % SHARE, None, SHARE)
+
+
+def share_costly(tests):
+    """Return this Python's share of the tests that are marked as costly, as an iterator."""
+    return itertools.islice(tests, sys.version_info[1] // 2 % 3, None, 3)
