@@ -19,9 +19,11 @@ if TYPE_CHECKING:
     from lomond import events  # noqa: F401
     from lomond.events import AnyEvent  # noqa: F401
 
-#: Close codes after which there are no more messages, without an error; 1005 is that of a frame
-#: without one.
-NORMAL = frozenset([Status.NORMAL, Status.GOING_AWAY, 1005])
+# RFC 6455 7.1.5: the code of a Close frame without one.
+_NO_CODE = 1005
+
+#: Close codes after which there are no more messages, without an error.
+NORMAL = frozenset([Status.NORMAL, Status.GOING_AWAY, _NO_CODE])
 
 # RFC 6455 7.1.5: the peer sent no Close frame.
 _ABNORMAL = 1006
@@ -89,6 +91,13 @@ def ended():
     """Make the error of a connection whose end came in a loop, or that was broken off."""
     words = u'the connection has ended'
     return _closed(words, _ABNORMAL, words, None)
+
+
+def closed_undriven(code, reason):
+    # type: (Optional[int], Text) -> errors.WebSocketClosed
+    """Make the error of a connection that this end has closed before anything was received."""
+    words = u'the connection was closed with code {}, before anything was received'.format(code)
+    return _closed(words, _NO_CODE if code is None else code, reason, None)
 
 
 def explain_failure(session, event):

@@ -7,6 +7,7 @@ import socket
 from lomond import errors
 from lomond._compat import TYPE_CHECKING
 from lomond._multiplexer import is_member
+from lomond._outcomes import NORMAL, closed_undriven
 from lomond._served import BlockingServerSession, ServerWebSocket
 from lomond.engine.handover import Handover
 from lomond.opcode import Opcode
@@ -16,7 +17,17 @@ from lomond.protocol.frame import encode_frame
 
 if TYPE_CHECKING:
     import threading  # noqa: F401
-    from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Union  # noqa: F401
+    from typing import (  # noqa: F401
+        Any,
+        Callable,
+        Dict,
+        Iterator,
+        List,
+        Optional,
+        Sequence,
+        Tuple,
+        Union,
+    )
 
     from lomond._compat import text_type  # noqa: F401
     from lomond._served import ServerEvent  # noqa: F401
@@ -46,6 +57,9 @@ class UpgradedWebSocket(ServerWebSocket):
     # The options of a loop, as `BlockingLoop.run` takes them.
     _loop_options = {}  # type: Dict[str, Any]
 
+    # The code and the reason with which it was closed before anything drove it.
+    _closed_with = 1006, u''  # type: Tuple[Optional[int], Any]
+
     def hand_over(self, transport, protocol, extensions, loop_options):
         # type: (Transport, Optional[text_type], Sequence[Extension], Dict[str, Any]) -> None
         """Have a session begin with a connection, and with what its handshake agreed on."""
@@ -63,26 +77,43 @@ class UpgradedWebSocket(ServerWebSocket):
         # type: () -> Iterator[ServerEvent]
         if self._events is not None:        # in a handler
             return super(UpgradedWebSocket, self).__iter__()
-        if self.is_closed and not self._is_iterated:    # before anything drove it: its server ends
-            return iter(())
-        loop = self._run()      # not kept: leaving the loop ends the connection
-        self._is_iterated = True
-        return loop     # type: ignore[no-any-return]
+        with self._loop_lock():
+            if self._was_closed_undriven:
+                return iter(())
+            loop = self._run()      # not kept: leaving the loop ends the connection
+            self._is_iterated = True
+            return loop     # type: ignore[no-any-return]
+
+    def messages(self):
+        # type: () -> Iterator[Union[bytes, text_type]]
+        try:
+            return super(UpgradedWebSocket, self).messages()
+        except errors.WebSocketClosed as error:
+            if error.code in NORMAL:
+                return iter(())
+            raise
 
     def _use_calls(self):
         # type: () -> Any
-        if not self._is_iterated:
-            self.begin()
+        if not self._is_iterated and not self.begin():
+            raise closed_undriven(*self._closed_with)
         return super(UpgradedWebSocket, self)._use_calls()
+
+    @property
+    def _was_closed_undriven(self):
+        # type: () -> bool
+        """Whether it was closed before anything drove it, as by a server that ends."""
+        handover = self.handover  # type: Any
+        return handover.is_used and self.session is None
 
     def begin(self):
         # type: () -> bool
         """Make one loop for all that a handler, or calls, do with it; `dispose` ends it.
 
-        Returns False if the connection has been closed before.
+        Returns False if the connection was closed before anything drove it.
         """
         with self._loop_lock():
-            if self.is_closed:
+            if self._was_closed_undriven:
                 return False
             if self._events is None:
                 self._loop = self._events = self._run()
@@ -107,7 +138,12 @@ class UpgradedWebSocket(ServerWebSocket):
         """As any WebSocket's; one that nothing has driven is closed at once."""
         payload = encode_close(code, reason)
         handover = self.handover  # type: Any
-        transport = handover.take() if self.session is None and not is_member(self) else None
+        transport = None
+        with self._loop_lock():
+            if self.session is None and not is_member(self):
+                transport = handover.take()
+                if transport is not None:
+                    self._closed_with = code, reason
         if transport is None:
             super(UpgradedWebSocket, self).close(code, reason)
             return

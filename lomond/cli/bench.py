@@ -17,7 +17,7 @@ from lomond.cli.connecting import add_connection_arguments, loop_options, make_w
 from lomond.cli.measuring import Histogram, describe, environment
 from lomond.cli.output import escape
 from lomond.cli.signals import STATUSES, catching
-from lomond.cli.statuses import FAILED, OK, describe_statuses, exit_status
+from lomond.cli.statuses import DROPPED, FAILED, OK, Outcome, describe_statuses
 from lomond.errors import OutboxFull, WebSocketError
 from lomond.http.redact import redact_url
 from lomond.pool import Pool
@@ -91,6 +91,7 @@ class _Member(object):
         # type: () -> None
         self.waiting = deque()  # type: Deque[float]
         self.began = 0.0
+        self.outcome = Outcome()
 
 
 class _Measurement(object):
@@ -149,13 +150,18 @@ class _Measurement(object):
                     self._tick()
                 else:
                     self._handle(member, event)
+            if self._is_measuring:      # no connection is left
+                self._end = min(self._end, stopwatch())
+                self._finish(0)
         return self._figures() if self._is_measuring else None
 
     def _handle(self, websocket, event):
         # type: (WebSocket, Any) -> None
         if event.name == 'text' or event.name == 'binary':
             self._receive(websocket, event.data)
-        elif event.name == 'connecting':
+            return
+        websocket.tag.outcome.observe(event)
+        if event.name == 'connecting':
             websocket.tag.began = stopwatch()
         elif event.name == 'ready':
             self._connecting.add(stopwatch() - websocket.tag.began)
@@ -167,14 +173,13 @@ class _Measurement(object):
 
     def _notice_end(self, websocket, event):
         # type: (WebSocket, Any) -> None
-        status = exit_status(event, websocket in self._ready)
         if event.name == 'disconnected':
             self._counts['broken'] += 1
             self._counts['unanswered'] += len(websocket.tag.waiting)
             if websocket in self._ready:
                 self._ready.remove(websocket)
         if event.name in ('connect_fail', 'rejected', 'disconnected') and not self._failure:
-            self._failure = status or FAILED
+            self._failure = websocket.tag.outcome.status or DROPPED
             _console.complain(escape(u'lomond: {}: {}'.format(
                 redact_url(websocket.url), event.reason)))
         if self._failure and not self._is_measuring:

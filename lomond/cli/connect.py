@@ -175,13 +175,13 @@ def run(arguments, open_writer=None):
     first = _read_first(arguments)
     policy = _make_policy(arguments)
     websocket = make_websocket(arguments)
+    source = _make_input(screen, arguments)
     recorder = None if open_writer is None else Recorder(open_writer(arguments))
     websocket.trace = _make_trace(display if arguments.verbose else None, recorder)
     conversation = Conversation(
         websocket, display, first, arguments.count, None if arguments.wait else arguments.linger,
         is_persistent=policy is not None, recorder=recorder,
         close_timeout=arguments.close_timeout)
-    source = _make_input(screen, arguments)
     options = loop_options(arguments)
     options['poll'] = 1.0 if arguments.stats else None
     events = websocket.connect(**options) if policy is None \
@@ -192,13 +192,13 @@ def run(arguments, open_writer=None):
     if arguments.stats:
         events = _with_figures(events, figures, source.show_figures)
     with _time_limit(arguments.timeout, conversation.time_out), source.reading(conversation):
-        status = conversation.run(events)
+        conversation.run(events)
     if recorder is not None:
         recorder.close()
     if arguments.stats:
         for line in figures.summary():
             screen.notice(line)
-    return status
+    return conversation.status
 
 
 def _make_trace(display, recorder):

@@ -117,6 +117,7 @@ class Conversation(object):
         self._was_open = False
         self._is_timed_out = False
         self._has_failed = False        # for a reason of our own
+        self._is_unsent = False         # a message that was read
         self._ends_well = False         # --count is reached, or the output is a closed pipe
         self._is_shown = False          # all that is to be shown
         self._signal = None  # type: Optional[int]
@@ -126,8 +127,8 @@ class Conversation(object):
     # -- the main thread --
 
     def run(self, events):
-        # type: (Iterable[Any]) -> int
-        """Follow the events of a loop to their end; return the exit status."""
+        # type: (Iterable[Any]) -> None
+        """Follow the events of a loop to their end."""
         with catching(self._on_signal):
             try:
                 for event in events:
@@ -141,10 +142,11 @@ class Conversation(object):
                 if self._breaker is not None:
                     self._breaker.cancel()
                     self._breaker.join()    # 2.7 prints an error for a thread that ends with Python
-        return self._status()
 
-    def _status(self):
+    @property
+    def status(self):
         # type: () -> int
+        """The exit status so far; once the input's thread has ended, that of it all."""
         if self._signal is not None:
             return STATUSES[self._signal]
         if self._has_failed:
@@ -153,7 +155,7 @@ class Conversation(object):
             return OK
         if self._is_timed_out:
             return OK if self._was_open and not self._has_count else TIMED_OUT
-        return self._outcome.status
+        return self._outcome.status or (FAILED if self._is_unsent else OK)
 
     def _on_signal(self, number, _frame):
         # type: (int, Any) -> None
@@ -266,7 +268,7 @@ class Conversation(object):
         # type: () -> None
         """End, as ``--timeout`` is over."""
         self._is_timed_out = self._display.is_ending = True
-        if self._status() == TIMED_OUT:
+        if self.status == TIMED_OUT:
             self._display.complain(u'--timeout is over')
         self.close()
 
@@ -279,7 +281,7 @@ class Conversation(object):
             number = self._openings.wait(number)
             if not number:
                 if self._was_open:
-                    self._display.note_unsent()
+                    self._note_unsent()
                 return False
             if not is_shown:
                 # Before it is sent: otherwise the reply may be shown first.
@@ -289,7 +291,7 @@ class Conversation(object):
                 self._send(message)
             except WebSocketError as error:
                 if not self._is_persistent:
-                    self._display.note_unsent()
+                    self._note_unsent()
                     return False
                 if isinstance(error, TransportFail) and error.sent:
                     self._display.complain(u'a message was sent in part, and is not sent again')
@@ -297,6 +299,17 @@ class Conversation(object):
             else:
                 self._moved_at = monotonic()
                 return True
+
+    def _note_unsent(self):
+        # type: () -> None
+        if not self._display.is_ending:
+            self._is_unsent = True
+        self._display.note_unsent()
+
+    def wait_open(self):
+        # type: () -> bool
+        """Wait until a connection is open; return False if there won't be one."""
+        return self._openings.wait(0) != 0
 
     def _send(self, message):
         # type: (Message) -> None
@@ -311,7 +324,7 @@ class Conversation(object):
 
         Only the input's thread calls this, with nothing left to do.
         """
-        if is_empty or self._linger is None:
+        if is_empty or self._linger is None or not self.wait_open():
             return
         while not self._over.is_set():
             left = self._moved_at + self._linger - monotonic()

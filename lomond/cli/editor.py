@@ -18,6 +18,7 @@ import unicodedata
 from lomond._compat import TYPE_CHECKING
 from lomond.cli.output import escape
 from lomond.cli.reading import read_stdin
+from lomond.cli.signals import catching
 
 try:
     import fcntl
@@ -218,13 +219,16 @@ class Editor(object):
                 set_raw(modes)
                 self.show()
 
+            def end(number, _frame):        # by Ctrl-\
+                # type: (int, Any) -> None
+                termios.tcsetattr(0, termios.TCSADRAIN, modes)
+                signal.signal(number, signal.SIG_DFL)
+                os.kill(os.getpid(), number)
+
             set_raw(modes)
             # The shell sets its own modes when Ctrl-Z has stopped this program.
-            before = signal.signal(signal.SIGCONT, go_on)
-            try:
+            with catching(go_on, [signal.SIGCONT]), catching(end, [signal.SIGQUIT]):
                 yield
-            finally:
-                signal.signal(signal.SIGCONT, before)
 
     def stop(self):
         # type: () -> bool

@@ -16,6 +16,7 @@ import threading
 from lomond._compat import NEW_SESSION, TYPE_CHECKING, encode_text, monotonic, text_to_native
 from lomond.errors import WebSocketError
 from lomond.net.waiter import READ, WRITE, wait
+from lomond.net.workers import start_thread
 from lomond.status import Status
 
 if TYPE_CHECKING:
@@ -101,7 +102,14 @@ class _Program(object):
             fcntl.fcntl(descriptor, fcntl.F_SETFL, flags | os.O_NONBLOCK)
         self._reader = threading.Thread(target=self._send_lines)
         self._reader.daemon = True
-        self._reader.start()
+        try:
+            start_thread(self._reader)
+        except BaseException:
+            self.kill()
+            self._ends_within(float('inf'))
+            self._close_stdin()
+            self._stdout.close()
+            raise
 
     # -- the connection's thread --
 
@@ -144,7 +152,7 @@ class _Program(object):
         self._close_stdin()
         self._ends_within(GRACE)
         self._signal(signal.SIGTERM)
-        self._ends_within(GRACE)
+        self._ends_within(GRACE, with_all=True)
         self.kill()
         self._ends_within(float('inf'))
         self._reader.join()
@@ -155,24 +163,27 @@ class _Program(object):
         """End it at once."""
         self._signal(signal.SIGKILL)
 
-    def _ends_within(self, seconds):
-        # type: (float) -> bool
+    def _ends_within(self, seconds, with_all=False):
+        # type: (float, bool) -> bool
+        """Wait for the program, ``with_all`` that it has started."""
         deadline = monotonic() + seconds
         pause = threading.Event()       # never set
         while True:
             with self._lock:
-                if self._process.poll() is not None:
+                if self._process.poll() is not None and not (with_all and self._signal(0)):
                     return True
             if monotonic() > deadline:
                 return False
             pause.wait(0.01)
 
     def _signal(self, number):
-        # type: (int) -> None
+        # type: (int) -> bool
+        """Send a signal to what is left of its session; False if there is nothing."""
         try:
             os.killpg(self._process.pid, number)
         except OSError:
-            pass        # nothing of its session is left
+            return False
+        return True
 
     # -- the thread that reads --
 
@@ -227,12 +238,17 @@ class _Program(object):
             lines = (rest + data).split(b'\n')
             rest = lines.pop()
             for line in lines:
+                self._check_length(line)
                 yield line
-            if len(rest) > self._max_line:
-                raise ValueError('the program wrote a line of more than {} bytes'.format(
-                    self._max_line))
+            self._check_length(rest)
         if rest and not self._is_over:
             yield rest
+
+    def _check_length(self, line):
+        # type: (bytes) -> None
+        if len(line) > self._max_line:
+            raise ValueError('the program wrote a line of more than {} bytes'.format(
+                self._max_line))
 
 
 def _environment(websocket):

@@ -13,7 +13,7 @@ import threading
 from lomond._compat import TYPE_CHECKING, encode_text, monotonic
 from lomond.cli import editor
 from lomond.cli.commands import read_command
-from lomond.cli.formats import Message
+from lomond.cli.formats import Message, text_of
 from lomond.cli.prompting import Prompt
 from lomond.cli.reading import read_records
 
@@ -158,9 +158,12 @@ class Input(object):
         # type: (Conversation, bytes, int) -> bool
         """Do what a record says; return False once there is nothing to send to."""
         try:
-            command = read_command(record.decode('utf-8')) if self._has_commands else None
+            command = read_command(text_of(record)) \
+                if self._has_commands and record.startswith(b'/') else None
             if isinstance(command, tuple) and not isinstance(command, Message):
-                conversation.close(*command)
+                # What was read before it is sent before it.
+                if self.is_typed or conversation.wait_open():
+                    conversation.close(*command)
                 return False
             message = command or self._decode(record)
         except ValueError as error:

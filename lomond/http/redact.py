@@ -42,6 +42,7 @@ _PLAIN_AUTHORITY = re.compile(
 _QUERY = re.compile(u'\\?([^\\s"\'<>]+)')
 _AFTER_PATH = re.compile(u'([?#]).+', re.DOTALL)
 _BLANK = re.compile(u'[ \t].*', re.DOTALL)
+_LINE_END = re.compile(u'(\r?\n)')     # a peer may leave the CR out
 _FRAGMENT = re.compile(u'#[^?\\s]+\\Z')
 _PARAMETER = re.compile(u'([A-Za-z_$][A-Za-z0-9_.:$-]{0,40})=(?!=*\\Z)')
 
@@ -164,9 +165,9 @@ def redact_value(name, value):
 def redact_head(head):
     # type: (bytes) -> bytes
     """Return the head of a request or a response without the secrets in it."""
-    lines = head.decode('latin-1').split(u'\r\n')
-    shown = [redact_text(lines[0])] + [redact_line(line) for line in lines[1:]]
-    return u'\r\n'.join(shown).encode('latin-1')
+    parts = _LINE_END.split(head.decode('latin-1'))     # each line, and what ends it
+    parts[::2] = [redact_text(parts[0])] + [redact_line(line) for line in parts[2::2]]
+    return u''.join(parts).encode('latin-1')
 
 
 #: The fields of a trace that hold a URL.

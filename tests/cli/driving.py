@@ -110,8 +110,8 @@ def run(*arguments, **options):
 class OnTerminal(object):
     """The program on a terminal, which is a pty: a context manager.
 
-    Options: ``env`` (no colours); ``editor``, as ``--editor`` has it ('simple'); ``size``, the
-    (rows, columns); ``streams``, which of the program's descriptors are the terminal ('012'): the
+    Options: ``env`` (no colours); ``editor``, as ``--editor`` has it ('simple'); ``command``, if it
+    isn't ``lomond URL``; ``size``, the (rows, columns); ``streams``, which of the program's descriptors are the terminal ('012'): the
     others are pipes.
     """
 
@@ -127,6 +127,7 @@ class OnTerminal(object):
                  if digit not in streams}
         self.process = subprocess.Popen(
             [sys.executable, '-c', _ON_TERMINAL, os.ttyname(slave), streams] + LOMOND
+            + ([options.pop('command')] if 'command' in options else [])
             + ['--editor', options.pop('editor', 'simple')] + list(arguments), cwd=ROOT,
             close_fds=True,
             env=environ(**options.pop('env', {'NO_COLOR': '1'})), **pipes)

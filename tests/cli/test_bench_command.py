@@ -12,7 +12,7 @@ from lomond.server import Refusal
 from tests.cli.driving import Lomond, run, serving
 from tests.network.driving import echo_handler, wait_for
 from tests.programs import wait_until
-from tests.support import PATIENCE, RawServer
+from tests.support import PATIENCE, RawServer, answer_upgrade, read_frame
 
 pytestmark = pytest.mark.costly
 
@@ -155,6 +155,42 @@ def test_connections_that_break_are_counted():
     assert status == 5
     assert (figures['broken'], figures['unanswered'], figures['messages']) == (3, 3, 0)
     assert errors.count(b'\n') == 1
+
+
+@pytest.mark.parametrize('end, status', [
+    (lambda websocket: websocket.close(1001, u''), 5),
+    (lambda websocket: websocket.close(4000, u''), 6),
+    (lambda websocket: websocket.force_disconnect(), 5),
+])
+def test_the_last_connection_that_ends_ends_the_measurement(end, status):
+    def echo(websocket):
+        count = 0
+        for event in websocket:
+            if event.name == 'text':
+                count += 1
+                if count <= 10:
+                    websocket.send_text(event.text)
+                else:
+                    end(websocket)
+
+    with serving(echo) as server:
+        found, output, _errors = run('bench', server.url, '--duration', '600', '--json')
+    figures = json.loads(output.decode('ascii'))
+    assert (found, figures['messages'], figures['broken'], figures['unanswered']) == (
+        status, 10, 1, 1)
+    assert figures['duration'] < PATIENCE
+    assert abs(figures['messages_per_second'] * figures['duration'] - 10) < 0.01
+    assert 0 <= figures['client_cpu'] < 4
+
+
+def test_a_server_that_is_silent_has_a_status_of_its_own():
+    def script(sock):
+        answer_upgrade(sock)
+        while True:
+            read_frame(sock)
+
+    with RawServer(script) as server:
+        assert run('bench', server.url, '--ping-rate', '0.1', '--ping-timeout', '0.3')[0] == 7
 
 
 @pytest.mark.parametrize('number, status', [(signal.SIGINT, 130), (signal.SIGTERM, 143)])

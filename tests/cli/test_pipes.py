@@ -7,8 +7,10 @@ import json
 import os
 import select
 import signal
+import struct
 import subprocess
 import sys
+import termios
 import threading
 
 import pytest
@@ -16,6 +18,7 @@ import pytest
 from lomond._compat import text_type
 from lomond.server import Server
 from tests.network.driving import Background, echo_handler, read_to_close, wait_for
+from tests.programs import wait_until
 from tests.sampling import IS_THOROUGH
 from tests.support import (
     PATIENCE,
@@ -108,8 +111,41 @@ def test_input_that_was_read_and_can_not_be_sent_is_mentioned():
         status, output, errors = program.finish()
         with pytest.raises(EnvironmentError):
             sender.result()
-    assert (status, output) == (0, b'')
+    assert (status, output) == (1, b'')
     assert errors == b'lomond: a message was not sent: the connection has ended\n'
+
+
+@pytest.mark.parametrize('given, options, close', [
+    (b'/close 4000 bye\n', ['--commands'], (4000, b'bye')),
+    (b'{"type": "receive", "data": "x"}\n', ['--format', 'jsonl', '--linger', '0'], (1000, b'')),
+])
+def test_an_input_without_messages_waits_for_the_connection_too(given, options, close):
+    def script(sock):
+        wait_for(has_read)
+        answer_upgrade(sock)
+        frames.extend(read_to_close(sock))
+        sock.sendall(make_close(1000))
+
+    has_read = threading.Event()
+    frames = []
+    with RawServer(script) as server, \
+            Lomond('--send', 'first', server.url, *options) as program:
+        program.type(given)
+        wait_until(lambda: not unread(program.process.stdin), 'it has read its input')
+        program.process.stdin.close()
+        has_read.set()
+        assert program.finish()[0] == 0
+    assert frames == [(0x81, b'first'), (0x88, struct.pack('!H', close[0]) + close[1])]
+
+
+def unread(pipe):
+    """Return how many bytes in a pipe wait for its reader."""
+    return struct.unpack('i', fcntl.ioctl(pipe.fileno(), termios.FIONREAD, b'\0' * 4))[0]
+
+
+def test_commands_leave_other_bytes_alone(echo_url):
+    given = b'\xff\xfe\n/ping x\n'
+    assert run(echo_url, '--commands', '--binary', 'raw', given=given) == (0, b'\xff\xfe\n', b'')
 
 
 def feed(websocket):

@@ -14,7 +14,7 @@ import pytest
 
 from lomond.har import read_har
 from lomond.server import Refusal
-from tests.cli.driving import Lomond, environ, run, serving
+from tests.cli.driving import Lomond, OnTerminal, environ, run, serving
 from tests.har import answer, load
 from tests.network.driving import ROOT
 from tests.programs import wait_until
@@ -263,17 +263,30 @@ def test_full_disk_ends_the_recording_with_what_was_written(path):
     assert 10 < len(data_of(path)) < 60
 
 
+class Rewriting(object):
+    """A socket that ends lines otherwise."""
+
+    def __init__(self, sock, line_end):
+        self.recv = sock.recv
+        self._sock = sock
+        self._line_end = line_end
+
+    def sendall(self, data):
+        self._sock.sendall(data.replace(b'\r\n', self._line_end))
+
+
 #: Where a secret may be in a handshake.
 SECRET = 'hunter2-Zm9vYmFy'
 
 
+@pytest.mark.parametrize('line_end', [b'\r\n', b'\n'], ids=['CRLF', 'LF'])
 @pytest.mark.parametrize('userinfo, headers', [
     ('me:' + SECRET + '@', []), ('', ['Authorization: Bearer ' + SECRET])])
 def test_secret_in_any_place_is_neither_in_the_file_nor_in_what_verbose_shows(
-        path, userinfo, headers):
+        path, userinfo, headers, line_end):
     def script(sock):
         request = answer_upgrade(
-            sock, b'Set-Cookie: a=' + SECRET.encode('ascii'),
+            Rewriting(sock, line_end), b'Set-Cookie: a=' + SECRET.encode('ascii'),
             b'Sec-WebSocket-Protocol: ' + SECRET.encode('ascii'),
             b'Location: ws://me:' + SECRET.encode('ascii') + b'@a/?b=' + SECRET.encode('ascii'))
         assert request.count(SECRET.encode('ascii')) >= 6
@@ -293,6 +306,18 @@ def test_secret_in_any_place_is_neither_in_the_file_nor_in_what_verbose_shows(
     assert SECRET.encode('ascii') not in read(path) + errors
     entry, = load(path)
     assert entry['request']['url'].endswith('/?token=***&x=***&***')
+
+
+def test_a_wrong_argument_leaves_the_old_recording_alone(path, tmpdir):
+    tmpdir.join('prompt_toolkit.py').write('raise ImportError')
+    with open(path, 'wb') as opened:
+        opened.write(b'precious')
+    with OnTerminal(
+            'ws://127.0.0.1:1/', path, '--overwrite', command='record', editor='prompt_toolkit',
+            env={'PYTHONPATH': str(tmpdir), 'TERM': 'xterm'}) as program:
+        assert program.finish() == 2
+        assert b'prompt_toolkit 3 is not installed' in program.output
+    assert read(path) == b'precious'
 
 
 def test_messages_are_recorded_as_they_are(path):

@@ -278,6 +278,26 @@ sys.stdin.read()
         wait_until(lambda: not is_running(pid), 'the child of the program is gone')
 
 
+def test_what_a_program_has_started_may_end_in_its_own_way(tmpdir):
+    path = tmpdir.join('done')
+    source = """
+(trap "sleep 0.3; echo done > {}; exit" TERM; echo ready; while :; do sleep 0.1; done) &
+cat
+""".format(path)
+    with serving('--command', 'sh', '-c', source) as program, connected(program.url) as client:
+        assert client.receive(PATIENCE) == u'ready'
+        client.close()
+        close_of(client)
+        wait_until(path.exists, 'it has ended in its own way')
+
+
+def test_a_line_that_is_too_long_is_not_sent_although_it_comes_whole():
+    with serving('--max-size', '100', '--command', 'printf', 'ok\n%0200d\n', '1') as program, \
+            connected(program.url) as client:
+        assert client.receive(PATIENCE) == u'ok'
+        assert close_of(client) == (1011, u'the program wrote a line of more than 100 bytes')
+
+
 @needs_proc
 def test_programs_that_ignore_all_end_with_the_server():
     source = """

@@ -91,6 +91,16 @@ def test_a_second_ctrl_c_does_not_wait_for_the_server():
         is_over.set()
 
 
+def test_ctrl_backslash_leaves_the_terminal_as_it_was(echo_url):
+    with OnTerminal(echo_url) as program:
+        before = program.modes()
+        program.wait_for(b'> ')
+        assert program.modes() != before
+        program.type(b'\x1c')
+        assert program.finish() == -signal.SIGQUIT
+        assert program.modes() == before
+
+
 def test_ctrl_c_ends_the_attempt_to_connect():
     is_over = threading.Event()
     with RawServer(lambda sock: wait_for(is_over)) as server, OnTerminal(server.url) as program:

@@ -119,13 +119,14 @@ def test_url_is_shown_without_the_secrets_in_any_part_of_it(url, shown):
     assert redact_url(url) == shown
 
 
-def test_head_is_unchanged_except_for_secrets():
-    head = (
-        b'GET /a?b=c@d HTTP/1.1\r\nHost: \xfc\r\nAuthorization: Basic SECRET\r\n'
-        b'X-A: caf\xc3\xa9\r\ncookie: SECRET\r\n\r\n')
-    assert redact_head(head) == (
-        b'GET /a?b=*** HTTP/1.1\r\nHost: \xfc\r\nAuthorization: ***\r\n'
-        b'X-A: caf\xc3\xa9\r\ncookie: ***\r\n\r\n')
+@pytest.mark.parametrize('end', [b'\r\n', b'\n'])
+def test_head_is_unchanged_except_for_secrets(end):
+    head = end.join([
+        b'GET /a?b=c@d HTTP/1.1', b'Host: \xfc', b'Authorization: Basic SECRET',
+        b'X-A: caf\xc3\xa9', b'cookie: a=SECRET;', b'\tb=SECRET', b'', b''])
+    assert redact_head(head) == end.join([
+        b'GET /a?b=*** HTTP/1.1', b'Host: \xfc', b'Authorization: ***',
+        b'X-A: caf\xc3\xa9', b'cookie: ***', b'***', b'', b''])
 
 
 # -- where heads are shown --

@@ -13,7 +13,7 @@ import pytest
 import six
 from six.moves.socketserver import ThreadingMixIn
 
-from lomond import WebSocket, errors, wsgi
+from lomond import WebSocket, _upgraded, errors, wsgi
 from lomond.persist import ReconnectPolicy
 from lomond.pool import Pool
 from lomond.server import Refusal, Server, ServerWebSocket
@@ -243,6 +243,43 @@ def test_one_that_nothing_drives_is_closed_at_once(end):
         request['lomond.socket'].close()
         while theirs.recv(4096):
             pass
+
+
+@pytest.mark.parametrize('code, is_quiet', [(1001, True), (None, True), (4000, False)])
+def test_calls_on_one_that_was_closed_undriven_say_so(code, is_quiet):
+    with paired() as (request, _theirs):
+        websocket = wsgi.upgrade(request)
+        websocket.close(code, u'' if code is None else u'bye')
+        for call in (websocket.receive, websocket.ping, websocket.wait_ready):
+            with pytest.raises(errors.WebSocketClosed, match='before anything') as raised:
+                call(PATIENCE)
+            assert raised.value.code == (code or 1005)
+        if is_quiet:
+            assert list(websocket.messages()) == []
+        else:
+            with pytest.raises(errors.WebSocketClosed, match='4000'):
+                websocket.messages()
+        assert list(websocket) == []
+
+
+def test_a_loop_that_begins_at_any_line_of_a_close_has_an_end():
+    def drive():
+        seen.append([event.name for event in websocket])
+
+    moment = 0
+    has_acted = True
+    while has_acted:
+        moment += 1
+        seen = []
+        with paired() as (request, theirs):
+            websocket = wsgi.upgrade(request)
+            theirs.shutdown(socket.SHUT_WR)
+            with LineTracer([_upgraded], moment, drive) as tracer:
+                websocket.close()
+            has_acted = tracer.has_acted
+            assert websocket.is_closed
+        assert not has_acted or seen in ([[]], [['ready', 'poll', 'disconnected']]), moment
+    assert moment > 8
 
 
 def test_close_all_in_the_middle_of_an_upgrade_closes_that_too():
