@@ -28,6 +28,7 @@ from lomond._compat import (
 )
 from lomond._outcomes import (
     NORMAL,
+    dropped,
     explain,
     interrupted,
     loop_runs,
@@ -164,6 +165,7 @@ class Calls(object):
         self._bytes_put = self._bytes_taken = 0     # of messages, into the inbox and out of it
         self._last_close = websocket.last_close
         self._is_leaving = False
+        self._has_dropped = False   # messages that came after `close`
         self._is_forced = False     # by the user, and all that waits for `receive` may be dropped
         self._ready = None  # type: Any     # the event
         # Each makes a new error, as several threads may raise it: why the handshake failed, and
@@ -432,7 +434,7 @@ class Calls(object):
         else:
             self._refusal = explain(self._session, event, self._refusal)
             if event.name in ('connect_fail', 'disconnected'):
-                self._conclude(self._refusal)
+                self._conclude(dropped if self._has_dropped else self._refusal)
 
     def _gather(self, event, content):
         # type: (Any, Message) -> None
@@ -447,7 +449,10 @@ class Calls(object):
 
     def _keep(self, message):
         # type: (Message) -> None
-        if self._is_leaving or self._thread is not None and self.is_full and self._is_closing:
+        if self._is_leaving or self._has_dropped:
+            return
+        if self._thread is not None and self.is_full and self._is_closing:
+            self._has_dropped = True        # what comes later, too: no gap without an error
             return
         self._bytes_put += _size(message)
         self._inbox.append(message)

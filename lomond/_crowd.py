@@ -6,6 +6,7 @@ waited for, for `lomond._multiplexer`.
 
 from __future__ import absolute_import, division, print_function
 
+import logging
 import weakref
 from functools import partial
 
@@ -43,6 +44,8 @@ if TYPE_CHECKING:
 
     F = TypeVar('F', bound=Callable[..., Any])
 
+log = logging.getLogger('lomond')  # type: logging.Logger
+
 
 def _of_pools(method):
     # type: (F) -> F
@@ -74,6 +77,8 @@ def send_to_all(writers, message, compress):
             count += 1
         except errors.WebSocketError:       # it isn't open, broken, or its queue is full
             pass
+        except Exception:       # an extension's: the others get the message
+            log.exception('a broadcast to one of many connections failed')
     return count
 
 
@@ -137,8 +142,12 @@ class Crowd(object):
             self._release(member)
             return True
         member.is_gone = True       # first: nothing of it is passed on any more
+        if member.machine is None:      # no loop has begun with it, and it may be open already
+            websocket.force_disconnect()
         websocket.give_up()
         self._multiplexer.remove(member)
+        if self._loop is None:
+            self._multiplexer.settle()
         return True
 
     def _release(self, member):
@@ -303,6 +312,9 @@ class Crowd(object):
         # type: (*Any) -> None
         if not self.end_loop():
             self.close(timeout=0)
+        elif self._loop is None:        # it never ran
+            for websocket in self.websockets:
+                self.remove(websocket)
 
     def end_loop(self):
         # type: () -> bool

@@ -313,6 +313,12 @@ class Multiplexer(object):
             mail[0]()
             mail.popleft()      # afterwards: Ctrl-C may have come in between
 
+    def settle(self):
+        # type: () -> None
+        """Do what was asked for, before there is a loop that does it."""
+        if self._waiter is None:
+            self._read_mail()
+
     def begun(self, member):
         # type: (Member) -> Any
         """Return a member's machine, which has begun."""

@@ -93,6 +93,14 @@ def ended():
     return _closed(words, _ABNORMAL, words, None)
 
 
+def dropped():
+    # type: () -> errors.WebSocketClosed
+    """Make the error of a connection whose last messages were dropped."""
+    words = (u'messages that arrived after close() were dropped, as receive() was not called while '
+             u'others waited')
+    return _closed(words, _ABNORMAL, words, None)
+
+
 def closed_undriven(code, reason):
     # type: (Optional[int], Text) -> errors.WebSocketClosed
     """Make the error of a connection that this end has closed before anything was received."""

@@ -79,8 +79,10 @@ _NO_EVENTS = iter(())  # type: Iterator[AnyEvent]
 _DRIVER = Driver()
 
 # Beyond any other event nothing happens until the task has handled it: a handler of Closing may
-# send the last messages.
-_PASSED = frozenset(['connecting', 'connected', 'ready', 'poll', 'text', 'binary', 'ping', 'pong'])
+# send the last messages. Stale is another one if the connection ends after it.
+_PASSED = frozenset([
+    'connecting', 'connected', 'ready', 'poll', 'text', 'binary', 'ping', 'pong', 'stale'])
+_PASSED_BUT_STALE = _PASSED - {'stale'}
 
 
 def connect(
@@ -144,6 +146,7 @@ class Connection(LoopIterator):
             self._high_water = min(HIGH_WATER, max_queue - 1)
             self._low_water = min(LOW_WATER, max_queue - 1)
         self._timing = timing  # type: Optional[Timing]     # until it begins
+        self._passed = _PASSED_BUT_STALE if timing.stale_disconnects else _PASSED
         self._close_before = websocket.last_close
         self._machine = None  # type: Any
         # Where there are news, the machine has to attend before an event is passed on. (This saves
@@ -311,15 +314,18 @@ class Connection(LoopIterator):
             self._is_late = True
             return
         self._is_busy = True
+        ahead = ()  # type: Any
         try:
             self._step()
         except Exception as error:
-            self._error = error     # the task that iterates raises it
+            self._error = error     # the task that iterates raises it, after what came before
             self._is_over = True
+            ahead = self._ahead
         finally:
             self._is_busy = False
         if self._is_over:
             self.break_off()
+            self._ahead = ahead
 
     def _step(self):
         # type: () -> None
@@ -340,7 +346,7 @@ class Connection(LoopIterator):
                 if event.name == 'ready':
                     # Look at once what is due: the timer is still that of connect_timeout.
                     self._watch_for((), 0)
-                elif event.name in _PASSED and (interest or not is_asking):
+                elif event.name in self._passed and (interest or not is_asking):
                     self._watch_for(merge(machine.interest, interest), left)
                 self._loop.glance()
                 return
@@ -361,7 +367,7 @@ class Connection(LoopIterator):
         """Keep what is left of the last step; False if no other step may follow for now."""
         while self._ahead_size < self._limit:
             last = self._ahead[-1] if self._ahead else self._last
-            if last is not None and last.name not in _PASSED:
+            if last is not None and last.name not in self._passed:
                 return False
             event = self._next_event()
             if event is None:

@@ -117,6 +117,7 @@ class _AsyncioPlace(_Place):
         self._timer, self._timer_at = None, NEVER
         try:
             for _at, thing in self._deadlines.take_due(self.loop.time()):
+                thing.is_glancing = False
                 thing.call_owner()
         finally:
             self._set_timer()
@@ -164,7 +165,8 @@ class _Loop(Scheduled):
     thread; all else in the loop's own.
     """
 
-    __slots__ = ('__weakref__', '_interest', '_owner', 'is_closed', 'place', 'waiter')
+    __slots__ = (
+        '__weakref__', '_interest', '_owner', 'is_closed', 'is_glancing', 'place', 'waiter')
 
     def __init__(self, owner, place):
         # type: (Any, Any) -> None
@@ -175,6 +177,8 @@ class _Loop(Scheduled):
         self.is_closed = False
         #: What the task that iterates waits for; None if it doesn't.
         self.waiter = None  # type: Any
+        #: Whether the owner is called within `_GLANCE` seconds from when this was set.
+        self.is_glancing = False
         # What is watched, compared by identity.
         self._interest = ()  # type: Interest
 
@@ -229,6 +233,18 @@ class _Loop(Scheduled):
         owner = self._owner()
         if owner is not None and not self.is_closed:
             owner.on_ready()
+
+    def glance(self):
+        # type: () -> None
+        """Have the owner called within `_GLANCE` seconds."""
+        if not self.is_glancing:        # else without a look at the clock, as for each message
+            self.is_glancing = True
+            self._call_within(_GLANCE)
+
+    def _call_within(self, seconds):
+        # type: (float) -> None
+        """Have the owner called after some seconds, unless it is called earlier."""
+        raise NotImplementedError
 
     def wake(self):
         # type: () -> None
@@ -298,16 +314,14 @@ class _AsyncioLoop(_Loop):
         if interest is not self._interest:
             self._change(interest)
         if left is not None:
-            # A call that comes too early costs one look; a deadline that moves costs more.
-            at = loop.time() + left
-            if at < self.scheduled - _SLACK:
-                self.place.schedule(self, at)
+            self._call_within(left)
 
-    def glance(self):
-        # type: () -> None
-        """Have the owner called after `_GLANCE` seconds, unless a deadline is set."""
-        if self.scheduled == NEVER:
-            self.place.schedule(self, self.place.loop.time() + _GLANCE)
+    def _call_within(self, seconds):
+        # type: (float) -> None
+        # A call that comes too early costs one look; a deadline that moves costs more.
+        at = self.place.loop.time() + seconds
+        if at < self.scheduled - _SLACK:
+            self.place.schedule(self, at)
 
     def pause(self):
         # type: () -> None
@@ -433,17 +447,12 @@ class _TrioLoop(_Loop):
             self._follow(interest)
             self._look_again()
         if left is not None:
-            self._call_at(self._trio.current_time() + left)
+            self._call_within(left)
 
-    def glance(self):
-        # type: () -> None
-        """Have the owner called after `_GLANCE` seconds, unless a timer is set."""
-        if self.scheduled == NEVER:
-            self._call_at(self._trio.current_time() + _GLANCE)
-
-    def _call_at(self, deadline):
+    def _call_within(self, seconds):
         # type: (float) -> None
         # A deadline that comes too early costs one look; one that moves costs more.
+        deadline = self._trio.current_time() + seconds
         if deadline < self.scheduled - _SLACK:
             self.scheduled = deadline
             if self._scope is not None:
@@ -531,6 +540,7 @@ class _TrioLoop(_Loop):
             return
         if fault is None:
             self.scheduled = NEVER
+            self.is_glancing = False
         else:
             self._follow(())
             self._fail(fault)

@@ -384,7 +384,11 @@ class InLoop(object):
 
     def _ended(self, connection):
         # type: (ServerConnection) -> None
-        connection.websocket.close(*SHUTDOWN)       # if the handler was cancelled it is open yet
+        websocket = connection.websocket
+        try:
+            websocket.close(*SHUTDOWN)      # if the handler was cancelled it is open yet
+        except Exception:       # an extension's
+            websocket.logger.exception('%r could not be closed', websocket)
         connection.break_off()
         del self._handlers[connection]
         self._release()

@@ -380,7 +380,7 @@ class PersistentSession(object):
         if self.phase == self.ATTEMPTING and self._session is not None:
             return self._session.time_left()    # type: ignore[no-any-return]
         if self.phase == self.BACKING_OFF:
-            return self._pause.left()
+            return 0 if self._is_over() else self._pause.left()
         if self.phase == self.PREPARING and self._wait.deadline == NEVER:
             return None
         return 0

@@ -164,7 +164,8 @@ class RenewedSession(object):
         successor = self._successor
         for event in successor.step():
             if event.name == 'ready':
-                if self.session.phase != Phase.OPEN or self.session.connection.close_received:
+                if self.session.phase != Phase.OPEN or self.session.is_forced \
+                        or self.session.connection.close_received:
                     # Its end comes as always, and the policy decides what follows.
                     self._drop_successor()
                     return
@@ -172,11 +173,15 @@ class RenewedSession(object):
             if self.session is successor:
                 yield event
         if successor.is_finished and self.session is not successor:
-            self._websocket.logger.warning(
-                '%r keeps its old connection, as no new one could be opened: %s',
-                self._websocket, successor.end.reason if successor.end else u'')
-            self._drop_successor()
-            self._not_before = self._clock() + _PAUSE
+            self._give_up_successor(successor.end.reason if successor.end else u'')
+
+    def _give_up_successor(self, reason):
+        # type: (Any) -> None
+        self._websocket.logger.warning(
+            '%r keeps its old connection, as no new one could be opened: %s',
+            self._websocket, reason)
+        self._drop_successor()
+        self._not_before = self._clock() + _PAUSE
 
     def _take_over(self):
         # type: () -> None
@@ -185,8 +190,11 @@ class RenewedSession(object):
         self._websocket.exchange(self._twin)
         self.session.is_replaceable = True
         self._retired.retire()
-        if self._is_over():     # since it was last asked: that close() found the old session
+        # Since they were last asked: what the user called has found the old session.
+        if self._is_over():
             self.session.close()
+        if self._retired.is_forced:
+            self.session.force_disconnect()
 
     def _step_retired(self):
         # type: () -> Iterator[AnyEvent]
@@ -257,7 +265,9 @@ class RenewedSession(object):
     def fail(self, error):
         # type: (EnvironmentError) -> None
         """End, as the driver can't wait for the `interest`."""
-        self._drop_successor()
+        if self._successor is not None:     # if it is the other's, that fails next time
+            self._give_up_successor(error)
+            return
         for part in self._parts:
             part.fail(error)
 

@@ -111,8 +111,8 @@ class OnTerminal(object):
     """The program on a terminal, which is a pty: a context manager.
 
     Options: ``env`` (no colours); ``editor``, as ``--editor`` has it ('simple'); ``command``, if it
-    isn't ``lomond URL``; ``size``, the (rows, columns); ``streams``, which of the program's descriptors are the terminal ('012'): the
-    others are pipes.
+    isn't ``lomond URL``; ``size``, the (rows, columns); ``streams``, which of the program's
+    descriptors are the terminal ('012'): the others are pipes.
     """
 
     def __init__(self, *arguments, **options):

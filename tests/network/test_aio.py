@@ -2,12 +2,14 @@
 
 import asyncio
 import functools
+import select
 import socket
 import threading
 
 import pytest
 
 from lomond import WebSocket, aio, errors
+from lomond.extensions import Extension
 from lomond.persist import ReconnectPolicy, persist
 from lomond.testing import InsideLoop
 from tests.network.driving import (
@@ -316,6 +318,109 @@ def test_pings_are_answered_while_the_body_is_busy(loop_name):
     with RawServer(script) as server:
         run_in(loop_name, scenario)
     assert seen == BEGIN + ['text'] + ['ping'] * 20 + ['closing', 'disconnected']
+
+
+@in_each_loop
+def test_a_ping_that_comes_with_a_message_is_answered_while_the_body_is_busy(loop_name):
+    def script(sock):
+        answer_upgrade(sock)
+        assert not select.select([sock], [], [], 1.5)[0]        # what came before Ready is long ago
+        sock.settimeout(10)     # less than the time until its own next ping
+        sock.sendall(make_frame(1, b'go') + make_frame(9, b'x'))
+        assert read_frame(sock) == (0x8a, b'x')
+        answered.set()
+        sock.sendall(make_close(1000))
+        read_to_close(sock)
+
+    async def scenario(loop):
+        async for event in aio.connect(WebSocket(server.url)):
+            if event.name == 'text':
+                await wait_until(loop, answered.is_set)
+
+    answered = threading.Event()
+    with RawServer(script) as server:
+        run_in(loop_name, scenario)
+
+
+@in_each_loop
+def test_pings_are_answered_while_a_handler_of_stale_is_busy(loop_name):
+    def script(sock):
+        answer_upgrade(sock)
+        wait_for(is_busy)
+        sock.sendall(make_frame(9, b'x'))
+        assert read_frame(sock) == (0x8a, b'x')
+        answered.set()
+        sock.sendall(make_close(1000))
+        read_to_close(sock)
+
+    async def scenario(loop):
+        async for event in aio.connect(WebSocket(server.url), idle_timeout=0.01, ping_rate=0):
+            if event.name == 'stale' and not is_busy.is_set():
+                is_busy.set()
+                await wait_until(loop, answered.is_set)
+
+    is_busy, answered = threading.Event(), threading.Event()
+    with RawServer(script) as server:
+        run_in(loop_name, scenario)
+
+
+class FailsThird(Extension):
+    """Fails with the third message that comes."""
+
+    name = 'x-fails'
+    is_over = False
+
+    def __init__(self):
+        self._count = 0
+
+    def frame_inbound_header(self, header):
+        self._count += 1
+        if self._count == 4:
+            type(self).is_over = True
+            raise ZeroDivisionError()
+
+
+@in_each_loop
+def test_what_came_before_an_error_comes_first(loop_name):
+    def script(sock):
+        answer_upgrade(sock, b'Sec-WebSocket-Extensions: x-fails')
+        sock.sendall(make_frame(1, b'go'))
+        wait_for(is_busy)
+        for text in b'a', b'b', b'c':
+            sock.sendall(make_frame(1, text))
+        drain(sock)
+
+    async def scenario(loop):
+        async for event in aio.connect(WebSocket(server.url, extensions=[Fails])):
+            if event.name == 'text':
+                seen.append(event.text)
+                if event.text == 'go':
+                    is_busy.set()
+                    await wait_until(loop, lambda: Fails.is_over)
+
+    class Fails(FailsThird):
+        pass
+
+    seen, is_busy = [], threading.Event()
+    with RawServer(script) as server, pytest.raises(ZeroDivisionError):
+        run_in(loop_name, scenario)
+    assert seen == ['go', 'a', 'b']
+
+
+@in_each_loop
+def test_close_while_a_handler_of_back_off_is_busy_ends_the_back_off(loop_name, dead_port):
+    async def scenario(loop):
+        websocket = WebSocket('ws://127.0.0.1:{}/'.format(dead_port))
+        policy = ReconnectPolicy(min_wait=3600, max_wait=3600)
+        async for event in aio.connect(websocket, policy=policy):
+            seen.append(event.name)
+            if event.name == 'back_off':
+                websocket.close()
+                await loop.sleep(0.1)       # the loop is woken meanwhile
+
+    seen = []
+    run_in(loop_name, scenario)
+    assert seen == ['connecting', 'connect_fail', 'back_off']
 
 
 @in_each_loop

@@ -21,6 +21,7 @@ from tests.network.driving import (
     read_to_close,
     wait_for,
 )
+from tests.programs import wait_until
 from tests.support import (
     PATIENCE,
     RawServer,
@@ -408,6 +409,30 @@ def test_a_reset_while_the_queue_is_full_ends_the_messages_once_they_are_taken()
                 while True:
                     assert websocket.receive(PATIENCE) == u'x' * 1000
     assert closed.value.code == 1006 and u'broke' in closed.value.reason
+
+
+def test_messages_that_are_dropped_after_close_leave_no_gap_and_an_error():
+    def script(sock):
+        answer_upgrade(sock)
+        reading = Background(read_to_close, sock)
+        for number in range(400):
+            sock.sendall(make_frame(2, b'%08d' % number + b'x' * 8000))
+        reading.result()
+        sock.sendall(make_close(1000))
+
+    with RawServer(script) as server:
+        with WebSocket(server.url) as websocket:
+            websocket.open(PATIENCE, background=True)
+            thread, = threads_of_background()
+            wait_until(lambda: Inside(websocket).calls.is_full, 'a full queue')
+            websocket.close()
+            thread.join(PATIENCE)
+            numbers = []
+            with pytest.raises(errors.WebSocketClosed, match='were dropped') as closed:
+                while True:
+                    numbers.append(int(websocket.receive(PATIENCE)[:8]))
+    assert closed.value.code == 1006
+    assert numbers == list(range(len(numbers))) and 100 < len(numbers) < 400
 
 
 @pytest.mark.parametrize('end', ['close', 'force_disconnect', 'leave'])

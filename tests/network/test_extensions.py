@@ -20,6 +20,7 @@ from tests.network.driving import (
     echo_handler,
     read_to_close,
 )
+from tests.programs import wait_until
 from tests.protocol.examples import Checksum, Doubled
 from tests.support import (
     RawServer,
@@ -192,6 +193,36 @@ def echo_in_one_thread(server):
     for websocket, event in server:
         if event.name == 'text':
             websocket.send_text(event.text)
+
+
+class Failing(Fussy):
+    """Fails for texts and for Close frames."""
+
+    def frame_outbound(self, opcode, rsv, payload, fin):
+        if opcode in (Opcode.TEXT, Opcode.CLOSE):
+            raise ValueError('no frame today')
+        return rsv, payload
+
+
+def test_an_extension_that_fails_keeps_no_message_and_no_close_from_other_members(caplog):
+    def receive(websocket):
+        received.append(list(websocket.messages()))
+
+    received = []
+    with Server(receive, extensions=[Fussy]) as server:
+        with Pool() as pool:
+            for extension in (Failing, Fussy, Fussy):
+                pool.add(WebSocket(server.url, extensions=[extension]), close_timeout=0.1)
+            count = 0
+            for _websocket, event in pool:
+                if event.name == 'ready':
+                    count += 1
+                    if count == 3:
+                        assert pool.broadcast(u'to all') == 2
+                        pool.close(code=1000, timeout=0.5)
+        wait_until(lambda: len(received) == 2, 'two have ended well')
+    assert received == [[u'to all']] * 2
+    assert 'a broadcast to one of many' in caplog.text
 
 
 @pytest.mark.parametrize('threads', [True, False])

@@ -366,6 +366,26 @@ def test_a_pool_whose_loop_is_left_at_once_frees_it():
             assert websocket.is_closed
 
 
+@pytest.mark.parametrize('leave', [
+    lambda pool, websocket: None, lambda pool, websocket: pool.remove(websocket)])
+def test_a_pool_that_is_left_before_its_loop_frees_it(leave):
+    def script(sock):
+        try:
+            echo(sock)
+        finally:        # at the end of the stream, too
+            ended.set()
+
+    ended = threading.Event()
+    with RawServer(script) as server:
+        websocket = released(server.url)
+        with Pool() as pool:
+            pool.add(websocket)
+            leave(pool, websocket)
+        wait_for(ended)
+        assert websocket.is_closed
+        assert websocket not in pool
+
+
 def test_no_two_pools_go_on_with_it():
     with RawServer(echo) as server:
         websocket = released(server.url)

@@ -2,6 +2,7 @@
 
 from __future__ import absolute_import, division, print_function
 
+import errno
 import itertools
 import logging
 import socket
@@ -9,8 +10,9 @@ import threading
 
 import pytest
 
-from lomond import WebSocket, errors
+from lomond import WebSocket, _multiplexer, errors
 from lomond.engine.outbox import Outbox
+from lomond.net.waiter import Waiter
 from lomond.persist import ReconnectPolicy
 from lomond.pool import Pool
 from tests.network.driving import count_descriptors, drain, needs_proc, wait_for
@@ -415,6 +417,59 @@ def test_close_at_the_very_moment_of_the_change_closes_both():
     with Peers(polite, polite) as peers:
         websocket = pool.add(Watched(peers.url), POLICY, ping_rate=0)
         assert run(pool, websocket, handle)[-1].graceful
+
+
+def test_force_disconnect_at_the_very_moment_of_the_change_ends_both():
+    class Watched(WebSocket):
+        def on_response(self, response):
+            responses.append(response)
+            if len(responses) == 2:
+                websocket.force_disconnect()        # as another thread might
+            return super(Watched, self).on_response(response)
+
+    def handle(event):
+        if event.name == 'ready' and event.connection == 1:
+            assert pool.renew(websocket)
+        elif event.name == 'back_off':
+            websocket.close()
+
+    responses = []
+    pool = Pool()
+    with Peers(deaf, deaf) as peers:
+        websocket = pool.add(Watched(peers.url), POLICY, ping_rate=0)
+        seen = run(pool, websocket, handle)
+        peers.go.set()
+    assert [event.graceful for event in seen if event.name == 'disconnected'] == [False]
+    assert [event.connection for event in seen if event.name == 'ready'] == [1]
+    assert websocket.is_closed
+
+
+def test_a_new_connection_that_can_not_be_waited_for_leaves_the_old_one(caplog, monkeypatch):
+    """As if there were more descriptors than select() takes."""
+    class Limited(Waiter):
+        def watch(self, fd, mask):
+            if is_renewing and fd not in watched:
+                raise socket.error(errno.ENOSPC, 'no space')
+            watched.add(fd)
+            super(Limited, self).watch(fd, mask)
+
+    def handle(event):
+        if event is None:
+            return
+        if event.name == 'ready':
+            is_renewing.append(True)
+            assert pool.renew(websocket)
+        elif event.name == 'poll' and caplog.records:
+            websocket.close()
+
+    is_renewing, watched = [], set()
+    pool = Pool()
+    monkeypatch.setattr(_multiplexer, 'Waiter', Limited)
+    with Peers(polite, polite) as peers:
+        websocket = pool.add(make_websocket(peers), POLICY, ping_rate=0, poll=0.05)
+        assert run(pool, websocket, handle)[-1].graceful
+    record, = caplog.records
+    assert 'keeps its old connection' in record.getMessage() and 'no space' in record.getMessage()
 
 
 def test_a_handler_of_a_signal_is_told_that_no_send_is_possible_while_a_queue_moves(monkeypatch):
