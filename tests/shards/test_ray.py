@@ -15,6 +15,7 @@ import time
 
 import pytest
 
+from lomond import WebSocket
 from lomond.persist import ReconnectPolicy
 from lomond.shards import Feed
 from tests.programs import free_ports, wait_until
@@ -261,6 +262,21 @@ def test_a_feed_that_can_not_be_held_is_named(ray_runs, feeds, server):
         assert 'no such market' in fleet.status()['failed'][u'bad']
         with pytest.raises(RuntimeError, match='1 of 2 feeds are live.*; bad: .*no such market'):
             fleet.wait_live(timeout=0)
+
+
+def test_a_source_that_failed_is_tried_again(ray_runs, feeds, server, tmpdir):
+    url, token = feeds.feed(u'late').source, tmpdir.join('token')
+
+    def make():
+        with open(str(token)):
+            return WebSocket(url)
+
+    with run([Feed(u'late', make, sequence=number_of, policy=POLICY)], 1,
+             RedisSink(url_of(server))) as fleet:
+        wait_until(lambda: u'late' in fleet.status()['failed'], 'it is named')
+        token.write('')
+        fleet.wait_live()
+        assert fleet.status()['failed'] == {}
 
 
 def test_a_feed_that_can_not_connect_is_named_with_the_reason(ray_runs, feeds, server):

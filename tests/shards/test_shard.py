@@ -459,3 +459,39 @@ def test_another_feed_of_a_name_is_refused(feeds, got):
         with pytest.raises(ValueError, match='another feed'):
             shard.add(feeds.feed(u'a'))
         assert shard.feeds == [feed]
+
+
+def test_a_source_may_ask_its_shard_how_it_is(feeds, got):
+    """Nothing waits for a source, not even the shard that calls it."""
+    url = feeds.feed(u'a').source
+    asked = []
+
+    def ask():
+        asked.append((shard.health()['feeds'], shard.live, shard.report()))
+        return WebSocket(url)
+
+    with Shard(got) as shard:
+        adding = threading.Thread(target=shard.add, args=(Feed(u'a', ask),))
+        adding.daemon = True
+        adding.start()
+        adding.join(PATIENCE)
+        assert asked == [(0, set(), {})]
+        feeds.await_listeners(u'a')
+
+
+def test_a_shard_that_is_closed_while_a_source_runs_takes_no_feed(got):
+    def close():
+        shard.close()
+        return WebSocket(u'ws://127.0.0.1:1/')
+
+    shard = Shard(got)
+    with pytest.raises(RuntimeError, match='closed'):
+        shard.add(Feed(u'a', close))
+    assert shard.feeds == []
+
+
+@pytest.mark.parametrize('overlap, error', [(None, TypeError), (u'1', TypeError), (-1, ValueError)])
+def test_an_overlap_is_a_number_of_seconds(got, overlap, error):
+    with Shard(got) as shard:
+        with pytest.raises(error, match='overlap must be'):
+            shard.add(Feed(u'a', u'ws://127.0.0.1:1/'), overlap)
