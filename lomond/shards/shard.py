@@ -184,14 +184,23 @@ class Shard(object):
         ``timeout``: for at most how many seconds; None to return at once, and have a thread do it.
         Returns how many messages the sink didn't accept by then; 0 if the shard has no such feed.
         """
-        held = self._pop([name])
         if timeout is not None:
-            return self._let_go(held, timeout)
-        if held:
-            thread = threading.Thread(target=self._let_go, args=(held, 10.0))
-            thread.daemon = True
-            thread.start()
+            return self._let_go(self._pop([name]), timeout)
+        self.remove_soon([name])
         return 0
+
+    def remove_soon(self, names):
+        # type: (Iterable[text_type]) -> None
+        """Let go of feeds, and have one thread close their connections, and wait for the sink."""
+        held = self._pop(names)
+        if not held:
+            return
+        thread = threading.Thread(target=self._let_go, args=(held, 10.0))
+        thread.daemon = True
+        try:
+            thread.start()
+        except threading.ThreadError:       # the system has no further one: do it here
+            self._let_go(held, 10.0)
 
     def _pop(self, names):
         # type: (Iterable[text_type]) -> List[_Held]

@@ -18,7 +18,7 @@ from lomond.shards.lifeline import Lifeline
 from lomond.shards.shard import Shard
 
 if TYPE_CHECKING:
-    from typing import Any, Dict, Iterable, List, Optional, Set, Tuple  # noqa: F401
+    from typing import Any, Dict, List, Optional, Set, Tuple  # noqa: F401
 
     from lomond.shards.feed import Feed  # noqa: F401
 
@@ -166,13 +166,13 @@ class ShardHost(object):
                 self._hold(wanted)
 
     def let_go(self, names):
-        # type: (Iterable[str]) -> None
+        # type: (List[str]) -> None
         """Let go of feeds; what came from them still goes to the sink."""
-        for name in names:
-            with self._lock:
+        with self._lock:
+            for name in names:
                 self._wanted.pop(name, None)
                 self._failed.pop(name, None)
-            self._shard.remove(name, timeout=None)
+        self._shard.remove_soon(names)
 
     def report(self):
         # type: () -> Dict[str, Dict[str, Any]]
