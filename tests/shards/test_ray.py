@@ -245,6 +245,9 @@ def test_two_replicas_miss_nothing_when_one_dies(ray_runs, feeds, server):
              replicas=2) as fleet:
         fleet.wait_live()
         assert {len(holders) for holders in fleet.holders().values()} == {2}
+        for change in fleet.add, lambda feed: fleet.set_feeds([feed]):
+            with pytest.raises(ValueError, match='replicas need feeds with a sequence'):
+                change(feeds.feed(u'new', sequence=None))
         send_all(feeds, server)
         os.kill(shard_of(fleet, 'shard-0')['pid'], signal.SIGKILL)
         send_all(feeds, server, 20)
@@ -370,6 +373,7 @@ def test_wrong_arguments_are_refused_before_anything_starts(feeds):
             (([feed], 0, len), ValueError, 'shards'),
             (([feed], 2, len, 3), ValueError, '3 replicas need as many shards'),
             (([feed], 2, len, 1, 0), ValueError, 'ttl'),
+            (([feed], 2, len, 1, 3, None, u'x', None), TypeError, 'overlap'),
             (([feed], 2, u'redis://x/'), TypeError, 'sink'),
             (([feed], 2, len, 1, 3, None, u'x', 0, {'no_such': 1}), TypeError, 'no_such'),
             (([feeds.feed(u'a', sequence=None)], 2, len, 2), ValueError, 'sequence')):

@@ -14,6 +14,7 @@ from lomond.pool import Pool
 from lomond.shards.feed import Feed
 from lomond.shards.ray.host import ShardHost
 from lomond.shards.ray.supervisor import NAMESPACE, Supervisor
+from lomond.shards.shard import check_overlap
 from lomond.shards.sink import Sink
 from lomond.shards.sinks import CallSink
 
@@ -39,13 +40,14 @@ _TURN = 0.1
 class Fleet(object):
     """What `run` returns: shards that run. Leaving a ``with`` block ends them, as `close` does."""
 
-    def __init__(self, name, supervisor, hosts, make_host, feeds):
-        # type: (str, Any, Dict[str, Any], Any, List[Feed]) -> None
+    def __init__(self, name, supervisor, hosts, make_host, feeds, replicas):
+        # type: (str, Any, Dict[str, Any], Any, List[Feed], int) -> None
         self.name = name
         self._supervisor = supervisor
         self._hosts = hosts
         self._make_host = make_host
         self._next = len(hosts)
+        self._replicas = replicas
         # For a supervisor that begins again at the same time as those shards that keep the list.
         self._feeds = {feed.name: feed for feed in feeds}  # type: Dict[str, Feed]
         self._lock = threading.Lock()
@@ -149,7 +151,7 @@ class Fleet(object):
     def add(self, *feeds):
         # type: (*Feed) -> None
         """Have further feeds; one whose name is there replaces that one."""
-        added = _check_feeds(feeds)
+        added = _check_feeds(feeds, self._replicas)
         with self._lock:
             self._feeds.update((feed.name, feed) for feed in added)
             self._ask(self._supervisor.change_feeds.remote(added, []))
@@ -165,7 +167,7 @@ class Fleet(object):
     def set_feeds(self, feeds):
         # type: (Iterable[Feed]) -> None
         """Have these feeds, and no others."""
-        listed = _check_feeds(feeds)
+        listed = _check_feeds(feeds, self._replicas)
         with self._lock:
             self._feeds = {feed.name: feed for feed in listed}
             self._ask(self._supervisor.set_feeds.remote(listed))
@@ -239,8 +241,8 @@ def _end(actors, timeout):
         ray.kill(actor, no_restart=True)
 
 
-def _check_feeds(feeds):
-    # type: (Iterable[Any]) -> List[Feed]
+def _check_feeds(feeds, replicas):
+    # type: (Iterable[Any], int) -> List[Feed]
     listed = list(feeds)
     names = set()
     for feed in listed:
@@ -248,6 +250,9 @@ def _check_feeds(feeds):
             raise TypeError('a fleet takes feeds, not {!r}: Feed(name, url)'.format(feed))
         if feed.name in names:
             raise ValueError('the names of feeds must differ: {} comes twice'.format(feed.name))
+        if replicas > 1 and feed.sequence is None:
+            raise ValueError('replicas need feeds with a sequence, which {} has not: without '
+                             'numbers the sink accepts each message twice'.format(feed.name))
         names.add(feed.name)
     return listed
 
@@ -277,19 +282,16 @@ def run(feeds, shards, sink, replicas=1, ttl=3.0, address=None, name=u'lomond', 
     The actors end with the program that calls this. Raises TypeError and ValueError for wrong
     arguments, and RuntimeError if they don't start.
     """
-    listed = _check_feeds(feeds)
     check_count('shards', shards, 1)
     if check_count('replicas', replicas, 1) > shards:
         raise ValueError('{} replicas need as many shards, not {}'.format(replicas, shards))
+    listed = _check_feeds(feeds, replicas)
     if not check_seconds('ttl', ttl):
         raise ValueError('ttl must be a number of seconds, more than 0, not {!r}'.format(ttl))
-    check_seconds('overlap', overlap)
+    check_overlap(overlap)
     # Each shard makes both; a mistake is to show here.
     sink = sink if isinstance(sink, Sink) else CallSink(sink)
     Pool(**dict(options or {})).close()
-    if replicas > 1 and any(feed.sequence is None for feed in listed):
-        raise ValueError('replicas need feeds with a sequence: without numbers the sink accepts '
-                         'each message twice')
     _join(address)
 
     # Names of a program that has crashed may still be taken.
@@ -311,7 +313,7 @@ def run(feeds, shards, sink, replicas=1, ttl=3.0, address=None, name=u'lomond', 
         scheduling_strategy=NodeAffinitySchedulingStrategy(
             ray.get_runtime_context().get_node_id(), soft=True),
     ).remote(prefix, replicas, ttl, overlap)
-    fleet = Fleet(name, supervisor, hosts, make_host, listed)
+    fleet = Fleet(name, supervisor, hosts, make_host, listed, replicas)
     try:
         ray.get(supervisor.set_feeds.remote(listed), timeout=_START)
     except BaseException as error:      # SIGTERM, too, for which Ray calls sys.exit()
