@@ -25,7 +25,10 @@ from tests.support import PATIENCE
 
 ray = pytest.importorskip('ray')
 pytest.importorskip('redis')
+from lomond.shards.lifeline import Lifeline  # noqa: E402
 from lomond.shards.ray import run  # noqa: E402
+from lomond.shards.ray.host import ShardHost  # noqa: E402
+from lomond.shards.ray.supervisor import NAMESPACE, Supervisor  # noqa: E402
 from lomond.shards.redis import RedisSink  # noqa: E402
 
 pytestmark = [pytest.mark.costly, pytest.mark.timeout(300)]
@@ -146,6 +149,92 @@ def test_all_that_are_killed_at_once_have_all_feeds_again(fleet, feeds, server):
         os.kill(pid, signal.SIGKILL)
     wait_until(lambda: fleet.status()['live'] == len(NAMES), 'live again')
     send_all(feeds, server)
+
+
+def test_a_feed_that_comes_when_all_were_killed_takes_no_other_away(fleet, feeds, server):
+    status = fleet.status()
+    for pid in [status['pid']] + [shard['pid'] for shard in status['shards']]:
+        os.kill(pid, signal.SIGKILL)
+    fleet.add(feeds.feed(u'new', policy=POLICY))        # nobody else has the list
+    wait_until(lambda: fleet.status()['live'] == len(NAMES) + 1, 'live again')
+    assert sorted(fleet.holders()) == sorted(NAMES + [u'new'])
+
+
+def test_a_supervisor_that_gets_no_list_touches_no_feed_and_asks_again(fleet, feeds, server):
+    before = {name: feeds.listeners(name) for name in NAMES}
+    status = fleet.status()
+    pids = [shard['pid'] for shard in status['shards']]
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        os.kill(status['pid'], signal.SIGKILL)
+        wait_until(lambda: fleet.holders() == {}, 'the one that has begun again knows nothing')
+    finally:
+        for pid in pids:
+            os.kill(pid, signal.SIGCONT)
+    # Not by `status`, which would send the list.
+    wait_until(lambda: {len(holders) for holders in fleet.holders().values()} == {1}, 'all again')
+    fleet.wait_live()
+    assert {name: feeds.listeners(name) for name in NAMES} == before
+
+
+def test_a_feed_that_changes_while_no_shard_is_known_replaces_the_one_before(fleet, feeds, server):
+    with Feeds() as others:
+        os.kill(fleet.status()['pid'], signal.SIGKILL)
+        fleet.add(others.feed(NAMES[0], policy=POLICY))     # the shards haven't said hello yet
+        wait_until(lambda: others.listeners(NAMES[0]), 'it listens')
+        wait_until(lambda: not feeds.listeners(NAMES[0]), 'the one before listens no more')
+        fleet.wait_live()
+        fleet.remove(NAMES[0])
+        wait_until(lambda: not others.listeners(NAMES[0]), 'it listens no more')
+
+
+@contextlib.contextmanager
+def supervised(server, feed):
+    """Run a supervisor in this process, and one shard with a feed; yield both."""
+    actor = ray.remote(ShardHost).options(
+        name='alone-shard-0', namespace=NAMESPACE, num_cpus=0, max_restarts=-1,
+    ).remote(RedisSink(url_of(server)), 'shard-0', {})
+    supervisor = Supervisor('alone-', 1, 3.0, 0.0)
+    try:
+        supervisor.set_feeds([feed])
+        wait_until(lambda: supervisor.status()['live'] == 1, 'live')
+        yield supervisor, supervisor._hosts['shard-0']
+    finally:
+        supervisor.close()
+        ray.kill(actor)
+
+
+def test_a_process_that_another_has_replaced_is_not_heard_again(ray_runs, feeds, server):
+    """After a network partition it may still run, and connect again."""
+    with supervised(server, feeds.feed(u'a', policy=POLICY)) as (supervisor, shard):
+        hello = shard.hello
+        os.kill(hello['pid'], signal.SIGKILL)
+        wait_until(lambda: supervisor.status()['shards'][0]['starts'] == 2, 'another process')
+        wait_until(lambda: supervisor.status()['live'] == 1, 'live')
+        pid, line = shard.hello['pid'], shard.line
+        calls = []
+
+        def say(_is_first):
+            calls.append(hello)
+            return hello
+
+        lifeline = Lifeline(supervisor._board.url, supervisor._token, 0.05, say)
+        try:
+            wait_until(lambda: len(calls) > 5, 'it has said hello')
+            assert (shard.hello['pid'], shard.line) == (pid, line)
+        finally:
+            lifeline.close()
+        assert supervisor.status()['shards'][0]['starts'] == 2
+        wait_until(lambda: supervisor.status()['live'] == 1, 'live')
+
+
+def test_a_shard_that_the_supervisor_has_lost_says_hello_again(ray_runs, feeds, server):
+    with supervised(server, feeds.feed(u'a', policy=POLICY)) as (supervisor, shard):
+        with supervisor._turned:
+            supervisor._drop(shard)
+        wait_until(lambda: supervisor.status()['live'] == 1, 'it is up again')
+        assert supervisor.status()['shards'][0]['starts'] == 1
 
 
 def test_feeds_come_and_go(fleet, feeds, server):

@@ -50,6 +50,7 @@ class Fleet(object):
         self._replicas = replicas
         # For a supervisor that begins again at the same time as those shards that keep the list.
         self._feeds = {feed.name: feed for feed in feeds}  # type: Dict[str, Feed]
+        self._version = 0       # of that list, at the supervisor
         self._lock = threading.Lock()
         self._is_closed = False
 
@@ -83,12 +84,28 @@ class Fleet(object):
         `Shard.health` returns for each, with ``up``, ``draining``, ``pid``, ``node``, ``held``,
         ``live``, ``starts`` and ``silent``, seconds since its last sign of life.
         """
+        version = self._version     # first: another thread may change the list
         status = self._ask(self._supervisor.status.remote())  # type: Dict[str, Any]
-        if not status['version']:       # it has begun again, and so have those that kept the list
+        # It has begun again, and those that kept the list have done so, or don't answer.
+        if status['version'] < version:
             with self._lock:
-                self._ask(self._supervisor.set_feeds.remote(list(self._feeds.values())))
+                self._send_all()
             status = self._ask(self._supervisor.status.remote())
         return status
+
+    def _send_all(self):
+        # type: () -> None
+        """Send the supervisor the whole list of feeds. The lock is held."""
+        self._version = self._ask(self._supervisor.set_feeds.remote(list(self._feeds.values())))
+
+    def _send(self, added, removed):
+        # type: (List[Feed], List[str]) -> None
+        """Send the supervisor a change of the list, or all if it has another one."""
+        version = self._ask(self._supervisor.change_feeds.remote(self._version, added, removed))
+        if version is None:
+            self._send_all()
+        else:
+            self._version = version
 
     def holders(self):
         # type: () -> Dict[str, List[str]]
@@ -154,7 +171,7 @@ class Fleet(object):
         added = _check_feeds(feeds, self._replicas)
         with self._lock:
             self._feeds.update((feed.name, feed) for feed in added)
-            self._ask(self._supervisor.change_feeds.remote(added, []))
+            self._send(added, [])
 
     def remove(self, *names):
         # type: (*str) -> None
@@ -162,7 +179,7 @@ class Fleet(object):
         with self._lock:
             for name in names:
                 self._feeds.pop(name, None)
-            self._ask(self._supervisor.change_feeds.remote([], list(names)))
+            self._send([], list(names))
 
     def set_feeds(self, feeds):
         # type: (Iterable[Feed]) -> None
@@ -170,7 +187,7 @@ class Fleet(object):
         listed = _check_feeds(feeds, self._replicas)
         with self._lock:
             self._feeds = {feed.name: feed for feed in listed}
-            self._ask(self._supervisor.set_feeds.remote(listed))
+            self._send_all()
 
     @property
     def shards(self):
@@ -315,7 +332,7 @@ def run(feeds, shards, sink, replicas=1, ttl=3.0, address=None, name=u'lomond', 
     ).remote(prefix, replicas, ttl, overlap)
     fleet = Fleet(name, supervisor, hosts, make_host, listed, replicas)
     try:
-        ray.get(supervisor.set_feeds.remote(listed), timeout=_START)
+        fleet._version = ray.get(supervisor.set_feeds.remote(listed), timeout=_START)
     except BaseException as error:      # SIGTERM, too, for which Ray calls sys.exit()
         fleet.close(timeout=0)
         if isinstance(error, ray.exceptions.RayError):

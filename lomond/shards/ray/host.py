@@ -89,6 +89,7 @@ class ShardHost(object):
         # type: (str, str, float) -> None
         """Send signs of life to a supervisor, and to no other any more."""
         if self._supervisor == (url, token):
+            self._names_all = True      # it asks again: it doesn't know this shard any more
             return
         if self._lifeline is not None:
             self._lifeline.close()
