@@ -289,6 +289,30 @@ def test_a_supervisor_that_stood_still_kills_no_shard(ray_runs, feeds, server):
         assert {shard['starts'] for shard in fleet.status()['shards']} == {1}
 
 
+def test_a_drain_waits_for_the_sink(ray_runs, feeds, tmpdir):
+    gate, written = tmpdir.join('gate'), tmpdir.join('written')
+
+    def write(name, message):
+        while not os.path.exists(str(gate)):
+            time.sleep(0.05)
+        with open(str(written), 'a') as lines:
+            lines.write(message + u'\n')
+
+    with run([feeds.feed(name, policy=POLICY) for name in NAMES], 2, write) as fleet:
+        fleet.wait_live()
+        held = [name for name, holders in fleet.holders().items() if holders == ['shard-0']]
+        for name in held:
+            feeds.send(name)
+        wait_until(lambda: shard_of(fleet, 'shard-0')['queued'] == len(held), 'they wait')
+        with pytest.raises(RuntimeError, match='shard-0 still has 3 messages for its sink'):
+            fleet.drain('shard-0', timeout=8)
+        assert fleet.shards == ['shard-0', 'shard-1']
+        gate.write('')
+        fleet.drain('shard-0')
+        assert fleet.shards == ['shard-1']
+    assert sorted(written.read().splitlines()) == sorted(u'1 of ' + name for name in held)
+
+
 def test_a_drain_goes_on_with_a_supervisor_that_begins_again(ray_runs, feeds, server):
     names = [u'feed-{}'.format(number) for number in range(60)]
     with run([feeds.feed(name, policy=POLICY) for name in names], 3,

@@ -2,6 +2,7 @@
 
 from __future__ import absolute_import, division, print_function
 
+import logging
 import threading
 import uuid
 
@@ -20,6 +21,8 @@ from lomond.shards.sinks import CallSink
 
 if TYPE_CHECKING:
     from typing import Any, Dict, Iterable, Iterator, List, Optional, Set  # noqa: F401
+
+log = logging.getLogger('lomond')  # type: logging.Logger
 
 # The addresses of clusters that this program has joined, as they were given.
 _joined = set()  # type: Set[Optional[str]]
@@ -215,23 +218,25 @@ class Fleet(object):
         # type: (str, float) -> None
         """Have other shards take all feeds of one, and end it; no message is missed.
 
-        Raises ValueError if there is no such shard, or no other; RuntimeError if it still has feeds
-        after ``timeout`` seconds: then it goes on draining.
+        Raises ValueError if there is no such shard, or no other; RuntimeError if, after ``timeout``
+        seconds, it still has feeds, or messages for its sink: then it goes on draining.
         """
         if name not in self._hosts or len(self._hosts) == 1:
             raise ValueError('there is no shard {!r} that could be drained: {}'.format(
                 name, ', '.join(self.shards)))
         self._ask(self._supervisor.drain.remote(name))
         for status in self._watch(timeout):
-            if not any(shard['held'] or not shard['up'] for shard in status['shards']
-                       if shard['name'] == name):
+            rest = _rest_of(name, status)
+            if not rest:
                 break
             # Again: a supervisor that Ray has started again was never asked.
             self._ask(self._supervisor.drain.remote(name))
         else:
-            raise RuntimeError('{} still has feeds after {} s'.format(name, timeout))
+            raise RuntimeError('{} still {} after {} s'.format(name, rest, timeout))
         self._ask(self._supervisor.leave.remote(name))
-        _end([self._hosts.pop(name)], 10.0)
+        left = _end([self._hosts.pop(name)], 10.0)
+        if left:        # of connections that were about to be closed
+            log.warning('%s was ended with %s messages that the sink had not taken', name, left)
 
     def close(self, timeout=10.0):
         # type: (float) -> None
@@ -248,14 +253,40 @@ class Fleet(object):
         _end(actors, timeout)
 
 
+def _rest_of(name, status):
+    # type: (str, Dict[str, Any]) -> str
+    """Return what keeps a shard that drains from its end, or ''."""
+    for shard in status['shards']:
+        if shard['name'] != name:
+            continue
+        if not shard['up']:
+            return 'begins'
+        # What it was sent to let go of, and what it says that it has.
+        if shard['held'] or shard['feeds']:
+            return 'has feeds'
+        if shard['queued']:
+            return 'has {} messages for its sink'.format(shard['queued'])
+    return ''
+
+
 def _end(actors, timeout):
-    # type: (List[Any], float) -> None
-    """Close shards, all at a time, and end their actors; some may have died, or be stuck."""
+    # type: (List[Any], float) -> int
+    """Close shards, all at a time, and end their actors; some may have died, or be stuck.
+
+    Returns how many messages their sinks didn't take.
+    """
     closing = [actor.close.remote(timeout) for actor in actors]
-    if closing:
-        ray.wait(closing, num_returns=len(closing), timeout=timeout + 5)
+    closed = ray.wait(
+        closing, num_returns=len(closing), timeout=timeout + 5)[0] if closing else []
+    left = 0
+    for call in closed:
+        try:
+            left += ray.get(call)
+        except ray.exceptions.RayError:
+            pass        # it has died
     for actor in actors:
         ray.kill(actor, no_restart=True)
+    return left
 
 
 def _check_feeds(feeds, replicas):

@@ -70,12 +70,15 @@ class ShardHost(object):
 
     def _leave(self):
         # type: () -> None
-        """After SIGTERM, end the process once it has no feeds; Ray starts it again somewhere."""
+        """After SIGTERM, end the process once it has no feeds, and the sink all messages.
+
+        Ray starts it again somewhere.
+        """
         waiting = threading.Event()
         while not self._is_leaving:
             waiting.wait(_LOOK)
         deadline = monotonic() + _GRACE
-        while self._shard.feeds and monotonic() < deadline:
+        while (self._shard.feeds or self._shard.health()['queued']) and monotonic() < deadline:
             waiting.wait(_LOOK)
         self.close(max(deadline - monotonic(), _FAREWELL))
         os._exit(0)
