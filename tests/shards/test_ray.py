@@ -17,7 +17,7 @@ import pytest
 
 from lomond import WebSocket
 from lomond.persist import ReconnectPolicy
-from lomond.shards import Feed
+from lomond.shards import Feed, JSONLinesSink
 from tests.programs import free_ports, wait_until
 from tests.redis_server import entries_of, url_of
 from tests.shards.feeds_server import Feeds, number_of
@@ -367,6 +367,17 @@ def test_two_replicas_miss_nothing_when_one_dies(ray_runs, feeds, server):
         wait_until(lambda: shard_of(fleet, 'shard-0')['held'] == 6, 'both have all again')
 
 
+def test_a_file_of_lines_has_one_shard(ray_runs, feeds, tmpdir):
+    path = tmpdir.join('lines')
+    with run([feeds.feed(u'a', policy=POLICY)], 1, JSONLinesSink(str(path))) as fleet:
+        fleet.wait_live()
+        feeds.send(u'a')
+        wait_until(lambda: path.check() and path.read(), 'written')
+        with pytest.raises(ValueError, match='for one shard, not 2'):
+            fleet.grow()
+        assert fleet.shards == ['shard-0']
+
+
 def test_a_feed_that_can_not_be_held_is_named(ray_runs, feeds, server):
     def fail():
         raise ValueError('no such market')
@@ -488,6 +499,7 @@ def test_wrong_arguments_are_refused_before_anything_starts(feeds):
             (([feed], 2, len, 1, 0), ValueError, 'ttl'),
             (([feed], 2, len, 1, 3, None, u'x', None), TypeError, 'overlap'),
             (([feed], 2, u'redis://x/'), TypeError, 'sink'),
+            (([feed], 2, JSONLinesSink(u'lines')), ValueError, 'file for each process'),
             (([feed], 2, len, 1, 3, None, u'x', 0, {'no_such': 1}), TypeError, 'no_such'),
             (([feeds.feed(u'a', sequence=None)], 2, len, 2), ValueError, 'sequence')):
         with pytest.raises(error, match=words):

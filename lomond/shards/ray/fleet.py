@@ -17,7 +17,7 @@ from lomond.shards.ray.host import ShardHost
 from lomond.shards.ray.supervisor import NAMESPACE, Supervisor
 from lomond.shards.shard import check_overlap
 from lomond.shards.sink import Sink
-from lomond.shards.sinks import CallSink
+from lomond.shards.sinks import CallSink, JSONLinesSink
 
 if TYPE_CHECKING:
     from typing import Any, Dict, Iterable, Iterator, List, Optional, Set  # noqa: F401
@@ -43,14 +43,15 @@ _TURN = 0.1
 class Fleet(object):
     """What `run` returns: shards that run. Leaving a ``with`` block ends them, as `close` does."""
 
-    def __init__(self, name, supervisor, hosts, make_host, feeds, replicas):
-        # type: (str, Any, Dict[str, Any], Any, List[Feed], int) -> None
+    def __init__(self, name, supervisor, hosts, make_host, feeds, replicas, sink):
+        # type: (str, Any, Dict[str, Any], Any, List[Feed], int, Sink) -> None
         self.name = name
         self._supervisor = supervisor
         self._hosts = hosts
         self._make_host = make_host
         self._next = len(hosts)
         self._replicas = replicas
+        self._sink = sink
         # For a supervisor that begins again at the same time as those shards that keep the list.
         self._feeds = {feed.name: feed for feed in feeds}  # type: Dict[str, Feed]
         self._version = 0       # of that list, at the supervisor
@@ -203,9 +204,11 @@ class Fleet(object):
         """Start further shards, and return their names; then they take their part of the feeds.
 
         Raises RuntimeError if they haven't begun after ``timeout`` seconds; they may do so later.
+        Raises ValueError for a sink that is for one shard only.
         """
-        names = ['shard-{}'.format(self._next + index)
-                 for index in range(check_count('count', count, 1))]
+        check_count('count', count, 1)
+        _check_sink(self._sink, len(self._hosts) + count)
+        names = ['shard-{}'.format(self._next + index) for index in range(count)]
         self._next += count
         self._hosts.update((name, self._make_host(name)) for name in names)
         self._ask(self._supervisor.join.remote())
@@ -305,6 +308,16 @@ def _check_feeds(feeds, replicas):
     return listed
 
 
+def _check_sink(sink, shards):
+    # type: (Sink, int) -> None
+    """Raise ValueError for a sink of which several shards can't have a copy each."""
+    if shards > 1 and isinstance(sink, JSONLinesSink):
+        raise ValueError(
+            'a JSONLinesSink is for one shard, not {}: each would cut off what another one writes '
+            'to the file. Pass a function that writes a file for each process, or a RedisSink'
+            .format(shards))
+
+
 def run(feeds, shards, sink, replicas=1, ttl=3.0, address=None, name=u'lomond', overlap=0.0,
         options=None):
     # type: (Iterable[Feed], int, Any, int, float, Optional[str], str, float, Optional[Dict[str, Any]]) -> Fleet
@@ -315,7 +328,7 @@ def run(feeds, shards, sink, replicas=1, ttl=3.0, address=None, name=u'lomond', 
     - ``feeds``: `Feed` objects with different names. Functions in them are sent to other processes.
     - ``shards``: how many.
     - ``sink``: a `lomond.shards.Sink` that isn't in use, of which each shard gets a copy, or a
-      function as for `Shard`.
+      function as for `Shard`. A `JSONLinesSink` is for one shard only.
     - ``replicas``: how many shards have each feed (1). With 2 nothing is missed when a shard dies;
       the feeds have to number their messages (``sequence``).
     - ``ttl``: seconds without a sign of life after which a shard counts as dead (3).
@@ -339,6 +352,7 @@ def run(feeds, shards, sink, replicas=1, ttl=3.0, address=None, name=u'lomond', 
     check_overlap(overlap)
     # Each shard makes both; a mistake is to show here.
     sink = sink if isinstance(sink, Sink) else CallSink(sink)
+    _check_sink(sink, shards)
     Pool(**dict(options or {})).close()
     _join(address)
 
@@ -361,7 +375,7 @@ def run(feeds, shards, sink, replicas=1, ttl=3.0, address=None, name=u'lomond', 
         scheduling_strategy=NodeAffinitySchedulingStrategy(
             ray.get_runtime_context().get_node_id(), soft=True),
     ).remote(prefix, replicas, ttl, overlap)
-    fleet = Fleet(name, supervisor, hosts, make_host, listed, replicas)
+    fleet = Fleet(name, supervisor, hosts, make_host, listed, replicas, sink)
     try:
         fleet._version = ray.get(supervisor.set_feeds.remote(listed), timeout=_START)
     except BaseException as error:      # SIGTERM, too, for which Ray calls sys.exit()
