@@ -232,10 +232,13 @@ class Shard(object):
         """Close connections; break those that are left after ``timeout`` seconds."""
         for websocket in websockets:
             websocket.close(Status.GOING_AWAY, u'')
-        deadline = monotonic() + timeout
+        deadline, left = monotonic() + timeout, list(websockets)
         with self._lock:
-            while self._thread.is_alive() and not self._is_current() and monotonic() < deadline \
-                    and any(websocket in self._pool for websocket in websockets):
+            while self._thread.is_alive() and not self._is_current() and monotonic() < deadline:
+                while left and left[-1] not in self._pool:
+                    left.pop()      # there may be thousands: none is looked for again
+                if not left:
+                    break
                 self._turned.wait(_BEAT)
         for websocket in websockets:
             self._pool.remove(websocket)
