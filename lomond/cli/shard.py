@@ -102,19 +102,19 @@ def run(arguments):
             return TERMINATED
         try:
             with catching(signals.on_signal, signals.numbers), fleet:      # after those of Ray
-                return _watch(fleet, signals, arguments)
+                return _watch(fleet, signals, arguments, config)
         except KeyboardInterrupt:
             return signals.status
 
 
-def _watch(fleet, signals, arguments):
-    # type: (Any, _Signals, argparse.Namespace) -> int
+def _watch(fleet, signals, arguments, config):
+    # type: (Any, _Signals, argparse.Namespace, Dict[str, Any]) -> int
     """Show how the fleet is, until a signal; return the exit status."""
     complained = set()  # type: Set[str]
     while signals.wait(arguments.status or _LOOK):
         try:
             if signals.take_reload():
-                _reload(fleet, arguments.config)
+                _reload(fleet, arguments.config, config)
                 continue
             status = fleet.status()
             waiting = fleet.waiting() if status['live'] < status['feeds'] else {}
@@ -174,11 +174,14 @@ class _Signals(object):
         return bool(asked)
 
 
-def _reload(fleet, path):
-    # type: (Any, str) -> None
-    """Have the feeds that the file names now; keep those of before if it is wrong."""
+def _reload(fleet, path, config):
+    # type: (Any, str, Dict[str, Any]) -> None
+    """Have the feeds that the file names now, all else as in ``config``, with which it began.
+
+    Keep those of before if the file is wrong.
+    """
     try:
-        fleet.set_feeds(make_feeds(read_config(path)))
+        fleet.set_feeds(make_feeds(dict(config, feeds=read_config(path)['feeds'])))
     except (ValueError, TypeError, ImportError, EnvironmentError) as error:
         _console.complain(u'lomond shard: {} stays as it was: {}'.format(
             readable(path), readable(error)))

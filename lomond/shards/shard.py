@@ -9,6 +9,7 @@ from __future__ import absolute_import, division, print_function
 import logging
 import threading
 
+from lomond._checks import check_seconds
 from lomond._compat import TYPE_CHECKING, monotonic
 from lomond.pool import Pool
 from lomond.shards.feed import Feed
@@ -36,6 +37,13 @@ _FAREWELL = 5.0
 
 # Seconds after Ready from which a feed counts as live though it has sent nothing.
 _SETTLED = 1.0
+
+
+def check_overlap(overlap):
+    # type: (Any) -> None
+    """Raise TypeError or ValueError unless this is a number of seconds."""
+    if check_seconds('overlap', overlap) is None:
+        raise TypeError('overlap must be a number of seconds, not None: 0 to wait for nobody')
 
 
 class _Held(object):
@@ -146,18 +154,28 @@ class Shard(object):
         if not isinstance(feed, Feed):
             raise TypeError(
                 'a shard takes feeds, not {!r}: write shard.add(Feed(name, url))'.format(feed))
+        check_overlap(overlap)
         with self._lock:
-            if self._is_closed:
-                raise RuntimeError('this shard was closed')
-            present = self._holding.get(feed.name)
-            if present is not None:
-                if present.feed is not feed:
-                    raise ValueError(
-                        'the shard has another feed {!r}: remove that one first'.format(feed.name))
+            if self._has(feed):
                 return
-            held = _Held(feed, feed.make(), self._sink.open(feed, overlap))
+        websocket = feed.make()     # without the lock: it may be slow, and may ask this shard
+        with self._lock:
+            if self._has(feed):
+                return
+            held = _Held(feed, websocket, self._sink.open(feed, overlap))
             self._pool.add(held.websocket, feed.policy, tag=held, **feed.options)
             self._holding[feed.name] = held
+
+    def _has(self, feed):
+        # type: (Feed) -> bool
+        """Return whether it has a feed; raises an error if it can't take it. The lock is held."""
+        if self._is_closed:
+            raise RuntimeError('this shard was closed')
+        present = self._holding.get(feed.name)
+        if present is not None and present.feed is not feed:
+            raise ValueError(
+                'the shard has another feed {!r}: remove that one first'.format(feed.name))
+        return present is not None
 
     def remove(self, name, timeout=10.0):
         # type: (text_type, Optional[float]) -> int
@@ -166,14 +184,23 @@ class Shard(object):
         ``timeout``: for at most how many seconds; None to return at once, and have a thread do it.
         Returns how many messages the sink didn't accept by then; 0 if the shard has no such feed.
         """
-        held = self._pop([name])
         if timeout is not None:
-            return self._let_go(held, timeout)
-        if held:
-            thread = threading.Thread(target=self._let_go, args=(held, 10.0))
-            thread.daemon = True
-            thread.start()
+            return self._let_go(self._pop([name]), timeout)
+        self.remove_soon([name])
         return 0
+
+    def remove_soon(self, names):
+        # type: (Iterable[text_type]) -> None
+        """Let go of feeds, and have one thread close their connections, and wait for the sink."""
+        held = self._pop(names)
+        if not held:
+            return
+        thread = threading.Thread(target=self._let_go, args=(held, 10.0))
+        thread.daemon = True
+        try:
+            thread.start()
+        except threading.ThreadError:       # the system has no further one: do it here
+            self._let_go(held, 10.0)
 
     def _pop(self, names):
         # type: (Iterable[text_type]) -> List[_Held]
@@ -205,10 +232,13 @@ class Shard(object):
         """Close connections; break those that are left after ``timeout`` seconds."""
         for websocket in websockets:
             websocket.close(Status.GOING_AWAY, u'')
-        deadline = monotonic() + timeout
+        deadline, left = monotonic() + timeout, list(websockets)
         with self._lock:
-            while self._thread.is_alive() and not self._is_current() and monotonic() < deadline \
-                    and any(websocket in self._pool for websocket in websockets):
+            while self._thread.is_alive() and not self._is_current() and monotonic() < deadline:
+                while left and left[-1] not in self._pool:
+                    left.pop()      # there may be thousands: none is looked for again
+                if not left:
+                    break
                 self._turned.wait(_BEAT)
         for websocket in websockets:
             self._pool.remove(websocket)

@@ -152,9 +152,12 @@ def test_a_fleet_runs_from_a_file_until_sigterm(tmpdir):
             wait_until(lambda: entries_of(server, 'a') == [(1, 0)], 'published')
             lines = iter(process.stdout.readline, b'')
             assert any(b'1 of 1 feeds are live' in line for line in lines)
-            config['feeds'] = {u'b': feeds.feed(u'b').source}
-            write(tmpdir, config)
+            write(tmpdir, {     # of which the feeds alone are taken
+                'sink': 'redis://x/', 'sequence': 'no_such_module:f',
+                'feeds': {u'b': feeds.feed(u'b').source}})
             process.send_signal(signal.SIGHUP)
             feeds.await_listeners(u'b')
             feeds.await_listeners(u'a', 0)
+            feeds.say(u'b', u'7 of b')
+            wait_until(lambda: entries_of(server, 'b') == [(7, 0)], 'published by its number')
         assert process.returncode == 143

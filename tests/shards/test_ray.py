@@ -12,11 +12,13 @@ import subprocess
 import sys
 import threading
 import time
+import warnings
 
 import pytest
 
+from lomond import WebSocket
 from lomond.persist import ReconnectPolicy
-from lomond.shards import Feed
+from lomond.shards import Feed, JSONLinesSink
 from tests.programs import free_ports, wait_until
 from tests.redis_server import entries_of, url_of
 from tests.shards.feeds_server import Feeds, number_of
@@ -24,7 +26,10 @@ from tests.support import PATIENCE
 
 ray = pytest.importorskip('ray')
 pytest.importorskip('redis')
+from lomond.shards.lifeline import Lifeline  # noqa: E402
 from lomond.shards.ray import run  # noqa: E402
+from lomond.shards.ray.host import ShardHost  # noqa: E402
+from lomond.shards.ray.supervisor import NAMESPACE, Supervisor  # noqa: E402
 from lomond.shards.redis import RedisSink  # noqa: E402
 
 pytestmark = [pytest.mark.costly, pytest.mark.timeout(300)]
@@ -147,6 +152,93 @@ def test_all_that_are_killed_at_once_have_all_feeds_again(fleet, feeds, server):
     send_all(feeds, server)
 
 
+def test_a_feed_that_comes_when_all_were_killed_takes_no_other_away(fleet, feeds, server):
+    status = fleet.status()
+    for pid in [status['pid']] + [shard['pid'] for shard in status['shards']]:
+        os.kill(pid, signal.SIGKILL)
+    fleet.add(feeds.feed(u'new', policy=POLICY))        # nobody else has the list
+    wait_until(lambda: fleet.status()['live'] == len(NAMES) + 1, 'live again')
+    assert sorted(fleet.holders()) == sorted(NAMES + [u'new'])
+
+
+def test_a_supervisor_that_gets_no_list_touches_no_feed_and_asks_again(fleet, feeds, server):
+    before = {name: feeds.listeners(name) for name in NAMES}
+    status = fleet.status()
+    pids = [shard['pid'] for shard in status['shards']]
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        os.kill(status['pid'], signal.SIGKILL)
+        wait_until(lambda: fleet.holders() == {}, 'the one that has begun again knows nothing')
+    finally:
+        for pid in pids:
+            os.kill(pid, signal.SIGCONT)
+    # Not by `status`, which would send the list.
+    wait_until(lambda: {len(holders) for holders in fleet.holders().values()} == {1}, 'all again')
+    fleet.wait_live()
+    assert {name: feeds.listeners(name) for name in NAMES} == before
+
+
+@contextlib.contextmanager
+def supervised(server, feed):
+    """Run a supervisor in this process, and one shard with a feed; yield both."""
+    actor = ray.remote(ShardHost).options(
+        name='alone-shard-0', namespace=NAMESPACE, num_cpus=0, max_restarts=-1,
+    ).remote(RedisSink(url_of(server)), 'shard-0', {})
+    supervisor = Supervisor('alone-', 1, 3.0, 0.0)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore', BytesWarning)       # of Ray's own, in `ray.put`
+            supervisor.set_feeds([feed])
+            wait_until(lambda: supervisor.status()['live'] == 1, 'live')
+            yield supervisor, supervisor._hosts['shard-0']
+    finally:
+        supervisor.close()
+        ray.kill(actor)
+
+
+def test_a_process_that_another_has_replaced_is_not_heard_again(ray_runs, feeds, server):
+    """After a network partition it may still run, and connect again."""
+    with supervised(server, feeds.feed(u'a', policy=POLICY)) as (supervisor, shard):
+        hello = shard.hello
+        os.kill(hello['pid'], signal.SIGKILL)
+        wait_until(lambda: supervisor.status()['shards'][0]['starts'] == 2, 'another process')
+        wait_until(lambda: supervisor.status()['live'] == 1, 'live')
+        pid, line = shard.hello['pid'], shard.line
+        calls = []
+
+        def say(_is_first):
+            calls.append(hello)
+            return hello
+
+        lifeline = Lifeline(supervisor._board.url, supervisor._token, 0.05, say)
+        try:
+            wait_until(lambda: len(calls) > 5, 'it has said hello')
+            assert (shard.hello['pid'], shard.line) == (pid, line)
+        finally:
+            lifeline.close()
+        assert supervisor.status()['shards'][0]['starts'] == 2
+        wait_until(lambda: supervisor.status()['live'] == 1, 'live')
+
+
+def test_a_shard_that_the_supervisor_has_lost_says_hello_again(ray_runs, feeds, server):
+    with supervised(server, feeds.feed(u'a', policy=POLICY)) as (supervisor, shard):
+        with supervisor._turned:
+            supervisor._drop(shard)
+        wait_until(lambda: supervisor.status()['live'] == 1, 'it is up again')
+        assert supervisor.status()['shards'][0]['starts'] == 1
+
+
+def test_a_feed_that_changes_while_its_shard_is_not_known_is_replaced(ray_runs, feeds, server):
+    with Feeds() as others, \
+            supervised(server, feeds.feed(u'a', policy=POLICY)) as (supervisor, shard):
+        with supervisor._turned:        # so the shard can't say hello meanwhile
+            supervisor._drop(shard)
+            supervisor.set_feeds([others.feed(u'a', policy=POLICY)])
+        wait_until(lambda: others.listeners(u'a'), 'it listens')
+        wait_until(lambda: not feeds.listeners(u'a'), 'the one before listens no more')
+
+
 def test_feeds_come_and_go(fleet, feeds, server):
     fleet.add(feeds.feed(u'new', policy=POLICY))
     fleet.remove(NAMES[0], NAMES[1])
@@ -199,6 +291,30 @@ def test_a_supervisor_that_stood_still_kills_no_shard(ray_runs, feeds, server):
         assert {shard['starts'] for shard in fleet.status()['shards']} == {1}
 
 
+def test_a_drain_waits_for_the_sink(ray_runs, feeds, tmpdir):
+    gate, written = tmpdir.join('gate'), tmpdir.join('written')
+
+    def write(name, message):
+        while not os.path.exists(str(gate)):
+            time.sleep(0.05)
+        with open(str(written), 'a') as lines:
+            lines.write(message + u'\n')
+
+    with run([feeds.feed(name, policy=POLICY) for name in NAMES], 2, write) as fleet:
+        fleet.wait_live()
+        held = [name for name, holders in fleet.holders().items() if holders == ['shard-0']]
+        for name in held:
+            feeds.send(name)
+        wait_until(lambda: shard_of(fleet, 'shard-0')['queued'] == len(held), 'they wait')
+        with pytest.raises(RuntimeError, match='shard-0 still has 3 messages for its sink'):
+            fleet.drain('shard-0', timeout=8)
+        assert fleet.shards == ['shard-0', 'shard-1']
+        gate.write('')
+        fleet.drain('shard-0')
+        assert fleet.shards == ['shard-1']
+    assert sorted(written.read().splitlines()) == sorted(u'1 of ' + name for name in held)
+
+
 def test_a_drain_goes_on_with_a_supervisor_that_begins_again(ray_runs, feeds, server):
     names = [u'feed-{}'.format(number) for number in range(60)]
     with run([feeds.feed(name, policy=POLICY) for name in names], 3,
@@ -244,10 +360,24 @@ def test_two_replicas_miss_nothing_when_one_dies(ray_runs, feeds, server):
              replicas=2) as fleet:
         fleet.wait_live()
         assert {len(holders) for holders in fleet.holders().values()} == {2}
+        for change in fleet.add, lambda feed: fleet.set_feeds([feed]):
+            with pytest.raises(ValueError, match='replicas need feeds with a sequence'):
+                change(feeds.feed(u'new', sequence=None))
         send_all(feeds, server)
         os.kill(shard_of(fleet, 'shard-0')['pid'], signal.SIGKILL)
         send_all(feeds, server, 20)
         wait_until(lambda: shard_of(fleet, 'shard-0')['held'] == 6, 'both have all again')
+
+
+def test_a_file_of_lines_has_one_shard(ray_runs, feeds, tmpdir):
+    path = tmpdir.join('lines')
+    with run([feeds.feed(u'a', policy=POLICY)], 1, JSONLinesSink(str(path))) as fleet:
+        fleet.wait_live()
+        feeds.send(u'a')
+        wait_until(lambda: path.check() and path.read(), 'written')
+        with pytest.raises(ValueError, match='for one shard, not 2'):
+            fleet.grow()
+        assert fleet.shards == ['shard-0']
 
 
 def test_a_feed_that_can_not_be_held_is_named(ray_runs, feeds, server):
@@ -261,6 +391,21 @@ def test_a_feed_that_can_not_be_held_is_named(ray_runs, feeds, server):
         assert 'no such market' in fleet.status()['failed'][u'bad']
         with pytest.raises(RuntimeError, match='1 of 2 feeds are live.*; bad: .*no such market'):
             fleet.wait_live(timeout=0)
+
+
+def test_a_source_that_failed_is_tried_again(ray_runs, feeds, server, tmpdir):
+    url, token = feeds.feed(u'late').source, tmpdir.join('token')
+
+    def make():
+        with open(str(token)):
+            return WebSocket(url)
+
+    with run([Feed(u'late', make, sequence=number_of, policy=POLICY)], 1,
+             RedisSink(url_of(server))) as fleet:
+        wait_until(lambda: u'late' in fleet.status()['failed'], 'it is named')
+        token.write('')
+        fleet.wait_live()
+        assert fleet.status()['failed'] == {}
 
 
 def test_a_feed_that_can_not_connect_is_named_with_the_reason(ray_runs, feeds, server):
@@ -354,7 +499,9 @@ def test_wrong_arguments_are_refused_before_anything_starts(feeds):
             (([feed], 0, len), ValueError, 'shards'),
             (([feed], 2, len, 3), ValueError, '3 replicas need as many shards'),
             (([feed], 2, len, 1, 0), ValueError, 'ttl'),
+            (([feed], 2, len, 1, 3, None, u'x', None), TypeError, 'overlap'),
             (([feed], 2, u'redis://x/'), TypeError, 'sink'),
+            (([feed], 2, JSONLinesSink(u'lines')), ValueError, 'file for each process'),
             (([feed], 2, len, 1, 3, None, u'x', 0, {'no_such': 1}), TypeError, 'no_such'),
             (([feeds.feed(u'a', sequence=None)], 2, len, 2), ValueError, 'sequence')):
         with pytest.raises(error, match=words):

@@ -459,3 +459,72 @@ def test_another_feed_of_a_name_is_refused(feeds, got):
         with pytest.raises(ValueError, match='another feed'):
             shard.add(feeds.feed(u'a'))
         assert shard.feeds == [feed]
+
+
+def test_a_source_may_ask_its_shard_how_it_is(feeds, got):
+    """Nothing waits for a source, not even the shard that calls it."""
+    url = feeds.feed(u'a').source
+    asked = []
+
+    def ask():
+        asked.append((shard.health()['feeds'], shard.live, shard.report()))
+        return WebSocket(url)
+
+    with Shard(got) as shard:
+        adding = threading.Thread(target=shard.add, args=(Feed(u'a', ask),))
+        adding.daemon = True
+        adding.start()
+        adding.join(PATIENCE)
+        assert asked == [(0, set(), {})]
+        feeds.await_listeners(u'a')
+
+
+def test_a_shard_that_is_closed_while_a_source_runs_takes_no_feed(got):
+    def close():
+        shard.close()
+        return WebSocket(u'ws://127.0.0.1:1/')
+
+    shard = Shard(got)
+    with pytest.raises(RuntimeError, match='closed'):
+        shard.add(Feed(u'a', close))
+    assert shard.feeds == []
+
+
+@pytest.mark.parametrize('overlap, error', [(None, TypeError), (u'1', TypeError), (-1, ValueError)])
+def test_an_overlap_is_a_number_of_seconds(got, overlap, error):
+    with Shard(got) as shard:
+        with pytest.raises(error, match='overlap must be'):
+            shard.add(Feed(u'a', u'ws://127.0.0.1:1/'), overlap)
+
+
+def test_one_thread_lets_go_of_many_feeds(feeds, got):
+    names = [u'feed-{}'.format(number) for number in range(20)]
+    got.may_go_on.clear()
+    with Shard(got) as shard:
+        for name in names:
+            shard.add(feeds.feed(name))
+            feeds.await_listeners(name)
+            feeds.send(name)
+        wait_until(lambda: shard.health()['received'] == 20, 'all are there')
+        before = threading.active_count()
+        shard.remove_soon(names + [u'another'])
+        assert shard.feeds == [] and threading.active_count() <= before + 1
+        got.may_go_on.set()
+        got.wait(20)
+        wait_until(lambda: not any(feeds.listeners(name) for name in names), 'all are closed')
+
+
+def test_feeds_are_let_go_of_where_no_thread_can_be_started(feeds, got):
+    with Shard(got) as shard:
+        shard.add(feeds.feed(u'a'))
+        feeds.await_listeners(u'a')
+        try:
+            before = threading.stack_size(2 ** 47)      # there is no such memory
+        except ValueError:
+            pytest.skip('this system refuses such a stack at once')
+        try:
+            shard.remove(u'a', timeout=None)
+        finally:
+            threading.stack_size(before)
+        feeds.await_listeners(u'a', 0)
+        assert shard.health()['feeds'] == 0

@@ -2,6 +2,7 @@
 
 from __future__ import absolute_import, division, print_function
 
+import logging
 import threading
 import uuid
 
@@ -14,11 +15,14 @@ from lomond.pool import Pool
 from lomond.shards.feed import Feed
 from lomond.shards.ray.host import ShardHost
 from lomond.shards.ray.supervisor import NAMESPACE, Supervisor
+from lomond.shards.shard import check_overlap
 from lomond.shards.sink import Sink
-from lomond.shards.sinks import CallSink
+from lomond.shards.sinks import CallSink, JSONLinesSink
 
 if TYPE_CHECKING:
     from typing import Any, Dict, Iterable, Iterator, List, Optional, Set  # noqa: F401
+
+log = logging.getLogger('lomond')  # type: logging.Logger
 
 # The addresses of clusters that this program has joined, as they were given.
 _joined = set()  # type: Set[Optional[str]]
@@ -39,15 +43,18 @@ _TURN = 0.1
 class Fleet(object):
     """What `run` returns: shards that run. Leaving a ``with`` block ends them, as `close` does."""
 
-    def __init__(self, name, supervisor, hosts, make_host, feeds):
-        # type: (str, Any, Dict[str, Any], Any, List[Feed]) -> None
+    def __init__(self, name, supervisor, hosts, make_host, feeds, replicas, sink):
+        # type: (str, Any, Dict[str, Any], Any, List[Feed], int, Sink) -> None
         self.name = name
         self._supervisor = supervisor
         self._hosts = hosts
         self._make_host = make_host
         self._next = len(hosts)
+        self._replicas = replicas
+        self._sink = sink
         # For a supervisor that begins again at the same time as those shards that keep the list.
         self._feeds = {feed.name: feed for feed in feeds}  # type: Dict[str, Feed]
+        self._version = 0       # of that list, at the supervisor
         self._lock = threading.Lock()
         self._is_closed = False
 
@@ -81,12 +88,28 @@ class Fleet(object):
         `Shard.health` returns for each, with ``up``, ``draining``, ``pid``, ``node``, ``held``,
         ``live``, ``starts`` and ``silent``, seconds since its last sign of life.
         """
+        version = self._version     # first: another thread may change the list
         status = self._ask(self._supervisor.status.remote())  # type: Dict[str, Any]
-        if not status['version']:       # it has begun again, and so have those that kept the list
+        # It has begun again, and those that kept the list have done so, or don't answer.
+        if status['version'] < version:
             with self._lock:
-                self._ask(self._supervisor.set_feeds.remote(list(self._feeds.values())))
+                self._send_all()
             status = self._ask(self._supervisor.status.remote())
         return status
+
+    def _send_all(self):
+        # type: () -> None
+        """Send the supervisor the whole list of feeds. The lock is held."""
+        self._version = self._ask(self._supervisor.set_feeds.remote(list(self._feeds.values())))
+
+    def _send(self, added, removed):
+        # type: (List[Feed], List[str]) -> None
+        """Send the supervisor a change of the list, or all if it has another one."""
+        version = self._ask(self._supervisor.change_feeds.remote(self._version, added, removed))
+        if version is None:
+            self._send_all()
+        else:
+            self._version = version
 
     def holders(self):
         # type: () -> Dict[str, List[str]]
@@ -149,10 +172,10 @@ class Fleet(object):
     def add(self, *feeds):
         # type: (*Feed) -> None
         """Have further feeds; one whose name is there replaces that one."""
-        added = _check_feeds(feeds)
+        added = _check_feeds(feeds, self._replicas)
         with self._lock:
             self._feeds.update((feed.name, feed) for feed in added)
-            self._ask(self._supervisor.change_feeds.remote(added, []))
+            self._send(added, [])
 
     def remove(self, *names):
         # type: (*str) -> None
@@ -160,15 +183,15 @@ class Fleet(object):
         with self._lock:
             for name in names:
                 self._feeds.pop(name, None)
-            self._ask(self._supervisor.change_feeds.remote([], list(names)))
+            self._send([], list(names))
 
     def set_feeds(self, feeds):
         # type: (Iterable[Feed]) -> None
         """Have these feeds, and no others."""
-        listed = _check_feeds(feeds)
+        listed = _check_feeds(feeds, self._replicas)
         with self._lock:
             self._feeds = {feed.name: feed for feed in listed}
-            self._ask(self._supervisor.set_feeds.remote(listed))
+            self._send_all()
 
     @property
     def shards(self):
@@ -181,9 +204,11 @@ class Fleet(object):
         """Start further shards, and return their names; then they take their part of the feeds.
 
         Raises RuntimeError if they haven't begun after ``timeout`` seconds; they may do so later.
+        Raises ValueError for a sink that is for one shard only.
         """
-        names = ['shard-{}'.format(self._next + index)
-                 for index in range(check_count('count', count, 1))]
+        check_count('count', count, 1)
+        _check_sink(self._sink, len(self._hosts) + count)
+        names = ['shard-{}'.format(self._next + index) for index in range(count)]
         self._next += count
         self._hosts.update((name, self._make_host(name)) for name in names)
         self._ask(self._supervisor.join.remote())
@@ -196,23 +221,25 @@ class Fleet(object):
         # type: (str, float) -> None
         """Have other shards take all feeds of one, and end it; no message is missed.
 
-        Raises ValueError if there is no such shard, or no other; RuntimeError if it still has feeds
-        after ``timeout`` seconds: then it goes on draining.
+        Raises ValueError if there is no such shard, or no other; RuntimeError if, after ``timeout``
+        seconds, it still has feeds, or messages for its sink: then it goes on draining.
         """
         if name not in self._hosts or len(self._hosts) == 1:
             raise ValueError('there is no shard {!r} that could be drained: {}'.format(
                 name, ', '.join(self.shards)))
         self._ask(self._supervisor.drain.remote(name))
         for status in self._watch(timeout):
-            if not any(shard['held'] or not shard['up'] for shard in status['shards']
-                       if shard['name'] == name):
+            rest = _rest_of(name, status)
+            if not rest:
                 break
             # Again: a supervisor that Ray has started again was never asked.
             self._ask(self._supervisor.drain.remote(name))
         else:
-            raise RuntimeError('{} still has feeds after {} s'.format(name, timeout))
+            raise RuntimeError('{} still {} after {} s'.format(name, rest, timeout))
         self._ask(self._supervisor.leave.remote(name))
-        _end([self._hosts.pop(name)], 10.0)
+        left = _end([self._hosts.pop(name)], 10.0)
+        if left:        # of connections that were about to be closed
+            log.warning('%s was ended with %s messages that the sink had not taken', name, left)
 
     def close(self, timeout=10.0):
         # type: (float) -> None
@@ -229,18 +256,44 @@ class Fleet(object):
         _end(actors, timeout)
 
 
+def _rest_of(name, status):
+    # type: (str, Dict[str, Any]) -> str
+    """Return what keeps a shard that drains from its end, or ''."""
+    for shard in status['shards']:
+        if shard['name'] != name:
+            continue
+        if not shard['up']:
+            return 'begins'
+        # What it was sent to let go of, and what it says that it has.
+        if shard['held'] or shard['feeds']:
+            return 'has feeds'
+        if shard['queued']:
+            return 'has {} messages for its sink'.format(shard['queued'])
+    return ''
+
+
 def _end(actors, timeout):
-    # type: (List[Any], float) -> None
-    """Close shards, all at a time, and end their actors; some may have died, or be stuck."""
+    # type: (List[Any], float) -> int
+    """Close shards, all at a time, and end their actors; some may have died, or be stuck.
+
+    Returns how many messages their sinks didn't take.
+    """
     closing = [actor.close.remote(timeout) for actor in actors]
-    if closing:
-        ray.wait(closing, num_returns=len(closing), timeout=timeout + 5)
+    closed = ray.wait(
+        closing, num_returns=len(closing), timeout=timeout + 5)[0] if closing else []
+    left = 0
+    for call in closed:
+        try:
+            left += ray.get(call)
+        except ray.exceptions.RayError:
+            pass        # it has died
     for actor in actors:
         ray.kill(actor, no_restart=True)
+    return left
 
 
-def _check_feeds(feeds):
-    # type: (Iterable[Any]) -> List[Feed]
+def _check_feeds(feeds, replicas):
+    # type: (Iterable[Any], int) -> List[Feed]
     listed = list(feeds)
     names = set()
     for feed in listed:
@@ -248,8 +301,21 @@ def _check_feeds(feeds):
             raise TypeError('a fleet takes feeds, not {!r}: Feed(name, url)'.format(feed))
         if feed.name in names:
             raise ValueError('the names of feeds must differ: {} comes twice'.format(feed.name))
+        if replicas > 1 and feed.sequence is None:
+            raise ValueError('replicas need feeds with a sequence, which {} has not: without '
+                             'numbers the sink accepts each message twice'.format(feed.name))
         names.add(feed.name)
     return listed
+
+
+def _check_sink(sink, shards):
+    # type: (Sink, int) -> None
+    """Raise ValueError for a sink of which several shards can't have a copy each."""
+    if shards > 1 and isinstance(sink, JSONLinesSink):
+        raise ValueError(
+            'a JSONLinesSink is for one shard, not {}: each would cut off what another one writes '
+            'to the file. Pass a function that writes a file for each process, or a RedisSink'
+            .format(shards))
 
 
 def run(feeds, shards, sink, replicas=1, ttl=3.0, address=None, name=u'lomond', overlap=0.0,
@@ -262,7 +328,7 @@ def run(feeds, shards, sink, replicas=1, ttl=3.0, address=None, name=u'lomond', 
     - ``feeds``: `Feed` objects with different names. Functions in them are sent to other processes.
     - ``shards``: how many.
     - ``sink``: a `lomond.shards.Sink` that isn't in use, of which each shard gets a copy, or a
-      function as for `Shard`.
+      function as for `Shard`. A `JSONLinesSink` is for one shard only.
     - ``replicas``: how many shards have each feed (1). With 2 nothing is missed when a shard dies;
       the feeds have to number their messages (``sequence``).
     - ``ttl``: seconds without a sign of life after which a shard counts as dead (3).
@@ -277,19 +343,17 @@ def run(feeds, shards, sink, replicas=1, ttl=3.0, address=None, name=u'lomond', 
     The actors end with the program that calls this. Raises TypeError and ValueError for wrong
     arguments, and RuntimeError if they don't start.
     """
-    listed = _check_feeds(feeds)
     check_count('shards', shards, 1)
     if check_count('replicas', replicas, 1) > shards:
         raise ValueError('{} replicas need as many shards, not {}'.format(replicas, shards))
+    listed = _check_feeds(feeds, replicas)
     if not check_seconds('ttl', ttl):
         raise ValueError('ttl must be a number of seconds, more than 0, not {!r}'.format(ttl))
-    check_seconds('overlap', overlap)
+    check_overlap(overlap)
     # Each shard makes both; a mistake is to show here.
     sink = sink if isinstance(sink, Sink) else CallSink(sink)
+    _check_sink(sink, shards)
     Pool(**dict(options or {})).close()
-    if replicas > 1 and any(feed.sequence is None for feed in listed):
-        raise ValueError('replicas need feeds with a sequence: without numbers the sink accepts '
-                         'each message twice')
     _join(address)
 
     # Names of a program that has crashed may still be taken.
@@ -311,9 +375,9 @@ def run(feeds, shards, sink, replicas=1, ttl=3.0, address=None, name=u'lomond', 
         scheduling_strategy=NodeAffinitySchedulingStrategy(
             ray.get_runtime_context().get_node_id(), soft=True),
     ).remote(prefix, replicas, ttl, overlap)
-    fleet = Fleet(name, supervisor, hosts, make_host, listed)
+    fleet = Fleet(name, supervisor, hosts, make_host, listed, replicas, sink)
     try:
-        ray.get(supervisor.set_feeds.remote(listed), timeout=_START)
+        fleet._version = ray.get(supervisor.set_feeds.remote(listed), timeout=_START)
     except BaseException as error:      # SIGTERM, too, for which Ray calls sys.exit()
         fleet.close(timeout=0)
         if isinstance(error, ray.exceptions.RayError):

@@ -60,6 +60,10 @@ class _Host(object):
         #: The names of the feeds that it has, or has been sent.
         self.held = set()  # type: Set[str]
         self.live = set()  # type: Set[str]
+        #: Names of feeds that became others while it wasn't up, and that it is to let go of.
+        self.outdated = set()  # type: Set[str]
+        # Its processes that others have replaced: after a network partition one may speak again.
+        self._past = set()  # type: Set[str]
         self.starts = 0
         self.kept = 0       # the version of the list of feeds that it keeps
         # Since when it has another number of feeds than `held`.
@@ -70,6 +74,28 @@ class _Host(object):
         # type: () -> bool
         """True while it sends signs of life."""
         return self.line is not None
+
+    def greet(self, line, hello):
+        # type: (Any, Dict[str, Any]) -> bool
+        """Take what it says first on a line; return False if it isn't this shard any more."""
+        incarnation = hello['incarnation']
+        if incarnation in self._past:
+            return False
+        if self.hello.get('incarnation') != incarnation:
+            self._past.add(self.hello.get('incarnation', ''))
+            self.starts += 1
+        self.line, self.hello, self.held = line, hello, set(hello['held'])
+        outdated, self.outdated = self.outdated, set()
+        self.let_go(self.held & outdated)
+        return True
+
+    def let_go(self, names):
+        # type: (Set[str]) -> None
+        """Have it let go of feeds that it has."""
+        if names:
+            self.actor.let_go.remote(sorted(names))
+            self.held -= names
+            self.live -= names
 
     @property
     def is_leaving(self):
@@ -96,10 +122,15 @@ class Supervisor(object):
         self._begun = set()  # type: Set[str]
         self._turned = threading.Condition(threading.RLock())
         self._find_hosts()
-        self._version, listed = max(
-            [(0, [])] + self._ask_known(),
-            key=lambda known: known[0])  # type: Tuple[int, List[Feed]]
-        self._feeds = {feed.name: feed for feed in listed}  # type: Dict[str, Feed]
+        # 0 until the list of feeds is known: from the fleet, or from a shard that keeps it.
+        self._version = 0
+        self._feeds = {}  # type: Dict[str, Feed]
+        self._asked = []  # type: List[Any]     # calls of `known`
+        self._asked_at = monotonic()
+        self._ask_known(list(self._hosts.values()))
+        if self._asked:
+            self._learn(ray.wait(
+                self._asked, num_returns=len(self._asked), timeout=self._ttl)[0])
         self._list = None  # type: Any      # the feeds, where Ray has them
         # What each shard is to have: shards that are up, and don't drain.
         self._plan = {}  # type: Dict[str, Set[str]]
@@ -126,25 +157,40 @@ class Supervisor(object):
                 if name not in self._hosts:
                     self._hosts[name] = _Host(name, ray.get_actor(found['name'], NAMESPACE))
 
-    def _ask_known(self):
-        # type: () -> List[Tuple[int, List[Feed]]]
-        calls = [host.actor.known.remote() for host in self._hosts.values()]
-        if not calls:
-            return []
-        done, _late = ray.wait(calls, num_returns=len(calls), timeout=self._ttl)
-        known = []
-        for call in done:
+    def _ask_known(self, hosts):
+        # type: (List[_Host]) -> None
+        """Ask shards for the list of feeds."""
+        self._asked_at = monotonic()
+        self._asked = [host.actor.known.remote() for host in hosts]
+
+    def _learn(self, answered):
+        # type: (List[Any]) -> None
+        """Take the newest of the lists that shards keep."""
+        self._asked = []
+        for call in answered:
             try:
-                known.append(ray.get(call))
+                version, feeds = ray.get(call)
             except ray.exceptions.RayError:
-                pass        # it has just died
-        return known
+                continue        # it has just died
+            if version > self._version:
+                self._version, self._feeds = version, {feed.name: feed for feed in feeds}
+
+    def _ask_again(self, now):
+        # type: (float) -> None
+        """While no list is known, ask all shards that are up, once in a ttl."""
+        is_over = now - self._asked_at > self._ttl
+        done = ray.wait(
+            self._asked, num_returns=len(self._asked), timeout=0)[0] if self._asked else []
+        if done and (is_over or len(done) == len(self._asked)):
+            self._learn(done)
+        elif is_over:
+            self._ask_known([host for host in self._hosts.values() if host.is_up])
 
     # -- what the fleet asks --
 
     def set_feeds(self, feeds):
-        # type: (List[Feed]) -> None
-        """Have these feeds, and no others."""
+        # type: (List[Feed]) -> int
+        """Have these feeds, and no others; return the version of the list."""
         with self._turned:
             before, self._feeds = self._feeds, {feed.name: feed for feed in feeds}
             self._version += 1
@@ -153,26 +199,32 @@ class Supervisor(object):
                              if name in before and not _is_same(feed, before[name])])
             self._changed()
             self._keep()
+            return self._version
 
     def _let_go_of(self, names):
         # type: (List[str]) -> None
         """Have shards let go of feeds that are others now; the plan has them taken again."""
         for host in self._hosts.values():
-            held = host.held.intersection(names)
-            if held and host.is_up:
-                host.actor.let_go.remote(sorted(held))
-                host.held -= held
-                host.live -= held
+            if host.is_up:
+                host.let_go(host.held.intersection(names))
+            else:
+                host.outdated.update(names)
 
-    def change_feeds(self, added, removed):
-        # type: (List[Feed], List[str]) -> None
-        """Have further feeds, and some no more."""
+    def change_feeds(self, version, added, removed):
+        # type: (int, List[Feed], List[str]) -> Optional[int]
+        """Have further feeds, and some no more; return the new version of the list.
+
+        None, and nothing is changed, if it isn't ``version`` that is to be changed: after this has
+        begun again, the fleet knows better.
+        """
         with self._turned:
+            if version != self._version:
+                return None
             feeds = dict(self._feeds)
             for name in removed:
                 feeds.pop(name, None)
             feeds.update((feed.name, feed) for feed in added)
-            self.set_feeds(list(feeds.values()))
+            return self.set_feeds(list(feeds.values()))
 
     def join(self):
         # type: () -> None
@@ -246,12 +298,8 @@ class Supervisor(object):
         with self._turned:
             if 'held' in message:
                 host = self._hosts.get(message['name'])
-                if host is None:
+                if host is None or not host.greet(line, message):
                     return
-                if host.hello.get('incarnation') != message['incarnation']:
-                    host.starts += 1
-                host.line, host.hello = line, message
-                host.held = set(message['held'])
                 self._changed()
             else:
                 host = self._find(line)
@@ -337,7 +385,9 @@ class Supervisor(object):
             elif host.said['health']['state'] == 'ended':
                 self._counts['deaths'] += 1
                 self._kill(host, 'ended by {}'.format(host.said['health']['failure']))
-        if not self._is_planned and self._may_plan(now):
+        if not self._version:
+            self._ask_again(now)
+        elif not self._is_planned and self._may_plan(now):
             self._replan()
         if self._plan:
             self._follow_plan(now)
@@ -403,11 +453,8 @@ class Supervisor(object):
             gone = [name for name in host.held - self._plan.get(host.name, set())
                     if name not in self._feeds or self._is_taken(name, now)]
             leaving.update(host.held - self._plan.get(host.name, set()) - set(gone))
-            if gone:
-                host.actor.let_go.remote(gone)
-                host.held.difference_update(gone)
-                host.live.difference_update(gone)
-                self._counts['moves'] += sum(name in self._feeds for name in gone)
+            host.let_go(set(gone))
+            self._counts['moves'] += sum(name in self._feeds for name in gone)
         self._moving = {name: since for name, since in self._moving.items() if name in leaving}
 
     def _is_taken(self, name, now):
