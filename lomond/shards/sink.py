@@ -9,6 +9,7 @@ from __future__ import absolute_import, division, print_function
 import logging
 import threading
 from collections import deque
+from itertools import islice
 
 from lomond._checks import check_count, whole_number
 from lomond._compat import TYPE_CHECKING, monotonic, text_type
@@ -370,21 +371,28 @@ class Sink(object):
         # type: () -> bool
         """Publish what waits; return True if some of it can't go on yet."""
         with self._lock:
-            outlets = [self._waiting.popleft() for _ in range(len(self._waiting))]
-            self._is_waiting.difference_update(outlets)
+            outlets = list(self._waiting)   # they keep their places until their turn comes
+        batch, is_stuck, turns = [], False, 0  # type: List[Tuple[Outlet, Message]], bool, int
         try:
             for outlet in outlets:
+                if len(batch) >= _BATCH:
+                    break
+                turns += 1
                 self._call_on_ready(outlet)
-            batch, is_stuck = self._take(outlets)
+                if not self._take(outlet, batch):
+                    is_stuck = True
             answers = self.publish(batch) if batch else []
             self._count(batch, answers)
             return is_stuck or None in answers
         finally:
             with self._lock:
-                for outlet in outlets:
+                for outlet in outlets[:turns]:
+                    self._waiting.popleft()
                     outlet.begun = 0
                     if outlet.queue or outlet.ready:
-                        self._add_waiting(outlet)
+                        self._waiting.append(outlet)
+                    else:
+                        self._is_waiting.discard(outlet)
                 self._changed.notify_all()      # for `flush`
 
     def _call_on_ready(self, outlet):
@@ -405,23 +413,17 @@ class Sink(object):
             except (Exception, SystemExit):     # of a function of the user's
                 log.exception('on_ready of feed %r failed', outlet.feed.name)
 
-    def _take(self, outlets):
-        # type: (List[Outlet]) -> Tuple[List[Tuple[Outlet, Message]], bool]
-        """Return the next messages to publish, and whether an outlet can't begin yet."""
-        batch, is_stuck = [], False  # type: List[Tuple[Outlet, Message]], bool
-        for outlet in outlets:
-            if outlet.queue and not outlet.has_begun:
-                self._begin_with(outlet)
-            if not outlet.queue:
-                continue
-            if not outlet.has_begun:
-                is_stuck = True
-                continue
-            count = min(len(outlet.queue), _SHARE, _BATCH - len(batch))
-            with self._lock:
-                outlet.begun = count
-                batch.extend((outlet, outlet.queue[index]) for index in range(count))
-        return batch, is_stuck
+    def _take(self, outlet, batch):
+        # type: (Outlet, List[Tuple[Outlet, Message]]) -> bool
+        """Add an outlet's next messages to a batch; return False if it can't begin yet."""
+        if outlet.queue and not outlet.has_begun:
+            self._begin_with(outlet)
+        if not outlet.has_begun:
+            return not outlet.queue
+        with self._lock:        # without it `put` may drop some of them meanwhile
+            outlet.begun = min(len(outlet.queue), _SHARE, _BATCH - len(batch))
+            batch.extend((outlet, message) for message in islice(outlet.queue, outlet.begun))
+        return True
 
     def _begin_with(self, outlet):
         # type: (Outlet) -> None

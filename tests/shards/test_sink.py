@@ -1,0 +1,99 @@
+"""`Sink`: how its thread takes messages out of the queues, without a shard."""
+
+from __future__ import absolute_import, division, print_function
+
+import threading
+from collections import deque
+
+import pytest
+
+from lomond.events import Text
+from lomond.shards import Feed
+from lomond.shards.sink import Sink
+from tests.support import PATIENCE
+
+
+class Keeping(Sink):
+    """Keeps what it is given: a list of (name, text) for each batch. ``has`` is its last number."""
+
+    has = None
+
+    def __init__(self, **options):
+        super(Keeping, self).__init__(**options)
+        self.batches = []
+        self.is_enough = threading.Event()
+
+    def publish(self, batch):
+        self.batches.append([(outlet.feed.name, message.data) for outlet, message in batch])
+        if len(self.batches) == 3:
+            self.is_enough.set()
+        return ['published'] * len(batch)
+
+    def last(self, _outlet):
+        return self.has
+
+    @property
+    def texts(self):
+        return [text for batch in self.batches for _name, text in batch]
+
+
+@pytest.fixture
+def closing():
+    """A list of sinks that are closed in the end."""
+    sinks = []
+    yield sinks
+    for sink in sinks:
+        sink.close(PATIENCE)
+
+
+def feed_of(name, **options):
+    return Feed(name, u'ws://127.0.0.1:1/', **options)
+
+
+def put(sink, outlet, *numbers):
+    for number in numbers:
+        sink.put(outlet, Text(u'{}'.format(number)))
+
+
+def test_a_feed_gets_its_turn_though_ten_others_always_have_messages(closing):
+    class Refilled(Keeping):
+        def publish(self, batch):
+            if len(self.batches) < 2:
+                for outlet in busy:
+                    put(self, outlet, *range(200))
+            return super(Refilled, self).publish(batch)
+
+    sink = Refilled(max_queue=None)
+    closing.append(sink)
+    busy = [sink.open(feed_of(u'busy {}'.format(number))) for number in range(10)]
+    for outlet in busy:
+        put(sink, outlet, *range(200))
+    put(sink, sink.open(feed_of(u'quiet')), 1)
+    sink.start()
+    assert sink.is_enough.wait(PATIENCE)
+    assert [len(batch) for batch in sink.batches[:2]] == [2000, 2000]
+    assert sink.batches[1][0] == (u'quiet', u'1')
+
+
+def test_a_queue_that_is_shortened_while_a_batch_is_made_breaks_nothing(closing):
+    class Shortened(deque):
+        """Loses all as soon as its length is known, if the shard's thread could do that."""
+
+        def __len__(self):
+            length = super(Shortened, self).__len__()
+            if not sink._lock.locked():
+                self.clear()
+            return length
+
+        def __nonzero__(self):
+            return True
+
+        __bool__ = __nonzero__
+
+    sink = Keeping()
+    outlet = sink.open(feed_of(u'a'))
+    put(sink, outlet, 1, 2, 3)
+    outlet.queue = Shortened(outlet.queue)
+    outlet.has_begun = True
+    sink._work()
+    assert sink.texts == [u'1', u'2', u'3']
