@@ -92,8 +92,8 @@ class Outlet(object):
         self.begun = 0
         self.has_begun = False
         self.size = 0
-        #: WebSockets that are Ready, for which the sink's thread is to call ``on_ready``.
-        self.ready = deque()  # type: Deque[Any]
+        #: A WebSocket that is Ready, for which the sink's thread is to call ``on_ready``, or None.
+        self.ready = None  # type: Any
 
 
 class Sink(object):
@@ -284,7 +284,7 @@ class Sink(object):
         """Have the feed's ``on_ready`` called in the sink's thread, with the last number."""
         if outlet.feed.on_ready is not None:
             with self._lock:
-                outlet.ready.append(websocket)
+                outlet.ready = websocket    # one call is enough, however often it reconnected
                 self._add_waiting(outlet)
 
     def _add_waiting(self, outlet):
@@ -389,7 +389,7 @@ class Sink(object):
                 for outlet in outlets[:turns]:
                     self._waiting.popleft()
                     outlet.begun = 0
-                    if outlet.queue or outlet.ready:
+                    if outlet.queue or outlet.ready is not None:
                         self._waiting.append(outlet)
                     else:
                         self._is_waiting.discard(outlet)
@@ -398,20 +398,18 @@ class Sink(object):
     def _call_on_ready(self, outlet):
         # type: (Outlet) -> None
         """Call ``on_ready``; while the sink can't say what it has, keep that for later."""
+        if outlet.ready is None:
+            return
         on_ready = outlet.feed.on_ready  # type: Any
-        while outlet.ready:
-            websocket = outlet.ready.popleft()
-            try:
-                last = self.last(outlet)
-            except Exception:
-                with self._lock:
-                    if not outlet.ready:    # else a later Ready has come, and one call is enough
-                        outlet.ready.append(websocket)
-                raise
-            try:
-                on_ready(websocket, last)
-            except (Exception, SystemExit):     # of a function of the user's
-                log.exception('on_ready of feed %r failed', outlet.feed.name)
+        last = self.last(outlet) if outlet.feed.sequence is not None else None
+        with self._lock:
+            websocket, outlet.ready = outlet.ready, None
+            # What waits in the queue, or was dropped from it, would be refused by `put`.
+            last = max(last or 0, outlet.last_put or 0) or None
+        try:
+            on_ready(websocket, last)
+        except (Exception, SystemExit):     # of a function of the user's
+            log.exception('on_ready of feed %r failed', outlet.feed.name)
 
     def _take(self, outlet, batch):
         # type: (Outlet, List[Tuple[Outlet, Message]]) -> bool
@@ -464,6 +462,6 @@ class Sink(object):
     def _take_first(outlet, counter):
         # type: (Outlet, str) -> None
         """Take the first message out of a queue, and count it."""
+        outlet.counts[counter] += 1     # first: a shard forgets a feed whose queue is empty
         message = outlet.queue.popleft()
         outlet.size -= len(message.data) + _OVERHEAD
-        outlet.counts[counter] += 1

@@ -97,3 +97,60 @@ def test_a_queue_that_is_shortened_while_a_batch_is_made_breaks_nothing(closing)
     outlet.has_begun = True
     sink._work()
     assert sink.texts == [u'1', u'2', u'3']
+
+
+@pytest.fixture
+def told():
+    """What on_ready was called with."""
+    return []
+
+
+def test_on_ready_is_called_once_for_the_last_of_several_connections(told):
+    sink = Keeping()
+    outlet = sink.open(feed_of(u'a', on_ready=lambda *arguments: told.append(arguments)))
+    sink.resume(outlet, u'first')
+    sink.resume(outlet, u'second')
+    sink._work()
+    assert told == [(u'second', None)]
+
+
+def test_on_ready_asks_for_nothing_that_is_queued_or_would_be_refused(told):
+    sink = Keeping()
+    outlet = sink.open(feed_of(u'a', sequence=lambda event: int(event.text),
+                               on_ready=lambda _websocket, last: told.append(last)))
+    sink.has = 3
+    for number in 4, 5:
+        sink.resume(outlet, u'websocket')
+        sink._call_on_ready(outlet)
+        put(sink, outlet, number)
+    sink.resume(outlet, u'websocket')
+    sink._call_on_ready(outlet)
+    sink.has = 9
+    sink.resume(outlet, u'websocket')
+    sink._call_on_ready(outlet)
+    assert told == [3, 4, 5, 9]
+
+
+def test_on_ready_of_a_feed_without_numbers_gets_none(told):
+    sink = Keeping()
+    sink.has = 7        # such as an epoch
+    outlet = sink.open(feed_of(u'a', on_ready=lambda _websocket, last: told.append(last)))
+    sink.resume(outlet, u'websocket')
+    sink._work()
+    assert told == [None]
+
+
+def test_a_message_is_counted_before_it_leaves_the_queue():
+    seen = []
+
+    class Watched(deque):
+        def popleft(self):
+            seen.append(outlet.counts['published'])
+            return super(Watched, self).popleft()
+
+    sink = Keeping()
+    outlet = sink.open(feed_of(u'a'))
+    put(sink, outlet, 1, 2)
+    outlet.queue = Watched(outlet.queue)
+    sink._work()
+    assert seen == [1, 2]
