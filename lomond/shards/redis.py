@@ -141,14 +141,31 @@ class RedisSink(Sink):
 
     def last(self, outlet):
         # type: (Outlet) -> Optional[int]
-        """Return the number of the stream's last entry, or None."""
+        """Return the number of the stream's last entry, 0 if there is none.
+
+        Counts a loss, if that is less than what Redis had confirmed.
+        """
         try:
-            found = self._client.xrevrange(self._key(outlet), count=1)
+            last = self._last_id(outlet)[0]
         except redis.ResponseError as error:
             if _is_permanent(error):    # it refuses each entry, too
                 return None
             raise
-        return int(found[0][0].split(b'-')[0]) if found else None
+        confirmed, _breaks = self._confirmed.get(outlet, (0, 0))
+        if last < confirmed:
+            self.rewound += 1
+            log.error('Redis has lost entries of feed %r that it had confirmed: from %s to %s',
+                      outlet.feed.name, last + 1 if last else 'the first', confirmed)
+            del self._confirmed[outlet]
+            self.rewind(outlet, confirmed, last)
+        return last
+
+    def _last_id(self, outlet):
+        # type: (Outlet) -> Tuple[int, int]
+        """Return both parts of the id of a stream's last entry; zeros if there is none."""
+        found = self._client.xrevrange(self._key(outlet), count=1)
+        first, second = found[0][0].split(b'-') if found else (0, 0)
+        return int(first), int(second)
 
     def publish(self, batch):
         # type: (List[Tuple[Outlet, Message]]) -> List[Optional[str]]
@@ -257,13 +274,8 @@ class RedisSink(Sink):
             confirmed, breaks = self._confirmed.get(outlet, (None, 0))
             if confirmed is None or breaks == self._breaks:
                 continue
-            last = self.last(outlet)
-            if last is None or last < confirmed:
-                self.rewound += 1
-                log.error('Redis has lost entries of feed %r that it had confirmed: from %s to %s',
-                          outlet.feed.name, 'the first' if last is None else last + 1, confirmed)
-                del self._confirmed[outlet]
-            else:
+            self.last(outlet)
+            if outlet in self._confirmed:
                 self._confirmed[outlet] = confirmed, self._breaks
 
 

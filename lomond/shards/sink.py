@@ -10,13 +10,14 @@ import logging
 import threading
 from collections import deque
 from itertools import islice
+from weakref import WeakValueDictionary
 
 from lomond._checks import check_count, whole_number
 from lomond._compat import TYPE_CHECKING, monotonic, text_type
 from lomond.engine.outbox import MAX_QUEUE
 
 if TYPE_CHECKING:
-    from typing import Any, Callable, Deque, Dict, List, Optional, Tuple, Union  # noqa: F401
+    from typing import Any, Callable, Deque, Dict, List, MutableMapping, Optional, Tuple, Union  # noqa: F401
 
     from lomond.shards.feed import Feed  # noqa: F401
 
@@ -75,10 +76,12 @@ class Outlet(object):
     ``overlap``: for how many seconds another shard may be behind; see `Sink.open`.
     """
 
-    def __init__(self, feed, overlap):
-        # type: (Feed, float) -> None
+    def __init__(self, feed, overlap, older):
+        # type: (Feed, float, List[Outlet]) -> None
         self.feed = feed
         self.overlap = overlap
+        #: Those of the same name in this sink: what they have queued goes first.
+        self.older = older  # type: List[Outlet]
         # When the overlap is over; None until the sink has answered: what the other shard has
         # queued waits for the sink, too.
         self.deadline = None  # type: Optional[float]
@@ -122,8 +125,7 @@ class Sink(object):
         self._max_queue = check_count('max_queue', max_queue, 1, none_for='no limit')
         self._overflow = overflow
         self._max_jump = check_count('max_jump', max_jump, 1, none_for='no limit')
-        self._lock = threading.Lock()
-        self._changed = threading.Condition(self._lock)
+        self._make_locals()
         self._waiting = deque()  # type: Deque[Outlet]      # those with something to do
         self._is_waiting = set()  # type: Any
         self._thread = None  # type: Optional[threading.Thread]
@@ -135,21 +137,27 @@ class Sink(object):
         # Why `publish` has just answered None.
         self._trouble = None  # type: Optional[text_type]
 
+    def _make_locals(self):
+        # type: () -> None
+        self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)
+        # The outlet that was opened last, by the name of its feed.
+        self._newest = WeakValueDictionary()  # type: MutableMapping[text_type, Outlet]
+
     # Threads and locks stay in the process that has them.
     def __getstate__(self):
         # type: () -> Dict[str, Any]
         if self._thread is not None:
             raise TypeError('this sink is in use: pass one that no shard has started')
         state = self.__dict__.copy()
-        for name in '_lock', '_changed':
+        for name in '_lock', '_changed', '_newest':
             del state[name]
         return state
 
     def __setstate__(self, state):
         # type: (Dict[str, Any]) -> None
         self.__dict__.update(state)
-        self._lock = threading.Lock()
-        self._changed = threading.Condition(self._lock)
+        self._make_locals()
 
     # -- for subclasses --
 
@@ -168,8 +176,21 @@ class Sink(object):
 
     def last(self, _outlet):
         # type: (Outlet) -> Optional[int]
-        """Return the number of a feed's last message in the sink; None if unknown."""
+        """Return the number of a feed's last message in the sink; 0 if it has none, None if unknown.
+
+        While that is unknown, an overlap isn't waited for.
+        """
         return None
+
+    def rewind(self, outlet, number, last):
+        # type: (Outlet, int, int) -> None
+        """Say that a sink has lost what came after ``last``, up to ``number``.
+
+        If nothing came after that, it is accepted again, so that ``on_ready`` may ask for it.
+        """
+        with self._lock:
+            if not outlet.queue and outlet.last_put == number:
+                outlet.last_put = last
 
     def stuck_at(self, trouble):
         # type: (text_type) -> None
@@ -199,7 +220,14 @@ class Sink(object):
         before the first of this one, whose messages wait until then. It begins once the sink
         answers.
         """
-        return Outlet(feed, overlap)
+        with self._lock:
+            older = []  # type: List[Outlet]
+            newest = self._newest.get(feed.name)
+            if newest is not None:
+                newest.older = [outlet for outlet in newest.older if outlet.queue]
+                older = newest.older + [newest]
+            outlet = self._newest[feed.name] = Outlet(feed, overlap, older)
+            return outlet
 
     def put(self, outlet, event):
         # type: (Outlet, Any) -> None
@@ -213,6 +241,7 @@ class Sink(object):
         if number is not None or not has_numbers:
             size = len(data) + _OVERHEAD
             with self._lock:
+                outlet.last_put = number
                 self._make_space(outlet, size)
                 outlet.queue.append(Message(number, data, event.received_time))
                 outlet.size += size
@@ -246,7 +275,6 @@ class Sink(object):
             counts['quarantined'] += 1
             self._warn_of_jump(outlet, last, number)
             return None
-        outlet.last_put = number
         return number
 
     def _is_near(self, last, number):
@@ -427,6 +455,9 @@ class Sink(object):
         # type: (Outlet) -> None
         """Begin with an outlet, if its first message may go out: no other shard is behind it."""
         with self._lock:
+            if any(older.queue for older in outlet.older):
+                return
+            outlet.older = []
             message = outlet.queue[0]
         number = message.number
         if number is None:
@@ -435,7 +466,7 @@ class Sink(object):
         last = self.last(outlet)
         if outlet.deadline is None:
             outlet.deadline = monotonic() + outlet.overlap
-        if not self._is_near(last, number):
+        if not self._is_near(last or None, number):
             with self._lock:
                 if outlet.queue[0] is message:      # else it was dropped meanwhile
                     self._take_first(outlet, 'quarantined')

@@ -268,9 +268,27 @@ def test_entries_that_redis_lost_after_it_confirmed_them_are_reported(feeds, cap
             feeds.send(u'a')
             wait_until(lambda: shard.health()['state'] == 'failing', 'failing')
             wait_until(server.start, 'it starts again')
-            wait_for(shard, published=4)
+            wait_for(shard, published=4, rewound=1)
         assert sink.rewound == 1
         assert any('had confirmed' in record.getMessage() for record in caplog.records)
+
+
+def test_what_redis_lost_is_resumed_if_nothing_came_after_it(feeds, caplog):
+    with run_redis() as server:     # without a file: it comes back empty
+        with Shard(RedisSink(url_of(server))) as shard:
+            hold(shard, feeds, u'a', on_ready=lambda websocket, last: websocket.send_text(
+                u'after {}'.format(last)))
+            feeds.send(u'a', 3)
+            wait_for(shard, published=3)
+            server.stop(kill=True)
+            wait_until(server.start, 'it starts again')
+            feeds.drop(u'a')
+            wait_until(lambda: feeds.said == [(u'a', u'after None')] * 2, 'resumed')
+            feeds.await_listeners(u'a')
+            for number in 1, 2, 3, 4:
+                feeds.say(u'a', u'{}'.format(number))
+            wait_for(shard, published=7, disordered=0, rewound=1)
+        assert entries_of(server, 'a') == numbered(1, 2, 3, 4)
 
 
 @pytest.mark.parametrize('policy, is_warned_of', [

@@ -154,3 +154,57 @@ def test_a_message_is_counted_before_it_leaves_the_queue():
     outlet.queue = Watched(outlet.queue)
     sink._work()
     assert seen == [1, 2]
+
+
+def numbers_of(event):
+    return int(event.text)
+
+
+def test_a_first_message_waits_for_those_before_it_though_the_sink_has_none():
+    sink = Keeping()
+    sink.has = 0
+    outlet = sink.open(feed_of(u'a', sequence=numbers_of), overlap=PATIENCE)
+    put(sink, outlet, 10)
+    assert sink._work() and not sink.texts
+    sink.has = 9
+    sink._work()
+    assert sink.texts == [u'10']
+
+
+@pytest.mark.parametrize('has, overlap', [(None, PATIENCE), (0, 0)])
+def test_a_first_message_waits_for_nothing_unknown_and_not_without_an_overlap(has, overlap):
+    sink = Keeping()
+    sink.has = has
+    outlet = sink.open(feed_of(u'a', sequence=numbers_of), overlap=overlap)
+    put(sink, outlet, 10)
+    assert not sink._work()
+    assert sink.texts == [u'10']
+
+
+@pytest.mark.parametrize('sequence', [None, numbers_of])
+def test_a_feed_that_is_held_again_lets_what_it_had_queued_go_first(sequence):
+    sink = Keeping()
+    sink.has = 0
+    feed = feed_of(u'a', sequence=sequence)
+    first = sink.open(feed, overlap=PATIENCE)
+    first.has_begun = True
+    put(sink, first, 1)
+    _second, third, other = sink.open(feed), sink.open(feed), sink.open(feed_of(u'b'))
+    put(sink, third, 3)
+    put(sink, other, 9)
+    assert sink._work() and sink.texts == [u'1', u'9']
+    assert not sink._work() and sink.texts == [u'1', u'9', u'3']
+    assert third.older == []
+
+
+def test_what_a_sink_lost_is_accepted_again_if_nothing_came_after_it(told):
+    sink = Keeping()
+    outlet = sink.open(feed_of(u'a', sequence=numbers_of))
+    put(sink, outlet, 1, 2, 3)
+    sink.rewind(outlet, 3, 1)
+    assert outlet.last_put == 3     # the queue would bring it after 3
+    sink._work()
+    sink.rewind(outlet, 3, 1)
+    put(sink, outlet, 2, 3)
+    sink._work()
+    assert sink.texts == [u'1', u'2', u'3', u'2', u'3']
