@@ -46,7 +46,7 @@ COUNTERS = (
     'dropped',      # those that the queue had no space for
     'skipped',      # those for which the feed's ``sequence`` returned None
     'unnumbered',   # those for which it failed
-    'disordered',   # those whose number isn't greater than one before
+    'disordered',   # those whose number, or epoch, isn't greater than one before
     'quarantined',  # those whose number jumps too far, or isn't one from 1 to 2**64 - 1
     'refused',      # those that the sink refused, and always would
 )
@@ -176,9 +176,9 @@ class Sink(object):
 
     def last(self, _outlet):
         # type: (Outlet) -> Optional[int]
-        """Return the number of a feed's last message in the sink; 0 if it has none, None if unknown.
+        """Return the number of a feed's last message in the sink: 0 if it has none.
 
-        While that is unknown, an overlap isn't waited for.
+        None if that is unknown: then a feed begins without waiting for another holder.
         """
         return None
 

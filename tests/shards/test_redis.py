@@ -130,8 +130,45 @@ def test_a_feed_without_numbers_is_published_by_its_last_holder(server, feeds):
         feeds.listeners(u'a')[1].send_text(u'to the new one')
         wait_for(new, published=1)
         feeds.listeners(u'a')[0].send_text(u'to the old one')
-        wait_for(old, duplicates=1)
+        wait_for(old, disordered=1, duplicates=0)
     assert entries_of(server, 'a') == [(1, 1), (1, 2), (2, 1)]
+
+
+def test_a_feed_without_numbers_goes_back_to_its_former_holder_once_the_new_one_is_gone(
+        server, feeds, caplog):
+    class Impatient(RedisSink):
+        _abandoned = 0.1
+
+    with Shard(Impatient(url_of(server))) as old:
+        hold(old, feeds, u'a', sequence=None)
+        feeds.send(u'a')
+        wait_for(old, published=1)
+        with Shard(RedisSink(url_of(server))) as new:
+            hold(new, feeds, u'a', 2, sequence=None)
+            feeds.listeners(u'a')[1].send_text(u'to the new one')
+            wait_for(new, published=1)
+            feeds.listeners(u'a')[0].send_text(u'to the old one')
+            wait_for(old, disordered=1)
+        feeds.await_listeners(u'a')
+        feeds.send(u'a', 3)
+        wait_for(old, published=4, disordered=1, duplicates=0, queued=0)
+    assert entries_of(server, 'a') == [(1, 1), (2, 1), (3, 1), (3, 2), (3, 3)]
+    assert ['takes it back' in record.getMessage() for record in caplog.records] == [True]
+
+
+def test_a_former_holder_takes_no_feed_back_from_one_that_publishes(server, feeds, client):
+    class Impatient(RedisSink):
+        _abandoned = 0.0
+
+    with Shard(Impatient(url_of(server))) as old:
+        hold(old, feeds, u'a', sequence=None)
+        feeds.send(u'a')
+        wait_for(old, published=1)
+        for count in 1, 2, 3:
+            client.xadd('feed:a', {'text': 'new'}, id='9-{}'.format(count))
+            feeds.send(u'a')
+            wait_for(old, disordered=count)
+    assert entries_of(server, 'a') == [(1, 1), (9, 1), (9, 2), (9, 3)]
 
 
 def test_the_epoch_of_a_feed_without_numbers_is_above_what_is_there(server, feeds):
