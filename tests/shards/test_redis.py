@@ -743,7 +743,8 @@ def test_a_reader_that_left_the_loop_gets_again_what_it_did_not_acknowledge(serv
 
 @pytest.mark.parametrize('feeds, options, error', [
     (u'tea', {}, TypeError), ([], {}, ValueError), ([u'tea'], {'count': 0}, ValueError),
-    ([u'tea'], {'claim_after': u'1'}, TypeError)])
+    ([u'tea'], {'claim_after': u'1'}, TypeError), ([u'tea'], {'block': None}, TypeError),
+    ([u'tea'], {'block': u'1'}, TypeError), ([u'tea'], {'block': -1}, ValueError)])
 def test_wrong_arguments_of_a_reader_are_refused(server, feeds, options, error):
     with pytest.raises(error):
         Reader(url_of(server), feeds, u'group', u'one', **options)
