@@ -233,8 +233,9 @@ class Shard(object):
         A dict: ``state``, 'ok', 'stalled' (its loop hasn't turned, or what the sink does hasn't
         ended, for 5 seconds), 'failing' (the sink accepts nothing) or 'ended' (an exception ended
         its loop), and ``failure``, why; ``feeds`` and ``ready``, how many it has and how many are
-        open; ``queued`` and ``queued_bytes``, the messages that wait for the sink; the sink's
-        counters, since it began; and ``rewound``, if the sink counts that, as `RedisSink` does.
+        open; ``queued`` and ``queued_bytes``, the messages that wait for the sink, and how much of
+        its ``max_queue`` they take; the sink's counters, since it began; and ``rewound``, if the
+        sink counts that, as `RedisSink` does.
         """
         now = monotonic()
         with self._lock:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger('lomond')  # type: logging.Logger
 
-# What a message counts for in a queue, beside its payload, in bytes.
+# What a message counts for in a queue, beside its payload.
 _OVERHEAD = 64
 
 # Numbers are below this one, as in the ids of Redis.
@@ -107,8 +107,8 @@ class Sink(object):
 
     Parameters:
 
-    - ``max_queue``: bytes that may wait for each feed (1 MiB), with 64 for each message; None for
-      no limit.
+    - ``max_queue``: characters of text, or bytes of data, that may wait for each feed (1 MiB), with
+      64 for each message; None for no limit.
     - ``overflow``: 'drop_oldest' drops the oldest messages of the queue for newer ones, 'latest'
       all others. Both are counted. (To make a feed wait isn't possible: all feeds of a shard share
       its thread, and a WebSocket that nobody reads is closed by its server sooner or later.)
