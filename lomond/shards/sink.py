@@ -70,6 +70,12 @@ class Message(object):
         self.is_unanswered = False  # type: bool
 
 
+def _number(message):
+    # type: (Message) -> int
+    """Return the number of a message of a feed with numbers."""
+    return message.number       # type: ignore[return-value]
+
+
 class Outlet(object):
     """The queue of one feed in a sink, and its counters.
 
@@ -90,6 +96,8 @@ class Outlet(object):
         self.has_published = threading.Event()  # type: threading.Event
         #: The number of the last message that was put in, or None.
         self.last_put = None  # type: Optional[int]
+        #: The last number before each reconnection, until one after it is to be published.
+        self.gaps = deque()  # type: Deque[int]
         #: Queued: those that the sink has begun with are at its left end.
         self.queue = deque()  # type: Deque[Message]
         self.begun = 0
@@ -190,7 +198,7 @@ class Sink(object):
         """
         with self._lock:
             if not outlet.queue and outlet.last_put == number:
-                outlet.last_put = last
+                outlet.last_put = last or None
 
     def stuck_at(self, trouble):
         # type: (text_type) -> None
@@ -218,7 +226,7 @@ class Sink(object):
 
         ``overlap``: for at most how many seconds another shard may still publish messages that come
         before the first of this one, whose messages wait until then. It begins once the sink
-        answers.
+        answers. After each reconnection, what comes after a gap waits in the same way.
         """
         with self._lock:
             older = []  # type: List[Outlet]
@@ -310,6 +318,11 @@ class Sink(object):
     def resume(self, outlet, websocket):
         # type: (Outlet, Any) -> None
         """Have the feed's ``on_ready`` called in the sink's thread, with the last number."""
+        # Another shard may still publish what this one has missed.
+        if outlet.overlap and outlet.last_put is not None:
+            with self._lock:
+                if not outlet.gaps or outlet.gaps[-1] != outlet.last_put:
+                    outlet.gaps.append(outlet.last_put)
         if outlet.feed.on_ready is not None:
             with self._lock:
                 outlet.ready = websocket    # one call is enough, however often it reconnected
@@ -442,14 +455,29 @@ class Sink(object):
     def _take(self, outlet, batch):
         # type: (Outlet, List[Tuple[Outlet, Message]]) -> bool
         """Add an outlet's next messages to a batch; return False if it can't begin yet."""
+        if outlet.gaps and outlet.queue:
+            self._look_for_gap(outlet)
         if outlet.queue and not outlet.has_begun:
             self._begin_with(outlet)
         if not outlet.has_begun:
             return not outlet.queue
         with self._lock:        # without it `put` may drop some of them meanwhile
-            outlet.begun = min(len(outlet.queue), _SHARE, _BATCH - len(batch))
+            count = min(len(outlet.queue), _SHARE, _BATCH - len(batch))
+            if outlet.gaps:
+                count = sum(_number(message) <= outlet.gaps[0]
+                            for message in islice(outlet.queue, count))
+            outlet.begun = count
             batch.extend((outlet, message) for message in islice(outlet.queue, outlet.begun))
         return True
+
+    def _look_for_gap(self, outlet):
+        # type: (Outlet) -> None
+        """Have a message wait as the very first one, if others are missing since a reconnection."""
+        with self._lock:
+            number = _number(outlet.queue[0])
+            while outlet.gaps and number > outlet.gaps[0]:
+                if number > outlet.gaps.popleft() + 1:
+                    outlet.has_begun, outlet.deadline = False, None
 
     def _begin_with(self, outlet):
         # type: (Outlet) -> None

@@ -208,3 +208,58 @@ def test_what_a_sink_lost_is_accepted_again_if_nothing_came_after_it(told):
     put(sink, outlet, 2, 3)
     sink._work()
     assert sink.texts == [u'1', u'2', u'3', u'2', u'3']
+
+
+def test_a_sink_that_lost_all_accepts_any_first_number():
+    sink = Keeping()
+    outlet = sink.open(feed_of(u'a', sequence=numbers_of))
+    put(sink, outlet, 10 ** 12)
+    sink._work()
+    sink.rewind(outlet, 10 ** 12, 0)
+    put(sink, outlet, 10 ** 12)
+    sink._work()
+    assert sink.texts == [u'{}'.format(10 ** 12)] * 2
+
+
+def test_what_comes_after_a_gap_waits_for_another_holder_after_a_reconnection():
+    sink = Keeping()
+    sink.has = 0
+    outlet = sink.open(feed_of(u'a', sequence=numbers_of), overlap=PATIENCE)
+    put(sink, outlet, 1, 2)
+    sink.resume(outlet, u'websocket')
+    put(sink, outlet, 3)        # nothing is missing
+    for _ in range(3):
+        sink.resume(outlet, u'websocket')
+    put(sink, outlet, 6, 7)
+    assert list(outlet.gaps) == [2, 3]
+    for _ in range(3):
+        sink._work()
+    assert sink.texts == [u'1', u'2', u'3']
+    assert sink._work()
+    sink.has = 5
+    assert not sink._work()
+    assert sink.texts == [u'1', u'2', u'3', u'6', u'7']
+    assert not outlet.gaps
+
+
+def test_a_gap_after_a_reconnection_is_waited_for_no_longer_than_the_overlap():
+    sink = Keeping()
+    sink.has = 2
+    outlet = sink.open(feed_of(u'a', sequence=numbers_of), overlap=1e-6)
+    put(sink, outlet, 3)
+    sink.resume(outlet, u'websocket')
+    put(sink, outlet, 9)
+    while len(sink.texts) < 2:
+        sink._work()
+    assert sink.texts == [u'3', u'9']
+
+
+def test_without_an_overlap_a_gap_is_not_waited_for():
+    sink = Keeping()
+    sink.has = 2
+    outlet = sink.open(feed_of(u'a', sequence=numbers_of))
+    put(sink, outlet, 3)
+    sink.resume(outlet, u'websocket')
+    put(sink, outlet, 9)
+    assert not sink._work()
+    assert sink.texts == [u'3', u'9']
