@@ -315,6 +315,7 @@ def test_what_redis_lost_is_resumed_if_nothing_came_after_it(feeds, caplog):
         with Shard(RedisSink(url_of(server))) as shard:
             hold(shard, feeds, u'a', on_ready=lambda websocket, last: websocket.send_text(
                 u'after {}'.format(last)))
+            wait_until(lambda: feeds.said, 'subscribed')
             feeds.send(u'a', 3)
             wait_for(shard, published=3)
             server.stop(kill=True)
