@@ -111,7 +111,7 @@ class RedisSink(Sink):
         self._prefix = prefix
         self._maxlen = check_count('maxlen', maxlen, 1, none_for='all entries')
         self._client = None  # type: Any
-        # `begin` makes both, as they can't be sent to another process. By outlet: the epoch and
+        # `begin` makes these, as they can't be sent to another process. By outlet: the epoch and
         # the count of entries, for a feed without numbers;
         self._epochs = {}  # type: MutableMapping[Outlet, List[int]]
         # for one that was refused because of a newer epoch, the stream's last id, and when an entry
