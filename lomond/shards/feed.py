@@ -29,8 +29,8 @@ class Feed(object):
       returns None is ``skipped``; if it raises, or returns anything else, the message is counted
       as ``unnumbered``, and isn't published.
     - ``on_ready``: a function that is called with the WebSocket after each Ready, and with the
-      number of the last message that the sink has, or None: it subscribes, and asks a feed that can
-      be resumed for what came after that number. It runs in the sink's thread.
+      number of the last message that the sink has, or that waits for it, or None: it subscribes,
+      and asks a feed that can be resumed for what came after that. It runs in the sink's thread.
     - ``options``: further options of `lomond.pool.Pool.add`, such as ``ping_rate``.
 
     A feed that is sent to another process, as by `lomond.shards.ray`, has to be picklable, and so

@@ -94,6 +94,9 @@ class Reader(object):
             raise ValueError('feeds must have at least one name')
         check_count('count', count, 1)
         check_seconds('claim_after', claim_after)
+        if block is None:
+            raise TypeError('block must be a number of seconds, not None')
+        check_seconds('block', block)
         self._client = make_client(source)
         timeout = connection_options(self._client).get('socket_timeout')
         if timeout is not None and block >= timeout:

@@ -4,7 +4,8 @@ Each feed has a stream. An entry's id is `<number>-0` if the feed numbers its me
 refuses an id that isn't greater than the last one, so two shards may publish the same feed at the
 same time, and a write may be tried again. A feed without numbers gets `<epoch>-<count>`: the epoch
 is a number that grows with each shard that takes the feed, so what its former holder still
-publishes is refused.
+publishes is refused. If nobody publishes with the newer epoch, the former holder takes the next
+one: it goes on after a hand-over that failed, or a deploy that was rolled back.
 
 Needs redis-py (`pip install lomond[redis]`), 3.5 or newer.
 """
@@ -41,6 +42,10 @@ _PERMANENT = ('WRONGTYPE', 'Invalid stream ID', 'wrong number of arguments',
 # Seconds without an answer in which Redis may have been restarted: then it is asked, as redis-py
 # connects again in silence.
 _QUIET = 0.005
+
+# For how many seconds a stream that has a newer epoch doesn't change, until its former holder takes
+# it back.
+_ABANDONED = 5.0
 
 # A key whose slot in a cluster is decided by the part in braces.
 _HAS_TAG = re.compile('[^{]*{[^}]+}')
@@ -92,6 +97,9 @@ class RedisSink(Sink):
     ValueError.
     """
 
+    #: As `_ABANDONED`; a test's subclass may have less patience.
+    _abandoned = _ABANDONED
+
     def __init__(self, url=u'redis://127.0.0.1:6379/0', prefix=u'feed:', maxlen=100000, **options):
         # type: (Any, text_type, Optional[int], **Any) -> None
         super(RedisSink, self).__init__(**options)
@@ -103,9 +111,12 @@ class RedisSink(Sink):
         self._prefix = prefix
         self._maxlen = check_count('maxlen', maxlen, 1, none_for='all entries')
         self._client = None  # type: Any
-        # `begin` makes both, as they can't be sent to another process. By outlet: the epoch and
+        # `begin` makes these, as they can't be sent to another process. By outlet: the epoch and
         # the count of entries, for a feed without numbers;
         self._epochs = {}  # type: MutableMapping[Outlet, List[int]]
+        # for one that was refused because of a newer epoch, the stream's last id, and when an entry
+        # was first refused that didn't find another one, or None;
+        self._fenced = {}  # type: MutableMapping[Outlet, Tuple[Tuple[int, int], Optional[float]]]
         # and the last number that Redis has confirmed, with the breaks until then.
         self._confirmed = {}  # type: MutableMapping[Outlet, Tuple[int, int]]
         # How often Redis has failed, or was another one than before.
@@ -119,7 +130,8 @@ class RedisSink(Sink):
     def begin(self):
         # type: () -> None
         """Make the client, and check how it evicts keys."""
-        self._epochs, self._confirmed = WeakKeyDictionary(), WeakKeyDictionary()
+        self._epochs, self._fenced = WeakKeyDictionary(), WeakKeyDictionary()
+        self._confirmed = WeakKeyDictionary()
         self._client = make_client(self._url)
         self._client.ping()
         try:
@@ -141,14 +153,31 @@ class RedisSink(Sink):
 
     def last(self, outlet):
         # type: (Outlet) -> Optional[int]
-        """Return the number of the stream's last entry, or None."""
+        """Return the number of the stream's last entry, 0 if there is none.
+
+        Counts a loss, if that is less than what Redis had confirmed.
+        """
         try:
-            found = self._client.xrevrange(self._key(outlet), count=1)
+            last = self._last_id(outlet)[0]
         except redis.ResponseError as error:
             if _is_permanent(error):    # it refuses each entry, too
                 return None
             raise
-        return int(found[0][0].split(b'-')[0]) if found else None
+        confirmed, _breaks = self._confirmed.get(outlet, (0, 0))
+        if last < confirmed:
+            self.rewound += 1
+            log.error('Redis has lost entries of feed %r that it had confirmed: from %s to %s',
+                      outlet.feed.name, last + 1 if last else 'the first', confirmed)
+            del self._confirmed[outlet]
+            self.rewind(outlet, confirmed, last)
+        return last
+
+    def _last_id(self, outlet):
+        # type: (Outlet) -> Tuple[int, int]
+        """Return both parts of the id of a stream's last entry; zeros if there is none."""
+        found = self._client.xrevrange(self._key(outlet), count=1)
+        first, second = found[0][0].split(b'-') if found else (0, 0)
+        return int(first), int(second)
 
     def publish(self, batch):
         # type: (List[Tuple[Outlet, Message]]) -> List[Optional[str]]
@@ -165,13 +194,13 @@ class RedisSink(Sink):
                 id=entry_id, maxlen=self._maxlen, approximate=True)
         try:
             answers = pipeline.execute(raise_on_error=False)
+            self._answered_at = monotonic()
+            return self._classify(batch, answers)
         except Exception:
             for _outlet, message in batch:
                 message.is_unanswered = True
             self._breaks += 1
             raise
-        self._answered_at = monotonic()
-        return self._classify(batch, answers)
 
     def _id(self, outlet, message):
         # type: (Outlet, Message) -> text_type
@@ -190,12 +219,17 @@ class RedisSink(Sink):
         # type: (Any, List[Any]) -> List[Optional[str]]
         """Return what to count for each entry, or None for those to be tried again."""
         results = []  # type: List[Optional[str]]
-        refused = set()
+        refused, decisions = set(), {}  # type: Set[Outlet], Dict[Outlet, Optional[str]]
         for (outlet, message), answer in zip(batch, answers):
             if not isinstance(answer, Exception):
                 results.append('published')
             elif _NOT_GREATER in text_type(answer):
-                results.append('published' if message.is_unanswered else 'duplicates')
+                if outlet.feed.sequence is None and outlet not in decisions:
+                    decisions[outlet] = self._decide(outlet)
+                decision = decisions.get(outlet, 'duplicates')
+                is_there = message.is_unanswered and (
+                    decision == 'duplicates' or self._has(outlet, message))
+                results.append('published' if is_there else decision)
             elif _is_permanent(answer):
                 if not outlet.counts['refused'] and outlet not in refused:
                     log.error('Redis refused an entry of feed %r: %s; this is logged once',
@@ -224,7 +258,46 @@ class RedisSink(Sink):
         for outlet, index in last.items():
             if outlet.feed.sequence is not None:
                 self._confirmed[outlet] = batch[index][1].number, self._breaks
+        for outlet in decisions:
+            self._take_back(outlet)
         return results
+
+    def _decide(self, outlet):
+        # type: (Outlet) -> Optional[str]
+        """Return what to count for refused entries of a feed without numbers, or None to wait.
+
+        The holder that has a newer epoch gets these messages, too. They wait if it hasn't published
+        since the last refusal.
+        """
+        try:
+            last_id = self._last_id(outlet)
+        except redis.ResponseError as error:
+            if _is_permanent(error):    # it can't be known
+                return 'disordered'
+            raise
+        epoch, count = self._epochs[outlet]
+        if (epoch, 0) < last_id <= (epoch, count):
+            return 'duplicates'     # no newer epoch: it has the entries already
+        before, since = self._fenced.get(outlet, (None, None))
+        if last_id != before:
+            self._fenced[outlet] = last_id, None
+            return 'disordered'
+        if since is None:
+            self._fenced[outlet] = last_id, monotonic()
+        return None
+
+    def _take_back(self, outlet):
+        # type: (Outlet) -> None
+        """Have an outlet take the next epoch, if the stream has been abandoned."""
+        last_id, since = self._fenced.get(outlet, ((0, 0), None))
+        if since is None or monotonic() - since < self._abandoned:
+            return
+        log.warning('feed %r: nobody publishes with the newer epoch %s any more: its former holder '
+                    'takes it back', outlet.feed.name, last_id[0])
+        del self._fenced[outlet], self._epochs[outlet]
+        with self._lock:
+            for message in outlet.queue:    # they get ids of that epoch
+                message.number, message.is_unanswered = None, False
 
     def _has(self, outlet, message):
         # type: (Outlet, Message) -> bool
@@ -257,13 +330,8 @@ class RedisSink(Sink):
             confirmed, breaks = self._confirmed.get(outlet, (None, 0))
             if confirmed is None or breaks == self._breaks:
                 continue
-            last = self.last(outlet)
-            if last is None or last < confirmed:
-                self.rewound += 1
-                log.error('Redis has lost entries of feed %r that it had confirmed: from %s to %s',
-                          outlet.feed.name, 'the first' if last is None else last + 1, confirmed)
-                del self._confirmed[outlet]
-            else:
+            self.last(outlet)
+            if outlet in self._confirmed:
                 self._confirmed[outlet] = confirmed, self._breaks
 
 

@@ -263,8 +263,9 @@ class Shard(object):
         A dict: ``state``, 'ok', 'stalled' (its loop hasn't turned, or what the sink does hasn't
         ended, for 5 seconds), 'failing' (the sink accepts nothing) or 'ended' (an exception ended
         its loop), and ``failure``, why; ``feeds`` and ``ready``, how many it has and how many are
-        open; ``queued`` and ``queued_bytes``, the messages that wait for the sink; and the sink's
-        counters, since it began.
+        open; ``queued`` and ``queued_bytes``, the messages that wait for the sink, and how much of
+        its ``max_queue`` they take; the sink's counters, since it began; and ``rewound``, if the
+        sink counts that, as `RedisSink` does.
         """
         now = monotonic()
         with self._lock:
@@ -290,6 +291,9 @@ class Shard(object):
             ready=sum(one.websocket.is_open for one in held),
             queued=sum(len(one.outlet.queue) for one in waiting),
             queued_bytes=sum(one.outlet.size for one in waiting))
+        rewound = getattr(self._sink, 'rewound', None)
+        if rewound is not None:
+            numbers['rewound'] = rewound
         return numbers
 
     def report(self):
@@ -355,6 +359,7 @@ class Shard(object):
     def _turn(self):
         # type: () -> None
         with self._lock:
+            self._forget()
             self._turned.notify_all()
 
     def _handle(self, held, event):

@@ -9,19 +9,21 @@ from __future__ import absolute_import, division, print_function
 import logging
 import threading
 from collections import deque
+from itertools import islice
+from weakref import WeakValueDictionary
 
 from lomond._checks import check_count, whole_number
 from lomond._compat import TYPE_CHECKING, monotonic, text_type
 from lomond.engine.outbox import MAX_QUEUE
 
 if TYPE_CHECKING:
-    from typing import Any, Callable, Deque, Dict, List, Optional, Tuple, Union  # noqa: F401
+    from typing import Any, Callable, Deque, Dict, List, MutableMapping, Optional, Tuple, Union  # noqa: F401
 
     from lomond.shards.feed import Feed  # noqa: F401
 
 log = logging.getLogger('lomond')  # type: logging.Logger
 
-# What a message counts for in a queue, beside its payload, in bytes.
+# What a message counts for in a queue, beside its payload.
 _OVERHEAD = 64
 
 # Numbers are below this one, as in the ids of Redis.
@@ -44,7 +46,7 @@ COUNTERS = (
     'dropped',      # those that the queue had no space for
     'skipped',      # those for which the feed's ``sequence`` returned None
     'unnumbered',   # those for which it failed
-    'disordered',   # those whose number isn't greater than one before
+    'disordered',   # those whose number, or epoch, isn't greater than one before
     'quarantined',  # those whose number jumps too far, or isn't one from 1 to 2**64 - 1
     'refused',      # those that the sink refused, and always would
 )
@@ -68,16 +70,24 @@ class Message(object):
         self.is_unanswered = False  # type: bool
 
 
+def _number(message):
+    # type: (Message) -> int
+    """Return the number of a message of a feed with numbers."""
+    return message.number       # type: ignore[return-value]
+
+
 class Outlet(object):
     """The queue of one feed in a sink, and its counters.
 
     ``overlap``: for how many seconds another shard may be behind; see `Sink.open`.
     """
 
-    def __init__(self, feed, overlap):
-        # type: (Feed, float) -> None
+    def __init__(self, feed, overlap, older):
+        # type: (Feed, float, List[Outlet]) -> None
         self.feed = feed
         self.overlap = overlap
+        #: Those of the same name in this sink: what they have queued goes first.
+        self.older = older  # type: List[Outlet]
         # When the overlap is over; None until the sink has answered: what the other shard has
         # queued waits for the sink, too.
         self.deadline = None  # type: Optional[float]
@@ -86,13 +96,15 @@ class Outlet(object):
         self.has_published = threading.Event()  # type: threading.Event
         #: The number of the last message that was put in, or None.
         self.last_put = None  # type: Optional[int]
+        #: The last number before each reconnection, until one after it is to be published.
+        self.gaps = deque()  # type: Deque[int]
         #: Queued: those that the sink has begun with are at its left end.
         self.queue = deque()  # type: Deque[Message]
         self.begun = 0
         self.has_begun = False
         self.size = 0
-        #: WebSockets that are Ready, for which the sink's thread is to call ``on_ready``.
-        self.ready = deque()  # type: Deque[Any]
+        #: A WebSocket that is Ready, for which the sink's thread is to call ``on_ready``, or None.
+        self.ready = None  # type: Any
 
 
 class Sink(object):
@@ -103,8 +115,8 @@ class Sink(object):
 
     Parameters:
 
-    - ``max_queue``: bytes that may wait for each feed (1 MiB), with 64 for each message; None for
-      no limit.
+    - ``max_queue``: characters of text, or bytes of data, that may wait for each feed (1 MiB), with
+      64 for each message; None for no limit.
     - ``overflow``: 'drop_oldest' drops the oldest messages of the queue for newer ones, 'latest'
       all others. Both are counted. (To make a feed wait isn't possible: all feeds of a shard share
       its thread, and a WebSocket that nobody reads is closed by its server sooner or later.)
@@ -121,8 +133,7 @@ class Sink(object):
         self._max_queue = check_count('max_queue', max_queue, 1, none_for='no limit')
         self._overflow = overflow
         self._max_jump = check_count('max_jump', max_jump, 1, none_for='no limit')
-        self._lock = threading.Lock()
-        self._changed = threading.Condition(self._lock)
+        self._make_locals()
         self._waiting = deque()  # type: Deque[Outlet]      # those with something to do
         self._is_waiting = set()  # type: Any
         self._thread = None  # type: Optional[threading.Thread]
@@ -134,21 +145,27 @@ class Sink(object):
         # Why `publish` has just answered None.
         self._trouble = None  # type: Optional[text_type]
 
+    def _make_locals(self):
+        # type: () -> None
+        self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)
+        # The outlet that was opened last, by the name of its feed.
+        self._newest = WeakValueDictionary()  # type: MutableMapping[text_type, Outlet]
+
     # Threads and locks stay in the process that has them.
     def __getstate__(self):
         # type: () -> Dict[str, Any]
         if self._thread is not None:
             raise TypeError('this sink is in use: pass one that no shard has started')
         state = self.__dict__.copy()
-        for name in '_lock', '_changed':
+        for name in '_lock', '_changed', '_newest':
             del state[name]
         return state
 
     def __setstate__(self, state):
         # type: (Dict[str, Any]) -> None
         self.__dict__.update(state)
-        self._lock = threading.Lock()
-        self._changed = threading.Condition(self._lock)
+        self._make_locals()
 
     # -- for subclasses --
 
@@ -167,8 +184,21 @@ class Sink(object):
 
     def last(self, _outlet):
         # type: (Outlet) -> Optional[int]
-        """Return the number of a feed's last message in the sink; None if unknown."""
+        """Return the number of a feed's last message in the sink: 0 if it has none.
+
+        None if that is unknown: then a feed begins without waiting for another holder.
+        """
         return None
+
+    def rewind(self, outlet, number, last):
+        # type: (Outlet, int, int) -> None
+        """Say that a sink has lost what came after ``last``, up to ``number``.
+
+        If nothing came after that, it is accepted again, so that ``on_ready`` may ask for it.
+        """
+        with self._lock:
+            if not outlet.queue and outlet.last_put == number:
+                outlet.last_put = last or None
 
     def stuck_at(self, trouble):
         # type: (text_type) -> None
@@ -196,9 +226,16 @@ class Sink(object):
 
         ``overlap``: for at most how many seconds another shard may still publish messages that come
         before the first of this one, whose messages wait until then. It begins once the sink
-        answers.
+        answers. After each reconnection, what comes after a gap waits in the same way.
         """
-        return Outlet(feed, overlap)
+        with self._lock:
+            older = []  # type: List[Outlet]
+            newest = self._newest.get(feed.name)
+            if newest is not None:
+                newest.older = [outlet for outlet in newest.older if outlet.queue]
+                older = newest.older + [newest]
+            outlet = self._newest[feed.name] = Outlet(feed, overlap, older)
+            return outlet
 
     def put(self, outlet, event):
         # type: (Outlet, Any) -> None
@@ -212,6 +249,7 @@ class Sink(object):
         if number is not None or not has_numbers:
             size = len(data) + _OVERHEAD
             with self._lock:
+                outlet.last_put = number
                 self._make_space(outlet, size)
                 outlet.queue.append(Message(number, data, event.received_time))
                 outlet.size += size
@@ -245,7 +283,6 @@ class Sink(object):
             counts['quarantined'] += 1
             self._warn_of_jump(outlet, last, number)
             return None
-        outlet.last_put = number
         return number
 
     def _is_near(self, last, number):
@@ -281,9 +318,14 @@ class Sink(object):
     def resume(self, outlet, websocket):
         # type: (Outlet, Any) -> None
         """Have the feed's ``on_ready`` called in the sink's thread, with the last number."""
+        # Another shard may still publish what this one has missed.
+        if outlet.overlap and outlet.last_put is not None:
+            with self._lock:
+                if not outlet.gaps or outlet.gaps[-1] != outlet.last_put:
+                    outlet.gaps.append(outlet.last_put)
         if outlet.feed.on_ready is not None:
             with self._lock:
-                outlet.ready.append(websocket)
+                outlet.ready = websocket    # one call is enough, however often it reconnected
                 self._add_waiting(outlet)
 
     def _add_waiting(self, outlet):
@@ -370,63 +412,80 @@ class Sink(object):
         # type: () -> bool
         """Publish what waits; return True if some of it can't go on yet."""
         with self._lock:
-            outlets = [self._waiting.popleft() for _ in range(len(self._waiting))]
-            self._is_waiting.difference_update(outlets)
+            outlets = list(self._waiting)   # they keep their places until their turn comes
+        batch, is_stuck, turns = [], False, 0  # type: List[Tuple[Outlet, Message]], bool, int
         try:
             for outlet in outlets:
+                if len(batch) >= _BATCH:
+                    break
+                turns += 1
                 self._call_on_ready(outlet)
-            batch, is_stuck = self._take(outlets)
+                if not self._take(outlet, batch):
+                    is_stuck = True
             answers = self.publish(batch) if batch else []
             self._count(batch, answers)
             return is_stuck or None in answers
         finally:
             with self._lock:
-                for outlet in outlets:
+                for outlet in outlets[:turns]:
+                    self._waiting.popleft()
                     outlet.begun = 0
-                    if outlet.queue or outlet.ready:
-                        self._add_waiting(outlet)
+                    if outlet.queue or outlet.ready is not None:
+                        self._waiting.append(outlet)
+                    else:
+                        self._is_waiting.discard(outlet)
                 self._changed.notify_all()      # for `flush`
 
     def _call_on_ready(self, outlet):
         # type: (Outlet) -> None
         """Call ``on_ready``; while the sink can't say what it has, keep that for later."""
+        if outlet.ready is None:
+            return
         on_ready = outlet.feed.on_ready  # type: Any
-        while outlet.ready:
-            websocket = outlet.ready.popleft()
-            try:
-                last = self.last(outlet)
-            except Exception:
-                with self._lock:
-                    if not outlet.ready:    # else a later Ready has come, and one call is enough
-                        outlet.ready.append(websocket)
-                raise
-            try:
-                on_ready(websocket, last)
-            except (Exception, SystemExit):     # of a function of the user's
-                log.exception('on_ready of feed %r failed', outlet.feed.name)
+        last = self.last(outlet) if outlet.feed.sequence is not None else None
+        with self._lock:
+            websocket, outlet.ready = outlet.ready, None
+            # What waits in the queue, or was dropped from it, would be refused by `put`.
+            last = max(last or 0, outlet.last_put or 0) or None
+        try:
+            on_ready(websocket, last)
+        except (Exception, SystemExit):     # of a function of the user's
+            log.exception('on_ready of feed %r failed', outlet.feed.name)
 
-    def _take(self, outlets):
-        # type: (List[Outlet]) -> Tuple[List[Tuple[Outlet, Message]], bool]
-        """Return the next messages to publish, and whether an outlet can't begin yet."""
-        batch, is_stuck = [], False  # type: List[Tuple[Outlet, Message]], bool
-        for outlet in outlets:
-            if outlet.queue and not outlet.has_begun:
-                self._begin_with(outlet)
-            if not outlet.queue:
-                continue
-            if not outlet.has_begun:
-                is_stuck = True
-                continue
+    def _take(self, outlet, batch):
+        # type: (Outlet, List[Tuple[Outlet, Message]]) -> bool
+        """Add an outlet's next messages to a batch; return False if it can't begin yet."""
+        if outlet.gaps and outlet.queue:
+            self._look_for_gap(outlet)
+        if outlet.queue and not outlet.has_begun:
+            self._begin_with(outlet)
+        if not outlet.has_begun:
+            return not outlet.queue
+        with self._lock:        # without it `put` may drop some of them meanwhile
             count = min(len(outlet.queue), _SHARE, _BATCH - len(batch))
-            with self._lock:
-                outlet.begun = count
-                batch.extend((outlet, outlet.queue[index]) for index in range(count))
-        return batch, is_stuck
+            if outlet.gaps:
+                count = sum(_number(message) <= outlet.gaps[0]
+                            for message in islice(outlet.queue, count))
+            outlet.begun = count
+            batch.extend((outlet, message) for message in islice(outlet.queue, outlet.begun))
+        return True
+
+    def _look_for_gap(self, outlet):
+        # type: (Outlet) -> None
+        """Have a message wait as the very first one, if others are missing since a reconnection."""
+        with self._lock:
+            number = _number(outlet.queue[0])
+            while outlet.gaps and number > outlet.gaps[0]:
+                if number > outlet.gaps.popleft() + 1:
+                    outlet.has_begun, outlet.deadline = False, None
 
     def _begin_with(self, outlet):
         # type: (Outlet) -> None
         """Begin with an outlet, if its first message may go out: no other shard is behind it."""
         with self._lock:
+            if any(older.queue for older in outlet.older):
+                return
+            outlet.older = []
             message = outlet.queue[0]
         number = message.number
         if number is None:
@@ -435,7 +494,7 @@ class Sink(object):
         last = self.last(outlet)
         if outlet.deadline is None:
             outlet.deadline = monotonic() + outlet.overlap
-        if not self._is_near(last, number):
+        if not self._is_near(last or None, number):
             with self._lock:
                 if outlet.queue[0] is message:      # else it was dropped meanwhile
                     self._take_first(outlet, 'quarantined')
@@ -462,6 +521,6 @@ class Sink(object):
     def _take_first(outlet, counter):
         # type: (Outlet, str) -> None
         """Take the first message out of a queue, and count it."""
+        outlet.counts[counter] += 1     # first: a shard forgets a feed whose queue is empty
         message = outlet.queue.popleft()
         outlet.size -= len(message.data) + _OVERHEAD
-        outlet.counts[counter] += 1

@@ -43,7 +43,8 @@ class CallSink(Sink):
             try:
                 self._function(outlet.feed.name, message.data)
                 answers.append('published')
-            except Exception:       # an error in a function of the user's must not end the sink
+            # What a function of the user's raises ends no sink, and tries no other message again.
+            except (Exception, SystemExit):
                 if not outlet.counts['refused'] and outlet not in failed:
                     log.exception('the sink failed for a message of feed %r: this is logged once',
                                   outlet.feed.name)

@@ -130,8 +130,45 @@ def test_a_feed_without_numbers_is_published_by_its_last_holder(server, feeds):
         feeds.listeners(u'a')[1].send_text(u'to the new one')
         wait_for(new, published=1)
         feeds.listeners(u'a')[0].send_text(u'to the old one')
-        wait_for(old, duplicates=1)
+        wait_for(old, disordered=1, duplicates=0)
     assert entries_of(server, 'a') == [(1, 1), (1, 2), (2, 1)]
+
+
+def test_a_feed_without_numbers_goes_back_to_its_former_holder_once_the_new_one_is_gone(
+        server, feeds, caplog):
+    class Impatient(RedisSink):
+        _abandoned = 0.1
+
+    with Shard(Impatient(url_of(server))) as old:
+        hold(old, feeds, u'a', sequence=None)
+        feeds.send(u'a')
+        wait_for(old, published=1)
+        with Shard(RedisSink(url_of(server))) as new:
+            hold(new, feeds, u'a', 2, sequence=None)
+            feeds.listeners(u'a')[1].send_text(u'to the new one')
+            wait_for(new, published=1)
+            feeds.listeners(u'a')[0].send_text(u'to the old one')
+            wait_for(old, disordered=1)
+        feeds.await_listeners(u'a')
+        feeds.send(u'a', 3)
+        wait_for(old, published=4, disordered=1, duplicates=0, queued=0)
+    assert entries_of(server, 'a') == [(1, 1), (2, 1), (3, 1), (3, 2), (3, 3)]
+    assert ['takes it back' in record.getMessage() for record in caplog.records] == [True]
+
+
+def test_a_former_holder_takes_no_feed_back_from_one_that_publishes(server, feeds, client):
+    class Impatient(RedisSink):
+        _abandoned = 0.0
+
+    with Shard(Impatient(url_of(server))) as old:
+        hold(old, feeds, u'a', sequence=None)
+        feeds.send(u'a')
+        wait_for(old, published=1)
+        for count in 1, 2, 3:
+            client.xadd('feed:a', {'text': 'new'}, id='9-{}'.format(count))
+            feeds.send(u'a')
+            wait_for(old, disordered=count)
+    assert entries_of(server, 'a') == [(1, 1), (9, 1), (9, 2), (9, 3)]
 
 
 def test_the_epoch_of_a_feed_without_numbers_is_above_what_is_there(server, feeds):
@@ -268,9 +305,28 @@ def test_entries_that_redis_lost_after_it_confirmed_them_are_reported(feeds, cap
             feeds.send(u'a')
             wait_until(lambda: shard.health()['state'] == 'failing', 'failing')
             wait_until(server.start, 'it starts again')
-            wait_for(shard, published=4)
+            wait_for(shard, published=4, rewound=1)
         assert sink.rewound == 1
         assert any('had confirmed' in record.getMessage() for record in caplog.records)
+
+
+def test_what_redis_lost_is_resumed_if_nothing_came_after_it(feeds, caplog):
+    with run_redis() as server:     # without a file: it comes back empty
+        with Shard(RedisSink(url_of(server))) as shard:
+            hold(shard, feeds, u'a', on_ready=lambda websocket, last: websocket.send_text(
+                u'after {}'.format(last)))
+            wait_until(lambda: feeds.said, 'subscribed')
+            feeds.send(u'a', 3)
+            wait_for(shard, published=3)
+            server.stop(kill=True)
+            wait_until(server.start, 'it starts again')
+            feeds.drop(u'a')
+            wait_until(lambda: feeds.said == [(u'a', u'after None')] * 2, 'resumed')
+            feeds.await_listeners(u'a')
+            for number in 1, 2, 3, 4:
+                feeds.say(u'a', u'{}'.format(number))
+            wait_for(shard, published=7, disordered=0, rewound=1)
+        assert entries_of(server, 'a') == numbered(1, 2, 3, 4)
 
 
 @pytest.mark.parametrize('policy, is_warned_of', [
@@ -688,7 +744,8 @@ def test_a_reader_that_left_the_loop_gets_again_what_it_did_not_acknowledge(serv
 
 @pytest.mark.parametrize('feeds, options, error', [
     (u'tea', {}, TypeError), ([], {}, ValueError), ([u'tea'], {'count': 0}, ValueError),
-    ([u'tea'], {'claim_after': u'1'}, TypeError)])
+    ([u'tea'], {'claim_after': u'1'}, TypeError), ([u'tea'], {'block': None}, TypeError),
+    ([u'tea'], {'block': u'1'}, TypeError), ([u'tea'], {'block': -1}, ValueError)])
 def test_wrong_arguments_of_a_reader_are_refused(server, feeds, options, error):
     with pytest.raises(error):
         Reader(url_of(server), feeds, u'group', u'one', **options)

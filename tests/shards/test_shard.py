@@ -2,9 +2,11 @@
 
 from __future__ import absolute_import, division, print_function
 
+import gc
 import json
 import pickle
 import threading
+import weakref
 
 import pytest
 
@@ -401,6 +403,28 @@ def test_close_waits_for_the_messages_of_feeds_that_have_left(feeds, got):
     assert len(got.messages) == 500 == shard.health()['published']
 
 
+def test_a_feed_that_has_left_is_forgotten_though_nobody_asks_how_the_shard_is(feeds, got):
+    opened = weakref.WeakSet()
+
+    class Noting(CallSink):
+        def open(self, feed, overlap=0.0):
+            outlet = super(Noting, self).open(feed, overlap)
+            opened.add(outlet)
+            return outlet
+
+    with Shard(Noting(got)) as shard:
+        for name in u'abcd':
+            shard.add(feeds.feed(name))
+            feeds.await_listeners(name)
+            shard.remove(name)
+
+        def is_forgotten():
+            gc.collect()
+            return len(opened) <= 1     # the pool's loop may have the last one still at hand
+
+        wait_until(is_forgotten, 'forgotten')
+
+
 def interrupt(_event):
     raise KeyboardInterrupt
 
@@ -421,13 +445,30 @@ def test_an_exit_in_a_function_of_the_users_ends_nothing_silently(feeds, caplog)
         shard.add(feeds.feed(u'a'))
         feeds.await_listeners(u'a')
         feeds.send(u'a')
-        wait_until(lambda: shard.health()['failure'] == 'left', 'failing')
+        wait_until(lambda: shard.health()['refused'] == 1, 'refused')
         shard.add(feeds.feed(u'b', sequence=leave))
         feeds.await_listeners(u'b')
         feeds.send(u'b')
         wait_until(lambda: shard.health()['unnumbered'] == 1, 'counted')
     finally:
-        assert shard.close(timeout=0) == 1      # the sink never takes it
+        assert shard.close() == 0
+
+
+def test_an_exit_for_one_message_hands_no_other_over_again(feeds):
+    messages = []
+
+    def leave(_name, message):
+        messages.append(int(message.split()[0]))
+        if messages[-1] == 3:
+            raise SystemExit
+
+    with Shard(leave) as shard:
+        shard.add(feeds.feed(u'a'))
+        feeds.await_listeners(u'a')
+        feeds.send(u'a', 5)
+        wait_until(lambda: shard.health()['published'] == 4, 'the others')
+        assert shard.health()['refused'] == 1
+    assert messages == [1, 2, 3, 4, 5]
 
 
 def test_a_loop_that_has_ended_shows_in_health(feeds, got, caplog):
