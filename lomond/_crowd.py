@@ -6,7 +6,6 @@ waited for, for `lomond._multiplexer`.
 
 from __future__ import absolute_import, division, print_function
 
-import logging
 import weakref
 from functools import partial
 
@@ -44,8 +43,6 @@ if TYPE_CHECKING:
 
     F = TypeVar('F', bound=Callable[..., Any])
 
-log = logging.getLogger('lomond')  # type: logging.Logger
-
 
 def _of_pools(method):
     # type: (F) -> F
@@ -78,7 +75,8 @@ def send_to_all(writers, message, compress):
         except errors.WebSocketError:       # it isn't open, broken, or its queue is full
             pass
         except Exception:       # an extension's: the others get the message
-            log.exception('a broadcast to one of many connections failed')
+            writer.options.logger.exception(
+                '%r: a broadcast failed, and reached others only', writer.options)
     return count
 
 

@@ -28,10 +28,12 @@ except ImportError:
 # Folders of tests without sockets and processes.
 QUICK = ('tests/unit/', 'tests/protocol/', 'tests/property/')
 
-if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
-    # A shell has what runs in the background ignore Ctrl-C, and its children too: some tests
-    # are about just that.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+# A shell has what runs in the background ignore Ctrl-C and Ctrl-\, and its children too: some
+# tests are about just these.
+for _number, _handler in (
+        (signal.SIGINT, signal.default_int_handler), (signal.SIGQUIT, signal.SIG_DFL)):
+    if signal.getsignal(_number) == signal.SIG_IGN:
+        signal.signal(_number, _handler)
 
 
 def pytest_configure():

@@ -381,7 +381,7 @@ class Sink(object):
                 if not has_begun:
                     self.begin()
                     has_begun = True
-                is_stuck = self._work()
+                is_stuck = self.work()
                 trouble, self._trouble = self._trouble, None
             # A sink's network, any fault of its client, and sys.exit() in a function of the user's.
             except BaseException as error:
@@ -408,9 +408,12 @@ class Sink(object):
             if not self._is_closing:
                 self._changed.wait(seconds)
 
-    def _work(self):
+    def work(self):
         # type: () -> bool
-        """Publish what waits; return True if some of it can't go on yet."""
+        """Publish what waits, once; the sink's thread calls this.
+
+        Returns True if some of it can't go on yet; raises what the subclass raises.
+        """
         with self._lock:
             outlets = list(self._waiting)   # they keep their places until their turn comes
         batch, is_stuck, turns = [], False, 0  # type: List[Tuple[Outlet, Message]], bool, int

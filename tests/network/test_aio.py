@@ -371,11 +371,11 @@ class FailsThird(Extension):
     is_over = False
 
     def __init__(self):
-        self._count = 0
+        self.frames = 0
 
     def frame_inbound_header(self, header):
-        self._count += 1
-        if self._count == 4:
+        self.frames += 1
+        if self.frames == 4:
             type(self).is_over = True
             raise ZeroDivisionError()
 

@@ -191,7 +191,7 @@ def supervised(server, feed):
             warnings.simplefilter('ignore', BytesWarning)       # of Ray's own, in `ray.put`
             supervisor.set_feeds([feed])
             wait_until(lambda: supervisor.status()['live'] == 1, 'live')
-            yield supervisor, supervisor._hosts['shard-0']
+            yield supervisor, supervisor.hosts['shard-0']
     finally:
         supervisor.close()
         ray.kill(actor)
@@ -211,7 +211,7 @@ def test_a_process_that_another_has_replaced_is_not_heard_again(ray_runs, feeds,
             calls.append(hello)
             return hello
 
-        lifeline = Lifeline(supervisor._board.url, supervisor._token, 0.05, say)
+        lifeline = Lifeline(supervisor.board.url, supervisor.token, 0.05, say)
         try:
             wait_until(lambda: len(calls) > 5, 'it has said hello')
             assert (shard.hello['pid'], shard.line) == (pid, line)
@@ -223,8 +223,8 @@ def test_a_process_that_another_has_replaced_is_not_heard_again(ray_runs, feeds,
 
 def test_a_shard_that_the_supervisor_has_lost_says_hello_again(ray_runs, feeds, server):
     with supervised(server, feeds.feed(u'a', policy=POLICY)) as (supervisor, shard):
-        with supervisor._turned:
-            supervisor._drop(shard)
+        with supervisor.turned:
+            supervisor.drop(shard)
         wait_until(lambda: supervisor.status()['live'] == 1, 'it is up again')
         assert supervisor.status()['shards'][0]['starts'] == 1
 
@@ -232,8 +232,8 @@ def test_a_shard_that_the_supervisor_has_lost_says_hello_again(ray_runs, feeds, 
 def test_a_feed_that_changes_while_its_shard_is_not_known_is_replaced(ray_runs, feeds, server):
     with Feeds() as others, \
             supervised(server, feeds.feed(u'a', policy=POLICY)) as (supervisor, shard):
-        with supervisor._turned:        # so the shard can't say hello meanwhile
-            supervisor._drop(shard)
+        with supervisor.turned:        # so the shard can't say hello meanwhile
+            supervisor.drop(shard)
             supervisor.set_feeds([others.feed(u'a', policy=POLICY)])
         wait_until(lambda: others.listeners(u'a'), 'it listens')
         wait_until(lambda: not feeds.listeners(u'a'), 'the one before listens no more')

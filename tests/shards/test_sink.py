@@ -75,30 +75,6 @@ def test_a_feed_gets_its_turn_though_ten_others_always_have_messages(closing):
     assert sink.batches[1][0] == (u'quiet', u'1')
 
 
-def test_a_queue_that_is_shortened_while_a_batch_is_made_breaks_nothing(closing):
-    class Shortened(deque):
-        """Loses all as soon as its length is known, if the shard's thread could do that."""
-
-        def __len__(self):
-            length = super(Shortened, self).__len__()
-            if not sink._lock.locked():
-                self.clear()
-            return length
-
-        def __nonzero__(self):
-            return True
-
-        __bool__ = __nonzero__
-
-    sink = Keeping()
-    outlet = sink.open(feed_of(u'a'))
-    put(sink, outlet, 1, 2, 3)
-    outlet.queue = Shortened(outlet.queue)
-    outlet.has_begun = True
-    sink._work()
-    assert sink.texts == [u'1', u'2', u'3']
-
-
 @pytest.fixture
 def told():
     """What on_ready was called with."""
@@ -110,7 +86,7 @@ def test_on_ready_is_called_once_for_the_last_of_several_connections(told):
     outlet = sink.open(feed_of(u'a', on_ready=lambda *arguments: told.append(arguments)))
     sink.resume(outlet, u'first')
     sink.resume(outlet, u'second')
-    sink._work()
+    sink.work()
     assert told == [(u'second', None)]
 
 
@@ -121,13 +97,13 @@ def test_on_ready_asks_for_nothing_that_is_queued_or_would_be_refused(told):
     sink.has = 3
     for number in 4, 5:
         sink.resume(outlet, u'websocket')
-        sink._call_on_ready(outlet)
+        sink.work()
         put(sink, outlet, number)
     sink.resume(outlet, u'websocket')
-    sink._call_on_ready(outlet)
+    sink.work()
     sink.has = 9
     sink.resume(outlet, u'websocket')
-    sink._call_on_ready(outlet)
+    sink.work()
     assert told == [3, 4, 5, 9]
 
 
@@ -136,7 +112,7 @@ def test_on_ready_of_a_feed_without_numbers_gets_none(told):
     sink.has = 7        # such as an epoch
     outlet = sink.open(feed_of(u'a', on_ready=lambda _websocket, last: told.append(last)))
     sink.resume(outlet, u'websocket')
-    sink._work()
+    sink.work()
     assert told == [None]
 
 
@@ -152,7 +128,7 @@ def test_a_message_is_counted_before_it_leaves_the_queue():
     outlet = sink.open(feed_of(u'a'))
     put(sink, outlet, 1, 2)
     outlet.queue = Watched(outlet.queue)
-    sink._work()
+    sink.work()
     assert seen == [1, 2]
 
 
@@ -165,9 +141,9 @@ def test_a_first_message_waits_for_those_before_it_though_the_sink_has_none():
     sink.has = 0
     outlet = sink.open(feed_of(u'a', sequence=numbers_of), overlap=PATIENCE)
     put(sink, outlet, 10)
-    assert sink._work() and not sink.texts
+    assert sink.work() and not sink.texts
     sink.has = 9
-    sink._work()
+    sink.work()
     assert sink.texts == [u'10']
 
 
@@ -177,7 +153,7 @@ def test_a_first_message_waits_for_nothing_unknown_and_not_without_an_overlap(ha
     sink.has = has
     outlet = sink.open(feed_of(u'a', sequence=numbers_of), overlap=overlap)
     put(sink, outlet, 10)
-    assert not sink._work()
+    assert not sink.work()
     assert sink.texts == [u'10']
 
 
@@ -192,8 +168,8 @@ def test_a_feed_that_is_held_again_lets_what_it_had_queued_go_first(sequence):
     _second, third, other = sink.open(feed), sink.open(feed), sink.open(feed_of(u'b'))
     put(sink, third, 3)
     put(sink, other, 9)
-    assert sink._work() and sink.texts == [u'1', u'9']
-    assert not sink._work() and sink.texts == [u'1', u'9', u'3']
+    assert sink.work() and sink.texts == [u'1', u'9']
+    assert not sink.work() and sink.texts == [u'1', u'9', u'3']
     assert third.older == []
 
 
@@ -203,10 +179,10 @@ def test_what_a_sink_lost_is_accepted_again_if_nothing_came_after_it(told):
     put(sink, outlet, 1, 2, 3)
     sink.rewind(outlet, 3, 1)
     assert outlet.last_put == 3     # the queue would bring it after 3
-    sink._work()
+    sink.work()
     sink.rewind(outlet, 3, 1)
     put(sink, outlet, 2, 3)
-    sink._work()
+    sink.work()
     assert sink.texts == [u'1', u'2', u'3', u'2', u'3']
 
 
@@ -214,10 +190,10 @@ def test_a_sink_that_lost_all_accepts_any_first_number():
     sink = Keeping()
     outlet = sink.open(feed_of(u'a', sequence=numbers_of))
     put(sink, outlet, 10 ** 12)
-    sink._work()
+    sink.work()
     sink.rewind(outlet, 10 ** 12, 0)
     put(sink, outlet, 10 ** 12)
-    sink._work()
+    sink.work()
     assert sink.texts == [u'{}'.format(10 ** 12)] * 2
 
 
@@ -233,11 +209,11 @@ def test_what_comes_after_a_gap_waits_for_another_holder_after_a_reconnection():
     put(sink, outlet, 6, 7)
     assert list(outlet.gaps) == [2, 3]
     for _ in range(3):
-        sink._work()
+        sink.work()
     assert sink.texts == [u'1', u'2', u'3']
-    assert sink._work()
+    assert sink.work()
     sink.has = 5
-    assert not sink._work()
+    assert not sink.work()
     assert sink.texts == [u'1', u'2', u'3', u'6', u'7']
     assert not outlet.gaps
 
@@ -250,7 +226,7 @@ def test_a_gap_after_a_reconnection_is_waited_for_no_longer_than_the_overlap():
     sink.resume(outlet, u'websocket')
     put(sink, outlet, 9)
     while len(sink.texts) < 2:
-        sink._work()
+        sink.work()
     assert sink.texts == [u'3', u'9']
 
 
@@ -261,5 +237,5 @@ def test_without_an_overlap_a_gap_is_not_waited_for():
     put(sink, outlet, 3)
     sink.resume(outlet, u'websocket')
     put(sink, outlet, 9)
-    assert not sink._work()
+    assert not sink.work()
     assert sink.texts == [u'3', u'9']

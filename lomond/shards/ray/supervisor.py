@@ -114,20 +114,20 @@ class Supervisor(object):
     def __init__(self, prefix, replicas, ttl, overlap):
         # type: (str, int, float, float) -> None
         self._prefix = prefix
-        self._hosts = {}  # type: Dict[str, _Host]
+        self.hosts = {}  # type: Dict[str, _Host]
         self._replicas = replicas
         self._ttl = ttl
         self._overlap = overlap
         # The names of feeds that have been live here: what comes is this fleet's to publish.
         self._begun = set()  # type: Set[str]
-        self._turned = threading.Condition(threading.RLock())
+        self.turned = threading.Condition(threading.RLock())
         self._find_hosts()
         # 0 until the list of feeds is known: from the fleet, or from a shard that keeps it.
         self._version = 0
         self._feeds = {}  # type: Dict[str, Feed]
         self._asked = []  # type: List[Any]     # calls of `known`
         self._asked_at = monotonic()
-        self._ask_known(list(self._hosts.values()))
+        self._ask_known(list(self.hosts.values()))
         if self._asked:
             self._learn(ray.wait(
                 self._asked, num_returns=len(self._asked), timeout=self._ttl)[0])
@@ -141,9 +141,9 @@ class Supervisor(object):
         self._is_closed = False
         self._node = ray.get_runtime_context().get_node_id()
         self._began = self._turned_at = monotonic()
-        self._token = uuid.uuid4().hex
-        self._board = Board(
-            ray.util.get_node_ip_address(), self._token, self._on_message, self._lose)
+        self.token = uuid.uuid4().hex
+        self.board = Board(
+            ray.util.get_node_ip_address(), self.token, self._on_message, self._lose)
         thread = threading.Thread(target=self._run, name='lomond supervisor')
         thread.daemon = True
         thread.start()
@@ -154,8 +154,8 @@ class Supervisor(object):
         for found in ray.util.list_named_actors(all_namespaces=True):
             if found['namespace'] == NAMESPACE and found['name'].startswith(self._prefix):
                 name = found['name'][len(self._prefix):]
-                if name not in self._hosts:
-                    self._hosts[name] = _Host(name, ray.get_actor(found['name'], NAMESPACE))
+                if name not in self.hosts:
+                    self.hosts[name] = _Host(name, ray.get_actor(found['name'], NAMESPACE))
 
     def _ask_known(self, hosts):
         # type: (List[_Host]) -> None
@@ -184,14 +184,14 @@ class Supervisor(object):
         if done and (is_over or len(done) == len(self._asked)):
             self._learn(done)
         elif is_over:
-            self._ask_known([host for host in self._hosts.values() if host.is_up])
+            self._ask_known([host for host in self.hosts.values() if host.is_up])
 
     # -- what the fleet asks --
 
     def set_feeds(self, feeds):
         # type: (List[Feed]) -> int
         """Have these feeds, and no others; return the version of the list."""
-        with self._turned:
+        with self.turned:
             before, self._feeds = self._feeds, {feed.name: feed for feed in feeds}
             self._version += 1
             self._list = None
@@ -204,7 +204,7 @@ class Supervisor(object):
     def _let_go_of(self, names):
         # type: (List[str]) -> None
         """Have shards let go of feeds that are others now; the plan has them taken again."""
-        for host in self._hosts.values():
+        for host in self.hosts.values():
             if host.is_up:
                 host.let_go(host.held.intersection(names))
             else:
@@ -217,7 +217,7 @@ class Supervisor(object):
         None, and nothing is changed, if it isn't ``version`` that is to be changed: after this has
         begun again, the fleet knows better.
         """
-        with self._turned:
+        with self.turned:
             if version != self._version:
                 return None
             feeds = dict(self._feeds)
@@ -229,15 +229,15 @@ class Supervisor(object):
     def join(self):
         # type: () -> None
         """Take further shards, that have just been made."""
-        with self._turned:
+        with self.turned:
             self._find_hosts()
-            self._turned.notify_all()
+            self.turned.notify_all()
 
     def drain(self, name):
         # type: (str) -> None
         """Have others take the feeds of a shard."""
-        with self._turned:
-            host = self._hosts[name]
+        with self.turned:
+            host = self.hosts[name]
             if not host.is_draining:
                 host.is_draining = True
                 self._changed()
@@ -245,19 +245,19 @@ class Supervisor(object):
     def leave(self, name):
         # type: (str) -> None
         """Forget a shard, which the fleet is about to end."""
-        with self._turned:
-            self._hosts.pop(name, None)
+        with self.turned:
+            self.hosts.pop(name, None)
             self._changed()
 
     def status(self):
         # type: () -> Dict[str, Any]
         """Return how all is, as `Fleet.status` describes it."""
         now = monotonic()
-        with self._turned:
+        with self.turned:
             ready = {}  # type: Dict[str, int]
             failed = {}  # type: Dict[str, str]
             shards = []
-            for host in sorted(self._hosts.values(), key=lambda host: host.name):
+            for host in sorted(self.hosts.values(), key=lambda host: host.name):
                 for name in host.live:
                     ready[name] = ready.get(name, 0) + 1
                 failed.update(host.said.get('failed', {}))
@@ -267,7 +267,7 @@ class Supervisor(object):
                     node=host.hello.get('node'), held=len(host.held), live=len(host.live),
                     starts=host.starts,
                     silent=round(now - host.seen_at, 3) if host.is_up else None))
-            wanted = min(self._replicas, max(1, len(self._hosts)))
+            wanted = min(self._replicas, max(1, len(self.hosts)))
             return {
                 'version': self._version, 'feeds': len(self._feeds),
                 'replicas': self._replicas,
@@ -279,25 +279,25 @@ class Supervisor(object):
     def holders(self):
         # type: () -> Dict[str, List[str]]
         """Return the names of the shards that have each feed."""
-        with self._turned:
-            return {name: sorted(host.name for host in self._hosts.values() if name in host.held)
+        with self.turned:
+            return {name: sorted(host.name for host in self.hosts.values() if name in host.held)
                     for name in self._feeds}
 
     def close(self):
         # type: () -> None
         """Supervise no more."""
-        with self._turned:
+        with self.turned:
             self._is_closed = True
-            self._turned.notify_all()
-        self._board.close()
+            self.turned.notify_all()
+        self.board.close()
 
     # -- signs of life; in the board's threads --
 
     def _on_message(self, line, message):
         # type: (Any, Dict[str, Any]) -> None
-        with self._turned:
+        with self.turned:
             if 'held' in message:
-                host = self._hosts.get(message['name'])
+                host = self.hosts.get(message['name'])
                 if host is None or not host.greet(line, message):
                     return
                 self._changed()
@@ -310,7 +310,7 @@ class Supervisor(object):
             if 'live' in message:
                 host.live = host.held.intersection(message['live'])
                 self._begun |= host.live
-                self._turned.notify_all()
+                self.turned.notify_all()
             if message['leaving'] and not host.is_leaving:
                 self._changed()
             host.said = message
@@ -328,20 +328,20 @@ class Supervisor(object):
 
     def _lose(self, line):
         # type: (Any) -> None
-        with self._turned:
+        with self.turned:
             host = self._find(line)
             if host is not None and not self._is_closed:
                 self._counts['deaths'] += bool(host.held or not host.is_leaving)
-                self._drop(host)
+                self.drop(host)
 
     def _find(self, line):
         # type: (Any) -> Optional[_Host]
-        for host in self._hosts.values():
+        for host in self.hosts.values():
             if host.line is line:
                 return host
         return None
 
-    def _drop(self, host):
+    def drop(self, host):
         # type: (_Host) -> None
         """Count on a shard no more, until it says hello."""
         host.line, host.held, host.live = None, set(), set()
@@ -354,29 +354,29 @@ class Supervisor(object):
         # type: () -> None
         """Have a new plan made."""
         self._is_planned = False
-        self._turned.notify_all()
+        self.turned.notify_all()
 
     def _run(self):
         # type: () -> None
         while True:
-            with self._turned:
+            with self.turned:
                 if self._is_closed:
                     return
                 try:
                     self._turn()
                 except Exception:       # the supervisor goes on, whatever a call of Ray's raises
                     log.exception('the supervisor could not do its turn')
-                self._turned.wait(_TURN)
+                self.turned.wait(_TURN)
 
     def _turn(self):
         # type: () -> None
         now = monotonic()
         if now - self._turned_at > self._ttl / 2:
             # It was this process that stood still: the signs of life are still unread.
-            for host in self._hosts.values():
+            for host in self.hosts.values():
                 host.seen_at = now
         self._turned_at = now
-        for host in self._hosts.values():
+        for host in self.hosts.values():
             if not host.is_up:
                 self._call(host, now)
             elif now - host.seen_at > self._ttl:
@@ -399,13 +399,13 @@ class Supervisor(object):
         if host.call is None or now - host.call_at > self._ttl:
             host.call_at = now
             host.call = host.actor.report_to.remote(
-                self._board.url, self._token, self._ttl / _BEATS)
+                self.board.url, self.token, self._ttl / _BEATS)
 
     def _kill(self, host, why):
         # type: (_Host, str) -> None
         """Kill a shard that is frozen, or does nothing any more; Ray starts it again."""
         log.warning('shard %s %s: it is killed', host.name, why)
-        self._drop(host)
+        self.drop(host)
         if host.hello['node'] == self._node:
             try:
                 os.kill(host.hello['pid'], signal.SIGKILL)      # Ray needs 10 seconds
@@ -417,14 +417,14 @@ class Supervisor(object):
     def _may_plan(self, now):
         # type: (float) -> bool
         """Return False while shards still begin: else the first would have to take all feeds."""
-        return all(host.is_up for host in self._hosts.values()) \
+        return all(host.is_up for host in self.hosts.values()) \
             or bool(self._plan) or now - self._began > self._ttl + _ALL_BEGIN
 
     def _replan(self):
         # type: () -> None
-        usable = [host for host in self._hosts.values() if host.is_up and not host.is_leaving]
+        usable = [host for host in self.hosts.values() if host.is_up and not host.is_leaving]
         if not usable:
-            usable = [host for host in self._hosts.values() if host.is_up]
+            usable = [host for host in self.hosts.values() if host.is_up]
         self._plan = spread(
             list(self._feeds), {host.name: self._plan.get(host.name, host.held) for host in usable},
             self._replicas)
@@ -433,7 +433,7 @@ class Supervisor(object):
     def _follow_plan(self, now):
         # type: (float) -> None
         """Have shards take feeds, and let go of those that others have live."""
-        up = [host for host in self._hosts.values() if host.is_up]
+        up = [host for host in self.hosts.values() if host.is_up]
         holders = {}  # type: Dict[str, List[_Host]]
         for host in up:
             for name in host.held:
@@ -460,7 +460,7 @@ class Supervisor(object):
     def _is_taken(self, name, now):
         # type: (str, float) -> bool
         """Return whether all that are to have a feed have it live, or never will."""
-        if all(name in host.live for host in self._hosts.values()
+        if all(name in host.live for host in self.hosts.values()
                if name in self._plan.get(host.name, ())):
             return True
         if now - self._moving.setdefault(name, now) < _PATIENCE:
@@ -471,7 +471,7 @@ class Supervisor(object):
     def _keep(self):
         # type: () -> None
         """Have some shards keep the list of feeds; a shard that begins again has none."""
-        up = sorted((host for host in self._hosts.values() if host.is_up),
+        up = sorted((host for host in self.hosts.values() if host.is_up),
                     key=lambda host: host.name)
         for host in up[:_KEEPERS]:
             if host.kept != self._version:
