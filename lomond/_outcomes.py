@@ -104,8 +104,9 @@ def dropped():
 def closed_undriven(code, reason):
     # type: (Optional[int], Text) -> errors.WebSocketClosed
     """Make the error of a connection that this end has closed before anything was received."""
+    code = _NO_CODE if code is None else code
     words = u'the connection was closed with code {}, before anything was received'.format(code)
-    return _closed(words, _NO_CODE if code is None else code, reason, None)
+    return _closed(words, code, reason, None)
 
 
 def explain_failure(session, event):
