@@ -374,7 +374,7 @@ try:
         tell('started')
 except socket.error as error:
     tell(errno.errorcode[error.errno])
-assert count_open() == before
+assert count_open() == before, (count_open(), before)
 for free in range(3):
     leave(free)
     try:
@@ -382,7 +382,7 @@ for free in range(3):
     except socket.error as error:
         tell(errno.errorcode[error.errno])
     free_all()
-    assert count_open() == before
+    assert count_open() == before, (count_open(), before)
 """) == ['EAGAIN'] + ['EMFILE'] * 3
 
 
