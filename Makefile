@@ -76,7 +76,7 @@ several = --dist loadfile --tx '$(PARALLEL)*popen//python=$(1) -bb'
 # One Python's tests before those of the others, of which each takes one process, and its share of
 # what is tried at each byte.
 test-all: test
-	LOMOND_SHARE=4 TOX_SKIP_ENV='^$(TESTED)$$' $(TOX) --parallel $$(expr $(PARALLEL) \* 5 / 4)
+	LOMOND_SHARE=4 TOX_SKIP_ENV='^$(TESTED)$$' $(TOX) --parallel $$(expr $(PARALLEL) \* 3 / 2)
 
 lint: .venv/lint/ready
 	.venv/lint/bin/ruff check .
