@@ -51,9 +51,9 @@ class _Host(object):
         self.name = name
         self.actor = actor
         self.line = None  # type: Any       # its lifeline, while it is up
-        self.seen_at = 0.0
+        self.seen_at = 0.0  # type: float
         self.call = None  # type: Any       # the pending call of `report_to`
-        self.call_at = 0.0
+        self.call_at = 0.0  # type: float
         self.is_draining = False
         self.hello = {}  # type: Dict[str, Any]
         self.said = {}  # type: Dict[str, Any]
@@ -64,7 +64,7 @@ class _Host(object):
         self.outdated = set()  # type: Set[str]
         # Its processes that others have replaced: after a network partition one may speak again.
         self._past = set()  # type: Set[str]
-        self.starts = 0
+        self.starts = 0  # type: int
         self.kept = 0       # the version of the list of feeds that it keeps
         # Since when it has another number of feeds than `held`.
         self.differs_since = None  # type: Optional[float]
@@ -120,7 +120,7 @@ class Supervisor(object):
         self._overlap = overlap
         # The names of feeds that have been live here: what comes is this fleet's to publish.
         self._begun = set()  # type: Set[str]
-        self.turned = threading.Condition(threading.RLock())
+        self.turned = threading.Condition(threading.RLock())  # type: threading.Condition
         self._find_hosts()
         # 0 until the list of feeds is known: from the fleet, or from a shard that keeps it.
         self._version = 0
@@ -141,9 +141,9 @@ class Supervisor(object):
         self._is_closed = False
         self._node = ray.get_runtime_context().get_node_id()
         self._began = self._turned_at = monotonic()
-        self.token = uuid.uuid4().hex
+        self.token = uuid.uuid4().hex  # type: str
         self.board = Board(
-            ray.util.get_node_ip_address(), self.token, self._on_message, self._lose)
+            ray.util.get_node_ip_address(), self.token, self._on_message, self._lose)  # type: Board
         thread = threading.Thread(target=self._run, name='lomond supervisor')
         thread.daemon = True
         thread.start()
