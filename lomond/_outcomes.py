@@ -19,14 +19,8 @@ if TYPE_CHECKING:
     from lomond import events  # noqa: F401
     from lomond.events import AnyEvent  # noqa: F401
 
-# RFC 6455 7.1.5: the code of a Close frame without one.
-_NO_CODE = 1005
-
 #: Close codes after which there are no more messages, without an error.
-NORMAL = frozenset([Status.NORMAL, Status.GOING_AWAY, _NO_CODE])
-
-# RFC 6455 7.1.5: the peer sent no Close frame.
-_ABNORMAL = 1006
+NORMAL = frozenset([Status.NORMAL, Status.GOING_AWAY, Status.NO_STATUS])
 
 
 def timed_out(words, timeout):
@@ -83,14 +77,14 @@ def interrupted(cause):
     # type: (Optional[Exception]) -> errors.WebSocketClosed
     """Make the error of a connection that an exception in a call has broken."""
     words = u'a call was interrupted, which broke the connection'
-    return _closed(words, _ABNORMAL, words, cause)
+    return _closed(words, Status.ABNORMAL, words, cause)
 
 
 def ended():
     # type: () -> errors.WebSocketClosed
     """Make the error of a connection whose end came in a loop, or that was broken off."""
     words = u'the connection has ended'
-    return _closed(words, _ABNORMAL, words, None)
+    return _closed(words, Status.ABNORMAL, words, None)
 
 
 def dropped():
@@ -98,13 +92,12 @@ def dropped():
     """Make the error of a connection whose last messages were dropped."""
     words = (u'messages that arrived after close() were dropped, as receive() was not called while '
              u'others waited')
-    return _closed(words, _ABNORMAL, words, None)
+    return _closed(words, Status.ABNORMAL, words, None)
 
 
 def closed_undriven(code, reason):
-    # type: (Optional[int], Text) -> errors.WebSocketClosed
+    # type: (int, Text) -> errors.WebSocketClosed
     """Make the error of a connection that this end has closed before anything was received."""
-    code = _NO_CODE if code is None else code
     words = u'the connection was closed with code {}, before anything was received'.format(code)
     return _closed(words, code, reason, None)
 
@@ -137,7 +130,7 @@ def explain_end(session, event):
     if cause is None and end is not None and end.kind == EndKind.TIMEOUT:
         cause = errors.WebSocketTimeout(event.reason)
     words = u'the connection ended: {}'.format(event.reason)
-    return partial(_closed, words, _ABNORMAL, event.reason, cause)
+    return partial(_closed, words, Status.ABNORMAL, event.reason, cause)
 
 
 def _closed(words, code, reason, cause):

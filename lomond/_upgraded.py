@@ -11,23 +11,14 @@ from lomond._outcomes import NORMAL, closed_undriven
 from lomond._served import BlockingServerSession, ServerWebSocket
 from lomond.engine.handover import Handover
 from lomond.opcode import Opcode
-from lomond.protocol.close import encode_close
+from lomond.protocol.close import CloseFrame, decode_close, encode_close
 from lomond.protocol.connection import SERVER
 from lomond.protocol.frame import encode_frame
+from lomond.status import Status
 
 if TYPE_CHECKING:
     import threading  # noqa: F401
-    from typing import (  # noqa: F401
-        Any,
-        Callable,
-        Dict,
-        Iterator,
-        List,
-        Optional,
-        Sequence,
-        Tuple,
-        Union,
-    )
+    from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Union  # noqa: F401
 
     from lomond._compat import text_type  # noqa: F401
     from lomond._served import ServerEvent  # noqa: F401
@@ -57,8 +48,8 @@ class UpgradedWebSocket(ServerWebSocket):
     # The options of a loop, as `BlockingLoop.run` takes them.
     _loop_options = {}  # type: Dict[str, Any]
 
-    # The code and the reason with which it was closed before anything drove it.
-    _closed_with = 1006, u''  # type: Tuple[Optional[int], Any]
+    # The Close frame with which it was closed before anything drove it, if there was one.
+    _undriven_close = CloseFrame(Status.ABNORMAL, u'')  # type: CloseFrame
 
     def hand_over(self, transport, protocol, extensions, loop_options):
         # type: (Transport, Optional[text_type], Sequence[Extension], Dict[str, Any]) -> None
@@ -96,7 +87,7 @@ class UpgradedWebSocket(ServerWebSocket):
     def _use_calls(self):
         # type: () -> Any
         if not self._is_iterated and not self.begin():
-            raise closed_undriven(*self._closed_with)
+            raise closed_undriven(*self._undriven_close)
         return super(UpgradedWebSocket, self)._use_calls()
 
     @property
@@ -143,7 +134,7 @@ class UpgradedWebSocket(ServerWebSocket):
             if self.session is None and not is_member(self):
                 transport = handover.take()
                 if transport is not None:
-                    self._closed_with = code, reason
+                    self._undriven_close = decode_close(payload)
         if transport is None:
             super(UpgradedWebSocket, self).close(code, reason)
             return

@@ -302,9 +302,10 @@ class Conversation(object):
 
     def _note_unsent(self):
         # type: () -> None
+        """Say that a message was not sent, unless this program ends the connection."""
         if not self._display.is_ending:
             self._is_unsent = True
-        self._display.note_unsent()
+            self._display.complain(u'a message was not sent: the connection has ended')
 
     def wait_open(self):
         # type: () -> bool

@@ -119,12 +119,6 @@ class Display(object):
         """Print an error."""
         self._screen.notice(words, 'error')
 
-    def note_unsent(self):
-        # type: () -> None
-        """Say that a message was not sent, unless this program ends the connection."""
-        if not self.is_ending:
-            self.complain(u'a message was not sent: the connection has ended')
-
     def note(self, words):
         # type: (Text) -> None
         """Print what ``-v`` asks for."""

@@ -8,7 +8,7 @@ from __future__ import absolute_import, division, print_function
 import textwrap
 
 from lomond._compat import TYPE_CHECKING
-from lomond.status import Status
+from lomond._outcomes import NORMAL
 
 if TYPE_CHECKING:
     from typing import Any, Optional, Text  # noqa: F401
@@ -48,8 +48,6 @@ STATUSES = (
     (TERMINATED, 'SIGTERM'),
 )
 
-_NORMAL = frozenset([Status.NORMAL, Status.GOING_AWAY, 1005])
-
 _BY_NAME = {'connect_fail': NO_CONNECTION, 'rejected': REJECTED, 'unresponsive': TIMED_OUT}
 
 
@@ -60,7 +58,7 @@ def exit_status(event, was_open=True):
     Parameters: ``was_open``, whether there was Ready before.
     """
     if event.name == 'closing':
-        return OK if event.code in _NORMAL else CLOSED
+        return OK if event.code in NORMAL else CLOSED
     if event.name == 'disconnected':
         return OK if event.graceful else DROPPED if was_open else NO_CONNECTION
     return _BY_NAME.get(event.name)
