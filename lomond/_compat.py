@@ -50,11 +50,12 @@ SESSIONS_LEAK = sys.version_info >= (3, 10)
 
 __all__ = [
     'FREES_FINALIZERS', 'IS_PYPY', 'NEW_SESSION', 'NamedTuple', 'PY2', 'RLock', 'SESSIONS_LEAK',
-    'SteppedRLock', 'TYPE_CHECKING', 'TimedOut', 'Utf8Decoder', 'acquire_within', 'decode_utf8',
-    'encode_text', 'encode_utf8', 'extension_suffixes', 'fine_clock', 'indexable', 'is_interrupt',
-    'join_text', 'latin1_to_native', 'make_cookie_jar', 'monotonic', 'native_to_text', 'quote',
-    'require_async', 'set_close_on_exec', 'show_warnings', 'stopwatch', 'surrogate_error',
-    'text_to_native', 'text_type', 'thread_module', 'throw_arguments', 'to_bytes', 'unquote',
+    'SteppedRLock', 'TYPE_CHECKING', 'TimedOut', 'Utf8Decoder', 'acquire_within', 'cpu_clock',
+    'decode_utf8', 'encode_text', 'encode_utf8', 'extension_suffixes', 'fine_clock', 'indexable',
+    'is_interrupt', 'join_text', 'latin1_to_native', 'make_cookie_jar', 'monotonic',
+    'native_to_text', 'quote', 'require_async', 'set_close_on_exec', 'show_warnings', 'stopwatch',
+    'surrogate_error', 'text_to_native', 'text_type', 'thread_module', 'throw_arguments',
+    'to_bytes', 'unquote',
 ]
 
 
@@ -310,6 +311,10 @@ if PY2:
 
     if os.name == 'nt':
         monotonic = fine_clock = _Clock(time.clock)
+
+        def cpu_clock():
+            # type: () -> float
+            return sum(os.times()[:2])
     else:
         import resource
 
@@ -319,11 +324,13 @@ if PY2:
             # would jump whenever the clock is set.
             return os.times()[4]
 
-        def fine_clock():
+        def cpu_clock():
             # type: () -> float
-            # The processor time of this process, which a thread that spins uses.
             usage = resource.getrusage(resource.RUSAGE_SELF)
             return usage.ru_utime + usage.ru_stime
+
+        # Which a thread that spins uses.
+        fine_clock = cpu_clock
 
     # The only clock there that has small steps.
     stopwatch = _Clock(time.time)
@@ -436,6 +443,9 @@ else:
 
     #: Seconds, for measuring short times.
     stopwatch = _Clock(time.perf_counter)
+
+    #: Seconds of the processor that this process has used, in all its threads.
+    cpu_clock = _Clock(time.process_time)
 
     def throw_arguments():
         # type: () -> Tuple[Any, ...]

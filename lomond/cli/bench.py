@@ -12,7 +12,7 @@ import os
 from collections import deque
 
 from lomond import _console
-from lomond._compat import TYPE_CHECKING, stopwatch
+from lomond._compat import TYPE_CHECKING, cpu_clock, stopwatch
 from lomond.cli.connecting import add_connection_arguments, loop_options, make_websocket
 from lomond.cli.measuring import Histogram, describe, environment
 from lomond.cli.output import escape
@@ -188,7 +188,7 @@ class _Measurement(object):
     def _begin(self, websocket):
         # type: (WebSocket) -> None
         self._peer, self._local = websocket.peer_address, websocket.local_address
-        self._cpu = _cpu_time()
+        self._cpu = cpu_clock()
         self._is_measuring = True
         self._start = stopwatch()
         self._end = self._start + self._arguments.duration
@@ -250,7 +250,7 @@ class _Measurement(object):
         # type: (int) -> None
         if not self._is_closing:
             self._counts['unanswered'] += unanswered
-            self._cpu = (_cpu_time() - self._cpu) / (stopwatch() - self._start)
+            self._cpu = (cpu_clock() - self._cpu) / (stopwatch() - self._start)
             self._close()
 
     def _close(self):
@@ -269,11 +269,6 @@ class _Measurement(object):
             bytes_per_second=rate * arguments.size, round_trip=self._round_trips.as_dict(),
             connecting=self._connecting.as_dict(), client_cpu=self._cpu,
             same_machine=_is_same_machine(self._peer, self._local), **self._counts)
-
-
-def _cpu_time():
-    # type: () -> float
-    return sum(os.times()[:2])
 
 
 def _is_same_machine(peer, local):
