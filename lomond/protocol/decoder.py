@@ -174,6 +174,7 @@ class Decoder(object):
         deflated = self._deflated
         messages = payload_bytes = 0    # of the short way
         waiting = None  # type: Optional[Iterator[AnyEvent]]    # of a batch
+        is_short = True
         try:
             while self.is_receiving:
                 # A whole message in one frame that is all here?
@@ -234,7 +235,7 @@ class Decoder(object):
                     event, pos = self._next_event(buffer, pos, received_time)
                 except BaseException:
                     # The peer's fault, or an extension's: where the frame ends isn't known.
-                    self.is_receiving = False
+                    self.is_receiving = is_short = False
                     raise
                 if event is None:
                     break
@@ -247,6 +248,8 @@ class Decoder(object):
         except errors.ProtocolError as error:
             yield self._fail(error, received_time)
         except UnicodeDecodeError:
+            if not is_short:
+                raise       # an extension's own: the long way makes ProtocolError of bad text
             yield self._fail(invalid_utf8(), received_time)
         finally:
             if waiting is not None:

@@ -404,6 +404,23 @@ def test_nothing_is_received_after_an_exception_of_an_extension():
     assert receiver.receive(receiver.frame(BINARY, b'4567')) == []
 
 
+@by_role
+@pytest.mark.parametrize('method', [
+    'frame_inbound_header', 'frame_inbound_payload_data', 'frame_inbound_complete'])
+def test_an_extensions_unicode_error_is_not_blamed_on_the_peers_text(role, method):
+    class Decodes(Extension):
+        name = u'x-decodes'
+
+    def decode(self, _argument):
+        return b'\xff'.decode('ascii')
+
+    setattr(Decodes, method, decode)
+    receiver = make_pair([Decodes], OTHER[role])[1]
+    with pytest.raises(UnicodeDecodeError):
+        receiver.receive(receiver.frame(TEXT, b'hello'))
+    assert (receiver.state, receiver.replies) == ('open', [])
+
+
 def test_an_exception_in_release_is_logged_and_the_others_are_released(caplog):
     class Holds(Extension):
         name = u'x-holds'

@@ -8,7 +8,7 @@ import zlib
 
 import pytest
 
-from lomond import events
+from lomond import errors, events
 from lomond.extensions import Extension, PermessageDeflate
 from lomond.protocol.connection import CLIENT, SERVER
 from lomond.protocol.extensions.deflate import PART, DeflateCodec
@@ -238,10 +238,26 @@ def read_as_text(wire, data):
             else (part[0], part[1].decode('utf-8')) + part[2:] for part in read(wire, data)]
 
 
-def test_what_the_function_raises_goes_through():
-    wire = Wire(CLIENT, message_parts=lambda opcode, size: 1 // 0)
-    with pytest.raises(ZeroDivisionError):
+@by_role
+@pytest.mark.parametrize('fails, error', [
+    (lambda opcode, size: 1 // 0, ZeroDivisionError),
+    (lambda opcode, size: b'\xff'.decode('ascii'), UnicodeDecodeError)])
+def test_what_the_function_raises_goes_through(role, fails, error):
+    wire = Wire(role, message_parts=fails)
+    with pytest.raises(error):
         list(wire.read(wire.frame(TEXT, b'a', fin=False)))
+    assert (wire.state, wire.replies) == ('open', [])
+
+
+@by_role
+def test_a_protocol_error_of_the_function_fails_the_connection_as_one_of_an_extension(role):
+    def refuse(opcode, size):
+        raise errors.PayloadTooLarge('no text of {} bytes', size)
+
+    wire = Wire(role, message_parts=refuse)
+    assert wire.receive(wire.frame(TEXT, b'a', fin=False)) == [
+        ('protocol_error', u'no text of 1 bytes', False, 1009)]
+    assert wire.state == 'failing'
 
 
 # -- limits and memory --
