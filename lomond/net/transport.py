@@ -83,6 +83,9 @@ class Transport(object):
     #: Whether bytes are encrypted on the way.
     is_secure = False
 
+    # How reading ahead failed, for the receiver: the system reports it only once.
+    _read_error = None  # type: Optional[BaseException]
+
     def __init__(self, sock):
         # type: (Any) -> None
         self._fd = sock.fileno()
@@ -167,6 +170,8 @@ class Transport(object):
         with self._read_lock:
             if self._backlog:
                 return self._take_backlog()
+            if self._read_error is not None:
+                raise self._read_error
             return self._receive_now() if buffer is None else self._receive_into(buffer)
 
     def take_read_ahead(self):
@@ -191,8 +196,8 @@ class Transport(object):
 
     def has_pending(self):
         # type: () -> bool
-        """Return whether `receive` has bytes that no wait on the socket would report."""
-        return bool(self._backlog)
+        """Return whether `receive` has bytes, or an error, that no wait would report."""
+        return bool(self._backlog) or self._read_error is not None
 
     def _receive_now(self):
         # type: () -> Optional[bytes]
@@ -213,6 +218,12 @@ class Transport(object):
                 return None
             raise
         return buffer[:count] if count else b''
+
+    def _keep_error(self, error):
+        # type: (BaseException) -> None
+        """Have `receive` raise an error, after what was received before it."""
+        error.__traceback__ = None      # it refers to this transport
+        self._read_error = error
 
     # -- sending --
 
@@ -274,7 +285,7 @@ class Transport(object):
                 for count in self._send_all((memoryview(data)[sent:],), timeout):
                     sent += count
         except (socket.error, TransportFail) as error:
-            raise send_failed(error, sent, len(data))
+            raise self._send_failed(error, sent, len(data))
 
     def send_pieces(self, pieces, size, timeout):
         # type: (Iterable[bytes], int, Optional[float]) -> None
@@ -284,7 +295,14 @@ class Transport(object):
             for count in self._send_all(pieces, timeout):
                 sent += count
         except (socket.error, TransportFail) as error:
-            raise send_failed(error, sent, size)
+            raise self._send_failed(error, sent, size)
+
+    def _send_failed(self, error, sent, size):
+        # type: (BaseException, int, int) -> TransportFail
+        """Make the error of a send, which is that of reading ahead if that had failed before."""
+        if self._read_error is not None and not isinstance(error, TransportFail):
+            error = self._read_error
+        return send_failed(error, sent, size)
 
     def _send_now(self, data):
         # type: (Any) -> Tuple[int, int]
@@ -345,19 +363,16 @@ class Transport(object):
 
     def read_ahead(self):
         # type: () -> bool
-        """Keep received bytes for the receiver; False if no more will come.
+        """Keep received bytes, or an error, for the receiver; False if no more will come.
 
-        A waiting send calls this. The receiver meets the end, or the error, when it reads.
+        A waiting send calls this. The receiver meets the end when it reads.
         """
         if not self._read_lock.acquire(False):
             # It may be this thread that receives, if this is a signal's handler: don't wait for it.
             wait(((self._fd, WRITE),), _PAUSE)
             return True
         try:
-            try:
-                data = self._receive_now()
-            except socket.error:
-                return False
+            data = self._receive_now()
             if data is None:
                 return True
             if not data:
@@ -365,12 +380,14 @@ class Transport(object):
             self._backlog = self._backlog or deque()
             self._backlog.append(data)
             self.backlog_size += len(data)
+        except socket.error as error:
+            self._keep_error(error)
         finally:
             self._read_lock.release()
         on_backlog = self.on_backlog
         if on_backlog is not None:
             on_backlog()
-        return True
+        return self._read_error is None
 
     # -- the end --
 
@@ -410,6 +427,7 @@ class Transport(object):
             if self.is_closed:
                 return
             self.is_closed = True
+            self._read_error = None     # once it was raised, it refers to this transport
             try:
                 close_socket(self._sock)
             except socket.error:

@@ -12,6 +12,7 @@ import socket
 import ssl
 import struct
 import threading
+from contextlib import closing
 
 import pytest
 
@@ -245,6 +246,16 @@ def test_garbage_in_the_tls_stream_is_an_error(tls_pair):
     with socket_at(tls_pair[1].fileno()) as sock:
         sock.send(b'x' * 100)
     assert wait(tls_pair[0].interest, PATIENCE)
+    with pytest.raises(ssl.SSLError):
+        while tls_pair[0].receive() is None:
+            wait(tls_pair[0].interest, PATIENCE)
+
+
+def test_garbage_right_after_data_is_an_error_after_that(tls_pair):
+    tls_pair[1].send(b'whole', PATIENCE)
+    with socket_at(tls_pair[1].fileno()) as sock:
+        sock.send(b'x' * 100)
+    assert receive(tls_pair[0], 5) == b'whole'
     with pytest.raises(ssl.SSLError):
         while tls_pair[0].receive() is None:
             wait(tls_pair[0].interest, PATIENCE)
@@ -724,6 +735,62 @@ def test_reset_while_sending_fails_the_send(plain_pair):
     thread.end()
     assert 'could not send' in str(caught.value)
     assert 0 < caught.value.sent < caught.value.size == TOO_MUCH
+
+
+class ResetSocket(object):
+    """A socket whose peer resets the connection while a send waits for space."""
+
+    def __init__(self, sock, peer):
+        self._sock = sock
+        self._peer = peer
+
+    def __getattr__(self, name):
+        return getattr(self._sock, name)
+
+    def send(self, data):
+        try:
+            return self._sock.send(data)
+        except socket.error as error:
+            if would_block(error):
+                reset(self._peer)
+                assert wait(((self._sock.fileno(), READ),), PATIENCE)
+            raise
+
+
+@pytest.mark.parametrize('in_pieces', [False, True])
+def test_a_reset_during_a_wait_for_space_is_the_sends_error_and_the_readers(in_pieces):
+    ours, theirs = tcp_pair()
+    peer = Transport(theirs)
+    peer.send(b'last', PATIENCE)
+    with closing(Transport(ResetSocket(ours, peer))) as end:
+        assert wait(end.interest, PATIENCE)
+        assert end.read_ahead()     # a reset may take along what the peer has sent
+        announced = []
+        end.on_backlog = lambda: announced.append(end.has_pending())
+        with pytest.raises(TransportFail) as caught:
+            if in_pieces:
+                end.send_pieces([b'x' * TOO_MUCH], TOO_MUCH, PATIENCE)
+            else:
+                end.send(b'x' * TOO_MUCH, PATIENCE)
+        assert caught.value.cause.errno == errno.ECONNRESET
+        assert announced == [True]
+        assert end.take_read_ahead() == b'last'
+        assert end.take_read_ahead() is None
+        assert end.has_pending()
+        with pytest.raises(socket.error) as caught:
+            end.receive()
+        assert caught.value.errno == errno.ECONNRESET
+
+
+def test_an_error_of_tls_met_while_taking_in_is_told_to_the_reader(tls_pair):
+    """OpenSSL says what it is once; from then on it only says that the connection has ended."""
+    with socket_at(tls_pair[1].fileno()) as sock:
+        sock.send(b'x' * 100)
+    while tls_pair[0].read_ahead():
+        assert wait(tls_pair[0].interest, PATIENCE)
+    with pytest.raises(ssl.SSLError) as caught:
+        tls_pair[0].receive()
+    assert 'cut off' not in str(caught.value)
 
 
 def test_broken_stream_met_while_taking_in_is_the_readers_to_see(tls_pair):

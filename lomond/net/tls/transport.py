@@ -101,7 +101,8 @@ class TLSTransport(Transport):
     def has_pending(self):
         # type: () -> bool
         with self._tls_lock:
-            return bool(self._backlog) or self._is_at_end or self._sock.pending() > 0
+            return super(TLSTransport, self).has_pending() or self._is_at_end \
+                or self._sock.pending() > 0
 
     def _receive_now(self):
         # type: () -> Optional[bytes]
@@ -123,10 +124,10 @@ class TLSTransport(Transport):
                 piece = b''     # the peer's end, after our own
             except (ssl.SSLError, socket.error) as error:
                 self._is_broken = self._is_broken or not self.is_aborted
-                if pieces:      # first what arrived whole; the error is raised again
-                    self._is_at_end = True
-                    break
-                raise explain(error)
+                if not pieces:
+                    raise explain(error)
+                self._keep_error(explain(error))    # first what arrived whole
+                break
             if not piece:
                 if pieces:
                     self._is_at_end = True
