@@ -18,6 +18,7 @@ this module.
 from __future__ import absolute_import, division, print_function
 
 from collections import deque
+from itertools import chain
 
 from lomond import errors, events
 from lomond._checks import check_flag
@@ -230,7 +231,12 @@ class _End(object):
         while True:
             if self._current is not None:
                 event = next(self._current, None)
-                self._attend()
+                try:
+                    self._attend()
+                except BaseException:       # of an extension: the event comes next
+                    if event is not None:
+                        self._current = chain((event,), self._current)
+                    raise
                 if event is not None:
                     return event
                 self._current = None
@@ -248,11 +254,14 @@ class _End(object):
 
     def _attend(self):
         # type: () -> None
-        """Send what the protocol itself has to."""
+        """Send what the protocol itself has to; raises what an extension does, the first time."""
         if self._connection.decoder.news:
             pending = self._connection.take_pending()
             if pending is not None:
-                self._output.append(self._connection.encode(*pending))
+                try:
+                    self._output.append(self._connection.encode(*pending))
+                except errors.WebSocketUnavailable as error:
+                    self._reason = self._reason or text_type(error)
 
     def _may_go_on(self):
         # type: () -> bool

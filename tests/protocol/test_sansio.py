@@ -10,7 +10,7 @@ import pytest
 
 from lomond import errors
 from lomond.errors import FrameBuildError, WebSocketClosed, WebSocketClosing, WebSocketUnavailable
-from lomond.extensions import DeflateOptions, PermessageDeflate
+from lomond.extensions import DeflateOptions, Extension, PermessageDeflate
 from lomond.sansio import CLIENT, SERVER, Client, Connection, RejectedPart, Request, Server
 from tests.protocol.examples import Checksum, Doubled
 from tests.protocol.harness import story
@@ -570,6 +570,45 @@ def test_no_event_raises_when_it_is_shown():
         assert pickle.loads(pickle.dumps(event.name)) == event.name
     assert repr(RejectedPart(b'\xff', True)) == 'RejectedPart(data={!r}, message_finished=True)' \
         .format(b'\xff')
+
+
+# -- faults of an extension --
+
+class Picky(Extension):
+    """Fails to send what has a word in it."""
+
+    name = u'x-picky'
+
+    def frame_outbound(self, opcode, rsv, payload, fin):
+        if b'bad' in payload:
+            raise ValueError('no')
+        return rsv, payload
+
+
+def make_peers_frames(*frames):
+    return b''.join(make_frame(opcode, payload) for opcode, payload in frames)
+
+
+def test_what_cannot_be_answered_as_an_extension_has_failed_is_an_event_all_the_same():
+    pair = open_pair({'extensions': [Picky]}, {'extensions': [Picky]})
+    client = pair.client
+    with pytest.raises(ValueError):
+        client.send_text(u'bad')
+    happened = feed(client, make_peers_frames(
+        (9, b'hello'), (1, b'text'), (8, b'\x03\xe8bye'))) + list(client.receive(b''))
+    assert story(happened) == [
+        ('ping', b'hello'), ('text', u'text'), ('closing', 1000, u'bye'),
+        ('disconnected', u'nothing can be sent any more, as an extension failed: ValueError: no',
+         False, 0)]
+    assert client.data_to_send() == b''
+
+
+def test_an_extension_that_fails_to_answer_loses_no_event():
+    client = open_pair({'extensions': [Picky]}, {'extensions': [Picky]}).client
+    with pytest.raises(ValueError):
+        feed(client, make_peers_frames((9, b'bad'), (9, b'bad, too'), (1, b'text')))
+    assert story(client.events()) == [
+        ('ping', b'bad'), ('ping', b'bad, too'), ('text', u'text')]
 
 
 # -- rejections, at the client --
