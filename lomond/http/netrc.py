@@ -98,4 +98,8 @@ def _look_up(path, host, with_default):
     if entry is None or not (entry[0] or entry[2]):
         return None
     login, _account, password = entry
+    if ':' in (login or ''):    # the password would begin there
+        raise ConnectFail.during(
+            'request', u'the user for {} in the netrc file contains a colon, which Basic '
+            u'authentication does not allow (RFC 7617 2)'.format(host))
     return native_to_text(login or ''), native_to_text(password or '')

@@ -168,7 +168,7 @@ def parse_url(url, drops_fragment=False):
         host=host,
         port=port or _DEFAULT_PORTS[scheme],
         resource=resource,
-        credentials=_credentials(userinfo, shown) if mark else None,
+        credentials=_basic_credentials(userinfo, shown) if mark else None,
         unix_path=unix_path,
     )
 
@@ -190,11 +190,12 @@ def parse_proxy_url(url):
             'not {}://'.format(scheme))
     userinfo, mark, rest = rest.rpartition(u'@')
     host, port = _host_and_port(re.split(u'[/?#]', rest, maxsplit=1)[0], shown)
+    read_credentials = _credentials if scheme.startswith(u'socks') else _basic_credentials
     return ProxyTarget(
         scheme=scheme,
         host=host,
         port=port or _PROXY_PORTS[scheme],
-        credentials=_credentials(userinfo, shown) if mark else None,
+        credentials=read_credentials(userinfo, shown) if mark else None,
     )
 
 
@@ -342,6 +343,17 @@ def _credentials(userinfo, shown):
     if user is None or password is None:
         raise ValueError(
             'the percent-encoded user or password is not UTF-8 in the URL {!r}'.format(shown))
+    return user, password
+
+
+def _basic_credentials(userinfo, shown):
+    # type: (text_type, text_type) -> Tuple[text_type, text_type]
+    """Return the user and the password for `basic_authorization`."""
+    user, password = _credentials(userinfo, shown)
+    if u':' in user:    # the password would begin there
+        raise ValueError(
+            'a user must not contain a colon (RFC 7617 2): remove the %3A from the user in the '
+            'URL {!r}'.format(shown))
     return user, password
 
 

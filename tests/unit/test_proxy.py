@@ -373,6 +373,15 @@ def test_proxy_credentials_are_percent_decoded(userinfo, credentials):
     assert b'X-Evil' not in request
 
 
+@pytest.mark.parametrize('find', [
+    lambda url: parse_proxies({'ws': url}), lambda url: find_proxy(WS, None, {'ws_proxy': url})])
+def test_a_user_of_a_proxy_with_a_colon_is_refused_and_not_shown(find):
+    with pytest.raises(ValueError) as caught:
+        find('http://me%3Ayou:secret@proxy:3128')
+    assert 'must not contain a colon' in str(caught.value)
+    assert 'you' not in str(caught.value) and 'secret' not in str(caught.value)
+
+
 def test_targets_credentials_are_not_told_to_the_proxy():
     request = connect_request(parse_url(u'ws://user:secret@example.org/'), PROXY)
     assert b'uthorization' not in request

@@ -391,6 +391,16 @@ def test_a_broken_netrc_fails_and_its_content_is_not_shown(home, text):
     assert 'sesame' not in str(failure) + repr(failure.cause)
 
 
+def test_a_user_with_a_colon_in_a_netrc_fails_and_is_not_shown(home):
+    """RFC 7617 2: what is before the first colon would be the user, the rest the password."""
+    write(home, 'machine example.org login me:you password sesame\n'
+                'machine other.example login o password p\n')
+    failure = fail(WebSocket(URL, netrc=True))
+    assert 'contains a colon' in str(failure) and 'example.org' in str(failure)
+    assert 'you' not in str(failure) + repr(failure.cause)
+    assert get_header(build(u'ws://other.example/', netrc=True), b'Authorization')
+
+
 def test_a_netrc_that_is_not_text_fails_and_its_content_is_not_shown(home):
     path = home.join('mine')
     path.write_binary(b'machine example.org login me password sesame\xff\xfe\x81\n')

@@ -272,6 +272,25 @@ def test_credentials_that_are_not_utf_8_are_refused(userinfo):
         check_bare(caught.value)
 
 
+@pytest.mark.parametrize('parse, url', [
+    (parse_url, u'ws://me%3Ayou:secret@example.org/'),
+    (parse_url, u'wss+unix://me%3ayou:secret@/run/feed.sock'),
+    (parse_proxy_url, u'http://me%3Ayou:secret@example.org/'),
+    (parse_proxy_url, u'me%3Ayou:secret@example.org:3128'),
+    (parse_proxy_url, u'https://%3A:secret@example.org/')])
+def test_a_user_with_a_colon_is_refused(parse, url):
+    """RFC 7617 2: what is before the first colon would be the user, the rest the password."""
+    with pytest.raises(ValueError) as caught:
+        parse(url)
+    assert 'must not contain a colon' in str(caught.value)
+    check_bare(caught.value)
+
+
+def test_a_user_of_a_socks_proxy_may_have_a_colon():
+    proxy = parse_proxy_url(u'socks5://me%3Ayou:secret@example.org')
+    assert proxy.credentials == (u'me:you', u'secret')
+
+
 @pytest.mark.skipif(str is not bytes, reason='native strings are text on 3.x')
 def test_native_string_that_is_not_utf_8_is_refused():
     for parse in (parse_url, parse_proxy_url):
