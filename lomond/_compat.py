@@ -53,9 +53,9 @@ __all__ = [
     'SteppedRLock', 'TYPE_CHECKING', 'TimedOut', 'Utf8Decoder', 'acquire_within', 'cpu_clock',
     'decode_utf8', 'encode_text', 'encode_utf8', 'extension_suffixes', 'fine_clock', 'indexable',
     'is_interrupt', 'join_text', 'latin1_to_native', 'make_cookie_jar', 'monotonic',
-    'native_to_text', 'quote', 'require_async', 'set_close_on_exec', 'show_warnings', 'stopwatch',
-    'surrogate_error', 'text_to_native', 'text_type', 'thread_module', 'throw_arguments',
-    'to_bytes', 'unquote',
+    'native_path', 'native_to_text', 'quote', 'require_async', 'set_close_on_exec',
+    'show_warnings', 'stopwatch', 'surrogate_error', 'text_to_native', 'text_type',
+    'thread_module', 'throw_arguments', 'to_bytes', 'unquote',
 ]
 
 
@@ -281,6 +281,12 @@ if PY2:
         # type: (Any) -> Any
         return text.encode('utf-8') if isinstance(text, text_type) else text
 
+    def native_path(path):
+        # type: (Any) -> str
+        if isinstance(path, text_type):
+            return path.encode(sys.getfilesystemencoding() or 'utf-8')  # type: ignore[return-value]
+        return path     # type: ignore[no-any-return]
+
     def latin1_to_native(text):
         # type: (Text) -> Any
         return text.encode('latin-1')
@@ -406,6 +412,9 @@ else:
         # type: (Any) -> Any
         """Return text as a native string: 2.7 can't print unicode into a pipe."""
         return text
+
+    #: A path, bytes or text, as a native string.
+    native_path = os.fsdecode  # type: Callable[[Any], str]
 
     def latin1_to_native(text):
         # type: (Text) -> Any

@@ -6,7 +6,7 @@ import errno
 import os
 import stat
 
-from lomond._compat import TYPE_CHECKING, native_to_text, text_type
+from lomond._compat import TYPE_CHECKING, native_path, native_to_text, text_type
 from lomond._describe import describe
 from lomond.errors import ConnectFail
 
@@ -23,7 +23,7 @@ def check_netrc(netrc):
         return NetrcFile(None)
     if not isinstance(netrc, (bytes, text_type)) and not hasattr(netrc, '__fspath__'):
         raise TypeError('netrc must be True, False or the path of a file, not {!r}'.format(netrc))
-    path = os.path.expanduser(netrc)
+    path = native_path(os.path.expanduser(netrc))
     if not os.path.isfile(path):
         raise ValueError('netrc file not found: {!r}'.format(netrc))
     return NetrcFile(path)
@@ -37,7 +37,7 @@ class NetrcFile(object):
     """
 
     def __init__(self, path):
-        # type: (Any) -> None
+        # type: (Optional[str]) -> None
         self._path = path
 
     def find(self, host, with_default):

@@ -420,6 +420,15 @@ def test_a_netrc_at_home_that_others_may_read_fails(home, mode):
     assert 'chmod 600' in str(failure)
 
 
+@pytest.mark.skipif(os.name != 'posix', reason='by permissions of POSIX')
+@pytest.mark.parametrize('path', [b'~/.netrc', u'~/.netrc'])
+def test_a_netrc_at_home_that_others_may_read_fails_by_any_type_of_path(home, path):
+    write(home, ENTRIES)
+    assert get_header(build(netrc=path), b'Authorization') == BASIC
+    home.join('.netrc').chmod(0o644)
+    assert 'chmod 600' in str(fail(WebSocket(URL, netrc=path)))
+
+
 def test_a_netrc_that_cannot_be_read_fails(home):
     path = write(home, ENTRIES, name='mine')
     websocket = WebSocket(URL, netrc=path)
