@@ -82,6 +82,27 @@ def test_proxy_header_of_a_cgi_request_is_no_proxy():
     assert url_of(find_proxy(WSS, None, environ)) == u'http://good:2'
 
 
+class WindowsEnvironment(dict):
+    """Variables by names of which the case makes no difference."""
+
+    def __contains__(self, name):
+        return dict.__contains__(self, name.upper())
+
+    def __getitem__(self, name):
+        return dict.__getitem__(self, name.upper())
+
+
+def test_proxy_header_of_a_cgi_request_on_windows_is_no_proxy():
+    environ = WindowsEnvironment(HTTP_PROXY='http://evil:1')
+    assert url_of(find_proxy(WS, None, environ)) == u'http://evil:1'
+    environ['REQUEST_METHOD'] = 'GET'
+    assert find_proxy(WS, None, environ) is None
+    environ['ALL_PROXY'] = 'http://good:2'
+    assert url_of(find_proxy(WS, None, environ)) == u'http://good:2'
+    environ['WS_PROXY'] = 'http://good:3'
+    assert url_of(find_proxy(WS, None, environ)) == u'http://good:3'
+
+
 @pytest.mark.parametrize('name', ['HTTP_PROXY', 'http_proxy', 'ALL_PROXY'])
 @pytest.mark.parametrize('proxy', ['http://a:port', 'ftp://a', 'http://', 'http://me:secret@a b'])
 def test_proxy_of_the_environment_that_makes_no_sense_raises_value_error(name, proxy):

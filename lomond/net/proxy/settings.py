@@ -125,9 +125,17 @@ def _variables(kinds, environ):
     """Yield the name and the value of each variable that is set, empty ones too."""
     for kind in kinds:
         for name in (kind + '_proxy', kind.upper() + '_PROXY'):
-            # In a CGI script HTTP_PROXY is the client's Proxy header ("httpoxy").
-            if name in environ and not (name == 'HTTP_PROXY' and 'REQUEST_METHOD' in environ):
+            if name in environ and not _is_of_a_client(name, environ):
                 yield name, environ[name]
+
+
+def _is_of_a_client(name, environ):
+    # type: (str, Mapping[str, str]) -> bool
+    """Return whether a variable is the header Proxy of a CGI script's request ("httpoxy")."""
+    if name == 'HTTP_PROXY':
+        return 'REQUEST_METHOD' in environ
+    # On Windows case makes no difference.
+    return name == 'http_proxy' and 'request_method' in environ
 
 
 def _parse_proxy(where, url):
