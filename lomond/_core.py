@@ -81,7 +81,8 @@ def _find_fault(compiled):
 def _is_outdated(name, compiled):
     # type: (str, str) -> bool
     """Return whether a source in a clone is newer; nobody edits what is installed."""
-    if not os.path.exists(os.path.join(os.path.dirname(_HOME), 'setup.py')):
+    # Not by setup.py: some packages put theirs into site-packages.
+    if not os.path.exists(os.path.join(os.path.dirname(_HOME), '.ci', 'compiled.py')):
         return False
     sources = [_path(name) + suffix for suffix in ('.py', '.pxd', '.pyx')]
     return os.path.getmtime(compiled) < max(

@@ -98,7 +98,9 @@ def test_compiled_modules_in_a_clone_are_not_used_once_a_source_has_changed(tmpd
     later = os.path.getmtime(compiled) + 10
     os.utime(source, (later, later))
     assert run(tmpdir, '-m', 'lomond', '--version')[1] == 1     # installed: nobody edits it
-    tmpdir.join('setup.py').write('')
+    tmpdir.join('setup.py').write('')       # another package's, that was installed by mistake
+    assert run(tmpdir, '-m', 'lomond', '--version')[1] == 1
+    tmpdir.mkdir('.ci').join('compiled.py').write('')
     output, status = run(tmpdir, '-m', 'lomond', '--version')
     assert 'pure Python: a source has changed since these were compiled: lomond.stats ' in output
     assert status == 0
