@@ -34,6 +34,9 @@ _SAFE = "%/:?@!$&'()*+,;=-._~[]"
 # The same for the path of a Unix socket, which the first ':' ends.
 _SAFE_IN_FILE = "/@!$&'()*+,;=-._~"
 
+# RFC 1035 2.3.4: 255 octets in DNS, the length of each label and the final dot included.
+_LONGEST_NAME = 253
+
 _NOT_ALLOWED = re.compile(u'[\\x00-\\x1f\\x7f]')
 
 # Scheme, authority, path, query, fragment (RFC 3986 B). Not urlsplit, which differs between
@@ -333,7 +336,9 @@ def _to_ascii(host):
     except UnicodeError:
         return None
     # NFKC, a step of IDNA, may have produced some of these.
-    return None if re.search(u'[ "#/:<>?@\\\\^`{|}%]', name) else name
+    if re.search(u'[ "#/:<>?@\\\\^`{|}%]', name) or len(name.rstrip(u'.')) > _LONGEST_NAME:
+        return None
+    return name
 
 
 def _credentials(userinfo, shown):

@@ -16,6 +16,10 @@ from lomond.websocket import WebSocket
 
 from ..support import get_header
 
+#: The longest name that DNS has (RFC 1035 2.3.4): 255 octets, with a length before each label and
+#: an empty one at the end.
+LONGEST = u'.'.join([u'a' * 63] * 3 + [u'a' * 61])
+
 
 def request_line(url):
     return WebSocket(url).build_request().split(b'\r\n')[0]
@@ -117,10 +121,16 @@ def test_address_with_wrong_brackets_is_refused(host):
     u'a\xa0b',              # NFKC makes a space of it
     u'.example.org', u'a..b', u'..', u'.', u'a' * 64 + u'.org',     # not by DNS, nor by TLS
     u'xn--\u0660', u'\u0627a', u'b\xfccher..example', u'\xfc' * 64,
+    LONGEST + u'a', LONGEST + u'a.', u'\xfc.' + LONGEST[2:],
 ])
 def test_host_that_is_no_name_is_refused(host):
     with pytest.raises(ValueError):
         parse_url(u'ws://{}/'.format(host))
+
+
+@pytest.mark.parametrize('host', [LONGEST, LONGEST + u'.'])
+def test_host_of_253_characters_is_a_name(host):
+    assert parse_url(u'ws://{}/'.format(host)).host == host
 
 
 @pytest.mark.parametrize('url', [
