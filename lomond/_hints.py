@@ -74,7 +74,7 @@ _COMPRESS = 'use compress=True to offer permessage-deflate'
 _SIZE = 'use max_message_size=, in bytes'
 _PINGS = 'pings are sent automatically: set websocket.connect(ping_rate=...), in seconds'
 _SILENCE = ('use websocket.connect(ping_timeout=...), the seconds that the server may stay silent, '
-            'or idle_timeout=, the seconds without a message')
+            'or websocket.connect(idle_timeout=...), the seconds without a message')
 _PERSIST = 'persist(websocket) reconnects: for event in persist(websocket, policy=...): ...'
 _PROXIES = "use proxies={'http': 'http://user:password@host:port'} for ws, 'https' for wss"
 _AUTH = 'write the URL as ws://user:password@host/, or use headers='
@@ -86,6 +86,7 @@ _ORIGINS = 'use origins=, a list such as ["https://example.org"], or a function'
 _SERVER_PINGS = 'pings are sent automatically: use ping_rate=, in seconds'
 _SERVER_SILENCE = 'use ping_timeout=, the seconds that a client may stay silent'
 _SERVER_TLS = 'use ssl_context=lomond.tls.server_context(certfile, keyfile)'
+_SERVER_QUEUE = 'use max_queue=, in bytes; Server() takes it with threads=False only'
 
 
 def _loop(name):
@@ -93,7 +94,7 @@ def _loop(name):
     return "there are no callbacks: for event in websocket: if event.name == {}: ...".format(name)
 
 
-#: Options of other libraries, and what to write here instead.
+#: Options of other libraries, and what to write here instead, in words for `WebSocket`.
 OTHER_NAMES = {
     'timeout': 'use connect_timeout= and write_timeout= of WebSocket(), or ping_timeout= and '
                'close_timeout= of websocket.connect(), in seconds',
@@ -214,7 +215,14 @@ OTHER_NAMES_OF = {
         'ping_interval': _SERVER_PINGS,
         'heartbeat_freq': 'use heartbeat=, in seconds',
         'keepalive': _SERVER_PINGS,
+        'autoping': 'use auto_pong= to choose whether pings are answered',
+        'write_limit': _SERVER_QUEUE,
+        'writer_limit': _SERVER_QUEUE,
         'ssl': _SERVER_TLS,
+        'sslopt': _SERVER_TLS,
+        'ssl_options': _SERVER_TLS,
+        'context': _SERVER_TLS,
+        'cert': _SERVER_TLS,
         'certfile': _SERVER_TLS,
         'keyfile': _SERVER_TLS,
         'ssl_certfile': _SERVER_TLS,
@@ -236,6 +244,7 @@ OTHER_NAMES_OF = {
         'host': _URL,
         'port': _URL,
         'autoping': _NO_AUTO_PONG,
+        'cookie': "use headers={'Cookie': ...}",
     },
     'sansio.Server': {
         'autoping': _NO_AUTO_PONG,
@@ -279,31 +288,45 @@ OTHER_NAMES_OF = {
 OTHER_NAMES_OF['aio.serve'] = dict(
     OTHER_NAMES_OF['Server'],
     poll='have another task do what is to be done regularly',
+    write_limit='use max_queue=, in bytes',
+    writer_limit='use max_queue=, in bytes',
     threads='aio.serve() has a task for each connection',
     overflow='await the sends of a connection: they wait for space')
 
 _HOST = 'the WSGI server listens, and reads the request'
 _WSGI_TLS = 'TLS is made by the WSGI server, or a proxy in front of it'
-OTHER_NAMES_OF['wsgi.upgrade'] = dict(
+_WSGI_QUEUE = 'it is an option of the Pool that drives the connection'
+OTHER_NAMES_OF['websocket_app'] = dict(
     ((name, _WSGI_TLS if hint == _SERVER_TLS else hint)
      for name, hint in OTHER_NAMES_OF['Server'].items()
      if name not in ('idle_timeout', 'stale_disconnects', 'max_age')),
-    handler='call websocket_app(handler)',
     host=_HOST,
     port=_HOST,
     unix_path=_HOST,
     reuse_port=_HOST,
     handshake_timeout=_HOST,
+    connect_timeout=_HOST,
+    open_timeout=_HOST,
+    path='use on_request= to refuse other paths',
+    uds=_HOST,
     timeout='use write_timeout=, ping_timeout= and close_timeout=, in seconds',
     ssl_context=_WSGI_TLS,
     max_connections='the WSGI server has its own limit',
     threads='pass detach=True, and have a pool or a thread drive the connection',
-    max_queue='it is an option of the Pool that drives the connection',
-    overflow='it is an option of the Pool that drives the connection')
-OTHER_NAMES_OF['websocket_app'] = OTHER_NAMES_OF['wsgi.upgrade']
+    write_limit=_WSGI_QUEUE,
+    writer_limit=_WSGI_QUEUE,
+    max_queue=_WSGI_QUEUE,
+    overflow=_WSGI_QUEUE)
+
+OTHER_NAMES_OF['wsgi.upgrade'] = dict(
+    OTHER_NAMES_OF['websocket_app'],
+    handler='call websocket_app(handler)')
 
 # The calls of servers.
 _SERVERS = ('Server', 'aio.serve', 'wsgi.upgrade', 'websocket_app')
+
+# How hints say that an option is one of a loop.
+_OF_CONNECT = re.compile(r'websocket\.connect\(([a-z_]+=)\.\.\.\)| of websocket\.connect\(\)')
 
 # The calls that take a policy, and how to pass it.
 _WITH_POLICY = {
@@ -329,7 +352,8 @@ def _explain(call, option, passed_on=frozenset()):
     """
     error = "{}() got an unexpected keyword argument '{}'".format(call, option)
     hint = OTHER_NAMES_OF.get(call, {}).get(option) or _policy(call, option) \
-        or _no_io(call, option) or OTHER_NAMES.get(option) or _other_call(call, option) \
+        or _no_io(call, option) or _other_name(call, option, passed_on) \
+        or _other_call(call, option) \
         or _similar(call, option, passed_on)
     return error if hint is None else '{}: {}'.format(error, hint)
 
@@ -350,10 +374,37 @@ def _no_io(call, option):
     """Return why a call of `lomond.sansio` has no option that a connection has, or None."""
     if not call.startswith('sansio.'):
         return None
-    own = set().union(*(names for name, _usage, names in CALLS if name == call))
-    named = re.findall(r'\b([a-z_]+)=', OTHER_NAMES.get(option, ''))
+    named = _named(OTHER_NAMES.get(option, ''))
     is_known = named or any(usage and option in names for _name, usage, names in CALLS)
-    return _NO_IO if is_known and not own.intersection(named) else None
+    return _NO_IO if is_known and not named.intersection(_options_of(call)) else None
+
+
+def _other_name(call, option, passed_on):
+    # type: (str, str, FrozenSet[str]) -> Optional[str]
+    """Return what another library's option is called here, in words that fit the call, or None."""
+    hint = OTHER_NAMES.get(option, '')
+    own = _options_of(call) | passed_on
+    if call != 'connect' and 'close_timeout' in own:    # it takes what a loop does
+        hint = _OF_CONNECT.sub(lambda match: match.group(1) or '', hint)
+    named = _named(hint)
+    if named <= own or not named <= _options_of('WebSocket') or 'WebSocket()' in hint:
+        return hint or None
+    if call == 'accept':
+        return None
+    place = 'a server has no such option; for a client' if call in _SERVERS \
+        else 'it is for WebSocket()'
+    return '{}: {}'.format(place, hint)
+
+
+def _named(hint):
+    # type: (str) -> FrozenSet[str]
+    """Return the options that a hint names."""
+    return frozenset(re.findall(r'\b([a-z_]+)=', hint))
+
+
+def _options_of(call):
+    # type: (str) -> FrozenSet[str]
+    return frozenset().union(*(names for name, _usage, names in CALLS if name == call))
 
 
 def _other_call(call, option):
@@ -374,6 +425,5 @@ def _other_call(call, option):
 def _similar(call, option, passed_on):
     # type: (str, str, FrozenSet[str]) -> Optional[str]
     from difflib import get_close_matches  # here, as few programs need it
-    options = [names for name, _usage, names in CALLS if name == call]
-    found = get_close_matches(option, sorted(passed_on.union(*options)), 1)
+    found = get_close_matches(option, sorted(passed_on | _options_of(call)), 1)
     return 'did you mean {}?'.format(found[0]) if found else None

@@ -171,6 +171,74 @@ def test_every_hint_names_options_that_there_are():
             assert name in known, words
 
 
+#: The calls that explain options, by their names in errors.
+EXPLAINING = {
+    'WebSocket': make,
+    'connect': lambda **options: make().connect(**options),
+    'open': lambda **options: make().open(**options),
+    'begin': lambda **options: make().new_session(QueuedClientSession).begin(**options),
+    'persist': lambda **options: persist(make(), **options),
+    'ReconnectPolicy': ReconnectPolicy,
+    'Pool': Pool,
+    'add': lambda **options: Pool().add(make(), **options),
+    'Server': lambda **options: serve(handler, **options),
+    'wsgi.upgrade': lambda **options: wsgi.upgrade({}, **options),
+    'websocket_app': lambda **options: wsgi.websocket_app(handler, **options),
+    'sansio.Client': lambda **options: sansio.Client(URL, **options),
+    'sansio.Server': sansio.Server,
+    'accept': lambda **options: sansio.Server().accept(**options),
+}
+if six.PY3:
+    from lomond import aio
+    EXPLAINING['aio.connect'] = lambda **options: aio.connect(make(), **options)
+    EXPLAINING['aio.pool'] = lambda **options: aio.pool(Pool(), **options)
+    EXPLAINING['aio.serve'] = lambda **options: aio.serve(handler, **options)
+
+#: What a hint says of an option of another call: websocket.connect(poll=...), write_timeout= of
+#: WebSocket(), and what follows these words.
+OF_ANOTHER = re.compile(
+    r'[\w.]+\((?:[^()]|\([^()]*\))*\)|[a-z_]+= (?:and [a-z_]+= )?of \w|[a-z_]+=None in its \w'
+    r'|(?:for a client|for WebSocket\(\)): .*')
+
+
+def explain(call, option):
+    """Return what the TypeError of a call says after the name of the option; None if it has it."""
+    try:
+        EXPLAINING[call](**{option: object()})
+    except Exception as error:      # for the value, or for another option
+        found = re.search(
+            r"unexpected keyword argument '{}'(?:: (.*))?\Z".format(option), str(error))
+        return None if found is None else found.group(1) or ''
+    return None
+
+
+@pytest.mark.parametrize('call', sorted(EXPLAINING))
+def test_a_hint_names_options_of_the_call_itself_or_says_whose_they_are(call):
+    assert {name for name in OTHER_NAMES_OF.get(call, ()) if explain(call, name) is None} == set()
+    for option in set(OTHER_NAMES).union(OTHER_NAMES_OF.get(call, ())):
+        for name in re.findall(r'\b([a-z_]+)=', OF_ANOTHER.sub('', explain(call, option) or '')):
+            assert explain(call, name) is None, (option, name)
+
+
+@pytest.mark.parametrize('call, option, hint', [
+    ('open', 'ping_interval', 'pings are sent automatically: set ping_rate=, in seconds'),
+    ('persist', 'timeout', ('use connect_timeout= and write_timeout= of WebSocket(), or '
+                            'ping_timeout= and close_timeout=, in seconds')),
+    ('add', 'autoping', 'use auto_pong= to choose whether pings are answered'),
+    ('Server', 'autoping', 'use auto_pong= to choose whether pings are answered'),
+    ('Server', 'writer_limit',
+     'use max_queue=, in bytes; Server() takes it with threads=False only'),
+    ('Server', 'verify', ('a server has no such option; for a client: use ssl_verify=False to '
+                          'accept any certificate')),
+    ('wsgi.upgrade', 'writer_limit', 'it is an option of the Pool that drives the connection'),
+    ('connect', 'extra_headers', 'it is for WebSocket(): use headers='),
+    ('Pool', 'verify', 'it is for WebSocket(): use ssl_verify=False to accept any certificate'),
+    ('accept', 'verify', ''),
+])
+def test_a_hint_is_in_words_that_fit_the_call(call, option, hint):
+    assert explain(call, option) == hint
+
+
 def test_persist_passes_any_option_on_to_a_connect_of_the_user_s():
     class Own(WebSocket):
         def connect(self, depth=0, **options):
