@@ -135,7 +135,7 @@ class Waiter(object):
         # type: (int) -> None
         """Stop waiting for a descriptor; harmless if it isn't watched, or closed already.
 
-        Any thread may call this, also while another one waits.
+        With epoll and kqueue any thread may call this, also while another one waits.
         """
         known = self._watched.pop(fd, 0)
         # A forked child shares its parent's set until it makes its own.
