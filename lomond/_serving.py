@@ -245,7 +245,20 @@ class InThreads(object):
                 self._accept_one()
         finally:
             acceptor[1].set()
+            if self._is_closed:
+                self._stop_listening()
             self._acceptors.remove(acceptor)
+
+    def _stop_listening(self):
+        # type: () -> None
+        """Free the descriptors that `serve_forever` waits for, unless that runs: then it does so.
+
+        A signal's handler may have interrupted its wait, which goes on with the same numbers.
+        """
+        with self._lock():
+            if all(has_stopped.is_set() for _thread, has_stopped in list(self._acceptors)):
+                self._listener.close()
+                self._waker.close()
 
     def _accept_one(self):
         # type: () -> None
@@ -331,8 +344,7 @@ class InThreads(object):
         for thread, has_stopped in list(self._acceptors):
             if thread is not threading.current_thread():
                 has_stopped.wait()
-        self._listener.close()
-        self._waker.close()
+        self._stop_listening()
         for websocket in open_now.values():
             # Each in a thread, as `close` waits while another thread is sending a message.
             closing = threading.Thread(target=websocket.close, args=(code, reason))
