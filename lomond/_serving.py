@@ -2,6 +2,7 @@
 
 from __future__ import absolute_import, division, print_function
 
+import errno
 import logging
 import os
 import socket
@@ -132,11 +133,14 @@ class Listener(object):
         except socket.error as error:
             if would_block(error):
                 return None
+            if error.errno == errno.ECONNABORTED:
+                self.log('a connection was closed before it was accepted', logging.DEBUG)
+                return None
             if error.errno in SHORTAGES:
                 self.log('could not accept a connection: {}: lower max_connections, or raise '
                          'the limit of the process or system'.format(error), logging.WARNING)
             else:
-                self.log('a connection was closed before it was accepted', logging.DEBUG)
+                self.log('could not accept a connection', logging.DEBUG)
             raise
 
     def prepare(self, sock):
@@ -299,11 +303,10 @@ class InThreads(object):
                 thread = threading.Thread(
                     target=self._serve, args=(websocket,), name='lomond {}'.format(address))
                 thread.daemon = True
-                is_welcome = not self._is_closed    # a signal handler may close it at any moment
-            if is_welcome:
-                # Before the start, as Ctrl-C may interrupt that while the thread already runs.
+                # Before the start, as Ctrl-C may interrupt that while the thread already runs; and
+                # before `_is_closed` is read, as a signal handler may call `close` at any moment.
                 self._threads[thread] = websocket
-                is_welcome = self._try_to_start(thread)
+                is_welcome = not self._is_closed and self._try_to_start(thread)
                 if not is_welcome:
                     del self._threads[thread]
                 for ended in list(self._ended):
