@@ -144,8 +144,6 @@ class Crowd(object):
             websocket.force_disconnect()
         websocket.give_up()
         self._multiplexer.remove(member)
-        if self._loop is None:
-            self._multiplexer.settle()
         return True
 
     def _release(self, member):
@@ -310,9 +308,9 @@ class Crowd(object):
         # type: (*Any) -> None
         if not self.end_loop():
             self.close(timeout=0)
-        elif self._loop is None:        # it never ran
-            for websocket in self.websockets:
-                self.remove(websocket)
+            return
+        for websocket in self.websockets:       # no loop has come to them
+            self.remove(websocket)
 
     def end_loop(self):
         # type: () -> bool

@@ -366,9 +366,10 @@ def test_a_pool_whose_loop_is_left_at_once_frees_it():
             assert websocket.is_closed
 
 
+@pytest.mark.parametrize('has_run', [False, True])
 @pytest.mark.parametrize('leave', [
     lambda pool, websocket: None, lambda pool, websocket: pool.remove(websocket)])
-def test_a_pool_that_is_left_before_its_loop_frees_it(leave):
+def test_a_pool_that_is_left_before_its_loop_or_after_it_frees_it(leave, has_run):
     def script(sock):
         try:
             echo(sock)
@@ -379,8 +380,10 @@ def test_a_pool_that_is_left_before_its_loop_frees_it(leave):
     with RawServer(script) as server:
         websocket = released(server.url)
         with Pool() as pool:
+            assert not has_run or list(pool) == []
             pool.add(websocket)
-            leave(pool, websocket)
+            if leave(pool, websocket):
+                wait_for(ended)
         wait_for(ended)
         assert websocket.is_closed
         assert websocket not in pool

@@ -363,6 +363,37 @@ def test_a_pool_leaves_out_what_was_closed_before(taking):
         assert server.connections == []
 
 
+@pytest.mark.parametrize('make', [
+    lambda: Pool(ends_when_empty=False), lambda: Server(threads=False)], ids=['pool', 'server'])
+def test_one_that_the_loop_has_not_come_to_ends_with_it(make):
+    with paired() as (first, _theirs), paired() as (second, theirs):
+        members = make()
+        members.add(wsgi.upgrade(first, detach=True))
+        loop = iter(members)
+        next(loop)
+        websocket = wsgi.upgrade(second, detach=True)
+        members.add(websocket)
+        loop.close()
+        members.close()
+        assert_ended(websocket, second, theirs)
+
+
+def test_one_that_is_added_after_the_loop_ends_with_the_pool_s_block():
+    with paired() as (request, theirs):
+        with Pool() as pool:
+            assert list(pool) == []
+            websocket = pool.add(wsgi.upgrade(request, detach=True))
+        assert len(pool) == 0
+        assert_ended(websocket, request, theirs)
+
+
+def assert_ended(websocket, request, theirs):
+    assert websocket.is_closed
+    request['lomond.socket'].close()
+    while theirs.recv(4096):
+        pass
+
+
 def test_a_server_with_one_thread_drives_it(taking):
     with Server(threads=False) as server:
         websocket = taking.take()
