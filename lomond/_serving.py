@@ -452,12 +452,10 @@ class InOneThread(Crowd):
             self._listener.close()
             return
         self._acceptor.close()
-        self._multiplexer.wake(self._member)
-        # The first call of several counts, unless a later one waits for less time.
-        deadline = NEVER if timeout is None else monotonic() + timeout
-        if self._close_deadline is None or deadline < self._close_deadline:
-            self._farewell = code, reason
-            super(InOneThread, self).close(code, reason, timeout)
+        if self._multiplexer.find(self._acceptor) is not None:      # a loop has begun
+            self._multiplexer.wake(self._member)
+        self._farewell = self._farewell or (code, reason)
+        super(InOneThread, self).close(code, reason, timeout)
 
 
 class ServedSession(QueuedServerSession):

@@ -215,6 +215,18 @@ def test_close_may_be_called_again_and_the_last_deadline_counts():
     assert list(pool) == []
 
 
+def test_a_later_close_puts_no_deadline_off():
+    def handle(_websocket, event):
+        if event.name == 'ready':
+            pool.close(timeout=0)
+            pool.close(timeout=3600)
+
+    with RawServer(Closed(answers=False)) as server:
+        pool = Pool()
+        websocket = pool.add(WebSocket(server.url), **QUIET)
+        assert run(pool, handle)[-1] == (websocket, 'disconnected')
+
+
 def test_a_removal_in_the_midst_of_another_before_the_loop_disturbs_no_third_member(dead_port):
     """By another thread, or by a signal's handler."""
     moment = 0

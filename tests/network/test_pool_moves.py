@@ -297,6 +297,21 @@ def test_only_a_connection_that_is_open_stays_open():
     assert refused == ['connecting', 'connected', 'ready', 'closed']
 
 
+def test_a_connection_that_has_just_moved_stays_until_its_next_event():
+    with RawServer(echo) as server:
+        websocket = released(server.url)
+        pool = Pool()
+        pool.add(websocket)
+        with pytest.raises(errors.WebSocketUnavailable, match='wait for its next event'):
+            pool.remove(websocket, close=False)
+        websocket.send_text(u'x')
+        for _websocket, event in pool:
+            if event.name == 'text':
+                assert pool.remove(websocket, close=False) is True
+        assert websocket.is_open
+        websocket.force_disconnect()
+
+
 def test_a_member_that_backs_off_has_no_connection_to_leave_open():
     pool = Pool()
     with RawServer(accept_and_send(make_close(1001))) as server:
