@@ -430,9 +430,10 @@ class Multiplexer(object):
         self.deadlines.drop(member)
         self.deadlines.compact()
         websocket = member.websocket
-        machine, member.machine = member.machine, None
+        machine = member.machine
         if machine is not None:
             machine.dispose()
+            member.machine = None       # afterwards: Ctrl-C may have come in between
         elif member.begin is not None and getattr(websocket, 'handover', None) is not None:
             websocket.session.dispose()     # the loop hasn't come to it, and it is open already
         if self._leaving.get(id(websocket)) is member:

@@ -66,15 +66,24 @@ def run_handler(handler, websocket):
     # type: (Callable[[ServerWebSocket], Any], ServerWebSocket) -> None
     """Call a handler with a websocket that is ready; then close the connection, and wait for that.
 
-    An exception of the handler's is logged.
+    An exception is logged: the handler's, and an extension's afterwards.
     """
     try:
-        handler(websocket)
-    except Exception as error:      # an error in a handler must not end the server
-        close_failed(websocket, error)
-    else:
-        websocket.close(Status.NORMAL, u'')
-    websocket.finish()
+        try:
+            handler(websocket)
+        except Exception as error:      # an error in a handler must not end the server
+            close_failed(websocket, error)
+        else:
+            websocket.close(Status.NORMAL, u'')
+        websocket.finish()
+    except Exception:       # an extension's, for a frame of no handler's
+        log_failure(websocket)
+
+
+def log_failure(websocket):
+    # type: (ServerWebSocket) -> None
+    """Log an exception that no handler's code has raised; for an ``except`` block."""
+    websocket.logger.exception('%r failed outside its handler', websocket)
 
 
 def close_failed(websocket, error):
@@ -321,8 +330,8 @@ class InThreads(object):
         try:
             if websocket.do_handshake(**self._session_options):
                 run_handler(self._handler, websocket)
-        except Exception:       # an extension's, for a frame of no handler's
-            websocket.logger.exception('%r failed outside its handler', websocket)
+        except Exception:       # an extension's, for a frame before the handler
+            log_failure(websocket)
         finally:
             websocket.dispose()
             # Without the lock: a signal handler that interrupts its holder may call `close`, which

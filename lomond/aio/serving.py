@@ -16,7 +16,7 @@ from lomond._checks import check_count
 from lomond._compat import TYPE_CHECKING, monotonic
 from lomond._crowd import send_to_all
 from lomond._hints import check_passed_on, takes_options
-from lomond._serving import SHUTDOWN, Acceptor, ServedSession, close_failed
+from lomond._serving import SHUTDOWN, Acceptor, ServedSession, close_failed, log_failure
 from lomond.aio.connection import Connection
 from lomond.aio.loops import current_loop
 from lomond.engine.outbox import Driver, Outbox
@@ -380,7 +380,7 @@ class InLoop(object):
         except asyncio.CancelledError:
             raise
         except Exception:       # an extension's, for a frame of no handler's
-            websocket.logger.exception('%r failed outside its handler', websocket)
+            log_failure(websocket)
 
     def _ended(self, connection):
         # type: (ServerConnection) -> None

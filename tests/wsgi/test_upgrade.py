@@ -14,6 +14,7 @@ import six
 from six.moves.socketserver import ThreadingMixIn
 
 from lomond import WebSocket, _upgraded, errors, wsgi
+from lomond.extensions import Extension
 from lomond.persist import ReconnectPolicy
 from lomond.pool import Pool
 from lomond.server import Refusal, Server, ServerWebSocket
@@ -471,6 +472,25 @@ def test_connection_is_closed_after_the_handler(handler, code, caplog):
         assert head.startswith(b'HTTP/1.1 101 ')
         assert frames[:4] in (b'\x88\x02' + code, b'\x88\x02\x03\xe8')
         assert ('the handler failed' in caplog.text) == (code == b'\x03\xf3')
+
+
+class Failing(Extension):
+    """Fails with the first frame that comes."""
+
+    name = 'x-fails'
+
+    def frame_inbound_header(self, header):
+        raise ZeroDivisionError()
+
+
+def test_an_extension_that_fails_after_the_handler_is_logged(caplog):
+    with paired(HTTP_SEC_WEBSOCKET_EXTENSIONS='x-fails') as (request, theirs):
+        theirs.sendall(b'\x88\x82\0\0\0\0\x03\xe8')
+        application = wsgi.websocket_app(lambda _websocket: None, extensions=[Failing])
+        assert application(request, lambda *_args: None) == []
+    record, = caplog.records
+    assert 'failed outside its handler' in record.getMessage()
+    assert record.exc_info[0] is ZeroDivisionError
 
 
 def test_handler_may_loop_again_as_a_server_s_may():
