@@ -262,9 +262,16 @@ class ServerConnection(Connection):
 
     async def finish(self):
         # type: () -> None
-        """Wait until both ends have sent a Close frame, or the connection is gone."""
+        """Wait until both ends have sent a Close frame, or the connection is gone.
+
+        While another task of the handler's waits for events, that one gets them.
+        """
         try:
             while True:
+                while self._loop.waiter is not None:
+                    self._heir = self._loop.new_waiter()
+                    await self._loop.wait(self._heir)
+                    self._heir = None
                 await self.__anext__()
         except StopAsyncIteration:
             pass
