@@ -193,7 +193,7 @@ class Multiplexer(object):
 
     def remove(self, member):
         # type: (Member) -> None
-        """Pass on no event of a member from now on; the driver's thread frees it, if a loop runs."""
+        """Pass on no event of a member from now on; a loop's thread frees it, if one runs."""
         member.is_gone = True
         self._leaving[id(member.websocket)] = member
         self.call(member.free)

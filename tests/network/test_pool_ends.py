@@ -5,6 +5,7 @@ from __future__ import absolute_import, division, print_function
 import gc
 import threading
 import weakref
+from functools import partial
 
 import pytest
 
@@ -236,7 +237,7 @@ def test_a_removal_in_the_midst_of_another_before_the_loop_disturbs_no_third_mem
         pool = Pool()
         first, second, third = [
             pool.add(WebSocket('ws://127.0.0.1:{}/'.format(dead_port))) for _ in range(3)]
-        with LineTracer([_multiplexer], moment, lambda: pool.remove(second)) as tracer:
+        with LineTracer([_multiplexer], moment, partial(pool.remove, second)) as tracer:
             pool.remove(first)
         has_acted = tracer.has_acted
         if has_acted:

@@ -19,6 +19,7 @@ from lomond.persist import ReconnectPolicy
 from lomond.pool import Pool
 from lomond.server import Refusal, Server, ServerWebSocket
 from tests.programs import wait_until
+from tests.shortages import few_descriptors
 from tests.support import PATIENCE, needs_refcounts, read_frame, read_head
 from tests.tracing import LineTracer
 
@@ -531,6 +532,15 @@ def test_client_that_has_gone_before_the_upgrade_is_refused_without_an_error():
         wsgi.upgrade(environ(**{'lomond.socket': ours}))
     ours.close()
     listener.close()
+
+
+def test_without_descriptors_the_answer_is_503_and_the_socket_stays(caplog):
+    with paired() as (request, _theirs):
+        with few_descriptors(2), pytest.raises(wsgi.NotUpgraded) as raised:
+            wsgi.upgrade(request)
+        assert raised.value.status_code == 503
+        assert 'could not take over a connection' in caplog.text
+        wsgi.upgrade(request).force_disconnect()
 
 
 def is_disconnected(sock):
