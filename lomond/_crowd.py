@@ -144,13 +144,15 @@ class Crowd(object):
             websocket.force_disconnect()
         websocket.give_up()
         self._multiplexer.remove(member)
-        if self._loop is None:
-            self._multiplexer.settle()
         return True
 
     def _release(self, member):
         # type: (Member) -> None
         if member.machine is None or not member.machine.is_releasable:
+            if member.websocket.is_open:
+                raise errors.WebSocketUnavailable(
+                    'remove(websocket, close=False) is not possible for the moment, as this '
+                    'connection was just added, or is being replaced: wait for its next event')
             raise errors.WebSocketUnavailable(
                 'remove(websocket, close=False) takes out connections that are open: wait for the '
                 'Ready event, or write remove(websocket) to end its attempts and its connection')
@@ -291,13 +293,16 @@ class Crowd(object):
         """Close all connections, and end the attempts to connect; the loop ends with the last.
 
         It doesn't wait: the loop goes on until each member's last event. Connections that are
-        still there after ``timeout`` seconds (None: as long as it takes) are broken.
+        still there after ``timeout`` seconds (None: as long as it takes) are broken. The first call
+        counts, unless a later one has an earlier end.
 
         Parameters: ``code`` and ``reason``, as for `WebSocket.close`, whose errors it raises.
         """
         encode_close(code, reason)      # raises
         seconds = check_seconds('timeout', timeout)
-        self._close_deadline = NEVER if seconds is None else monotonic() + seconds
+        deadline = NEVER if seconds is None else monotonic() + seconds
+        if self._close_deadline is None or deadline < self._close_deadline:
+            self._close_deadline = deadline
         for websocket in self.websockets:
             websocket.close(code, reason)
         self._multiplexer.look_again(self._close_deadline)
@@ -310,9 +315,9 @@ class Crowd(object):
         # type: (*Any) -> None
         if not self.end_loop():
             self.close(timeout=0)
-        elif self._loop is None:        # it never ran
-            for websocket in self.websockets:
-                self.remove(websocket)
+            return
+        for websocket in self.websockets:       # no loop has come to them
+            self.remove(websocket)
 
     def end_loop(self):
         # type: () -> bool

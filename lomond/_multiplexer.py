@@ -97,6 +97,16 @@ class Member(Scheduled):
         """Have it step; from any thread."""
         self.driver.wake(self)
 
+    def woken(self):
+        # type: () -> None
+        """Be stepped, as it was woken; in the driver's thread."""
+        self.driver.take_wake(self)
+
+    def free(self):
+        # type: () -> None
+        """Leave, and free everything; in the driver's thread."""
+        self.driver.take_out(self)
+
 
 class Multiplexer(object):
     """Drives its members in the thread that iterates over `run`.
@@ -183,24 +193,28 @@ class Multiplexer(object):
 
     def remove(self, member):
         # type: (Member) -> None
-        """Pass on no event of a member from now on; the driver's thread frees it."""
+        """Pass on no event of a member from now on; a loop's thread frees it, if one runs."""
         member.is_gone = True
         self._leaving[id(member.websocket)] = member
-        self.call(lambda: self._take_out(member))
+        self.call(member.free)
         self._drop(member)
+        if self._waker is None:     # no loop reads that
+            member.free()
+            self._withdraw(member.free)
+            self._withdraw(member.woken)
 
     def _drop(self, member):
         # type: (Member) -> None
         member.is_gone = True
         if self._members.get(id(member.websocket)) is member:
-            del self._members[id(member.websocket)]
+            self._members.pop(id(member.websocket), None)   # another thread may do it, too
 
     def wake(self, member):
         # type: (Member) -> None
         """Have a member step."""
         if not member.is_woken:
             member.is_woken = True
-            self.call(lambda: self._take_wake(member))
+            self.call(member.woken)
 
     def look_again(self, when):
         # type: (float) -> None
@@ -274,7 +288,7 @@ class Multiplexer(object):
                         logger.log(logging.DEBUG if was_removed and is_misuse else logging.ERROR,
                                    '%r was given up: %s', websocket, error,
                                    exc_info=not is_misuse)
-                        self._take_out(member)
+                        self.take_out(member)
                         if not was_removed:
                             yield websocket, events.Disconnected(
                                 u'the connection was given up: {}'.format(describe(error)),
@@ -310,14 +324,17 @@ class Multiplexer(object):
         # type: () -> None
         mail = self.mail
         while mail:
-            mail[0]()
-            mail.popleft()      # afterwards: Ctrl-C may have come in between
+            call = mail[0]
+            call()
+            self._withdraw(call)    # afterwards: Ctrl-C may have come in between
 
-    def settle(self):
-        # type: () -> None
-        """Do what was asked for, before there is a loop that does it."""
-        if self._waiter is None:
-            self._read_mail()
+    def _withdraw(self, call):
+        # type: (Callable[[], Any]) -> None
+        """Remove a call from the mail, if it is there."""
+        try:
+            self.mail.remove(call)
+        except ValueError:
+            pass
 
     def begun(self, member):
         # type: (Member) -> Any
@@ -339,14 +356,14 @@ class Multiplexer(object):
             return
         machine.release(self._rest if member is self._stepping else ())
         member.machine = None       # it isn't to be disposed of
-        self._take_out(member)
+        self.take_out(member)
 
     def _look_at(self, member):
         # type: (Member) -> None
         """See what a member waits for, now that its step is done."""
         machine = member.machine
         if machine.is_finished:
-            self._take_out(member)
+            self.take_out(member)
             return
         if machine.time_left() == 0:
             self._mark_ready(member)
@@ -367,8 +384,9 @@ class Multiplexer(object):
         for member in list(self._members.values()):
             self._mark_ready(member)
 
-    def _take_wake(self, member):
+    def take_wake(self, member):
         # type: (Member) -> None
+        """Mark a member ready that was woken."""
         member.is_woken = False
         if self._members.get(id(member.websocket)) is member:   # else it is gone, or to be added
             self._mark_ready(member)
@@ -402,19 +420,24 @@ class Multiplexer(object):
             if self._waiter is not None:
                 self._waiter.forget(fd)
 
-    def _take_out(self, member):
+    def take_out(self, member):
         # type: (Member) -> None
+        """Free a member; harmless if that was done already."""
         member.is_gone = True
         for fd, _mask in member.interest:
             self._forget(member, fd)
         member.interest = ()
         self.deadlines.drop(member)
         self.deadlines.compact()
-        if member.machine is not None:
-            member.machine.dispose()
-            member.machine = None
-        if self._leaving.get(id(member.websocket)) is member:
-            del self._leaving[id(member.websocket)]
+        websocket = member.websocket
+        machine = member.machine
+        if machine is not None:
+            machine.dispose()
+            member.machine = None       # afterwards: Ctrl-C may have come in between
+        elif member.begin is not None and getattr(websocket, 'handover', None) is not None:
+            websocket.session.dispose()     # the loop hasn't come to it, and it is open already
+        if self._leaving.get(id(websocket)) is member:
+            self._leaving.pop(id(websocket), None)
         self._drop(member)      # last: if Ctrl-C came in between, `_end` takes it out again
 
     def _look_at_deadlines(self, now):
@@ -465,14 +488,14 @@ class Multiplexer(object):
         if waiter is not None:
             waiter.close()
         for member in list(self._members.values()):
-            self._take_out(member)
-        self._read_mail()       # members that were removed at the last moment
+            self.take_out(member)
+        waker, self._waker = self._waker, None      # before the last look at the mail, see `remove`
+        self._read_mail()
         # But not those that another thread has just added, for the next loop.
         self._ready = deque(member for member in self._ready if not member.is_gone)
         self._stepping, self._rest = None, ()
         self.deadlines.clear()
         self._owners.clear()
-        waker, self._waker = self._waker, None
         if waker is not None:
             waker.close()
 

@@ -2,6 +2,7 @@
 
 from __future__ import absolute_import, division, print_function
 
+import errno
 import logging
 import os
 import socket
@@ -65,15 +66,24 @@ def run_handler(handler, websocket):
     # type: (Callable[[ServerWebSocket], Any], ServerWebSocket) -> None
     """Call a handler with a websocket that is ready; then close the connection, and wait for that.
 
-    An exception of the handler's is logged.
+    An exception is logged: the handler's, and an extension's afterwards.
     """
     try:
-        handler(websocket)
-    except Exception as error:      # an error in a handler must not end the server
-        close_failed(websocket, error)
-    else:
-        websocket.close(Status.NORMAL, u'')
-    websocket.finish()
+        try:
+            handler(websocket)
+        except Exception as error:      # an error in a handler must not end the server
+            close_failed(websocket, error)
+        else:
+            websocket.close(Status.NORMAL, u'')
+        websocket.finish()
+    except Exception:       # an extension's, for a frame of no handler's
+        log_failure(websocket)
+
+
+def log_failure(websocket):
+    # type: (ServerWebSocket) -> None
+    """Log an exception that no handler's code has raised; for an ``except`` block."""
+    websocket.logger.exception('%r failed outside its handler', websocket)
 
 
 def close_failed(websocket, error):
@@ -132,11 +142,14 @@ class Listener(object):
         except socket.error as error:
             if would_block(error):
                 return None
+            if error.errno == errno.ECONNABORTED:
+                self.log('a connection was closed before it was accepted', logging.DEBUG)
+                return None
             if error.errno in SHORTAGES:
                 self.log('could not accept a connection: {}: lower max_connections, or raise '
                          'the limit of the process or system'.format(error), logging.WARNING)
             else:
-                self.log('a connection was closed before it was accepted', logging.DEBUG)
+                self.log('could not accept a connection', logging.DEBUG)
             raise
 
     def prepare(self, sock):
@@ -245,7 +258,20 @@ class InThreads(object):
                 self._accept_one()
         finally:
             acceptor[1].set()
+            if self._is_closed:
+                self._stop_listening()
             self._acceptors.remove(acceptor)
+
+    def _stop_listening(self):
+        # type: () -> None
+        """Free the descriptors that `serve_forever` waits for, unless that runs: then it does so.
+
+        A signal's handler may have interrupted its wait, which goes on with the same numbers.
+        """
+        with self._lock():
+            if all(has_stopped.is_set() for _thread, has_stopped in list(self._acceptors)):
+                self._listener.close()
+                self._waker.close()
 
     def _accept_one(self):
         # type: () -> None
@@ -286,11 +312,10 @@ class InThreads(object):
                 thread = threading.Thread(
                     target=self._serve, args=(websocket,), name='lomond {}'.format(address))
                 thread.daemon = True
-                is_welcome = not self._is_closed    # a signal handler may close it at any moment
-            if is_welcome:
-                # Before the start, as Ctrl-C may interrupt that while the thread already runs.
+                # Before the start, as Ctrl-C may interrupt that while the thread already runs; and
+                # before `_is_closed` is read, as a signal handler may call `close` at any moment.
                 self._threads[thread] = websocket
-                is_welcome = self._try_to_start(thread)
+                is_welcome = not self._is_closed and self._try_to_start(thread)
                 if not is_welcome:
                     del self._threads[thread]
                 for ended in list(self._ended):
@@ -305,8 +330,8 @@ class InThreads(object):
         try:
             if websocket.do_handshake(**self._session_options):
                 run_handler(self._handler, websocket)
-        except Exception:       # an extension's, for a frame of no handler's
-            websocket.logger.exception('%r failed outside its handler', websocket)
+        except Exception:       # an extension's, for a frame before the handler
+            log_failure(websocket)
         finally:
             websocket.dispose()
             # Without the lock: a signal handler that interrupts its holder may call `close`, which
@@ -331,8 +356,7 @@ class InThreads(object):
         for thread, has_stopped in list(self._acceptors):
             if thread is not threading.current_thread():
                 has_stopped.wait()
-        self._listener.close()
-        self._waker.close()
+        self._stop_listening()
         for websocket in open_now.values():
             # Each in a thread, as `close` waits while another thread is sending a message.
             closing = threading.Thread(target=websocket.close, args=(code, reason))
@@ -437,12 +461,10 @@ class InOneThread(Crowd):
             self._listener.close()
             return
         self._acceptor.close()
-        self._multiplexer.wake(self._member)
-        # The first call of several counts, unless a later one waits for less time.
-        deadline = NEVER if timeout is None else monotonic() + timeout
-        if self._close_deadline is None or deadline < self._close_deadline:
-            self._farewell = code, reason
-            super(InOneThread, self).close(code, reason, timeout)
+        if self._multiplexer.find(self._acceptor) is not None:      # a loop has begun
+            self._multiplexer.wake(self._member)
+        self._farewell = self._farewell or (code, reason)
+        super(InOneThread, self).close(code, reason, timeout)
 
 
 class ServedSession(QueuedServerSession):

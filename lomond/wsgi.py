@@ -310,7 +310,11 @@ def _take(environ, detach):
             'a proxy in front, or iterate over the WebSocket in the request')
     rest = take_read_ahead(environ)
     if is_ours:
-        sock, environ[_SINK_KEY] = take_over(sock)
+        try:
+            sock, environ[_SINK_KEY] = take_over(sock)
+        except socket.error as error:       # there are no descriptors left
+            log.warning(u'could not take over a connection: %s', describe(error))
+            raise NotUpgraded(503, b'the server has no descriptors left\n')
         _of_thread.sink = environ[_SINK_KEY]
         _send_at_once(sock)
     else:

@@ -161,6 +161,8 @@ class Connection(LoopIterator):
         self._last = None  # type: Optional[AnyEvent]   # the event that the task handles
         # True from when the task has asked until there is an event.
         self._is_asking = False
+        # What another task waits for, to iterate once this one doesn't wait.
+        self._heir = None  # type: Any
         self._is_paused = False     # nothing is received until it has taken what was made ahead
         self._is_late = False       # a step is due as soon as the task runs
         self._error = None  # type: Optional[Exception]
@@ -194,6 +196,8 @@ class Connection(LoopIterator):
             finally:
                 self._loop.waiter = None
                 self._is_asking = False     # if this was cancelled
+                if self._heir is not None:
+                    self._loop.release(self._heir)
                 found, self._found = self._found, None      # a signal's handler may break off
                 if found is not None:
                     self._ahead = deque((found,))

@@ -16,7 +16,7 @@ from lomond._checks import check_count
 from lomond._compat import TYPE_CHECKING, monotonic
 from lomond._crowd import send_to_all
 from lomond._hints import check_passed_on, takes_options
-from lomond._serving import SHUTDOWN, Acceptor, ServedSession, close_failed
+from lomond._serving import SHUTDOWN, Acceptor, ServedSession, close_failed, log_failure
 from lomond.aio.connection import Connection
 from lomond.aio.loops import current_loop
 from lomond.engine.outbox import Driver, Outbox
@@ -262,9 +262,16 @@ class ServerConnection(Connection):
 
     async def finish(self):
         # type: () -> None
-        """Wait until both ends have sent a Close frame, or the connection is gone."""
+        """Wait until both ends have sent a Close frame, or the connection is gone.
+
+        While another task of the handler's waits for events, that one gets them.
+        """
         try:
             while True:
+                while self._loop.waiter is not None:
+                    self._heir = self._loop.new_waiter()
+                    await self._loop.wait(self._heir)
+                    self._heir = None
                 await self.__anext__()
         except StopAsyncIteration:
             pass
@@ -380,7 +387,7 @@ class InLoop(object):
         except asyncio.CancelledError:
             raise
         except Exception:       # an extension's, for a frame of no handler's
-            websocket.logger.exception('%r failed outside its handler', websocket)
+            log_failure(websocket)
 
     def _ended(self, connection):
         # type: (ServerConnection) -> None

@@ -33,6 +33,9 @@ pytestmark = [
 
 HUNDREDS = 200
 
+# More than the system buffers for a peer that doesn't read yet.
+LARGE = b'x' * (12 * 1024 * 1024)
+
 KEY = b'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n'
 
 
@@ -538,11 +541,45 @@ def test_a_task_that_a_handler_left_iterating_ends_with_it(loop_name, caplog):
         async with serve(handler) as server:
             client = await dial(server.url)
             await collect(client)
+            assert client.websocket.close_received == (1000, '')
             await tasks[0].result()
+            assert seen[-2:] == ['closed', 'disconnected']
 
     loops, tasks, seen = [], [], []
     run_in(loop_name, scenario)
-    assert 'another task is iterating' in caplog.text
+    assert not caplog.records
+
+
+@in_each_loop
+@pytest.mark.parametrize('end', ['iterates on', 'stops', 'is cancelled'])
+def test_what_a_handler_sent_goes_out_while_a_task_that_it_left_iterates(loop_name, end, caplog):
+    async def read(connection):
+        async for event in connection:
+            seen.append(event.name)
+            if event.name == 'text' and end == 'stops':
+                break
+
+    async def handler(connection):
+        tasks.append(loops[0].start(read, connection))
+        await wait_until(loops[0], lambda: seen)
+        await connection.send_binary(LARGE)
+
+    async def scenario(loop):
+        loops.append(loop)
+        async with serve(handler) as server:
+            client = await dial(server.url)
+            await wait_until(loop, lambda: seen)
+            if end == 'is cancelled':
+                tasks[0].cancel()
+            client.websocket.send_text('x')
+            events = await collect(client)
+            assert [event.data for event in events if event.name == 'binary'] == [LARGE]
+            assert client.websocket.close_received == (1000, '')
+            await tasks[0].stop()
+
+    loops, tasks, seen = [], [], []
+    run_in(loop_name, scenario)
+    assert not caplog.records
 
 
 # -- how the server ends --

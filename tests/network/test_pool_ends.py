@@ -5,10 +5,11 @@ from __future__ import absolute_import, division, print_function
 import gc
 import threading
 import weakref
+from functools import partial
 
 import pytest
 
-from lomond import WebSocket, errors
+from lomond import WebSocket, _multiplexer, errors
 from lomond.persist import ReconnectPolicy
 from lomond.pool import Pool
 from tests.network.driving import (
@@ -33,6 +34,7 @@ from tests.support import (
     needs_refcounts,
     read_frame,
 )
+from tests.tracing import LineTracer
 
 NEVER_AGAIN = ReconnectPolicy(min_wait=3600, max_wait=3600)
 
@@ -212,6 +214,35 @@ def test_close_may_be_called_again_and_the_last_deadline_counts():
     assert names_of(seen, websocket)[-1] == 'disconnected'
     pool.close()
     assert list(pool) == []
+
+
+def test_a_later_close_puts_no_deadline_off():
+    def handle(_websocket, event):
+        if event.name == 'ready':
+            pool.close(timeout=0)
+            pool.close(timeout=3600)
+
+    with RawServer(Closed(answers=False)) as server:
+        pool = Pool()
+        websocket = pool.add(WebSocket(server.url), **QUIET)
+        assert run(pool, handle)[-1] == (websocket, 'disconnected')
+
+
+def test_a_removal_in_the_midst_of_another_before_the_loop_disturbs_no_third_member(dead_port):
+    """By another thread, or by a signal's handler."""
+    moment = 0
+    has_acted = True
+    while has_acted:
+        moment += 1
+        pool = Pool()
+        first, second, third = [
+            pool.add(WebSocket('ws://127.0.0.1:{}/'.format(dead_port))) for _ in range(3)]
+        with LineTracer([_multiplexer], moment, partial(pool.remove, second)) as tracer:
+            pool.remove(first)
+        has_acted = tracer.has_acted
+        if has_acted:
+            assert run(pool) == [(third, 'connecting'), (third, 'connect_fail')], moment
+    assert moment > 10
 
 
 def test_a_pool_that_was_closed_takes_no_members():

@@ -297,6 +297,21 @@ def test_only_a_connection_that_is_open_stays_open():
     assert refused == ['connecting', 'connected', 'ready', 'closed']
 
 
+def test_a_connection_that_has_just_moved_stays_until_its_next_event():
+    with RawServer(echo) as server:
+        websocket = released(server.url)
+        pool = Pool()
+        pool.add(websocket)
+        with pytest.raises(errors.WebSocketUnavailable, match='wait for its next event'):
+            pool.remove(websocket, close=False)
+        websocket.send_text(u'x')
+        for _websocket, event in pool:
+            if event.name == 'text':
+                assert pool.remove(websocket, close=False) is True
+        assert websocket.is_open
+        websocket.force_disconnect()
+
+
 def test_a_member_that_backs_off_has_no_connection_to_leave_open():
     pool = Pool()
     with RawServer(accept_and_send(make_close(1001))) as server:
@@ -366,9 +381,10 @@ def test_a_pool_whose_loop_is_left_at_once_frees_it():
             assert websocket.is_closed
 
 
+@pytest.mark.parametrize('has_run', [False, True])
 @pytest.mark.parametrize('leave', [
     lambda pool, websocket: None, lambda pool, websocket: pool.remove(websocket)])
-def test_a_pool_that_is_left_before_its_loop_frees_it(leave):
+def test_a_pool_that_is_left_before_its_loop_or_after_it_frees_it(leave, has_run):
     def script(sock):
         try:
             echo(sock)
@@ -379,8 +395,10 @@ def test_a_pool_that_is_left_before_its_loop_frees_it(leave):
     with RawServer(script) as server:
         websocket = released(server.url)
         with Pool() as pool:
+            assert not has_run or list(pool) == []
             pool.add(websocket)
-            leave(pool, websocket)
+            if leave(pool, websocket):
+                wait_for(ended)
         wait_for(ended)
         assert websocket.is_closed
         assert websocket not in pool

@@ -18,7 +18,7 @@ from six.moves.queue import Queue
 from six.moves.urllib.error import HTTPError
 from six.moves.urllib.request import ProxyHandler, build_opener
 
-from lomond import WebSocket, errors
+from lomond import WebSocket, _serving, errors
 from lomond._compat import set_close_on_exec
 from lomond.net.waiter import wait
 from lomond.protocol.extensions.permessage_deflate import DeflateOptions
@@ -44,6 +44,7 @@ from tests.support import (
     read_frame,
     read_head,
 )
+from tests.tracing import LineTracer
 
 KEY = b'dGhlIHNhbXBsZSBub25jZQ=='
 MASK = b'\x37\xfa\x21\x3d'
@@ -1008,6 +1009,31 @@ def test_serve_forever_may_close_its_server_itself(monkeypatch):
     with RawClient(server) as sock:
         assert drain(sock) == b''
     serving.result()
+
+
+def test_a_close_at_any_line_of_accepting_leaves_no_connection_that_is_served_later():
+    """As a signal's handler calls it."""
+    late = []
+    for moment in range(1, 1000):
+        closed = threading.Event()
+        server = Server(lambda websocket, closed=closed: late.append(closed.is_set()))
+
+        def close(server=server, closed=closed):
+            server.close()
+            closed.set()
+
+        def connect(server=server):
+            list(WebSocket(server.url))
+            server.close()
+
+        client = Background(connect)
+        with LineTracer([_serving], moment, close, counts_again=False) as tracer:
+            server.serve_forever()
+        client.result()
+        if not tracer.has_acted:
+            break
+    assert moment > 20
+    assert True not in late
 
 
 @needs_proc

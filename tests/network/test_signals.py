@@ -12,7 +12,13 @@ from lomond import WebSocket, errors
 from lomond.persist import persist
 from lomond.server import Server
 from lomond.testing import Inside
-from tests.network.driving import Background, read_to_close, wait_for, wait_until_sending
+from tests.network.driving import (
+    Background,
+    read_to_close,
+    run_program,
+    wait_for,
+    wait_until_sending,
+)
 from tests.support import RawServer, answer_upgrade, make_close, make_frame, names, read_frame
 
 pytestmark = pytest.mark.skipif(not hasattr(signal, 'SIGUSR1'), reason='there is no SIGUSR1')
@@ -387,6 +393,45 @@ def test_a_handler_that_closes_a_server_in_the_midst_of_its_work(on_signal, mome
     server.serve_forever()
     background.result()
     assert handler.is_called.is_set()
+
+
+def test_serve_forever_waits_for_no_descriptor_that_a_handler_has_closed():
+    """Its number may be another socket's, which is never ready, when the wait goes on."""
+    assert run_program(CLOSED_BY_A_HANDLER) == 'returned\n'
+
+
+# The handler's thread gets the numbers of all that the server has closed.
+CLOSED_BY_A_HANDLER = '''
+import os, signal, socket, threading
+from lomond import WebSocket
+from lomond.server import Server
+
+def serve(websocket):
+    list(websocket)
+    kept.extend(socket.socketpair() for _ in range(8))
+    may_return.set()
+
+def terminate(_signum, _frame):
+    if not is_called.is_set():
+        is_called.set()
+        server.close()
+        may_return.wait()
+
+def connect():
+    for event in WebSocket(server.url):
+        if event.name == 'ready':
+            while not is_called.wait(0.01):
+                os.kill(os.getpid(), signal.SIGUSR1)
+
+kept, is_called, may_return = [], threading.Event(), threading.Event()
+server = Server(serve)
+signal.signal(signal.SIGUSR1, terminate)
+client = threading.Thread(target=connect)
+client.start()
+server.serve_forever()
+print('returned')
+client.join()
+'''
 
 
 def test_reconnect_now_in_a_handler_ends_the_back_off_of_persist(on_signal, dead_port):

@@ -739,6 +739,18 @@ class Connected(Machine):
             sock.close()
 
 
+def test_members_that_come_and_go_without_a_loop_leave_nothing():
+    driven = Driven(Machine())
+    for _ in range(100):
+        driven.multiplexer.remove(driven.add(Machine()))
+    driven.run()
+    driven.is_over = True
+    driven.run()
+    for _ in range(100):
+        driven.multiplexer.remove(driven.add(Machine()))
+    assert len(driven.multiplexer.mail) == len(driven.multiplexer) == 0
+
+
 def interrupt(moment):
     """Run a loop in which members come and go; return whether it was interrupted."""
     machines = [Connected() for _ in range(4)]

@@ -14,10 +14,12 @@ import six
 from six.moves.socketserver import ThreadingMixIn
 
 from lomond import WebSocket, _upgraded, errors, wsgi
+from lomond.extensions import Extension
 from lomond.persist import ReconnectPolicy
 from lomond.pool import Pool
 from lomond.server import Refusal, Server, ServerWebSocket
 from tests.programs import wait_until
+from tests.shortages import few_descriptors
 from tests.support import PATIENCE, needs_refcounts, read_frame, read_head
 from tests.tracing import LineTracer
 
@@ -363,6 +365,37 @@ def test_a_pool_leaves_out_what_was_closed_before(taking):
         assert server.connections == []
 
 
+@pytest.mark.parametrize('make', [
+    lambda: Pool(ends_when_empty=False), lambda: Server(threads=False)], ids=['pool', 'server'])
+def test_one_that_the_loop_has_not_come_to_ends_with_it(make):
+    with paired() as (first, _theirs), paired() as (second, theirs):
+        members = make()
+        members.add(wsgi.upgrade(first, detach=True))
+        loop = iter(members)
+        next(loop)
+        websocket = wsgi.upgrade(second, detach=True)
+        members.add(websocket)
+        loop.close()
+        members.close()
+        assert_ended(websocket, second, theirs)
+
+
+def test_one_that_is_added_after_the_loop_ends_with_the_pool_s_block():
+    with paired() as (request, theirs):
+        with Pool() as pool:
+            assert list(pool) == []
+            websocket = pool.add(wsgi.upgrade(request, detach=True))
+        assert len(pool) == 0
+        assert_ended(websocket, request, theirs)
+
+
+def assert_ended(websocket, request, theirs):
+    assert websocket.is_closed
+    request['lomond.socket'].close()
+    while theirs.recv(4096):
+        pass
+
+
 def test_a_server_with_one_thread_drives_it(taking):
     with Server(threads=False) as server:
         websocket = taking.take()
@@ -442,6 +475,25 @@ def test_connection_is_closed_after_the_handler(handler, code, caplog):
         assert ('the handler failed' in caplog.text) == (code == b'\x03\xf3')
 
 
+class Failing(Extension):
+    """Fails with the first frame that comes."""
+
+    name = 'x-fails'
+
+    def frame_inbound_header(self, header):
+        raise ZeroDivisionError()
+
+
+def test_an_extension_that_fails_after_the_handler_is_logged(caplog):
+    with paired(HTTP_SEC_WEBSOCKET_EXTENSIONS='x-fails') as (request, theirs):
+        theirs.sendall(b'\x88\x82\0\0\0\0\x03\xe8')
+        application = wsgi.websocket_app(lambda _websocket: None, extensions=[Failing])
+        assert application(request, lambda *_args: None) == []
+    record, = caplog.records
+    assert 'failed outside its handler' in record.getMessage()
+    assert record.exc_info[0] is ZeroDivisionError
+
+
 def test_handler_may_loop_again_as_a_server_s_may():
     def handler(websocket):
         names.append(next(iter(websocket)).name)
@@ -480,6 +532,15 @@ def test_client_that_has_gone_before_the_upgrade_is_refused_without_an_error():
         wsgi.upgrade(environ(**{'lomond.socket': ours}))
     ours.close()
     listener.close()
+
+
+def test_without_descriptors_the_answer_is_503_and_the_socket_stays(caplog):
+    with paired() as (request, _theirs):
+        with few_descriptors(2), pytest.raises(wsgi.NotUpgraded) as raised:
+            wsgi.upgrade(request)
+        assert raised.value.status_code == 503
+        assert 'could not take over a connection' in caplog.text
+        wsgi.upgrade(request).force_disconnect()
 
 
 def is_disconnected(sock):
