@@ -10,7 +10,7 @@ import logging
 import threading
 
 from lomond._checks import check_seconds
-from lomond._compat import TYPE_CHECKING, monotonic
+from lomond._compat import TYPE_CHECKING, monotonic, text_to_native
 from lomond.pool import Pool
 from lomond.shards.feed import Feed
 from lomond.shards.sink import COUNTERS, LOST, Sink
@@ -63,9 +63,9 @@ class _Held(object):
     @property
     def is_live(self):
         # type: () -> bool
-        """True once the sink gets its messages, or it is open and silent."""
+        """True once the sink gets its messages, or it is subscribed and silent."""
         ready_at = self.ready_at
-        return ready_at is not None and (
+        return ready_at is not None and self.outlet.ready is None and (
             self.outlet.has_published.is_set()
             or not self._came and monotonic() - ready_at >= _SETTLED)
 
@@ -82,10 +82,12 @@ class _Held(object):
             return None
         if self.ready_at is None:
             return self.reason or u'it is connecting'
+        if failure is not None and (self._came or self.outlet.ready is not None):
+            return u'the sink fails: {}'.format(failure)
+        if self.outlet.ready is not None:
+            return u'its on_ready waits for the sink'
         if not self._came:
             return u'it has just connected'
-        if failure is not None:
-            return u'the sink fails: {}'.format(failure)
         lost = [u'{} {}'.format(self.outlet.counts[name], name)
                 for name in LOST if self.outlet.counts[name]]
         return u'none of {} messages is published yet: {}'.format(
@@ -121,7 +123,7 @@ class Shard(object):
         self._error = None  # type: Optional[BaseException]
         self._is_closed = False
         self._sink.start()
-        self._thread = threading.Thread(target=self._run, name='lomond {}'.format(name))
+        self._thread = threading.Thread(target=self._run, name='lomond ' + text_to_native(name))
         self._thread.daemon = True
         self._thread.start()
 
@@ -248,8 +250,8 @@ class Shard(object):
         # type: () -> Set[text_type]
         """The names of the feeds that are live here.
 
-        That is: the sink has a message that came here, or a later one; or the feed is open since a
-        second, and no message has come for the sink.
+        That is: its ``on_ready`` has been called, and the sink has a message that came here, or a
+        later one; or the feed is open since a second, and no message has come for the sink.
         """
         with self._lock:
             return {name for name, held in self._holding.items() if held.is_live}
@@ -368,8 +370,8 @@ class Shard(object):
         if name == 'text' or name == 'binary':
             self._sink.put(held.outlet, event)
         elif name == 'ready':
+            self._sink.resume(held.outlet, held.websocket)      # first: it isn't subscribed yet
             held.ready_at, held.reason = monotonic(), None
-            self._sink.resume(held.outlet, held.websocket)
         elif name in ('disconnected', 'connect_fail', 'rejected', 'gave_up'):
             held.ready_at = None
             if name != 'gave_up' or held.reason is None:

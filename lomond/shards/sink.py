@@ -14,6 +14,7 @@ from weakref import WeakValueDictionary
 
 from lomond._checks import check_count, whole_number
 from lomond._compat import TYPE_CHECKING, monotonic, text_type
+from lomond._describe import describe
 from lomond.engine.outbox import MAX_QUEUE
 
 if TYPE_CHECKING:
@@ -74,6 +75,13 @@ def _number(message):
     # type: (Message) -> int
     """Return the number of a message of a feed with numbers."""
     return message.number       # type: ignore[return-value]
+
+
+def _words(error):
+    # type: (BaseException) -> text_type
+    """Return the words of any error, and the name of its file."""
+    filename = getattr(error, 'filename', None)
+    return describe(error) if filename is None else u'{}: {!r}'.format(describe(error), filename)
 
 
 class Outlet(object):
@@ -178,7 +186,7 @@ class Sink(object):
         """Publish messages, in order; return for each what to count, or None to try again.
 
         Names are those of `COUNTERS`. If it answers None, it calls `stuck_at`. If it raises, all is
-        tried again.
+        tried again. Messages for which a list that is shorter has no answer come again at once.
         """
         raise NotImplementedError
 
@@ -385,7 +393,9 @@ class Sink(object):
                 trouble, self._trouble = self._trouble, None
             # A sink's network, any fault of its client, and sys.exit() in a function of the user's.
             except BaseException as error:
-                is_stuck, trouble = True, text_type(error) or type(error).__name__
+                is_stuck, trouble = True, _words(error)
+            if trouble is not None:
+                self._resume_without()
             self.busy_since = None
             self._report(trouble)
             if is_stuck:
@@ -422,17 +432,26 @@ class Sink(object):
                 if len(batch) >= _BATCH:
                     break
                 turns += 1
-                self._call_on_ready(outlet)
-                if not self._take(outlet, batch):
+                try:
+                    self._call_on_ready(outlet)
+                    if not self._take(outlet, batch):
+                        is_stuck = True
+                # What `last` raises is about this feed, or about all: those before it go on.
+                except (Exception, SystemExit) as error:
+                    self.stuck_at(_words(error))
                     is_stuck = True
+                    break
             answers = self.publish(batch) if batch else []
+            if 0 < len(answers) < len(batch):       # the others keep their places
+                turns = outlets.index(batch[len(answers) - 1][0]) + 1
             self._count(batch, answers)
             return is_stuck or None in answers
         finally:
             with self._lock:
+                for outlet in outlets:
+                    outlet.begun = 0
                 for outlet in outlets[:turns]:
                     self._waiting.popleft()
-                    outlet.begun = 0
                     if outlet.queue or outlet.ready is not None:
                         self._waiting.append(outlet)
                     else:
@@ -442,10 +461,21 @@ class Sink(object):
     def _call_on_ready(self, outlet):
         # type: (Outlet) -> None
         """Call ``on_ready``; while the sink can't say what it has, keep that for later."""
-        if outlet.ready is None:
-            return
+        if outlet.ready is not None:
+            self._resume(outlet, self.last(outlet) if outlet.feed.sequence is not None else None)
+
+    def _resume_without(self):
+        # type: () -> None
+        """Call ``on_ready`` of those feeds that need no answer of the sink, which fails."""
+        with self._lock:
+            outlets = [outlet for outlet in self._waiting if outlet.ready is not None and (
+                outlet.feed.sequence is None or outlet.last_put is not None)]
+        for outlet in outlets:
+            self._resume(outlet, None)
+
+    def _resume(self, outlet, last):
+        # type: (Outlet, Optional[int]) -> None
         on_ready = outlet.feed.on_ready  # type: Any
-        last = self.last(outlet) if outlet.feed.sequence is not None else None
         with self._lock:
             websocket, outlet.ready = outlet.ready, None
             # What waits in the queue, or was dropped from it, would be refused by `put`.

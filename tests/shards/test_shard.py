@@ -569,3 +569,30 @@ def test_feeds_are_let_go_of_where_no_thread_can_be_started(feeds, got):
             threading.stack_size(before)
         feeds.await_listeners(u'a', 0)
         assert shard.health()['feeds'] == 0
+
+
+def test_a_feed_that_is_not_subscribed_yet_is_not_live(feeds, caplog):
+    class Away(CallSink):
+        is_away = True
+
+        def last(self, outlet):
+            if self.is_away:
+                raise EnvironmentError('it is away')
+            return 41
+
+    sink = Away(len)
+    with Shard(sink) as shard:
+        shard.add(feeds.feed(u'a', on_ready=lambda websocket, last: websocket.send_text(
+            u'after {}'.format(last))))
+        feeds.await_listeners(u'a')
+        wait_until(lambda: shard.report()[u'a']['reason'] == u'the sink fails: it is away', 'why')
+        assert not shard.live and not feeds.said
+        sink.is_away = False
+        wait_until(lambda: feeds.said == [(u'a', u'after 41')], 'subscribed')
+        wait_until(lambda: shard.live == {u'a'}, 'live')
+
+
+def test_a_name_of_a_shard_may_be_any_text(got):
+    with Shard(got, name=u'Ger\xe4t') as shard:
+        assert shard.health()['name'] == u'Ger\xe4t'
+        assert repr(shard)
