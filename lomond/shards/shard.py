@@ -151,7 +151,7 @@ class Shard(object):
         ``overlap``: at most how many seconds to wait, before it publishes, for another shard that
         still publishes what comes before this one's first message. Pass it if another shard holds
         the feed until this one is live. Raises TypeError, ValueError if it has another feed of that
-        name, and RuntimeError after `close`.
+        name, and RuntimeError after `close`, or if its loop has ended.
         """
         if not isinstance(feed, Feed):
             raise TypeError(
@@ -173,6 +173,9 @@ class Shard(object):
         """Return whether it has a feed; raises an error if it can't take it. The lock is held."""
         if self._is_closed:
             raise RuntimeError('this shard was closed')
+        if self._error is not None:
+            raise RuntimeError(
+                'the loop of this shard has ended, by {!r}: make another shard'.format(self._error))
         present = self._holding.get(feed.name)
         if present is not None and present.feed is not feed:
             raise ValueError(
@@ -317,8 +320,9 @@ class Shard(object):
         # type: (float) -> int
         """Close all connections, wait for the sink, and end both threads.
 
-        Returns how many messages the sink didn't take within ``timeout`` seconds, those of feeds
-        that had left among them. A thread that a function of the user's blocks ends after it.
+        Waits for the sink for at most ``timeout`` seconds, and returns how many messages it didn't
+        take, those of feeds that had left among them. A thread in a function of the user's that
+        doesn't return within 5 further seconds ends after that, and the sink calls none again.
         """
         deadline = monotonic() + timeout
         with self._lock:
@@ -327,13 +331,14 @@ class Shard(object):
         self._let_go(self._pop(names), timeout)
         with self._lock:
             outlets = [held.outlet for held in self._leaving]
-        left = self._sink.flush(outlets, deadline - monotonic())
-        if left and not was_closed:
-            log.warning('%r was closed with %s messages that the sink had not taken', self, left)
+        self._sink.flush(outlets, deadline - monotonic())
         self._pool.close(timeout=0)
         if not self._is_current():
             self._thread.join(max(deadline - monotonic(), _FAREWELL))
         self._sink.close(max(deadline - monotonic(), _FAREWELL))
+        left = self._sink.flush(outlets, 0)     # its thread has counted all that it took
+        if left and not was_closed:
+            log.warning('%r was closed with %s messages that the sink had not taken', self, left)
         return left
 
     def _is_current(self):

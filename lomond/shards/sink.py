@@ -490,10 +490,9 @@ class Sink(object):
         """Add an outlet's next messages to a batch; return False if it can't begin yet."""
         if outlet.gaps and outlet.queue:
             self._look_for_gap(outlet)
-        if outlet.queue and not outlet.has_begun:
-            self._begin_with(outlet)
+        has_left_one_out = bool(outlet.queue) and not outlet.has_begun and self._begin_with(outlet)
         if not outlet.has_begun:
-            return not outlet.queue
+            return has_left_one_out or not outlet.queue
         with self._lock:        # without it `put` may drop some of them meanwhile
             count = min(len(outlet.queue), _SHARE, _BATCH - len(batch))
             if outlet.gaps:
@@ -513,17 +512,20 @@ class Sink(object):
                     outlet.has_begun, outlet.deadline = False, None
 
     def _begin_with(self, outlet):
-        # type: (Outlet) -> None
-        """Begin with an outlet, if its first message may go out: no other shard is behind it."""
+        # type: (Outlet) -> bool
+        """Begin with an outlet, if its first message may go out: no other shard is behind it.
+
+        Returns True if it left that message out.
+        """
         with self._lock:
             if any(older.queue for older in outlet.older):
-                return
+                return False
             outlet.older = []
             message = outlet.queue[0]
         number = message.number
         if number is None:
             outlet.has_begun = True
-            return
+            return False
         last = self.last(outlet)
         if outlet.deadline is None:
             outlet.deadline = monotonic() + outlet.overlap
@@ -533,8 +535,9 @@ class Sink(object):
                     self._take_first(outlet, 'quarantined')
                     outlet.last_put = last
             self._warn_of_jump(outlet, last, number)
-            return
+            return True
         outlet.has_begun = last is None or last >= number - 1 or monotonic() >= outlet.deadline
+        return False
 
     def _count(self, batch, answers):
         # type: (List[Tuple[Outlet, Message]], List[Optional[str]]) -> None

@@ -335,3 +335,12 @@ def test_the_words_of_an_error_may_be_bytes_of_any_language(closing):
     sink.start()
     assert sink.flush([outlet], PATIENCE) == 0
     assert sink.texts == [u'1']
+
+
+def test_a_first_message_that_is_left_out_makes_nobody_wait(caplog):
+    sink = Keeping(max_jump=100)
+    sink.has = 3
+    outlet = sink.open(feed_of(u'a', sequence=numbers_of))
+    put(sink, outlet, 1000, 1001)
+    assert not sink.work()
+    assert outlet.counts['quarantined'] == 1
