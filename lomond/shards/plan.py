@@ -52,14 +52,14 @@ def spread(names, held, replicas=1):
             passed.append((taken, index))
         for item in passed:
             heapq.heappush(space, item)
-    # With replicas, shards that had space may have had all of the last names already.
+    # With replicas, shards with space may hold all of the last names already.
     excess = {shard: len(planned[shard]) - quota[shard] for shard in shards}
     for full in shards:
         for other in shards:
             count = min(excess[full], -excess[other])
             if count <= 0:
                 continue
-            # One that the shard hasn't had until now is no further move.
+            # A name that the shard didn't hold is no further move.
             movable = sorted(planned[full] - planned[other], key=lambda name: (
                 name in held[full], name not in held[other], name))[:count]
             planned[full].difference_update(movable)

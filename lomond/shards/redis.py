@@ -203,7 +203,7 @@ class RedisSink(Sink):
             answers = iter(pipeline.execute(raise_on_error=False))
             self._answered_at = monotonic()
             return self._classify(batch, [
-                errors[outlet] if outlet in errors else next(answers) for outlet, _message in batch])
+                errors.get(outlet) or next(answers) for outlet, _message in batch])
         except Exception:
             for _outlet, message in batch:
                 message.is_unanswered = True

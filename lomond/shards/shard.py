@@ -357,11 +357,11 @@ class Shard(object):
                 else:
                     self._handle(websocket.tag, event)
         except BaseException as error:      # `health` reports it, as nobody waits for this thread
-            self._error = error
-            log.exception('%r ended', self)
             with self._lock:
+                self._error = error
                 for held in self._holding.values():
                     held.ready_at, held.reason = None, u'the loop of the shard has ended'
+            log.exception('%r ended', self)
 
     def _turn(self):
         # type: () -> None

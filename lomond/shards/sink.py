@@ -13,13 +13,14 @@ from itertools import islice
 from weakref import WeakValueDictionary
 
 from lomond._checks import check_count, whole_number
-from lomond._compat import TYPE_CHECKING, monotonic, text_type
+from lomond._compat import TYPE_CHECKING, monotonic
 from lomond._describe import describe
 from lomond.engine.outbox import MAX_QUEUE
 
 if TYPE_CHECKING:
     from typing import Any, Callable, Deque, Dict, List, MutableMapping, Optional, Tuple, Union  # noqa: F401
 
+    from lomond._compat import text_type  # noqa: F401
     from lomond.shards.feed import Feed  # noqa: F401
 
 log = logging.getLogger('lomond')  # type: logging.Logger
