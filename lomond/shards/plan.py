@@ -17,7 +17,7 @@ def spread(names, held, replicas=1):
     """Return the names that each shard is to have.
 
     Each name is with ``replicas`` shards, or with all if there are fewer; no shard has two names
-    more than another, except where replicas leave no choice.
+    more than another.
 
     Parameters: ``names`` of all feeds; ``held``, what each shard has now; ``replicas``.
     """
@@ -30,8 +30,11 @@ def spread(names, held, replicas=1):
     quota = {shard: least + (index < more) for index, shard in enumerate(shards)}
     missing = dict.fromkeys(names, copies)
     planned = {shard: set() for shard in shards}  # type: Dict[Any, Set[Any]]
-    for shard in shards:
-        for name in sorted(held[shard]):
+    for index, shard in enumerate(shards):
+        kept = sorted(held[shard])
+        # With replicas, shards that keep the same names would leave the same ones to the others.
+        start = len(kept) * index // len(shards) if copies > 1 else 0
+        for name in kept[start:] + kept[:start]:
             if missing.get(name) and len(planned[shard]) < quota[shard]:
                 planned[shard].add(name)
                 missing[name] -= 1
@@ -49,4 +52,18 @@ def spread(names, held, replicas=1):
             passed.append((taken, index))
         for item in passed:
             heapq.heappush(space, item)
+    # With replicas, shards with space may hold all of the last names already.
+    excess = {shard: len(planned[shard]) - quota[shard] for shard in shards}
+    for full in shards:
+        for other in shards:
+            count = min(excess[full], -excess[other])
+            if count <= 0:
+                continue
+            # A name that the shard didn't hold is no further move.
+            movable = sorted(planned[full] - planned[other], key=lambda name: (
+                name in held[full], name not in held[other], name))[:count]
+            planned[full].difference_update(movable)
+            planned[other].update(movable)
+            excess[full] -= count
+            excess[other] += count
     return planned

@@ -39,6 +39,10 @@ _NO_ANSWER = (redis.ConnectionError, redis.TimeoutError)
 _PERMANENT = ('WRONGTYPE', 'Invalid stream ID', 'wrong number of arguments',
              'The ID specified in XADD must be greater than 0-0')
 
+# What they contain where a script was answered so.
+_PERMANENT_IN_SCRIPT = re.compile(
+    'WRONGTYPE|user executing the script|ACL failure in script|bad argument #|unknown command')
+
 # Seconds without an answer in which Redis may have been restarted: then it is asked, as redis-py
 # connects again in silence.
 _QUIET = 0.005
@@ -64,8 +68,9 @@ return string.format('%.0f', epoch)
 def _is_permanent(error):
     # type: (Exception) -> bool
     """Return whether Redis would always answer so."""
+    words = text_type(error)
     return isinstance(error, redis.exceptions.NoPermissionError) \
-        or text_type(error).startswith(_PERMANENT)
+        or words.startswith(_PERMANENT) or bool(_PERMANENT_IN_SCRIPT.search(words))
 
 
 def stream_key(prefix, name):
@@ -185,31 +190,45 @@ class RedisSink(Sink):
         if monotonic() - self._answered_at > _QUIET:
             self._look_for_restart()
         self._look_for_loss({outlet for outlet, _message in batch})
-        entries = [(outlet, self._id(outlet, message)) for outlet, message in batch]
+        errors = self._begin_epochs({outlet for outlet, _message in batch})
+        entries = [(outlet, message, self._id(outlet, message))
+                   for outlet, message in batch if outlet not in errors]
         pipeline = self._client.pipeline(transaction=False)
-        for (outlet, entry_id), (_outlet, message) in zip(entries, batch):
+        for outlet, message, entry_id in entries:
             field = 'text' if isinstance(message.data, text_type) else 'data'
             pipeline.xadd(
                 self._key(outlet), {field: message.data, 'time': '{:.6f}'.format(message.time)},
                 id=entry_id, maxlen=self._maxlen, approximate=True)
         try:
-            answers = pipeline.execute(raise_on_error=False)
+            answers = iter(pipeline.execute(raise_on_error=False))
             self._answered_at = monotonic()
-            return self._classify(batch, answers)
+            return self._classify(batch, [
+                errors.get(outlet) or next(answers) for outlet, _message in batch])
         except Exception:
             for _outlet, message in batch:
                 message.is_unanswered = True
             self._breaks += 1
             raise
 
+    def _begin_epochs(self, outlets):
+        # type: (Set[Outlet]) -> Dict[Outlet, Exception]
+        """Begin an epoch for each feed without numbers that has none; return what failed."""
+        errors = {}  # type: Dict[Outlet, Exception]
+        for outlet in outlets:
+            if outlet.feed.sequence is None and outlet not in self._epochs:
+                key = self._key(outlet)
+                try:
+                    epoch = self._client.eval(_NEXT_EPOCH, 2, key, _epoch_key(key))
+                except redis.ResponseError as error:    # it is this feed's: others go on
+                    errors[outlet] = error
+                else:
+                    self._epochs[outlet] = [int(epoch), 0]
+        return errors
+
     def _id(self, outlet, message):
         # type: (Outlet, Message) -> text_type
         if outlet.feed.sequence is not None:
             return u'{}-0'.format(message.number)
-        if outlet not in self._epochs:
-            key = self._key(outlet)
-            epoch = self._client.eval(_NEXT_EPOCH, 2, key, _epoch_key(key))
-            self._epochs[outlet] = [int(epoch), 0]
         if message.number is None:      # an entry that is tried again keeps its id
             self._epochs[outlet][1] += 1
             message.number = self._epochs[outlet][1]
@@ -301,9 +320,14 @@ class RedisSink(Sink):
 
     def _has(self, outlet, message):
         # type: (Outlet, Message) -> bool
-        """Return whether Redis has an entry."""
+        """Return whether Redis has an entry; False if it may not be asked."""
         entry_id = self._id(outlet, message)
-        return bool(self._client.xrange(self._key(outlet), entry_id, entry_id))
+        try:
+            return bool(self._client.xrange(self._key(outlet), entry_id, entry_id))
+        except redis.ResponseError as error:
+            if _is_permanent(error):
+                return False
+            raise
 
     def _look_for_restart(self):
         # type: () -> None

@@ -10,7 +10,7 @@ import logging
 import threading
 
 from lomond._checks import check_seconds
-from lomond._compat import TYPE_CHECKING, monotonic
+from lomond._compat import TYPE_CHECKING, monotonic, text_to_native
 from lomond.pool import Pool
 from lomond.shards.feed import Feed
 from lomond.shards.sink import COUNTERS, LOST, Sink
@@ -63,9 +63,9 @@ class _Held(object):
     @property
     def is_live(self):
         # type: () -> bool
-        """True once the sink gets its messages, or it is open and silent."""
+        """True once the sink gets its messages, or it is subscribed and silent."""
         ready_at = self.ready_at
-        return ready_at is not None and (
+        return ready_at is not None and self.outlet.ready is None and (
             self.outlet.has_published.is_set()
             or not self._came and monotonic() - ready_at >= _SETTLED)
 
@@ -82,10 +82,12 @@ class _Held(object):
             return None
         if self.ready_at is None:
             return self.reason or u'it is connecting'
+        if failure is not None and (self._came or self.outlet.ready is not None):
+            return u'the sink fails: {}'.format(failure)
+        if self.outlet.ready is not None:
+            return u'its on_ready waits for the sink'
         if not self._came:
             return u'it has just connected'
-        if failure is not None:
-            return u'the sink fails: {}'.format(failure)
         lost = [u'{} {}'.format(self.outlet.counts[name], name)
                 for name in LOST if self.outlet.counts[name]]
         return u'none of {} messages is published yet: {}'.format(
@@ -121,7 +123,7 @@ class Shard(object):
         self._error = None  # type: Optional[BaseException]
         self._is_closed = False
         self._sink.start()
-        self._thread = threading.Thread(target=self._run, name='lomond {}'.format(name))
+        self._thread = threading.Thread(target=self._run, name='lomond ' + text_to_native(name))
         self._thread.daemon = True
         self._thread.start()
 
@@ -149,7 +151,7 @@ class Shard(object):
         ``overlap``: at most how many seconds to wait, before it publishes, for another shard that
         still publishes what comes before this one's first message. Pass it if another shard holds
         the feed until this one is live. Raises TypeError, ValueError if it has another feed of that
-        name, and RuntimeError after `close`.
+        name, and RuntimeError after `close`, or if its loop has ended.
         """
         if not isinstance(feed, Feed):
             raise TypeError(
@@ -171,6 +173,9 @@ class Shard(object):
         """Return whether it has a feed; raises an error if it can't take it. The lock is held."""
         if self._is_closed:
             raise RuntimeError('this shard was closed')
+        if self._error is not None:
+            raise RuntimeError(
+                'the loop of this shard has ended, by {!r}: make another shard'.format(self._error))
         present = self._holding.get(feed.name)
         if present is not None and present.feed is not feed:
             raise ValueError(
@@ -248,8 +253,8 @@ class Shard(object):
         # type: () -> Set[text_type]
         """The names of the feeds that are live here.
 
-        That is: the sink has a message that came here, or a later one; or the feed is open since a
-        second, and no message has come for the sink.
+        That is: its ``on_ready`` has been called, and the sink has a message that came here, or a
+        later one; or the feed is open since a second, and no message has come for the sink.
         """
         with self._lock:
             return {name for name, held in self._holding.items() if held.is_live}
@@ -315,8 +320,9 @@ class Shard(object):
         # type: (float) -> int
         """Close all connections, wait for the sink, and end both threads.
 
-        Returns how many messages the sink didn't take within ``timeout`` seconds, those of feeds
-        that had left among them. A thread that a function of the user's blocks ends after it.
+        Waits for the sink for at most ``timeout`` seconds, and returns how many messages it didn't
+        take, those of feeds that had left among them. A thread in a function of the user's that
+        doesn't return within 5 further seconds ends after that, and the sink calls none again.
         """
         deadline = monotonic() + timeout
         with self._lock:
@@ -325,13 +331,14 @@ class Shard(object):
         self._let_go(self._pop(names), timeout)
         with self._lock:
             outlets = [held.outlet for held in self._leaving]
-        left = self._sink.flush(outlets, deadline - monotonic())
-        if left and not was_closed:
-            log.warning('%r was closed with %s messages that the sink had not taken', self, left)
+        self._sink.flush(outlets, deadline - monotonic())
         self._pool.close(timeout=0)
         if not self._is_current():
             self._thread.join(max(deadline - monotonic(), _FAREWELL))
         self._sink.close(max(deadline - monotonic(), _FAREWELL))
+        left = self._sink.flush(outlets, 0)     # its thread has counted all that it took
+        if left and not was_closed:
+            log.warning('%r was closed with %s messages that the sink had not taken', self, left)
         return left
 
     def _is_current(self):
@@ -350,11 +357,11 @@ class Shard(object):
                 else:
                     self._handle(websocket.tag, event)
         except BaseException as error:      # `health` reports it, as nobody waits for this thread
-            self._error = error
-            log.exception('%r ended', self)
             with self._lock:
+                self._error = error
                 for held in self._holding.values():
                     held.ready_at, held.reason = None, u'the loop of the shard has ended'
+            log.exception('%r ended', self)
 
     def _turn(self):
         # type: () -> None
@@ -368,8 +375,8 @@ class Shard(object):
         if name == 'text' or name == 'binary':
             self._sink.put(held.outlet, event)
         elif name == 'ready':
+            self._sink.resume(held.outlet, held.websocket)      # first: it isn't subscribed yet
             held.ready_at, held.reason = monotonic(), None
-            self._sink.resume(held.outlet, held.websocket)
         elif name in ('disconnected', 'connect_fail', 'rejected', 'gave_up'):
             held.ready_at = None
             if name != 'gave_up' or held.reason is None:

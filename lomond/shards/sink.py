@@ -13,12 +13,14 @@ from itertools import islice
 from weakref import WeakValueDictionary
 
 from lomond._checks import check_count, whole_number
-from lomond._compat import TYPE_CHECKING, monotonic, text_type
+from lomond._compat import TYPE_CHECKING, monotonic
+from lomond._describe import describe
 from lomond.engine.outbox import MAX_QUEUE
 
 if TYPE_CHECKING:
     from typing import Any, Callable, Deque, Dict, List, MutableMapping, Optional, Tuple, Union  # noqa: F401
 
+    from lomond._compat import text_type  # noqa: F401
     from lomond.shards.feed import Feed  # noqa: F401
 
 log = logging.getLogger('lomond')  # type: logging.Logger
@@ -74,6 +76,13 @@ def _number(message):
     # type: (Message) -> int
     """Return the number of a message of a feed with numbers."""
     return message.number       # type: ignore[return-value]
+
+
+def _words(error):
+    # type: (BaseException) -> text_type
+    """Return the words of any error, and the name of its file."""
+    filename = getattr(error, 'filename', None)
+    return describe(error) if filename is None else u'{}: {!r}'.format(describe(error), filename)
 
 
 class Outlet(object):
@@ -178,7 +187,7 @@ class Sink(object):
         """Publish messages, in order; return for each what to count, or None to try again.
 
         Names are those of `COUNTERS`. If it answers None, it calls `stuck_at`. If it raises, all is
-        tried again.
+        tried again. Messages for which a list that is shorter has no answer come again at once.
         """
         raise NotImplementedError
 
@@ -385,7 +394,9 @@ class Sink(object):
                 trouble, self._trouble = self._trouble, None
             # A sink's network, any fault of its client, and sys.exit() in a function of the user's.
             except BaseException as error:
-                is_stuck, trouble = True, text_type(error) or type(error).__name__
+                is_stuck, trouble = True, _words(error)
+            if trouble is not None:
+                self._resume_without()
             self.busy_since = None
             self._report(trouble)
             if is_stuck:
@@ -422,17 +433,26 @@ class Sink(object):
                 if len(batch) >= _BATCH:
                     break
                 turns += 1
-                self._call_on_ready(outlet)
-                if not self._take(outlet, batch):
+                try:
+                    self._call_on_ready(outlet)
+                    if not self._take(outlet, batch):
+                        is_stuck = True
+                # What `last` raises is about this feed, or about all: those before it go on.
+                except (Exception, SystemExit) as error:
+                    self.stuck_at(_words(error))
                     is_stuck = True
+                    break
             answers = self.publish(batch) if batch else []
+            if 0 < len(answers) < len(batch):       # the others keep their places
+                turns = outlets.index(batch[len(answers) - 1][0]) + 1
             self._count(batch, answers)
             return is_stuck or None in answers
         finally:
             with self._lock:
+                for outlet in outlets:
+                    outlet.begun = 0
                 for outlet in outlets[:turns]:
                     self._waiting.popleft()
-                    outlet.begun = 0
                     if outlet.queue or outlet.ready is not None:
                         self._waiting.append(outlet)
                     else:
@@ -442,10 +462,21 @@ class Sink(object):
     def _call_on_ready(self, outlet):
         # type: (Outlet) -> None
         """Call ``on_ready``; while the sink can't say what it has, keep that for later."""
-        if outlet.ready is None:
-            return
+        if outlet.ready is not None:
+            self._resume(outlet, self.last(outlet) if outlet.feed.sequence is not None else None)
+
+    def _resume_without(self):
+        # type: () -> None
+        """Call ``on_ready`` of those feeds that need no answer of the sink, which fails."""
+        with self._lock:
+            outlets = [outlet for outlet in self._waiting if outlet.ready is not None and (
+                outlet.feed.sequence is None or outlet.last_put is not None)]
+        for outlet in outlets:
+            self._resume(outlet, None)
+
+    def _resume(self, outlet, last):
+        # type: (Outlet, Optional[int]) -> None
         on_ready = outlet.feed.on_ready  # type: Any
-        last = self.last(outlet) if outlet.feed.sequence is not None else None
         with self._lock:
             websocket, outlet.ready = outlet.ready, None
             # What waits in the queue, or was dropped from it, would be refused by `put`.
@@ -460,10 +491,9 @@ class Sink(object):
         """Add an outlet's next messages to a batch; return False if it can't begin yet."""
         if outlet.gaps and outlet.queue:
             self._look_for_gap(outlet)
-        if outlet.queue and not outlet.has_begun:
-            self._begin_with(outlet)
+        has_left_one_out = bool(outlet.queue) and not outlet.has_begun and self._begin_with(outlet)
         if not outlet.has_begun:
-            return not outlet.queue
+            return has_left_one_out or not outlet.queue
         with self._lock:        # without it `put` may drop some of them meanwhile
             count = min(len(outlet.queue), _SHARE, _BATCH - len(batch))
             if outlet.gaps:
@@ -483,17 +513,20 @@ class Sink(object):
                     outlet.has_begun, outlet.deadline = False, None
 
     def _begin_with(self, outlet):
-        # type: (Outlet) -> None
-        """Begin with an outlet, if its first message may go out: no other shard is behind it."""
+        # type: (Outlet) -> bool
+        """Begin with an outlet, if its first message may go out: no other shard is behind it.
+
+        Returns True if it left that message out.
+        """
         with self._lock:
             if any(older.queue for older in outlet.older):
-                return
+                return False
             outlet.older = []
             message = outlet.queue[0]
         number = message.number
         if number is None:
             outlet.has_begun = True
-            return
+            return False
         last = self.last(outlet)
         if outlet.deadline is None:
             outlet.deadline = monotonic() + outlet.overlap
@@ -503,8 +536,9 @@ class Sink(object):
                     self._take_first(outlet, 'quarantined')
                     outlet.last_put = last
             self._warn_of_jump(outlet, last, number)
-            return
+            return True
         outlet.has_begun = last is None or last >= number - 1 or monotonic() >= outlet.deadline
+        return False
 
     def _count(self, batch, answers):
         # type: (List[Tuple[Outlet, Message]], List[Optional[str]]) -> None

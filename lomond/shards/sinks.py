@@ -5,9 +5,11 @@ from __future__ import absolute_import, division, print_function
 import io
 import json
 import logging
+import os
+import stat
 from base64 import b64encode
 
-from lomond._compat import TYPE_CHECKING, text_type
+from lomond._compat import TYPE_CHECKING, monotonic, text_type
 from lomond.shards.sink import Sink
 
 if TYPE_CHECKING:
@@ -19,6 +21,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger('lomond')  # type: logging.Logger
 
+# Seconds of calls after which what they took is counted.
+_TURN = 0.2
+
 
 class CallSink(Sink):
     """Calls a function with a feed's name and each message, in the sink's thread, in order.
@@ -26,6 +31,9 @@ class CallSink(Sink):
     What the function raises is logged once for each feed, and the message counted as ``refused``.
     Parameters: ``function``; ``options`` of `Sink`.
     """
+
+    #: As `_TURN`; a test's subclass may have less patience.
+    _turn = _TURN
 
     def __init__(self, function, **options):
         # type: (Call, **Any) -> None
@@ -36,10 +44,15 @@ class CallSink(Sink):
 
     def publish(self, batch):
         # type: (List[Tuple[Outlet, Message]]) -> List[Optional[str]]
-        """Call the function for each message."""
+        """Call the function for each message, until its turn is over, or the sink is closed."""
         answers = []  # type: List[Optional[str]]
         failed = set()
+        deadline = monotonic() + self._turn
         for outlet, message in batch:
+            now = monotonic()
+            if self._is_closing or answers and now >= deadline:
+                break
+            self.busy_since = now       # a call that doesn't end is stalled, not a slow function
             try:
                 self._function(outlet.feed.name, message.data)
                 answers.append('published')
@@ -70,8 +83,20 @@ class JSONLinesSink(Sink):
 
     def begin(self):
         # type: () -> None
-        """Open the file."""
-        self._file = io.open(self._path, 'ab', buffering=0)
+        """Open the file, and end its last line if a process was killed while it wrote that."""
+        if os.path.exists(self._path) and not stat.S_ISREG(os.stat(self._path).st_mode):
+            raise ValueError('path must be a regular file, not a pipe or a device: pass a function '
+                             'that writes to {!r}'.format(self._path))
+        self._file = io.open(self._path, 'a+b', buffering=0)
+        try:
+            size = self._file.seek(0, 2)
+            if size:
+                self._file.seek(size - 1)
+                if self._file.read(1) != b'\n':
+                    self._file.write(b'\n')
+        except EnvironmentError:
+            self._file.close()
+            raise
 
     def publish(self, batch):
         # type: (List[Tuple[Outlet, Message]]) -> List[Optional[str]]

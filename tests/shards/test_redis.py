@@ -695,6 +695,62 @@ def test_a_feed_that_redis_permits_no_entries_of_holds_up_no_other(server, feeds
     assert entries_of(server, 'b') == numbered(1, 2)
 
 
+@pytest.mark.parametrize('rules, epoch', [
+    (('+@all', '~feed:*'), None),           # the key of the epoch is epoch:{feed:a}
+    (('+@all', '-eval', '~*'), None),
+    (('+@all', '-get', '~*'), None),
+    (('+@all', '~*'), 'no number'),
+    (('+@all', '~*'), ['a list'])])
+def test_a_feed_without_numbers_that_gets_no_epoch_holds_up_no_other(
+        server, feeds, client, caplog, rules, epoch):
+    client.execute_command('ACL', 'SETUSER', 'writer', 'on', '>secret', *rules)
+    if isinstance(epoch, list):
+        client.rpush('epoch:{feed:a}', *epoch)
+    elif epoch is not None:
+        client.set('epoch:{feed:a}', epoch)
+    with Shard(RedisSink(lambda: redis.Redis(
+            port=server.port, username='writer', password='secret'))) as shard:
+        hold(shard, feeds, u'a', sequence=None)
+        hold(shard, feeds, u'b')
+        for name in u'ab':
+            feeds.send(name, 2)
+        wait_for(shard, published=2, refused=2, queued=0, state='ok')
+    assert entries_of(server, 'b') == numbered(1, 2)
+    assert ["Redis refused an entry of feed" in record.getMessage() for record in caplog.records] \
+        == [True]
+
+
+def test_a_sink_that_may_not_read_goes_on_after_an_answer_that_was_lost(feeds, client, server):
+    """Whether the entry is there can't be known: it counts as one that comes too late."""
+    client.execute_command(
+        'ACL', 'SETUSER', 'writer', 'on', '>secret', '~*', '+@all', '-xrange', '-xrevrange')
+    lost = []
+
+    class Losing(redis.Redis):
+        def pipeline(self, *args, **options):
+            pipeline = super(Losing, self).pipeline(*args, **options)
+            execute = pipeline.execute
+
+            def lose(**execute_options):
+                answers = execute(**execute_options)
+                if not lost:
+                    lost.append(1)
+                    raise redis.ConnectionError('lost the answer')
+                return answers
+
+            pipeline.execute = lose
+            return pipeline
+
+    with Shard(RedisSink(lambda: Losing(
+            port=server.port, username='writer', password='secret'))) as shard:
+        hold(shard, feeds, u'a', sequence=None)
+        feeds.send(u'a')
+        wait_for(shard, disordered=1, queued=0)
+        feeds.send(u'a')
+        wait_for(shard, published=1, queued=0)
+    assert entries_of(server, 'a') == [(1, 1), (1, 2)]
+
+
 def test_a_group_that_is_gone_is_made_again_after_the_last_entry_that_was_read(
         server, client, caplog):
     reader = make_reader(server)

@@ -4,6 +4,7 @@ from __future__ import absolute_import, division, print_function
 
 import gc
 import json
+import os
 import pickle
 import threading
 import weakref
@@ -12,6 +13,7 @@ import pytest
 
 from lomond import WebSocket
 from lomond._compat import monotonic
+from lomond.events import Text
 from lomond.persist import ReconnectPolicy
 from lomond.shards import CallSink, Feed, JSONLinesSink, Shard
 from tests.programs import free_ports, wait_until
@@ -569,3 +571,136 @@ def test_feeds_are_let_go_of_where_no_thread_can_be_started(feeds, got):
             threading.stack_size(before)
         feeds.await_listeners(u'a', 0)
         assert shard.health()['feeds'] == 0
+
+
+def test_a_feed_that_is_not_subscribed_yet_is_not_live(feeds, caplog):
+    class Away(CallSink):
+        is_away = True
+
+        def last(self, outlet):
+            if self.is_away:
+                raise EnvironmentError('it is away')
+            return 41
+
+    sink = Away(len)
+    with Shard(sink) as shard:
+        shard.add(feeds.feed(u'a', on_ready=lambda websocket, last: websocket.send_text(
+            u'after {}'.format(last))))
+        feeds.await_listeners(u'a')
+        wait_until(lambda: shard.report()[u'a']['reason'] == u'the sink fails: it is away', 'why')
+        assert not shard.live and not feeds.said
+        sink.is_away = False
+        wait_until(lambda: feeds.said == [(u'a', u'after 41')], 'subscribed')
+        wait_until(lambda: shard.live == {u'a'}, 'live')
+
+
+def test_a_name_of_a_shard_may_be_any_text(got):
+    with Shard(got, name=u'Ger\xe4t') as shard:
+        assert shard.health()['name'] == u'Ger\xe4t'
+        assert repr(shard)
+
+
+def put(sink, outlet, count):
+    for number in range(count):
+        sink.put(outlet, Text(u'{}'.format(number)))
+
+
+def test_a_function_is_called_with_no_further_message_once_its_sink_is_closed():
+    called = []
+
+    def close(_name, message):
+        called.append(message)
+        sink.close()
+
+    sink = CallSink(close)
+    outlet = sink.open(Feed(u'a', u'ws://127.0.0.1:1/'))
+    put(sink, outlet, 5)
+    sink.work()
+    assert called == [u'0']
+    assert (outlet.counts['published'], len(outlet.queue)) == (1, 4)
+
+
+def test_each_call_of_a_function_is_a_work_of_its_own():
+    """So a healthy, slow function isn't reported as stalled, however many messages wait."""
+    began = []
+    sink = CallSink(lambda _name, _message: began.append(sink.busy_since))
+    outlet = sink.open(Feed(u'a', u'ws://127.0.0.1:1/'))
+    put(sink, outlet, 3)
+    before = monotonic()
+    sink.work()
+    assert len(began) == 3 and before <= began[0] <= began[1] <= began[2]
+
+
+def test_what_a_slow_function_has_taken_is_counted_before_the_queue_is_empty():
+    class Impatient(CallSink):
+        _turn = 0.0
+
+    called = []
+    sink = Impatient(lambda name, _message: called.append(name))
+    outlets = [sink.open(Feed(name, u'ws://127.0.0.1:1/')) for name in (u'a', u'b')]
+    for outlet in outlets:
+        put(sink, outlet, 2)
+    for count in 1, 2, 3, 4:
+        assert not sink.work()
+        assert len(called) == count == sum(outlet.counts['published'] for outlet in outlets)
+    assert called == [u'a', u'b', u'a', u'b']
+
+
+def test_close_returns_what_its_function_was_not_called_with(feeds, got):
+    """Also of messages that it was called with after the time was over."""
+    called = []
+
+    def note(_name, message):
+        called.append(message)
+        if len(called) == 3:
+            got.has_begun.set()
+            assert got.may_go_on.wait(PATIENCE)
+
+    got.may_go_on.clear()
+    shard = Shard(note)
+    shard.add(feeds.feed(u'a'))
+    feeds.await_listeners(u'a')
+    feeds.send(u'a', 10)
+    assert got.has_begun.wait(PATIENCE)
+    wait_until(lambda: shard.health()['received'] == 10, 'all are there')
+    left = []
+    closing = threading.Thread(target=lambda: left.append(shard.close(timeout=0)))
+    closing.start()
+    wait_until(lambda: not shard.feeds, 'it closes')
+    got.may_go_on.set()
+    closing.join(PATIENCE)
+    assert left == [10 - len(called)]
+    assert shard.health()['published'] == len(called)
+
+
+def test_a_line_is_appended_after_one_that_a_process_left_incomplete(tmpdir):
+    path = tmpdir.join('lines')
+    path.write(u'{"feed": "a", "te')
+    for _ in range(2):
+        sink = JSONLinesSink(str(path))
+        outlet = sink.open(Feed(u'a', u'ws://127.0.0.1:1/'))
+        put(sink, outlet, 1)
+        sink.begin()
+        sink.work()
+        sink.end()
+    first, second, third = path.read().splitlines()
+    assert first == u'{"feed": "a", "te'
+    assert json.loads(second)['text'] == json.loads(third)['text'] == u'0'
+
+
+@pytest.mark.skipif(not hasattr(os, 'mkfifo'), reason='this system has no FIFOs')
+def test_a_pipe_is_no_file_of_lines(tmpdir):
+    path = str(tmpdir.join('fifo'))
+    os.mkfifo(path)
+    with pytest.raises(ValueError, match='regular file'):
+        JSONLinesSink(path).begin()
+
+
+def test_a_shard_whose_loop_has_ended_takes_no_feed(feeds, got, caplog):
+    with Shard(got) as shard:
+        shard.add(feeds.feed(u'a', sequence=interrupt))
+        feeds.await_listeners(u'a')
+        feeds.send(u'a')
+        wait_until(lambda: shard.health()['state'] == 'ended', 'ended')
+        with pytest.raises(RuntimeError, match='the loop of this shard has ended'):
+            shard.add(feeds.feed(u'b'))

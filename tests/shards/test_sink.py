@@ -239,3 +239,108 @@ def test_without_an_overlap_a_gap_is_not_waited_for():
     put(sink, outlet, 9)
     assert not sink.work()
     assert sink.texts == [u'3', u'9']
+
+
+class Forgetful(Keeping):
+    """A sink that can't say what it has of the feed ``unknown``."""
+
+    unknown = u'a'
+
+    def last(self, outlet):
+        if outlet.feed.name == self.unknown:
+            raise EnvironmentError('it is away')
+        return super(Forgetful, self).last(outlet)
+
+
+def test_a_feed_that_reconnects_while_the_sink_is_away_is_subscribed_by_what_waits(closing, told):
+    sink = Forgetful()
+    closing.append(sink)
+    subscribed = threading.Event()
+
+    def subscribe(websocket, last):
+        told.append((websocket, last))
+        subscribed.set()
+
+    outlet = sink.open(feed_of(u'a', sequence=numbers_of, on_ready=subscribe))
+    put(sink, outlet, 7)
+    sink.resume(outlet, u'websocket')
+    sink.start()
+    assert subscribed.wait(PATIENCE)
+    assert told == [(u'websocket', 7)]
+    assert outlet.ready is None
+
+
+def test_a_feed_without_numbers_is_subscribed_though_the_sink_can_not_begin(closing, told):
+    class Away(Keeping):
+        def begin(self):
+            raise EnvironmentError('it is away')
+
+    sink = Away()
+    closing.append(sink)
+    subscribed = threading.Event()
+    outlet = sink.open(feed_of(u'a', on_ready=lambda *_arguments: subscribed.set()))
+    sink.resume(outlet, u'websocket')
+    sink.start()
+    assert subscribed.wait(PATIENCE)
+
+
+def test_a_feed_of_which_a_sink_can_not_say_what_it_has_holds_up_no_other(told):
+    sink = Forgetful()
+    outlets = [sink.open(feed_of(name, sequence=numbers_of,
+                                 on_ready=lambda _websocket, last: told.append(last)))
+               for name in (u'b', u'a', u'c')]
+    for number in 1, 2, 3:
+        for outlet in outlets:
+            put(sink, outlet, number)
+            sink.resume(outlet, u'websocket')
+        for _ in range(3):
+            assert sink.work()
+    assert [text for batch in sink.batches for name, text in batch if name == u'b'] \
+        == [text for batch in sink.batches for name, text in batch if name == u'c'] \
+        == [u'1', u'2', u'3']
+    assert sorted(told) == [1, 1, 2, 2, 3, 3]
+    assert len(outlets[1].queue) == 3
+
+
+def test_a_sink_that_answers_for_some_messages_gets_the_others_next():
+    """A feed whose messages had no turn comes before one that had."""
+    class Short(Keeping):
+        def publish(self, batch):
+            return super(Short, self).publish(batch[:2])
+
+    sink = Short()
+    outlets = [sink.open(feed_of(name)) for name in (u'a', u'b')]
+    put(sink, outlets[0], 1, 2, 3, 4)
+    put(sink, outlets[1], 5)
+    for _ in range(3):
+        assert not sink.work()
+    assert sink.texts == [u'1', u'2', u'5', u'3', u'4']
+    assert all(outlet.begun == 0 for outlet in outlets)
+
+
+def test_the_words_of_an_error_may_be_bytes_of_any_language(closing):
+    """As those of the system are, on 2.7."""
+    class Failing(Keeping):
+        def publish(self, batch):
+            if not self.failures:
+                self.failures.append(1)
+                raise EnvironmentError(5, b'Ger\xc3\xa4t nicht bereit')
+            return super(Failing, self).publish(batch)
+
+    sink = Failing()
+    sink.failures = []
+    closing.append(sink)
+    outlet = sink.open(feed_of(u'a'))
+    put(sink, outlet, 1)
+    sink.start()
+    assert sink.flush([outlet], PATIENCE) == 0
+    assert sink.texts == [u'1']
+
+
+def test_a_first_message_that_is_left_out_makes_nobody_wait(caplog):
+    sink = Keeping(max_jump=100)
+    sink.has = 3
+    outlet = sink.open(feed_of(u'a', sequence=numbers_of))
+    put(sink, outlet, 1000, 1001)
+    assert not sink.work()
+    assert outlet.counts['quarantined'] == 1

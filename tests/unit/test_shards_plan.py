@@ -45,6 +45,13 @@ def test_replicas_are_with_different_shards():
         assert sum(name in names for names in planned.values()) == 2
 
 
+def test_a_shard_that_joins_takes_its_share_of_replicas_and_nothing_else_moves():
+    held = {'a': set(NAMES), 'b': set(NAMES), 'c': set()}
+    planned = spread(NAMES, held, replicas=2)
+    assert sizes(planned) == [8, 8, 8]
+    assert planned['a'] < held['a'] and planned['b'] < held['b']
+
+
 @pytest.mark.parametrize('held, expected', [({}, {}), ({'a': ()}, {'a': set(NAMES)})])
 def test_replicas_are_as_many_as_there_are_shards(held, expected):
     assert spread(NAMES, held, replicas=3) == expected
@@ -59,5 +66,5 @@ def test_any_plan_is_complete_even_and_at_rest(names, replicas, held):
     for name in names:
         assert sum(name in of_shard for of_shard in planned.values()) == copies
     assert set().union(*planned.values()) == names
-    assert replicas > 1 or sizes(planned)[-1] - sizes(planned)[0] <= 1
-    assert replicas > 1 or spread(names, planned, replicas) == planned
+    assert sizes(planned)[-1] - sizes(planned)[0] <= 1
+    assert spread(names, planned, replicas) == planned
