@@ -537,6 +537,8 @@ def test_open_raises_at_once_while_a_connection_that_reached_max_age_is_closing(
             Background(refuse_to_open, websocket).result()
         finally:
             websocket.force_disconnect()
+        with pytest.raises(errors.WebSocketClosed):
+            websocket.receive(PATIENCE)     # the thread has freed the connection
 
 
 def test_the_background_thread_ends_with_the_connection(link):
