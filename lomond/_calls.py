@@ -213,7 +213,9 @@ class Calls(object):
 
         Raises WebSocketUnavailable if its messages wait for `receive`.
         """
-        if self._session is not None and self._session.end is not None:
+        session = self._session
+        if session is not None and session.end is not None \
+                and (session.is_forced or not session.is_aged):
             self._join()        # the thread is about to end, by force_disconnect()
         if self._inbox and not self._is_leaving and not self._is_forced \
                 and self._end is not None and self._session is self._websocket.session:
@@ -570,8 +572,8 @@ class Calls(object):
     def _is_closing(self):
         # type: () -> bool
         """True once the user has closed the websocket: its end doesn't wait for `receive`."""
-        return self._websocket.last_close is not self._last_close \
-            or self._session.end is not None
+        return self._is_leaving or self._session.is_forced \
+            or self._websocket.last_close is not self._last_close
 
     def _join(self):
         # type: () -> None
@@ -651,7 +653,6 @@ class Calls(object):
             if self._websocket.is_open:
                 self._websocket.last_close = object()
                 self._session.close()       # unlike the websocket's, it never waits
-                self.ring()
             self.finish()
 
     def break_off(self):
@@ -665,6 +666,7 @@ class Calls(object):
         # type: () -> None
         """Wait for the end of a connection that is being closed; drop what still comes."""
         self._is_leaving = True
+        self.ring()     # the thread may wait for space
         if self.is_active and not self.is_inherited:
             self._until(lambda: False, NEVER, u'', None)
 

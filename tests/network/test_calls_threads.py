@@ -459,6 +459,88 @@ def test_the_background_thread_ends_although_its_queue_is_full(link, end):
         assert websocket.is_closed
 
 
+def fail_in_an_iterable(websocket):
+    def parts():
+        yield b'a part'
+        raise KeyError('the source failed')
+
+    with pytest.raises(KeyError):
+        websocket.send_binary(parts())
+
+
+def fail_by_write_timeout(websocket):
+    with pytest.raises(errors.TransportFail, match='write timed out'):
+        websocket.send_binary(b'x' * (32 * 1024 * 1024))
+
+
+@pytest.mark.parametrize('fail', [fail_in_an_iterable, fail_by_write_timeout])
+def test_leaving_the_block_returns_although_a_send_failed_while_the_queue_was_full(link, fail):
+    def script(sock):
+        answer_upgrade(sock)
+        sock.sendall(make_frame(2, b'x' * MAX_AHEAD))
+        wait_for(has_left)
+
+    has_left = threading.Event()
+    with link.serve(script) as server:
+        websocket = link.connect(server.url, write_timeout=0.05)
+        websocket.open(PATIENCE, background=True)
+        wait_until(lambda: Inside(websocket).calls.is_full, 'a full queue')
+        fail(websocket)
+        try:
+            Background(websocket.__exit__, None, None, None).result()
+        finally:
+            websocket.force_disconnect()
+            has_left.set()
+        assert not threads_of_background()
+
+
+def test_a_full_queue_loses_nothing_after_max_age(link):
+    """The user has not closed the connection."""
+    def script(sock):
+        answer_upgrade(sock)
+        read_to_close(sock)
+        for number in range(count):
+            sock.sendall(make_frame(2, b'%08d' % number + b'x' * 100000))
+        sock.sendall(make_close(1001))
+        drain(sock)
+
+    count = 40
+    with link.serve(script) as server:
+        websocket = link.connect(server.url)
+        websocket.open(PATIENCE, background=True, max_age=0.001, close_timeout=PATIENCE)
+        wait_until(lambda: Inside(websocket).calls.is_full, 'a full queue')
+        for number in range(count):
+            assert int(websocket.receive(PATIENCE)[:8]) == number
+        with pytest.raises(errors.WebSocketClosed) as closed:
+            websocket.receive(PATIENCE)
+    assert closed.value.code == 1001
+
+
+def test_open_raises_at_once_while_a_connection_that_reached_max_age_is_closing(link):
+    def script(sock):
+        answer_upgrade(sock)
+        read_to_close(sock)
+        is_closing.set()
+        drain(sock)
+
+    def refuse_to_open(websocket):
+        for _ in range(100):        # if each waited, even briefly, this would exceed PATIENCE
+            with pytest.raises(errors.WebSocketUnavailable, match=r'open already, by open\(\)'):
+                websocket.open(0.01)
+
+    is_closing = threading.Event()
+    with link.serve(script) as server:
+        websocket = link.connect(server.url)
+        websocket.open(PATIENCE, background=True, max_age=0.001, close_timeout=None)
+        wait_for(is_closing)
+        try:
+            Background(refuse_to_open, websocket).result()
+        finally:
+            websocket.force_disconnect()
+        with pytest.raises(errors.WebSocketClosed):
+            websocket.receive(PATIENCE)     # the thread has freed the connection
+
+
 def test_the_background_thread_ends_with_the_connection(link):
     with link.serve(accept_and_hang_up()) as server:
         websocket = link.connect(server.url)
