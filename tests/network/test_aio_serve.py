@@ -823,7 +823,7 @@ def test_an_event_loop_that_is_closed_leaves_the_server_to_the_collector():
         server = aio.serve(never_end)
         await server.__aenter__()
         client = Client(server.address)
-        while not server.connections:
+        while not client.is_answered():
             await asyncio.sleep(0.001)
         return client
 
