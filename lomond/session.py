@@ -14,6 +14,7 @@ from lomond._checks import check_spin
 from lomond._compat import TYPE_CHECKING, thread_module
 from lomond._describe import describe
 from lomond.engine.client import ClientSession
+from lomond.engine.phases import Phase
 from lomond.engine.session import Session
 from lomond.engine.timers import NEVER
 from lomond.events import EVENT_SIZE
@@ -77,11 +78,13 @@ class BlockingLoop(Session):
             check_spin(spin), poll=poll, ping_rate=ping_rate, ping_timeout=ping_timeout,
             auto_pong=auto_pong, close_timeout=close_timeout, idle_timeout=idle_timeout,
             stale_disconnects=stale_disconnects, max_age=max_age, heartbeat=heartbeat)
-        self._loop = weakref.ref(loop)
+        if self.phase == Phase.NEW:
+            self._loop = weakref.ref(loop)
         return loop
 
     def _run(self, spin, **options):
         # type: (float, **Any) -> Generator[AnyEvent, None, None]
+        self.check_new()    # here: what follows disposes of the session at the end
         news = self._decoder.news       # not empty: `attend` before the next event is passed on
         waiter = Waiter(WAYS_FOR_FEW)
         waker = watched = None  # type: Any

@@ -47,8 +47,13 @@ if TYPE_CHECKING:
     from lomond.protocol.connection import Connection  # noqa: F401
     from lomond.stats import Span  # noqa: F401
 
-#: After a failed write, read at most this number of bytes that had already arrived.
+#: After a failed write, and after `close_timeout`, read at most this number of bytes that had
+#: already arrived.
 SALVAGE = 16 * 1024 * 1024
+
+# Reads of one step while nothing that comes counts: a peer that floods must not hold up a driver's
+# other connections.
+_READS_IN_VAIN = 16
 
 #: As `Session.linger`, at the server's end: it ends TCP first (RFC 6455 7.1.1).
 LINGER_OF_SERVER = 0.0
@@ -339,9 +344,14 @@ class Session(object):
     def claimed(self):
         # type: () -> None
         """Count as running from now on; the websocket calls this, in `claim`."""
+        self.check_new()
+        self._enter(Phase.DIALING)
+
+    def check_new(self):
+        # type: () -> None
+        """Raise WebSocketUnavailable if it has begun before."""
         if self.phase != Phase.NEW:
             raise errors.WebSocketUnavailable('this session has begun before: make another one')
-        self._enter(Phase.DIALING)
 
     def step(self):
         # type: () -> Iterator[AnyEvent]
@@ -692,7 +702,7 @@ class Session(object):
         if self._is_forced or writer.pending.close is not None:
             return self._end_attempt()
         unsent = writer.flush_head()
-        data, end = self._receive()
+        data, end = self._receive(None)
         if unsent:
             self.interest = merge(self.interest, unsent)
         if data is not None:
@@ -763,7 +773,7 @@ class Session(object):
                 self._open()
                 yield event
                 self.writer.opened()
-                if self.begins_with_poll:
+                if self.begins_with_poll and not self._is_forced:
                     yield events.Poll()
                 continue
             if event.name == 'redirected':
@@ -851,7 +861,7 @@ class Session(object):
             self.interest = [(fd, need) for fd, _mask in writer.transport.interest if need]
             return self._on_time(self._clock())
 
-        data, end = self._receive()
+        data, end = self._receive(self._decoder.receive_buffer)
         if self._is_forced:     # just now, which is why the read failed
             return self._disconnect(*self._ends[0])
         if writer.has_unsent and not writer.needs_buffer:
@@ -870,6 +880,8 @@ class Session(object):
                 self._idle_timer.was_read(now)
             if now < self.deadline:
                 return self._websocket.feed(data)   # type: ignore[no-any-return]
+            if now >= self._close_deadline:     # this step is the last that reads
+                data = self._receive_rest(data)
             return chain(self._websocket.feed(data), self._on_time(now))
         if end is not None:
             return self._disconnect(*end)
@@ -884,6 +896,8 @@ class Session(object):
         self._aged_at = NEVER
         if self._idle_timer is not None:
             self._idle_timer.stop()
+        if self._close_timeout != NEVER:
+            self._timers.stop_asking()
         self._set_deadline()
 
     def _on_time(self, now):
@@ -903,7 +917,6 @@ class Session(object):
         if timers.beat_is_due(now) and not writer.needs_buffer:
             # RFC 6455 5.5.3. What waits for the send buffer keeps the connection alive, too.
             writer.offer_control(Opcode.PONG, b'')
-        idle = self._find_silence(now)
         if timers.is_silent(now):
             end = End(EndKind.TIMEOUT, u'the {} is unresponsive'.format(self._peer), None)
             self._conclude(*end)    # before the user's handler of the event
@@ -923,12 +936,14 @@ class Session(object):
             else:
                 self._conclude(EndKind.AGED, u'the connection reached max_age')
                 self.writer.close(_TOO_OLD)
-        elif idle is not None:
-            for event in self._report_silence(idle):
-                yield event
-        elif timers.poll_is_due(now):
-            # Last: its handler may take its time.
-            yield events.Poll()
+        else:
+            idle = self._find_silence(now)      # which finds it once
+            if idle is not None:
+                for event in self._report_silence(idle):
+                    yield event
+            elif timers.poll_is_due(now):
+                # Last: its handler may take its time.
+                yield events.Poll()
         self._set_deadline()
 
     def _find_silence(self, now):
@@ -972,10 +987,26 @@ class Session(object):
             self._ping_sent = payload, now
         return was_sent is not False
 
-    def _receive(self):
-        # type: () -> Tuple[Any, Optional[End]]
-        """Return bytes or None, and how the connection has ended or None."""
-        buffer = self._decoder.receive_buffer
+    def _receive_rest(self, data):
+        # type: (Any) -> bytes
+        """Return bytes that were received, and all that has arrived after them.
+
+        What a peer goes on to send meanwhile isn't waited for: it could put the end off.
+        """
+        pieces = [bytes(data)]
+        size = len(data)
+        while data and size < SALVAGE:
+            data, _end = self._receive(None)
+            pieces.append(data or b'')
+            size += len(pieces[-1])
+        return b''.join(pieces)
+
+    def _receive(self, buffer):
+        # type: (Optional[memoryview]) -> Tuple[Any, Optional[End]]
+        """Return bytes or None, and how the connection has ended or None.
+
+        With a ``buffer`` they may be its first part.
+        """
         writer = self.writer
         writer.receiving_thread = thread_module.get_ident()
         try:
@@ -1014,10 +1045,11 @@ class Session(object):
 
     def _step_lingering(self):
         # type: () -> Iterable[AnyEvent]
-        data, end = self._receive()
         # Nothing after a Close frame counts, and it may have no end.
-        while data and self._clock() < self.deadline:
-            data, end = self._receive()
+        for _ in range(_READS_IN_VAIN):
+            data, end = self._receive(None)
+            if not data or self._clock() >= self.deadline:
+                break
         is_patient = self.writer.error is None and not self._is_forced
         if end is None and is_patient and self._clock() < self.deadline:
             return ()

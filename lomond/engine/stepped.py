@@ -88,6 +88,8 @@ class QueuedSession(Session):
         self.gate = None  # type: Any
         self.is_replaceable = False
         self._released = [True]
+        if self._is_forced and self._claim():       # by another thread, a moment ago
+            self.dispose()
 
     def take_over(self, wake, driver):
         # type: (Callable[[], Any], Driver) -> bool

@@ -214,6 +214,12 @@ class Timers(object):
                 self.last_received + self._ping_timeout,
                 now + min(self._least_silence, self._ping_rate))
 
+    def stop_asking(self):
+        # type: () -> None
+        """Send no pings any more, and wait for no answer."""
+        self.next_ping = self.dead_at = NEVER
+        self._asked = None
+
     def is_silent(self, now):
         # type: (float) -> bool
         """Return whether the peer left a ping unanswered for too long."""

@@ -14,11 +14,13 @@ import time
 import pytest
 
 from lomond import WebSocket
+from lomond.engine import stepped
 from lomond.engine.client import ClientSession
 from lomond.engine.phases import EndKind, Phase
 from lomond.engine.stepped import QueuedClientSession
 from lomond.errors import WebSocketUnavailable
 from lomond.net import transport as transport_module
+from lomond.net.transport import RECEIVE_SIZE
 from lomond.net.waiter import wait
 from tests.network.driving import drain, needs_proc, wait_for
 from tests.support import (
@@ -31,6 +33,7 @@ from tests.support import (
     read_frame,
     read_head,
 )
+from tests.tracing import LineTracer
 
 
 class Driver(object):
@@ -298,6 +301,53 @@ def test_a_session_begins_once(driver):
     session.dispose()
     with pytest.raises(WebSocketUnavailable):
         session.begin(None, 0, None, True, None)
+
+
+def test_a_flood_after_a_fault_is_read_bit_by_bit(driver, monkeypatch):
+    """Other connections of the driver go on meanwhile."""
+    def receive(_buffer=None):
+        reads.append(None)
+        return b'x' * RECEIVE_SIZE
+
+    def script(sock):
+        answer_upgrade(sock)
+        sock.sendall(make_frame(3))     # a reserved opcode
+        drain(sock)
+
+    reads = []
+    with RawServer(script) as server:
+        session = driver.begin(WebSocket(server.url, proxies={}))
+        driver.run_to('protocol_error')
+        # A peer that sends faster than it is read.
+        monkeypatch.setattr(session.transport, 'receive', receive)
+        while session.phase != Phase.LINGERING:
+            assert driver.step() == []
+        for _ in range(10):
+            del reads[:]
+            assert driver.step() == []
+            assert 0 < len(reads) <= 16
+            assert session.time_left() == 0
+        session.dispose()
+
+
+def test_force_disconnect_at_any_line_of_a_release_leaves_nothing_open(nothing_is_left_open):
+    moment = 0
+    has_acted = True
+    while has_acted:
+        moment += 1
+        ours, theirs = socket.socketpair()
+        websocket = WebSocket.attach(ours)
+        session = websocket.new_session(QueuedClientSession)
+        session.begin()
+        while session.phase != Phase.OPEN:
+            list(session.step())
+        with LineTracer([stepped], moment, websocket.force_disconnect) as tracer:
+            session.release(())
+        has_acted = tracer.has_acted
+        assert session.is_finished is has_acted, moment
+        session.dispose()
+        theirs.close()
+    assert moment > 5
 
 
 def test_a_session_that_another_took_the_place_of_leaves_that_alone(driver):
