@@ -33,8 +33,11 @@ def main():
             typing.daemon = True
             typing.start()
         elif event.name == 'text':
-            said = json.loads(event.text)
-            print(u'{}: {}'.format(said['name'], said['text']))
+            try:
+                said = json.loads(event.text)
+                print(u'{}: {}'.format(said['name'], said['text']))
+            except (ValueError, LookupError, TypeError):    # another program's
+                print(event.text)
             sys.stdout.flush()
         elif event.name in ('connect_fail', 'rejected', 'disconnected'):
             print(event.reason, file=sys.stderr)

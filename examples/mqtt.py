@@ -64,6 +64,8 @@ def take_packets(data):
             if byte < 128:
                 break
         else:
+            if len(data) > 4:
+                raise ValueError('a length of more than four bytes')
             return      # the length isn't complete
         start = index + 2
         if len(data) < start + length:
@@ -106,8 +108,13 @@ class Client(object):
             self._send(PINGREQ)
         elif event.name == 'binary':
             self._data += event.data    # a packet needn't end where a message does
-            for kind, body in take_packets(self._data):
-                self._on_packet(kind, body)
+            try:
+                for kind, body in take_packets(self._data):
+                    self._on_packet(kind, body)
+            except (ValueError, IndexError, struct.error) as error:
+                cli.complain(u'what came is not MQTT: {}'.format(error))
+                self._status = 1
+                self._websocket.close(1002)
         elif event.name == 'back_off':
             cli.complain(u'{}. Next attempt in {:.1f} s'.format(event.reason, event.delay))
 

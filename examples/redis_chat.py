@@ -9,8 +9,10 @@ to its own clients. REDIS_URL says where Redis is (redis://127.0.0.1:6379).
 
 from __future__ import absolute_import, division, print_function
 
+import logging
 import os
 import threading
+import time
 
 import redis
 
@@ -18,6 +20,8 @@ from lomond import wsgi
 from lomond.pool import Pool
 
 CHANNEL = 'chat'
+
+log = logging.getLogger(__name__)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -53,14 +57,23 @@ class Worker(object):
         # type: () -> None
         for websocket, event in self._pool:
             if event.name == 'ready':
-                websocket.send_text(u'welcome')     # from now on it gets what others say
+                # From now on it gets what others say. Not send_text, which raises if it has gone.
+                self._pool.broadcast(u'welcome', [websocket])
             elif event.name == 'text':
-                self._redis.publish(CHANNEL, event.text.encode('utf-8'))
+                try:
+                    self._redis.publish(CHANNEL, event.text.encode('utf-8'))
+                except redis.RedisError as error:
+                    log.warning('not published: %s', error)
 
     def _pass_on(self, subscription):
         # type: (Any) -> None
-        for message in subscription.listen():
-            self._pool.broadcast(message['data'].decode('utf-8'))
+        while True:
+            try:
+                for message in subscription.listen():
+                    self._pool.broadcast(message['data'].decode('utf-8'))
+            except redis.RedisError as error:       # it connects again, and subscribes
+                log.warning('what others say is lost meanwhile: %s', error)
+                time.sleep(1)
 
 
 worker = Worker(os.environ.get('REDIS_URL', 'redis://127.0.0.1:6379'))

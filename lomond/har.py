@@ -13,7 +13,8 @@ import io
 import json
 import re
 
-from lomond._compat import TYPE_CHECKING, NamedTuple, text_type
+from lomond._compat import TYPE_CHECKING, NamedTuple, native_path, text_to_native, text_type
+from lomond._describe import describe_with_type
 from lomond.http.headers import Headers
 from lomond.opcode import Opcode
 
@@ -94,13 +95,23 @@ def read_har(path):
     except (ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
         # RuntimeError: for thousands of brackets in one another.
         # Not its repr, which has the whole file if that is not UTF-8.
-        raise ValueError('{} is not a HAR file: {}: {}'.format(
-            path, type(error).__name__, error))
+        raise ValueError('{} is not a HAR file: {}'.format(
+            native_path(path), text_to_native(describe_with_type(error))))
     if not any(recording.messages for recording in found):
         raise ValueError(
             'no WebSocket messages in {}: save it while the developer tools show the messages, or '
-            'use `lomond record`'.format(path))
+            'use `lomond record`'.format(native_path(path)))
     return found
+
+
+def played(recordings):
+    # type: (List[Recording]) -> List[Recording]
+    """Return the recordings to play: all but those of attempts that failed, which have no message.
+
+    A connection over HTTP/2 may have another status than 101.
+    """
+    return [recording for recording in recordings
+            if recording.messages or recording.status == 101]
 
 
 def repair(text):
@@ -197,17 +208,23 @@ def _decode_binary(data):
     # type: (text_type) -> bytes
     """Return the bytes of Base64, or of the text that some writers have in place of that."""
     try:
-        decoded = base64.b64decode(data.encode('ascii') + b'=' * (-len(data) % 4))
-    except (UnicodeEncodeError, TypeError, binascii.Error):     # TypeError: on 2.7
-        decoded = None
-    # b64decode skips what isn't Base64.
-    if decoded is not None and base64.b64encode(decoded).rstrip(b'=') \
-            == data.encode('ascii').rstrip(b'='):
-        return decoded
-    try:
-        return data.encode('latin-1')
+        raw = data.encode('latin-1')
     except UnicodeEncodeError:
         return _LONE_SURROGATE.sub(u'\ufffd', data).encode('utf-8')
+    padding = b'=' * (-len(raw.rstrip(b'=')) % 4)       # which some writers leave out
+    decoded = read_base64(raw.rstrip(b'=') + padding)
+    return raw if decoded is None else decoded
+
+
+def read_base64(data):
+    # type: (bytes) -> Optional[bytes]
+    """Return the bytes of Base64 (RFC 4648 4), or None if it isn't exactly that."""
+    try:
+        decoded = base64.b64decode(data)
+    except (TypeError, binascii.Error):     # the former on 2.7
+        return None
+    # b64decode skips what isn't Base64, and may end at the first padding.
+    return decoded if base64.b64encode(decoded) == data else None
 
 
 def _parse_date(text):

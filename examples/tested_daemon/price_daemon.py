@@ -10,7 +10,7 @@ from __future__ import print_function
 
 import sys
 
-from lomond import WebSocket
+from lomond import WebSocket, errors
 from lomond.persist import ReconnectPolicy, persist
 
 try:
@@ -37,7 +37,10 @@ class PriceDaemon(object):
         policy = ReconnectPolicy(min_wait=1, stop_on_code=REFUSED)
         for event in persist(websocket, policy=policy):
             if event.name == 'ready':
-                websocket.send_json(subscribe=self.symbols)
+                try:
+                    websocket.send_json(subscribe=self.symbols)
+                except errors.WebSocketError:       # the connection is gone: the loop goes on
+                    pass
             elif event.name == 'text':
                 self.take(event.json)
             elif event.name == 'back_off':

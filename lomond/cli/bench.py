@@ -250,7 +250,7 @@ class _Measurement(object):
         # type: (int) -> None
         if not self._is_closing:
             self._counts['unanswered'] += unanswered
-            self._cpu = (cpu_clock() - self._cpu) / (stopwatch() - self._start)
+            self._cpu = (cpu_clock() - self._cpu) / max(stopwatch() - self._start, 1e-9)
             self._close()
 
     def _close(self):

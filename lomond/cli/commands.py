@@ -21,15 +21,11 @@ _CONTROLS = {u'/ping': Opcode.PING, u'/pong': Opcode.PONG}
 
 
 def read_command(line):
-    # type: (Text) -> Union[None, Message, Tuple[int, Text]]
-    """Return what a line says: a message, or the code and reason to close with.
+    # type: (Text) -> Union[Message, Tuple[int, Text]]
+    """Return what a line that begins with a slash says: a message, or the code and reason to close.
 
-    Returns None if the line isn't a command. Raises ValueError for a command that isn't right.
+    Raises ValueError for a command that isn't right.
     """
-    if not line.startswith(u'/'):
-        return None
-    if line.startswith(u'//'):
-        return Message(Opcode.TEXT, encode_text(line[1:]))
     name, _space, rest = line.partition(u' ')
     if name in _CONTROLS:
         data = encode_text(rest)

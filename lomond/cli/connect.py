@@ -273,8 +273,10 @@ def _with_frames(events, websocket, display):
     """Pass events on, and have the frames of each connection noted."""
     for event in events:
         if event.name == 'connected':
-            watch_frames(websocket.session.transport, display.note)     # type: ignore[union-attr]
+            begin = watch_frames(websocket.session.transport, display.note)  # type: ignore[union-attr]
         yield event
+        if event.name == 'ready':
+            begin(event.response.raw)
 
 
 def _with_figures(events, figures, show):

@@ -111,6 +111,7 @@ class Conversation(object):
         self._recorder = recorder
         self._close_timeout = close_timeout
         self._breaker = None  # type: Optional[threading.Timer]
+        self._may_limit = [True]        # what pops it limits the end: any thread may
         self._outcome = Outcome()
         self._openings = Openings()
         self._over = threading.Event()
@@ -206,6 +207,10 @@ class Conversation(object):
             self._has_failed = self._is_shown = True
             self.close()
             return
+        if not is_read and self._display.is_given_up:
+            self._display.complain(u'nobody reads the output: a message was lost')
+            self._has_failed = self._is_shown = True
+            return
         if self._left is not None:
             self._left -= 1
         if not is_read or self._left == 0:
@@ -240,14 +245,24 @@ class Conversation(object):
         """Break the connection if it has not ended in time.
 
         `WebSocket.close` waits for a message that is being sent: forever, if the server doesn't
-        read.
+        read. And so does what shows a message, if nobody reads stdout.
         """
-        if self._breaker is None and self._close_timeout and not self._over.is_set():
-            # Later than the loop's own limit, which says what happened.
-            self._breaker = threading.Timer(
-                self._close_timeout + 0.5, self._websocket.force_disconnect)
-            self._breaker.daemon = True
-            self._breaker.start()
+        if not self._close_timeout or self._over.is_set():
+            return
+        try:
+            self._may_limit.pop()
+        except IndexError:
+            return
+        # Later than the loop's own limit, which says what happened.
+        breaker = threading.Timer(self._close_timeout + 0.5, self._break)
+        breaker.daemon = True
+        breaker.start()
+        self._breaker = breaker
+
+    def _break(self):
+        # type: () -> None
+        self._display.give_up()
+        self._websocket.force_disconnect()
 
     def interrupt(self):
         # type: () -> None
@@ -314,7 +329,8 @@ class Conversation(object):
 
     def _send(self, message):
         # type: (Message) -> None
-        if self._recorder is not None:
+        # What can't be sent yet is recorded with the connection that takes it.
+        if self._recorder is not None and self._websocket.is_open:
             self._recorder.send(message)
             self._check_recorder()
         send(self._websocket, message)

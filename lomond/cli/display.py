@@ -114,6 +114,17 @@ class Display(object):
 
     # -- the rest --
 
+    @property
+    def is_given_up(self):
+        # type: () -> bool
+        """True once `give_up` was called."""
+        return self._screen.is_given_up
+
+    def give_up(self):
+        # type: () -> None
+        """Drop what nobody reads; from any thread."""
+        self._screen.give_up()
+
     def complain(self, words):
         # type: (Text) -> None
         """Print an error."""

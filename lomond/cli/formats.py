@@ -11,6 +11,7 @@ import json
 import re
 
 from lomond._compat import TYPE_CHECKING, NamedTuple, decode_utf8, encode_text, text_type
+from lomond.har import read_base64
 from lomond.opcode import Opcode
 from lomond.protocol.frame import MAX_CONTROL_PAYLOAD
 
@@ -78,14 +79,18 @@ def decode_binary(data, how):
     if how == 'raw':
         return data
     data = b''.join(data.split())
+    decoded = _read_hex(data) if how == 'hex' else read_base64(data)
+    if decoded is None:
+        raise ValueError('it is not {}'.format(how))
+    return decoded
+
+
+def _read_hex(data):
+    # type: (bytes) -> Optional[bytes]
     try:
-        if how == 'hex':
-            return binascii.unhexlify(data)
-        if re.search(b'[^A-Za-z0-9+/=]', data) is None:
-            return base64.b64decode(data)
-    except (binascii.Error, TypeError, ValueError):
-        pass
-    raise ValueError('it is not {}'.format(how))
+        return binascii.unhexlify(data)
+    except (binascii.Error, TypeError):     # the latter on 2.7
+        return None
 
 
 def read_item(item):
@@ -109,6 +114,9 @@ def read_item(item):
     return Message(opcode, payload)
 
 
+# Further in, lines are indented no more: brackets in one another would make it far too long.
+_DEEPEST = 40
+
 # A string, a bracket, comma or colon, or any other value: what comes between is white space.
 _TOKEN = re.compile(u'"(?:[^"\\\\]|\\\\.)*"|[\\[\\]{},:]|[^\\s\\[\\]{},:"]+')
 
@@ -129,14 +137,14 @@ def format_json(text, indent=None):
 
 def _indent(pieces, indent):
     # type: (List[Text], int) -> Iterator[Text]
-    depth = 0
+    depth = 0       # of brackets
     for index, piece in enumerate(pieces):
         before = pieces[index - 1] if index else u''
         if piece in u']}':
             depth -= 1
         is_empty = before in (u'[', u'{') and piece in (u']', u'}')
         if not is_empty and (before in (u'[', u'{', u',') or piece in (u']', u'}')):
-            yield u'\n' + u' ' * (indent * depth)
+            yield u'\n' + u' ' * (indent * min(depth, _DEEPEST))
         yield piece + u' ' if piece == u':' else piece
         if piece in u'[{':
             depth += 1

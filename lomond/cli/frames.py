@@ -21,28 +21,25 @@ _LENGTHS = {126: ('!H', 2), 127: ('!Q', 8)}
 class FrameHeads(object):
     """Describes each frame in a stream of bytes (RFC 6455 5.2), as soon as its head is there.
 
-    Parameters: ``has_response``, whether the response to the handshake comes first.
+    Parameters: ``is_open``, False if the answer to the handshake comes first: then call `open`.
     """
 
-    def __init__(self, has_response=False):
+    def __init__(self, is_open=True):
         # type: (bool) -> None
-        self._has_response = has_response
-        self._head = b''
+        self._is_open = is_open
+        self._head = b''        # not whole; before `open`, all that has come
         self._payload = 0       # bytes of a payload that come before the next head
 
     def feed(self, data):
         # type: (bytes) -> Iterator[Text]
         """Yield a description of each frame whose head these bytes complete."""
+        if not self._is_open:
+            self._head += data
+            return
         if self._payload >= len(data):
             self._payload -= len(data)
             return
         data, self._payload = self._head + data[self._payload:], 0
-        if self._has_response:
-            _response, mark, rest = data.partition(b'\r\n\r\n')
-            if not mark:
-                self._head = data
-                return
-            self._has_response, data = False, rest
         while True:
             size = _head_size(data)
             if size is None:
@@ -52,6 +49,13 @@ class FrameHeads(object):
             self._payload = max(0, size + length - len(data))
             data = data[size + length:]
         self._head = data
+
+
+    def open(self, response):
+        # type: (bytes) -> Iterator[Text]
+        """Begin with what has come after the head of the response; yield as `feed`."""
+        data, self._head, self._is_open = self._head, b'', True
+        return self.feed(data.partition(response)[2])
 
 
 def _head_size(data):
@@ -88,12 +92,18 @@ def _describe(head, length):
 
 
 def watch_frames(transport, show):
-    # type: (Any, Callable[[Text], Any]) -> None
+    # type: (Any, Callable[[Text], Any]) -> Callable[[bytes], None]
     """Have ``show`` called with a line for each frame that a transport sends and receives.
 
-    Parameters: ``transport``, a `lomond.net.transport.Transport` whose request was sent.
+    Parameters: ``transport``, a `lomond.net.transport.Transport` whose request was sent. Returns
+    the function to call with the head of the response, once it is known: frames follow that.
     """
-    received, sent = FrameHeads(has_response=True), FrameHeads()
+    received, sent = FrameHeads(is_open=False), FrameHeads()
+
+    def begin(response):
+        # type: (bytes) -> None
+        for line in received.open(response):
+            show(u'< ' + line)
 
     def report(mark, heads, data):
         # type: (Text, FrameHeads, Any) -> None
@@ -130,3 +140,4 @@ def watch_frames(transport, show):
     transport.receive = receiving(transport.receive)
     transport.take_read_ahead = receiving(transport.take_read_ahead)
     transport.send, transport.send_pieces = send, send_pieces
+    return begin

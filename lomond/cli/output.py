@@ -9,10 +9,11 @@ from __future__ import absolute_import, division, print_function
 import errno
 import os
 import re
-import select
+import stat
 import sys
 
 from lomond._compat import TYPE_CHECKING, RLock, is_interrupt
+from lomond.net.waiter import WRITE, wait
 
 if TYPE_CHECKING:
     from typing import Any, Match, Text  # noqa: F401
@@ -21,6 +22,13 @@ __all__ = ['COLOURS', 'Screen', 'Sink', 'escape', 'has_colours', 'readable']
 
 #: Codes of SGR, by what they are used for.
 COLOURS = {'time': u'2', 'in': u'32', 'out': u'36', 'notice': u'33', 'error': u'31'}
+
+# Bytes that a pipe takes at once when it takes any (PIPE_BUF), and those of a write to a file.
+_SHORT = 4096
+_LONG = 65536
+
+# Seconds between two looks whether a stream that nobody reads was given up.
+_GLANCE = 0.1
 
 # C0 but the tab, DEL, C1, and what changes the direction or the line: a terminal would obey them.
 _CONTROLS = re.compile(
@@ -63,21 +71,36 @@ class Sink(object):
         self._stream = stream
         self._encoding = getattr(stream, 'encoding', None) or 'ascii'
         self.is_terminal = os.isatty(descriptor)  # type: bool
+        self._may_wait = _may_wait(descriptor)
+        #: Set it, in any thread, to have `write` wait for no reader any more.
+        self.is_given_up = False  # type: bool
 
     def write(self, data):
         # type: (bytes) -> bool
-        """Write all bytes; return False if this is a pipe that was closed. Raises OSError."""
+        """Write all bytes; return False if this is a pipe that was closed, or was given up.
+
+        Raises OSError.
+        """
         view = memoryview(data)
         while view:
             try:
+                if self._may_wait and not self._wait():
+                    return False
                 view = view[self._write_some(view):]
             except (OSError, IOError) as error:
                 if error.errno == errno.EPIPE:
                     return False
-                if error.errno == errno.EAGAIN:     # another process made it non-blocking
-                    select.select([], [self._descriptor], [])
-                elif not is_interrupt(error):
+                # EAGAIN: another process made it non-blocking
+                if error.errno != errno.EAGAIN and not is_interrupt(error):
                     raise
+        return True
+
+    def _wait(self):
+        # type: () -> bool
+        """Wait until a short write needs no waiting; False if it was given up before."""
+        while not wait(((self._descriptor, WRITE),), _GLANCE):
+            if self.is_given_up:
+                return False
         return True
 
     def _write_some(self, data):
@@ -88,13 +111,21 @@ class Sink(object):
             stream.write(data.tobytes())
             stream.flush()
             return len(data)
-        # A write of more than this to a terminal can't be interrupted.
-        return os.write(self._descriptor, data[:65536])
+        return os.write(self._descriptor, data[:_SHORT if self._may_wait else _LONG])
 
     def encode(self, text):
         # type: (Text) -> bytes
         """Return text as bytes: for a terminal in its encoding, for all else in UTF-8."""
         return text.encode(self._encoding if self.is_terminal else 'utf-8', 'backslashreplace')
+
+
+def _may_wait(descriptor):
+    # type: (int) -> bool
+    """Return whether a write may wait for a reader."""
+    try:
+        return os.name != 'nt' and not stat.S_ISREG(os.fstat(descriptor).st_mode)
+    except OSError:     # it is closed
+        return False
 
 
 class Screen(object):
@@ -133,6 +164,17 @@ class Screen(object):
             is_read = sink.write(data)
             self._draw()
             return is_read
+
+    @property
+    def is_given_up(self):
+        # type: () -> bool
+        """True once `give_up` was called."""
+        return self.out.is_given_up
+
+    def give_up(self):
+        # type: () -> None
+        """Wait no more for readers of the streams; from any thread, also while another prints."""
+        self.out.is_given_up = self.err.is_given_up = True
 
     def keep(self, text):
         # type: (Text) -> None

@@ -5,12 +5,15 @@ It reads no file, and chooses no recording.
 
 from __future__ import absolute_import, division, print_function
 
+from collections import deque
+
 from lomond._compat import TYPE_CHECKING, encode_text, monotonic, text_type
 from lomond.errors import WebSocketClosed, WebSocketError, WebSocketTimeout
+from lomond.events import EVENT_SIZE
 from lomond.opcode import Opcode
 
 if TYPE_CHECKING:
-    from typing import Any, List, Optional, Text, Union  # noqa: F401
+    from typing import Any, Deque, List, Optional, Text, Union  # noqa: F401
 
     from lomond.har import Message, Recording  # noqa: F401
     from lomond.server import ServerWebSocket  # noqa: F401
@@ -18,6 +21,9 @@ if TYPE_CHECKING:
 __all__ = ['Difference', 'play']
 
 _SHOWN = 80
+
+# Bytes that a client may be ahead of the recording.
+_MOST_RECEIVED = 64 * 1024 * 1024
 
 
 class Difference(WebSocketError):
@@ -32,7 +38,8 @@ def play(websocket, recording, speed=1.0, waits=False, checks=False, patience=No
     a message of the client where the recording has one; ``checks``: whether to compare these, for
     which it waits as well; ``patience``: for how many seconds, None for no limit.
 
-    Raises `Difference` if ``checks``, and WebSocketError if the connection ends before.
+    Raises `Difference` if ``checks``, or if the client is far ahead, and WebSocketError if the
+    connection ends before.
     """
     player = _Player(websocket, speed, waits or checks)
     number = 0      # of the client's message
@@ -60,7 +67,8 @@ class _Player(object):
         self._keeps = keeps     # whether what the client sends matters
         self._due = monotonic()
         self._time = None  # type: Optional[float]      # of the last message, in the recording
-        self._received = []  # type: List[Any]          # what came while it waited
+        self._received = deque()  # type: Deque[Any]    # what came while it waited
+        self._size = 0      # of those, in bytes
 
     def send_at(self, message):
         # type: (Message) -> None
@@ -77,7 +85,11 @@ class _Player(object):
     def receive(self, message, patience):
         # type: (Message, Optional[float]) -> Any
         """Return the client's next message; the next ones of the recording are due after it."""
-        sent = self._received.pop(0) if self._received else self._websocket.receive(patience)
+        if self._received:
+            sent = self._received.popleft()
+            self._size -= EVENT_SIZE + len(sent)
+        else:
+            sent = self._websocket.receive(patience)
         self._due, self._time = monotonic(), message.time
         return sent
 
@@ -107,13 +119,16 @@ class _Player(object):
                 return
             if self._keeps:
                 self._received.append(message)
+                self._size += EVENT_SIZE + len(message)
+                if self._size > _MOST_RECEIVED:
+                    raise Difference(u'the client is more than 64 MiB ahead of the recording')
             left = due - monotonic()
 
     def expect_no_more(self, count):
         # type: (int) -> None
         """Close, and raise `Difference` if the client has sent another message."""
         self._websocket.close()
-        more = self._received[:1]
+        more = list(self._received)[:1]
         while not more:
             try:
                 more.append(self._websocket.receive())

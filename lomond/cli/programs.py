@@ -253,7 +253,10 @@ class _Program(object):
 
 def _environment(websocket):
     # type: (ServerWebSocket) -> Any
-    """Return the environment of a program, with what it may need of the request, as in CGI."""
+    """Return the environment of a program, with what it may need of the request, as in CGI.
+
+    But PATH_INFO is still percent-encoded.
+    """
     request, address = websocket.request, websocket.address
     return dict(
         # As bytes: in the locale C Python would refuse characters that are not ASCII.

@@ -15,7 +15,7 @@ from lomond.cli.playing import Difference, play
 from lomond.cli.serving import add_server_arguments, make_server, serve_until_signal
 from lomond.cli.statuses import FAILED, OK, describe_statuses
 from lomond.errors import WebSocketError
-from lomond.har import read_har
+from lomond.har import played, read_har
 from lomond.http.redact import HIDDEN, redact_url
 from lomond.server import Refusal
 
@@ -84,7 +84,7 @@ def run(arguments):
         for recording in recordings:
             _console.say(_describe(recording))
         return OK
-    replay = _Replay(arguments, [one for one in recordings if one.messages])
+    replay = _Replay(arguments, played(recordings))
     server = make_server(
         arguments, replay.serve, on_request=replay.check, text_as_bytes=False,
         protocols=_list_protocols(recordings))

@@ -193,16 +193,17 @@ def read_config(path):
     with io.open(path, 'rb') as source:
         text = source.read().decode('utf-8')
     if path.endswith('.json'):
-        try:
-            config = json.loads(text)
-        except RuntimeError as error:   # for thousands of brackets in one another
-            raise ValueError(str(error))
+        loads = json.loads  # type: Any
     else:
         try:
             import tomllib
+            loads = tomllib.loads
         except ImportError:
             raise ValueError('TOML needs Python 3.11 or newer: write it as JSON, in a file .json')
-        config = tomllib.loads(text)
+    try:
+        config = loads(text)
+    except RuntimeError as error:       # for thousands of brackets in one another
+        raise ValueError(str(error))
     if not isinstance(config, dict):
         raise ValueError('it must be an object')
     for name, value in config.items():

@@ -10,15 +10,15 @@ import contextlib
 import os
 import threading
 
-from lomond._compat import TYPE_CHECKING, encode_text, monotonic
+from lomond._compat import TYPE_CHECKING, decode_utf8, encode_text, monotonic
 from lomond.cli import editor
 from lomond.cli.commands import read_command
-from lomond.cli.formats import Message, text_of
+from lomond.cli.formats import Message
 from lomond.cli.prompting import Prompt
 from lomond.cli.reading import read_records
 
 if TYPE_CHECKING:
-    from typing import Any, Callable, Iterable, Iterator, Optional  # noqa: F401
+    from typing import Any, Callable, Iterable, Iterator, Optional, Text  # noqa: F401
 
     from lomond.cli.conversation import Conversation  # noqa: F401
     from lomond.cli.output import Screen  # noqa: F401
@@ -131,7 +131,7 @@ class Input(object):
     def _records(self):
         # type: () -> Iterable[bytes]
         if self._editor is None:
-            return read_records(self._separator)
+            return read_records(b'\n' if self.is_typed else self._separator)
         return self._edited()
 
     def _watched(self, records):
@@ -158,8 +158,11 @@ class Input(object):
         # type: (Conversation, bytes, int) -> bool
         """Do what a record says; return False once there is nothing to send to."""
         try:
-            command = read_command(text_of(record)) \
-                if self._has_commands and record.startswith(b'/') else None
+            command = None
+            if self._has_commands and record.startswith(b'//'):
+                record = record[1:]     # no command
+            elif self._has_commands and record.startswith(b'/'):
+                command = read_command(_text_of_command(record))
             if isinstance(command, tuple) and not isinstance(command, Message):
                 # What was read before it is sent before it.
                 if self.is_typed or conversation.wait_open():
@@ -172,3 +175,11 @@ class Input(object):
             conversation.fail(words) if not self.is_typed else self._screen.notice(words, 'error')
             return True
         return message is None or conversation.send(message)
+
+
+def _text_of_command(record):
+    # type: (bytes) -> Text
+    try:
+        return decode_utf8(record)
+    except UnicodeDecodeError:
+        raise ValueError('a command must be UTF-8: // begins what is no command')

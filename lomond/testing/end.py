@@ -227,6 +227,7 @@ class ScriptedEnd(object):
 
     def _put(self, message, is_last=True):
         # type: (Message, bool) -> None
+        self._check_there()
         kind = 'text' if isinstance(message, text_type) else 'binary'
         self._note('sent     {}{} {}'.format(kind, '' if is_last else ' (part)', show(message)))
         send = self._protocol.send_text if kind == 'text' else self._protocol.send_binary
@@ -249,6 +250,7 @@ class ScriptedEnd(object):
     def ping(self, data):
         # type: (bytes) -> None
         """Send a ping, and wait for its pong."""
+        self._check_there()
         self._protocol.send_ping(data)
         self._note('sent     {} {}'.format(Opcode.to_str(Opcode.PING), show(data)))
         self._send(self._protocol.data_to_send())
@@ -275,7 +277,10 @@ class ScriptedEnd(object):
 
     def close(self, code, reason):
         # type: (Any, text_type) -> None
-        """Send a Close frame, and wait for the client's."""
+        """Send a Close frame, and wait for the client's, unless that came, and was answered."""
+        if self._protocol.close_received is not None:
+            return
+        self._check_there()
         self._protocol.close(code, reason)
         self._note('sent     Close {} {}'.format(code, show(reason) if reason else '').rstrip())
         self._send(self._protocol.data_to_send())

@@ -9,9 +9,9 @@ import time
 
 from lomond import events
 from lomond._checks import check_flag, check_seconds
-from lomond._compat import TYPE_CHECKING, text_type
+from lomond._compat import TYPE_CHECKING, native_path, text_to_native, text_type
 from lomond.errors import ProtocolError
-from lomond.har import read_har
+from lomond.har import played, read_har
 from lomond.http.response import Response
 from lomond.opcode import Opcode
 from lomond.protocol.close import decode_close
@@ -43,8 +43,8 @@ def replay(path, url=None, speed=None, **options):
                 print(event.received_time, event.text)
 
     Their ``received_time`` is that of the recording. Several connections to one URL are the
-    WebSocket's connections, one after the other. What the program sends is in ``sent``, and isn't
-    compared.
+    WebSocket's connections, one after the other, without attempts to connect that failed. What the
+    program sends is in ``sent``, and isn't compared.
 
     Parameters: ``path`` of the HAR file; ``url``, which connections of the file to play, None for
     those to the URL of the first one; ``speed``, how many times faster than in the recording the
@@ -65,7 +65,8 @@ def replay_server(path, url=None, check=True, **options):
     """Return a `ScriptedServer` that says what the server of a recording has said.
 
     It waits for each message that the client has sent there, so the order is that of the recording.
-    Each connection is dropped at its end, except the last.
+    Each connection is dropped at its end, except the last. Attempts to connect that failed are left
+    out.
 
     Parameters: ``path`` and ``url``, as for `replay`; ``check``, False to accept any messages of
     the client instead of those in the recording (True); ``options`` of a `ScriptedServer`. Raises
@@ -81,12 +82,13 @@ def replay_server(path, url=None, check=True, **options):
 
 def _choose(path, url):
     # type: (FilePath, Optional[text_type]) -> List[Recording]
-    found = read_har(path)
+    found = played(read_har(path))
     wanted = found[0].url if url is None else url
     chosen = [recording for recording in found if recording.url == wanted]
     if not chosen:
         raise ValueError('{} has no connection to {}, but to {}'.format(
-            path, url, u', '.join(sorted({recording.url for recording in found}))))
+            native_path(path), text_to_native(wanted),
+            text_to_native(u', '.join(sorted({recording.url for recording in found})))))
     return chosen
 
 

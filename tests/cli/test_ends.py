@@ -303,6 +303,20 @@ def test_certificates_and_resolve(server_tls, authority_file):
         assert run('ws://[::1]:{}/'.format(server.port), '--resolve', '::1:127.0.0.1')[0] == 2
 
 
+@pytest.mark.parametrize('host, given', [
+    (u'B\xfccher.example', u'b\xfccher.example'), (u'xn--bcher-kva.example', u'B\xfccher.example'),
+    (u'a.example.', u'A.example'), (u'a.example', u'a.example.')])
+def test_resolve_compares_hosts_as_dns_does(host, given):
+    with Server(lambda websocket: websocket.close()) as server:
+        url = u'ws://{}:{}/'.format(host, server.port)
+        assert run(native(url), '--resolve', native(given + u':127.0.0.1')) == (0, b'', b'')
+
+
+def native(text):
+    """Return an argument of a command line."""
+    return text.encode('utf-8') if str is bytes else text
+
+
 def test_unix_socket(tmpdir):
     path = str(tmpdir.join('s'))
     with Server(echo_handler, unix_path=path):

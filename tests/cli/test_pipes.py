@@ -148,6 +148,23 @@ def test_commands_leave_other_bytes_alone(echo_url):
     assert run(echo_url, '--commands', '--binary', 'raw', given=given) == (0, b'\xff\xfe\n', b'')
 
 
+@pytest.mark.parametrize('how, given, output', [
+    ('base64', b'//9j/4AA\n', b''), ('base64', b'//9j/\n', b'/9j/\n'),
+    ('raw', b'//\xff\n', b'/\xff\n')])
+def test_two_slashes_begin_what_is_no_command_in_the_form_of_other_lines(
+        echo_url, how, given, output):
+    status, printed, errors = run(echo_url, '--commands', '--binary', how, given=given)
+    assert printed == output
+    assert (status == 0 and not errors) if output else b'it is not base64' in errors
+
+
+def test_a_command_that_is_not_utf_8_says_what_to_write(echo_url):
+    status, output, errors = run(
+        echo_url, '--commands', '--binary', 'raw', given=b'/\xff\n')
+    assert output == b''
+    assert b'a command must be UTF-8' in errors
+
+
 def feed(websocket):
     """Send numbers, one with each poll, and close after the third."""
     number = 0
@@ -420,6 +437,37 @@ def test_a_pipe_has_messages_only(echo_url):
         echo_url, '-vv', '--stats', '--linger', '0', given=b'x\n', env={'CLICOLOR_FORCE': '1'})
     assert (status, output) == (0, b'x\n')
     assert errors and b'\x1b' not in errors
+
+
+def feed_of_large_messages(websocket):
+    """Send more than a pipe takes."""
+    for event in websocket:
+        if event.name == 'ready':
+            for _ in range(8):
+                websocket.send_text(u'x' * 65536)
+
+
+@pytest.mark.parametrize('end, status', [
+    (['--timeout', '0.5'], 1), (signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_it_ends_though_nobody_reads_its_output(end, status):
+    with Server(feed_of_large_messages) as server:
+        options = end if isinstance(end, list) else []
+        program = subprocess.Popen(
+            LOMOND + [server.url, '--close-timeout', '0.5'] + options, stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        try:
+            wait_until(lambda: unread(program.stdout) >= 65536, 'the pipe is full')
+            if end is not options:
+                program.send_signal(end)
+            wait_until(lambda: program.poll() is not None, 'it ends')
+            assert program.returncode == status
+            assert b'nobody reads the output' in program.stderr.read()
+        finally:
+            if program.poll() is None:
+                program.kill()
+                program.wait()
+            for stream in (program.stdin, program.stdout, program.stderr):
+                stream.close()
 
 
 def test_in_the_background_of_a_shell_ctrl_c_is_ignored():

@@ -114,3 +114,8 @@ def test_packets_are_taken_apart_at_any_cut():
             data += stream[start:start + step]
             found.extend(mqtt.take_packets(data))
         assert found == packets
+
+
+def test_a_length_without_an_end_is_refused():
+    with pytest.raises(ValueError):
+        list(load('mqtt').take_packets(bytearray(b'\x30\xff\xff\xff\xff')))

@@ -85,6 +85,42 @@ def test_connections_to_one_url_follow_each_other(save):
     websocket.assert_sent(u'subscribe', u'subscribe')
 
 
+def failed(url, status):
+    """An attempt to connect that failed, as `lomond record --persist` writes it."""
+    return dict(entry(url), response={'status': status, 'headers': []})
+
+
+@pytest.mark.parametrize('status', [0, 503])
+def test_attempts_that_failed_are_left_out(save, status):
+    url = u'wss://api.example.com/feed'
+    path = save(failed(u'ws://b/', status), failed(url, status), AGAIN, failed(url, status), AGAIN)
+    assert names(persist(replay(path))).count('ready') == 2
+    with replay_server(path) as server:
+        for _ in range(2):
+            websocket = WebSocket(server.url)
+            for event in websocket:
+                if event.name == 'text':
+                    websocket.close()
+            assert websocket.stats.received.messages == 1
+
+
+def test_a_connection_without_messages_is_played_as_one(save):
+    path = save(entry(u'wss://api.example.com/feed'), FEED)
+    assert names(list(replay(path))) == ['ready', 'disconnected']
+
+
+def test_errors_name_a_file_with_any_letters(tmpdir):
+    path = tmpdir.join(u'\u6f22.har')
+    for content, words in [
+            (b"{", "is not a HAR file"), (b"{\"log\": {\"entries\": []}}", "no WebSocket")]:
+        path.write_binary(content)
+        with pytest.raises(ValueError, match=words):
+            replay(path.strpath)
+    path.write_binary(json.dumps({'log': {'entries': [OTHER]}}).encode('ascii'))
+    with pytest.raises(ValueError, match='no connection to'):
+        replay(path.strpath, url=u'ws://\u6f22/')
+
+
 def test_url_chooses_the_connections(save):
     seen = list(replay(save(FEED, OTHER), url=u'ws://other.example/'))
     assert seen[1:] == [

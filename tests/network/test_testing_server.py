@@ -287,6 +287,30 @@ def test_step_that_the_client_does_not_meet_before_it_leaves_fails():
     assert "expect(" in words.split('\n')[0]
 
 
+def leave(has_left):
+    """Return what sends a text, and closes at once."""
+    def handle(websocket, event):
+        if event.name == 'ready':
+            websocket.send_text(u'hi')
+            websocket.close()
+            has_left.set()
+    return handle
+
+
+@pytest.mark.parametrize('step', [say(u'there'), fragment(u'ab', 1), ping()])
+def test_step_after_the_client_has_left_says_so(step):
+    has_left = threading.Event()
+    words = failure_of([wait(has_left), expect(u'hi'), step], handle=leave(has_left))
+    assert 'the client closed with 1000' in words
+    assert 'Traceback' not in words
+
+
+def test_a_close_after_the_client_has_closed_is_none():
+    has_left = threading.Event()
+    with ScriptedServer([wait(has_left), expect(u'hi'), close()]) as server:
+        assert connect(server, leave(has_left))[-1].graceful
+
+
 def test_message_after_the_last_step_fails():
     def handle(websocket, event):
         if event.name == 'text':

@@ -54,7 +54,8 @@ def test_binary_data_returns_unchanged(how):
 
 
 @pytest.mark.parametrize('data, how', [
-    (b'0', 'hex'), (b'0g', 'hex'), (b'A', 'base64'), (b'A-==', 'base64'), (b'\xff', 'hex')])
+    (b'0', 'hex'), (b'0g', 'hex'), (b'A', 'base64'), (b'A-==', 'base64'), (b'\xff', 'hex'),
+    (b'QQ==QUJD', 'base64'), (b'=QUJD', 'base64'), (b'QUJD=', 'base64'), (b'QQ', 'base64')])
 def test_what_is_not_binary_data_is_refused_without_showing_it(data, how):
     with pytest.raises(ValueError) as caught:
         decode_binary(data, how)
@@ -101,6 +102,12 @@ def test_json_is_indented():
         u'{\n  "a": [\n    1,\n    {\n      "b": []\n    }\n  ],\n  "c": {}\n}')
 
 
+def test_json_of_many_brackets_in_one_another_does_not_become_many_times_as_long():
+    text = u'[' * 500 + u'1,' * 2000 + u'1' + u']' * 500
+    assert format_json(format_json(text, 2)) == text
+    assert len(format_json(text, 2)) < 100 * len(text)
+
+
 # -- what a terminal gets --
 
 @pytest.mark.parametrize('code', [
@@ -120,15 +127,26 @@ def test_all_else_is_shown_as_it_is():
 
 @pytest.mark.parametrize('size', [1, 3, 7, 100000])
 def test_each_frame_is_described_once(size):
-    data = b'HTTP/1.1 101 X\r\n\r\n' + make_frame(1, b'abc', fin=False, key=b'1234') + make_frame(
+    data = make_frame(1, b'abc', fin=False, key=b'1234') + make_frame(
         0, b'') + make_frame(2, b'x' * 300, rsv=0x40) + make_frame(9, b'') + make_frame(
             2, b'y' * 70000)
-    heads = FrameHeads(has_response=True)
+    heads = FrameHeads()
     lines = [line for start in range(0, len(data), size)
              for line in heads.feed(data[start:start + size])]
     assert lines == [
         u'text, 3 bytes, not final, masked', u'continuation, 0 bytes', u'binary, 300 bytes, rsv1',
         u'ping, 0 bytes', u'binary, 70000 bytes']
+
+
+@pytest.mark.parametrize('before', [b'', b'HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n'])
+@pytest.mark.parametrize('end', [b'\n', b'\r\n'])
+def test_frames_begin_after_the_head_of_the_response(before, end):
+    head = b'HTTP/1.1 101 X' + 2 * end
+    heads = FrameHeads(is_open=False)
+    data = before + head + make_frame(1, b'abc')
+    assert list(heads.feed(data[:20]) or ()) + list(heads.feed(data[20:])) == []
+    assert list(heads.open(head)) == [u'text, 3 bytes']
+    assert list(heads.feed(make_frame(9, b''))) == [u'ping, 0 bytes']
 
 
 # -- figures --
@@ -158,7 +176,6 @@ def test_units():
 # -- commands --
 
 @pytest.mark.parametrize('line, command', [
-    (u'text', None), (u' /ping', None), (u'//ping', Message(1, b'/ping')),
     (u'/ping', Message(9, b'')), (u'/pong \xe9 x', Message(10, b'\xc3\xa9 x')),
     (u'/close', (1000, u'')), (u'/close 4000', (4000, u'')), (u'/close 4000 a b', (4000, u'a b')),
 ])
