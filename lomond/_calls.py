@@ -38,6 +38,7 @@ from lomond.engine.timers import NEVER
 from lomond.events import EVENT_SIZE
 from lomond.net.waiter import LONGEST
 from lomond.net.workers import start_thread
+from lomond.protocol.gathering import Pieces
 
 if TYPE_CHECKING:
     from typing import Any, Callable, Deque, Dict, Generator, Iterator, List, Optional, Text, Union  # noqa: F401
@@ -161,7 +162,7 @@ class Calls(object):
         self._happened = iter(())  # type: Iterator[AnyEvent]   # what the loop yields
         self._thread = None  # type: Optional[threading.Thread]
         self._inbox = deque()  # type: Deque[Message]
-        self._parts = []  # type: List[Message]     # of a message that isn't whole
+        self._parts = None  # type: Optional[Pieces]    # of a message that isn't whole
         self._bytes_put = self._bytes_taken = 0     # of messages, into the inbox and out of it
         self._last_close = websocket.last_close
         self._is_leaving = False
@@ -441,13 +442,15 @@ class Calls(object):
     def _gather(self, event, content):
         # type: (Any, Message) -> None
         """Keep a message once it is whole: the option ``message_parts`` is for loops."""
-        if event.message_finished and not self._parts:
+        if event.message_finished and self._parts is None:
             self._keep(content)
             return
-        self._parts.append(content)
+        if self._parts is None:
+            self._parts = Pieces(type(content)().join)      # however small they are
+        self._parts.add(content)
         if event.message_finished:
-            parts, self._parts = self._parts, []
-            self._keep(type(content)().join(parts))     # type: ignore[arg-type]
+            parts, self._parts = self._parts, None
+            self._keep(parts.join())
 
     def _keep(self, message):
         # type: (Message) -> None

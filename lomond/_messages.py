@@ -93,6 +93,8 @@ def _items(method, wanted, items):
 def _read(source):
     # type: (Any) -> Any
     chunk = source.read(_CHUNK)
+    if isinstance(chunk, text_type) and u'\ud800' <= chunk[-1:] <= u'\udbff':
+        chunk += source.read(1)     # a narrow build of 2.7 has pairs for one character
     if chunk is None:
         raise ValueError(
             '{!r} has nothing to read for now: open it in blocking mode'.format(source))

@@ -133,10 +133,14 @@ class TransportFail(WebSocketError):
     number, even all.
     """
 
-    reason = u''  # type: Text
     sent = 0  # type: int
     size = 0  # type: int
     cause = None  # type: Optional[BaseException]
+
+    def __init__(self, msg='', *args, **kwargs):
+        # type: (Text, *Any, **Any) -> None
+        super(TransportFail, self).__init__(msg, *args, **kwargs)
+        self.reason = self.args[0]  # type: Text
 
     @classmethod
     def after(cls, sent, size, reason, cause=None):

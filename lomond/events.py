@@ -582,7 +582,7 @@ class Stale(Event):
 class Poll(Event):
     """Comes right after Ready, then every ``poll`` seconds.
 
-    In a pool or an event loop it comes after the first ``poll`` seconds, and only with a ``poll``.
+    In a pool or an event loop it comes only with a ``poll``.
     """
 
     __slots__ = ()
@@ -594,8 +594,8 @@ class BackOff(Event):
     """The loop waits ``delay`` seconds, then reconnects: `persist`, or any loop with a policy.
 
     ``reason`` says in words why the attempt failed, or how the connection
-    ended: the reason of ConnectFail, Rejected or Disconnected, whichever came
-    first; or that the connection reached ``max_age``.
+    ended: with which code the server closed; else the reason of ConnectFail, Rejected or
+    Disconnected; or that the connection reached ``max_age``.
     """
 
     __slots__ = ('delay', 'reason')

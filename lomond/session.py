@@ -198,8 +198,10 @@ class BlockingLoop(Session):
         lifecycle, news = self.connection.lifecycle, self._decoder.news
         for event in happened:
             self._ahead.append(event)
-            self.ahead_size += EVENT_SIZE + len(
-                getattr(event, 'text', getattr(event, 'data', b'')))
+            content = getattr(event, 'data', None)  # type: Any
+            if content is None:     # else its text is decoded only if that is asked for
+                content = getattr(event, 'text', b'')
+            self.ahead_size += EVENT_SIZE + len(content)
             self.writer.pending.holds_close = lifecycle.state == State.PEER_CLOSING
             if news:
                 self.attend()

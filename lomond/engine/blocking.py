@@ -16,7 +16,7 @@ from lomond.protocol.frame import CONTROL_BIT, PIECE
 from lomond.protocol.state import unavailable
 
 if TYPE_CHECKING:
-    from typing import Any, Callable, Iterable, Iterator, Optional, Tuple  # noqa: F401
+    from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Tuple  # noqa: F401
 
     from lomond.net.transport import Transport  # noqa: F401
     from lomond.protocol.connection import Connection  # noqa: F401
@@ -37,6 +37,8 @@ class _PartSender(object):
         self.thread = thread_module.get_ident()  # type: int
         #: Set once it is done.
         self.is_done = threading.Event()
+        #: Those that have waited for that, in their order: each is set when its turn has come.
+        self.waiting = []  # type: List[threading.Event]
 
 
 class BlockingWriter(Writer):
@@ -45,7 +47,7 @@ class BlockingWriter(Writer):
     What the session's loop calls waits neither for the send buffer nor for another sender.
     """
 
-    __slots__ = ('_is_flushing', '_part_sender')
+    __slots__ = ('_is_flushing', '_last_part_sender', '_part_sender', '_turns')
 
     def __init__(self, connection, options, session, clock):
         # type: (Connection, Any, Any, Callable[[], float]) -> None
@@ -54,6 +56,9 @@ class BlockingWriter(Writer):
         # The sender of a message in parts. Meanwhile `_whole_size` is negative: so `send` finds out
         # where it has to look for large messages anyway.
         self._part_sender = None  # type: Optional[_PartSender]
+        self._last_part_sender = None  # type: Optional[_PartSender]
+        # By the thread that waits for the end of another one's message in parts, to send its own.
+        self._turns = {}  # type: Dict[int, threading.Event]
 
     def attach(self, transport):
         # type: (Transport) -> None
@@ -113,8 +118,7 @@ class BlockingWriter(Writer):
                     self._failed(error, frame is not None)
                     raise
         except _AnotherMessage:
-            self._await_parts()
-            self.send(opcode, data, compress)
+            self._in_turn(self.send, opcode, data, compress)
         finally:
             if self.pending.any or self.is_disposed:
                 self._catch_up()
@@ -185,8 +189,7 @@ class BlockingWriter(Writer):
                     self._failed(error, False)
                     raise
         except _AnotherMessage:
-            self._await_parts()
-            self._send_each(parts)
+            self._in_turn(self._send_each, parts)
         finally:
             self._catch_up()
 
@@ -215,20 +218,47 @@ class BlockingWriter(Writer):
 
     def _begin_parts(self, sender):
         # type: (_PartSender) -> None
-        while True:
+        self._give_way(self._turns.get(sender.thread))
+        try:
             with self.lock:
                 if self.is_sending or self._interrupts_reading(Opcode.TEXT):
                     self._send_interrupting(None, b'')
                 if self.is_disposed or not self._connection.lifecycle.may_send:
                     raise unavailable(self._connection.state)
-                if self._part_sender is None:
-                    self._part_sender = sender
-                    self._whole_size = -1
-                    return
-            self._await_parts()
+                if self._part_sender is not None:
+                    raise _AnotherMessage('another message is being sent in parts')
+                self._part_sender = sender
+                self._whole_size = -1
+        except _AnotherMessage:
+            self._in_turn(self._begin_parts, sender)
 
-    def _await_parts(self):
-        # type: () -> None
+    def _in_turn(self, send, *arguments):
+        # type: (Callable[..., None], *Any) -> None
+        """Call a function again that other threads' messages in parts have refused.
+
+        Raises WebSocketUnavailable after ``write_timeout`` in all.
+        """
+        thread = thread_module.get_ident()
+        if thread in self._turns:
+            raise _AnotherMessage('another message is being sent in parts')     # to the loop below
+        timeout = self.options.write_timeout
+        deadline = monotonic() + timeout if timeout else NEVER
+        turn = threading.Event()
+        try:
+            self._turns[thread] = turn
+            while True:
+                self._await_parts(turn, deadline)
+                try:
+                    send(*arguments)
+                except _AnotherMessage:
+                    continue
+                return
+        finally:
+            turn.set()
+            self._turns.pop(thread, None)
+
+    def _await_parts(self, turn, deadline):
+        # type: (threading.Event, float) -> None
         """Wait until another thread's message in parts has ended; raises WebSocketUnavailable."""
         sender = self._part_sender
         if sender is None:
@@ -236,16 +266,29 @@ class BlockingWriter(Writer):
         if sender.thread == thread_module.get_ident():
             raise errors.WebSocketUnavailable(
                 'this thread is in the middle of a message that it sends from an iterable')
-        timeout = self.options.write_timeout
-        deadline = monotonic() + timeout if timeout else NEVER
-        while not sender.is_done.wait(min(_GLANCE, max(0.0, deadline - monotonic()))):
-            if self.is_disposed or self.error is not None:
-                return      # trying again raises
-            if monotonic() >= deadline:
+        sender.waiting.append(turn)
+        while True:
+            left = deadline - monotonic()
+            if left <= 0:
                 raise errors.WebSocketUnavailable(
                     u'another thread has been sending a message from an iterable for longer than '
                     u'write_timeout, {:g} s: try again later, or raise write_timeout'.format(
-                        timeout))
+                        self.options.write_timeout))
+            if sender.is_done.wait(min(_GLANCE, left)) or self.is_disposed \
+                    or self.error is not None:
+                return      # trying again raises, if there is a reason
+
+    def _give_way(self, own):
+        # type: (Optional[threading.Event]) -> None
+        """Let those go first that have waited for the last message in parts, before this thread.
+
+        Not for long: one may have been interrupted.
+        """
+        last = self._last_part_sender
+        for turn in last.waiting if last is not None else ():
+            if turn is own:
+                return
+            turn.wait(_GLANCE)
 
     def _send_part(self, opcode, part, is_last, compress):
         # type: (int, bytes, bool, bool) -> None
@@ -294,7 +337,7 @@ class BlockingWriter(Writer):
         # type: () -> None
         self._encoder.unfinished = None
         self._whole_size = min(PIECE, self._fragment_size or PIECE)
-        self._part_sender = None
+        self._last_part_sender, self._part_sender = self._part_sender, None
 
     def _give_up_parts(self, sender, error):
         # type: (_PartSender, BaseException) -> None

@@ -112,6 +112,23 @@ def test_receive_returns_whole_messages_where_a_loop_would_get_parts(link, backg
             websocket.force_disconnect()
 
 
+def test_a_message_of_many_parts_takes_little_more_memory_than_its_bytes():
+    tracemalloc = pytest.importorskip('tracemalloc')
+    count = 200000
+    frames = make_frame(2, b'ab', fin=False) + make_frame(0, b'ab', fin=False) * (count - 2) \
+        + make_frame(0, b'ab')
+    with RawServer(accept_and_send(frames)) as server:
+        with WebSocket(server.url, message_parts=True) as websocket:
+            websocket.open(PATIENCE)
+            tracemalloc.start()
+            try:
+                assert websocket.receive(PATIENCE) == b'ab' * count
+                assert tracemalloc.get_traced_memory()[1] < 10 * 2 * count
+            finally:
+                tracemalloc.stop()
+            websocket.force_disconnect()
+
+
 def test_a_message_cut_at_any_byte_by_timeouts_is_whole_later(link):
     text = u'caf\xe9 ' * 5
     payload = deflated(text.encode('utf-8'))

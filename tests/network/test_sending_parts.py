@@ -100,6 +100,12 @@ def test_a_file_is_read_in_pieces(link, method, source):
     assert [first & 0x80 for first, _payload in frames] == [0, 0, 0x80]
 
 
+def test_a_character_of_two_units_on_a_narrow_build_stays_whole(link):
+    text = u'x' * 65535 + u'\U0001f600y'
+    frames = send_to_recorder(link, lambda websocket: websocket.send_text(io.StringIO(text)))
+    assert b''.join(payload for _first, payload in frames) == text.encode('utf-8')
+
+
 @pytest.mark.skipif(not hasattr(os, 'set_blocking'), reason='os.set_blocking is new in 3.5')
 def test_a_file_with_nothing_to_read_for_now_does_not_end_the_message(link):
     """Not as if it were at its end: `read` of a pipe that doesn't block returns None."""
@@ -316,6 +322,55 @@ def test_another_thread_waits_no_longer_than_write_timeout(link):
         seen = run(link.connect(server.url, write_timeout=0.05), body)
     assert seen[-1].graceful
     assert recorder.messages == [(0x02, b'first'), (0x80, b''), (0x82, b'fine')]
+
+
+@pytest.mark.parametrize('kind', ['whole', 'many', 'in parts'])
+def test_a_thread_comes_to_its_turn_beside_one_that_sends_in_parts_without_a_pause(link, kind):
+    def flood(websocket):
+        while not is_over.is_set():
+            websocket.send_text([u'a', u'b'])
+
+    def body(websocket):
+        sender = Background(flood, websocket)
+        recorder.wait_for((0x01, b'a'))
+        try:
+            for _ in range(20):
+                if kind == 'whole':
+                    websocket.send_binary(b'turn')
+                elif kind == 'many':
+                    websocket.send_many([b'turn'])
+                else:
+                    websocket.send_binary([b'turn'])
+        finally:
+            is_over.set()
+            sender.result()
+
+    is_over, recorder = threading.Event(), Recorder()
+    with link.serve(recorder) as server:
+        seen = run(link.connect(server.url), body)
+    assert seen[-1].graceful
+    assert [payload for _first, payload in recorder.frames].count(b'turn') == 20
+
+
+def test_many_threads_that_send_in_parts_take_turns(link):
+    def send(websocket, number):
+        for _ in range(10):
+            websocket.send_text([number, number])
+
+    def body(websocket):
+        senders = [Background(send, websocket, u'{}'.format(number)) for number in range(6)]
+        for sender in senders:
+            sender.result()
+
+    recorder = Recorder()
+    with link.serve(recorder) as server:
+        seen = run(link.connect(server.url), body)
+    assert seen[-1].graceful
+    frames = recorder.messages
+    assert len(frames) == 180
+    for start in range(0, 180, 3):
+        (first, one), (_cont, two), last = frames[start:start + 3]
+        assert (first, last) == (0x01, (0x80, b'')) and one == two
 
 
 @pytest.mark.parametrize('end', ['close', 'force_disconnect'])

@@ -37,6 +37,14 @@ def _exceptions():
         if isinstance(value, type) and issubclass(value, errors.WebSocketError)}
 
 
+def test_the_reason_of_a_failed_send_is_its_message_without_numbers():
+    assert errors.TransportFail(u'it was aborted').reason == u'it was aborted'
+    error = errors.TransportFail.after(3, 10, u'{}')
+    assert (error.reason, str(error)) == (u'{}', '{} (3 of 10 bytes sent)')
+    error = pickle.loads(pickle.dumps(errors.TransportFail(u'{}')))
+    assert error.reason == u'{}'
+
+
 def test_every_exception_has_its_place_in_the_family():
     assert {name: cls.__bases__[0].__name__ for name, cls in _exceptions().items()} == FAMILY
 
