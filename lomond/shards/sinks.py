@@ -52,7 +52,8 @@ class CallSink(Sink):
             now = monotonic()
             if self._is_closing or answers and now >= deadline:
                 break
-            self.busy_since = now       # a call that doesn't end is stalled, not a slow function
+            # A call that doesn't end is stalled, not a slow function.
+            self.busy_since = now  # type: Optional[float]
             try:
                 self._function(outlet.feed.name, message.data)
                 answers.append('published')
