@@ -6,6 +6,7 @@ It does no I/O itself: its session does. `lomond.server` accepts the connections
 from __future__ import absolute_import, division, print_function
 
 import logging
+import time
 from itertools import chain
 
 from lomond import errors, events
@@ -26,6 +27,10 @@ from lomond.protocol.handshake import (
 from lomond.protocol.limits import DEFAULT_LIMITS
 from lomond.protocol.refusal import Refusal, check_origins, refuse_origin, refuse_request
 from lomond.session import BlockingLoop
+
+# The ValueError of a generator that another thread runs, and how often to try again, in seconds.
+_RUNS_ELSEWHERE = 'generator already executing'
+_GLANCE = 0.05
 
 if TYPE_CHECKING:
     import socket  # noqa: F401
@@ -202,7 +207,11 @@ class ServerWebSocket(Endpoint):
         # type: () -> None
         """Free the socket, in any state; for the thread that called `do_handshake`."""
         if self._loop is not None:
-            self._loop.close()
+            try:
+                self._loop.close()
+            except ValueError:      # another thread runs it, which frees it
+                self.force_disconnect()
+                return
         if self.sock is not None:
             self.sock.close()
 
@@ -240,12 +249,22 @@ class ServerWebSocket(Endpoint):
 
     def finish(self):
         # type: () -> None
-        """Wait until both ends have sent a Close frame, or until the connection is gone."""
+        """Wait until both ends have sent a Close frame, or until the connection is gone.
+
+        While another thread of the handler's waits for events, that one gets them.
+        """
         if self._calls is not None:
             self._calls.finish()
             return
-        for _event in self._events or ():
-            pass
+        while self._events is not None:
+            try:
+                next(self._events)
+            except StopIteration:
+                return
+            except ValueError as error:
+                if str(error) != _RUNS_ELSEWHERE:
+                    raise
+                time.sleep(_GLANCE)     # nothing says when a thread leaves a loop
 
     def _shake_hands(self, data):
         # type: (bytes) -> Iterator[AnyEvent]

@@ -1036,6 +1036,36 @@ def test_a_close_at_any_line_of_accepting_leaves_no_connection_that_is_served_la
     assert True not in late
 
 
+@pytest.mark.parametrize('stops', [False, True])
+def test_what_a_handler_sent_goes_out_while_a_thread_that_it_left_iterates(stops, caplog):
+    def read(websocket):
+        for event in websocket:
+            seen.append(event.name)
+            if event.name == 'text':
+                has_read.set()
+                if stops:
+                    break
+
+    def handler(websocket):
+        threads.append(Background(read, websocket))
+        wait_for(has_read)
+        websocket.send_binary(b'x' * (12 * 1024 * 1024))
+
+    threads, seen, has_read = [], [], threading.Event()
+    with Server(handler) as server:
+        websocket = WebSocket(server.url)
+        events = []
+        for event in websocket:
+            events.append(event)
+            if event.name == 'ready':
+                websocket.send_text(u'x')
+        threads[0].result()
+    assert [len(event.data) for event in events if event.name == 'binary'] == [12 * 1024 * 1024]
+    assert events[-1].graceful and websocket.close_received == (1000, u'')
+    assert seen[-1] == ('text' if stops else 'disconnected')
+    assert not caplog.records
+
+
 @needs_proc
 def test_no_thread_and_no_descriptor_is_left_after_close(server_tls, authority_file):
     threads = set(threading.enumerate())
