@@ -201,7 +201,8 @@ class Multiplexer(object):
         if self._waker is None:     # no loop reads that
             member.free()
             self._withdraw(member.free)
-            self._withdraw(member.woken)
+            if member.is_woken:
+                self._withdraw(member.woken)
 
     def _drop(self, member):
         # type: (Member) -> None
@@ -322,19 +323,25 @@ class Multiplexer(object):
 
     def _read_mail(self):
         # type: () -> None
-        mail = self.mail
-        while mail:
-            call = mail[0]
+        while True:
+            try:
+                call = self.mail[0]
+            except IndexError:
+                return
             call()
             self._withdraw(call)    # afterwards: Ctrl-C may have come in between
 
     def _withdraw(self, call):
         # type: (Callable[[], Any]) -> None
         """Remove a call from the mail, if it is there."""
-        try:
-            self.mail.remove(call)
-        except ValueError:
-            pass
+        while True:
+            try:
+                self.mail.remove(call)
+            except ValueError:
+                return
+            except IndexError:      # of 2.7: another thread has just added one
+                continue
+            return
 
     def begun(self, member):
         # type: (Member) -> Any
@@ -490,14 +497,16 @@ class Multiplexer(object):
         for member in list(self._members.values()):
             self.take_out(member)
         waker, self._waker = self._waker, None      # before the last look at the mail, see `remove`
-        self._read_mail()
-        # But not those that another thread has just added, for the next loop.
-        self._ready = deque(member for member in self._ready if not member.is_gone)
-        self._stepping, self._rest = None, ()
-        self.deadlines.clear()
-        self._owners.clear()
-        if waker is not None:
-            waker.close()
+        try:
+            self._read_mail()
+            # But not those that another thread has just added, for the next loop.
+            self._ready = deque(member for member in self._ready if not member.is_gone)
+            self._stepping, self._rest = None, ()
+            self.deadlines.clear()
+            self._owners.clear()
+        finally:
+            if waker is not None:
+                waker.close()
 
 
 def is_member(websocket):

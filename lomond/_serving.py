@@ -185,6 +185,18 @@ class Listener(object):
             level = logging.DEBUG
         self.logger.log(level, words, exc_info=level != logging.WARNING)
 
+    def hang_up(self, descriptor):
+        # type: (int) -> None
+        """Stop listening, but keep the socket's number until `close`, as a wait may still use it.
+
+        Meanwhile it is a copy of another ``descriptor``. (On Windows the socket goes on listening.)
+        """
+        if self._socket_file is not None:
+            self._socket_file.remove()
+        if os.name != 'nt':
+            os.dup2(descriptor, self._sock.fileno())
+            set_close_on_exec(self._sock)
+
     def close(self):
         # type: () -> None
         """Stop listening; a forked child closes its copy of the socket only."""
@@ -251,16 +263,20 @@ class InThreads(object):
         # type: () -> None
         """Accept connections in this thread, until `close` is called."""
         acceptor = threading.current_thread(), threading.Event()
-        # Added before `_is_closed` is read: `close` sets that before it reads this list.
-        self._acceptors.append(acceptor)
         try:
+            # Added before `_is_closed` is read: `close` sets that before it reads this list.
+            self._acceptors.append(acceptor)
             while not self._is_closed:
                 self._accept_one()
         finally:
-            acceptor[1].set()
-            if self._is_closed:
-                self._stop_listening()
-            self._acceptors.remove(acceptor)
+            try:
+                acceptor[1].set()
+                if self._is_closed:
+                    self._stop_listening()
+                if acceptor in self._acceptors:
+                    self._acceptors.remove(acceptor)
+            finally:
+                acceptor[1].set()       # Ctrl-C may have come before
 
     def _stop_listening(self):
         # type: () -> None
@@ -272,6 +288,8 @@ class InThreads(object):
             if all(has_stopped.is_set() for _thread, has_stopped in list(self._acceptors)):
                 self._listener.close()
                 self._waker.close()
+            else:
+                self._listener.hang_up(self._waker.interest[0])
 
     def _accept_one(self):
         # type: () -> None

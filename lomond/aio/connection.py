@@ -69,6 +69,9 @@ MAX_AHEAD = 64 * 1024
 HIGH_WATER = 64 * 1024
 LOW_WATER = 16 * 1024
 
+# Steps without an event, each of which may read 64 KiB or more, before other tasks go on.
+_ROUNDS = 16
+
 # After this number of sends that didn't wait other tasks run: the loop answers pings.
 _MANY_SENDS = 64
 
@@ -335,6 +338,7 @@ class Connection(LoopIterator):
         # type: () -> None
         machine = self._machine
         is_asking = self._is_asking
+        rounds = 0
         while is_asking or self._look_ahead():
             self._events = iter(machine.advance() if self._policy is None else machine.step())
             event = self._next_event()
@@ -359,6 +363,10 @@ class Connection(LoopIterator):
                 return
             if machine.time_left() != 0:
                 self._watch()
+                return
+            rounds += 1
+            if rounds == _ROUNDS:       # other tasks go on, too
+                self._watch_for(machine.interest, 0)
                 return
         if not machine.is_finished:
             # The task that iterates has enough to do: receive no more, but go on sending.

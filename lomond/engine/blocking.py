@@ -16,7 +16,7 @@ from lomond.protocol.frame import CONTROL_BIT, PIECE
 from lomond.protocol.state import unavailable
 
 if TYPE_CHECKING:
-    from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Tuple  # noqa: F401
+    from typing import Any, Callable, Iterable, Iterator, List, Optional, Set, Tuple  # noqa: F401
 
     from lomond.net.transport import Transport  # noqa: F401
     from lomond.protocol.connection import Connection  # noqa: F401
@@ -57,8 +57,8 @@ class BlockingWriter(Writer):
         # where it has to look for large messages anyway.
         self._part_sender = None  # type: Optional[_PartSender]
         self._last_part_sender = None  # type: Optional[_PartSender]
-        # By the thread that waits for the end of another one's message in parts, to send its own.
-        self._turns = {}  # type: Dict[int, threading.Event]
+        # The threads that wait for the end of another one's message in parts, to send their own.
+        self._turns = set()  # type: Set[int]
 
     def attach(self, transport):
         # type: (Transport) -> None
@@ -218,47 +218,47 @@ class BlockingWriter(Writer):
 
     def _begin_parts(self, sender):
         # type: (_PartSender) -> None
-        self._give_way(self._turns.get(sender.thread))
+        self._give_way(None)
         try:
-            with self.lock:
-                if self.is_sending or self._interrupts_reading(Opcode.TEXT):
-                    self._send_interrupting(None, b'')
-                if self.is_disposed or not self._connection.lifecycle.may_send:
-                    raise unavailable(self._connection.state)
-                if self._part_sender is not None:
-                    raise _AnotherMessage('another message is being sent in parts')
-                self._part_sender = sender
-                self._whole_size = -1
+            self._try_to_begin(sender)
         except _AnotherMessage:
-            self._in_turn(self._begin_parts, sender)
+            self._in_turn(self._try_to_begin, sender)
+
+    def _try_to_begin(self, sender):
+        # type: (_PartSender) -> None
+        with self.lock:
+            if self.is_sending or self._interrupts_reading(Opcode.TEXT):
+                self._send_interrupting(None, b'')
+            if self.is_disposed or not self._connection.lifecycle.may_send:
+                raise unavailable(self._connection.state)
+            if self._part_sender is not None:
+                raise _AnotherMessage('another message is being sent in parts')
+            self._part_sender = sender
+            self._whole_size = -1
 
     def _in_turn(self, send, *arguments):
         # type: (Callable[..., None], *Any) -> None
-        """Call a function again that other threads' messages in parts have refused.
-
-        Raises WebSocketUnavailable after ``write_timeout`` in all.
-        """
+        """Call a function that another thread's message in parts has refused, after that."""
         thread = thread_module.get_ident()
         if thread in self._turns:
-            raise _AnotherMessage('another message is being sent in parts')     # to the loop below
-        timeout = self.options.write_timeout
-        deadline = monotonic() + timeout if timeout else NEVER
+            self._send_interrupting(None, b'')      # raises
         turn = threading.Event()
         try:
-            self._turns[thread] = turn
+            self._turns.add(thread)
             while True:
-                self._await_parts(turn, deadline)
-                try:
-                    send(*arguments)
-                except _AnotherMessage:
-                    continue
-                return
+                self._await_parts(turn)
+                self._give_way(turn)
+                with self.lock:     # so that no other message begins before this one
+                    if self._part_sender is None:
+                        send(*arguments)
+                        return
         finally:
+            self._turns.discard(thread)
             turn.set()
-            self._turns.pop(thread, None)
+            self._catch_up()        # the loop may have found the lock taken
 
-    def _await_parts(self, turn, deadline):
-        # type: (threading.Event, float) -> None
+    def _await_parts(self, turn):
+        # type: (threading.Event) -> None
         """Wait until another thread's message in parts has ended; raises WebSocketUnavailable."""
         sender = self._part_sender
         if sender is None:
@@ -267,16 +267,17 @@ class BlockingWriter(Writer):
             raise errors.WebSocketUnavailable(
                 'this thread is in the middle of a message that it sends from an iterable')
         sender.waiting.append(turn)
-        while True:
-            left = deadline - monotonic()
-            if left <= 0:
+        timeout = self.options.write_timeout
+        deadline = monotonic() + timeout if timeout else NEVER
+        while not sender.is_done.wait(min(_GLANCE, max(0.0, deadline - monotonic()))):
+            if self.is_disposed or self.error is not None:
+                raise unavailable(self._connection.state) if self.error is None \
+                    else self.refusal(0)
+            if monotonic() >= deadline:
                 raise errors.WebSocketUnavailable(
                     u'another thread has been sending a message from an iterable for longer than '
                     u'write_timeout, {:g} s: try again later, or raise write_timeout'.format(
-                        self.options.write_timeout))
-            if sender.is_done.wait(min(_GLANCE, left)) or self.is_disposed \
-                    or self.error is not None:
-                return      # trying again raises, if there is a reason
+                        timeout))
 
     def _give_way(self, own):
         # type: (Optional[threading.Event]) -> None

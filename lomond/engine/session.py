@@ -18,7 +18,7 @@ from itertools import chain
 
 from lomond import errors, events
 from lomond._checks import check_seconds
-from lomond._compat import TYPE_CHECKING, monotonic, text_type, thread_module
+from lomond._compat import TYPE_CHECKING, monotonic, text_type, thread_module, to_bytes
 from lomond._describe import describe
 from lomond._hints import takes_options
 from lomond.engine.blocking import BlockingWriter
@@ -993,7 +993,7 @@ class Session(object):
 
         What a peer goes on to send meanwhile isn't waited for: it could put the end off.
         """
-        pieces = [bytes(data)]
+        pieces = [to_bytes(data)]
         size = len(data)
         while data and size < SALVAGE:
             data, _end = self._receive(None)

@@ -83,9 +83,6 @@ class Transport(object):
     #: Whether bytes are encrypted on the way.
     is_secure = False
 
-    # How reading ahead failed, for the receiver: the system reports it only once.
-    _read_error = None  # type: Optional[BaseException]
-
     def __init__(self, sock):
         # type: (Any) -> None
         self._fd = sock.fileno()
@@ -94,6 +91,8 @@ class Transport(object):
         self._sock = sock
         self._read_lock = threading.Lock()
         self._backlog = ()  # type: Union[Tuple[()], Deque[bytes]]   # a deque, once it has any
+        # How reading ahead failed, for the receiver: the system reports it only once.
+        self._read_error = None  # type: Optional[BaseException]
         self._close_lock = ProcessLock()    # a signal's handler may abort, too
         self._process = os.getpid()
         #: Bytes that a send has read ahead, and `receive` has not returned yet.

@@ -2,6 +2,7 @@
 
 from __future__ import absolute_import, division, print_function
 
+import errno
 import io
 import json
 import logging
@@ -88,7 +89,13 @@ class JSONLinesSink(Sink):
         if os.path.exists(self._path) and not stat.S_ISREG(os.stat(self._path).st_mode):
             raise ValueError('path must be a regular file, not a pipe or a device: pass a function '
                              'that writes to {!r}'.format(self._path))
-        self._file = io.open(self._path, 'a+b', buffering=0)
+        try:
+            self._file = io.open(self._path, 'a+b', buffering=0)
+        except EnvironmentError as error:
+            if error.errno != errno.EACCES:
+                raise
+            self._file = io.open(self._path, 'ab', buffering=0)     # it may be written only
+            return
         try:
             size = self._file.seek(0, 2)
             if size:

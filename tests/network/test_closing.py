@@ -485,6 +485,38 @@ def test_all_that_lay_there_at_the_deadline_is_delivered(size, link):
     assert events[-1].graceful
 
 
+def test_a_large_message_of_which_a_part_was_read_before_the_deadline_is_whole(link):
+    clock = Clock()
+    frame = make_frame(2, bytes(bytearray(range(250))) * 1200)
+    may_go_on, has_answered = threading.Event(), threading.Event()
+
+    def script(sock):
+        answer_upgrade(sock)
+        sock.sendall(frame[:140000])
+        wait_for(may_go_on)
+        read_frame(sock)
+        sock.sendall(frame[140000:260000])
+        sock.sendall(frame[260000:] + make_frame(1, b'more') + make_close(1000))
+        has_answered.set()
+
+    with link.serve(script) as server:
+        websocket = link.connect(
+            server.url, socket_options=[(socket.SOL_SOCKET, socket.SO_RCVBUF, 200 * 1024)])
+        events = []
+        for event in websocket.connect(
+                session_class=clock.session, poll=0.01, ping_rate=0, close_timeout=30):
+            events.append(event)
+            if event.name == 'poll' and not may_go_on.is_set() \
+                    and websocket.stats.received.wire_bytes == 140000:
+                websocket.close()
+                may_go_on.set()
+                wait_for(has_answered)
+                clock.ahead += 1000
+    assert names(events)[3:] == ['binary', 'text', 'closed', 'disconnected']
+    assert [event.data for event in events if event.name == 'binary'] == [frame[10:]]
+    assert events[-1].graceful
+
+
 @pytest.mark.parametrize('ping_timeout', [10, 50])
 def test_after_close_close_timeout_takes_the_place_of_ping_timeout(ping_timeout):
     clock = Clock()

@@ -1001,7 +1001,9 @@ def test_serve_forever_may_close_its_server_itself(monkeypatch):
         if not server.connections:
             return wait(interest, timeout)
         server.close()
-        return []
+        with pytest.raises(socket.error):   # not after the wait only
+            socket.create_connection(server.address, PATIENCE)
+        return wait(interest, timeout)      # it goes on, as after a signal
 
     monkeypatch.setattr('lomond._serving.wait', close_when_connected)
     server = Server(listen)
