@@ -58,7 +58,7 @@ def add_arguments(parser):
         'compare what the client sends with the recording, in its order, and wait for it; play '
         'each recording once, then end. The exit status is 0 if exactly that was sent, or 1'))
     group.add_argument('--timeout', metavar='S', type=_console.seconds, default=30.0, help=(
-        'with --check: how long to wait for a message; default: 30; 0: no limit'))
+        'with --check: how long to wait for a message, or a client; default: 30; 0: no limit'))
     group.add_argument('--once', action='store_true', help=(
         'play each recording once, then end'))
     group.add_argument('--stay', action='store_true', help=(
@@ -129,15 +129,47 @@ class _Replay(object):
         self._left = len(recordings)    # to be played to their end
         self._server = None  # type: Optional[Server]
         self._closer = None  # type: Optional[threading.Thread]
+        self._playing = 0       # to how many clients
+        # With --check, until a client comes.
+        self._timer = None  # type: Optional[threading.Timer]
         self.status = OK        # that of --check
 
     def run(self, server):
         # type: (Server) -> None
         """Serve until all is played, with --once and --check, or forever."""
         self._server = server
+        with self._lock:
+            self._limit_wait()
         server.serve_forever()
+        with self._lock:
+            self._end_wait()
         if self._closer is not None:
             self._closer.join()
+
+    def _limit_wait(self):
+        # type: () -> None
+        """Wait for a client no longer than --check does for a message. The lock is held."""
+        if self._arguments.check and self._arguments.timeout:
+            self._timer = threading.Timer(self._arguments.timeout, self._give_up)
+            self._timer.daemon = True
+            self._timer.start()
+
+    def _end_wait(self):
+        # type: () -> None
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _give_up(self):
+        # type: () -> None
+        with self._lock:
+            if self._timer is None:     # a client has just come
+                return
+            self.status = FAILED
+        _console.complain(u'lomond: no client came within {:g} s: {} of {} recordings were played'
+                          .format(self._arguments.timeout, len(self._played),
+                                  len(self._recordings)))
+        self._server.close()    # type: ignore[union-attr]  # it serves
 
     def check(self, request):
         # type: (Request) -> Optional[Refusal]
@@ -170,6 +202,8 @@ class _Replay(object):
             if self._is_once and id(recording) in self._played:
                 return None
             self._played[id(recording)] = self._played.get(id(recording), 0) + 1
+            self._playing += 1
+            self._end_wait()
             return recording
 
     def serve(self, websocket):
@@ -203,7 +237,10 @@ class _Replay(object):
         # type: () -> None
         with self._lock:
             self._left -= 1
+            self._playing -= 1
             is_last = self._is_once and self._left == 0
+            if not is_last and not self._playing:
+                self._limit_wait()
         if is_last and self._server is not None:
             # Not in this thread: close() waits for this handler.
             self._closer = threading.Thread(target=self._server.close)

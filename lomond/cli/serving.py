@@ -5,6 +5,7 @@ It serves nothing itself: each command has its own handler.
 
 from __future__ import absolute_import, division, print_function
 
+import errno
 import re
 
 from lomond import _console
@@ -92,6 +93,9 @@ def make_server(arguments, handler=None, **options):
         return Server(handler, **options)
     except (EnvironmentError, ValueError) as error:     # ssl.SSLError is both on some Pythons
         words = getattr(error, 'strerror', None) or error
+        if getattr(error, 'errno', None) == errno.EADDRINUSE and arguments.unix is None:
+            words = u'port {} is in use: choose another one, or 0 for any that is free'.format(
+                arguments.port)
         _console.complain(u'lomond: {}'.format(readable(words)))
         raise SystemExit(FAILED)
 

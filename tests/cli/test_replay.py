@@ -160,6 +160,17 @@ def test_recordings_without_messages_are_nothing_to_play(path):
     assert b'with messages' in errors
 
 
+@pytest.mark.parametrize('clients, seconds', [(0, b'1'), (1, b'5')])
+def test_check_waits_for_a_client_no_longer_than_for_a_message(path, clients, seconds):
+    write(path, (u'/a', [('receive', 0, u'of a')]), (u'/b', [('receive', 0, u'of b')]))
+    with replaying(path, '--check', '--timeout', seconds.decode('ascii')) as program:
+        if clients:
+            assert received(program.url + 'a') == [u'of a']
+        status, output, errors = program.finish()
+    assert (status, output) == (1, b'')
+    assert b'no client came within ' + seconds + b' s: ' in errors
+
+
 def test_once_ends_when_each_was_played(path):
     write(path, (u'/a', [('receive', 0, u'of a')]), (u'/b', [('receive', 0, u'of b')]))
     with replaying(path, '--once') as program:
