@@ -11,6 +11,7 @@ import os
 import re
 import stat
 import sys
+import time
 
 from lomond._compat import TYPE_CHECKING, RLock, is_interrupt
 from lomond.net.waiter import WRITE, wait
@@ -29,6 +30,9 @@ _LONG = 65536
 
 # Seconds between two looks whether a stream that nobody reads was given up.
 _GLANCE = 0.1
+
+# Seconds until a write is tried again of which nothing went out.
+_PAUSE = 0.01
 
 # C0 but the tab, DEL, C1, and what changes the direction or the line: a terminal would obey them.
 _CONTROLS = re.compile(
@@ -67,10 +71,12 @@ class Sink(object):
 
     def __init__(self, descriptor, stream):
         # type: (int, Any) -> None
-        self._descriptor = descriptor
+        self._descriptor = descriptor  # type: int
         self._stream = stream
         self._encoding = getattr(stream, 'encoding', None) or 'ascii'
         self.is_terminal = os.isatty(descriptor)  # type: bool
+        if self.is_terminal:
+            self._descriptor = _open_again(descriptor)
         self._may_wait = _may_wait(descriptor)
         #: Set it, in any thread, to have `write` wait for no reader any more.
         self.is_given_up = False  # type: bool
@@ -90,8 +96,9 @@ class Sink(object):
             except (OSError, IOError) as error:
                 if error.errno == errno.EPIPE:
                     return False
-                # EAGAIN: another process made it non-blocking
-                if error.errno != errno.EAGAIN and not is_interrupt(error):
+                if error.errno == errno.EAGAIN:     # a terminal with too little space
+                    time.sleep(_PAUSE)
+                elif not is_interrupt(error):
                     raise
         return True
 
@@ -117,6 +124,19 @@ class Sink(object):
         # type: (Text) -> bytes
         """Return text as bytes: for a terminal in its encoding, for all else in UTF-8."""
         return text.encode(self._encoding if self.is_terminal else 'utf-8', 'backslashreplace')
+
+
+def _open_again(descriptor):
+    # type: (int) -> int
+    """Return a descriptor of the same terminal whose writes don't wait, or else the same one.
+
+    A terminal counts as writable as soon as it takes a byte, and the flag of the one that this
+    program was given is shared with other programs.
+    """
+    try:
+        return os.open(os.ttyname(descriptor), os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY)
+    except (OSError, AttributeError):       # the latter on Windows
+        return descriptor
 
 
 def _may_wait(descriptor):

@@ -147,6 +147,10 @@ class OnTerminal(object):
         os.close(self.slave)
         os.close(self._terminal)
 
+    def has_output(self):
+        """Return whether there is something to read."""
+        return bool(select.select([self._terminal], [], [], 0)[0])
+
     def modes(self):
         """Return the modes of the terminal."""
         return termios.tcgetattr(self.slave)

@@ -101,6 +101,22 @@ def test_ctrl_backslash_leaves_the_terminal_as_it_was(echo_url):
         assert program.modes() == before
 
 
+@pytest.mark.parametrize('streams', ['12', '1'])
+def test_it_ends_though_nobody_reads_the_terminal(streams):
+    def feed(websocket):
+        for event in websocket:
+            if event.name == 'ready':
+                for _ in range(8):
+                    websocket.send_text(u'x' * 65536)
+
+    with Server(feed) as server:
+        with OnTerminal(server.url, '--close-timeout', '0.5', streams=streams) as program:
+            wait_until(program.has_output, 'it prints')
+            program.process.send_signal(signal.SIGINT)
+            wait_until(lambda: program.process.poll() is not None, 'it ends')
+            assert program.process.returncode == 130
+
+
 def test_ctrl_c_ends_the_attempt_to_connect():
     is_over = threading.Event()
     with RawServer(lambda sock: wait_for(is_over)) as server, OnTerminal(server.url) as program:
