@@ -94,12 +94,12 @@ def test_input_that_was_read_and_can_not_be_sent_is_mentioned():
         answer_upgrade(sock)
         sock.sendall(make_frame(1, b'x'))
         assert read_frame(sock)[1] == b'0123456789abcdef'
-        has_read.set()
+        wait_for(is_stuck)
         sock.sendall(make_close(1000))
         read_to_close(sock)
 
-    has_read = threading.Event()
-    with RawServer(script) as server, Lomond(server.url) as program:
+    is_stuck = threading.Event()
+    with RawServer(script, receive_buffer=4096) as server, Lomond(server.url) as program:
         assert program.read_line() == b'x\n'
 
         def type_on():
@@ -107,7 +107,9 @@ def test_input_that_was_read_and_can_not_be_sent_is_mentioned():
                 program.type(b'0123456789abcdef\n' * 1000)
 
         sender = Background(type_on)
-        wait_for(has_read)
+        # All buffers are full: then there is always a line that was read.
+        wait_until(lambda: not select.select([], [program.process.stdin], [], 0.3)[1], 'a stop')
+        is_stuck.set()
         status, output, errors = program.finish()
         with pytest.raises(EnvironmentError):
             sender.result()
