@@ -12,7 +12,7 @@ import socket
 from lomond import _console
 from lomond._compat import TYPE_CHECKING, native_to_text, text_to_native
 from lomond.http.grammar import is_line
-from lomond.http.url import to_ascii
+from lomond.http.url import fold_host
 from lomond.websocket import WebSocket
 
 if TYPE_CHECKING:
@@ -174,14 +174,8 @@ def _read_resolve(argument):
         except (socket.error, ValueError):
             continue
         if host:
-            return _fold(read_text(host)), address
+            return fold_host(read_text(host)), address
     raise ValueError('must be HOST:ADDRESS, with an IP address, not {}'.format(argument))
-
-
-def _fold(host):
-    # type: (Text) -> Text
-    """Return a host as `_make_resolver` compares it; raises ValueError."""
-    return (host if u':' in host else to_ascii(host)).lower().rstrip(u'.')
 
 
 def _make_resolver(addresses):
@@ -189,7 +183,7 @@ def _make_resolver(addresses):
     """Return a function like `socket.getaddrinfo` that knows these hosts' addresses."""
     def resolve(host, *arguments):
         # type: (str, *Any) -> Any
-        return socket.getaddrinfo(addresses.get(_fold(native_to_text(host)), host), *arguments)
+        return socket.getaddrinfo(addresses.get(fold_host(native_to_text(host)), host), *arguments)
 
     return resolve
 

@@ -132,6 +132,7 @@ class _Replay(object):
         self._playing = 0       # to how many clients
         # With --check, until a client comes.
         self._timer = None  # type: Optional[threading.Timer]
+        self._timers = []  # type: List[threading.Timer]    # all that there were
         self.status = OK        # that of --check
 
     def run(self, server):
@@ -143,6 +144,8 @@ class _Replay(object):
         server.serve_forever()
         with self._lock:
             self._end_wait()
+        for timer in self._timers:
+            timer.join()    # 2.7 prints an error for a thread that ends with Python
         if self._closer is not None:
             self._closer.join()
 
@@ -153,6 +156,7 @@ class _Replay(object):
             self._timer = threading.Timer(self._arguments.timeout, self._give_up)
             self._timer.daemon = True
             self._timer.start()
+            self._timers.append(self._timer)
 
     def _end_wait(self):
         # type: () -> None

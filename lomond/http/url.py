@@ -328,6 +328,15 @@ def to_ascii(host):
     return name
 
 
+def fold_host(host):
+    # type: (text_type) -> text_type
+    """Return a host name, or an address, as it is compared with others; raises ValueError.
+
+    In ASCII and lower case, without the final dot that makes it absolute in DNS.
+    """
+    return (host if u':' in host else to_ascii(host)).lower().rstrip(u'.')
+
+
 def _to_ascii(host):
     # type: (text_type) -> Optional[text_type]
     """Return a host name in ASCII, as DNS uses it (IDNA); None if it isn't a host name."""

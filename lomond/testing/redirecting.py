@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from lomond._compat import TYPE_CHECKING, native_to_text, text_type
 from lomond.errors import ConnectFail
-from lomond.http.url import to_ascii
+from lomond.http.url import fold_host
 from lomond.net.address import read_address
 from lomond.net.detour import detours
 
@@ -71,7 +71,7 @@ class _Redirection(object):
 
     def __call__(self, target, options, is_outermost):
         # type: (Target, NetOptions, bool) -> Optional[Tuple[Target, NetOptions]]
-        host = _fold(target.host)
+        host = str(fold_host(target.host))
         is_local = _is_local(host) and host not in self._by_name
         server = None if is_local else self._by_name.get(host, self._for_all)
         if server is None:
@@ -114,7 +114,7 @@ def _read_name(key):
         if u':' in name:
             read_address(str(name), 0)
         if name and u'/' not in name:
-            return _fold(name if u':' in name else to_ascii(name))
+            return str(fold_host(name))
     except (EnvironmentError, UnicodeError):
         pass
     raise ValueError('redirect takes host names without a port, such as api.example.com, not '
@@ -129,12 +129,6 @@ def _check(server):
         raise TypeError('redirect takes a ScriptedServer, or a mapping of host names to such '
                         'servers, not {!r}'.format(server))
     return server
-
-
-def _fold(host):
-    # type: (Any) -> str
-    """Return a host name as it is compared: in lower case, without a final dot."""
-    return str(host).lower().rstrip('.')
 
 
 def _is_local(host):
